@@ -1,0 +1,1 @@
+//! One host: supervises its processes, carries a kernel, answers commands.

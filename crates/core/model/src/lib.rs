@@ -1,0 +1,5 @@
+//! The validated platform and the rules it must satisfy.
+
+#![no_std]
+
+extern crate alloc;

@@ -1,0 +1,1 @@
+//! From the model to the configurations that keepers, gateways and supervised processes start from.

@@ -1,0 +1,1 @@
+//! The platform file: YAML to model, with line and column for whatever is wrong.

@@ -1,0 +1,1 @@
+//! Versioned forms of what is stored and sent: journal entries, messages, configurations.

@@ -1,0 +1,1 @@
+//! Projections for people: the status and its reasons.

@@ -1,0 +1,1 @@
+//! Processes, shims, wires and faults of one host.

@@ -1,0 +1,1 @@
+//! One PostgreSQL replica driven by the keeper core.

@@ -1,0 +1,1 @@
+//! The gateway process: listeners, connections and upstream pools around the gateway core.

@@ -1,0 +1,1 @@
+//! The only reader of clock and entropy, and what every shell needs of the operating system.

@@ -1,0 +1,1 @@
+//! The journal on disk: create-only parts, signed checkpoints, verification, export.

@@ -1,0 +1,3 @@
+//! Deterministic simulation of whole clusters of keepers from one seed.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The auditor: classes every intent from witness logs and database alone.

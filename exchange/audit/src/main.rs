@@ -1,0 +1,3 @@
+//! The auditor: classes every intent from witness logs and database alone.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! An open-loop driver of order flow with a witness log of its own.

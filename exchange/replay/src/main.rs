@@ -1,0 +1,3 @@
+//! An open-loop driver of order flow with a witness log of its own.
+
+fn main() {}

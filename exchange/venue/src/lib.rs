@@ -1,0 +1,1 @@
+//! The trading venue: one writer per cell, nothing leaves before a clean commit.

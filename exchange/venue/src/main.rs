@@ -1,0 +1,3 @@
+//! The trading venue: one writer per cell, nothing leaves before a clean commit.
+
+fn main() {}

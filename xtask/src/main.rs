@@ -1,0 +1,3 @@
+//! What the Makefile does: checks of the tree, set-up, suites and benchmarks.
+
+fn main() {}
