@@ -1,1 +1,3 @@
 //! Versioned forms of what is stored and sent: journal entries, messages, configurations.
+
+pub mod process;
