@@ -1,3 +1,4 @@
 //! Versioned forms of what is stored and sent: journal entries, messages, configurations.
 
+pub mod keeper;
 pub mod process;
