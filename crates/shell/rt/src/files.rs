@@ -1,0 +1,130 @@
+//! Files that are whole after a crash at any moment.
+//!
+//! There are two ways to make a file appear: *replace* it (readers see the old or the new, never a
+//! mixture) and *publish* it under a name that must not exist yet (of two who try, one learns that it
+//! lost). Both write and fsync under a temporary name first and fsync the folder last.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Replaces `path` with `bytes`, durably. Mode 0600 if `path` is new, unless changed afterwards.
+///
+/// # Errors
+/// Whatever the file system says; the old content is then untouched.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_atomic_mode(path, bytes, 0o600)
+}
+
+/// As [`write_atomic`], with the mode given.
+///
+/// # Errors
+/// Whatever the file system says; the old content is then untouched.
+pub fn write_atomic_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = temporary_name(path);
+    let result =
+        write_new(&temporary, bytes, mode).and_then(|()| std::fs::rename(&temporary, path));
+    if result.is_err() {
+        // The temporary file is litter at worst: its name is never read.
+        std::fs::remove_file(&temporary).ok();
+    }
+    result?;
+    fsync_dir(folder_of(path))
+}
+
+/// Publishes `bytes` as `path`, durably, if nothing has that name yet.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] if the name is taken; otherwise whatever the file system says. After
+/// an error other than that, whether the file exists is unknown until it has been looked for.
+pub fn publish_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary_name(path);
+    let result =
+        write_new(&temporary, bytes, 0o600).and_then(|()| std::fs::hard_link(&temporary, path));
+    std::fs::remove_file(&temporary).ok();
+    result?;
+    fsync_dir(folder_of(path))
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn fsync_dir(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Reads a whole file of at most `limit` bytes.
+///
+/// # Errors
+/// [`io::ErrorKind::FileTooLarge`] beyond the limit; otherwise whatever the file system says.
+pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let message = format!("{} is larger than {limit} bytes", path.display());
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// Unique among the processes of this machine, and recognisable as litter by its leading dot.
+fn temporary_name(path: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    folder_of(path).join(format!(
+        ".{name}.{}-{count}-{:08x}.tmp",
+        std::process::id(),
+        super::entropy::u64()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaced_and_published_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(read_limited(&path, 3).unwrap(), b"two");
+        assert_eq!(
+            read_limited(&path, 2).unwrap_err().kind(),
+            io::ErrorKind::FileTooLarge
+        );
+        assert_eq!(
+            publish_new(&path, b"three").unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        publish_new(&folder.path().join("part"), b"three").unwrap();
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            2,
+            "no temporary files stay"
+        );
+    }
+}

@@ -1,0 +1,409 @@
+//! The small HTTP that processes of one platform speak to each other: one JSON document there, one back.
+//!
+//! It serves control sockets (a Unix socket, whose peer the kernel names) and status pages (TCP). It is
+//! not the gateway: no pooling, no streaming of large bodies, a connection per request on the client
+//! side. Every body and every wait has a limit.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// Largest body accepted, in either direction.
+pub const BODY_LIMIT: usize = 8 * 1024 * 1024;
+/// Most connections that one server serves at a time; further ones wait in the kernel's queue.
+pub const CONNECTION_LIMIT: usize = 256;
+/// How long a client may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who is on the other end of a connection, as the kernel tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A process on this host, over a Unix socket.
+    Local {
+        uid: u32,
+        pid: i32,
+    },
+    Remote(SocketAddr),
+}
+
+/// A request whose body has been read.
+#[derive(Debug)]
+pub struct Call {
+    pub peer: Peer,
+    pub method: Method,
+    pub path: String,
+    pub query: String,
+    pub body: Bytes,
+}
+
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub type Answer = Response<Body>;
+
+/// An answer of one JSON document.
+pub fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => with_type(status, "application/json", bytes),
+        Err(error) => with_type(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "text/plain",
+            format!("answer cannot be written as JSON: {error}").into_bytes(),
+        ),
+    }
+}
+
+/// An error as every control socket reports it: a code for programs, a message and a next step for people.
+pub fn error(status: StatusCode, code: &str, message: &str, next: &str) -> Answer {
+    json(
+        status,
+        &serde_json::json!({ "error": { "code": code, "message": message, "next": next } }),
+    )
+}
+
+pub fn text(status: StatusCode, body: impl Into<Vec<u8>>) -> Answer {
+    with_type(status, "text/plain; charset=utf-8", body.into())
+}
+
+fn with_type(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)).boxed_unsync());
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static(content_type),
+    );
+    answer
+}
+
+/// Serves a Unix socket until the future is dropped. Must run inside a [`tokio::task::LocalSet`].
+///
+/// A socket file left by a process that died is replaced; the new one has mode 0700.
+///
+/// # Errors
+/// When the socket cannot be bound.
+pub async fn serve_unix<F, R>(path: PathBuf, handler: F) -> std::io::Result<()>
+where
+    F: Fn(Call) -> R + 'static,
+    R: Future<Output = Answer> + 'static,
+{
+    let listener = bind_unix(&path)?;
+    let handler = Rc::new(handler);
+    let permits = Rc::new(tokio::sync::Semaphore::new(CONNECTION_LIMIT));
+    loop {
+        let Ok(permit) = Rc::clone(&permits).acquire_owned_local().await else {
+            return Ok(());
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let Ok(credential) = stream.peer_cred() else {
+                    continue;
+                };
+                let peer = Peer::Local {
+                    uid: credential.uid(),
+                    pid: credential.pid().unwrap_or(0),
+                };
+                spawn_connection(stream, peer, Rc::clone(&handler), permit);
+            }
+            Err(error) => back_off(&error).await,
+        }
+    }
+}
+
+/// Serves a bound TCP listener until the future is dropped. Must run inside a [`tokio::task::LocalSet`].
+pub async fn serve_tcp<F, R>(listener: TcpListener, handler: F)
+where
+    F: Fn(Call) -> R + 'static,
+    R: Future<Output = Answer> + 'static,
+{
+    let handler = Rc::new(handler);
+    let permits = Rc::new(tokio::sync::Semaphore::new(CONNECTION_LIMIT));
+    loop {
+        let Ok(permit) = Rc::clone(&permits).acquire_owned_local().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                stream.set_nodelay(true).ok();
+                spawn_connection(stream, Peer::Remote(address), Rc::clone(&handler), permit);
+            }
+            Err(error) => back_off(&error).await,
+        }
+    }
+}
+
+/// A permit that goes back when its connection ends.
+struct Permit(Rc<tokio::sync::Semaphore>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+    }
+}
+
+/// Acquires from a semaphore that lives on one thread.
+trait AcquireLocal {
+    async fn acquire_owned_local(self) -> Result<Permit, tokio::sync::AcquireError>;
+}
+
+impl AcquireLocal for Rc<tokio::sync::Semaphore> {
+    async fn acquire_owned_local(self) -> Result<Permit, tokio::sync::AcquireError> {
+        self.acquire().await?.forget();
+        Ok(Permit(self))
+    }
+}
+
+async fn back_off(error: &std::io::Error) {
+    tracing::warn!(%error, "cannot accept a connection");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    Ok(listener)
+}
+
+fn spawn_connection<S, F, R>(stream: S, peer: Peer, handler: Rc<F>, permit: Permit)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    F: Fn(Call) -> R + 'static,
+    R: Future<Output = Answer> + 'static,
+{
+    tokio::task::spawn_local(async move {
+        let service = hyper::service::service_fn(|request: Request<Incoming>| {
+            let handler = Rc::clone(&handler);
+            async move { Ok::<_, Infallible>(call(&*handler, peer, request).await) }
+        });
+        let served = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%error, ?peer, "connection ended");
+        }
+        drop(permit);
+    });
+}
+
+async fn call<F, R>(handler: &F, peer: Peer, request: Request<Incoming>) -> Answer
+where
+    F: Fn(Call) -> R,
+    R: Future<Output = Answer>,
+{
+    let (head, body) = request.into_parts();
+    let body = match Limited::new(body, BODY_LIMIT).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(_) => {
+            let message =
+                format!("the body could not be read, or is larger than {BODY_LIMIT} bytes");
+            return error(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body",
+                &message,
+                "send a smaller document",
+            );
+        }
+    };
+    let path = head.uri.path().to_owned();
+    let query = head.uri.query().unwrap_or_default().to_owned();
+    handler(Call {
+        peer,
+        method: head.method,
+        path,
+        query,
+        body,
+    })
+    .await
+}
+
+/// Why a request to another process brought no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error("connect to {0}")]
+    Connect(String, #[source] std::io::Error),
+    #[error("no answer from {0} within {1:?}")]
+    Timeout(String, Duration),
+    #[error("speak HTTP with {0}")]
+    Http(String, #[source] hyper::Error),
+    #[error("read the answer of {0}: {1}")]
+    Body(String, String),
+    #[error("form the request to {0}")]
+    Form(String, #[source] http::Error),
+}
+
+/// Sends one request over a Unix socket; `timeout` bounds everything from connecting to the last byte.
+///
+/// # Errors
+/// [`RequestError`] names the peer and the step that failed; the outcome of the request is then unknown.
+pub async fn request_unix(
+    path: &Path,
+    method: Method,
+    target: &str,
+    body: Vec<u8>,
+    timeout: Duration,
+) -> Result<(StatusCode, Bytes), RequestError> {
+    let name = path.display().to_string();
+    let exchange = async {
+        let stream = UnixStream::connect(path)
+            .await
+            .map_err(|error| RequestError::Connect(name.clone(), error))?;
+        exchange(stream, &name, "localhost", method, target, body).await
+    };
+    within(timeout, &name, exchange).await
+}
+
+/// Sends one request over TCP; `timeout` bounds everything from connecting to the last byte.
+///
+/// # Errors
+/// [`RequestError`] names the peer and the step that failed; the outcome of the request is then unknown.
+pub async fn request_tcp(
+    address: SocketAddr,
+    method: Method,
+    target: &str,
+    body: Vec<u8>,
+    timeout: Duration,
+) -> Result<(StatusCode, Bytes), RequestError> {
+    let name = address.to_string();
+    let exchange = async {
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|error| RequestError::Connect(name.clone(), error))?;
+        stream.set_nodelay(true).ok();
+        exchange(stream, &name, &name, method, target, body).await
+    };
+    within(timeout, &name, exchange).await
+}
+
+async fn within<T>(
+    timeout: Duration,
+    name: &str,
+    work: impl Future<Output = Result<T, RequestError>>,
+) -> Result<T, RequestError> {
+    match tokio::time::timeout(timeout, work).await {
+        Ok(result) => result,
+        Err(_) => Err(RequestError::Timeout(name.to_owned(), timeout)),
+    }
+}
+
+async fn exchange<S>(
+    stream: S,
+    name: &str,
+    host: &str,
+    method: Method,
+    target: &str,
+    body: Vec<u8>,
+) -> Result<(StatusCode, Bytes), RequestError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let http_error = |error| RequestError::Http(name.to_owned(), error);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(http_error)?;
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header(http::header::HOST, host)
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .header(http::header::CONNECTION, "close")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| RequestError::Form(name.to_owned(), error))?;
+    let answer = async {
+        let answer = sender.send_request(request).await.map_err(http_error)?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), BODY_LIMIT).collect().await;
+        let body = body.map_err(|error| RequestError::Body(name.to_owned(), error.to_string()))?;
+        Ok((status, body.to_bytes()))
+    };
+    // The connection is driven beside the request, on the caller's own task: nothing is left behind.
+    tokio::pin!(answer);
+    tokio::pin!(connection);
+    tokio::select! {
+        result = &mut answer => result,
+        ended = &mut connection => match ended {
+            Ok(()) => answer.await,
+            Err(error) => Err(http_error(error)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_over_a_unix_socket_names_its_peer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async {
+            tokio::task::spawn_local(serve_unix(path.clone(), |call: Call| async move {
+                let Peer::Local { uid, .. } = call.peer else {
+                    return text(StatusCode::BAD_REQUEST, "");
+                };
+                json(
+                    StatusCode::OK,
+                    &serde_json::json!({ "uid": uid, "path": call.path, "query": call.query }),
+                )
+            }));
+            tokio::task::yield_now().await;
+            let (status, body) = request_unix(
+                &path,
+                Method::POST,
+                "/v1/x?y=1",
+                b"{}".to_vec(),
+                Duration::from_secs(5),
+            )
+            .await
+            .unwrap();
+            assert_eq!(status, StatusCode::OK);
+            let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(value["uid"], rustix::process::getuid().as_raw());
+            assert_eq!(
+                (&value["path"], &value["query"]),
+                (&"/v1/x".into(), &"y=1".into())
+            );
+        });
+    }
+
+    #[test]
+    fn a_dead_peer_is_an_error_that_names_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let path = Path::new("/nonexistent/control.sock");
+        let error = runtime
+            .block_on(request_unix(
+                path,
+                Method::GET,
+                "/",
+                Vec::new(),
+                Duration::from_secs(1),
+            ))
+            .unwrap_err();
+        assert_eq!(error.to_string(), "connect to /nonexistent/control.sock");
+    }
+}
