@@ -1,3 +1,55 @@
-//! What the Makefile does: checks of the tree, set-up, suites and benchmarks.
+//! What the Makefile does: checks of the tree, suites, benchmarks.
+//!
+//! Each subcommand is a list of steps that a person could type. It prints every step before it runs it,
+//! stops at the first that fails, and never decides by a timing.
 
-fn main() {}
+mod bench;
+mod calm;
+mod faults;
+mod lint;
+mod platform;
+mod step;
+mod suites;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "xtask", about = "Checks, suites and benchmarks of Mainstay")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// The rules of the tree: rings, allowed crates, file sizes, what must not be left behind.
+    Tidy,
+    /// Format, clippy, tidy, licences.
+    Lint,
+    /// Licences, bans and sources of the dependencies.
+    Deny,
+    /// Unit and golden tests, a bounded simulation, a two-minute run of the faults on real processes.
+    Test,
+    /// The long simulation and every planted bug.
+    Sim(suites::SimArguments),
+    /// Order flow through every fault on real processes, audited afterwards.
+    Faults(faults::Arguments),
+    /// Processors oversubscribed: nobody may be promoted.
+    Calm(calm::Arguments),
+    /// Everything that `docs/BENCHMARKS.md` records.
+    Bench(bench::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Tidy => tidy::run(),
+        Task::Lint => lint::run(),
+        Task::Deny => lint::deny(),
+        Task::Test => suites::test(),
+        Task::Sim(arguments) => suites::sim(&arguments),
+        Task::Faults(arguments) => faults::run(&arguments),
+        Task::Calm(arguments) => calm::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
+    }
+}

@@ -1,0 +1,50 @@
+# Thin targets; the logic is in xtask/ and scripts/. `make help` lists them.
+SHELL := /bin/bash
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mainstay/target
+BIN := $(CARGO_TARGET_DIR)/release
+FILE ?= examples/exchange/platform.yaml
+XTASK := cargo run --quiet --package xtask --
+
+.PHONY: help setup build up down status test lint sim bench test-faults test-calm deny fmt
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## install what is missing from the system
+	@scripts/setup
+
+build: setup ## the programs, optimised
+	cargo build --release --locked --bins
+
+up: build ## start the example platform and show its status; Ctrl-C stops it
+	$(BIN)/mainstay up $(FILE)
+
+down: build ## stop the example platform
+	$(BIN)/mainstay down
+
+status: build ## what runs, and why anything is not green
+	$(BIN)/mainstay status
+
+test: setup ## everything that must hold, bounded: unit, golden, simulation, real processes
+	$(XTASK) test
+
+lint: setup ## format, clippy, tidy, licences
+	$(XTASK) lint
+
+deny: ## licences, bans and sources of the dependencies
+	$(XTASK) deny
+
+fmt: ## format the code
+	cargo fmt --all
+
+sim: setup ## 100,000 schedules of the keeper and every planted bug
+	$(XTASK) sim
+
+test-faults: build ## ten minutes of order flow through every fault, audited, at 0 and at 80 ms between regions
+	$(XTASK) faults --rate 500 --seconds 600 --distance-ms 0,80
+
+test-calm: build ## both cores oversubscribed four times for ten minutes: nobody may be promoted
+	$(XTASK) calm --seconds 600
+
+bench: build ## the figures of docs/BENCHMARKS.md
+	$(XTASK) bench
