@@ -1,4 +1,5 @@
 //! Versioned forms of what is stored and sent: journal entries, messages, configurations.
 
+pub mod gateway;
 pub mod keeper;
 pub mod process;
