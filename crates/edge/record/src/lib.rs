@@ -2,4 +2,5 @@
 
 pub mod gateway;
 pub mod keeper;
+pub mod node;
 pub mod process;

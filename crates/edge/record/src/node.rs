@@ -1,0 +1,124 @@
+//! What nodes say to each other and to the command line, and what a machine remembers of a platform.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::gateway::GatewayStatus;
+use crate::keeper::KeeperStatus;
+use crate::process::InstanceStatus;
+
+/// The version that this code writes, and the only one it reads.
+pub const VERSION: u32 = 1;
+
+/// What one machine knows of a platform that it runs: `DATA/machine.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineRecord {
+    pub version: u32,
+    pub platform: String,
+    /// The block of loopback addresses, `127.SLOT.…`, that this platform has claimed.
+    pub slot: u8,
+    /// Short: sockets and lease files.
+    pub run_folder: PathBuf,
+    /// The platform file as it was given, kept beside this record.
+    pub file: PathBuf,
+    /// Round trip between any two regions instead of the file's distances, in microseconds.
+    #[serde(default)]
+    pub distance_us: Option<u64>,
+    /// The program that every process of the platform is started from.
+    pub program: PathBuf,
+}
+
+/// What one node sees on its own host, and of the journal. Sent to other nodes and to the command line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    pub version: u32,
+    pub host: String,
+    pub region: String,
+    pub wall_ms: u64,
+    pub pid: u32,
+    pub started_wall_ms: u64,
+    pub instances: Vec<InstanceStatus>,
+    /// By database.
+    pub keepers: BTreeMap<String, Seen<KeeperStatus>>,
+    /// By gateway.
+    pub gateways: BTreeMap<String, Seen<GatewayStatus>>,
+    pub journal: JournalFacts,
+    /// Milliseconds since each other node was heard; absent: never.
+    pub heard_ms: BTreeMap<String, u64>,
+}
+
+/// A fact with its age: what was last learned, and why nothing newer is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen<T> {
+    pub value: Option<T>,
+    /// Milliseconds since `value` was learned.
+    pub age_ms: u64,
+    pub problem: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalFacts {
+    /// `leading`, `following`, `deaf`, `stopped`.
+    pub role: String,
+    pub epoch: u64,
+    /// The host whose claim is the newest in the log.
+    pub leader: Option<String>,
+    /// Entries so far.
+    pub entries: u64,
+    /// Milliseconds since the leader was heard.
+    pub leader_heard_ms: Option<u64>,
+    pub paused: bool,
+    /// Which version of the platform file is in force.
+    pub generation: u64,
+    pub problem: Option<String>,
+}
+
+/// What an operator asks of a node: `POST /v1/command`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandRequest {
+    pub command: Command,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    Pause,
+    Resume,
+    InjectFault(InjectFault),
+    ClearFault { id: String },
+    Switchover { database: String, region: String },
+    /// The text of a changed platform file.
+    Apply { file: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InjectFault {
+    /// `process-kill`, `region-freeze`, …
+    pub kind: String,
+    pub target: String,
+    pub lasts_ms: u64,
+    #[serde(default)]
+    pub one_way: bool,
+    #[serde(default)]
+    pub delay_us: u64,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "result")]
+pub enum CommandOutcome {
+    /// Journalled at `position` and carried out.
+    Done { position: u64, detail: String },
+    /// Not journalled as decided, or journalled as refused; nothing was changed.
+    Refused { code: String, why: String, next: String },
+    /// Journalled, but whether it was carried out is not known.
+    Unknown { position: u64, why: String },
+    /// This node does not lead; `leader` does, as far as it knows.
+    NotLeader { leader: Option<String> },
+}
