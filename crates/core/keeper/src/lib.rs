@@ -1,5 +1,58 @@
 //! Who may accept writes: the protocol of the keepers, one per database replica.
+//!
+//! # The mental model
+//!
+//! A keeper is a notary who lives beside one PostgreSQL server. The notaries of a database agree, term
+//! by term, which server may accept writes. They never agree by clocks: a new term begins only when
+//! enough notaries have *promised on disk* to leave the old one and have taken their servers off its
+//! stream, so that the old primary cannot collect the acknowledgements that a commit needs ("recruit
+//! before promote"). Clocks decide only how soon somebody tries, and how long reads may be trusted.
+//!
+//! A term is a PostgreSQL timeline: `Term(7)` writes timeline 7 and nothing else does. Hence a position
+//! (timeline, LSN) names one content of the log, and comparing two positions compares two logs.
+//!
+//! # The shape
+//!
+//! [`Keeper`] has no clock, entropy or IO. The shell feeds it [`Input`]s with the time at which they
+//! happened, then drains [`Keeper::poll_effect`] until it is empty, then waits until something happens or
+//! until [`Keeper::next_deadline`]. Effects are performed in the order in which they come; each
+//! [`Command`] to PostgreSQL is answered by one [`Input::CommandDone`], each [`Effect::Persist`] by one
+//! [`Input::Persisted`]. The core holds back by itself whatever must not happen before a record is
+//! durable, so the shell needs no ordering rules of its own.
+//!
+//! # Code map
+//!
+//! `config`, `durable`, `message`, `postgres`, `input`, `effect`, `status` are the vocabulary;
+//! `keeper` is the object that joins the parts.
 
 #![no_std]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm
+)]
 
 extern crate alloc;
+
+mod config;
+mod durable;
+mod effect;
+mod input;
+mod keeper;
+mod message;
+mod postgres;
+mod status;
+
+pub use config::{Config, ConfigError, ReplicaId, Timings};
+pub use durable::{Cohort, CohortVersion, Durable, Member, Promise};
+pub use effect::Effect;
+pub use input::{Input, Operator, RequestId};
+pub use keeper::Keeper;
+pub use message::{Body, Heartbeat, Message, PreVote, Refusal, Report};
+pub use postgres::{
+    Client, ClientState, Command, DataState, Failure, HistoryEntry, Observation, OperationId,
+    Outcome, ProcessState, Rank, Receiver, ReceiverName, Serviceability, SynchronousStandbys,
+    TimelineHistory,
+};
+pub use status::{Answer, HaltReason, Reason, Role, Status, SwitchoverRefusal, WakeReason};

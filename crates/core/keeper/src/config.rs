@@ -1,0 +1,140 @@
+//! What a keeper is told once, when it starts: who the replicas are, how many copies a commit needs,
+//! and how patient to be.
+
+use alloc::collections::BTreeSet;
+use core::fmt;
+use core::time::Duration;
+
+/// Names a replica of one database; small, given by the platform file, equal in every keeper's
+/// configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplicaId(pub u8);
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A keeper's configuration. Build it, then hand it to [`crate::Keeper::new`], which checks it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The replica beside which this keeper lives.
+    pub me: ReplicaId,
+    /// Every replica that the platform file gives the database, `me` included.
+    pub replicas: BTreeSet<ReplicaId>,
+    /// Where the database is created, and who is preferred when logs are equal.
+    pub home: ReplicaId,
+    /// How many replicas, the primary included, have a commit on disk before it is acknowledged;
+    /// derived from `survive`.
+    pub copies: u8,
+    /// A digest of what all keepers of the database must have been told alike (database, replicas,
+    /// home, copies). A keeper with another one is refused, so that two versions of the platform file
+    /// never vote together.
+    pub fingerprint: u64,
+    /// Fresh entropy, drawn by the shell at each start: incarnations and jitter come from it.
+    pub seed: u128,
+    pub timings: Timings,
+}
+
+/// How patient the keeper is. Safety rests on none of these except the lease, which bounds stale reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timings {
+    /// How often keepers tell each other what they see.
+    pub heartbeat: Duration,
+    /// Silence of a primary's keeper after which it is suspected. Longer than `lease`.
+    pub suspicion: Duration,
+    /// The most that an unsteady link or a busy machine may add to `suspicion`.
+    pub suspicion_addition_limit: Duration,
+    /// Suspicion while the server's own stream still brings messages: its keeper alone is gone and may
+    /// be back soon.
+    pub suspicion_while_streaming: Duration,
+    /// How long the answers of a majority of keepers entitle a primary to answer readers, counted from
+    /// the sending of what they answered.
+    pub lease: Duration,
+    /// A timer that fired later than this says that the observer was late: suspicion starts afresh.
+    pub overrun: Duration,
+    /// How long the second-best candidate lets the best one go first; the third waits twice as long.
+    pub stagger: Duration,
+    /// How long a pre-vote waits for answers.
+    pub pre_vote: Duration,
+    /// How long a recruitment waits for reports before it is aborted.
+    pub recruitment: Duration,
+    /// How long the winner of an election may take until it is heard as primary.
+    pub promotion: Duration,
+    /// How long a keeper waits after a failed attempt; jitter of the same size is added.
+    pub retry: Duration,
+    /// How long `switchover` is announced before the first session is ended, so that gateways hold.
+    pub switchover_announcement: Duration,
+    /// How long a switchover waits for its target to have the whole log before it is called off.
+    pub switchover_catch_up: Duration,
+    /// An observation older than this says nothing about the server.
+    pub observation_age: Duration,
+    /// How long a server may be unserviceable (hung, no slots, dead disk) before its keeper gives it up.
+    pub unserviceable: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(100),
+            suspicion: Duration::from_millis(1_500),
+            suspicion_addition_limit: Duration::from_millis(1_000),
+            suspicion_while_streaming: Duration::from_millis(5_000),
+            lease: Duration::from_millis(1_200),
+            overrun: Duration::from_millis(150),
+            stagger: Duration::from_millis(100),
+            pre_vote: Duration::from_millis(400),
+            recruitment: Duration::from_millis(2_000),
+            promotion: Duration::from_millis(3_000),
+            retry: Duration::from_millis(300),
+            switchover_announcement: Duration::from_millis(30),
+            switchover_catch_up: Duration::from_millis(1_000),
+            observation_age: Duration::from_millis(2_000),
+            unserviceable: Duration::from_millis(3_000),
+        }
+    }
+}
+
+/// Why a configuration cannot be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("own replica {0} is not among the replicas")]
+    StrangerMe(ReplicaId),
+    #[error("home replica {0} is not among the replicas")]
+    StrangerHome(ReplicaId),
+    #[error("{copies} copies cannot be kept by {replicas} replicas")]
+    Copies { copies: u8, replicas: usize },
+    #[error("suspicion must exceed the lease by at least a tenth of it")]
+    SuspicionWithinLease,
+}
+
+impl Config {
+    /// Checks what no later code checks again.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if !self.replicas.contains(&self.me) {
+            return Err(ConfigError::StrangerMe(self.me));
+        }
+        if !self.replicas.contains(&self.home) {
+            return Err(ConfigError::StrangerHome(self.home));
+        }
+        if self.copies == 0 || usize::from(self.copies) > self.replicas.len() {
+            return Err(ConfigError::Copies {
+                copies: self.copies,
+                replicas: self.replicas.len(),
+            });
+        }
+        if self.timings.suspicion < self.timings.lease + self.timings.lease / 10 {
+            return Err(ConfigError::SuspicionWithinLease);
+        }
+        Ok(())
+    }
+
+    /// The other replicas, in order.
+    pub fn peers(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.replicas
+            .iter()
+            .copied()
+            .filter(move |replica| *replica != self.me)
+    }
+}

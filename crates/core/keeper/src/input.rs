@@ -1,0 +1,47 @@
+//! Everything that can happen to a keeper.
+
+use crate::config::ReplicaId;
+use crate::message::Message;
+use crate::postgres::{Observation, OperationId, Outcome};
+
+/// Something that happened, handed to [`crate::Keeper::handle`] with the time at which it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The deadline of [`crate::Keeper::next_deadline`] came, or nothing else did for a while. Harmless
+    /// at any other time.
+    Tick,
+    /// A peer's message, whole and from the connection of that peer.
+    Message(Message),
+    /// What the local server looks like.
+    Observed(Observation),
+    /// A command ended.
+    CommandDone {
+        operation: OperationId,
+        outcome: Outcome,
+    },
+    /// The record of this sequence is on disk.
+    Persisted { sequence: u64 },
+    /// It is not, and it cannot be known what is: the keeper halts and its process must end.
+    PersistFailed { sequence: u64 },
+    /// An operator asks; answered once by [`crate::Effect::Answer`].
+    Operator {
+        request: RequestId,
+        command: Operator,
+    },
+}
+
+/// Pairs an operator's request with its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What an operator may ask of a keeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// Move the primary to this replica. Only the primary's keeper accepts it.
+    Switchover {
+        to: ReplicaId,
+    },
+    /// Hands off: no election, no fencing, no start or stop; traffic and server stay untouched.
+    Pause,
+    Resume,
+}

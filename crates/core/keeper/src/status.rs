@@ -1,0 +1,204 @@
+//! What a keeper says of itself, and why: every state has a reason, and every reason is an enum.
+
+use core::fmt;
+
+use mainstay_units::{Incarnation, Instant, Lsn, Term, Timeline};
+
+use crate::config::ReplicaId;
+use crate::durable::{CohortVersion, Promise};
+
+/// What a keeper's server is to the database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Nothing is known yet, or the server is being started or filled.
+    #[default]
+    Starting,
+    /// Follows a primary, or waits for one, and counts.
+    Standby,
+    /// Follows a primary, or is about to, and does not count.
+    Learner,
+    /// Being promoted, or promoted and not yet acknowledged by its quorum.
+    Candidate,
+    Primary,
+    /// Was primary, or may be one no longer: its server is being or has been stopped.
+    Fenced,
+    Stopped,
+}
+
+/// Why the role is what it is, and why nothing else is being done about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    #[default]
+    JustStarted,
+    /// No cohort exists; every keeper must be blank and agree before one is founded.
+    AwaitingFounding,
+    Founding,
+    /// The first opening waits until every replica of the file has been admitted.
+    AwaitingMembers,
+    /// The data folder is being created from a primary's.
+    Rebuilding,
+    Rewinding,
+    /// Blank or diverged, and no primary can be a source yet.
+    AwaitingSource,
+    StartingServer,
+    StoppingServer,
+    Following,
+    /// Off every stream by promise, or no primary is known.
+    AwaitingPrimary,
+    /// Lost its primary, and asks the others whether they lost it too.
+    AskingPreVotes,
+    Recruiting,
+    /// Promised a term and is reading what it has.
+    Recruited,
+    Promoting,
+    /// Promoted; its quorum has not flushed the first record of its timeline.
+    AwaitingQuorum,
+    Serving,
+    /// Serving, but no quorum acknowledges: commits wait.
+    QuorumMissing,
+    SwitchingOver,
+    /// No majority of keepers heard within the lease.
+    Isolated,
+    /// Learned of a later term.
+    Superseded,
+    ServerDied,
+    Unserviceable(crate::postgres::Serviceability),
+    /// The server chose another timeline than its term.
+    TimelineMismatch,
+    Paused,
+    Halted(HaltReason),
+}
+
+/// Why a keeper ended itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HaltReason {
+    /// A record could not be made durable: what is on disk is unknown.
+    PersistFailed,
+    /// The data folder belongs to another cluster.
+    ForeignData,
+    /// The cohort names another cluster than a peer's.
+    ForeignCohort,
+    /// No next term or epoch is left.
+    Exhausted,
+}
+
+/// A keeper's own view, for the sight stream, the status call and the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    pub role: Role,
+    pub reason: Reason,
+    pub term: Term,
+    /// This primary may serve applications.
+    pub open: bool,
+    /// A planned switchover is about to end this primary's sessions: hold what is new.
+    pub switchover: bool,
+    /// Until when readers may be answered, by this host's boot-time clock.
+    pub lease_expires: Option<Instant>,
+    pub timeline: Timeline,
+    pub lsn: Lsn,
+    pub primary: Option<ReplicaId>,
+    pub promise: Promise,
+    pub incarnation: Incarnation,
+    pub cohort: Option<CohortVersion>,
+    /// Counts in the cohort, in this incarnation.
+    pub voter: bool,
+    pub paused: bool,
+    /// Messages of keepers with another configuration.
+    pub strangers: u64,
+}
+
+/// Answer to an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Done (pause, resume), or for a switchover: the target is heard as the open primary of this term.
+    Done {
+        term: Term,
+    },
+    Refused(SwitchoverRefusal),
+    /// It was begun and somebody else became primary, or nobody has yet.
+    Unfinished {
+        term: Term,
+    },
+}
+
+/// Why a switchover was not begun, or was called off with the old primary still serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SwitchoverRefusal {
+    NotPrimary {
+        primary: Option<ReplicaId>,
+    },
+    AlreadyThere,
+    UnknownReplica,
+    /// The target does not count, or does not stream.
+    TargetNotFollowing,
+    /// The target did not have the whole log in time.
+    TargetBehind,
+    /// Another switchover is under way.
+    Busy,
+    Paused,
+}
+
+/// What the next deadline is for; only logs read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WakeReason {
+    Heartbeat,
+    Suspicion,
+    Lease,
+    Election,
+    Switchover,
+    Retry,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Standby => "standby",
+            Self::Learner => "learner",
+            Self::Candidate => "candidate",
+            Self::Primary => "primary",
+            Self::Fenced => "fenced",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use crate::postgres::Serviceability;
+        f.write_str(match self {
+            Self::JustStarted => "just started",
+            Self::AwaitingFounding => "waiting until every keeper is there to found the cohort",
+            Self::Founding => "creating the database",
+            Self::AwaitingMembers => "waiting until every replica is admitted",
+            Self::Rebuilding => "copying the data from the primary",
+            Self::Rewinding => "rewinding to the primary's history",
+            Self::AwaitingSource => "waiting for a primary to copy from",
+            Self::StartingServer => "starting the server",
+            Self::StoppingServer => "stopping the server",
+            Self::Following => "following the primary",
+            Self::AwaitingPrimary => "waiting for a primary",
+            Self::AskingPreVotes => "asking whether others lost the primary too",
+            Self::Recruiting => "recruiting",
+            Self::Recruited => "recruited for a new term",
+            Self::Promoting => "being promoted",
+            Self::AwaitingQuorum => "waiting until its quorum has the new timeline on disk",
+            Self::Serving => "serving",
+            Self::QuorumMissing => "serving, but commits wait for a quorum",
+            Self::SwitchingOver => "handing over by plan",
+            Self::Isolated => "cut off from a majority of keepers",
+            Self::Superseded => "a later term exists",
+            Self::ServerDied => "the server died",
+            Self::Unserviceable(Serviceability::Good) => "serviceable again",
+            Self::Unserviceable(Serviceability::Hung) => "the server hangs",
+            Self::Unserviceable(Serviceability::NoSlots) => "no connection slot left",
+            Self::Unserviceable(Serviceability::DeadDisk) => "the disk does not answer",
+            Self::TimelineMismatch => "the server chose another timeline than its term",
+            Self::Paused => "paused by an operator",
+            Self::Halted(HaltReason::PersistFailed) => "halted: its record could not be written",
+            Self::Halted(HaltReason::ForeignData) => "halted: the data folder is another cluster's",
+            Self::Halted(HaltReason::ForeignCohort) => "halted: a peer belongs to another cluster",
+            Self::Halted(HaltReason::Exhausted) => "halted: no term is left",
+        })
+    }
+}
