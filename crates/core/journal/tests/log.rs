@@ -1,5 +1,7 @@
 //! The rules of the log: who may sign what, and that no byte of a part can change unnoticed.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where an unwrap fails")]
+
 use mainstay_journal::{Damage, Entry, Log, Meaning, NodeKey, PartError, PublicKey, SealError};
 use mainstay_units::{Epoch, Position};
 

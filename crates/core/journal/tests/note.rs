@@ -1,5 +1,7 @@
 //! Signed notes and checkpoints against a note that another implementation signed, and against damage.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where an unwrap fails")]
+
 use mainstay_journal::note::{Note, NoteError};
 use mainstay_journal::{Checkpoint, Hash, NodeKey, PublicKey, SignedCheckpoint};
 

@@ -1,5 +1,7 @@
 //! The tree against RFC 6962's known roots, against the recursive definition, and proofs against lies.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where an unwrap fails")]
+
 use mainstay_journal::tree::{
     Head, consistency_proof, empty_root, inclusion_proof, root_of, verify_consistency,
     verify_inclusion,
