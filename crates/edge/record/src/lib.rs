@@ -1,6 +1,7 @@
 //! Versioned forms of what is stored and sent: journal entries, messages, configurations.
 
 pub mod gateway;
+pub mod journal;
 pub mod keeper;
 pub mod node;
 pub mod process;
