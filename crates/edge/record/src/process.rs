@@ -95,6 +95,10 @@ pub struct ShimState {
     /// Bytes of output that could not be written to the log and were dropped.
     #[serde(default)]
     pub log_dropped_bytes: u64,
+    /// Drawn for each launch and put into the environment of the child (`MAINSTAY_LAUNCH`), so that a
+    /// family is found even after its shim was killed.
+    #[serde(default)]
+    pub launch: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

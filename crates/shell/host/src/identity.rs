@@ -1,0 +1,224 @@
+//! Who a process is, and how it is signalled without ever hitting another.
+//!
+//! A pid is a seat number: once its holder has left, anyone may sit there. A pid with the tick at which
+//! the process started is a person. Signals go through a pidfd that is opened first and checked against
+//! that tick afterwards, so between the check and the signal the seat cannot change hands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use mainstay_record::process::ProcessIdentity;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// A generation of descendants deeper than this is not a workload but a fork bomb.
+const DESCENT_LIMIT: usize = 10_000;
+
+/// One line of the process table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessRow {
+    pub identity: ProcessIdentity,
+    pub parent: u32,
+    /// As in `/proc/PID/stat`: `R`, `S`, `T` (stopped), `Z` (zombie), …
+    pub state: char,
+}
+
+impl ProcessRow {
+    /// A zombie holds nothing but its exit status.
+    pub const fn is_alive(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X' | 'x')
+    }
+
+    pub const fn is_stopped(&self) -> bool {
+        matches!(self.state, 'T')
+    }
+}
+
+/// This process.
+///
+/// # Errors
+/// When `/proc` is not mounted.
+pub fn this() -> io::Result<ProcessIdentity> {
+    row(std::process::id())
+        .map(|row| row.identity)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "/proc does not show this process"))
+}
+
+/// What `/proc` says of a pid now.
+pub fn row(pid: u32) -> Option<ProcessRow> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(pid, &String::from_utf8_lossy(&stat))
+}
+
+/// The row of exactly this process, also if it is a zombie.
+pub fn row_of(identity: ProcessIdentity) -> Option<ProcessRow> {
+    row(identity.pid).filter(|row| row.identity == identity)
+}
+
+/// Whether this very process still runs (stopped counts, zombie does not).
+pub fn is_alive(identity: ProcessIdentity) -> bool {
+    row_of(identity).is_some_and(|row| row.is_alive())
+}
+
+/// The name in parentheses may hold anything, also parentheses: the fields start after the last one.
+fn parse_stat(pid: u32, stat: &str) -> Option<ProcessRow> {
+    let fields: Vec<&str> = stat
+        .get(stat.rfind(')')? + 1..)?
+        .split_ascii_whitespace()
+        .collect();
+    Some(ProcessRow {
+        state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
+        // Field 22 of the file; the first field after the name is field 3.
+        identity: ProcessIdentity {
+            pid,
+            start_ticks: fields.get(19)?.parse().ok()?,
+        },
+    })
+}
+
+/// All processes, by pid. Not a moment's picture: rows are read one after the other.
+pub fn table() -> BTreeMap<u32, ProcessRow> {
+    let Ok(folder) = fs::read_dir("/proc") else {
+        return BTreeMap::new();
+    };
+    folder
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter_map(|pid| Some((pid, row(pid)?)))
+        .collect()
+}
+
+/// Everything below `ancestor` in `table`, without it.
+pub fn descendants(table: &BTreeMap<u32, ProcessRow>, ancestor: u32) -> Vec<ProcessRow> {
+    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for (pid, row) in table {
+        children.entry(row.parent).or_default().push(*pid);
+    }
+    let mut seen = BTreeSet::from([ancestor]);
+    let mut queue = vec![ancestor];
+    let mut found = Vec::new();
+    while let Some(parent) = queue.pop() {
+        for pid in children.get(&parent).into_iter().flatten() {
+            if found.len() < DESCENT_LIMIT && seen.insert(*pid) {
+                queue.push(*pid);
+                found.extend(table.get(pid).copied());
+            }
+        }
+    }
+    found
+}
+
+/// A handle on exactly this process; `None` if it has left (a zombie still has a handle).
+///
+/// # Errors
+/// When the kernel refuses for another reason: too many open files, no pidfd at all.
+pub fn open(identity: ProcessIdentity) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = i32::try_from(identity.pid).ok().and_then(Pid::from_raw) else {
+        return Ok(None);
+    };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        // The pid cannot be given away while a zombie holds it, and the handle pins the process it was
+        // opened for; so if the row still matches, the handle is of this process.
+        Ok(handle) => Ok(row_of(identity).map(|_| handle)),
+        Err(Errno::SRCH | Errno::INVAL) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Signals exactly this process; `false` if it has left.
+///
+/// # Errors
+/// When the kernel refuses: not ours, too many open files.
+pub fn signal(identity: ProcessIdentity, signal: Signal) -> io::Result<bool> {
+    let Some(handle) = open(identity)? else {
+        return Ok(false);
+    };
+    match pidfd_send_signal(&handle, signal) {
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Processes that carry `NAME=value` in the environment they were started with.
+pub fn marked(name: &str, value: &str) -> Vec<ProcessRow> {
+    let mark = format!("{name}={value}");
+    table()
+        .into_values()
+        .filter(|row| {
+            fs::read(format!("/proc/{}/environ", row.identity.pid)).is_ok_and(|environment| {
+                environment
+                    .split(|byte| *byte == 0)
+                    .any(|entry| entry == mark.as_bytes())
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_is_read() {
+        let stat = "42 (a) R (b c)) S 7 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 1 1";
+        let row = parse_stat(42, stat).unwrap();
+        assert_eq!((row.parent, row.state), (7, 'S'));
+        assert_eq!(row.identity.start_ticks, 987_654);
+        assert_eq!(parse_stat(42, "42 (short) S 1"), None);
+        assert_eq!(parse_stat(42, ""), None);
+    }
+
+    #[test]
+    fn another_start_time_is_another_process() {
+        let me = this().unwrap();
+        assert!(is_alive(me));
+        let earlier = ProcessIdentity {
+            start_ticks: me.start_ticks - 1,
+            ..me
+        };
+        assert!(!is_alive(earlier));
+        assert!(open(earlier).unwrap().is_none());
+        assert!(!signal(earlier, Signal::KILL).unwrap(), "nobody was hit");
+    }
+
+    #[test]
+    fn descent_follows_parents_and_ends_in_circles() {
+        let entry = |pid, parent| {
+            let identity = ProcessIdentity {
+                pid,
+                start_ticks: 1,
+            };
+            (
+                pid,
+                ProcessRow {
+                    identity,
+                    parent,
+                    state: 'S',
+                },
+            )
+        };
+        let table = BTreeMap::from([
+            entry(1, 0),
+            entry(2, 1),
+            entry(3, 2),
+            entry(4, 3),
+            entry(9, 9),
+            entry(5, 1),
+        ]);
+        let below = |pid| {
+            let mut pids: Vec<u32> = descendants(&table, pid)
+                .iter()
+                .map(|row| row.identity.pid)
+                .collect();
+            pids.sort_unstable();
+            pids
+        };
+        assert_eq!(below(2), [3, 4]);
+        assert_eq!(below(1), [2, 3, 4, 5]);
+        assert!(below(9).is_empty());
+    }
+}
