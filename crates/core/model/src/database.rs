@@ -1,0 +1,150 @@
+//! A database: replicas of one PostgreSQL cluster, and the arithmetic of what it survives.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::name::{DatabaseName, HostName, RegionName};
+
+/// What may be lost at once without losing an acknowledged transaction or the ability to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Survive {
+    /// Nothing: the primary acknowledges alone.
+    Nothing,
+    /// Any one host.
+    Host,
+    /// Any one region with all its hosts.
+    #[default]
+    Region,
+}
+
+impl Survive {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Host => "host",
+            Self::Region => "region",
+        }
+    }
+}
+
+impl fmt::Display for Survive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How many replicas must have a commit on disk before it is acknowledged (the primary included), and how
+/// many must promise to leave the old term before another replica may be promoted.
+///
+/// Any set of `promise` replicas meets any set of `commit` replicas: `commit + promise > replicas`. That is
+/// why the recruited replica with the most advanced log has everything that was ever acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quorum {
+    pub commit: u8,
+    pub promise: u8,
+}
+
+impl Quorum {
+    /// For `replicas` (at least 1) that must survive what `survive` says.
+    pub const fn of(survive: Survive, replicas: u8) -> Self {
+        let majority = replicas / 2 + 1;
+        match survive {
+            Survive::Nothing => Self {
+                commit: 1,
+                promise: replicas,
+            },
+            Survive::Host | Survive::Region => Self {
+                commit: majority,
+                promise: majority,
+            },
+        }
+    }
+
+    /// How many replicas may vanish while the rest can still commit and elect.
+    pub const fn spare(self, replicas: u8) -> u8 {
+        let needed = if self.commit > self.promise {
+            self.commit
+        } else {
+            self.promise
+        };
+        replicas.saturating_sub(needed)
+    }
+}
+
+/// Ports of a database as declared; see [`crate::address::HostIndex::port`] for the port on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatabasePorts {
+    /// PostgreSQL itself.
+    pub postgres: u16,
+    /// Keeper to keeper.
+    pub peer: u16,
+    /// The keeper's HTTP: status and the stream of sights.
+    pub sight: u16,
+}
+
+/// Which replica, by its place in the file, from 1. Small, because it travels in every keeper message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplicaId(pub u8);
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    pub id: ReplicaId,
+    pub host: HostName,
+    pub region: RegionName,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Database {
+    pub name: DatabaseName,
+    /// Where its primary belongs when all is well.
+    pub home: RegionName,
+    pub survive: Survive,
+    pub quorum: Quorum,
+    pub ports: DatabasePorts,
+    /// In the order of the file, at least one; one of them is in the home region.
+    pub replicas: Vec<Replica>,
+}
+
+impl Database {
+    /// At most this many replicas: beyond it, a majority costs more than it protects.
+    pub const REPLICAS_MAX: usize = 9;
+
+    pub fn replica_on(&self, host: &HostName) -> Option<&Replica> {
+        self.replicas.iter().find(|replica| replica.host == *host)
+    }
+
+    /// The replica that is primary when the database is created: the first of the file in the home region.
+    pub fn home_replica(&self) -> Option<&Replica> {
+        self.replicas
+            .iter()
+            .find(|replica| replica.region == self.home)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_promise_meets_every_commit() {
+        for survive in [Survive::Nothing, Survive::Host, Survive::Region] {
+            for replicas in 1..=9 {
+                let quorum = Quorum::of(survive, replicas);
+                assert!(
+                    quorum.commit + quorum.promise > replicas,
+                    "{survive} {replicas}"
+                );
+                assert!(quorum.commit <= replicas && quorum.promise <= replicas);
+            }
+        }
+        assert_eq!(Quorum::of(Survive::Region, 3).spare(3), 1);
+        assert_eq!(Quorum::of(Survive::Region, 4).spare(4), 1);
+        assert_eq!(Quorum::of(Survive::Nothing, 3).spare(3), 0);
+    }
+}

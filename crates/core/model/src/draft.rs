@@ -1,0 +1,224 @@
+//! What somebody declares, before anything is known to be true.
+//!
+//! Everything is public and plain. Where the file may leave something out, the draft says so with an
+//! `Option` and validation fills in the default, so that defaults stand in one place.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::database::Survive;
+use crate::gateway::Method;
+use crate::service::RestartWhen;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlatformDraft {
+    pub name: String,
+    pub environment: EnvironmentDraft,
+    pub regions: Vec<RegionDraft>,
+    pub distances: Vec<DistanceDraft>,
+    pub hosts: Vec<HostDraft>,
+    pub databases: Vec<DatabaseDraft>,
+    pub services: Vec<ServiceDraft>,
+    pub gateways: Vec<GatewayDraft>,
+    pub roles: Vec<RoleDraft>,
+    pub operators: Vec<OperatorDraft>,
+    pub waivers: Vec<WaiverDraft>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnvironmentDraft {
+    pub name: String,
+    pub production: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegionDraft {
+    pub name: String,
+}
+
+/// The round trip between two regions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DistanceDraft {
+    pub between: Vec<String>,
+    pub round_trip: Duration,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostDraft {
+    pub name: String,
+    pub region: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DatabaseDraft {
+    pub name: String,
+    pub home: String,
+    pub survive: Survive,
+    pub ports: DatabasePortsDraft,
+    pub replicas: Vec<ReplicaDraft>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DatabasePortsDraft {
+    pub postgres: u16,
+    pub peer: u16,
+    pub sight: u16,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplicaDraft {
+    pub host: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceDraft {
+    pub name: String,
+    pub command: Vec<String>,
+    pub arguments: Vec<String>,
+    pub environment: BTreeMap<String, String>,
+    pub ports: Vec<PortDraft>,
+    pub probes: ProbesDraft,
+    pub replicas: Option<u16>,
+    pub placement: PlacementDraft,
+    pub objectives: ObjectivesDraft,
+    pub restart: RestartDraft,
+    pub stop: StopDraft,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortDraft {
+    pub name: String,
+    pub port: u16,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProbesDraft {
+    pub startup: Option<ProbeDraft>,
+    pub readiness: Option<ProbeDraft>,
+    pub liveness: Option<ProbeDraft>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProbeDraft {
+    pub port: Option<String>,
+    pub path: String,
+    pub period: Option<Duration>,
+    pub timeout: Option<Duration>,
+    pub failures: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlacementDraft {
+    /// Runs beside every replica of this database; active where its primary is.
+    pub follows: Option<String>,
+    pub regions: Vec<String>,
+    pub hosts: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectivesDraft {
+    pub rto: Option<Duration>,
+    pub rpo: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RestartDraft {
+    pub when: Option<RestartWhen>,
+    pub delay_first: Option<Duration>,
+    pub delay_max: Option<Duration>,
+    pub crash_loop_failures: Option<u32>,
+    pub crash_loop_within: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StopDraft {
+    pub drain: Option<Duration>,
+    pub grace: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GatewayDraft {
+    pub name: String,
+    pub regions: Vec<String>,
+    pub http: Vec<HttpListenerDraft>,
+    pub tcp: Vec<TcpListenerDraft>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpListenerDraft {
+    pub name: String,
+    pub port: u16,
+    pub routes: Vec<RouteDraft>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteDraft {
+    pub host: Option<String>,
+    pub path: String,
+    pub methods: Vec<Method>,
+    pub service: Option<ServiceTargetDraft>,
+    pub cell: Option<CellTargetDraft>,
+    pub idempotency_header: Option<String>,
+    pub hold: Option<HoldDraft>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceTargetDraft {
+    pub name: String,
+    pub port: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CellTargetDraft {
+    pub key_header: Option<String>,
+    pub key_path_part: Option<String>,
+    pub members: Vec<CellMemberDraft>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CellMemberDraft {
+    pub database: String,
+    pub service: String,
+    pub port: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HoldDraft {
+    pub requests: Option<u32>,
+    pub bytes: Option<u64>,
+    pub time: Option<Duration>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpListenerDraft {
+    pub name: String,
+    pub port: u16,
+    pub primary_of: Option<String>,
+    pub replicas_of: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleDraft {
+    pub name: String,
+    pub permissions: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OperatorDraft {
+    pub name: String,
+    pub unix_user: Option<String>,
+    pub unix_uid: Option<u32>,
+    /// Whoever started the platform.
+    pub unix_owner: bool,
+    pub roles: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WaiverDraft {
+    pub name: String,
+    pub service: Option<String>,
+    pub gateway: Option<String>,
+    pub reason: String,
+}

@@ -1,0 +1,477 @@
+//! One sound draft; each test spoils it in one way and reads what the inspection says.
+
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt::Write;
+use core::time::Duration;
+
+use expect_test::{Expect, expect};
+
+use crate::database::Survive;
+use crate::draft::*;
+use crate::platform::Platform;
+use crate::service::Placement;
+
+fn sound() -> PlatformDraft {
+    let region = |name: &str| RegionDraft { name: name.into() };
+    let host = |name: &str, region: &str| HostDraft {
+        name: name.into(),
+        region: region.into(),
+    };
+    let replica = |host: &str| ReplicaDraft { host: host.into() };
+    PlatformDraft {
+        name: "exchange".into(),
+        environment: EnvironmentDraft {
+            name: "development".into(),
+            production: false,
+        },
+        regions: vec![region("east"), region("west"), region("north")],
+        hosts: vec![host("e1", "east"), host("w1", "west"), host("n1", "north")],
+        databases: vec![DatabaseDraft {
+            name: "ledger".into(),
+            home: "east".into(),
+            survive: Survive::Region,
+            ports: DatabasePortsDraft {
+                postgres: 5432,
+                peer: 5433,
+                sight: 5434,
+            },
+            replicas: vec![replica("e1"), replica("w1"), replica("n1")],
+        }],
+        services: vec![venue(), ticker()],
+        gateways: vec![gateway()],
+        roles: vec![RoleDraft {
+            name: "all".into(),
+            permissions: vec!["*".into()],
+        }],
+        operators: vec![OperatorDraft {
+            name: "owner".into(),
+            unix_owner: true,
+            roles: vec!["all".into()],
+            ..OperatorDraft::default()
+        }],
+        ..PlatformDraft::default()
+    }
+}
+
+fn venue() -> ServiceDraft {
+    let http = PortDraft {
+        name: "http".into(),
+        port: 8100,
+    };
+    ServiceDraft {
+        name: "venue".into(),
+        command: vec!["exchange-venue".into()],
+        ports: vec![http],
+        probes: ProbesDraft {
+            readiness: Some(ProbeDraft {
+                path: "/health/ready".into(),
+                ..ProbeDraft::default()
+            }),
+            ..ProbesDraft::default()
+        },
+        placement: PlacementDraft {
+            follows: Some("ledger".into()),
+            ..PlacementDraft::default()
+        },
+        objectives: ObjectivesDraft {
+            rto: Some(Duration::from_secs(4)),
+            rpo: Some(Duration::ZERO),
+        },
+        ..ServiceDraft::default()
+    }
+}
+
+fn ticker() -> ServiceDraft {
+    let http = PortDraft {
+        name: "http".into(),
+        port: 8110,
+    };
+    ServiceDraft {
+        name: "ticker".into(),
+        command: vec!["exchange-venue".into(), "ticker".into()],
+        ports: vec![http],
+        replicas: Some(2),
+        ..ServiceDraft::default()
+    }
+}
+
+fn gateway() -> GatewayDraft {
+    let cell = RouteDraft {
+        path: "/v1/cells/{cell}".into(),
+        cell: Some(CellTargetDraft {
+            key_path_part: Some("cell".into()),
+            members: vec![CellMemberDraft {
+                database: "ledger".into(),
+                service: "venue".into(),
+                port: None,
+            }],
+            ..CellTargetDraft::default()
+        }),
+        idempotency_header: Some("Idempotency-Key".into()),
+        ..RouteDraft::default()
+    };
+    let rest = RouteDraft {
+        path: "/".into(),
+        service: Some(ServiceTargetDraft {
+            name: "ticker".into(),
+            port: Some("http".into()),
+        }),
+        ..RouteDraft::default()
+    };
+    GatewayDraft {
+        name: "edge".into(),
+        regions: vec!["east".into(), "west".into(), "north".into()],
+        http: vec![HttpListenerDraft {
+            name: "public".into(),
+            port: 8080,
+            routes: vec![cell, rest],
+        }],
+        tcp: vec![TcpListenerDraft {
+            name: "sql".into(),
+            port: 6432,
+            primary_of: Some("ledger".into()),
+            replicas_of: None,
+        }],
+    }
+}
+
+fn check(spoil: impl FnOnce(&mut PlatformDraft), expected: Expect) {
+    let mut draft = sound();
+    spoil(&mut draft);
+    let mut text = String::new();
+    for violation in Platform::from_draft(&draft).err().unwrap_or_default() {
+        writeln!(text, "{violation}").expect("a string takes text");
+    }
+    expected.assert_eq(&text);
+}
+
+#[test]
+fn the_sound_draft_is_sound() {
+    check(|_| {}, expect![[""]]);
+    let platform = Platform::from_draft(&sound()).expect("sound");
+    let ticker = platform.service("ticker").expect("declared");
+    assert!(matches!(
+        ticker.placement,
+        Placement::Spread { replicas: 2, .. }
+    ));
+    assert_eq!(ticker.allowed_hosts().len(), 3);
+    let ledger = platform.database("ledger").expect("declared");
+    assert_eq!((ledger.quorum.commit, ledger.quorum.promise), (2, 2));
+    assert_eq!(ledger.home_replica().map(|r| r.host.as_str()), Some("e1"));
+}
+
+#[test]
+fn an_empty_draft_is_told_what_is_missing() {
+    check(
+        |draft| *draft = PlatformDraft::default(),
+        expect![[r#"
+        /metadata/name: invalid-name: "" is not a usable name: a name may not be empty
+        /spec/environment/name: invalid-name: "" is not a usable name: a name may not be empty
+        /spec/regions: missing: a platform needs at least one region (help: three regions let a database survive the loss of one)
+        /spec/hosts: missing: a platform needs at least one host (help: declare one host in each region)
+        /spec/operators: nobody-may: no operator has status.read, platform.apply, platform.stop, fault.clear (help: without them nobody could run or stop the platform: give some operator such a role)
+    "#]],
+    );
+}
+
+#[test]
+fn names_are_usable_and_unique() {
+    check(
+        |draft| {
+            draft.name = "My Exchange".into();
+            draft.regions[1].name = "east".into();
+            draft.hosts[2].name = String::new();
+        },
+        expect![[r#"
+            /metadata/name: invalid-name: "My Exchange" is not a usable name: 'M' cannot stand in a name; lower-case letters, digits and '-' can (help: write `my-exchange`)
+            /spec/regions/1/name: duplicate-name: region `east` is declared twice (help: names must differ: rename or remove one of them)
+            /spec/hosts/2/name: invalid-name: "" is not a usable name: a name may not be empty
+            /spec/hosts/1/region: unknown-reference: there is no region `west` (help: known: `east`, `east`, `north`)
+            /spec/databases/0/replicas/2/host: unknown-reference: there is no host `n1` (help: known: `e1`, `w1`, ``)
+            /spec/gateways/0/regions/1: unknown-reference: there is no region `west` (help: known: `east`, `east`, `north`)
+        "#]],
+    );
+}
+
+#[test]
+fn dangling_references_name_the_nearest() {
+    check(
+        |draft| {
+            draft.hosts[0].region = "eats".into();
+            draft.databases[0].home = "eest".into();
+            draft.databases[0].replicas[1].host = "frankfurt".into();
+            draft.services[0].placement.follows = Some("leger".into());
+            draft.gateways[0].http[0].routes[1].service = Some(ServiceTargetDraft {
+                name: "tikcer".into(),
+                port: None,
+            });
+            draft.operators[0].roles = vec!["alll".into()];
+        },
+        expect![[r#"
+            /spec/regions/0/name: missing: region `east` has no host (help: declare a host in it under /spec/hosts, or remove the region)
+            /spec/hosts/0/region: unknown-reference: there is no region `eats` (help: did you mean `east`?)
+            /spec/databases/0/home: unknown-reference: there is no region `eest` (help: did you mean `east`?)
+            /spec/databases/0/replicas/1/host: unknown-reference: there is no host `frankfurt` (help: known: `e1`, `w1`, `n1`)
+            /spec/services/0/placement/follows: unknown-reference: there is no database `leger` (help: did you mean `ledger`?)
+            /spec/gateways/0/http/0/routes/1/service/name: unknown-reference: there is no service `tikcer` (help: did you mean `ticker`?)
+            /spec/operators/0/roles/0: unknown-reference: there is no role `alll` (help: did you mean `all`?)
+        "#]],
+    );
+}
+
+#[test]
+fn ports_are_unique_and_a_free_one_is_named() {
+    check(
+        |draft| {
+            draft.services[1].ports[0].port = 8100;
+            draft.gateways[0].tcp[0].port = 5433;
+            draft.gateways[0].http[0].port = 0;
+        },
+        expect![[r#"
+            /spec/services/1/ports/0/port: port-clash: port 8100 is taken by `http` of service `venue` (help: port 8101 is free)
+            /spec/gateways/0/http/0/port: invalid-value: `public` of gateway `edge` cannot have port 0 (help: choose from 1 to 65535)
+            /spec/gateways/0/tcp/0/port: port-clash: port 5433 is taken by the keepers of database `ledger` (help: port 5435 is free)
+        "#]],
+    );
+    check(
+        |draft| {
+            draft.hosts.push(HostDraft {
+                name: "e2".into(),
+                region: "east".into(),
+            });
+        },
+        expect![[r#"
+            /spec/databases/0/ports/peer: port-clash: port 5433 is too near to port 5432 of PostgreSQL of database `ledger`: on the further hosts of a region ports count upwards (help: port 5436 is free)
+            /spec/databases/0/ports/sight: port-clash: port 5434 is too near to port 5433 of the keepers of database `ledger`: on the further hosts of a region ports count upwards (help: port 5436 is free)
+        "#]],
+    );
+}
+
+#[test]
+fn survival_is_arithmetic() {
+    check(
+        |draft| {
+            draft.databases[0].replicas.pop();
+        },
+        expect![[r#"
+            /spec/databases/0/survive: survival-impossible: `ledger` cannot survive the loss of region `west`: a commit needs 2 of 2 replicas on disk, and the loss takes 1 and leaves 1 (help: add a replica on `n1` (region `north`); what is needed is one replica in each of three regions)
+        "#]],
+    );
+    check(
+        |draft| {
+            for (name, region) in [("e2", "east"), ("e3", "east")] {
+                draft.hosts.push(HostDraft {
+                    name: name.into(),
+                    region: region.into(),
+                });
+                draft.databases[0]
+                    .replicas
+                    .push(ReplicaDraft { host: name.into() });
+            }
+            draft.databases[0].ports = DatabasePortsDraft {
+                postgres: 5400,
+                peer: 5410,
+                sight: 5420,
+            };
+        },
+        expect![[r#"
+            /spec/databases/0/survive: survival-impossible: `ledger` cannot survive the loss of region `east`: a commit needs 3 of 5 replicas on disk, and the loss takes 3 and leaves 2 (help: spread at least three replicas over three regions, or settle for `survive: host`)
+        "#]],
+    );
+    check(
+        |draft| draft.databases[0].survive = Survive::Nothing,
+        expect![[r#"
+            /spec/services/0/objectives/rpo: survival-impossible: an RPO of zero cannot be kept: `ledger` acknowledges on one replica alone (help: give the database `survive: host` or `survive: region`)
+            /spec/services/0/placement: single-point-of-failure: service `venue` is a single point of failure: it follows `ledger`, which survives no loss (help: let it run in a second region, or accept the risk by an entry under /spec/waivers with a name and a reason)
+        "#]],
+    );
+}
+
+#[test]
+fn the_home_has_a_replica() {
+    check(
+        |draft| {
+            draft.regions.push(RegionDraft {
+                name: "south".into(),
+            });
+            draft.hosts.push(HostDraft {
+                name: "s1".into(),
+                region: "south".into(),
+            });
+            draft.databases[0].home = "south".into();
+        },
+        expect![[r#"
+            /spec/databases/0/home: home-without-replica: the home of `ledger` is `south`, but no replica stands there (help: place a replica in `south`, or make `east` the home)
+        "#]],
+    );
+}
+
+#[test]
+fn placements_can_be_satisfied() {
+    check(
+        |draft| {
+            draft.services[0].replicas = Some(3);
+            draft.services[1].replicas = Some(4);
+        },
+        expect![[r#"
+            /spec/services/0/replicas: placement-impossible: a service that follows `ledger` has one instance beside each of its replicas (help: remove `replicas`)
+            /spec/services/1/replicas: placement-impossible: 4 instances of `ticker` need as many hosts, one each; the placement allows 3 (help: allow more regions or hosts, or ask for fewer instances)
+        "#]],
+    );
+}
+
+#[test]
+fn single_points_of_failure_need_a_waiver_and_waivers_a_subject() {
+    check(
+        |draft| {
+            draft.services[1].placement.regions = vec!["east".into()];
+            draft.services[1].replicas = Some(1);
+            draft.gateways[0].regions.truncate(1);
+        },
+        expect![[r#"
+            /spec/services/1/placement: single-point-of-failure: service `ticker` is a single point of failure: host `e1` alone may run it (help: let it run in a second region, or accept the risk by an entry under /spec/waivers with a name and a reason)
+            /spec/gateways/0/regions: single-point-of-failure: gateway `edge` is a single point of failure: host `e1` alone may run it (help: let it run in a second region, or accept the risk by an entry under /spec/waivers with a name and a reason)
+        "#]],
+    );
+    let waiver = |reason: &str| WaiverDraft {
+        name: "one-gateway".into(),
+        gateway: Some("edge".into()),
+        reason: reason.into(),
+        ..WaiverDraft::default()
+    };
+    check(
+        |draft| {
+            draft.gateways[0].regions.truncate(1);
+            draft
+                .waivers
+                .push(waiver("clients are in this region alone"));
+        },
+        expect![[""]],
+    );
+    check(
+        |draft| draft.waivers.push(waiver("because")),
+        expect![[r#"
+        /spec/waivers/0/reason: missing: a waiver needs a reason (help: say why the risk is acceptable and who decided it)
+        /spec/waivers/0: unused-waiver: waiver `one-gateway` waives nothing (help: its subject is no single point of failure (any more): remove the waiver)
+    "#]],
+    );
+}
+
+#[test]
+fn routes_lead_somewhere_and_holds_last() {
+    check(
+        |draft| {
+            let routes = &mut draft.gateways[0].http[0].routes;
+            routes[0].hold = Some(HoldDraft {
+                time: Some(Duration::from_secs(2)),
+                requests: Some(0),
+                bytes: None,
+            });
+            routes[0].path = "/v1/cells".into();
+            routes[0].idempotency_header = Some("Idempotency Key".into());
+            routes[1].hold = Some(HoldDraft::default());
+            routes.push(RouteDraft {
+                path: "/".into(),
+                ..RouteDraft::default()
+            });
+        },
+        expect![[r#"
+            /spec/gateways/0/http/0/routes/0/idempotencyHeader: invalid-value: "Idempotency Key" is not the name of a header (help: such as `Idempotency-Key`)
+            /spec/gateways/0/http/0/routes/0/cell/key/pathPart: unknown-reference: the route's path `/v1/cells` has no part `{cell}` (help: write a path such as `/v1/cells/{cell}`)
+            /spec/gateways/0/http/0/routes/0/hold/requests: invalid-value: a number of waiting requests of 0 is out of bounds (help: choose from 1 to 1000000)
+            /spec/gateways/0/http/0/routes/0/hold/time: hold-too-short: requests wait at most 2s, but a recovery may take 4s by the service's RTO (help: hold for at least 4s)
+            /spec/gateways/0/http/0/routes/1/hold: invalid-value: only requests for a cell are held: a service has other instances to go to (help: remove `hold`)
+            /spec/gateways/0/http/0/routes/2/path: duplicate-name: another route takes the same requests for `/` (help: make host, path or methods differ, or remove one)
+            /spec/gateways/0/http/0/routes/2: invalid-value: a route leads to either a `service` or a `cell` (help: a cell is a database with the one active instance that writes it)
+        "#]],
+    );
+}
+
+#[test]
+fn services_are_startable() {
+    check(
+        |draft| {
+            let service = &mut draft.services[1];
+            service.command.clear();
+            service.environment.insert("PGHOST".into(), "x".into());
+            service.environment.insert("9".into(), "x".into());
+            service.probes.liveness = Some(ProbeDraft {
+                port: Some("htpt".into()),
+                path: "health".into(),
+                period: Some(Duration::ZERO),
+                timeout: None,
+                failures: Some(0),
+            });
+            service.restart.delay_max = Some(Duration::from_millis(20));
+        },
+        expect![[r#"
+            /spec/services/1/command: missing: a service needs a command (help: write the program and its arguments as a list, such as `[exchange-venue, serve]`)
+            /spec/services/1/environment/9: invalid-name: "9" cannot be the name of an environment variable (help: use letters, digits and '_', not beginning with a digit)
+            /spec/services/1/environment/PGHOST: invalid-name: `PGHOST` is set by Mainstay for every instance (help: choose a name that begins with neither `MAINSTAY_` nor `PG`)
+            /spec/services/1/probes/liveness/path: invalid-value: "health" cannot be probed: a path begins with '/' (help: write an absolute path such as `/health/ready`)
+            /spec/services/1/probes/liveness/period: invalid-value: a period of 0s is out of bounds (help: choose from 10ms to 300s)
+            /spec/services/1/probes/liveness/failures: invalid-value: a number of failures of 0 is out of bounds (help: choose from 1 to 100000)
+            /spec/services/1/probes/liveness/port: unknown-reference: there is no port `htpt` (help: did you mean `http`?)
+            /spec/services/1/restart/delayMax: invalid-value: the longest delay is shorter than the first (help: raise `delayMax` or lower `delayFirst`)
+        "#]],
+    );
+}
+
+#[test]
+fn somebody_can_run_and_stop_the_platform() {
+    check(
+        |draft| {
+            draft.roles[0].permissions = vec!["status.red".into(), "status.read".into()];
+            draft.operators[0].unix_uid = Some(0);
+        },
+        expect![[r#"
+            /spec/roles/0/permissions/0: unknown-permission: there is no permission `status.red` (help: did you mean `status.read`?)
+            /spec/operators/0/unix: invalid-value: an operator is recognised by exactly one of `user`, `uid` and `owner: true` (help: `owner: true` stands for whoever started the platform)
+        "#]],
+    );
+    check(
+        |draft| draft.operators.clear(),
+        expect![[r#"
+        /spec/operators: nobody-may: no operator has status.read, platform.apply, platform.stop, fault.clear (help: without them nobody could run or stop the platform: give some operator such a role)
+    "#]],
+    );
+}
+
+#[test]
+fn distances_are_between_two_regions() {
+    let distance = |between: &[&str]| DistanceDraft {
+        between: between.iter().map(|name| String::from(*name)).collect(),
+        round_trip: Duration::from_millis(80),
+    };
+    check(
+        |draft| {
+            draft.distances = vec![
+                distance(&["east", "west"]),
+                distance(&["west", "east"]),
+                distance(&["east", "east"]),
+                distance(&["east"]),
+                distance(&["east", "sotuh"]),
+            ];
+        },
+        expect![[r#"
+            /spec/distances/1/between: duplicate-name: the distance between `west` and `east` is given twice (help: a distance holds in both directions: remove one of the two)
+            /spec/distances/2/between: invalid-value: `east` has no distance to itself (help: name two different regions, or remove the entry)
+            /spec/distances/3/between: invalid-value: a distance is between two regions, not 1 (help: write `between: [us-east-1, eu-west-1]`)
+            /spec/distances/4/between/1: unknown-reference: there is no region `sotuh` (help: known: `east`, `west`, `north`)
+        "#]],
+    );
+    let mut draft = sound();
+    draft.distances = vec![distance(&["west", "east"])];
+    let platform = Platform::from_draft(&draft).expect("sound");
+    let index: Vec<_> = platform
+        .regions()
+        .iter()
+        .map(|region| region.index)
+        .collect();
+    assert_eq!(platform.distance(index[0], index[1]).as_millis(), 80);
+    assert_eq!(platform.distance(index[1], index[2]).as_millis(), 0);
+    let far = platform.with_distance(Duration::from_millis(35));
+    assert_eq!(far.distance(index[2], index[1]).as_millis(), 35);
+}
