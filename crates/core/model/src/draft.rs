@@ -10,7 +10,6 @@ use core::time::Duration;
 
 use crate::database::Survive;
 use crate::gateway::Method;
-use crate::service::RestartWhen;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlatformDraft {
@@ -125,7 +124,6 @@ pub struct ObjectivesDraft {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestartDraft {
-    pub when: Option<RestartWhen>,
     pub delay_first: Option<Duration>,
     pub delay_max: Option<Duration>,
     pub crash_loop_failures: Option<u32>,

@@ -38,7 +38,8 @@ pub struct Route {
     pub idempotency_header: Option<String>,
 }
 
-/// A prefix of whole segments; a segment `{name}` matches any one segment. Begins with `/`.
+/// A prefix of whole segments: first exact ones, then any number of `{name}`, each of which matches any one
+/// segment. Begins with `/`; what comes after the prefix does not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPrefix {
     text: String,
@@ -93,7 +94,31 @@ impl PathPrefix {
             Segment::Exact(exact) => exact.contains(['{', '}']),
             Segment::Any(name) => crate::name::check(name).is_err(),
         });
-        bad_part.then_some("'{' and '}' enclose a whole segment with a name in it, such as {cell}")
+        if bad_part {
+            return Some("'{' and '}' enclose a whole segment with a name in it, such as {cell}");
+        }
+        let after_part = segments(text)
+            .skip_while(|segment| matches!(segment, Segment::Exact(_)))
+            .any(|segment| matches!(segment, Segment::Exact(_)));
+        after_part.then_some("parts such as {cell} stand at the end of the path")
+    }
+
+    /// The exact segments that the path begins with: `/v1/cells` of `/v1/cells/{cell}`, `/` if there are none.
+    pub fn literal(&self) -> String {
+        let mut literal = String::new();
+        for segment in self.segments() {
+            match segment {
+                Segment::Exact(exact) => {
+                    literal.push('/');
+                    literal.push_str(exact);
+                }
+                Segment::Any(_) => break,
+            }
+        }
+        if literal.is_empty() {
+            literal.push('/');
+        }
+        literal
     }
 }
 
@@ -226,10 +251,13 @@ mod tests {
         }
         for bad in [
             "", "v1", "//", "/a//b", "/a?b", "/{a", "/x{a}", "/{A}", "/../x", "/a b", "/ü",
+            "/{a}/b",
         ] {
             assert!(PathPrefix::fault(bad).is_some(), "{bad}");
         }
         let path = PathPrefix::checked("/v1/cells/{cell}/");
+        assert_eq!(path.literal(), "/v1/cells");
+        assert_eq!(PathPrefix::checked("/{a}").literal(), "/");
         assert_eq!(path.part("cell"), Some(2));
         assert_eq!(path.part("cells"), None);
     }

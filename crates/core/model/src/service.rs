@@ -89,7 +89,7 @@ pub struct Probes {
     pub liveness: Option<Probe>,
 }
 
-/// An HTTP GET that must answer 2xx.
+/// An HTTP GET that must answer with a status from 200 to 399.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     pub port: PortName,
@@ -109,20 +109,10 @@ pub struct Objectives {
     pub rpo: Option<Duration>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RestartWhen {
-    /// Whatever way it ended.
-    Always,
-    /// Only when it ended with an error or by a signal.
-    Failed,
-    Never,
-}
-
-/// When and how fast an ended instance is started again. The delay doubles from `delay_first` to `delay_max`
+/// How fast an ended instance is started again. The delay doubles from `delay_first` to `delay_max`
 /// and returns to the first after the instance has run for `crash_loop_within`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restart {
-    pub when: RestartWhen,
     pub delay_first: Duration,
     pub delay_max: Duration,
     /// So many ends within `crash_loop_within` are called a crash loop.

@@ -285,19 +285,42 @@ fn service_target(
 ) -> Option<Target> {
     let path = format!("{path}/service");
     let service = service_reference(inspector, scope, &target.name, &format!("{path}/name"))?;
-    let owner = format!("service `{}`", service.name);
-    let place = format!("{path}/port");
-    let port = port_reference(
-        inspector,
-        &place,
-        target.port.as_deref(),
-        &owner,
-        &service.ports,
-    )?;
+    let port = target_port(inspector, service, target.port.as_deref(), &path)?;
     Some(Target::Service {
         service: service.name.clone(),
         port,
     })
+}
+
+/// The port of a service that requests go to. Whether it may be given any is asked at the same port.
+fn target_port(
+    inspector: &mut Inspector,
+    service: &Service,
+    wanted: Option<&str>,
+    path: &str,
+) -> Option<PortName> {
+    let owner = format!("service `{}`", service.name);
+    let place = format!("{path}/port");
+    let port = port_reference(inspector, &place, wanted, &owner, &service.ports)?;
+    match &service.probes.readiness {
+        None => {
+            let message = format!("{owner} is given requests but has no readiness probe");
+            inspector
+                .report(path, Code::Missing, message)
+                .help("give it one, such as `probes: {readiness: {path: /health/ready}}`");
+        }
+        Some(probe) if probe.port != port => {
+            let message = format!(
+                "{owner} is given requests at `{port}` but says at `{}` whether it is ready",
+                probe.port
+            );
+            inspector
+                .report(place, Code::InvalidValue, message)
+                .help(format!("probe its readiness at `{port}` too"));
+        }
+        Some(_) => {}
+    }
+    Some(port)
 }
 
 fn service_reference<'a>(
@@ -403,15 +426,7 @@ fn cell_member<'a>(
             .help(help);
         return None;
     }
-    let owner = format!("service `{}`", service.name);
-    let place = format!("{path}/port");
-    let port = port_reference(
-        inspector,
-        &place,
-        declared.port.as_deref(),
-        &owner,
-        &service.ports,
-    )?;
+    let port = target_port(inspector, service, declared.port.as_deref(), path)?;
     let member = CellMember {
         database: DatabaseName::new(&declared.database).ok()?,
         service: service.name.clone(),

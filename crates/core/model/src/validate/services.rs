@@ -11,9 +11,7 @@ use crate::draft::{PlatformDraft, ProbeDraft, ProbesDraft, RestartDraft, Service
 use crate::gateway::PathPrefix;
 use crate::name::{HostName, PortName, ServiceName};
 use crate::platform::Host;
-use crate::service::{
-    Objectives, Placement, Probe, Probes, Restart, RestartWhen, Service, ServicePort, Stop,
-};
+use crate::service::{Objectives, Placement, Probe, Probes, Restart, Service, ServicePort, Stop};
 use crate::violation::Code;
 
 use super::inspector::{Inspector, millis, seconds};
@@ -443,7 +441,6 @@ fn restart(inspector: &mut Inspector, draft: &RestartDraft, path: &str) -> Resta
     let path_within = format!("{path}/crashLoopWithin");
     inspector.span(&path_within, "a window", within, seconds(1)..=seconds(3600));
     Restart {
-        when: draft.when.unwrap_or(RestartWhen::Always),
         delay_first: first,
         delay_max: last,
         crash_loop_failures: failures,

@@ -92,6 +92,13 @@ fn ticker() -> ServiceDraft {
         name: "ticker".into(),
         command: vec!["exchange-venue".into(), "ticker".into()],
         ports: vec![http],
+        probes: ProbesDraft {
+            readiness: Some(ProbeDraft {
+                path: "/health/ready".into(),
+                ..ProbeDraft::default()
+            }),
+            ..ProbesDraft::default()
+        },
         replicas: Some(2),
         ..ServiceDraft::default()
     }
@@ -385,6 +392,26 @@ fn routes_lead_somewhere_and_holds_last() {
             /spec/gateways/0/http/0/routes/1/hold: invalid-value: only requests for a cell are held: a service has other instances to go to (help: remove `hold`)
             /spec/gateways/0/http/0/routes/2/path: duplicate-name: another route takes the same requests for `/` (help: make host, path or methods differ, or remove one)
             /spec/gateways/0/http/0/routes/2: invalid-value: a route leads to either a `service` or a `cell` (help: a cell is a database with the one active instance that writes it)
+        "#]],
+    );
+}
+
+#[test]
+fn whoever_is_given_requests_says_whether_it_is_ready() {
+    check(
+        |draft| {
+            draft.services[0].probes.readiness = None;
+            draft.services[1].ports.push(PortDraft {
+                name: "admin".into(),
+                port: 8111,
+            });
+            if let Some(probe) = &mut draft.services[1].probes.readiness {
+                probe.port = Some("admin".into());
+            }
+        },
+        expect![[r#"
+            /spec/gateways/0/http/0/routes/0/cell/members/0: missing: service `venue` is given requests but has no readiness probe (help: give it one, such as `probes: {readiness: {path: /health/ready}}`)
+            /spec/gateways/0/http/0/routes/1/service/port: invalid-value: service `ticker` is given requests at `http` but says at `admin` whether it is ready (help: probe its readiness at `http` too)
         "#]],
     );
 }
