@@ -19,7 +19,7 @@ pub struct Checkpoint {
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CheckpointError {
-    #[error("checkpoint is not a signed note: {0}")]
+    #[error(transparent)]
     Note(#[from] NoteError),
     #[error("checkpoint text is not the three lines origin, size and root")]
     Lines,

@@ -60,7 +60,7 @@ pub struct Leadership {
 /// Why a part cannot follow on what is known.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Damage {
-    #[error("{0}")]
+    #[error(transparent)]
     Form(#[from] PartError),
     #[error("part belongs to the journal {found}, not to {expected}")]
     Origin { expected: String, found: String },
@@ -114,7 +114,7 @@ impl core::fmt::Display for ChainEnd {
 pub enum SealError {
     #[error("a part has between 1 and {PART_ENTRIES_MAX} entries, not {0}")]
     Count(usize),
-    #[error("entries would not be accepted by a reader: {0}")]
+    #[error("entries would not be accepted by a reader")]
     Rule(#[from] Damage),
 }
 

@@ -65,7 +65,7 @@ pub enum PartError {
         position: Position,
         error: EntryError,
     },
-    #[error("{0}")]
+    #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error("part has bytes that do not belong to its form")]
     NotCanonical,

@@ -1,0 +1,245 @@
+//! Coordination embedded in a local folder.
+//!
+//! Publishing is [`files::publish_new`]: write and fsync under a temporary name, link(2) to the name of the
+//! position, fsync the folder. A part can be *seen* before its name is durable, so a reader makes the folder
+//! durable itself before it believes a part: what any node has acted on survives a power cut.
+//!
+//! The folder is on this machine and survives every simulated loss of a region. So that a cut region is
+//! treated as it would be by a distributed store, the node closes the port while it reaches no majority of
+//! regions ([`LocalFolder::refuse`]).
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mainstay_journal::PART_BYTES_MAX;
+use mainstay_rt::{clock, files};
+use mainstay_units::Position;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify;
+
+use crate::port::{Coordination, PortError, PublishError};
+
+/// A beat carries at most this much: signals wait at their node for the next one.
+const BEAT_BYTES_MAX: u64 = 4 << 20;
+/// Writing a part takes milliseconds.
+const TEMPORARY_AGE_MS_MAX: u128 = 60_000;
+const PARTS: &str = "parts";
+const BEATS: &str = "beats";
+const PART_SUFFIX: &str = ".part";
+const BEAT_SUFFIX: &str = ".json";
+
+#[derive(Debug)]
+pub struct LocalFolder {
+    root: PathBuf,
+    refused: Option<String>,
+    /// Absent where the system has no watches left: then `wait` only waits.
+    watch: Option<OwnedFd>,
+}
+
+impl LocalFolder {
+    /// Opens the folder, creating it if need be (mode 0700).
+    pub fn open(root: &Path) -> Result<Self, PortError> {
+        for folder in [root.to_path_buf(), root.join(PARTS), root.join(BEATS)] {
+            create_private(&folder)
+                .map_err(PortError::io(format!("create {}", folder.display())))?;
+        }
+        let mut folder = Self {
+            root: root.to_path_buf(),
+            refused: None,
+            watch: None,
+        };
+        folder.watch = folder.watch_folders().ok();
+        folder.sweep();
+        Ok(folder)
+    }
+
+    /// Removes temporary files of writers that died. A writer that is only frozen finds its file gone when it
+    /// wakes and fails, which is what it should do after so long.
+    fn sweep(&self) {
+        let parts = self.root.join(PARTS);
+        let Ok(listing) = list_parts(&self.root) else {
+            return;
+        };
+        for name in listing.temporary {
+            let path = parts.join(name);
+            let age = fs::metadata(&path)
+                .and_then(|meta| meta.modified())
+                .ok()
+                .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+                .map(|since| u128::from(clock::wall_ms()).saturating_sub(since.as_millis()));
+            if age.is_some_and(|age_ms| age_ms > TEMPORARY_AGE_MS_MAX) {
+                fs::remove_file(path).ok();
+            }
+        }
+    }
+
+    /// Closes the port with a reason, or opens it again.
+    pub fn refuse(&mut self, why: Option<String>) {
+        self.refused = why;
+    }
+
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn watch_folders(&self) -> io::Result<OwnedFd> {
+        use inotify::{CreateFlags, WatchFlags};
+        let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        for folder in [PARTS, BEATS] {
+            let events = WatchFlags::CREATE | WatchFlags::MOVED_TO;
+            inotify::add_watch(&watch, self.root.join(folder), events)?;
+        }
+        Ok(watch)
+    }
+
+    fn open_or<E>(&self, error: impl FnOnce(String) -> E) -> Result<(), E> {
+        match &self.refused {
+            Some(why) => Err(error(why.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Coordination for LocalFolder {
+    fn append_at(&mut self, position: Position, part: &[u8]) -> Result<(), PublishError> {
+        self.open_or(PublishError::Refused)?;
+        let path = part_path(&self.root, position);
+        files::publish_new(&path, part).map_err(|source| match source.kind() {
+            ErrorKind::AlreadyExists => PublishError::Taken(position),
+            _ => PublishError::Unknown { position, source },
+        })
+    }
+
+    fn read_from(&mut self, position: Position) -> Result<Option<Vec<u8>>, PortError> {
+        self.open_or(PortError::Refused)?;
+        let path = part_path(&self.root, position);
+        match files::read_limited(&path, PART_BYTES_MAX as u64) {
+            Ok(bytes) => {
+                files::fsync_dir(&self.root.join(PARTS))
+                    .map_err(PortError::io("fsync the folder of parts"))?;
+                Ok(Some(bytes))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(PortError::io(format!("read {}", path.display()))(error)),
+        }
+    }
+
+    fn heartbeat(&mut self, node: &str, beat: &[u8]) -> Result<(), PortError> {
+        self.open_or(PortError::Refused)?;
+        let folder = self.root.join(BEATS);
+        let path = folder.join(format!("{node}{BEAT_SUFFIX}"));
+        // Not durable on purpose: a beat is worth nothing after a crash.
+        let temporary = folder.join(format!(".{node}.{}.tmp", std::process::id()));
+        fs::write(&temporary, beat)
+            .and_then(|()| fs::rename(&temporary, &path))
+            .map_err(PortError::io(format!("write {}", path.display())))
+    }
+
+    fn heartbeats(&mut self) -> Result<Vec<(String, Vec<u8>)>, PortError> {
+        self.open_or(PortError::Refused)?;
+        let folder = self.root.join(BEATS);
+        let list = || -> io::Result<Vec<(String, Vec<u8>)>> {
+            let mut beats = Vec::new();
+            for file in fs::read_dir(&folder)? {
+                let name = file?.file_name();
+                let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
+                    continue;
+                };
+                let Some(node) = name.strip_suffix(BEAT_SUFFIX) else {
+                    continue;
+                };
+                match files::read_limited(&folder.join(name), BEAT_BYTES_MAX) {
+                    Ok(bytes) => beats.push((node.to_string(), bytes)),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            beats.sort();
+            Ok(beats)
+        };
+        list().map_err(PortError::io("read the heartbeats"))
+    }
+
+    fn wait(&mut self, limit: Duration) -> Result<(), PortError> {
+        let limit = Timespec::try_from(limit).ok();
+        let Some(watch) = &self.watch else {
+            poll(&mut [], limit.as_ref()).map_err(|e| PortError::io("wait")(e.into()))?;
+            return Ok(());
+        };
+        let mut fds = [PollFd::new(watch, PollFlags::IN)];
+        match poll(&mut fds, limit.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(PortError::io("wait for changes")(error.into())),
+        }
+        // Only that something happened matters: the events are thrown away.
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        while matches!(rustix::io::read(watch, &mut buffer), Ok((read, _)) if !read.is_empty()) {}
+        Ok(())
+    }
+}
+
+/// The file of the part that begins at `position`.
+pub(crate) fn part_path(root: &Path, position: Position) -> PathBuf {
+    root.join(PARTS).join(part_name(position))
+}
+
+pub(crate) fn part_name(position: Position) -> String {
+    format!("{:020}{PART_SUFFIX}", position.0)
+}
+
+/// What lies among the parts.
+pub(crate) struct Listing {
+    /// Positions of the parts, in order.
+    pub(crate) parts: Vec<Position>,
+    /// Names that no part has. Temporary files of writers that died are not among them.
+    pub(crate) foreign: Vec<String>,
+    pub(crate) temporary: Vec<String>,
+}
+
+pub(crate) fn list_parts(root: &Path) -> io::Result<Listing> {
+    let mut listing = Listing {
+        parts: Vec::new(),
+        foreign: Vec::new(),
+        temporary: Vec::new(),
+    };
+    for file in fs::read_dir(root.join(PARTS))? {
+        let name = file?.file_name().to_string_lossy().into_owned();
+        let position = name
+            .strip_suffix(PART_SUFFIX)
+            .and_then(|digits| digits.parse().ok())
+            .map(Position)
+            .filter(|position| part_name(*position) == name);
+        match position {
+            Some(position) => listing.parts.push(position),
+            None if name.starts_with('.') && name.ends_with(".tmp") => listing.temporary.push(name),
+            None => listing.foreign.push(name),
+        }
+    }
+    listing.parts.sort();
+    listing.foreign.sort();
+    Ok(listing)
+}
+
+/// Creates a folder that only its owner can enter; an existing one is left as it is.
+pub(crate) fn create_private(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if folder.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => files::fsync_dir(parent),
+        Some(_) | None => Ok(()),
+    }
+}
