@@ -65,7 +65,8 @@ pub fn rates(scratch: &Path, parts: u64) -> io::Result<JournalRates> {
 
 /// About as long as an entry of the kernel is.
 fn sample(part: u64, number: u64) -> Result<Entry, mainstay_journal::EntryError> {
+    let sequence = part * 10_000 + number;
     Entry::new(format!(
-        r#"{{"kind":"reflex.recorded","version":1,"at_ms":1763636129123,"epoch":1,"cause":{{"node":"us-east-1-a","number":{part}{number:04}}},"body":{{"source":"keeper","host":"us-east-1-a","database":"ledger","what":{{"became_primary":{{"term":{number},"lost_ms":412}}}}}}}}"#
+        r#"{{"kind":"reflex.recorded","version":1,"at_ms":1763636129123,"epoch":1,"cause":{{"node":"us-east-1-a","number":{sequence}}},"body":{{"source":"keeper","host":"us-east-1-a","database":"ledger","what":{{"became_primary":{{"term":{number},"lost_ms":412}}}}}}}}"#
     ))
 }
