@@ -1,3 +1,64 @@
-//! The trading venue: one writer per cell, nothing leaves before a clean commit.
+//! `exchange-venue`: the trading venue of one cell.
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use exchange_venue::settings::Settings;
+use exchange_venue::{bench, openapi, serve};
+use tracing_subscriber::EnvFilter;
+
+const ENVIRONMENT: &str = "\
+Environment of `serve`:
+  MAINSTAY_CELL        name of the cell (letters, digits, - _ .)
+  MAINSTAY_LISTEN      address:port of the HTTP API
+  MAINSTAY_INSTANCE    name of this instance in logs and epochs
+  MAINSTAY_LEASE_FILE  lease of the local primary; absent: no lease is checked
+  MAINSTAY_LOG         log filter, such as info or exchange_venue=debug
+  MAINSTAY_LOG_FORMAT  json (default) or text
+  PGHOST PGPORT PGUSER PGDATABASE PGPASSFILE   the local PostgreSQL server";
+
+#[derive(Parser)]
+#[command(name = "exchange-venue", version, about = "The trading venue of one cell: sequences, matches, commits, answers", after_help = ENVIRONMENT)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Serve the cell while the local PostgreSQL is its open primary (the default)
+    Serve,
+    /// Measure how many commands per second the engine alone plays
+    BenchEngine {
+        /// Commands to play
+        #[arg(long, default_value_t = 1_000_000)]
+        orders: u64,
+    },
+    /// Print the OpenAPI description
+    Openapi,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task.unwrap_or(Task::Serve) {
+        Task::Serve => {
+            log();
+            serve::run(Settings::from_environment()?)
+        }
+        Task::BenchEngine { orders } => bench::engine(orders),
+        Task::Openapi => {
+            println!("{}", openapi::document());
+            Ok(())
+        }
+    }
+}
+
+fn log() {
+    let filter =
+        || EnvFilter::try_from_env("MAINSTAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter())
+        .with_writer(std::io::stderr);
+    if std::env::var("MAINSTAY_LOG_FORMAT").as_deref() == Ok("text") {
+        builder.init();
+    } else {
+        builder.json().flatten_event(true).init();
+    }
+}

@@ -1,0 +1,186 @@
+//! The API's description, as served at `/openapi.json`. The types here say what the texts look like; requests are read
+//! by `request`, answers are written by `answer` and `queries`, and a test holds the two together.
+
+use utoipa::{OpenApi, ToSchema};
+
+#[derive(Debug, ToSchema)]
+#[allow(
+    dead_code,
+    reason = "described, not built: the text is written by hand on the hot path"
+)]
+pub struct OrderRequest {
+    #[schema(minimum = 1, example = 7)]
+    pub account: u64,
+    /// The client's own number, strictly increasing per account.
+    #[schema(minimum = 1, example = 1)]
+    pub reference: u64,
+    #[schema(example = "BTC-USD")]
+    pub instrument: String,
+    /// `buy` or `sell`.
+    #[schema(example = "buy")]
+    pub side: String,
+    /// `limit`, `market` or `ioc`.
+    #[schema(example = "limit")]
+    pub r#type: String,
+    /// Dollars with at most 2 digits behind the point; absent for `market`.
+    #[schema(example = "236.47")]
+    pub price: Option<String>,
+    /// Bitcoin with at most 8 digits behind the point.
+    #[schema(example = "2.00000000")]
+    pub quantity: String,
+    /// Unix milliseconds; sequenced later, the command expires.
+    pub deadline_ms: u64,
+}
+
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "described, not built")]
+pub struct CancelRequest {
+    #[schema(minimum = 1)]
+    pub account: u64,
+    #[schema(minimum = 1)]
+    pub reference: u64,
+    /// The reference of the order to cancel.
+    #[schema(minimum = 1)]
+    pub target_reference: u64,
+    pub deadline_ms: u64,
+}
+
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "described, not built")]
+pub struct DepositRequest {
+    #[schema(minimum = 1)]
+    pub account: u64,
+    #[schema(minimum = 1)]
+    pub reference: u64,
+    /// `USD` or `BTC`.
+    #[schema(example = "USD")]
+    pub asset: String,
+    /// At most 10 (USD) or 8 (BTC) digits behind the point.
+    #[schema(example = "1000.00")]
+    pub amount: String,
+    pub deadline_ms: u64,
+}
+
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "described, not built")]
+pub struct Fill {
+    pub price: String,
+    pub quantity: String,
+}
+
+/// The outcome of a sequenced command; a rejection by the rules of the exchange is one too.
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "described, not built")]
+pub struct Answer {
+    pub cell: String,
+    pub sequence: u64,
+    pub epoch: u64,
+    pub account: u64,
+    pub reference: u64,
+    /// `accepted`, `partly_filled`, `filled`, `cancelled`, `rejected` or `expired`.
+    pub outcome: String,
+    /// Of a rejection: `insufficient_funds`, `no_liquidity`, `order_not_open`, `too_many_open_orders`, `issue_limit`.
+    pub reason: Option<String>,
+    /// Of an order: what traded at entry.
+    pub filled: Option<String>,
+    pub fills: Option<Vec<Fill>>,
+    /// What was taken out of the market: the rest of an immediate order, or what a cancel found.
+    pub cancelled: Option<String>,
+    /// SHA-256 of the log up to this command.
+    pub hash: String,
+    /// Present and true if this answer was given before.
+    pub replayed: Option<bool>,
+}
+
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "described, not built")]
+pub struct BookLevel {
+    pub price: String,
+    pub quantity: String,
+    pub orders: u64,
+}
+
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "described, not built")]
+pub struct Book {
+    pub cell: String,
+    pub instrument: String,
+    pub sequence: u64,
+    pub epoch: u64,
+    pub bids: Vec<BookLevel>,
+    pub asks: Vec<BookLevel>,
+}
+
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "described, not built")]
+pub struct Balance {
+    pub asset: String,
+    pub available: String,
+    pub held: String,
+}
+
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "described, not built")]
+pub struct BalancesOf {
+    pub cell: String,
+    pub account: u64,
+    pub sequence: u64,
+    pub epoch: u64,
+    pub balances: Vec<Balance>,
+}
+
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "described, not built")]
+pub struct OrderOf {
+    pub cell: String,
+    pub account: u64,
+    pub reference: u64,
+    pub sequence: u64,
+    /// `order`, `cancel` or `deposit`.
+    pub kind: String,
+    /// Of an order: its present state, and the fields that follow.
+    pub status: Option<String>,
+    pub side: Option<String>,
+    pub r#type: Option<String>,
+    pub price: Option<String>,
+    pub quantity: Option<String>,
+    pub filled: Option<String>,
+    /// What the command was answered.
+    pub answer: Answer,
+}
+
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "described, not built")]
+pub struct Ready {
+    pub active: bool,
+    pub cell: String,
+    pub epoch: u64,
+    pub term: u64,
+    pub sequence: u64,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Exchange venue",
+        description = "One cell of the reference exchange. Numbers of money are decimal strings."
+    ),
+    paths(
+        crate::http::order,
+        crate::http::cancel,
+        crate::http::deposit,
+        crate::queries::order,
+        crate::queries::book,
+        crate::queries::balances,
+        crate::queries::ready,
+        crate::http::started,
+        crate::http::live,
+        crate::http::metrics,
+    )
+)]
+struct Description;
+
+pub fn document() -> String {
+    // The document is built from constants; it always serializes.
+    Description::openapi().to_json().unwrap_or_default()
+}

@@ -1,0 +1,85 @@
+//! The process: two threads, one that speaks HTTP and one that writes, and an orderly end.
+//!
+//! On SIGTERM readiness goes first, so that gateways look elsewhere; the writer finishes what is queued, writes a
+//! last snapshot and stops; the listener closes once every open request has its answer. All of it within [`DRAIN_MAX`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::serve::ListenerExt;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::http;
+use crate::lease::LeaseFile;
+use crate::settings::Settings;
+use crate::shared::Shared;
+use crate::writer;
+
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    let lease = LeaseFile::new(settings.lease_file.clone());
+    let shared = Arc::new(Shared::new(
+        settings.cell.clone(),
+        settings.instance.clone(),
+        lease,
+    ));
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("start a runtime")
+    };
+    let (writer_runtime, http_runtime) = (runtime()?, runtime()?);
+    let (writer_shared, database) = (Arc::clone(&shared), settings.database.clone());
+    let writer = std::thread::Builder::new()
+        .name("writer".to_owned())
+        .spawn(move || writer_runtime.block_on(writer::run(writer_shared, database)))
+        .context("start the writer's thread")?;
+    let served = http_runtime.block_on(listen(Arc::clone(&shared), &settings));
+    if served.is_ok() && shared.is_draining() {
+        let stopped = writer.join();
+        anyhow::ensure!(stopped.is_ok(), "the writer's thread ended by a panic");
+    }
+    served
+}
+
+async fn listen(shared: Arc<Shared>, settings: &Settings) -> anyhow::Result<()> {
+    let address = settings.listen;
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {address}"))?;
+    let bound = listener
+        .local_addr()
+        .context("ask for the address that was bound")?;
+    tracing::info!(address = %bound, cell = settings.cell, instance = settings.instance, database = ?settings.database, "listening");
+    let listener = listener.tap_io(|stream| {
+        // Without it answers wait for the client's delayed acknowledgements.
+        let _ = stream.set_nodelay(true);
+    });
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let told = Arc::clone(&shared);
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("draining");
+        told.draining.send_replace(true);
+    };
+    let mut drained = shared.draining.subscribe();
+    let server = axum::serve(listener, http::router(shared)).with_graceful_shutdown(stop);
+    let too_long = async move {
+        let _ = drained.wait_for(|draining| *draining).await;
+        tokio::time::sleep(DRAIN_MAX).await;
+    };
+    tokio::select! {
+        served = server => served.context("serve HTTP"),
+        () = too_long => {
+            tracing::info!("open connections outlasted the drain and are closed");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What the outside may see: the state of the last cleanly committed batch, and nothing newer.
+//!
+//! The writer's engine runs one batch ahead of what is durable. So the HTTP side never looks at the engine; after each
+//! clean commit the writer publishes a small picture (levels, liquidity, sequence) and the balances that changed.
+//! What stands only in tables is read from the tables, where rows of a batch whose commit is still unsettled could show:
+//! such an answer waits for the [`Barrier`] before it leaves.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use exchange_engine::book::LevelView;
+use exchange_engine::engine::Engine;
+use exchange_engine::ledger::Balances;
+use exchange_engine::units::{Account, Instrument, Side};
+use tokio::sync::watch;
+use tokio_postgres::Client;
+
+/// Levels per side that a published picture holds.
+pub const DEPTH_MAX: usize = 200;
+/// Liquidity counts what rests within this of the middle: 1 %.
+pub const LIQUIDITY_BAND_BASIS_POINTS: i128 = 100;
+
+/// The market after a batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Picture {
+    pub sequence: u64,
+    pub bids: Vec<LevelView>,
+    pub asks: Vec<LevelView>,
+    pub liquidity_usd: f64,
+    pub open_orders: usize,
+}
+
+impl Picture {
+    pub fn of(engine: &Engine) -> Self {
+        let book = engine.book(Instrument::BtcUsd);
+        let side = |side| book.levels(side).take(DEPTH_MAX).collect();
+        Self {
+            sequence: engine.sequence().0,
+            bids: side(Side::Buy),
+            asks: side(Side::Sell),
+            liquidity_usd: liquidity_usd(engine),
+            open_orders: engine.open_orders(),
+        }
+    }
+}
+
+/// The smaller of what rests on both sides within [`LIQUIDITY_BAND_BASIS_POINTS`] of the middle, in dollars; zero
+/// without a middle.
+fn liquidity_usd(engine: &Engine) -> f64 {
+    let book = engine.book(Instrument::BtcUsd);
+    let (Some(bid), Some(ask)) = (book.best(Side::Buy), book.best(Side::Sell)) else {
+        return 0.0;
+    };
+    // Twice the middle, so that it stays whole; distances are doubled with it.
+    let middle = i128::from(bid.cents()) + i128::from(ask.cents());
+    let notional = |side| -> i128 {
+        let near = |level: &LevelView| {
+            (2 * i128::from(level.price.cents()) - middle).abs() * 10_000
+                <= middle * LIQUIDITY_BAND_BASIS_POINTS
+        };
+        book.levels(side)
+            .take_while(near)
+            .map(|level| i128::from(level.price.cents()) * level.quantity)
+            .sum()
+    };
+    // For a gauge; money itself never becomes a floating-point number.
+    notional(Side::Buy).min(notional(Side::Sell)) as f64 / 1e10
+}
+
+/// The instance is active: under which epoch, and through which connection tables may be read.
+#[derive(Clone, Debug)]
+pub struct Active {
+    pub epoch: u64,
+    pub term: u64,
+    pub picture: Arc<Picture>,
+    pub reader: Arc<Client>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Phase {
+    /// Why this instance does not serve.
+    Standby(&'static str),
+    Active(Active),
+}
+
+/// Batches sent and batches cleanly committed since the process started.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    epoch: Option<u64>,
+    sent: u64,
+    clean: u64,
+}
+
+#[derive(Debug)]
+pub struct Published {
+    phase: Mutex<Phase>,
+    balances: Mutex<HashMap<Account, Balances>>,
+    progress: watch::Sender<Progress>,
+}
+
+/// The instance ceased to be active while an answer waited.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Deactivated;
+
+impl Default for Published {
+    fn default() -> Self {
+        Self {
+            phase: Mutex::new(Phase::Standby("starting")),
+            balances: Mutex::default(),
+            progress: watch::Sender::new(Progress::default()),
+        }
+    }
+}
+
+impl Published {
+    pub fn phase(&self) -> Phase {
+        self.phase
+            .lock()
+            .map_or(Phase::Standby("broken"), |phase| phase.clone())
+    }
+
+    pub fn active(&self) -> Result<Active, &'static str> {
+        match self.phase() {
+            Phase::Active(active) => Ok(active),
+            Phase::Standby(reason) => Err(reason),
+        }
+    }
+
+    /// `None` while nothing may be shown.
+    pub fn balances(&self, account: Account) -> Option<Balances> {
+        self.balances
+            .lock()
+            .ok()
+            .map(|all| all.get(&account).copied().unwrap_or_default())
+    }
+
+    pub fn activate(&self, active: Active, engine: &Engine) {
+        if let Ok(mut balances) = self.balances.lock() {
+            *balances = engine
+                .ledger()
+                .accounts()
+                .map(|(account, balances)| (account, *balances))
+                .collect();
+        }
+        // What an earlier activation left unsettled is settled: this state was read after it.
+        self.progress.send_modify(|progress| {
+            progress.epoch = Some(active.epoch);
+            progress.clean = progress.sent;
+        });
+        self.set(Phase::Active(active));
+    }
+
+    pub fn deactivate(&self, reason: &'static str) {
+        self.set(Phase::Standby(reason));
+        self.progress
+            .send_if_modified(|progress| progress.epoch.take().is_some());
+        if let Ok(mut balances) = self.balances.lock() {
+            balances.clear();
+        }
+    }
+
+    /// A batch is about to be sent.
+    pub fn sent(&self) {
+        self.progress.send_modify(|progress| progress.sent += 1);
+    }
+
+    /// The batch is cleanly committed: this is how the world looks now.
+    pub fn committed(
+        &self,
+        picture: Picture,
+        changed: impl Iterator<Item = Account>,
+        engine: &Engine,
+    ) {
+        if let Ok(mut balances) = self.balances.lock() {
+            for account in changed {
+                balances.insert(account, engine.ledger().balances(account));
+            }
+        }
+        if let Ok(mut phase) = self.phase.lock()
+            && let Phase::Active(active) = &mut *phase
+        {
+            active.picture = Arc::new(picture);
+        }
+        self.progress
+            .send_modify(|progress| progress.clean = progress.sent);
+    }
+
+    /// Waits until every batch that was sent so far is cleanly committed under `epoch`. What was read from the
+    /// tables before this call may be shown after it.
+    pub async fn barrier(&self, epoch: u64) -> Result<(), Deactivated> {
+        let mut progress = self.progress.subscribe();
+        let sent = progress.borrow_and_update().sent;
+        let settled = progress
+            .wait_for(|progress| progress.epoch != Some(epoch) || progress.clean >= sent)
+            .await;
+        match settled {
+            Ok(progress) if progress.epoch == Some(epoch) => Ok(()),
+            Ok(_) | Err(_) => Err(Deactivated),
+        }
+    }
+
+    fn set(&self, to: Phase) {
+        if let Ok(mut phase) = self.phase.lock() {
+            *phase = to;
+        }
+    }
+}

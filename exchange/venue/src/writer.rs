@@ -1,0 +1,289 @@
+//! The one writer of the cell: takes what has arrived, plays it, commits it, and only then lets anybody know.
+//!
+//! One commit is in flight at a time; whatever arrives meanwhile is the next batch, so the batch grows with the load
+//! and the rate hardly depends on how long a commit takes. When a commit comes back as anything but clean, everything in
+//! flight is *unknown*: its clients are told so, the memory is thrown away, and the state is read again from the log.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use exchange_engine::engine::ApplyError;
+use exchange_engine::outcome::Outcome;
+use tokio::sync::oneshot;
+
+use crate::activate::{self, Writer};
+use crate::answer;
+use crate::answers::Entry;
+use crate::batch::{Batch, CommitError};
+use crate::chain;
+use crate::clock;
+use crate::intake::{Reply, Submission};
+use crate::metrics::{Answered, Why};
+use crate::settings::Database;
+use crate::shared::Shared;
+use crate::snapshots::Snapshots;
+use crate::view::Picture;
+
+/// Commands per transaction.
+pub const BATCH_MAX: usize = 1_024;
+/// How often the local server is asked what it is.
+pub const POLL: Duration = Duration::from_millis(25);
+/// How often this thread says that it turns.
+const PULSE: Duration = Duration::from_millis(250);
+/// How long to wait after a log that does not check: waiting does not cure it, but an operator may.
+const DAMAGED: Duration = Duration::from_secs(1);
+
+/// Runs until the process drains: waits for the local server to be an open primary, serves, and starts over.
+pub async fn run(shared: Arc<Shared>, database: Database) {
+    let mut last_reason = "";
+    let pulse = tokio::spawn(give_signs_of_life(Arc::clone(&shared)));
+    while !shared.is_draining() {
+        match activate::activate(&shared, &database).await {
+            Ok(mut writer) => {
+                last_reason = "";
+                shared.metrics.activations.inc();
+                shared.published.activate(writer.active(), &writer.engine);
+                let reason = serve(&shared, &database, &mut writer).await;
+                shared.published.deactivate(reason);
+                tracing::info!(reason, epoch = writer.epoch, "no longer active");
+            }
+            Err(error) => {
+                let reason = error.reason();
+                shared.published.deactivate(reason);
+                if reason != last_reason && error.is_waiting() {
+                    tracing::info!(reason, "standing by");
+                } else if reason != last_reason {
+                    tracing::error!(reason, error = chain_of(&error), "cannot become active");
+                }
+                last_reason = reason;
+                let wait = if reason == "log_damaged" || reason == "schema_unknown" {
+                    DAMAGED
+                } else {
+                    POLL
+                };
+                tokio::time::sleep(wait).await;
+            }
+        }
+        refuse_waiting(&shared);
+    }
+    shared.published.deactivate("draining");
+    refuse_waiting(&shared);
+    pulse.abort();
+}
+
+/// Says that this thread turns. A commit that waits for its quorum does not stop it.
+async fn give_signs_of_life(shared: Arc<Shared>) {
+    let mut pulse = tokio::time::interval(PULSE);
+    loop {
+        pulse.tick().await;
+        shared
+            .writer_alive_ns
+            .store(clock::boot_ns(), Ordering::Relaxed);
+    }
+}
+
+/// What waits in the queue of an instance that is not active was not done.
+fn refuse_waiting(shared: &Shared) {
+    let reason = shared.published.active().err().unwrap_or("standby");
+    for submission in shared.intake.take_now(usize::MAX) {
+        // A client that is gone needs no answer.
+        let _ = submission.reply.send(Reply::NotActive(reason));
+    }
+}
+
+fn chain_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Serves until something ends this life of the writer; returns what.
+async fn serve(shared: &Arc<Shared>, database: &Database, writer: &mut Writer) -> &'static str {
+    let mut draining = shared.draining.subscribe();
+    let mut snapshots = Snapshots::new(writer.snapshot_sequence);
+    let mut poll = tokio::time::interval(POLL);
+    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        if shared.is_draining() && shared.intake.is_empty() {
+            snapshots.write_last(shared, database, &writer.engine).await;
+            return "draining";
+        }
+        let submissions = tokio::select! {
+            biased;
+            () = writer.session.closed() => return "connection_lost",
+            () = writer.reader.closed() => return "connection_lost",
+            submissions = shared.intake.take(BATCH_MAX) => submissions,
+            _ = draining.changed() => continue,
+            _ = poll.tick() => {
+                match activate::in_recovery(&writer.reader.client).await {
+                    Ok(false) => {}
+                    Ok(true) => return "database_is_standby",
+                    Err(_) => return "connection_lost",
+                }
+                if lease_changed(shared, writer) {
+                    return "term_changed";
+                }
+                continue;
+            }
+        };
+        if let Err(error) = round(shared, writer, submissions).await {
+            shared
+                .metrics
+                .failures
+                .get_or_create(&Why {
+                    reason: error.reason(),
+                })
+                .inc();
+            tracing::warn!(
+                error = chain_of(&error),
+                epoch = writer.epoch,
+                "a batch has an unknown outcome"
+            );
+            return error.reason();
+        }
+        snapshots.consider(shared, database, &writer.engine);
+    }
+}
+
+/// True when the keeper holds its lease under another term than the one this life began with.
+fn lease_changed(shared: &Shared, writer: &Writer) -> bool {
+    let lease = shared.lease.check();
+    lease.allows() && lease.term() != writer.term
+}
+
+type Waiting = (oneshot::Sender<Reply>, Reply);
+
+/// One batch from the queue to its answers.
+async fn round(
+    shared: &Shared,
+    writer: &mut Writer,
+    submissions: Vec<Submission>,
+) -> Result<(), CommitError> {
+    if !shared.lease.check().allows() {
+        for submission in submissions {
+            let _ = submission.reply.send(Reply::NotActive("lease_expired"));
+        }
+        return Ok(());
+    }
+    let mut batch = Batch::default();
+    let mut waiting: Vec<Waiting> = Vec::with_capacity(submissions.len());
+    // Wall clocks step back; recorded time does not.
+    let recorded_ms = clock::wall_ms().max(writer.engine.recorded_ms());
+    for submission in submissions {
+        let reply = sequence(shared, writer, &mut batch, recorded_ms, &submission);
+        waiting.push((submission.reply, reply));
+    }
+    if !batch.is_empty() {
+        shared.published.sent();
+        let sent_ns = clock::boot_ns();
+        let outcome = batch
+            .commit(
+                &writer.session,
+                &writer.statements,
+                writer.epoch,
+                &writer.engine,
+            )
+            .await;
+        if let Err(error) = outcome {
+            for (reply, _) in waiting {
+                let _ = reply.send(Reply::Unknown);
+            }
+            return Err(error);
+        }
+        shared
+            .metrics
+            .commit
+            .observe((clock::boot_ns() - sent_ns) as f64 / 1e9);
+        count(shared, &batch);
+        shared.published.committed(
+            Picture::of(&writer.engine),
+            batch.accounts(),
+            &writer.engine,
+        );
+    }
+    for (reply, content) in waiting {
+        let _ = reply.send(content);
+    }
+    Ok(())
+}
+
+/// Gives a submission its place in the log, or finds that it has one, or that it can have none. The reply is sent
+/// after the commit whatever it is, because it may rest on what the same batch did.
+fn sequence(
+    shared: &Shared,
+    writer: &mut Writer,
+    batch: &mut Batch,
+    recorded_ms: u64,
+    submission: &Submission,
+) -> Reply {
+    let Submission {
+        command, canonical, ..
+    } = submission;
+    if let Some(entry) = writer.answers.find(command.account, command.reference) {
+        if *entry.canonical != **canonical {
+            return Reply::Conflict;
+        }
+        return Reply::Answer {
+            stored: entry.stored.to_string(),
+            hash: entry.hash,
+            replayed: true,
+        };
+    }
+    let applied = match writer.engine.apply(recorded_ms, command) {
+        Ok(applied) => applied,
+        Err(ApplyError::ReferenceNotAbove { highest }) => return Reply::Older { highest },
+        Err(ApplyError::TooManyAccounts) => return Reply::NoRoom,
+        Err(ApplyError::TimeWentBack { .. }) => return Reply::NotActive("clock"),
+    };
+    let stored = answer::stored(&shared.cell, writer.epoch, command, &applied);
+    let hash = chain::next(
+        &writer.hash,
+        applied.sequence.0,
+        writer.epoch,
+        recorded_ms,
+        canonical,
+        &stored,
+    );
+    writer.hash = hash;
+    batch.add(recorded_ms, command, canonical, &applied, &stored, &hash);
+    writer.answers.add(Entry {
+        account: command.account,
+        reference: command.reference,
+        canonical: canonical.as_str().into(),
+        stored: stored.as_str().into(),
+        hash,
+    });
+    Reply::Answer {
+        stored,
+        hash,
+        replayed: false,
+    }
+}
+
+/// Counted only now: a number that leaves before the commit would tell of what may not have happened.
+fn count(shared: &Shared, batch: &Batch) {
+    let metrics = &shared.metrics;
+    metrics.batch_commands.observe(batch.len() as f64);
+    metrics.trades.inc_by(batch.trades() as u64);
+    for (kind, outcome) in batch.outcomes() {
+        let labels = Answered {
+            kind: kind.name(),
+            outcome: outcome.name(),
+        };
+        metrics.answers.get_or_create(&labels).inc();
+        if let Outcome::Rejected(reason) = outcome {
+            metrics
+                .rejections
+                .get_or_create(&Why {
+                    reason: reason.name(),
+                })
+                .inc();
+        }
+    }
+}
