@@ -1,0 +1,199 @@
+//! From the form of the file to the model's draft, and from the model's paths back to places in the file.
+
+use mainstay_model::draft as model;
+use mainstay_model::violation::Violation;
+use mainstay_model::{PlatformDraft, database, gateway};
+
+use crate::diagnostic::Fault;
+use crate::file;
+use crate::quantity::{Bytes, Span};
+use crate::tree::Node;
+
+pub(crate) fn fault(tree: &Node, violation: &Violation) -> Fault {
+    Fault {
+        position: tree.locate(&violation.path),
+        code: violation.code.as_str(),
+        message: violation.message.clone(),
+        help: violation.help.clone(),
+        path: Some(violation.path.clone()),
+        related: violation.related.as_ref().map(|path| tree.locate(path)),
+    }
+}
+
+fn each<A, B>(from: &[A], convert: impl Fn(&A) -> B) -> Vec<B> {
+    from.iter().map(convert).collect()
+}
+
+fn time(span: Option<Span>) -> Option<core::time::Duration> {
+    span.map(|span| span.0)
+}
+
+pub(crate) fn from_file(form: &file::PlatformFile) -> PlatformDraft {
+    let spec = &form.spec;
+    PlatformDraft {
+        name: form.metadata.name.clone(),
+        environment: model::EnvironmentDraft {
+            name: spec.environment.name.clone(),
+            production: spec.environment.production,
+        },
+        regions: each(&spec.regions, |region| model::RegionDraft {
+            name: region.name.clone(),
+        }),
+        distances: each(&spec.distances, |distance| model::DistanceDraft {
+            between: distance.between.clone(),
+            round_trip: distance.round_trip.0,
+        }),
+        hosts: each(&spec.hosts, |host| model::HostDraft {
+            name: host.name.clone(),
+            region: host.region.clone(),
+        }),
+        databases: each(&spec.databases, database),
+        services: each(&spec.services, service),
+        gateways: each(&spec.gateways, gateway),
+        roles: each(&spec.roles, |role| model::RoleDraft {
+            name: role.name.clone(),
+            permissions: role.permissions.clone(),
+        }),
+        operators: each(&spec.operators, |operator| model::OperatorDraft {
+            name: operator.name.clone(),
+            unix_user: operator.unix.user.clone(),
+            unix_uid: operator.unix.uid,
+            unix_owner: operator.unix.owner,
+            roles: operator.roles.clone(),
+        }),
+        waivers: each(&spec.waivers, |waiver| model::WaiverDraft {
+            name: waiver.name.clone(),
+            service: waiver.service.clone(),
+            gateway: waiver.gateway.clone(),
+            reason: waiver.reason.clone(),
+        }),
+    }
+}
+
+fn database(form: &file::Database) -> model::DatabaseDraft {
+    model::DatabaseDraft {
+        name: form.name.clone(),
+        home: form.home.clone(),
+        survive: match form.survive {
+            file::Survive::None => database::Survive::Nothing,
+            file::Survive::Host => database::Survive::Host,
+            file::Survive::Region => database::Survive::Region,
+        },
+        ports: model::DatabasePortsDraft {
+            postgres: form.ports.postgres,
+            peer: form.ports.peer,
+            sight: form.ports.sight,
+        },
+        replicas: each(&form.replicas, |replica| model::ReplicaDraft {
+            host: replica.host.clone(),
+        }),
+    }
+}
+
+fn service(form: &file::Service) -> model::ServiceDraft {
+    model::ServiceDraft {
+        name: form.name.clone(),
+        command: form.command.clone(),
+        arguments: form.arguments.clone(),
+        environment: form.environment.clone(),
+        ports: each(&form.ports, |port| model::PortDraft {
+            name: port.name.clone(),
+            port: port.port,
+        }),
+        probes: model::ProbesDraft {
+            startup: form.probes.startup.as_ref().map(probe),
+            readiness: form.probes.readiness.as_ref().map(probe),
+            liveness: form.probes.liveness.as_ref().map(probe),
+        },
+        replicas: form.replicas,
+        placement: model::PlacementDraft {
+            follows: form.placement.follows.clone(),
+            regions: form.placement.regions.clone(),
+            hosts: form.placement.hosts.clone(),
+        },
+        objectives: model::ObjectivesDraft {
+            rto: time(form.objectives.rto),
+            rpo: time(form.objectives.rpo),
+        },
+        restart: model::RestartDraft {
+            delay_first: time(form.restart.delay_first),
+            delay_max: time(form.restart.delay_max),
+            crash_loop_failures: form.restart.crash_loop_failures,
+            crash_loop_within: time(form.restart.crash_loop_within),
+        },
+        stop: model::StopDraft {
+            drain: time(form.stop.drain),
+            grace: time(form.stop.grace),
+        },
+    }
+}
+
+fn probe(form: &file::Probe) -> model::ProbeDraft {
+    model::ProbeDraft {
+        port: form.port.clone(),
+        path: form.path.clone(),
+        period: time(form.period),
+        timeout: time(form.timeout),
+        failures: form.failures,
+    }
+}
+
+fn gateway(form: &file::Gateway) -> model::GatewayDraft {
+    model::GatewayDraft {
+        name: form.name.clone(),
+        regions: form.regions.clone(),
+        http: each(&form.http, |listener| model::HttpListenerDraft {
+            name: listener.name.clone(),
+            port: listener.port,
+            routes: each(&listener.routes, route),
+        }),
+        tcp: each(&form.tcp, |listener| model::TcpListenerDraft {
+            name: listener.name.clone(),
+            port: listener.port,
+            primary_of: listener.primary_of.clone(),
+            replicas_of: listener.replicas_of.clone(),
+        }),
+    }
+}
+
+fn route(form: &file::Route) -> model::RouteDraft {
+    model::RouteDraft {
+        host: form.host.clone(),
+        path: form.path.clone(),
+        methods: each(&form.methods, method),
+        service: form
+            .service
+            .as_ref()
+            .map(|service| model::ServiceTargetDraft {
+                name: service.name.clone(),
+                port: service.port.clone(),
+            }),
+        cell: form.cell.as_ref().map(|cell| model::CellTargetDraft {
+            key_header: cell.key.header.clone(),
+            key_path_part: cell.key.path_part.clone(),
+            members: each(&cell.members, |member| model::CellMemberDraft {
+                database: member.database.clone(),
+                service: member.service.clone(),
+                port: member.port.clone(),
+            }),
+        }),
+        idempotency_header: form.idempotency_header.clone(),
+        hold: form.hold.as_ref().map(|hold| model::HoldDraft {
+            requests: hold.requests,
+            bytes: hold.bytes.map(|Bytes(bytes)| bytes),
+            time: time(hold.time),
+        }),
+    }
+}
+
+fn method(form: &file::Method) -> gateway::Method {
+    match form {
+        file::Method::Get => gateway::Method::Get,
+        file::Method::Head => gateway::Method::Head,
+        file::Method::Post => gateway::Method::Post,
+        file::Method::Put => gateway::Method::Put,
+        file::Method::Patch => gateway::Method::Patch,
+        file::Method::Delete => gateway::Method::Delete,
+        file::Method::Options => gateway::Method::Options,
+    }
+}

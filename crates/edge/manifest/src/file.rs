@@ -1,0 +1,477 @@
+//! The form of the platform file. Its doc comments are the descriptions in the JSON Schema.
+//!
+//! Plain structures and lists: no tags, no unions, no flattening, so that every field has one place and one
+//! type, and an editor can complete it. Defaults stand in the model, not here.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::decode::{list, tolerant};
+use crate::quantity::{Bytes, Span};
+
+/// A platform: what runs where, who may do what to it, and what it must survive.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct PlatformFile {
+    /// Version of this format.
+    #[schemars(extend("const" = "mainstay/v1"))]
+    #[serde(rename = "apiVersion")]
+    pub(crate) _api_version: String,
+    /// What the file describes.
+    #[schemars(extend("const" = "Platform"))]
+    #[serde(rename = "kind")]
+    pub(crate) _kind: String,
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) metadata: Metadata,
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) spec: Spec,
+}
+
+/// What the platform is called.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Metadata {
+    /// Lower-case letters, digits and '-', at most 32. Names of everything else follow the same rule.
+    pub(crate) name: String,
+}
+
+/// The platform itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Spec {
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) environment: Environment,
+    /// Sites that are lost as a whole. Append new ones at the end: addresses follow the order.
+    #[serde(deserialize_with = "list")]
+    pub(crate) regions: Vec<Region>,
+    /// Round trips between regions; a pair that is not listed is at distance zero.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) distances: Vec<Distance>,
+    /// Machines. Append new ones at the end: addresses follow the order within a region.
+    #[serde(deserialize_with = "list")]
+    pub(crate) hosts: Vec<Host>,
+    /// PostgreSQL databases. Each is a cell: one piece of data with one writer.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) databases: Vec<Database>,
+    /// Programs that are kept running.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) services: Vec<Service>,
+    /// Where clients enter.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) gateways: Vec<Gateway>,
+    /// Sets of permissions.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) roles: Vec<Role>,
+    /// Who may give commands.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) operators: Vec<Operator>,
+    /// Single points of failure that somebody accepted.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) waivers: Vec<Waiver>,
+}
+
+/// What kind of place this platform is.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Environment {
+    /// Such as `development`, `staging`, `production`.
+    pub(crate) name: String,
+    /// In production, faults are refused unless somebody with `fault.approve` approves them.
+    #[serde(default)]
+    pub(crate) production: bool,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Region {
+    /// Such as `us-east-1`.
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Distance {
+    /// Two different regions.
+    #[serde(deserialize_with = "list")]
+    #[schemars(extend("minItems" = 2, "maxItems" = 2))]
+    pub(crate) between: Vec<String>,
+    /// There and back. Half of it is added in each direction by the wires between the regions.
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) round_trip: Span,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    /// The region it stands in.
+    pub(crate) region: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Database {
+    /// Also the name of the cell, and of the database inside PostgreSQL.
+    pub(crate) name: String,
+    /// The region where the primary belongs when all is well. A replica must stand there.
+    pub(crate) home: String,
+    /// What may be lost at once without losing an acknowledged transaction.
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) survive: Survive,
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) ports: DatabasePorts,
+    /// At least three, in three regions, to survive the loss of a region.
+    #[serde(deserialize_with = "list")]
+    pub(crate) replicas: Vec<Replica>,
+}
+
+/// What may be lost at once: nothing, any one host, any one region.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Survive {
+    /// The primary acknowledges alone; losing it loses what was not copied yet.
+    None,
+    /// A commit is on the disks of a majority of replicas.
+    Host,
+    /// A commit is on the disks of a majority of replicas, and no region has so many that the rest is no majority.
+    #[default]
+    Region,
+}
+
+/// On the second host of a region each port is one higher, on the third two, and so on.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct DatabasePorts {
+    /// PostgreSQL.
+    pub(crate) postgres: u16,
+    /// Keeper to keeper.
+    pub(crate) peer: u16,
+    /// The keeper's HTTP: its status, and the stream of what it sees.
+    pub(crate) sight: u16,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Replica {
+    /// The host that keeps this copy.
+    pub(crate) host: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Service {
+    pub(crate) name: String,
+    /// Program and leading arguments. A program without a slash is looked up beside Mainstay's own first,
+    /// then on the search path.
+    #[serde(deserialize_with = "list")]
+    pub(crate) command: Vec<String>,
+    /// Further arguments.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) arguments: Vec<String>,
+    /// Environment variables; values are texts. `MAINSTAY_…` and `PG…` are set by Mainstay.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) environment: BTreeMap<String, String>,
+    /// The first is the main one: the instance listens there (`MAINSTAY_LISTEN`).
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) ports: Vec<Port>,
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) probes: Probes,
+    /// How many instances (default 1), at most one on each host. Not with `placement.follows`.
+    #[serde(default)]
+    pub(crate) replicas: Option<u16>,
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) placement: Placement,
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) objectives: Objectives,
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) restart: Restart,
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) stop: Stop,
+}
+
+/// On the second host of a region the port is one higher, on the third two, and so on.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Port {
+    pub(crate) name: String,
+    /// Unique on the whole platform.
+    pub(crate) port: u16,
+}
+
+/// How Mainstay asks an instance how it is.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Probes {
+    /// Until it succeeds once, the others do not count.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) startup: Option<Probe>,
+    /// Whether requests may come. Needed by every service that a route leads to.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) readiness: Option<Probe>,
+    /// Whether the instance must be restarted.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) liveness: Option<Probe>,
+}
+
+/// An HTTP GET that must answer with a status from 200 to 399.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Probe {
+    /// Name of a port of the service; the first if absent.
+    #[serde(default)]
+    pub(crate) port: Option<String>,
+    /// Such as `/health/ready`.
+    pub(crate) path: String,
+    /// From one probe to the next.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) period: Option<Span>,
+    /// After which an unanswered probe has failed.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) timeout: Option<Span>,
+    /// Consecutive failures that make the verdict.
+    #[serde(default)]
+    pub(crate) failures: Option<u32>,
+}
+
+/// Where instances may run: anywhere, unless something is said here.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Placement {
+    /// A database: one instance beside each of its replicas, active where the primary is.
+    #[serde(default)]
+    pub(crate) follows: Option<String>,
+    /// Only in these regions.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) regions: Vec<String>,
+    /// Only on these hosts.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) hosts: Vec<String>,
+}
+
+/// What is expected of the service when something is lost.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Objectives {
+    /// Recovery time: the longest interruption.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) rto: Option<Span>,
+    /// Recovery point: how much acknowledged work may be lost; `0s` for none.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) rpo: Option<Span>,
+}
+
+/// How fast an instance that ended is started again.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Restart {
+    /// Before the first restart (default `100ms`); doubles from one to the next.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) delay_first: Option<Span>,
+    /// The longest (default `10s`).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) delay_max: Option<Span>,
+    /// So many ends within `crashLoopWithin` are called a crash loop (default 5).
+    #[serde(default)]
+    pub(crate) crash_loop_failures: Option<u32>,
+    /// Default `60s`.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) crash_loop_within: Option<Span>,
+}
+
+/// How an instance is stopped: out of routing, `drain`, SIGTERM, `grace`, SIGKILL.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Stop {
+    /// Default `500ms`.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) drain: Option<Span>,
+    /// Default `10s`.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) grace: Option<Span>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Gateway {
+    pub(crate) name: String,
+    /// It runs on every host of these regions.
+    #[serde(deserialize_with = "list")]
+    pub(crate) regions: Vec<String>,
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) http: Vec<HttpListener>,
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) tcp: Vec<TcpListener>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct HttpListener {
+    pub(crate) name: String,
+    /// The same on every host.
+    pub(crate) port: u16,
+    /// The most specific match wins: host before no host, longer path before shorter.
+    #[serde(deserialize_with = "list")]
+    pub(crate) routes: Vec<Route>,
+}
+
+/// Which requests go where. Exactly one of `service` and `cell`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Route {
+    /// Host header without port; any if absent.
+    #[serde(default)]
+    pub(crate) host: Option<String>,
+    /// A prefix of whole segments, such as `/v1/cells/{cell}`.
+    pub(crate) path: String,
+    /// Any if absent.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) methods: Vec<Method>,
+    /// Any ready instance of a service.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) service: Option<ServiceTarget>,
+    /// The active instance of the cell that the request names.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) cell: Option<CellTarget>,
+    /// A header that makes repeating a request safe. Without it, only requests whose method is idempotent
+    /// are repeated after an unknown outcome.
+    #[serde(default)]
+    pub(crate) idempotency_header: Option<String>,
+    /// How much may wait while a cell fails over. Only with `cell`.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) hold: Option<Hold>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+    Options,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ServiceTarget {
+    pub(crate) name: String,
+    /// Name of a port of the service; the first if absent.
+    #[serde(default)]
+    pub(crate) port: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct CellTarget {
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) key: CellKey,
+    #[serde(deserialize_with = "list")]
+    pub(crate) members: Vec<CellMember>,
+}
+
+/// Where a request names its cell. Exactly one of the two.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct CellKey {
+    /// The value of this header is the name of the cell.
+    #[serde(default)]
+    pub(crate) header: Option<String>,
+    /// The part of the path that is the name of the cell: `cell` for `/v1/cells/{cell}`.
+    #[serde(default)]
+    pub(crate) path_part: Option<String>,
+}
+
+/// A cell that the route leads to; it bears the name of its database.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct CellMember {
+    pub(crate) database: String,
+    /// The service that follows the database.
+    pub(crate) service: String,
+    /// Name of a port of the service; the first if absent.
+    #[serde(default)]
+    pub(crate) port: Option<String>,
+}
+
+/// Requests that wait while a cell fails over, in each gateway.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Hold {
+    /// Default 10000.
+    #[serde(default)]
+    pub(crate) requests: Option<u32>,
+    /// Default `64MiB`.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) bytes: Option<Bytes>,
+    /// Default `15s`; a request's own deadline ends its wait earlier.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) time: Option<Span>,
+}
+
+/// A port that leads to a database. Exactly one of `primaryOf` and `replicasOf`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct TcpListener {
+    pub(crate) name: String,
+    /// The same on every host.
+    pub(crate) port: u16,
+    /// Sessions are cut when this database's primary is demoted.
+    #[serde(default)]
+    pub(crate) primary_of: Option<String>,
+    /// For reading; what is read may be old.
+    #[serde(default)]
+    pub(crate) replicas_of: Option<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Role {
+    pub(crate) name: String,
+    /// Such as `status.read`, `journal.read`, `platform.apply`, `platform.stop`, `automation.pause`,
+    /// `database.switchover`, `fault.inject`, `fault.clear`, `fault.approve`; `*` for all of them.
+    #[serde(deserialize_with = "list")]
+    pub(crate) permissions: Vec<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Operator {
+    /// Stands in the journal beside each command.
+    pub(crate) name: String,
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) unix: UnixIdentity,
+    #[serde(deserialize_with = "list")]
+    pub(crate) roles: Vec<String>,
+}
+
+/// How the operator is recognised on a host. Exactly one of the three.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct UnixIdentity {
+    /// Name of a Unix user.
+    #[serde(default)]
+    pub(crate) user: Option<String>,
+    /// Number of a Unix user.
+    #[serde(default)]
+    pub(crate) uid: Option<u32>,
+    /// Whoever started the platform.
+    #[serde(default)]
+    pub(crate) owner: bool,
+}
+
+/// A single point of failure that somebody accepted. Exactly one of `service` and `gateway`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Waiver {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) service: Option<String>,
+    #[serde(default)]
+    pub(crate) gateway: Option<String>,
+    /// Why the risk is acceptable, and who decided it.
+    pub(crate) reason: String,
+}

@@ -1,0 +1,279 @@
+//! What people write, and what they are told.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+use mainstay_manifest::{load, render, schema};
+use mainstay_model::Platform;
+
+fn example(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples/exchange");
+    fs::read_to_string(folder.join(name)).expect("the example is there")
+}
+
+fn platform(name: &str) -> Platform {
+    match load(name, &example(name)) {
+        Ok(platform) => platform,
+        Err(diagnostics) => panic!("\n{}", render(&diagnostics)),
+    }
+}
+
+/// Replaces the first occurrence in the example and shows what is said about the result.
+fn check(changes: &[(&str, &str)], expected: Expect) {
+    let mut text = example("platform.yaml");
+    for (from, to) in changes {
+        assert!(text.contains(from), "the example has no {from:?}");
+        text = text.replacen(from, to, 1);
+    }
+    check_text(&text, expected);
+}
+
+fn check_text(text: &str, expected: Expect) {
+    let diagnostics = load("p.yaml", text).err().unwrap_or_default();
+    expected.assert_eq(&render(&diagnostics));
+}
+
+#[test]
+fn the_example_is_sound() {
+    let platform = platform("platform.yaml");
+    assert_eq!(platform.name().as_str(), "exchange");
+    let ledger = platform.database("ledger").expect("declared");
+    assert_eq!((ledger.replicas.len(), ledger.quorum.commit), (3, 2));
+    assert_eq!(platform.service("ticker").expect("declared").replicas(), 2);
+}
+
+#[test]
+fn the_distant_example_differs_in_distance_alone() {
+    let near = platform("platform.yaml");
+    let far = platform("platform-80ms.yaml");
+    assert_ne!(near, far);
+    assert_eq!(near.with_distance(Duration::from_millis(80)), far);
+}
+
+#[test]
+fn mistakes_of_form_are_all_found_at_once() {
+    check(
+        &[
+            ("    production: false", "    prodution: false"),
+            ("survive: region", "survive: regoin"),
+            ("roundTrip: 0ms", "roundTrip: 30"),
+            ("          port: 8100", "          port: http"),
+            ("          period: 100ms", "          perod: 100ms"),
+            ("methods: [GET, HEAD]", "methods: [GET, HAED]"),
+            ("      home: us-east-1\n", ""),
+            ("      replicas: 2\n", "      replicas: two\n"),
+            ("        peer: 7432", "        peer: 74320"),
+        ],
+        expect![[r#"
+            p.yaml:21:5: error[unknown-field]: the field `prodution` is not known here
+               21 |     prodution: false
+                  |     ^
+                  = help: did you mean `production`?
+            p.yaml:36:18: error[invalid-value]: `30` is not a length of time; write a whole number and a unit, such as `500ms`, `30s`, `5m`
+               36 |       roundTrip: 30
+                  |                  ^
+            p.yaml:57:7: error[missing-field]: the field `home` is missing here
+               57 |     - name: ledger
+                  |       ^
+            p.yaml:62:16: error[unknown-value]: `regoin` is not known here
+               62 |       survive: regoin
+                  |                ^
+                  = help: did you mean `region`?
+            p.yaml:71:15: error[wrong-type]: the number is out of bounds
+               71 |         peer: 74320
+                  |               ^
+                  = help: choose from 0 to 65535
+            p.yaml:84:17: error[wrong-type]: a whole number is expected here, not a text
+               84 |           port: http
+                  |                 ^
+            p.yaml:95:11: error[unknown-field]: the field `perod` is not known here
+               95 |           perod: 100ms
+                  |           ^
+                  = help: did you mean `period`?
+            p.yaml:119:17: error[wrong-type]: a whole number is expected here, not a text
+              119 |       replicas: two
+                  |                 ^
+            p.yaml:161:30: error[unknown-value]: `HAED` is not known here
+              161 |               methods: [GET, HAED]
+                  |                              ^
+                  = help: did you mean `HEAD`?
+        "#]],
+    );
+}
+
+#[test]
+fn mistakes_of_meaning_are_all_found_at_once() {
+    check(
+        &[
+            ("      region: us-west-2", "      region: us-wset-2"),
+            ("        - host: euw1-a", "        - host: use1-a"),
+            ("          port: 8110", "          port: 8100"),
+            ("        follows: ledger", "        follows: leger"),
+            ("        time: 14s", "        time: 14m"),
+        ],
+        expect![[r#"
+            p.yaml:29:13: error[missing]: region `us-west-2` has no host
+               29 |     - name: us-west-2
+                  |             ^
+                  = help: declare a host in it under /spec/hosts, or remove the region
+            p.yaml:48:15: error[unknown-reference]: there is no region `us-wset-2`
+               48 |       region: us-wset-2
+                  |               ^
+                  = help: did you mean `us-west-2`?
+            p.yaml:67:17: error[duplicate-name]: host `use1-a` has two replicas of this database
+               67 |         - host: use1-a
+                  |                 ^
+                  = see p.yaml:65:17: - host: use1-a
+                  = help: two copies on one host are lost together: use another host
+            p.yaml:87:18: error[unknown-reference]: there is no database `leger`
+               87 |         follows: leger
+                  |                  ^
+                  = help: did you mean `ledger`?
+            p.yaml:119:17: error[port-clash]: port 8100 is taken by `http` of service `venue`
+              119 |           port: 8100
+                  |                 ^
+                  = see p.yaml:85:17: port: 8100
+                  = help: port 8101 is free
+            p.yaml:159:23: error[invalid-value]: a hold of 840s is out of bounds
+              159 |                 time: 14m
+                  |                       ^
+                  = help: choose from 1ms to 60s
+        "#]],
+    );
+    check(&[("        - host: euw1-a\n", "")], expect![[r#"
+        p.yaml:63:16: error[survival-impossible]: `ledger` cannot survive the loss of region `us-west-2`: a commit needs 2 of 2 replicas on disk, and the loss takes 1 and leaves 1
+           63 |       survive: region
+              |                ^
+              = see p.yaml:64:7: replicas:
+              = help: add a replica on `euw1-a` (region `eu-west-1`); what is needed is one replica in each of three regions
+    "#]]);
+}
+
+#[test]
+fn broken_yaml_says_where() {
+    check_text("", expect![[r#"
+        p.yaml:1:1: error[wrong-type]: a platform file is a mapping, not nothing
+              = help: begin with `apiVersion: mainstay/v1` and `kind: Platform`
+    "#]]);
+    check_text("- a\n- b\n", expect![[r#"
+        p.yaml:1:1: error[wrong-type]: a platform file is a mapping, not a list
+            1 | - a
+              | ^
+              = help: begin with `apiVersion: mainstay/v1` and `kind: Platform`
+    "#]]);
+    check_text("a: [1, 2\nb: 3\n", expect![[r#"
+        p.yaml:2:2: error[yaml]: this is not YAML: illegal placement of ':' indicator
+            2 | b: 3
+              |  ^
+    "#]]);
+    check_text("kind: Platform\nkind: Platform\n", expect![[r#"
+        p.yaml:2:1: error[duplicate-field]: the field `kind` is already given
+            2 | kind: Platform
+              | ^
+              = help: remove one of the two: only one could take effect
+    "#]]);
+    check_text("\tkind: Platform\n", expect![[r#"
+        p.yaml:1:2: error[missing-field]: the field `apiVersion` is missing here
+            1 |  kind: Platform
+              |  ^
+    "#]]);
+    check_text("a: *nothing\n", expect![[r#"
+        p.yaml:1:4: error[yaml]: this is not YAML: alias references unknown anchor
+            1 | a: *nothing
+              |    ^
+    "#]]);
+    check_text("a: 1\n---\nb: 2\n", expect![[r#"
+        p.yaml:2:1: error[yaml]: a second document begins here
+            2 | ---
+              | ^
+              = help: a file describes one platform: remove `---` and what follows
+    "#]]);
+    check_text("apiVersion: mainstay/v2\nkind: Deployment\n", expect![[r#"
+        p.yaml:1:13: error[unknown-version]: `apiVersion: mainstay/v2` is not known here
+            1 | apiVersion: mainstay/v2
+              |             ^
+              = help: write `apiVersion: mainstay/v1`
+        p.yaml:2:7: error[unknown-kind]: `kind: Deployment` is not known here
+            2 | kind: Deployment
+              |       ^
+              = help: write `kind: Platform`
+    "#]]);
+    check_text("apiVersion: mainstay/v1\nkind: Platform\n", expect![[r#"
+        p.yaml:1:1: error[missing-field]: the field `metadata` is missing here
+            1 | apiVersion: mainstay/v1
+              | ^
+    "#]]);
+    check_text(
+        "apiVersion: mainstay/v1\nkind: Platform\nmetadata: x\nspec:\n  regions: us\n",
+        expect![[r#"
+            p.yaml:3:11: error[wrong-type]: a mapping is expected here, not a text
+                3 | metadata: x
+                  |           ^
+                  = help: known here: `name`
+            p.yaml:5:3: error[missing-field]: the field `environment` is missing here
+                5 |   regions: us
+                  |   ^
+            p.yaml:5:12: error[wrong-type]: a list is expected here, not a text
+                5 |   regions: us
+                  |            ^
+                  = help: write a list of one: [us]
+        "#]],
+    );
+}
+
+#[test]
+fn a_bomb_of_aliases_is_refused_in_time() {
+    let mut text = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+    for level in 1..12 {
+        let inner = format!("*a{}", level - 1);
+        let list = vec![inner; 10].join(",");
+        text.push_str(&format!("a{level}: &a{level} [{list}]\n"));
+    }
+    let diagnostics = load("p.yaml", &text).expect_err("refused");
+    assert_eq!(diagnostics.len(), 1);
+    assert_eq!(diagnostics[0].code, "yaml");
+    let long = " ".repeat(mainstay_manifest::FILE_BYTES_MAX + 1);
+    assert_eq!(
+        load("p.yaml", &long).expect_err("refused")[0].code,
+        "too-long"
+    );
+    let deep = "[".repeat(5_000);
+    assert_eq!(load("p.yaml", &deep).expect_err("refused").len(), 1);
+}
+
+#[test]
+fn diagnostics_have_a_form_for_programs() {
+    let diagnostics = load("p.yaml", "apiVersion: v1\nkind: Platform\n").expect_err("refused");
+    let json = mainstay_manifest::render_json(&diagnostics);
+    expect![[r#"{"diagnostics":[{"code":"unknown-version","column":13,"file":"p.yaml","help":"write `apiVersion: mainstay/v1`","line":1,"message":"`apiVersion: v1` is not known here","snippet":"apiVersion: v1"}],"version":1}"#]].assert_eq(&serde_json::to_string(&json).expect("writes"));
+}
+
+#[test]
+fn the_schema_names_and_explains_every_field() {
+    let schema = schema();
+    let mut unexplained = Vec::new();
+    let mut fields = 0;
+    for (name, definition) in schema["definitions"].as_object().expect("definitions") {
+        for (field, property) in definition["properties"].as_object().into_iter().flatten() {
+            fields += 1;
+            let explained = property.get("description").is_some()
+                || property.get("$ref").is_some()
+                || property.get("allOf").is_some()
+                || property.get("anyOf").is_some()
+                || [
+                    "name", "http", "tcp", "roles", "members", "database", "service", "gateway",
+                ]
+                .contains(&field.as_str());
+            if !explained {
+                unexplained.push(format!("{name}.{field}"));
+            }
+        }
+        if definition.get("properties").is_some() {
+            assert_eq!(definition["additionalProperties"], false, "{name}");
+        }
+    }
+    assert!(fields > 60, "{fields}");
+    assert_eq!(unexplained, Vec::<String>::new());
+}
