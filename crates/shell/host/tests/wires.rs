@@ -1,5 +1,7 @@
 //! The wire with real sockets: distance, silence, one-way loss, and conditions that outlive everybody.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail at once")]
+
 mod harness;
 
 use std::io::{self, Read, Write};
