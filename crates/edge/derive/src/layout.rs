@@ -12,6 +12,28 @@ pub struct Layout {
     run: PathBuf,
 }
 
+/// Whose password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// Of the role that only keepers use.
+    Superuser,
+    Replication,
+    /// Of the role that the database's services use.
+    Application,
+}
+
+impl Secret {
+    pub const ALL: [Self; 3] = [Self::Superuser, Self::Replication, Self::Application];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Superuser => "superuser",
+            Self::Replication => "replication",
+            Self::Application => "application",
+        }
+    }
+}
+
 impl Layout {
     pub fn new(data: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
         Self { data: data.into(), run: run.into() }
@@ -45,6 +67,16 @@ impl Layout {
 
     pub fn secrets(&self) -> PathBuf {
         self.data.join("secrets")
+    }
+
+    /// A file of mode 0600 with one password of a database and nothing else.
+    pub fn secret(&self, database: &str, secret: Secret) -> PathBuf {
+        self.secrets().join(format!("{database}.{}", secret.name()))
+    }
+
+    /// The application's password in the form of libpq's password file.
+    pub fn password_file(&self, database: &str) -> PathBuf {
+        self.secrets().join(format!("{database}.pgpass"))
     }
 
     /// The folder of the wire from one region to another.
