@@ -30,7 +30,7 @@ pub struct KeeperConfig {
     /// The replica that creates the cluster, and is preferred as primary afterwards.
     pub home: u32,
     pub listen: KeeperListen,
-    /// The data folder of PostgreSQL. Its parent is given to the server's user.
+    /// The data folder of PostgreSQL; made by the keeper.
     pub pgdata: PathBuf,
     /// The keeper's own: promise, incarnation, passwords for tools, quarantined data.
     pub folder: PathBuf,
@@ -114,7 +114,7 @@ pub struct KeeperTimings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub round_ms: Option<u64>,
+    pub recruitment_ms: Option<u64>,
 }
 
 /// One line of the sight stream.

@@ -3,5 +3,6 @@
 pub mod gateway;
 pub mod journal;
 pub mod keeper;
+pub mod keeper_message;
 pub mod node;
 pub mod process;

@@ -1,1 +1,254 @@
 //! One PostgreSQL replica driven by the keeper core.
+//!
+//! # The mental model
+//!
+//! A keeper is a body around a mind. The *mind* is the core in one loop; it only ever takes in and gives
+//! out. The *eyes* look at the local server, the *hands* do to it what the core says, the *memory* keeps
+//! promises: each is a thread, so that a slow disk or a hung server holds up that part and no other.
+//! *Peers* and *face* share the mind's thread, because sockets do not block: messages to other keepers
+//! there, status, sight stream and operators' requests here.
+//!
+//! PostgreSQL itself runs under a shim and outlives all of it; a keeper that starts beside a running
+//! server adopts it.
+//!
+//! # Code map
+//!
+//! - `setup`: configuration file, folders, passwords. `programs`: PostgreSQL's tools.
+//! - `process`: identities and descriptors of processes. `server`: the local server as a process.
+//! - `settings`: its configuration files. `history`: its timelines. `data`: its folder.
+//! - `sql`, `replication`: the two ways of asking a server.
+//! - `commands`: what the core can order, one function each. `hands`, `eyes`, `memory`, `mind`, `peers`,
+//!   `face`: the parts of the body. `promise`, `lease`: the two files. `convert`: core and JSON.
+
+mod commands;
+mod convert;
+mod data;
+#[cfg(test)]
+mod drill;
+mod eyes;
+mod face;
+mod hands;
+mod history;
+mod lease;
+mod memory;
+mod mind;
+mod peers;
+mod process;
+mod programs;
+mod promise;
+mod replication;
+mod server;
+mod settings;
+mod setup;
+mod sql;
+mod wait;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use mainstay_keeper::{Input, Keeper};
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+use crate::commands::chain;
+use crate::face::Face;
+use crate::mind::{Inbox, Mind, Outbox};
+use crate::setup::Setup;
+
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Setup(#[from] setup::SetupError),
+    #[error(transparent)]
+    Memory(#[from] memory::MemoryError),
+    #[error(transparent)]
+    Lease(#[from] lease::LeaseError),
+    #[error(transparent)]
+    Peer(#[from] peers::PeerError),
+    #[error("{action}")]
+    System {
+        action: &'static str,
+        source: std::io::Error,
+    },
+    #[error("end tools that a predecessor left running")]
+    Tools,
+}
+
+/// `mainstay keeper --config FILE`: keeps one replica until it is told to end.
+pub fn run(config: &Path) -> ExitCode {
+    match start(config) {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!(error = chain(&error), config = %config.display(), "keep the replica");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(config: &Path) -> Result<ExitCode, RunError> {
+    let setup = Setup::load(config)?;
+    setup.prepare()?;
+    let (promises, durable) = memory::recall(&setup)?;
+    on_this_thread(live(setup, promises, durable))?
+}
+
+/// Runs a part of the body on the thread that calls.
+fn on_this_thread<F: Future>(part: F) -> Result<F::Output, RunError> {
+    let action = "start an event loop";
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| RunError::System { action, source })?;
+    let tasks = LocalSet::new();
+    Ok(tasks.block_on(&runtime, part))
+}
+
+/// Runs a part of the body on a thread of its own; the future is made there.
+fn on_a_thread<F, M>(name: &'static str, make: M) -> Result<(), RunError>
+where
+    F: Future<Output = ()>,
+    M: FnOnce() -> F + Send + 'static,
+{
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            if let Err(error) = on_this_thread(make()) {
+                tracing::error!(
+                    part = name,
+                    error = chain(&error),
+                    "a part of the keeper ended"
+                );
+            }
+        })
+        .map(drop)
+        .map_err(|source| RunError::System {
+            action: "start a thread",
+            source,
+        })
+}
+
+async fn live(
+    setup: Setup,
+    promises: promise::PromiseFile,
+    durable: Option<mainstay_keeper::Durable>,
+) -> Result<ExitCode, RunError> {
+    // What a predecessor's tools still write would be written into what is about to be judged.
+    let limit = std::time::Duration::from_secs(10);
+    if !process::clear(&setup.layout.tools, limit).await {
+        return Err(RunError::Tools);
+    }
+    let core = setup.core.clone();
+    let keeper = Keeper::new(core, durable, mainstay_rt::clock::now()).map_err(|error| {
+        let what = error.to_string();
+        setup::SetupError::Invalid { what }
+    })?;
+    let (input, inputs) = mpsc::unbounded_channel();
+    let (sighting, sightings) = mpsc::unbounded_channel();
+    let (order, orders) = mpsc::unbounded_channel();
+    let (finished, done) = mpsc::unbounded_channel();
+    let (record, records) = mpsc::unbounded_channel();
+    let (asks, asked) = mpsc::unbounded_channel();
+    let (attention, attended) = watch::channel(eyes::Attention {
+        eager: true,
+        glance: 0,
+    });
+    let (seeding, progress) = watch::channel(None);
+    let (shown, seen) = watch::channel(mind::shown(&setup, keeper.status()));
+
+    let own = setup.clone();
+    on_a_thread("eyes", move || {
+        eyes::watch(Rc::new(own), attended, sighting)
+    })?;
+    let own = setup.clone();
+    on_a_thread("hands", move || {
+        hands::work(Rc::new(own), orders, finished, seeding)
+    })?;
+    let report = input.clone();
+    std::thread::Builder::new()
+        .name("memory".to_owned())
+        .spawn(move || memory::keep(promises, records, &report))
+        .map_err(|source| RunError::System {
+            action: "start a thread",
+            source,
+        })?;
+
+    let setup = Rc::new(setup);
+    let peers = meet(&setup, input)?;
+    show(&setup, asks, seen)?;
+    let lease = lease::LeaseFile::open(&setup.config.lease_file)?;
+    let action = "listen for SIGTERM";
+    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|source| RunError::System { action, source })?;
+    let outbox = Outbox {
+        peers,
+        records: record,
+        orders: order,
+        attention,
+        shown,
+        lease,
+    };
+    let inbox = Inbox {
+        inputs,
+        sightings,
+        done,
+        asks: asked,
+        progress,
+        terminate,
+    };
+    Ok(Mind::new(setup, keeper, outbox).live(inbox).await)
+}
+
+/// Listens for keepers and starts to dial them.
+fn meet(
+    setup: &Rc<Setup>,
+    input: mpsc::UnboundedSender<Input>,
+) -> Result<BTreeMap<mainstay_keeper::ReplicaId, mpsc::Sender<mainstay_keeper::Message>>, RunError>
+{
+    let listener = peers::listen(setup.config.listen.peer)?;
+    tokio::task::spawn_local(peers::receive(Rc::clone(setup), listener, input));
+    let mut queues = BTreeMap::new();
+    for id in setup.core.peers() {
+        if let Some(replica) = setup.replica(id) {
+            let (sender, queue) = mpsc::channel(peers::QUEUE_LIMIT);
+            let address = replica.peer_address;
+            tokio::task::spawn_local(peers::send(Rc::clone(setup), id, address, queue));
+            queues.insert(id, sender);
+        }
+    }
+    Ok(queues)
+}
+
+/// Serves status and sight, and the control socket.
+fn show(
+    setup: &Rc<Setup>,
+    asks: mpsc::UnboundedSender<face::Ask>,
+    shown: watch::Receiver<face::Shown>,
+) -> Result<(), RunError> {
+    let address = setup.config.listen.http;
+    let listener =
+        peers::bind(address).map_err(|source| peers::PeerError::Listen { address, source })?;
+    let face = Rc::new(Face {
+        setup: Rc::clone(setup),
+        asks,
+        shown,
+    });
+    let public = Rc::clone(&face);
+    tokio::task::spawn_local(async move {
+        mainstay_rt::http::serve_tcp(listener, move |call| Rc::clone(&public).show(call)).await;
+    });
+    let path = setup.config.control_socket.clone();
+    tokio::task::spawn_local(async move {
+        let served =
+            mainstay_rt::http::serve_unix(path, move |call| Rc::clone(&face).control(call)).await;
+        if let Err(error) = served {
+            tracing::error!(
+                error = chain(&error),
+                "nobody can give orders: no control socket"
+            );
+        }
+    });
+    Ok(())
+}

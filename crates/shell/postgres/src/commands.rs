@@ -1,0 +1,487 @@
+//! What the core can tell the local server to do, one function per command.
+//!
+//! Each ends when its effect is certain, not when it has been asked for: a detached standby has no
+//! receiver and cannot get one, a setting is seen by new sessions, a rank is read when nothing is left to
+//! replay. A command that is dropped half-way leaves nothing running.
+
+use std::time::Duration;
+
+use mainstay_keeper::{
+    Command, Failure, HistoryEntry, Outcome, Rank, ReceiverName, ReplicaId, SynchronousStandbys,
+    TimelineHistory,
+};
+use mainstay_record::keeper::SeedingStatus;
+use mainstay_units::{Lsn, Timeline};
+use rustix::process::Signal;
+use tokio::sync::watch;
+
+use crate::data::{self, DataError};
+use crate::history::{self, History, Relation};
+use crate::process;
+use crate::programs::ProgramError;
+use crate::replication::{Connection, Identity, ReplicationError, Server};
+use crate::server::{ANSWER_LIMIT, EFFECT_LIMIT, Local, ServerError, postmaster};
+use crate::settings::{self, Access, Acknowledging, Following, REPLICATION_ROLE, SUPERUSER};
+use crate::sql::{Login, Session};
+
+const PAUSE: Duration = Duration::from_millis(3);
+const REPLAY_LIMIT: Duration = Duration::from_secs(60);
+const PROMOTE_LIMIT: Duration = Duration::from_secs(20);
+const CHECKPOINT_LIMIT: Duration = Duration::from_secs(300);
+const SOURCE_LIMIT: Duration = Duration::from_millis(1_500);
+
+/// Performs a command; logs what went wrong, and tells the core what kind of failure it was.
+pub async fn perform(
+    local: &mut Local,
+    command: Command,
+    progress: &watch::Sender<Option<SeedingStatus>>,
+) -> Outcome {
+    let text = format!("{command:?}");
+    match attempt(local, command, progress).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            tracing::warn!(command = text, error = chain(&error), "a command failed");
+            Outcome::Failed(failure(&error))
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+async fn attempt(
+    local: &mut Local,
+    command: Command,
+    progress: &watch::Sender<Option<SeedingStatus>>,
+) -> Result<Outcome, ServerError> {
+    match command {
+        Command::Initialize { incarnation } => {
+            let system_identifier = data::initialize(&local.setup, incarnation).await?;
+            return Ok(Outcome::Initialized { system_identifier });
+        }
+        Command::StartStandby => local.start().await?,
+        Command::StopImmediate => local.stop().await?,
+        Command::Detach => detach(local).await?,
+        Command::Follow { source, name } => follow(local, source, name).await?,
+        Command::ReadRank => return Ok(Outcome::Ranked(read_rank(local).await?)),
+        Command::SetSynchronousStandbys(standbys) => acknowledge(local, &standbys).await?,
+        Command::Promote { timeline } => return promote(local, timeline).await,
+        Command::Checkpoint => {
+            let session = local.login(ANSWER_LIMIT).await?;
+            session
+                .ask("make a checkpoint", "CHECKPOINT", CHECKPOINT_LIMIT)
+                .await?;
+        }
+        Command::OpenApplications => open(local).await?,
+        Command::CloseApplications => close(local).await?,
+        Command::Rewind {
+            source,
+            incarnation,
+        } => {
+            let server = source_server(local, source)?;
+            data::rewind(&local.setup, &server, incarnation).await?;
+        }
+        Command::Rebuild {
+            source,
+            incarnation,
+        } => {
+            let server = source_server(local, source)?;
+            let name = source_name(local, source);
+            data::rebuild(&local.setup, &server, &name, incarnation, progress).await?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn failure(error: &ServerError) -> Failure {
+    match error {
+        ServerError::Late { .. } => Failure::TimedOut,
+        ServerError::Data(DataError::Folder { .. }) | ServerError::Spec { .. } => Failure::Disk,
+        ServerError::Data(DataError::Program(ProgramError::Late { .. })) => Failure::TimedOut,
+        ServerError::History(_) => Failure::Disk,
+        ServerError::Replication(
+            ReplicationError::Connect { .. } | ReplicationError::Io { .. },
+        ) => Failure::SourceUnreachable,
+        _ => Failure::Refused,
+    }
+}
+
+fn source_server(local: &Local, source: ReplicaId) -> Result<Server, ServerError> {
+    local
+        .setup
+        .replica(source)
+        .map(|replica| Server::Address(replica.postgres_address))
+        .ok_or_else(|| ServerError::Diverged {
+            source_name: format!("replica {source}"),
+            why: "there is none".to_owned(),
+        })
+}
+
+fn source_name(local: &Local, source: ReplicaId) -> String {
+    local
+        .setup
+        .replica(source)
+        .map_or_else(|| source.to_string(), |replica| replica.host.clone())
+}
+
+async fn detach(local: &mut Local) -> Result<(), ServerError> {
+    let action = "leave the primary";
+    local.change(action, |stance| stance.following = None)?;
+    local.await_setting(action, "primary_conninfo", "").await?;
+    let deadline = mainstay_rt::clock::now() + EFFECT_LIMIT;
+    let session = local.session().await?;
+    loop {
+        let left = session
+            .value(
+                action,
+                "SELECT count(*) FROM pg_stat_wal_receiver",
+                ANSWER_LIMIT,
+            )
+            .await?;
+        if left == "0" {
+            return Ok(());
+        }
+        if mainstay_rt::clock::now() >= deadline {
+            let limit = EFFECT_LIMIT;
+            return Err(ServerError::Late { action, limit });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Replay position, the start-up process while it waits for more log, and how many receivers there are.
+const PARKED: &str = "SELECT coalesce(pg_last_wal_replay_lsn()::text, ''), \
+    (SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup' \
+        AND wait_event = 'RecoveryRetrieveRetryInterval'), \
+    (SELECT count(*) FROM pg_stat_wal_receiver)";
+
+/// So many times start-up must have gone to sleep between two sightings.
+const PASSES: u64 = 2;
+
+/// Waits until start-up has replayed all there is: seen asleep, waiting for more, twice; without having
+/// moved; with nobody to bring more; and having gone to sleep again in between, which it does only after
+/// another look at the log and at its settings. A replay position that does not move would prove nothing,
+/// and neither would time: a starved process sleeps longer than it wants to.
+async fn await_parked(local: &mut Local) -> Result<(), ServerError> {
+    let action = "wait for the end of the log";
+    let deadline = mainstay_rt::clock::now() + REPLAY_LIMIT;
+    let session = local.session().await?;
+    let mut first: Option<(String, u64)> = None;
+    loop {
+        let rows = session.ask(action, PARKED, ANSWER_LIMIT).await?;
+        let mut row = rows.into_iter().next().unwrap_or_default().into_iter();
+        let position = row.next().flatten().unwrap_or_default();
+        let sleeper = row.next().flatten().and_then(|pid| pid.parse().ok());
+        let receivers = row.next().flatten();
+        let sleeps = sleeper.and_then(process::sleeps);
+        first = match (first, sleeps) {
+            _ if receivers.as_deref() != Some("0") => None,
+            (Some((before, since)), Some(sleeps)) if before == position => {
+                if sleeps >= since + PASSES {
+                    return Ok(());
+                }
+                Some((before, since))
+            }
+            // Awake for a moment between two waits: that it moved is what counts.
+            (Some((before, since)), None) if before == position => Some((before, since)),
+            (_, Some(sleeps)) => Some((position, sleeps)),
+            (_, None) => None,
+        };
+        if mainstay_rt::clock::now() >= deadline {
+            let limit = REPLAY_LIMIT;
+            return Err(ServerError::Late { action, limit });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn identify(local: &Local) -> Result<Identity, ServerError> {
+    let action = "identify the system";
+    let limit = ANSWER_LIMIT;
+    let identity = async { local.replication().await?.identify().await };
+    Ok(tokio::time::timeout(limit, identity)
+        .await
+        .map_err(|_| ServerError::Late { action, limit })??)
+}
+
+async fn read_rank(local: &mut Local) -> Result<Rank, ServerError> {
+    await_parked(local).await?;
+    let identity = identify(local).await?;
+    let history = history::read(&local.setup.layout.pgdata, identity.timeline)?;
+    Ok(Rank {
+        timeline: identity.timeline,
+        lsn: identity.flushed,
+        history: to_core(&history),
+    })
+}
+
+fn to_core(history: &History) -> TimelineHistory {
+    let entries = history
+        .ancestors
+        .iter()
+        .map(|(timeline, end)| HistoryEntry {
+            timeline: *timeline,
+            end: *end,
+        });
+    TimelineHistory(entries.collect())
+}
+
+async fn follow(
+    local: &mut Local,
+    source: ReplicaId,
+    name: ReceiverName,
+) -> Result<(), ServerError> {
+    let action = "follow the primary";
+    let Server::Address(address) = source_server(local, source)? else {
+        return Err(ServerError::NotRunning { action });
+    };
+    let mine = identify(local).await?;
+    let fetch = take_histories(local, source, mine);
+    tokio::time::timeout(SOURCE_LIMIT, fetch)
+        .await
+        .map_err(|_| {
+            ServerError::Replication(ReplicationError::Io {
+                server: address.to_string(),
+                source: std::io::ErrorKind::TimedOut.into(),
+            })
+        })??;
+    let following = Following {
+        primary: address,
+        password_file: local.setup.layout.password_file.clone(),
+        receiver: name.to_string(),
+    };
+    local.change(action, |stance| stance.following = Some(following))?;
+    let shown = settings::shown_conninfo(&local.stance);
+    local
+        .await_setting(action, "primary_conninfo", &shown)
+        .await
+}
+
+/// Compares the primary's history with what is here, and takes over what it says of every timeline
+/// above this one: a placeholder of ours would hide its real history.
+async fn take_histories(
+    local: &Local,
+    source: ReplicaId,
+    mine: Identity,
+) -> Result<(), ServerError> {
+    let server = source_server(local, source)?;
+    let diverged = |why: String| ServerError::Diverged {
+        source_name: source_name(local, source),
+        why,
+    };
+    let mut connection =
+        Connection::open(&server, SUPERUSER, &local.setup.secrets.superuser).await?;
+    let theirs = connection.identify().await?;
+    if theirs.system != mine.system {
+        return Err(diverged(format!(
+            "it is another cluster ({}, not {})",
+            theirs.system, mine.system
+        )));
+    }
+    let text = connection.history(theirs.timeline).await?;
+    let text = String::from_utf8_lossy(text.as_deref().unwrap_or_default()).into_owned();
+    let history = History::parse(theirs.timeline, &text)?;
+    let end = replayed(local, mine).await?;
+    match history.relation(mine.timeline, end) {
+        Relation::Part => {}
+        Relation::Beyond { left_at } => {
+            return Err(diverged(format!(
+                "it left timeline {} at {left_at}, and this log goes on to {end}",
+                mine.timeline
+            )));
+        }
+        Relation::Foreign => {
+            return Err(diverged(format!(
+                "its timeline {} does not come from {}",
+                theirs.timeline, mine.timeline
+            )));
+        }
+    }
+    let pgdata = &local.setup.layout.pgdata;
+    history::forget_above(pgdata, theirs.timeline)?;
+    for number in mine.timeline.0.saturating_add(1)..=theirs.timeline.0 {
+        if let Some(content) = connection.history(Timeline(number)).await? {
+            let give = |path: &std::path::Path| local.setup.programs.give(path);
+            history::store(pgdata, Timeline(number), &content, give)?;
+        }
+    }
+    Ok(())
+}
+
+/// The end of the last whole record that is here. What was received beyond it and is no whole record is
+/// overwritten when streaming begins, and divergence is a matter of records.
+async fn replayed(local: &Local, mine: Identity) -> Result<Lsn, ServerError> {
+    let action = "read the replay position";
+    let session = local.login(ANSWER_LIMIT).await?;
+    let text = session
+        .value(
+            action,
+            "SELECT coalesce(pg_last_wal_replay_lsn()::text, '0/0')",
+            ANSWER_LIMIT,
+        )
+        .await?;
+    Ok(text.parse().unwrap_or(mine.flushed))
+}
+
+async fn acknowledge(local: &mut Local, standbys: &SynchronousStandbys) -> Result<(), ServerError> {
+    let action = "set who acknowledges";
+    let acknowledging = match standbys {
+        SynchronousStandbys::Any { count, names } => Acknowledging::Any {
+            count: *count,
+            receivers: names.iter().map(ToString::to_string).collect(),
+        },
+        SynchronousStandbys::Nobody => Acknowledging::Nobody,
+        SynchronousStandbys::Off => Acknowledging::Off,
+    };
+    local.change(action, |stance| stance.acknowledging = acknowledging)?;
+    let shown = settings::shown_synchronous(&local.stance);
+    local
+        .await_setting(action, "synchronous_standby_names", &shown)
+        .await?;
+    await_senders(local).await
+}
+
+/// Each walsender reads the setting for itself; until all show their place in it, some count by the old.
+async fn await_senders(local: &mut Local) -> Result<(), ServerError> {
+    let action = "have the senders know who acknowledges";
+    let names: &[String] = match &local.stance.acknowledging {
+        Acknowledging::Any { receivers, .. } => receivers,
+        Acknowledging::Nobody | Acknowledging::Off => &[],
+    };
+    let list: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+    let list = if list.is_empty() {
+        "''".to_owned()
+    } else {
+        list.join(",")
+    };
+    let question = format!(
+        "SELECT count(*) FROM pg_stat_replication WHERE application_name LIKE 'mainstay\\_%' \
+         AND application_name <> 'mainstay_keeper' AND state = 'streaming' \
+         AND (application_name IN ({list})) <> (sync_state IN ('quorum', 'sync', 'potential'))"
+    );
+    let session = local.session().await?;
+    let deadline = mainstay_rt::clock::now() + EFFECT_LIMIT;
+    loop {
+        if session.value(action, &question, ANSWER_LIMIT).await? == "0" {
+            return Ok(());
+        }
+        if mainstay_rt::clock::now() >= deadline {
+            let limit = EFFECT_LIMIT;
+            return Err(ServerError::Late { action, limit });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn promote(local: &mut Local, timeline: Timeline) -> Result<Outcome, ServerError> {
+    let pgdata = local.setup.layout.pgdata.clone();
+    let before = identify(local).await?;
+    if history::highest_real(&pgdata).is_some_and(|highest| highest > before.timeline) {
+        // Start-up may have made up its mind to continue a history that this log never reached.
+        let stance = local.stance.clone();
+        local.stop().await?;
+        history::forget_above(&pgdata, before.timeline)?;
+        local.start().await?;
+        local.change("promote", |new| *new = stance)?;
+        await_parked(local).await?;
+    }
+    let setup = std::rc::Rc::clone(&local.setup);
+    let give = |path: &std::path::Path| setup.programs.give(path);
+    history::occupy(&pgdata, before.timeline, timeline, give)?;
+    data::write_promote_signal(&setup)?;
+    let action = "promote";
+    let postmaster = postmaster(&setup).ok_or(ServerError::NotRunning { action })?;
+    process::signal(postmaster, Signal::USR1);
+    await_promoted(local).await?;
+    data::put(&setup, data::STANDBY_SIGNAL, b"")?;
+    let after = identify(local).await?;
+    let history = history::read(&pgdata, after.timeline)?;
+    Ok(Outcome::Promoted {
+        timeline: after.timeline,
+        first_record_end: after.flushed,
+        history: to_core(&history),
+    })
+}
+
+async fn await_promoted(local: &mut Local) -> Result<(), ServerError> {
+    let action = "wait for the promotion";
+    let session = local.session().await?;
+    let deadline = mainstay_rt::clock::now() + PROMOTE_LIMIT;
+    loop {
+        let answer = session
+            .value(action, "SELECT pg_is_in_recovery()", ANSWER_LIMIT)
+            .await?;
+        if answer == "f" {
+            return Ok(());
+        }
+        if mainstay_rt::clock::now() >= deadline {
+            let limit = PROMOTE_LIMIT;
+            return Err(ServerError::Late { action, limit });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn open(local: &mut Local) -> Result<(), ServerError> {
+    let action = "let applications in";
+    local.change(action, |stance| stance.access = Access::Open)?;
+    let deadline = mainstay_rt::clock::now() + EFFECT_LIMIT;
+    while let Err(error) = knock(local).await {
+        if mainstay_rt::clock::now() >= deadline {
+            return Err(error.into());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Logs in as an application would.
+async fn knock(local: &Local) -> Result<(), crate::sql::SqlError> {
+    let server = local.setup.local();
+    let application = &local.setup.config.application;
+    let login = Login {
+        server: &server,
+        database: &application.database,
+        user: &application.role,
+        password: &local.setup.secrets.application,
+    };
+    Session::open(login, ANSWER_LIMIT).await.map(drop)
+}
+
+/// Ends every session that is not a keeper's or a replica's.
+fn end_sessions() -> String {
+    format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE backend_type = 'client backend' \
+         AND usename NOT IN ('{SUPERUSER}', '{REPLICATION_ROLE}')"
+    )
+}
+
+async fn close(local: &mut Local) -> Result<(), ServerError> {
+    let action = "turn applications away";
+    local.change(action, |stance| stance.access = Access::Closed)?;
+    let deadline = mainstay_rt::clock::now() + EFFECT_LIMIT;
+    let question = end_sessions();
+    loop {
+        // First the door, then the room: whoever came in before the door was shut is seen.
+        let shut = knock(local).await.is_err();
+        let session = local.session().await?;
+        let left = session.ask(action, &question, ANSWER_LIMIT).await?;
+        if shut && left.is_empty() {
+            return Ok(());
+        }
+        if mainstay_rt::clock::now() >= deadline {
+            let limit = EFFECT_LIMIT;
+            return Err(ServerError::Late { action, limit });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,462 @@
+//! Between the core's types and their JSON forms.
+//!
+//! Going out never fails. Coming in can: a number that does not fit, an incarnation that is not
+//! hexadecimal. What cannot be read is refused whole.
+
+use std::collections::BTreeMap;
+
+use mainstay_keeper as core;
+use mainstay_record::keeper_message as form;
+use mainstay_units::{Incarnation, Instant, Lsn, SystemIdentifier, Term, Timeline};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConvertError {
+    #[error("read an incarnation: not 32 hexadecimal digits")]
+    Incarnation,
+    #[error("read a record: written in a version that this program does not know")]
+    Version,
+}
+
+/// Two enums with the same names, both ways.
+macro_rules! same {
+    ($out:ident, $in:ident, $core:ty, $form:ty, $($name:ident)*) => {
+        fn $out(value: $core) -> $form {
+            match value { $(<$core>::$name => <$form>::$name,)* }
+        }
+        fn $in(value: $form) -> $core {
+            match value { $(<$form>::$name => <$core>::$name,)* }
+        }
+    };
+}
+
+same!(role_out, role_in, core::Role, form::Role,
+    Starting Standby Learner Candidate Primary Fenced Stopped);
+same!(refusal_out, refusal_in, core::Refusal, form::Refusal,
+    PrimaryHeard PrimaryServing LeaseRunning Promised Paused Learner ServerUnready);
+same!(serviceability_out, serviceability_in, core::Serviceability, form::Serviceability,
+    Good Hung NoSlots DeadDisk);
+same!(halt_out, halt_in, core::HaltReason, form::HaltReason,
+    PersistFailed ForeignData ForeignCohort Exhausted);
+
+/// As [`same`], for the reasons, two of which carry a further enum.
+macro_rules! reasons {
+    ($($name:ident)*) => {
+        fn reason_out(value: core::Reason) -> form::Reason {
+            match value {
+                $(core::Reason::$name => form::Reason::$name,)*
+                core::Reason::Unserviceable(what) => {
+                    form::Reason::Unserviceable(serviceability_out(what))
+                }
+                core::Reason::Halted(why) => form::Reason::Halted(halt_out(why)),
+            }
+        }
+        fn reason_in(value: form::Reason) -> core::Reason {
+            match value {
+                $(form::Reason::$name => core::Reason::$name,)*
+                form::Reason::Unserviceable(what) => {
+                    core::Reason::Unserviceable(serviceability_in(what))
+                }
+                form::Reason::Halted(why) => core::Reason::Halted(halt_in(why)),
+            }
+        }
+    };
+}
+
+reasons!(JustStarted AwaitingFounding Founding AwaitingMembers Rebuilding Rewinding AwaitingSource
+    StartingServer StoppingServer Following AwaitingPrimary AskingPreVotes Recruiting Recruited
+    Promoting AwaitingQuorum Serving QuorumMissing SwitchingOver Isolated Superseded ServerDied
+    TimelineMismatch Paused);
+
+fn incarnation_in(text: &str) -> Result<Incarnation, ConvertError> {
+    text.parse().map_err(|_| ConvertError::Incarnation)
+}
+
+fn promise_out(promise: core::Promise) -> form::Promise {
+    form::Promise {
+        highest: promise.highest.0,
+        coordinator: promise.coordinator.map(|replica| replica.0),
+        floor: promise.floor.0,
+        previous_floor: promise.previous_floor.0,
+    }
+}
+
+fn promise_in(promise: form::Promise) -> core::Promise {
+    core::Promise {
+        highest: Term(promise.highest),
+        coordinator: promise.coordinator.map(core::ReplicaId),
+        floor: Term(promise.floor),
+        previous_floor: Term(promise.previous_floor),
+    }
+}
+
+fn version_out(version: core::CohortVersion) -> form::CohortVersion {
+    form::CohortVersion {
+        term: version.term.0,
+        epoch: version.epoch,
+    }
+}
+
+fn version_in(version: form::CohortVersion) -> core::CohortVersion {
+    core::CohortVersion {
+        term: Term(version.term),
+        epoch: version.epoch,
+    }
+}
+
+fn cohort_out(cohort: &core::Cohort) -> form::Cohort {
+    let members = cohort
+        .members
+        .iter()
+        .map(|(replica, member)| (replica.0, member.incarnation.to_string()));
+    form::Cohort {
+        version: version_out(cohort.version),
+        system_identifier: cohort.system_identifier.0,
+        members: members.collect(),
+    }
+}
+
+fn cohort_in(cohort: &form::Cohort) -> Result<core::Cohort, ConvertError> {
+    let mut members = BTreeMap::new();
+    for (replica, incarnation) in &cohort.members {
+        let incarnation = incarnation_in(incarnation)?;
+        members.insert(core::ReplicaId(*replica), core::Member { incarnation });
+    }
+    Ok(core::Cohort {
+        version: version_in(cohort.version),
+        system_identifier: SystemIdentifier(cohort.system_identifier),
+        members,
+    })
+}
+
+fn history_out(history: &core::TimelineHistory) -> Vec<form::HistoryEntry> {
+    let entries = history.0.iter().map(|entry| form::HistoryEntry {
+        timeline: entry.timeline.0,
+        end: entry.end.0,
+    });
+    entries.collect()
+}
+
+fn history_in(history: &[form::HistoryEntry]) -> core::TimelineHistory {
+    let entries = history.iter().map(|entry| core::HistoryEntry {
+        timeline: Timeline(entry.timeline),
+        end: Lsn(entry.end),
+    });
+    core::TimelineHistory(entries.collect())
+}
+
+fn heartbeat_out(heartbeat: &core::Heartbeat) -> form::Heartbeat {
+    form::Heartbeat {
+        sent_ns: heartbeat.sent.as_nanos(),
+        role: role_out(heartbeat.role),
+        reason: reason_out(heartbeat.reason),
+        term: heartbeat.term.0,
+        primary: heartbeat.primary.map(|replica| replica.0),
+        open: heartbeat.open,
+        history: heartbeat.history.as_ref().map(history_out),
+        rewind_source: heartbeat.rewind_source,
+        promise: promise_out(heartbeat.promise),
+        incarnation: heartbeat.incarnation.to_string(),
+        cohort: heartbeat.cohort.map(version_out),
+        timeline: heartbeat.timeline.0,
+        flushed: heartbeat.flushed.0,
+        system_identifier: heartbeat.system_identifier.map(|system| system.0),
+        blank: heartbeat.blank,
+        lost: heartbeat.lost,
+    }
+}
+
+fn heartbeat_in(heartbeat: &form::Heartbeat) -> Result<core::Heartbeat, ConvertError> {
+    Ok(core::Heartbeat {
+        sent: Instant::from_nanos(heartbeat.sent_ns),
+        role: role_in(heartbeat.role),
+        reason: reason_in(heartbeat.reason),
+        term: Term(heartbeat.term),
+        primary: heartbeat.primary.map(core::ReplicaId),
+        open: heartbeat.open,
+        history: heartbeat.history.as_deref().map(history_in),
+        rewind_source: heartbeat.rewind_source,
+        promise: promise_in(heartbeat.promise),
+        incarnation: incarnation_in(&heartbeat.incarnation)?,
+        cohort: heartbeat.cohort.map(version_in),
+        timeline: Timeline(heartbeat.timeline),
+        flushed: Lsn(heartbeat.flushed),
+        system_identifier: heartbeat.system_identifier.map(SystemIdentifier),
+        blank: heartbeat.blank,
+        lost: heartbeat.lost,
+    })
+}
+
+fn pre_vote_out(verdict: core::PreVote) -> form::PreVote {
+    match verdict {
+        core::PreVote::Granted => form::PreVote::Granted,
+        core::PreVote::Refused(refusal) => form::PreVote::Refused(refusal_out(refusal)),
+    }
+}
+
+fn pre_vote_in(verdict: form::PreVote) -> core::PreVote {
+    match verdict {
+        form::PreVote::Granted => core::PreVote::Granted,
+        form::PreVote::Refused(refusal) => core::PreVote::Refused(refusal_in(refusal)),
+    }
+}
+
+fn report_out(verdict: &core::Report) -> form::Report {
+    match verdict {
+        core::Report::Recruited {
+            incarnation,
+            rank,
+            cohort,
+        } => form::Report::Recruited {
+            incarnation: incarnation.to_string(),
+            rank: form::Rank {
+                timeline: rank.timeline.0,
+                lsn: rank.lsn.0,
+                history: history_out(&rank.history),
+            },
+            cohort: cohort.as_deref().map(cohort_out).map(Box::new),
+        },
+        core::Report::Refused { refusal, highest } => form::Report::Refused {
+            refusal: refusal_out(*refusal),
+            highest: highest.0,
+        },
+    }
+}
+
+fn report_in(verdict: &form::Report) -> Result<core::Report, ConvertError> {
+    Ok(match verdict {
+        form::Report::Recruited {
+            incarnation,
+            rank,
+            cohort,
+        } => core::Report::Recruited {
+            incarnation: incarnation_in(incarnation)?,
+            rank: core::Rank {
+                timeline: Timeline(rank.timeline),
+                lsn: Lsn(rank.lsn),
+                history: history_in(&rank.history),
+            },
+            cohort: cohort.as_deref().map(cohort_in).transpose()?.map(Box::new),
+        },
+        form::Report::Refused { refusal, highest } => core::Report::Refused {
+            refusal: refusal_in(*refusal),
+            highest: Term(*highest),
+        },
+    })
+}
+
+pub fn message_out(message: &core::Message) -> form::Message {
+    let body = match &message.body {
+        core::Body::Heartbeat(heartbeat) => {
+            form::Body::Heartbeat(Box::new(heartbeat_out(heartbeat)))
+        }
+        core::Body::Grant { term, echo } => form::Body::Grant {
+            term: term.0,
+            echo_ns: echo.as_nanos(),
+        },
+        core::Body::AskPreVote { round, term } => form::Body::AskPreVote {
+            round: *round,
+            term: term.0,
+        },
+        core::Body::PreVote { round, verdict } => form::Body::PreVote {
+            round: *round,
+            verdict: pre_vote_out(*verdict),
+        },
+        core::Body::Recruit { term } => form::Body::Recruit { term: term.0 },
+        core::Body::Report { term, verdict } => form::Body::Report {
+            term: term.0,
+            verdict: report_out(verdict),
+        },
+        core::Body::Promote { term, cohort } => form::Body::Promote {
+            term: term.0,
+            cohort: Box::new(cohort_out(cohort)),
+        },
+        core::Body::Abort { term } => form::Body::Abort { term: term.0 },
+        core::Body::KeepCohort { cohort } => form::Body::KeepCohort {
+            cohort: Box::new(cohort_out(cohort)),
+        },
+        core::Body::CohortKept { version } => form::Body::CohortKept {
+            version: version_out(*version),
+        },
+    };
+    form::Message {
+        from: message.from.0,
+        fingerprint: message.fingerprint,
+        body,
+    }
+}
+
+/// # Errors
+/// When something in it cannot be read.
+pub fn message_in(message: &form::Message) -> Result<core::Message, ConvertError> {
+    let body = match &message.body {
+        form::Body::Heartbeat(heartbeat) => {
+            core::Body::Heartbeat(Box::new(heartbeat_in(heartbeat)?))
+        }
+        form::Body::Grant { term, echo_ns } => core::Body::Grant {
+            term: Term(*term),
+            echo: Instant::from_nanos(*echo_ns),
+        },
+        form::Body::AskPreVote { round, term } => core::Body::AskPreVote {
+            round: *round,
+            term: Term(*term),
+        },
+        form::Body::PreVote { round, verdict } => core::Body::PreVote {
+            round: *round,
+            verdict: pre_vote_in(*verdict),
+        },
+        form::Body::Recruit { term } => core::Body::Recruit { term: Term(*term) },
+        form::Body::Report { term, verdict } => core::Body::Report {
+            term: Term(*term),
+            verdict: report_in(verdict)?,
+        },
+        form::Body::Promote { term, cohort } => core::Body::Promote {
+            term: Term(*term),
+            cohort: Box::new(cohort_in(cohort)?),
+        },
+        form::Body::Abort { term } => core::Body::Abort { term: Term(*term) },
+        form::Body::KeepCohort { cohort } => core::Body::KeepCohort {
+            cohort: Box::new(cohort_in(cohort)?),
+        },
+        form::Body::CohortKept { version } => core::Body::CohortKept {
+            version: version_in(*version),
+        },
+    };
+    Ok(core::Message {
+        from: core::ReplicaId(message.from),
+        fingerprint: message.fingerprint,
+        body,
+    })
+}
+
+pub fn durable_out(durable: &core::Durable) -> form::Durable {
+    form::Durable {
+        version: form::VERSION,
+        promise: promise_out(durable.promise),
+        aborted: durable.aborted.map(|term| term.0),
+        cohort: durable.cohort.as_ref().map(cohort_out),
+        incarnation: durable.incarnation.to_string(),
+        paused: durable.paused,
+    }
+}
+
+/// # Errors
+/// When something in it cannot be read.
+pub fn durable_in(durable: &form::Durable) -> Result<core::Durable, ConvertError> {
+    if durable.version != form::VERSION {
+        return Err(ConvertError::Version);
+    }
+    Ok(core::Durable {
+        promise: promise_in(durable.promise),
+        aborted: durable.aborted.map(Term),
+        cohort: durable.cohort.as_ref().map(cohort_in).transpose()?,
+        incarnation: incarnation_in(&durable.incarnation)?,
+        paused: durable.paused,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cohort() -> core::Cohort {
+        let incarnation = Incarnation(u128::MAX);
+        core::Cohort {
+            version: core::CohortVersion {
+                term: Term(4),
+                epoch: 9,
+            },
+            system_identifier: SystemIdentifier(u64::MAX),
+            members: BTreeMap::from([(core::ReplicaId(3), core::Member { incarnation })]),
+        }
+    }
+
+    fn bodies() -> Vec<core::Body> {
+        let history = core::TimelineHistory(vec![core::HistoryEntry {
+            timeline: Timeline(1),
+            end: Lsn(77),
+        }]);
+        vec![
+            core::Body::Heartbeat(Box::new(core::Heartbeat {
+                sent: Instant::from_nanos(u64::MAX),
+                role: core::Role::Learner,
+                reason: core::Reason::Unserviceable(core::Serviceability::NoSlots),
+                term: Term(3),
+                primary: Some(core::ReplicaId(2)),
+                open: true,
+                history: Some(history.clone()),
+                rewind_source: true,
+                promise: core::Promise {
+                    highest: Term(5),
+                    coordinator: Some(core::ReplicaId(1)),
+                    floor: Term(4),
+                    previous_floor: Term(2),
+                },
+                incarnation: Incarnation(1),
+                cohort: Some(cohort().version),
+                timeline: Timeline(3),
+                flushed: Lsn(u64::MAX),
+                system_identifier: Some(SystemIdentifier(8)),
+                blank: true,
+                lost: true,
+            })),
+            core::Body::Grant {
+                term: Term(1),
+                echo: Instant::from_millis(5),
+            },
+            core::Body::PreVote {
+                round: 7,
+                verdict: core::PreVote::Refused(core::Refusal::LeaseRunning),
+            },
+            core::Body::Report {
+                term: Term(6),
+                verdict: core::Report::Recruited {
+                    incarnation: Incarnation(5),
+                    rank: core::Rank {
+                        timeline: Timeline(2),
+                        lsn: Lsn(9),
+                        history,
+                    },
+                    cohort: Some(Box::new(cohort())),
+                },
+            },
+            core::Body::Promote {
+                term: Term(6),
+                cohort: Box::new(cohort()),
+            },
+            core::Body::CohortKept {
+                version: cohort().version,
+            },
+        ]
+    }
+
+    #[test]
+    fn messages_survive_the_way_through_json() {
+        for body in bodies() {
+            let message = core::Message {
+                from: core::ReplicaId(2),
+                fingerprint: u64::MAX,
+                body,
+            };
+            let text = serde_json::to_string(&message_out(&message)).unwrap();
+            let back = message_in(&serde_json::from_str(&text).unwrap());
+            assert_eq!(back, Ok(message), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_record_survives_and_another_version_is_refused() {
+        let durable = core::Durable {
+            promise: core::Promise::default(),
+            aborted: Some(Term(3)),
+            cohort: Some(cohort()),
+            incarnation: Incarnation(4),
+            paused: true,
+        };
+        let mut form = durable_out(&durable);
+        assert_eq!(durable_in(&form), Ok(durable));
+        form.incarnation.push('0');
+        assert_eq!(durable_in(&form), Err(ConvertError::Incarnation));
+        form.version += 1;
+        assert_eq!(durable_in(&form), Err(ConvertError::Version));
+    }
+}

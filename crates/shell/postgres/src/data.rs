@@ -1,0 +1,443 @@
+//! The data folder: how it is filled, what it says of itself, and how it is set aside.
+//!
+//! A folder is filled by initdb, pg_basebackup or pg_rewind, each of which leaves something unusable when
+//! it is interrupted. So a *filling* mark stands beside the folder, durable, from before the first byte
+//! until everything is on disk; a folder with the mark is broken, whatever it looks like. What is replaced
+//! is moved aside first and never overwritten: it may be the last copy of something.
+//!
+//! A filled folder always contains `standby.signal`: any start, also a stray one, is a standby's.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mainstay_keeper::DataState;
+use mainstay_record::keeper::SeedingStatus;
+use mainstay_units::{Incarnation, SystemIdentifier};
+use tokio::sync::watch;
+
+use crate::programs::ProgramError;
+use crate::replication::Server;
+use crate::settings::{self, REPLICATION_ROLE, SUPERUSER, Stance};
+use crate::setup::Setup;
+
+/// The file in the data folder that says which filling it is.
+const INCARNATION_FILE: &str = "mainstay.incarnation";
+pub const STANDBY_SIGNAL: &str = "standby.signal";
+/// How many folders set aside are kept; older ones are removed.
+const QUARANTINE_LIMIT: usize = 2;
+const INITIALIZE_LIMIT: Duration = Duration::from_secs(120);
+/// Copying data takes as long as it takes; a source that stalls ends its connection much earlier.
+const COPY_LIMIT: Duration = Duration::from_secs(6 * 3_600);
+
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    #[error("{action} {}", path.display())]
+    Folder {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    #[error("derive the stored form of a password")]
+    Password,
+}
+
+fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataError {
+    let path = path.to_owned();
+    move |source| DataError::Folder {
+        action,
+        path,
+        source,
+    }
+}
+
+/// What lies in the data folder.
+pub fn state(setup: &Setup) -> DataState {
+    let pgdata = &setup.layout.pgdata;
+    let empty = match std::fs::read_dir(pgdata) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if empty {
+        return DataState::Blank;
+    }
+    if setup.layout.filling.exists() {
+        return DataState::Broken;
+    }
+    match system_identifier(pgdata) {
+        Some(system_identifier) => DataState::Present {
+            system_identifier,
+            incarnation: incarnation(pgdata),
+        },
+        None => DataState::Broken,
+    }
+}
+
+/// The first eight bytes of `pg_control`, in the machine's order.
+fn system_identifier(pgdata: &Path) -> Option<SystemIdentifier> {
+    let mut bytes = [0; 8];
+    let file = File::open(pgdata.join("global/pg_control")).ok()?;
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    Some(SystemIdentifier(u64::from_ne_bytes(bytes)))
+}
+
+fn incarnation(pgdata: &Path) -> Option<Incarnation> {
+    let text = std::fs::read_to_string(pgdata.join(INCARNATION_FILE)).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Creates the cluster with its roles and the application's database; starts no server.
+///
+/// # Errors
+/// When a program or the disk fails; the folder is then broken.
+pub async fn initialize(
+    setup: &Setup,
+    incarnation: Incarnation,
+) -> Result<SystemIdentifier, DataError> {
+    begin_filling(setup)?;
+    set_aside(setup)?;
+    let layout = &setup.layout;
+    let password = layout.tools.join("initdb-password");
+    mainstay_rt::files::write_atomic(&password, setup.secrets.superuser.as_bytes())
+        .and_then(|()| setup.programs.give(&password))
+        .map_err(at("write", &password))?;
+    let arguments = [
+        format!("--pgdata={}", layout.pgdata.display()),
+        format!("--username={SUPERUSER}"),
+        format!("--pwfile={}", password.display()),
+        "--auth=scram-sha-256".to_owned(),
+        "--data-checksums".to_owned(),
+        "--encoding=UTF8".to_owned(),
+        "--locale=C.UTF-8".to_owned(),
+        // Everything is flushed at once, at the end.
+        "--no-sync".to_owned(),
+        "--no-instructions".to_owned(),
+    ];
+    let created = setup
+        .programs
+        .run("initdb", &arguments, None, INITIALIZE_LIMIT, |_| {})
+        .await;
+    std::fs::remove_file(&password).map_err(at("remove", &password))?;
+    created?;
+    write_settings(setup, &Stance::alone())?;
+    create_roles(setup).await?;
+    finish_filling(setup, incarnation)?;
+    system_identifier(&layout.pgdata)
+        .ok_or_else(|| at("read pg_control of", &layout.pgdata)(io::ErrorKind::InvalidData.into()))
+}
+
+/// In single-user mode: before the first real start there is nobody to wait for.
+async fn create_roles(setup: &Setup) -> Result<(), DataError> {
+    let stored = |password: &str| {
+        let text = postgres_protocol::password::scram_sha_256(password.as_bytes());
+        if text.contains('\'') {
+            Err(DataError::Password)
+        } else {
+            Ok(text)
+        }
+    };
+    let application = &setup.config.application;
+    let script = format!(
+        "CREATE ROLE {REPLICATION_ROLE} LOGIN REPLICATION PASSWORD '{}'\n\
+         CREATE ROLE \"{}\" LOGIN PASSWORD '{}'\n\
+         CREATE DATABASE \"{}\" OWNER \"{}\"\n",
+        stored(&setup.secrets.replication)?,
+        application.role,
+        stored(&setup.secrets.application)?,
+        application.database,
+        application.role,
+    );
+    let arguments = [
+        "--single".to_owned(),
+        "-D".to_owned(),
+        setup.layout.pgdata.display().to_string(),
+        "-c".to_owned(),
+        "exit_on_error=on".to_owned(),
+        "-c".to_owned(),
+        "synchronous_standby_names=".to_owned(),
+        "-c".to_owned(),
+        "fsync=off".to_owned(),
+        "postgres".to_owned(),
+    ];
+    setup
+        .programs
+        .run(
+            "postgres",
+            &arguments,
+            Some(&script),
+            INITIALIZE_LIMIT,
+            |_| {},
+        )
+        .await?;
+    Ok(())
+}
+
+/// Fills the folder with a copy of another server's.
+///
+/// # Errors
+/// When the source, the program or the disk fails; the folder is then broken.
+pub async fn rebuild(
+    setup: &Setup,
+    source: &Server,
+    source_name: &str,
+    incarnation: Incarnation,
+    progress: &watch::Sender<Option<SeedingStatus>>,
+) -> Result<(), DataError> {
+    begin_filling(setup)?;
+    set_aside(setup)?;
+    let arguments = [
+        format!("--pgdata={}", setup.layout.pgdata.display()),
+        format!(
+            "--dbname={}",
+            conninfo(source, REPLICATION_ROLE, "replication")
+        ),
+        "--wal-method=stream".to_owned(),
+        "--checkpoint=fast".to_owned(),
+        "--progress".to_owned(),
+        "--no-sync".to_owned(),
+    ];
+    let show = |line: &str| {
+        if let Some((bytes, total)) = parse_progress(line) {
+            progress.send_replace(Some(SeedingStatus {
+                from: source_name.to_owned(),
+                bytes,
+                total_bytes: Some(total),
+            }));
+        }
+    };
+    show("0/0 kB");
+    let copied = setup
+        .programs
+        .run("pg_basebackup", &arguments, None, COPY_LIMIT, show)
+        .await;
+    progress.send_replace(None);
+    copied?;
+    write_settings(setup, &Stance::alone())?;
+    finish_filling(setup, incarnation)
+}
+
+/// Brings the folder of a stopped server back to where the source's history left its own.
+///
+/// # Errors
+/// When the source, the program or the disk fails; the folder is then broken.
+pub async fn rewind(
+    setup: &Setup,
+    source: &Server,
+    incarnation: Incarnation,
+) -> Result<(), DataError> {
+    begin_filling(setup)?;
+    let pgdata = &setup.layout.pgdata;
+    keep_log(setup)?;
+    let signal = pgdata.join(STANDBY_SIGNAL);
+    if signal.exists() {
+        // The recovery that pg_rewind runs first is not possible as a standby.
+        std::fs::remove_file(&signal).map_err(at("remove", &signal))?;
+    }
+    let arguments = [
+        format!("--target-pgdata={}", pgdata.display()),
+        format!(
+            "--source-server={}",
+            conninfo(source, SUPERUSER, "postgres")
+        ),
+        "--progress".to_owned(),
+    ];
+    setup
+        .programs
+        .run("pg_rewind", &arguments, None, COPY_LIMIT, |line| {
+            tracing::debug!(line, "pg_rewind");
+        })
+        .await?;
+    write_settings(setup, &Stance::alone())?;
+    finish_filling(setup, incarnation)
+}
+
+fn conninfo(source: &Server, user: &str, database: &str) -> String {
+    let host = match source {
+        Server::Socket(path) => format!(
+            "host={}",
+            settings::conninfo_quote(
+                &path
+                    .parent()
+                    .unwrap_or(Path::new("/"))
+                    .display()
+                    .to_string()
+            )
+        ),
+        Server::Address(address) => {
+            format!("host={} port={}", address.ip(), address.port())
+        }
+    };
+    let database = if database == "replication" {
+        String::new()
+    } else {
+        format!(" dbname={database}")
+    };
+    format!(
+        "{host} user={user}{database} application_name=mainstay_keeper sslmode=disable \
+         gssencmode=disable connect_timeout=2 tcp_user_timeout=5000 keepalives_idle=1 \
+         keepalives_interval=1 keepalives_count=5"
+    )
+}
+
+/// `12345/39000 kB (31%), 0/1 tablespace`, in bytes.
+fn parse_progress(line: &str) -> Option<(u64, u64)> {
+    let (numbers, _) = line.trim().split_once(" kB")?;
+    let (done, total) = numbers.trim().split_once('/')?;
+    Some((
+        done.parse::<u64>().ok()? * 1_024,
+        total.parse::<u64>().ok()? * 1_024,
+    ))
+}
+
+fn begin_filling(setup: &Setup) -> Result<(), DataError> {
+    let path = &setup.layout.filling;
+    mainstay_rt::files::write_atomic(path, b"being filled\n").map_err(at("write", path))
+}
+
+/// Writes what every filled folder has, flushes all of it, and takes the mark away.
+fn finish_filling(setup: &Setup, incarnation: Incarnation) -> Result<(), DataError> {
+    let pgdata = &setup.layout.pgdata;
+    put(
+        setup,
+        INCARNATION_FILE,
+        format!("{incarnation}\n").as_bytes(),
+    )?;
+    put(setup, STANDBY_SIGNAL, b"")?;
+    let folder = File::open(pgdata).map_err(at("open", pgdata))?;
+    rustix::fs::syncfs(&folder).map_err(|error| at("flush", pgdata)(error.into()))?;
+    let filling = &setup.layout.filling;
+    std::fs::remove_file(filling).map_err(at("remove", filling))?;
+    let folder = &setup.layout.folder;
+    mainstay_rt::files::fsync_dir(folder).map_err(at("flush", folder))
+}
+
+/// Writes both configuration files whole.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn write_settings(setup: &Setup, stance: &Stance) -> Result<(), DataError> {
+    let application = &setup.config.application;
+    let access = settings::access(stance, &application.role, &application.database);
+    put(setup, "pg_hba.conf", access.as_bytes())?;
+    let server = settings::server(&setup.fixed_settings(), stance);
+    put(setup, "postgresql.conf", server.as_bytes())
+}
+
+/// What the configuration of a server that is already there says.
+pub fn read_stance(setup: &Setup) -> Option<Stance> {
+    let path = setup.layout.pgdata.join("postgresql.conf");
+    settings::parse_stance(&std::fs::read_to_string(path).ok()?)
+}
+
+/// Puts a file into the data folder, durably, as the server's user's.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn put(setup: &Setup, name: &str, content: &[u8]) -> Result<(), DataError> {
+    let path = setup.layout.pgdata.join(name);
+    mainstay_rt::files::write_atomic(&path, content)
+        .and_then(|()| setup.programs.give(&path))
+        .map_err(at("write", &path))
+}
+
+/// Moves what lies in the data folder aside and makes an empty one for the server's user: a new filling
+/// begins with nothing.
+fn set_aside(setup: &Setup) -> Result<(), DataError> {
+    let layout = &setup.layout;
+    let pgdata = &layout.pgdata;
+    let name = format!("{:015}-data", mainstay_rt::clock::wall_ms());
+    if pgdata.exists() && std::fs::remove_dir(pgdata).is_err() {
+        std::fs::rename(pgdata, layout.quarantine.join(name)).map_err(at("move aside", pgdata))?;
+    }
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(pgdata)
+        .and_then(|()| setup.programs.give(pgdata))
+        .map_err(at("make", pgdata))?;
+    trim_quarantine(setup)
+}
+
+/// Keeps the log segments that a rewind is about to overwrite: they may hold what was never acknowledged
+/// but is worth reading.
+fn keep_log(setup: &Setup) -> Result<(), DataError> {
+    let layout = &setup.layout;
+    let name = format!("{:015}-log", mainstay_rt::clock::wall_ms());
+    let target = layout.quarantine.join(name);
+    std::fs::create_dir_all(&target).map_err(at("make", &target))?;
+    let source = layout.pgdata.join("pg_wal");
+    let mut segments: Vec<PathBuf> = std::fs::read_dir(&source)
+        .map_err(at("read", &source))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_file())
+        .collect();
+    segments.sort_by_key(|path| {
+        std::fs::metadata(path)
+            .and_then(|metadata| metadata.modified())
+            .ok()
+    });
+    // The end of the log is what differs; it lies in the segments written last.
+    for segment in segments.iter().rev().take(LOG_SEGMENTS_KEPT) {
+        if let Some(name) = segment.file_name() {
+            std::fs::copy(segment, target.join(name)).map_err(at("copy", segment))?;
+        }
+    }
+    trim_quarantine(setup)
+}
+
+/// Segments copied before a rewind.
+const LOG_SEGMENTS_KEPT: usize = 2;
+
+fn trim_quarantine(setup: &Setup) -> Result<(), DataError> {
+    let folder = &setup.layout.quarantine;
+    for kind in ["-data", "-log"] {
+        let mut kept: Vec<PathBuf> = std::fs::read_dir(folder)
+            .map_err(at("read", folder))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.to_string_lossy().ends_with(kind))
+            .collect();
+        // Their names begin with the time.
+        kept.sort();
+        while kept.len() > QUARANTINE_LIMIT {
+            let oldest = kept.remove(0);
+            std::fs::remove_dir_all(&oldest).map_err(at("remove", &oldest))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes PostgreSQL promote itself: the file is looked for when the postmaster gets SIGUSR1.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn write_promote_signal(setup: &Setup) -> Result<(), DataError> {
+    let path = setup.layout.pgdata.join("promote");
+    File::create(&path)
+        .and_then(|mut file| file.flush())
+        .and_then(|()| setup.programs.give(&path))
+        .map_err(at("write", &path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_read_from_what_pg_basebackup_writes() {
+        let line = "  1234/39000 kB (3%), 0/1 tablespace";
+        assert_eq!(parse_progress(line), Some((1_234 * 1_024, 39_000 * 1_024)));
+        assert_eq!(parse_progress("waiting for checkpoint"), None);
+    }
+
+    #[test]
+    fn a_connection_string_names_no_password() {
+        let server = Server::Address(std::net::SocketAddr::from(([127, 0, 0, 1], 5)));
+        let text = conninfo(&server, SUPERUSER, "postgres");
+        assert!(text.starts_with("host=127.0.0.1 port=5 user=mainstay dbname=postgres"));
+        assert!(!text.contains("password"));
+        assert!(!conninfo(&server, SUPERUSER, "replication").contains("dbname"));
+    }
+}

@@ -1,0 +1,297 @@
+//! The commands against real servers, without a core: each test plays its part.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mainstay_keeper::{
+    Command, DataState, Failure, Outcome, Rank, ReceiverName, ReplicaId, SynchronousStandbys,
+};
+use mainstay_record::keeper::{
+    KeeperApplication, KeeperConfig, KeeperListen, KeeperReplica, KeeperSecrets, KeeperTimings,
+    VERSION,
+};
+use mainstay_units::{Incarnation, Term, Timeline};
+use tokio::sync::watch;
+
+use crate::commands::perform;
+use crate::server::Local;
+use crate::setup::Setup;
+use crate::{data, process};
+
+/// One server per replica, on addresses that only this test uses.
+struct Servers {
+    folder: tempfile::TempDir,
+    locals: Vec<Local>,
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        for local in &self.locals {
+            for left in process::standing_in(&local.setup.layout.pgdata) {
+                process::signal(left, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+const COUNT: u32 = 2;
+
+impl Servers {
+    fn new(block: u8) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // The server's user must reach what lies below.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+        std::fs::set_permissions(folder.path(), open).unwrap();
+        let locals = (1..=COUNT)
+            .map(|id| {
+                let path = folder.path().join(format!("config-{id}.json"));
+                let config = config(folder.path(), block, id);
+                std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
+                let setup = Setup::load(&path).unwrap();
+                setup.prepare().unwrap();
+                Local::new(Rc::new(setup))
+            })
+            .collect();
+        Self { folder, locals }
+    }
+
+    async fn run(&mut self, which: usize, command: Command) -> Outcome {
+        let (progress, _) = watch::channel(None);
+        let text = format!("{command:?}");
+        let begun = mainstay_rt::clock::now();
+        let outcome = perform(&mut self.locals[which], command, &progress).await;
+        let took = mainstay_rt::clock::now().since(begun);
+        println!("{which} {took:?} {text} {outcome:?}");
+        outcome
+    }
+
+    async fn must(&mut self, which: usize, command: Command) {
+        let outcome = self.run(which, command).await;
+        assert!(!matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    }
+
+    async fn rank(&mut self, which: usize) -> Rank {
+        match self.run(which, Command::ReadRank).await {
+            Outcome::Ranked(rank) => rank,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn sql(&mut self, which: usize, statement: &str) -> String {
+        let session = self.locals[which].session().await.unwrap();
+        let rows = session
+            .ask("test", statement, Duration::from_secs(10))
+            .await;
+        rows.unwrap()
+            .into_iter()
+            .flatten()
+            .flatten()
+            .next()
+            .unwrap_or_default()
+    }
+
+    /// A primary in timeline 3 and a standby that its commits wait for.
+    async fn pair(&mut self) {
+        self.must(
+            0,
+            Command::Initialize {
+                incarnation: Incarnation(1),
+            },
+        )
+        .await;
+        self.must(0, Command::StartStandby).await;
+        self.promote(0, 3).await;
+        let (source, incarnation) = (ReplicaId(1), Incarnation(2));
+        self.must(
+            1,
+            Command::Rebuild {
+                source,
+                incarnation,
+            },
+        )
+        .await;
+        self.must(1, Command::StartStandby).await;
+        self.attach(1, 0, 3, 2).await;
+    }
+
+    async fn attach(&mut self, standby: usize, primary: usize, term: u32, incarnation: u128) {
+        let name = name(term, standby, incarnation);
+        let acknowledge = SynchronousStandbys::Any {
+            count: 1,
+            names: vec![name],
+        };
+        self.must(primary, Command::SetSynchronousStandbys(acknowledge))
+            .await;
+        let source = ReplicaId(primary as u8 + 1);
+        self.must(standby, Command::Follow { source, name }).await;
+    }
+
+    async fn promote(&mut self, which: usize, timeline: u32) {
+        let outcome = self
+            .run(
+                which,
+                Command::Promote {
+                    timeline: Timeline(timeline),
+                },
+            )
+            .await;
+        let Outcome::Promoted {
+            timeline: chosen, ..
+        } = outcome
+        else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(chosen, Timeline(timeline));
+    }
+}
+
+fn name(term: u32, which: usize, incarnation: u128) -> ReceiverName {
+    ReceiverName {
+        term: Term(term),
+        replica: ReplicaId(which as u8 + 1),
+        incarnation: Incarnation(incarnation),
+    }
+}
+
+fn config(folder: &Path, block: u8, id: u32) -> KeeperConfig {
+    let secret = |name: &str| {
+        let path = folder.join(name);
+        mainstay_rt::files::write_atomic(&path, format!("secret-{name}\n").as_bytes()).unwrap();
+        path
+    };
+    let address = |id: u32, port| SocketAddr::from(([127, 202, block, id as u8], port));
+    let own = folder.join(format!("r{id}"));
+    let programs =
+        crate::programs::Programs::find(None, user().as_deref(), own.clone(), own.clone());
+    let postgres = programs.unwrap().path("postgres");
+    let become_user = if user().is_some() {
+        "setpriv --reuid postgres --regid postgres --clear-groups"
+    } else {
+        ""
+    };
+    let shim = format!(
+        "exec setsid {become_user} {} -D {}/pgdata >>{}/log 2>&1",
+        postgres.display(),
+        own.display(),
+        own.display()
+    );
+    std::fs::create_dir_all(&own).unwrap();
+    KeeperConfig {
+        version: VERSION,
+        platform: "drill".to_owned(),
+        database: "orders".to_owned(),
+        replica: id,
+        replicas: (1..=COUNT)
+            .map(|id| KeeperReplica {
+                id,
+                host: format!("host-{id}"),
+                region: format!("region-{id}"),
+                peer_address: address(id, 7001),
+                postgres_address: address(id, 5432),
+            })
+            .collect(),
+        copies: 2,
+        home: 1,
+        listen: KeeperListen {
+            peer: address(id, 7001),
+            http: address(id, 7002),
+            postgres: address(id, 5432),
+        },
+        pgdata: own.join("pgdata"),
+        folder: own.join("keeper"),
+        run_folder: own.join("run"),
+        control_socket: own.join("control"),
+        lease_file: own.join("lease"),
+        shim: vec!["/bin/sh".to_owned(), "-c".to_owned(), shim],
+        programs: None,
+        user: user(),
+        secrets: KeeperSecrets {
+            superuser: secret("superuser"),
+            replication: secret("replication"),
+            application: secret("application"),
+        },
+        application: KeeperApplication {
+            role: "shop".to_owned(),
+            database: "shop".to_owned(),
+        },
+        timings: KeeperTimings::default(),
+        settings: Vec::new(),
+    }
+}
+
+fn user() -> Option<String> {
+    rustix::process::geteuid()
+        .is_root()
+        .then(|| "postgres".to_owned())
+}
+
+fn drill<F: std::future::Future<Output = ()>>(part: F) {
+    mainstay_rt::log::init();
+    crate::on_this_thread(async {
+        tokio::time::timeout(Duration::from_secs(60), part)
+            .await
+            .unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_promotion_takes_the_timeline_of_its_term_and_the_old_primary_rejoins_by_rewind() {
+    drill(async {
+        let mut servers = Servers::new(1);
+        servers.pair().await;
+        servers.sql(0, "CREATE TABLE t (i int)").await;
+        let standby =
+            std::fs::metadata(servers.locals[0].setup.layout.pgdata.join("standby.signal"));
+        assert!(standby.is_ok(), "put back after the promotion");
+
+        // The standby is recruited: it leaves, and says what it has.
+        servers.must(1, Command::Detach).await;
+        let rank = servers.rank(1).await;
+        assert_eq!(rank.timeline, Timeline(3));
+        // What the old primary writes now is never acknowledged.
+        let waits = servers.sql(
+            0,
+            "SET statement_timeout = 0; SET synchronous_commit = local; INSERT INTO t VALUES (1)",
+        );
+        waits.await;
+        servers.must(0, Command::StopImmediate).await;
+        let outcome = servers.run(0, Command::StopImmediate).await;
+        assert_eq!(outcome, Outcome::Done, "nothing to stop is done at once");
+
+        servers.promote(1, 6).await;
+        servers.must(1, Command::Checkpoint).await;
+        // Its log went on beyond where the new history left its timeline: it may not follow.
+        servers.must(0, Command::StartStandby).await;
+        let (source, name) = (ReplicaId(2), name(6, 0, 7));
+        let refused = servers.run(0, Command::Follow { source, name }).await;
+        assert_eq!(refused, Outcome::Failed(Failure::Refused));
+        servers.must(0, Command::StopImmediate).await;
+        let incarnation = Incarnation(7);
+        servers
+            .must(
+                0,
+                Command::Rewind {
+                    source,
+                    incarnation,
+                },
+            )
+            .await;
+        servers.must(0, Command::StartStandby).await;
+        servers.attach(0, 1, 6, 7).await;
+        servers.sql(1, "INSERT INTO t VALUES (2)").await;
+        assert_eq!(
+            servers
+                .sql(1, "SELECT string_agg(i::text, ',') FROM t")
+                .await,
+            "2"
+        );
+        let DataState::Present { incarnation, .. } = data::state(&servers.locals[0].setup) else {
+            panic!("present");
+        };
+        assert_eq!(incarnation, Some(Incarnation(7)));
+        drop(servers.folder.path());
+    });
+}

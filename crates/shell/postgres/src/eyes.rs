@@ -1,0 +1,310 @@
+//! Looking at the local server: all the time, and apart from everything else.
+//!
+//! The eyes have a thread of their own, so that neither a slow command nor a slow disk delays them. They
+//! look every 100 ms, every 10 ms while something is changing, at once when a command has ended, and at
+//! once when the postmaster dies, which the kernel tells through a descriptor. What they do not get an
+//! answer to within the deadline they report as such: silence is a finding.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use mainstay_keeper::{Client, ClientState, Observation, ProcessState, Receiver, Serviceability};
+use mainstay_record::process::ProcessIdentity;
+use mainstay_units::Lsn;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_postgres::error::SqlState;
+
+use crate::data;
+use crate::process;
+use crate::replication::{Connection, Identity};
+use crate::server;
+use crate::settings::SUPERUSER;
+use crate::setup::Setup;
+use crate::sql::{Login, Row, Session, SqlError};
+
+/// For one look; longer is a finding.
+const LOOK_LIMIT: Duration = Duration::from_millis(700);
+/// How often it is tried whether the postmaster still lets anyone in.
+const KNOCK_PERIOD: Duration = Duration::from_secs(1);
+const CALM: Duration = Duration::from_millis(100);
+const EAGER: Duration = Duration::from_millis(10);
+
+/// How closely to look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attention {
+    pub eager: bool,
+    /// Changes whenever there is a reason to look at once.
+    pub glance: u64,
+}
+
+/// What was seen, and the postmaster it was seen of.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    pub observation: Observation,
+    pub postmaster: Option<ProcessIdentity>,
+}
+
+struct Sessions {
+    sql: Session,
+    replication: Connection,
+}
+
+struct Eyes {
+    setup: Rc<Setup>,
+    sessions: Option<Sessions>,
+    postmaster: Option<(ProcessIdentity, oneshot::Receiver<()>)>,
+    /// What the server was when it last answered.
+    last: ProcessState,
+    last_clients: Vec<Client>,
+    last_receipt: Option<String>,
+    knocked: Option<(mainstay_units::Instant, Serviceability)>,
+}
+
+/// Looks until nobody listens any more.
+pub async fn watch(
+    setup: Rc<Setup>,
+    mut attention: watch::Receiver<Attention>,
+    report: mpsc::UnboundedSender<Sighting>,
+) {
+    let mut eyes = Eyes {
+        setup,
+        sessions: None,
+        postmaster: None,
+        last: ProcessState::Changing,
+        last_clients: Vec::new(),
+        last_receipt: None,
+        knocked: None,
+    };
+    loop {
+        let sighting = eyes.look().await;
+        if report.send(sighting).is_err() {
+            return;
+        }
+        let period = if attention.borrow_and_update().eager {
+            EAGER
+        } else {
+            CALM
+        };
+        tokio::select! {
+            () = tokio::time::sleep(period) => {}
+            changed = attention.changed() => if changed.is_err() { return },
+            () = eyes.death() => {}
+        }
+    }
+}
+
+impl Eyes {
+    /// Resolves when the postmaster that is watched dies.
+    async fn death(&mut self) {
+        match &mut self.postmaster {
+            Some((_, death)) if !death.is_terminated() => {
+                // Sent or dropped: the watcher is done either way, and the next look finds out.
+                let _ = death.await;
+            }
+            _ => std::future::pending().await,
+        }
+    }
+
+    async fn look(&mut self) -> Sighting {
+        let data = data::state(&self.setup);
+        self.find_postmaster();
+        let mut observation = Observation {
+            data,
+            process: ProcessState::Stopped,
+            serviceability: Serviceability::Good,
+            receiver: None,
+            clients: Vec::new(),
+        };
+        let postmaster = self.postmaster.as_ref().map(|(identity, _)| *identity);
+        if postmaster.is_none() {
+            self.sessions = None;
+            self.last = ProcessState::Changing;
+            return Sighting {
+                observation,
+                postmaster,
+            };
+        }
+        let looked = tokio::time::timeout(LOOK_LIMIT, self.ask(&mut observation)).await;
+        match looked {
+            Ok(Ok(())) => {
+                self.last = observation.process;
+                self.last_clients.clone_from(&observation.clients);
+                observation.serviceability = self.knock().await;
+            }
+            Ok(Err(Blocked::Changing)) => {
+                self.sessions = None;
+                observation.process = ProcessState::Changing;
+            }
+            Ok(Err(Blocked::NoSlots)) => {
+                self.sessions = None;
+                observation.process = self.last;
+                observation.serviceability = Serviceability::NoSlots;
+            }
+            Err(_) => {
+                self.sessions = None;
+                observation.process = self.last;
+                observation.clients.clone_from(&self.last_clients);
+                observation.serviceability = Serviceability::Hung;
+            }
+        }
+        Sighting {
+            observation,
+            postmaster,
+        }
+    }
+
+    fn find_postmaster(&mut self) {
+        if let Some((identity, _)) = &self.postmaster
+            && process::is_alive(*identity)
+        {
+            return;
+        }
+        self.postmaster = server::postmaster(&self.setup)
+            .and_then(|identity| Some((identity, process::death(identity)?)));
+        self.sessions = None;
+    }
+
+    async fn ask(&mut self, observation: &mut Observation) -> Result<(), Blocked> {
+        let sessions = match &mut self.sessions {
+            Some(sessions) if !sessions.sql.is_closed() => sessions,
+            _ => self.sessions.insert(open(&self.setup).await?),
+        };
+        let asked = async {
+            let identity = sessions.replication.identify().await.map_err(|error| {
+                tracing::debug!(%error, "the server does not identify itself");
+                Blocked::Changing
+            })?;
+            let rows = sessions
+                .sql
+                .ask("look at the server", LOOK, LOOK_LIMIT)
+                .await?;
+            Ok::<_, Blocked>((identity, rows))
+        };
+        let (identity, rows) = match asked.await {
+            Ok(seen) => seen,
+            Err(blocked) => {
+                self.sessions = None;
+                return Err(blocked);
+            }
+        };
+        self.understand(observation, identity, &rows);
+        Ok(())
+    }
+
+    fn understand(&mut self, observation: &mut Observation, identity: Identity, rows: &[Row]) {
+        let Identity {
+            timeline, flushed, ..
+        } = identity;
+        observation.process = ProcessState::Changing;
+        for row in rows {
+            let column = |at: usize| row.get(at).and_then(|value| value.as_deref());
+            match column(0) {
+                Some("recovery") => {
+                    observation.process = if column(1) == Some("t") {
+                        ProcessState::Standby { timeline, flushed }
+                    } else {
+                        ProcessState::Primary { timeline, flushed }
+                    };
+                }
+                Some("receiver") => {
+                    let receipt = column(2).map(str::to_owned);
+                    observation.receiver = Some(Receiver {
+                        name: column(3).and_then(name_in_conninfo),
+                        streaming: column(1) == Some("streaming"),
+                        heard: receipt.is_some() && receipt != self.last_receipt,
+                    });
+                    self.last_receipt = receipt;
+                }
+                Some("client") => observation.clients.extend(client(&column)),
+                _ => {}
+            }
+        }
+    }
+
+    /// An established session says nothing about a postmaster that no longer takes new ones.
+    async fn knock(&mut self) -> Serviceability {
+        let now = mainstay_rt::clock::now();
+        if let Some((at, found)) = self.knocked
+            && now.since(at) < KNOCK_PERIOD
+        {
+            return found;
+        }
+        let limit = LOOK_LIMIT;
+        let found = match tokio::time::timeout(limit, login(&self.setup)).await {
+            Ok(Ok(_)) => Serviceability::Good,
+            Ok(Err(error)) if error.state() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
+                Serviceability::NoSlots
+            }
+            // A refusal is an answer: it starts, stops, or has other troubles that are seen elsewhere.
+            Ok(Err(_)) => Serviceability::Good,
+            Err(_) => Serviceability::Hung,
+        };
+        self.knocked = Some((mainstay_rt::clock::now(), found));
+        found
+    }
+}
+
+/// Why there was nothing to see.
+enum Blocked {
+    Changing,
+    NoSlots,
+}
+
+impl From<SqlError> for Blocked {
+    fn from(error: SqlError) -> Self {
+        if error.state() == Some(&SqlState::TOO_MANY_CONNECTIONS) {
+            return Self::NoSlots;
+        }
+        tracing::debug!(%error, "the server does not answer");
+        Self::Changing
+    }
+}
+
+/// Rows of three kinds, told apart by their first column.
+const LOOK: &str = "SELECT 'recovery', pg_is_in_recovery(); \
+    SELECT 'receiver', status, last_msg_receipt_time, conninfo FROM pg_stat_wal_receiver; \
+    SELECT 'client', application_name, state, flush_lsn FROM pg_stat_replication";
+
+async fn open(setup: &Setup) -> Result<Sessions, Blocked> {
+    let sql = login(setup).await?;
+    let server = setup.local();
+    let replication = Connection::open(&server, SUPERUSER, &setup.secrets.superuser)
+        .await
+        .map_err(|error| {
+            tracing::debug!(%error, "the server does not speak of replication");
+            Blocked::Changing
+        })?;
+    Ok(Sessions { sql, replication })
+}
+
+async fn login(setup: &Setup) -> Result<Session, SqlError> {
+    let server = setup.local();
+    let login = Login {
+        server: &server,
+        database: "postgres",
+        user: SUPERUSER,
+        password: &setup.secrets.superuser,
+    };
+    Session::open(login, LOOK_LIMIT).await
+}
+
+fn name_in_conninfo(conninfo: &str) -> Option<mainstay_keeper::ReceiverName> {
+    let name = conninfo
+        .split_ascii_whitespace()
+        .find_map(|part| part.strip_prefix("application_name="))?;
+    name.trim_matches('\'').parse().ok()
+}
+
+fn client<'a>(column: &impl Fn(usize) -> Option<&'a str>) -> Option<Client> {
+    Some(Client {
+        name: column(1)?.parse().ok()?,
+        state: match column(2) {
+            Some("streaming") => ClientState::Streaming,
+            Some("catchup") => ClientState::CatchUp,
+            _ => ClientState::Other,
+        },
+        flushed: column(3)
+            .and_then(|lsn| lsn.parse().ok())
+            .unwrap_or(Lsn::INVALID),
+    })
+}

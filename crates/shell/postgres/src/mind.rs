@@ -1,0 +1,376 @@
+//! The loop that drives the core. It reads like a list of everything a keeper does to the world.
+//!
+//! The mind decides nothing and waits for nothing but its inputs: eyes, hands, memory and peers are other
+//! threads and tasks that report here. What must come before what is the core's business.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use mainstay_keeper::{
+    Answer, Body, ClientState, Effect, HaltReason, Input, Keeper, Message, Observation, Reason,
+    ReplicaId, RequestId, Role, Status,
+};
+use mainstay_record::keeper::{
+    CohortStatus, KeeperEvent, KeeperStatus, PeerStatus, SeedingStatus, Sight, SightRole, VERSION,
+};
+use mainstay_record::process::ProcessIdentity;
+use mainstay_units::Instant;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::commands::chain;
+use crate::eyes::{Attention, Sighting};
+use crate::face::{Ask, Shown};
+use crate::hands::{Done, Order};
+use crate::lease::LeaseFile;
+use crate::setup::Setup;
+
+/// Events shown in the status.
+const EVENTS_LIMIT: usize = 100;
+
+/// What reaches the mind.
+pub struct Inbox {
+    /// From peers and memory.
+    pub inputs: mpsc::UnboundedReceiver<Input>,
+    pub sightings: mpsc::UnboundedReceiver<Sighting>,
+    pub done: mpsc::UnboundedReceiver<Done>,
+    pub asks: mpsc::UnboundedReceiver<Ask>,
+    pub progress: watch::Receiver<Option<SeedingStatus>>,
+    pub terminate: tokio::signal::unix::Signal,
+}
+
+/// What the mind can reach.
+pub struct Outbox {
+    pub peers: BTreeMap<ReplicaId, mpsc::Sender<Message>>,
+    pub records: mpsc::UnboundedSender<(u64, mainstay_keeper::Durable)>,
+    pub orders: mpsc::UnboundedSender<Order>,
+    pub attention: watch::Sender<Attention>,
+    pub shown: watch::Sender<Shown>,
+    pub lease: LeaseFile,
+}
+
+pub struct Mind {
+    setup: Rc<Setup>,
+    keeper: Keeper,
+    outbox: Outbox,
+    requests: BTreeMap<RequestId, oneshot::Sender<Answer>>,
+    next_request: u64,
+    heard: BTreeMap<ReplicaId, Heard>,
+    observation: Option<Observation>,
+    postmaster: Option<ProcessIdentity>,
+    events: VecDeque<KeeperEvent>,
+    last: Option<(Role, Reason, u32)>,
+    halted: Option<HaltReason>,
+}
+
+/// The last heartbeat of a peer.
+struct Heard {
+    at: Instant,
+    role: Role,
+    flushed: mainstay_units::Lsn,
+}
+
+impl Mind {
+    pub fn new(setup: Rc<Setup>, keeper: Keeper, outbox: Outbox) -> Self {
+        Self {
+            setup,
+            keeper,
+            outbox,
+            requests: BTreeMap::new(),
+            next_request: 0,
+            heard: BTreeMap::new(),
+            observation: None,
+            postmaster: None,
+            events: VecDeque::new(),
+            last: None,
+            halted: None,
+        }
+    }
+
+    /// Lives until the core halts or the process is told to end; PostgreSQL goes on.
+    pub async fn live(mut self, mut inbox: Inbox) -> ExitCode {
+        loop {
+            self.perform();
+            if let Some(reason) = self.halted {
+                tracing::error!(?reason, "the keeper cannot go on");
+                return ExitCode::FAILURE;
+            }
+            let deadline = self.keeper.next_deadline().map(|(at, _)| at);
+            tokio::select! {
+                Some(sighting) = inbox.sightings.recv() => self.see(sighting),
+                Some(input) = inbox.inputs.recv() => self.take(input),
+                Some((operation, outcome)) = inbox.done.recv() => {
+                    self.outbox.attention.send_modify(|attention| attention.glance += 1);
+                    self.tell(Input::CommandDone { operation, outcome });
+                }
+                Some(ask) = inbox.asks.recv() => {
+                    if let Some(stopped) = self.answer(ask, &inbox) {
+                        return self.shut_down(stopped, inbox).await;
+                    }
+                }
+                () = until(deadline) => self.tell(Input::Tick),
+                _ = inbox.terminate.recv() => {
+                    tracing::info!("told to end; the server goes on");
+                    return ExitCode::SUCCESS;
+                }
+                else => return ExitCode::FAILURE,
+            }
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.keeper.handle(mainstay_rt::clock::now(), input);
+    }
+
+    fn take(&mut self, input: Input) {
+        if let Input::Message(message) = &input
+            && let Body::Heartbeat(heartbeat) = &message.body
+        {
+            let heard = Heard {
+                at: mainstay_rt::clock::now(),
+                role: heartbeat.role,
+                flushed: heartbeat.flushed,
+            };
+            self.heard.insert(message.from, heard);
+        }
+        self.tell(input);
+    }
+
+    fn see(&mut self, sighting: Sighting) {
+        self.postmaster = sighting.postmaster;
+        self.observation = Some(sighting.observation.clone());
+        self.tell(Input::Observed(sighting.observation));
+    }
+
+    /// Everything a keeper does.
+    fn perform(&mut self) {
+        while let Some(effect) = self.keeper.poll_effect() {
+            match effect {
+                Effect::Persist { sequence, durable } => {
+                    self.outbox.records.send((sequence, durable)).ok();
+                }
+                Effect::Send { to, message } => {
+                    if let Some(peer) = self.outbox.peers.get(&to) {
+                        // A full queue drops it: the core repeats what matters.
+                        peer.try_send(message).ok();
+                    }
+                }
+                Effect::Postgres { operation, command } => {
+                    tracing::info!(?operation, ?command, "command");
+                    self.outbox.orders.send((operation, command)).ok();
+                }
+                Effect::WriteLease { term, expires } => {
+                    if let Err(error) = self.outbox.lease.write(term, expires) {
+                        tracing::error!(error = chain(&error), "no lease for readers");
+                    }
+                }
+                Effect::ClearLease => {
+                    if let Err(error) = self.outbox.lease.clear() {
+                        tracing::error!(error = chain(&error), "the lease stands until it expires");
+                    }
+                }
+                Effect::Publish(status) => self.publish(&status),
+                Effect::Answer { request, answer } => {
+                    if let Some(sender) = self.requests.remove(&request) {
+                        sender.send(answer).ok();
+                    }
+                }
+                Effect::Halt(reason) => self.halted = Some(reason),
+            }
+        }
+    }
+
+    fn publish(&mut self, status: &Status) {
+        let now = (status.role, status.reason, status.term.0);
+        if self.last != Some(now) {
+            self.last = Some(now);
+            let detail = status.reason.to_string();
+            tracing::info!(role = %status.role, term = status.term.0, reason = detail, "role");
+            self.events.push_back(KeeperEvent {
+                wall_ms: mainstay_rt::clock::wall_ms(),
+                term: status.term.0,
+                kind: status.role.to_string(),
+                detail,
+            });
+            if self.events.len() > EVENTS_LIMIT {
+                self.events.pop_front();
+            }
+        }
+        let settled = matches!(
+            status.reason,
+            Reason::Following | Reason::Serving | Reason::QuorumMissing | Reason::Paused
+        );
+        self.outbox.attention.send_if_modified(|attention| {
+            let changed = attention.eager == settled;
+            attention.eager = !settled;
+            changed
+        });
+        self.outbox.shown.send_replace(shown(&self.setup, status));
+    }
+
+    /// Answers at once what can be; returns the waiter of a request to shut down.
+    fn answer(&mut self, ask: Ask, inbox: &Inbox) -> Option<oneshot::Sender<()>> {
+        match ask {
+            Ask::Status(sender) => {
+                sender
+                    .send(self.status(inbox.progress.borrow().clone()))
+                    .ok();
+            }
+            Ask::Operator(command, sender) => {
+                self.next_request += 1;
+                let request = RequestId(self.next_request);
+                self.requests.insert(request, sender);
+                self.tell(Input::Operator { request, command });
+            }
+            Ask::Shutdown(sender) => return Some(sender),
+        }
+        None
+    }
+
+    /// By order of the node: the server is stopped and the keeper leaves. Nobody is asked; the others see
+    /// a primary that is gone, if it was one.
+    async fn shut_down(self, stopped: oneshot::Sender<()>, mut inbox: Inbox) -> ExitCode {
+        tracing::info!("told to stop the server and end");
+        self.outbox.lease.clear().ok();
+        let last = mainstay_keeper::OperationId(u64::MAX);
+        self.outbox
+            .orders
+            .send((last, mainstay_keeper::Command::StopImmediate))
+            .ok();
+        while let Some((operation, _)) = inbox.done.recv().await {
+            if operation == last {
+                stopped.send(()).ok();
+                // The answer is on its way in another task of this thread.
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                return ExitCode::SUCCESS;
+            }
+        }
+        ExitCode::FAILURE
+    }
+
+    fn status(&self, seeding: Option<SeedingStatus>) -> KeeperStatus {
+        let status = self.keeper.status();
+        let durable = self.keeper.durable();
+        let host = |id: ReplicaId| self.setup.replica(id).map(|replica| replica.host.clone());
+        let cohort = durable.cohort.as_ref();
+        KeeperStatus {
+            version: VERSION,
+            platform: self.setup.config.platform.clone(),
+            sight: shown(&self.setup, status).now(),
+            paused: status.paused,
+            incarnation: status.incarnation.to_string(),
+            system_identifier: cohort.map(|cohort| cohort.system_identifier.to_string()),
+            timeline: status.timeline.0,
+            promised_term: status.promise.highest.0,
+            promised_to: status.promise.coordinator.and_then(host),
+            cohort: CohortStatus {
+                epoch: cohort.map_or(0, |cohort| cohort.version.epoch),
+                copies: u32::from(self.setup.core.copies),
+                members: cohort
+                    .map(|cohort| cohort.members.keys().filter_map(|id| host(*id)).collect())
+                    .unwrap_or_default(),
+            },
+            peers: self
+                .setup
+                .core
+                .peers()
+                .filter_map(|id| self.peer(id))
+                .collect(),
+            seeding,
+            postmaster: self
+                .postmaster
+                .and_then(|identity| i32::try_from(identity.pid).ok()),
+            events: self.events.iter().cloned().collect(),
+        }
+    }
+
+    fn peer(&self, id: ReplicaId) -> Option<PeerStatus> {
+        let replica = self.setup.replica(id)?;
+        let heard = self.heard.get(&id);
+        let client = self
+            .observation
+            .as_ref()
+            .and_then(|seen| seen.clients.iter().find(|client| client.name.replica == id));
+        let member = self.keeper.durable().cohort.as_ref().is_some_and(|cohort| {
+            client.is_some_and(|client| {
+                cohort
+                    .members
+                    .get(&id)
+                    .is_some_and(|member| member.incarnation == client.name.incarnation)
+            })
+        });
+        let own = self.keeper.status().lsn;
+        let flushed = client
+            .map(|client| client.flushed)
+            .or(heard.map(|heard| heard.flushed));
+        Some(PeerStatus {
+            replica: replica.id,
+            host: replica.host.clone(),
+            region: replica.region.clone(),
+            heard_ms: heard.map(|heard| {
+                let age = mainstay_rt::clock::now().since(heard.at);
+                u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+            }),
+            role: heard.map(|heard| role(heard.role)),
+            state: client.map(|client| {
+                match client.state {
+                    ClientState::Streaming => "streaming",
+                    ClientState::CatchUp => "catchup",
+                    ClientState::Other => "other",
+                }
+                .to_owned()
+            }),
+            acknowledges: member
+                && client.is_some_and(|client| client.state == ClientState::Streaming),
+            flushed: flushed.map(|lsn| lsn.to_string()),
+            lag_bytes: flushed.map(|lsn| own.bytes_since(lsn)),
+        })
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => {
+            tokio::time::sleep(deadline.since(mainstay_rt::clock::now())).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn role(role: Role) -> SightRole {
+    match role {
+        Role::Starting => SightRole::Starting,
+        Role::Standby => SightRole::Standby,
+        Role::Learner => SightRole::Learner,
+        Role::Candidate => SightRole::Candidate,
+        Role::Primary => SightRole::Primary,
+        Role::Fenced => SightRole::Fenced,
+        Role::Stopped => SightRole::Stopped,
+    }
+}
+
+pub fn shown(setup: &Setup, status: &Status) -> Shown {
+    let me = setup.replica(setup.core.me);
+    let sight = Sight {
+        version: VERSION,
+        database: setup.config.database.clone(),
+        replica: setup.config.replica,
+        host: me.map(|replica| replica.host.clone()).unwrap_or_default(),
+        region: me.map(|replica| replica.region.clone()).unwrap_or_default(),
+        role: role(status.role),
+        term: status.term.0,
+        open: status.open,
+        switchover: status.switchover,
+        lease_remaining_ms: 0,
+        lsn: status.lsn.to_string(),
+        primary: status
+            .primary
+            .and_then(|id| setup.replica(id))
+            .map(|replica| replica.host.clone()),
+        reason: status.reason.to_string(),
+    };
+    Shown {
+        sight,
+        lease_expires: status.lease_expires,
+    }
+}

@@ -1,0 +1,136 @@
+//! Who is alive: processes by identity and by the folder they stand in, never by name.
+//!
+//! A pid alone proves nothing, since it is reused; together with the tick at which the process started it
+//! does. A zombie counts as dead. Every process of a PostgreSQL server has the data folder as its working
+//! folder, so what is left of a server whose postmaster was killed is found by looking at `/proc/*/cwd`.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use mainstay_record::process::ProcessIdentity;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use tokio::sync::oneshot;
+
+use crate::wait::until;
+
+/// The identity of a living process, `None` if it is dead or a zombie.
+pub fn identify(pid: u32) -> Option<ProcessIdentity> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(&stat).map(|start_ticks| ProcessIdentity { pid, start_ticks })
+}
+
+/// The name of a program may contain anything, so fields are counted from the last parenthesis.
+fn parse_stat(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    if matches!(fields.next()?, "Z" | "X" | "x") {
+        return None;
+    }
+    // The state is field 3; the start is field 22.
+    fields.nth(18)?.parse().ok()
+}
+
+pub fn is_alive(process: ProcessIdentity) -> bool {
+    identify(process.pid) == Some(process)
+}
+
+/// A descriptor that becomes readable when the process ends; `None` if it has already.
+pub fn watch(process: ProcessIdentity) -> Option<OwnedFd> {
+    let descriptor =
+        rustix::process::pidfd_open(to_pid(process.pid)?, PidfdFlags::NONBLOCK).ok()?;
+    // Opened first, compared second: the descriptor is of the process compared with.
+    is_alive(process).then_some(descriptor)
+}
+
+/// Resolves when the process ends; `None` if it has already. A thread waits in the kernel for it.
+pub fn death(process: ProcessIdentity) -> Option<oneshot::Receiver<()>> {
+    let descriptor = watch(process)?;
+    let (sender, receiver) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("death-watch".to_owned())
+        .spawn(move || {
+            let mut watched = [PollFd::new(&descriptor, PollFlags::IN)];
+            while poll(&mut watched, None) == Err(rustix::io::Errno::INTR) {}
+            sender.send(()).ok();
+        })
+        .ok()?;
+    Some(receiver)
+}
+
+/// Sends a signal to this very process, not to a later one with its pid.
+pub fn signal(process: ProcessIdentity, signal: Signal) {
+    if let Some(descriptor) = watch(process) {
+        // A process that is gone needs no signal.
+        rustix::process::pidfd_send_signal(descriptor, signal).ok();
+    }
+}
+
+/// Living processes whose working folder is `folder`.
+pub fn standing_in(folder: &Path) -> Vec<ProcessIdentity> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| {
+            std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|link| link == folder)
+        })
+        .filter_map(identify)
+        .collect()
+}
+
+/// Kills everything that stands in `folder` and waits until nothing does; says whether that came true.
+pub async fn clear(folder: &Path, limit: Duration) -> bool {
+    until(limit, Duration::from_millis(5), || {
+        let left = standing_in(folder);
+        for process in &left {
+            signal(*process, Signal::KILL);
+        }
+        left.is_empty()
+    })
+    .await
+}
+
+/// How often a process has gone to sleep of its own accord.
+pub fn sleeps(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    line.trim().parse().ok()
+}
+
+fn to_pid(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_does_not_mislead() {
+        let fields = "R 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(parse_stat(&format!("12 (a) Z b) {fields}")), Some(4711));
+        assert_eq!(
+            parse_stat(&format!("12 (x) {}", fields.replace('R', "Z"))),
+            None
+        );
+        assert_eq!(parse_stat("12 (x"), None);
+    }
+
+    #[test]
+    fn this_process_is_alive_and_stands_where_it_stands() {
+        let me = identify(std::process::id()).unwrap();
+        assert!(is_alive(me));
+        assert!(watch(me).is_some());
+        let stranger = ProcessIdentity {
+            start_ticks: me.start_ticks + 1,
+            ..me
+        };
+        assert!(!is_alive(stranger));
+        assert!(standing_in(&std::env::current_dir().unwrap()).contains(&me));
+    }
+}

@@ -1,0 +1,316 @@
+//! The little of the replication protocol that a keeper speaks: who are you, and what is your history.
+//!
+//! `IDENTIFY_SYSTEM` names the cluster, the timeline and the end of the log even while the server is still
+//! in recovery; `TIMELINE_HISTORY` hands over the file that says where each timeline was left. Both are
+//! simple queries on a connection whose start-up message says `replication`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use bytes::{Buf, BytesMut};
+use mainstay_units::{Lsn, SystemIdentifier, Timeline};
+use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::message::frontend;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Longest answer that is read: a history file of a cluster with very many terms.
+const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicationError {
+    #[error("connect to {server} for replication")]
+    Connect {
+        server: String,
+        source: std::io::Error,
+    },
+    #[error("speak the replication protocol with {server}")]
+    Io {
+        server: String,
+        source: std::io::Error,
+    },
+    #[error("speak the replication protocol with {server}: {message} ({code})")]
+    Refused {
+        server: String,
+        code: String,
+        message: String,
+    },
+    #[error("speak the replication protocol with {server}: unexpected {what}")]
+    Unexpected { server: String, what: &'static str },
+}
+
+/// Where a server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Server {
+    Socket(PathBuf),
+    Address(SocketAddr),
+}
+
+impl std::fmt::Display for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Socket(path) => path.display().fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+/// What a server says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub system: SystemIdentifier,
+    /// Of the last record replayed or written.
+    pub timeline: Timeline,
+    /// End of the log on disk.
+    pub flushed: Lsn,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+pub struct Connection {
+    server: Server,
+    stream: Box<dyn Stream>,
+    buffer: BytesMut,
+}
+
+type Row = Vec<Option<Vec<u8>>>;
+
+impl Connection {
+    /// # Errors
+    /// When the server cannot be reached or refuses the user.
+    pub async fn open(
+        server: &Server,
+        user: &str,
+        password: &str,
+    ) -> Result<Self, ReplicationError> {
+        let connect = |source| ReplicationError::Connect {
+            server: server.to_string(),
+            source,
+        };
+        let stream: Box<dyn Stream> = match server {
+            Server::Socket(path) => Box::new(UnixStream::connect(path).await.map_err(connect)?),
+            Server::Address(address) => {
+                Box::new(TcpStream::connect(address).await.map_err(connect)?)
+            }
+        };
+        let mut this = Self {
+            server: server.clone(),
+            stream,
+            buffer: BytesMut::new(),
+        };
+        this.start(user, password).await?;
+        Ok(this)
+    }
+
+    /// # Errors
+    /// When the connection breaks or the answer makes no sense.
+    pub async fn identify(&mut self) -> Result<Identity, ReplicationError> {
+        let rows = self.query("IDENTIFY_SYSTEM").await?;
+        let row = rows
+            .first()
+            .ok_or_else(|| self.unexpected("empty answer"))?;
+        let identity = || {
+            Some(Identity {
+                system: SystemIdentifier(text(row, 0)?.parse().ok()?),
+                timeline: Timeline(text(row, 1)?.parse().ok()?),
+                flushed: text(row, 2)?.parse().ok()?,
+            })
+        };
+        identity().ok_or_else(|| self.unexpected("identity"))
+    }
+
+    /// The history file of a timeline; `None` if the server has none.
+    ///
+    /// # Errors
+    /// When the connection breaks or the answer makes no sense.
+    pub async fn history(
+        &mut self,
+        timeline: Timeline,
+    ) -> Result<Option<Vec<u8>>, ReplicationError> {
+        match self.query(&format!("TIMELINE_HISTORY {timeline}")).await {
+            Ok(rows) => Ok(rows
+                .into_iter()
+                .next()
+                .and_then(|row| row.into_iter().nth(1))
+                .flatten()),
+            // 58P01: the file does not exist.
+            Err(ReplicationError::Refused { code, .. }) if code == "58P01" => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn start(&mut self, user: &str, password: &str) -> Result<(), ReplicationError> {
+        let mut message = BytesMut::new();
+        let parameters = [
+            ("user", user),
+            ("replication", "true"),
+            ("application_name", "mainstay_keeper"),
+        ];
+        frontend::startup_message(parameters, &mut message).map_err(|e| self.io(e))?;
+        self.send(&message).await?;
+        let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
+        loop {
+            let (tag, body) = self.receive().await?;
+            match tag {
+                b'R' => self.authenticate(&mut scram, &body).await?,
+                b'Z' => return Ok(()),
+                // Parameters, the cancellation key, notices.
+                b'S' | b'K' | b'N' => {}
+                _ => return Err(self.unexpected("message at the start")),
+            }
+        }
+    }
+
+    /// One step of the authentication; the numbers are of the manual's "Message Formats".
+    async fn authenticate(
+        &mut self,
+        scram: &mut ScramSha256,
+        body: &[u8],
+    ) -> Result<(), ReplicationError> {
+        let (kind, data) = body
+            .split_first_chunk::<4>()
+            .ok_or_else(|| self.unexpected("authentication message"))?;
+        let mut message = BytesMut::new();
+        match u32::from_be_bytes(*kind) {
+            0 => return Ok(()),
+            10 => frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut message)
+                .map_err(|e| self.io(e))?,
+            11 => {
+                scram.update(data).map_err(|e| self.io(e))?;
+                frontend::sasl_response(scram.message(), &mut message).map_err(|e| self.io(e))?;
+            }
+            12 => return scram.finish(data).map_err(|e| self.io(e)),
+            _ => return Err(self.unexpected("kind of authentication")),
+        }
+        self.send(&message).await
+    }
+
+    async fn query(&mut self, query: &str) -> Result<Vec<Row>, ReplicationError> {
+        let mut message = BytesMut::new();
+        frontend::query(query, &mut message).map_err(|e| self.io(e))?;
+        self.send(&message).await?;
+        let mut rows = Vec::new();
+        let mut refused = None;
+        loop {
+            match self.receive().await {
+                Ok((b'D', body)) => {
+                    let row = cells(&body).ok_or_else(|| self.unexpected("shape of a row"))?;
+                    rows.push(row);
+                }
+                Ok((b'Z', _)) => return refused.map_or(Ok(rows), Err),
+                Ok(_) => {}
+                // Kept until the server is ready again, so that the connection can be used on.
+                Err(error @ ReplicationError::Refused { .. }) => refused = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn send(&mut self, message: &[u8]) -> Result<(), ReplicationError> {
+        let sent = self.stream.write_all(message).await;
+        sent.map_err(|e| self.io(e))
+    }
+
+    /// The tag and the body of the next message; an error message of the server is an error.
+    async fn receive(&mut self) -> Result<(u8, BytesMut), ReplicationError> {
+        loop {
+            if let Some((tag, length)) = head(&self.buffer) {
+                if !(4..=ANSWER_LIMIT).contains(&length) {
+                    return Err(self.unexpected("length of a message"));
+                }
+                if self.buffer.len() > length {
+                    self.buffer.advance(5);
+                    let body = self.buffer.split_to(length - 4);
+                    if tag == b'E' {
+                        return Err(self.refused(&body));
+                    }
+                    return Ok((tag, body));
+                }
+            }
+            let read = self.stream.read_buf(&mut self.buffer).await;
+            if read.map_err(|e| self.io(e))? == 0 {
+                return Err(self.io(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    fn io(&self, source: std::io::Error) -> ReplicationError {
+        ReplicationError::Io {
+            server: self.server.to_string(),
+            source,
+        }
+    }
+
+    fn unexpected(&self, what: &'static str) -> ReplicationError {
+        ReplicationError::Unexpected {
+            server: self.server.to_string(),
+            what,
+        }
+    }
+
+    /// An error message is a list of fields, each a letter and a text that ends with a zero.
+    fn refused(&self, body: &[u8]) -> ReplicationError {
+        let (mut code, mut message) = (String::new(), String::new());
+        for field in body.split(|byte| *byte == 0) {
+            let Some((kind, value)) = field.split_first() else {
+                continue;
+            };
+            let value = String::from_utf8_lossy(value).into_owned();
+            match kind {
+                b'C' => code = value,
+                b'M' => message = value,
+                _ => {}
+            }
+        }
+        ReplicationError::Refused {
+            server: self.server.to_string(),
+            code,
+            message,
+        }
+    }
+}
+
+/// The tag of a message and its length, which counts itself but not the tag.
+fn head(buffer: &[u8]) -> Option<(u8, usize)> {
+    let (tag, rest) = buffer.split_first()?;
+    let length = rest.first_chunk::<4>()?;
+    Some((*tag, usize::try_from(u32::from_be_bytes(*length)).ok()?))
+}
+
+/// A row is a count, then per column a length (-1: null) and that many bytes.
+fn cells(body: &[u8]) -> Option<Row> {
+    let (count, mut rest) = body.split_first_chunk::<2>()?;
+    let mut row = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count) {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        rest = after;
+        match usize::try_from(i32::from_be_bytes(*length)) {
+            Ok(length) => {
+                let (cell, after) = rest.split_at_checked(length)?;
+                row.push(Some(cell.to_vec()));
+                rest = after;
+            }
+            Err(_) => row.push(None),
+        }
+    }
+    Some(row)
+}
+
+fn text(row: &Row, column: usize) -> Option<&str> {
+    std::str::from_utf8(row.get(column)?.as_deref()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_where_they_say() {
+        let body = [0, 2, 0, 0, 0, 1, b'7', 255, 255, 255, 255];
+        assert_eq!(cells(&body), Some(vec![Some(b"7".to_vec()), None]));
+        for length in 0..body.len() {
+            assert_eq!(cells(&body[..length]), None, "{length}");
+        }
+    }
+}

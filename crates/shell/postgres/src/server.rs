@@ -1,0 +1,361 @@
+//! The local server as a process: start, stop, tell.
+//!
+//! PostgreSQL runs under a shim and outlives its keeper. A keeper that starts beside a running server
+//! adopts it: the pid in `postmaster.pid` counts only if that process lives and stands in the data
+//! folder. Stopping is always immediate and ends with a look at `/proc`: the server is stopped when no
+//! process stands in its folder any more.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mainstay_record::process::{
+    LogSpec, ProcessIdentity, ShimPhase, ShimSpec, ShimState, StopSignal, StopSpec, VERSION,
+};
+use rustix::process::Signal;
+
+use crate::data::{self, DataError};
+use crate::history::{self, HistoryError};
+use crate::process;
+use crate::replication::{Connection, ReplicationError};
+use crate::settings::{SUPERUSER, Stance};
+use crate::setup::Setup;
+use crate::sql::{Login, Session, SqlError};
+use crate::wait::until;
+
+/// A standby accepts connections when what it has is consistent; crash recovery may come first.
+const START_LIMIT: Duration = Duration::from_secs(120);
+/// After this an immediate shutdown is helped with SIGKILL.
+const QUIT_LIMIT: Duration = Duration::from_millis(200);
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// For a setting to become effective, for a receiver to leave.
+pub const EFFECT_LIMIT: Duration = Duration::from_secs(5);
+/// For one answer of the local server.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(4);
+const LOG_BYTES: u64 = 8 * 1024 * 1024;
+const LOGS_KEPT: u32 = 3;
+const STATE_LIMIT: u64 = 64 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    #[error(transparent)]
+    Replication(#[from] ReplicationError),
+    #[error("write the shim's specification {}", path.display())]
+    Spec {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("start the shim {}", program)]
+    Shim {
+        program: String,
+        source: std::io::Error,
+    },
+    #[error("start the server: it ended; its log says why: {}", log.display())]
+    Ended { log: PathBuf },
+    #[error("{action}: no server runs")]
+    NotRunning { action: &'static str },
+    #[error("{action}: not done within {limit:?}")]
+    Late {
+        action: &'static str,
+        limit: Duration,
+    },
+    #[error("start the server: processes of its predecessor do not end")]
+    Leftovers,
+    #[error("follow {source_name}: {why}")]
+    Diverged { source_name: String, why: String },
+}
+
+/// The postmaster that stands in the data folder, if one lives.
+pub fn postmaster(setup: &Setup) -> Option<ProcessIdentity> {
+    let pgdata = &setup.layout.pgdata;
+    let text = std::fs::read_to_string(pgdata.join("postmaster.pid")).ok()?;
+    let pid: u32 = text.lines().next()?.trim().parse().ok()?;
+    let identity = process::identify(pid)?;
+    let stands = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
+    (stands == *pgdata).then_some(identity)
+}
+
+/// The hands' view of the server: what it was told last, and the session to ask it.
+pub struct Local {
+    pub setup: Rc<Setup>,
+    pub stance: Stance,
+    session: Option<Rc<Session>>,
+    /// The shim's, so that its exit status is taken.
+    shims: Vec<tokio::process::Child>,
+}
+
+impl Local {
+    pub fn new(setup: Rc<Setup>) -> Self {
+        let stance = data::read_stance(&setup).unwrap_or_else(Stance::alone);
+        Self {
+            setup,
+            stance,
+            session: None,
+            shims: Vec::new(),
+        }
+    }
+
+    /// A new session of the keeper's role.
+    ///
+    /// # Errors
+    /// When the server does not let the keeper in.
+    pub async fn login(&self, limit: Duration) -> Result<Session, SqlError> {
+        let server = self.setup.local();
+        let login = Login {
+            server: &server,
+            database: "postgres",
+            user: SUPERUSER,
+            password: &self.setup.secrets.superuser,
+        };
+        Session::open(login, limit).await
+    }
+
+    /// The session that is kept; opened if there is none.
+    ///
+    /// # Errors
+    /// When the server does not let the keeper in.
+    pub async fn session(&mut self) -> Result<Rc<Session>, SqlError> {
+        match &self.session {
+            Some(session) if !session.is_closed() => Ok(Rc::clone(session)),
+            _ => {
+                let session = Rc::new(self.login(ANSWER_LIMIT).await?);
+                self.session = Some(Rc::clone(&session));
+                Ok(session)
+            }
+        }
+    }
+
+    /// # Errors
+    /// When the server does not let the keeper in.
+    pub async fn replication(&self) -> Result<Connection, ReplicationError> {
+        let server = self.setup.local();
+        Connection::open(&server, SUPERUSER, &self.setup.secrets.superuser).await
+    }
+
+    /// Starts the server as a standby that follows nobody, and waits until it lets the keeper in.
+    ///
+    /// # Errors
+    /// When something of a predecessor does not end, or the server does not start.
+    pub async fn start(&mut self) -> Result<(), ServerError> {
+        self.session = None;
+        let setup = Rc::clone(&self.setup);
+        let pgdata = &setup.layout.pgdata;
+        if !process::clear(pgdata, KILL_LIMIT).await {
+            return Err(ServerError::Leftovers);
+        }
+        // Nobody stands in the folder, so locks in it are of the dead; their pids may be others' by now.
+        let port = setup.config.listen.postgres.port();
+        let socket_lock = setup.layout.sockets.join(format!(".s.PGSQL.{port}.lock"));
+        for stale in [pgdata.join("postmaster.pid"), socket_lock] {
+            std::fs::remove_file(stale).ok();
+        }
+        history::forget_dangling(pgdata)?;
+        self.stance = Stance::alone();
+        data::write_settings(&setup, &self.stance)?;
+        data::put(&setup, "postgresql.auto.conf", b"")?;
+        data::put(&setup, data::STANDBY_SIGNAL, b"")?;
+        self.launch()?;
+        self.await_start().await
+    }
+
+    fn launch(&mut self) -> Result<(), ServerError> {
+        let setup = &self.setup;
+        let path = setup.layout.shim_spec.clone();
+        let spec = serde_json::to_vec_pretty(&shim_spec(setup)).map_err(std::io::Error::from);
+        spec.and_then(|bytes| mainstay_rt::files::write_atomic(&path, &bytes))
+            .map_err(|source| ServerError::Spec {
+                path: path.clone(),
+                source,
+            })?;
+        let Some((program, arguments)) = setup.config.shim.split_first() else {
+            return Err(ServerError::NotRunning {
+                action: "start the shim",
+            });
+        };
+        let mut command = tokio::process::Command::new(program);
+        command
+            .args(arguments)
+            .arg(&path)
+            // Nothing of the keeper's own launch, by which its shim would take this one for its family.
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env(OUTLIVES, "1")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let shim = command.spawn().map_err(|source| ServerError::Shim {
+            program: program.clone(),
+            source,
+        })?;
+        self.shims
+            .retain_mut(|shim| shim.try_wait().is_ok_and(|s| s.is_none()));
+        self.shims.push(shim);
+        Ok(())
+    }
+
+    async fn await_start(&mut self) -> Result<(), ServerError> {
+        let launched = mainstay_rt::clock::now();
+        let deadline = launched + START_LIMIT;
+        loop {
+            match self.login(ANSWER_LIMIT).await {
+                Ok(session) => {
+                    self.session = Some(Rc::new(session));
+                    return Ok(());
+                }
+                Err(error) => tracing::debug!(%error, "the server does not answer yet"),
+            }
+            let now = mainstay_rt::clock::now();
+            if self.has_ended(now.since(launched)) {
+                let log = self.setup.layout.server_log.clone();
+                return Err(ServerError::Ended { log });
+            }
+            if now >= deadline {
+                return Err(ServerError::Late {
+                    action: "start the server",
+                    limit: START_LIMIT,
+                });
+            }
+            tokio::time::sleep(PAUSE * 2).await;
+        }
+    }
+
+    /// The shim left, or says that its child did.
+    fn has_ended(&mut self, running: Duration) -> bool {
+        let shim_left = self
+            .shims
+            .last_mut()
+            .is_some_and(|shim| !shim.try_wait().is_ok_and(|status| status.is_none()));
+        let state = shim_state(&self.setup);
+        let exited = state.is_some_and(|state| state.phase == ShimPhase::Exited);
+        // The state of a predecessor stays until the new shim has written its own.
+        shim_left || (exited && running > Duration::from_secs(2))
+    }
+
+    /// Ends every process of the server, without a checkpoint.
+    ///
+    /// # Errors
+    /// When one does not end.
+    pub async fn stop(&mut self) -> Result<(), ServerError> {
+        self.session = None;
+        let pgdata = self.setup.layout.pgdata.clone();
+        if let Some(postmaster) = postmaster(&self.setup) {
+            process::signal(postmaster, Signal::QUIT);
+            until(QUIT_LIMIT, PAUSE, || {
+                process::standing_in(&pgdata).is_empty()
+            })
+            .await;
+        }
+        if process::clear(&pgdata, KILL_LIMIT).await {
+            return Ok(());
+        }
+        Err(ServerError::Late {
+            action: "stop the server",
+            limit: KILL_LIMIT,
+        })
+    }
+
+    /// Writes a changed stance and has the server read it; does nothing if nothing changes.
+    ///
+    /// # Errors
+    /// When the files cannot be written or no server runs.
+    pub fn change(
+        &mut self,
+        action: &'static str,
+        change: impl FnOnce(&mut Stance),
+    ) -> Result<(), ServerError> {
+        let mut stance = self.stance.clone();
+        change(&mut stance);
+        data::write_settings(&self.setup, &stance)?;
+        self.stance = stance;
+        let postmaster = postmaster(&self.setup).ok_or(ServerError::NotRunning { action })?;
+        process::signal(postmaster, Signal::HUP);
+        Ok(())
+    }
+
+    /// Waits until new sessions see `value` for a setting. The postmaster reads its files before it tells
+    /// its children, and a session started later has what it read: so everybody has been told by then.
+    ///
+    /// # Errors
+    /// When it is not so in time.
+    pub async fn await_setting(
+        &mut self,
+        action: &'static str,
+        name: &str,
+        value: &str,
+    ) -> Result<(), ServerError> {
+        let deadline = mainstay_rt::clock::now() + EFFECT_LIMIT;
+        let question = format!("SHOW {name}");
+        loop {
+            let session = self.session().await?;
+            let shown = session.ask(action, &question, ANSWER_LIMIT).await?;
+            let shown = shown.into_iter().flatten().flatten().next();
+            if shown.as_deref() == Some(value) {
+                return Ok(());
+            }
+            if mainstay_rt::clock::now() >= deadline {
+                let limit = EFFECT_LIMIT;
+                return Err(ServerError::Late { action, limit });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// In the environment of a shim that must not end with the family it was started from.
+const OUTLIVES: &str = "MAINSTAY_OUTLIVES";
+
+fn shim_spec(setup: &Setup) -> ShimSpec {
+    let layout = &setup.layout;
+    ShimSpec {
+        version: VERSION,
+        instance: format!("{}/postgres-{}", host(setup), setup.config.database),
+        command: vec![
+            setup.programs.path("postgres").display().to_string(),
+            "-D".to_owned(),
+            layout.pgdata.display().to_string(),
+        ],
+        environment: setup
+            .programs
+            .environment()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+        directory: layout.pgdata.clone(),
+        user: setup
+            .programs
+            .owner
+            .as_ref()
+            .map(|owner| owner.name.clone()),
+        log: LogSpec {
+            path: layout.server_log.clone(),
+            max_bytes: LOG_BYTES,
+            keep: LOGS_KEPT,
+        },
+        state: layout.shim_state.clone(),
+        stop: StopSpec {
+            signal: StopSignal::Quit,
+            grace_ms: 2_000,
+        },
+        generation: mainstay_rt::clock::wall_ms(),
+    }
+}
+
+fn shim_state(setup: &Setup) -> Option<ShimState> {
+    let bytes = mainstay_rt::files::read_limited(&setup.layout.shim_state, STATE_LIMIT).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+pub fn host(setup: &Setup) -> &str {
+    setup
+        .replica(setup.core.me)
+        .map_or("?", |replica| replica.host.as_str())
+}
