@@ -1,22 +1,67 @@
-//! The object that joins the parts.
+//! The object that joins the parts: takes an input in, lets every part draw its conclusions until none
+//! has any left, and says what changed.
 
-use alloc::collections::VecDeque;
+use alloc::boxed::Box;
 
-use mainstay_units::Instant;
+use mainstay_units::{Instant, Term, Timeline};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, ReplicaId};
 use crate::durable::Durable;
 use crate::effect::Effect;
-use crate::input::Input;
-use crate::status::{Status, WakeReason};
+use crate::election::Election;
+use crate::founding::Founding;
+use crate::gate::Gate;
+use crate::input::{Input, Operator, RequestId};
+use crate::lease::Granted;
+use crate::machine::State;
+use crate::message::{Body, Heartbeat, Message};
+use crate::peers::Peers;
+use crate::planted::{Planted, PlantedBug};
+use crate::postgres::{DataState, ProcessState};
+use crate::primary::Primary;
+use crate::random::Random;
+use crate::server::Server;
+use crate::status::{Answer, HaltReason, Reason, Role, Status, WakeReason};
+use crate::switchover::Switchover;
+
+/// How often the parts may react to each other after one input.
+const ROUNDS_LIMIT: usize = 16;
 
 /// One keeper. See the crate's documentation for how a shell drives it.
 #[derive(Debug)]
 pub struct Keeper {
-    config: Config,
-    durable: Durable,
+    pub(crate) config: Config,
+    pub(crate) now: Instant,
+    pub(crate) random: Random,
+    pub(crate) durable: Durable,
+    pub(crate) gate: Gate,
+    pub(crate) peers: Peers,
+    pub(crate) server: Server,
+    pub(crate) election: Election,
+    /// Since when this keeper has had no primary, if it has none.
+    pub(crate) lost_since: Option<Instant>,
+    /// When the last promise was given to a coordinator.
+    pub(crate) promised_at: Option<Instant>,
+    pub(crate) primary: Option<Primary>,
+    pub(crate) granted: Granted,
+    pub(crate) switchover: Option<Switchover>,
+    pub(crate) founding: Founding,
+    pub(crate) planted: Planted,
+    heartbeat_due: Instant,
+    expected: Instant,
+    strangers: u64,
     status: Status,
-    effects: VecDeque<Effect>,
+    said: Said,
+}
+
+/// What peers were told last; when it changes they are told at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Said {
+    role: Role,
+    term: Term,
+    open: bool,
+    promoted: bool,
+    rewind_source: bool,
 }
 
 impl Keeper {
@@ -24,28 +69,370 @@ impl Keeper {
     /// `Observed`; nothing is done to a server that was not observed.
     pub fn new(config: Config, loaded: Option<Durable>, now: Instant) -> Result<Self, ConfigError> {
         config.validate()?;
-        let _ = now;
+        let durable = loaded.unwrap_or_default();
+        let peers = Peers::new(config.peers(), now);
         Ok(Self {
-            config,
-            durable: loaded.unwrap_or_default(),
+            random: Random::new(config.seed),
+            now,
+            gate: Gate::default(),
+            peers,
+            server: Server::new(now),
+            election: Election::default(),
+            lost_since: None,
+            promised_at: None,
+            primary: None,
+            granted: Granted::on_start(&durable, now),
+            switchover: None,
+            founding: Founding::default(),
+            planted: Planted::default(),
+            heartbeat_due: now,
+            expected: Instant::FAR_FUTURE,
+            strangers: 0,
             status: Status::default(),
-            effects: VecDeque::new(),
+            said: Said::default(),
+            config,
+            durable,
         })
+    }
+
+    /// Gives this keeper a bug.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: PlantedBug) {
+        self.planted.bug = Some(bug);
+    }
+
+    /// Where the server is in its life; for logs and tests, decisions use [`Self::status`].
+    pub fn state(&self) -> State {
+        self.server.state
+    }
+
+    /// Which rows of the state table were used so far, one bit each.
+    pub fn rows_used(&self) -> u64 {
+        self.server.rows_used
     }
 
     /// Takes in one thing that happened at `now`. Times of successive calls never fall.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        let _ = (now, input, &self.config, &self.durable);
+        assert!(now >= self.now, "time fell");
+        self.now = now;
+        let late = now.since(self.expected);
+        self.peers
+            .note_lateness(now, late, self.config.timings.overrun);
+        if self.server.state == State::Halted {
+            return;
+        }
+        self.take_in(input);
+        for _ in 0..ROUNDS_LIMIT {
+            let moved = self.run_server() | self.run_founding() | self.run_primary();
+            let moved = moved | self.run_election() | self.run_switchover();
+            if !moved {
+                break;
+            }
+        }
+        self.say();
+        self.expected = self.next_deadline().map_or(now, |(deadline, _)| deadline);
+    }
+
+    fn take_in(&mut self, input: Input) {
+        match input {
+            Input::Tick => {}
+            Input::Message(message) => self.handle_message(message),
+            Input::Observed(observation) => self.handle_observation(observation),
+            Input::CommandDone { operation, outcome } => {
+                self.handle_outcome(operation, outcome);
+            }
+            Input::Persisted { sequence } => self.gate.persisted(sequence),
+            Input::PersistFailed { .. } => self.halt(HaltReason::PersistFailed),
+            Input::Operator { request, command } => self.handle_operator(request, command),
+        }
+    }
+
+    fn handle_message(&mut self, message: Message) {
+        if message.fingerprint != self.config.fingerprint
+            || !self.config.replicas.contains(&message.from)
+            || message.from == self.config.me
+        {
+            self.strangers += 1;
+            return;
+        }
+        let from = message.from;
+        match message.body {
+            Body::Heartbeat(heartbeat) => self.handle_heartbeat(from, heartbeat),
+            Body::Grant { term, echo } => self.handle_grant(from, term, echo),
+            Body::AskPreVote { round, term } => self.handle_ask_pre_vote(from, round, term),
+            Body::PreVote { round, verdict } => self.handle_pre_vote(from, round, verdict),
+            Body::Recruit { term } => self.handle_recruit(from, term),
+            Body::Report { term, verdict } => self.handle_report(from, term, verdict),
+            Body::Promote { term, cohort } => self.handle_promote(from, term, *cohort),
+            Body::Abort { term } => self.handle_abort(from, term),
+            Body::KeepCohort { cohort } => self.handle_keep_cohort(from, *cohort),
+            Body::CohortKept {
+                version,
+                incarnation,
+            } => self.handle_cohort_kept(from, version, incarnation),
+        }
+    }
+
+    fn handle_heartbeat(&mut self, from: ReplicaId, heartbeat: Box<Heartbeat>) {
+        self.note_surrender(from, &heartbeat);
+        self.answer_with_grant(from, &heartbeat);
+        self.remind_of_abort(from, &heartbeat);
+        let beat = self.config.timings.heartbeat;
+        self.peers.heard(self.now, from, heartbeat, beat);
+    }
+
+    fn handle_operator(&mut self, request: RequestId, command: Operator) {
+        match command {
+            Operator::Switchover { to } => self.ask_switchover(request, to),
+            Operator::Pause => self.set_paused(request, true),
+            Operator::Resume => self.set_paused(request, false),
+        }
+    }
+
+    fn set_paused(&mut self, request: RequestId, paused: bool) {
+        if self.durable.paused != paused {
+            self.durable.paused = paused;
+            self.gate.persist(&self.durable);
+        }
+        let term = self.term();
+        self.answer(request, Answer::Done { term });
+    }
+
+    pub(crate) fn answer(&mut self, request: RequestId, answer: Answer) {
+        self.gate.emit(Effect::Answer { request, answer });
+    }
+
+    pub(crate) fn halt(&mut self, reason: HaltReason) {
+        self.server.state = State::Halted;
+        self.server.reason = Reason::Halted(reason);
+        self.primary = None;
+        self.clear_lease();
+        self.gate.emit_now(Effect::Halt(reason));
+    }
+
+    pub(crate) fn persist(&mut self) {
+        self.gate.persist(&self.durable);
+    }
+
+    pub(crate) fn send(&mut self, to: ReplicaId, body: Body) {
+        let message = Message {
+            from: self.config.me,
+            fingerprint: self.config.fingerprint,
+            body,
+        };
+        self.gate.emit(Effect::Send { to, message });
+    }
+
+    pub(crate) fn send_all(&mut self, body: &Body) {
+        for index in 0..self.config.replicas.len() {
+            let Some(to) = self.config.replicas.iter().nth(index).copied() else {
+                break;
+            };
+            if to != self.config.me {
+                self.send(to, body.clone());
+            }
+        }
+    }
+
+    /// The term that this keeper's server is primary of, follows, or last did.
+    pub(crate) fn term(&self) -> Term {
+        match (&self.primary, self.server.followed) {
+            (Some(primary), _) => primary.term,
+            (None, Some(term)) => term,
+            (None, None) => self.durable.promise.floor,
+        }
+    }
+
+    /// Whether this replica counts, as far as its keeper knows.
+    pub(crate) fn is_voter(&self) -> bool {
+        self.durable
+            .cohort
+            .as_ref()
+            .is_some_and(|cohort| cohort.counts(self.config.me, self.durable.incarnation))
+    }
+
+    fn role(&self) -> Role {
+        match self.server.state {
+            State::Unobserved | State::Initializing | State::Starting => Role::Starting,
+            State::Empty | State::Rewinding | State::Rebuilding => Role::Learner,
+            State::Detached
+            | State::Ranking
+            | State::Ranked
+            | State::Attaching
+            | State::Following
+            | State::Detaching => {
+                if self.is_voter() {
+                    Role::Standby
+                } else {
+                    Role::Learner
+                }
+            }
+            State::Adopting
+            | State::Configuring
+            | State::Promoting
+            | State::Unopened
+            | State::Opening
+            | State::Closing => Role::Candidate,
+            State::Open => Role::Primary,
+            State::Stopping => Role::Fenced,
+            State::Stopped | State::Halted => Role::Stopped,
+        }
+    }
+
+    /// Where the log ends, as last observed.
+    pub(crate) fn position(&self) -> (Timeline, mainstay_units::Lsn) {
+        match self.server.process() {
+            ProcessState::Standby { timeline, flushed }
+            | ProcessState::Primary { timeline, flushed } => (timeline, flushed),
+            ProcessState::Stopped | ProcessState::Changing => Default::default(),
+        }
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        let (timeline, flushed) = self.position();
+        let promoted = self
+            .primary
+            .as_ref()
+            .filter(|_| self.server.state.is_promoted());
+        let data = self.server.observation.as_ref().map(|seen| seen.data);
+        Heartbeat {
+            sent: self.now,
+            role: self.status.role,
+            reason: self.status.reason,
+            term: self.status.term,
+            primary: self.status.primary,
+            open: self.status.open,
+            history: promoted.map(|primary| primary.history.clone()),
+            rewind_source: promoted.is_some_and(|primary| primary.rewind_source),
+            promise: self.durable.promise,
+            incarnation: self.durable.incarnation,
+            cohort: self.status.cohort,
+            timeline,
+            flushed,
+            system_identifier: match data {
+                Some(DataState::Present {
+                    system_identifier, ..
+                }) => Some(system_identifier),
+                Some(DataState::Blank | DataState::Broken) | None => None,
+            },
+            blank: self.is_blank(),
+            lost: self.lost_since.is_some(),
+        }
+    }
+
+    /// Brings the status up to date and tells whoever should know.
+    fn say(&mut self) {
+        let (timeline, lsn) = self.position();
+        let status = Status {
+            role: self.role(),
+            reason: self.reason(),
+            term: self.term(),
+            open: self.server.state == State::Open,
+            switchover: self.switchover.is_some() && self.primary.is_some(),
+            lease_expires: self.lease_expires(),
+            timeline,
+            lsn,
+            primary: self.known_primary(),
+            promise: self.durable.promise,
+            incarnation: self.durable.incarnation,
+            cohort: self.durable.cohort.as_ref().map(|cohort| cohort.version),
+            voter: self.is_voter(),
+            paused: self.durable.paused,
+            strangers: self.strangers,
+        };
+        let unchanged = Status {
+            lease_expires: self.status.lease_expires,
+            timeline: self.status.timeline,
+            lsn: self.status.lsn,
+            ..status
+        } == self.status;
+        self.status = status;
+        if !unchanged {
+            self.gate.emit(Effect::Publish(self.status.clone()));
+        }
+        let said = Said {
+            role: self.status.role,
+            term: self.status.term,
+            open: self.status.open,
+            promoted: self.server.state.is_promoted(),
+            rewind_source: self.primary.as_ref().is_some_and(|own| own.rewind_source),
+        };
+        if said != self.said || self.now >= self.heartbeat_due {
+            self.said = said;
+            self.heartbeat_due = self.now + self.config.timings.heartbeat;
+            let beat = Body::Heartbeat(Box::new(self.heartbeat()));
+            self.send_all(&beat);
+        }
+    }
+
+    fn known_primary(&self) -> Option<ReplicaId> {
+        if self.primary.is_some() {
+            return Some(self.config.me);
+        }
+        self.leader().map(|(replica, _)| replica)
+    }
+
+    fn reason(&self) -> Reason {
+        if self.durable.paused {
+            return Reason::Paused;
+        }
+        match self.server.state {
+            State::Open if self.switchover.is_some() => Reason::SwitchingOver,
+            State::Open if self.quorum_is_missing() => Reason::QuorumMissing,
+            State::Unopened if !self.cohort_is_full() => Reason::AwaitingMembers,
+            State::Empty if self.durable.cohort.is_none() => Reason::AwaitingFounding,
+            State::Detached | State::Ranking | State::Ranked => match self.election {
+                Election::Asking { .. } => Reason::AskingPreVotes,
+                Election::Recruiting { .. } => Reason::Recruiting,
+                Election::Idle { .. } | Election::Elected { .. } => self.server.reason,
+            },
+            State::Unobserved
+            | State::Empty
+            | State::Initializing
+            | State::Stopped
+            | State::Starting
+            | State::Attaching
+            | State::Following
+            | State::Detaching
+            | State::Adopting
+            | State::Configuring
+            | State::Promoting
+            | State::Unopened
+            | State::Opening
+            | State::Open
+            | State::Closing
+            | State::Stopping
+            | State::Rewinding
+            | State::Rebuilding
+            | State::Halted => self.server.reason,
+        }
+    }
+
+    pub(crate) fn has(&self, bug: PlantedBug) -> bool {
+        self.planted.has(bug)
     }
 
     /// The next thing to do; drain after every `handle` and after `new`.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        self.gate.poll()
     }
 
     /// When to call `handle` with a tick if nothing happens before.
     pub fn next_deadline(&self) -> Option<(Instant, WakeReason)> {
-        None
+        if self.server.state == State::Halted {
+            return None;
+        }
+        [
+            Some((self.heartbeat_due, WakeReason::Heartbeat)),
+            self.election_deadline(),
+            self.lease_deadline(),
+            self.switchover_deadline(),
+            self.server.retry_deadline(self.now),
+        ]
+        .into_iter()
+        .flatten()
+        .filter(|(deadline, _)| *deadline > self.now)
+        .min_by_key(|(deadline, _)| *deadline)
     }
 
     /// What this keeper says of itself.

@@ -22,8 +22,11 @@
 //!
 //! # Code map
 //!
-//! `config`, `durable`, `message`, `postgres`, `input`, `effect`, `status` are the vocabulary;
-//! `keeper` is the object that joins the parts.
+//! `config`, `durable`, `message`, `postgres`, `input`, `effect`, `status` are the vocabulary; `keeper` is
+//! the object that joins the parts; `gate` holds effects back until the record is durable. `machine` is
+//! the table of the local server's states and `server` drives it. `peers` is what is known of others.
+//! `promise` and `election` are the two sides of a new term, `cohort` the arithmetic of both. `primary`,
+//! `lease`, `switchover` are a primary's duties; `founding` and `rejoin` are how replicas come (back).
 
 #![no_std]
 #![deny(
@@ -35,21 +38,38 @@
 
 extern crate alloc;
 
+mod cohort;
 mod config;
 mod durable;
 mod effect;
+mod election;
+mod founding;
+mod gate;
 mod input;
 mod keeper;
+mod lease;
+mod machine;
 mod message;
+mod peers;
+mod planted;
 mod postgres;
+mod primary;
+mod promise;
+mod random;
+mod rejoin;
+mod server;
 mod status;
+mod switchover;
 
 pub use config::{Config, ConfigError, ReplicaId, Timings};
 pub use durable::{Cohort, CohortVersion, Durable, Member, Promise};
 pub use effect::Effect;
 pub use input::{Input, Operator, RequestId};
 pub use keeper::Keeper;
+pub use machine::{Event, Row, State, TABLE};
 pub use message::{Body, Heartbeat, Message, PreVote, Refusal, Report};
+#[cfg(feature = "planted-bugs")]
+pub use planted::PlantedBug;
 pub use postgres::{
     Client, ClientState, Command, DataState, Failure, HistoryEntry, Observation, OperationId,
     Outcome, ProcessState, Rank, Receiver, ReceiverName, Serviceability, SynchronousStandbys,

@@ -66,6 +66,8 @@ pub enum Body {
     /// The record of this version is durable at the sender.
     CohortKept {
         version: CohortVersion,
+        /// Which filling of the sender's folder keeps it.
+        incarnation: Incarnation,
     },
 }
 

@@ -1,9 +1,13 @@
 //! What the keeper can tell a PostgreSQL server to do, and what it can learn from it.
 //!
-//! Each [`Command`] is one thing that the shell can do to the server and know the end of. At most one
-//! command is under way, with one exception: [`Command::StopImmediate`] may come at any time and
-//! overtakes; the shell then ends the command under way (its helper processes too), answers it with
+//! Each [`Command`] is one thing that the shell can do to the server and know the end of. Commands are
+//! performed one after the other, in the order in which they come, with two exceptions:
+//! [`Command::Checkpoint`] runs beside the others, and [`Command::StopImmediate`] overtakes: the shell
+//! ends the command under way (its helper processes too), answers it and all that wait with
 //! [`Failure::Cancelled`], and answers the stop when no process of the server is left.
+//!
+//! An [`Observation`] that is handed to the keeper after a command's outcome must have been made after
+//! that command ended.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -41,7 +45,8 @@ pub enum Command {
         name: ReceiverName,
     },
     /// Read the end of the valid log on disk: wait until replay has consumed everything and startup is
-    /// parked, then `IDENTIFY_SYSTEM`. Only sent to a detached standby. Outcome: [`Outcome::Ranked`].
+    /// parked, then `IDENTIFY_SYSTEM` and the timeline's history. Sent to a detached standby, and to a
+    /// primary that a restarted keeper adopts. Outcome: [`Outcome::Ranked`].
     ReadRank,
     /// Set `synchronous_standby_names` durably, reload, and wait until it is effective for new sessions,
     /// walsenders and the checkpointer. Outcome: [`Outcome::Done`].

@@ -1,0 +1,519 @@
+//! The coordinator: asks whether others lost the primary too, recruits, and promotes the best log.
+//!
+//! A coordinator keeps nothing but its promise and its aborts on disk. If it restarts, its term is burnt:
+//! it can neither promote nor abort in it any more, and the next attempt takes a later one.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use mainstay_units::{Incarnation, Instant, Term};
+
+use crate::cohort::majority;
+use crate::config::ReplicaId;
+use crate::durable::{Cohort, CohortVersion};
+use crate::keeper::Keeper;
+use crate::machine::State;
+use crate::message::{Body, PreVote, Refusal, Report};
+use crate::peers::leads;
+use crate::planted::PlantedBug;
+use crate::postgres::{ProcessState, Rank};
+use crate::status::{HaltReason, Role, WakeReason};
+
+/// How long a switchover's coordinator waits for the target's report when others suffice already.
+const PREFERENCE_PATIENCE: core::time::Duration = core::time::Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(crate) enum Election {
+    Idle {
+        not_before: Instant,
+    },
+    Asking {
+        round: u64,
+        started: Instant,
+        granted: BTreeSet<ReplicaId>,
+        refused: BTreeSet<ReplicaId>,
+    },
+    Recruiting {
+        term: Term,
+        started: Instant,
+        sent: Instant,
+        reports: BTreeMap<ReplicaId, Recruit>,
+        prefer: Option<ReplicaId>,
+    },
+    Elected {
+        term: Term,
+        winner: ReplicaId,
+        cohort: Box<Cohort>,
+        started: Instant,
+        sent: Instant,
+    },
+}
+
+/// What a recruited replica has.
+#[derive(Clone, Debug)]
+pub(crate) struct Recruit {
+    incarnation: Incarnation,
+    rank: Rank,
+    cohort: Option<Box<Cohort>>,
+}
+
+impl Default for Election {
+    fn default() -> Self {
+        Self::Idle {
+            not_before: Instant::ZERO,
+        }
+    }
+}
+
+impl Keeper {
+    /// Whether this keeper has no primary that it may follow, and none that may yet come.
+    pub(crate) fn is_lost(&self) -> bool {
+        if self.durable.paused || self.durable.cohort.is_none() {
+            return false;
+        }
+        if self.primary.is_some() {
+            return self.is_blocked();
+        }
+        if self.awaits_promised() {
+            return false;
+        }
+        let floor = self.durable.promise.floor;
+        let timings = &self.config.timings;
+        !self.peers.iter().any(|(replica, peer)| {
+            let silent = self.peers.silent_for(self.now, replica);
+            let suspicion = self.peers.suspicion(timings, replica);
+            match &peer.heartbeat {
+                None => silent < suspicion,
+                Some(heartbeat) if leads(heartbeat) && heartbeat.term >= floor => {
+                    let streaming = self.hears_stream(heartbeat.term);
+                    let patience = if streaming {
+                        suspicion.max(timings.suspicion_while_streaming)
+                    } else {
+                        suspicion
+                    };
+                    silent < patience
+                }
+                Some(_) => false,
+            }
+        })
+    }
+
+    /// Whether the server still receives from the primary of `term`, whatever that one's keeper does.
+    fn hears_stream(&self, term: Term) -> bool {
+        self.observation_age() < self.config.timings.observation_age
+            && self.server.followed == Some(term)
+            && self.server.state == State::Following
+            && self
+                .server
+                .fresh()
+                .and_then(|seen| seen.receiver)
+                .is_some_and(|receiver| receiver.streaming && receiver.heard)
+    }
+
+    /// Bound by a promise whose coordinator lives and may still bring a primary.
+    fn awaits_promised(&self) -> bool {
+        let promise = self.durable.promise;
+        let Some(coordinator) = promise.coordinator.filter(|_| promise.binds()) else {
+            return false;
+        };
+        let recent = self
+            .promised_at
+            .is_some_and(|at| self.now.since(at) < self.promise_patience());
+        let alive = if coordinator == self.config.me {
+            !matches!(self.election, Election::Idle { .. })
+        } else {
+            self.peers
+                .alive(self.now, &self.config.timings, coordinator)
+                .is_some()
+        };
+        recent && alive
+    }
+
+    /// Draws the coordinator's conclusions; whether there were any.
+    pub(crate) fn run_election(&mut self) -> bool {
+        if self.is_lost() {
+            self.lost_since.get_or_insert(self.now);
+        } else {
+            self.lost_since = None;
+        }
+        match &self.election {
+            Election::Idle { not_before } => {
+                let due = self.candidacy().is_some_and(|at| self.now >= at);
+                if self.now >= *not_before && due {
+                    return self.begin_pre_vote();
+                }
+                false
+            }
+            Election::Asking {
+                started,
+                granted,
+                refused,
+                ..
+            } => {
+                let members = self.config.replicas.len();
+                let hopeless = members - refused.len() < majority(members);
+                let over = self.now.since(*started) >= self.config.timings.pre_vote;
+                if self.lost_since.is_none() || over || hopeless {
+                    self.rest();
+                    return true;
+                }
+                granted.len() >= majority(members) && self.begin_recruiting(None)
+            }
+            Election::Recruiting { .. } => self.run_recruiting(),
+            Election::Elected { .. } => self.run_elected(),
+        }
+    }
+
+    /// When this keeper, having lost its primary, should try. Whoever has more of the log goes first.
+    fn candidacy(&self) -> Option<Instant> {
+        let since = self.lost_since?;
+        if self.primary.is_some() || self.durable.paused || !self.is_voter() {
+            return None;
+        }
+        if !self.founding_is_kept() {
+            return None;
+        }
+        let own = self.preference(self.config.me, self.position());
+        let ready = matches!(self.server.process(), ProcessState::Standby { .. });
+        let cohort = self.durable.cohort.as_ref()?;
+        let better = self
+            .config
+            .peers()
+            .filter_map(|peer| {
+                let heartbeat = self.peers.alive(self.now, &self.config.timings, peer)?;
+                let counts = cohort.counts(peer, heartbeat.incarnation);
+                let position = (heartbeat.timeline, heartbeat.flushed);
+                let standby = counts && heartbeat.role == Role::Standby;
+                (standby && (!ready || self.preference(peer, position) > own)).then_some(())
+            })
+            .count();
+        let places = u32::try_from(better).unwrap_or(u32::MAX);
+        Some(since + self.config.timings.stagger * places)
+    }
+
+    fn preference<P>(
+        &self,
+        replica: ReplicaId,
+        position: P,
+    ) -> (P, bool, core::cmp::Reverse<ReplicaId>) {
+        let home = replica == self.config.home;
+        (position, home, core::cmp::Reverse(replica))
+    }
+
+    fn next_term(&mut self) -> Option<Term> {
+        let highest = self.durable.promise.highest.max(self.peers.highest_term());
+        let next = highest.next();
+        if next.is_none() {
+            self.halt(HaltReason::Exhausted);
+        }
+        next
+    }
+
+    fn begin_pre_vote(&mut self) -> bool {
+        if self.lease_is_running() {
+            return false;
+        }
+        let Some(term) = self.next_term() else {
+            return false;
+        };
+        let round = self.now.as_nanos();
+        self.election = Election::Asking {
+            round,
+            started: self.now,
+            granted: BTreeSet::from([self.config.me]),
+            refused: BTreeSet::new(),
+        };
+        self.send_all(&Body::AskPreVote { round, term });
+        true
+    }
+
+    pub(crate) fn handle_pre_vote(&mut self, from: ReplicaId, answered: u64, verdict: PreVote) {
+        if let Election::Asking {
+            round,
+            granted,
+            refused,
+            ..
+        } = &mut self.election
+            && *round == answered
+        {
+            match verdict {
+                PreVote::Granted => granted.insert(from),
+                PreVote::Refused(_) => refused.insert(from),
+            };
+        }
+    }
+
+    /// Promises a new term to itself and asks everybody else to.
+    pub(crate) fn begin_recruiting(&mut self, prefer: Option<ReplicaId>) -> bool {
+        let Some(term) = self.next_term() else {
+            return false;
+        };
+        self.promise(term, self.config.me);
+        self.election = Election::Recruiting {
+            term,
+            started: self.now,
+            sent: self.now,
+            reports: BTreeMap::new(),
+            prefer,
+        };
+        self.send_all(&Body::Recruit { term });
+        true
+    }
+
+    pub(crate) fn handle_report(&mut self, from: ReplicaId, reported: Term, verdict: Report) {
+        match (&mut self.election, verdict) {
+            (
+                Election::Recruiting { term, reports, .. },
+                Report::Recruited {
+                    incarnation,
+                    rank,
+                    cohort,
+                },
+            ) if *term == reported => {
+                let recruit = Recruit {
+                    incarnation,
+                    rank,
+                    cohort,
+                };
+                reports.insert(from, recruit);
+            }
+            (Election::Recruiting { term, .. }, Report::Refused { refusal, highest })
+                if *term == reported && refusal == Refusal::Promised && highest > reported =>
+            {
+                self.abort_election();
+            }
+            (Election::Elected { term, winner, .. }, Report::Refused { .. })
+                if *term == reported && *winner == from =>
+            {
+                // It will not be promoted, but that is not known to be so of every message sent to it:
+                // the term stays burnt.
+                if self.has(PlantedBug::AbortAfterPromotion) {
+                    self.abort_election();
+                } else {
+                    self.rest();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn run_recruiting(&mut self) -> bool {
+        if self.server.state == State::Ranked
+            && self.durable.promise.coordinator == Some(self.config.me)
+        {
+            self.report_to_self();
+        }
+        let Election::Recruiting {
+            term,
+            started,
+            sent,
+            reports,
+            prefer,
+        } = &self.election
+        else {
+            return false;
+        };
+        let (term, started, sent, prefer) = (*term, *started, *sent, *prefer);
+        if self.durable.promise.highest != term {
+            self.election = Election::default();
+            return true;
+        }
+        if let Some((winner, cohort)) = self.choose(term, started, reports, prefer) {
+            self.elect(term, winner, cohort);
+            return true;
+        }
+        if self.now.since(started) >= self.config.timings.recruitment {
+            self.abort_election();
+            return true;
+        }
+        if self.now.since(sent) >= self.config.timings.heartbeat {
+            let unreported: alloc::vec::Vec<ReplicaId> = self
+                .config
+                .peers()
+                .filter(|peer| !reports.contains_key(peer))
+                .collect();
+            if let Election::Recruiting { sent, .. } = &mut self.election {
+                *sent = self.now;
+            }
+            for peer in unreported {
+                self.send(peer, Body::Recruit { term });
+            }
+        }
+        false
+    }
+
+    fn report_to_self(&mut self) {
+        let me = self.config.me;
+        let own = matches!(&self.election, Election::Recruiting { reports, .. } if reports.contains_key(&me));
+        if !own {
+            self.report();
+        }
+    }
+
+    /// The winner, if enough of the newest known cohort reported: the highest (timeline, position) among
+    /// those that count, whatever they promised.
+    fn choose(
+        &self,
+        term: Term,
+        started: Instant,
+        reports: &BTreeMap<ReplicaId, Recruit>,
+        prefer: Option<ReplicaId>,
+    ) -> Option<(ReplicaId, Cohort)> {
+        let newest = reports
+            .values()
+            .filter_map(|recruit| recruit.cohort.as_deref())
+            .chain(self.durable.cohort.as_ref())
+            .max_by_key(|cohort| cohort.version)?;
+        let counted = || {
+            reports.iter().filter(|(replica, recruit)| {
+                newest.counts(**replica, recruit.incarnation)
+                    || self.has(PlantedBug::RebuiltReplicaCounted)
+            })
+        };
+        let needed = if self.has(PlantedBug::PromotionWithoutMajority) {
+            1
+        } else {
+            newest.recruits_needed(self.config.copies)
+        };
+        if counted().count() < needed {
+            return None;
+        }
+        let best = counted().map(|(_, recruit)| recruit.rank.key()).max()?;
+        let full = |replica: ReplicaId| {
+            reports
+                .get(&replica)
+                .is_some_and(|recruit| recruit.rank.key() == best)
+        };
+        if let Some(prefer) = prefer
+            && !reports.contains_key(&prefer)
+            && self.now.since(started) < PREFERENCE_PATIENCE
+        {
+            return None;
+        }
+        let winner = counted()
+            .map(|(replica, _)| *replica)
+            .filter(|replica| full(*replica))
+            .max_by_key(|replica| {
+                let home = *replica == self.config.home;
+                (prefer == Some(*replica), home, core::cmp::Reverse(*replica))
+            })?;
+        let mut cohort = newest.clone();
+        cohort.version = CohortVersion {
+            term,
+            epoch: cohort.version.epoch.checked_add(1)?,
+        };
+        Some((winner, cohort))
+    }
+
+    /// From here on the term is this winner's or nobody's: it is never aborted.
+    fn elect(&mut self, term: Term, winner: ReplicaId, cohort: Cohort) {
+        self.election = Election::Elected {
+            term,
+            winner,
+            cohort: Box::new(cohort),
+            started: self.now,
+            sent: self.now,
+        };
+        self.send_promotion();
+    }
+
+    fn send_promotion(&mut self) {
+        let Election::Elected {
+            term,
+            winner,
+            cohort,
+            sent,
+            ..
+        } = &mut self.election
+        else {
+            return;
+        };
+        *sent = self.now;
+        let (term, winner, cohort) = (*term, *winner, cohort.clone());
+        if winner == self.config.me {
+            self.handle_promote(winner, term, *cohort);
+        } else {
+            self.send(winner, Body::Promote { term, cohort });
+        }
+    }
+
+    fn run_elected(&mut self) -> bool {
+        let Election::Elected {
+            term,
+            winner,
+            started,
+            sent,
+            ..
+        } = &self.election
+        else {
+            return false;
+        };
+        let (term, winner, started, sent) = (*term, *winner, *started, *sent);
+        let heard = self
+            .leader()
+            .is_some_and(|(leader, heartbeat)| leader == winner && heartbeat.term == term);
+        let own = self.primary.as_ref().is_some_and(|own| own.term == term);
+        if heard || own || self.durable.promise.highest > term {
+            self.election = Election::default();
+            return true;
+        }
+        let lapsed = winner == self.config.me;
+        if lapsed || self.now.since(started) >= self.config.timings.promotion {
+            if self.has(PlantedBug::AbortAfterPromotion) {
+                self.abort_election();
+            } else {
+                self.rest();
+            }
+            return true;
+        }
+        if self.now.since(sent) >= self.config.timings.heartbeat {
+            self.send_promotion();
+        }
+        false
+    }
+
+    /// Gives the term up, on disk before anybody hears of it. Only while nothing was promoted in it.
+    fn abort_election(&mut self) {
+        let term = match &self.election {
+            Election::Recruiting { term, .. } => *term,
+            Election::Elected { term, .. } if self.has(PlantedBug::AbortAfterPromotion) => *term,
+            Election::Elected { .. } | Election::Idle { .. } | Election::Asking { .. } => {
+                self.rest();
+                return;
+            }
+        };
+        self.durable.aborted = Some(term);
+        self.persist();
+        self.handle_abort(self.config.me, term);
+        self.send_all(&Body::Abort { term });
+        self.rest();
+    }
+
+    /// Another coordinator was promised a later term.
+    pub(crate) fn abandon_election(&mut self) {
+        match self.election {
+            Election::Recruiting { .. } => self.abort_election(),
+            Election::Asking { .. } | Election::Elected { .. } => self.rest(),
+            Election::Idle { .. } => {}
+        }
+    }
+
+    fn rest(&mut self) {
+        let pause = self.config.timings.retry;
+        let jitter = self.random.up_to(pause);
+        self.election = Election::Idle {
+            not_before: self.now + pause + jitter,
+        };
+    }
+
+    pub(crate) fn election_deadline(&self) -> Option<(Instant, WakeReason)> {
+        let timings = &self.config.timings;
+        let at = match &self.election {
+            Election::Idle { not_before } => self.candidacy()?.max(*not_before),
+            Election::Asking { started, .. } => *started + timings.pre_vote,
+            Election::Recruiting { started, .. } => *started + timings.recruitment,
+            Election::Elected { started, .. } => *started + timings.promotion,
+        };
+        Some((at, WakeReason::Election))
+    }
+}

@@ -1,0 +1,171 @@
+//! Leases: how long a primary may answer readers. Writes never rest on them.
+//!
+//! A member that hears a primary's heartbeat answers with the time at which, by the primary's own clock,
+//! it was sent; when a majority (the primary counted) answered what was sent at `s`, the lease runs until
+//! `s + lease`. A member that granted lets itself be recruited only when its grant has run out, counted
+//! from a later moment on its own clock with a tenth added for drifting clocks, or when the primary gave
+//! its lease up. A majority granted and a majority is recruited, so no new primary opens within a lease.
+
+use core::time::Duration;
+
+use mainstay_units::{Instant, Term};
+
+use crate::cohort::majority;
+use crate::config::ReplicaId;
+use crate::durable::Durable;
+use crate::effect::Effect;
+use crate::keeper::Keeper;
+use crate::machine::State;
+use crate::message::{Body, Heartbeat};
+use crate::peers::leads;
+use crate::status::{Role, WakeReason};
+
+/// The lease that this keeper granted last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Granted {
+    to: Option<ReplicaId>,
+    term: Term,
+    at: Option<Instant>,
+    /// What was granted for, by the primary's clock.
+    echo: Instant,
+}
+
+impl Granted {
+    /// A keeper that ran before does not remember what it granted, so it assumes the most.
+    pub fn on_start(durable: &Durable, now: Instant) -> Self {
+        let ran_before = durable.cohort.is_some();
+        Self {
+            to: None,
+            term: durable.promise.floor,
+            at: ran_before.then_some(now),
+            echo: Instant::ZERO,
+        }
+    }
+}
+
+impl Keeper {
+    pub(crate) fn answer_with_grant(&mut self, from: ReplicaId, heartbeat: &Heartbeat) {
+        if !leads(heartbeat) || heartbeat.term < self.durable.promise.floor {
+            return;
+        }
+        if self
+            .primary
+            .as_ref()
+            .is_some_and(|own| own.term >= heartbeat.term)
+        {
+            return;
+        }
+        self.granted = Granted {
+            to: Some(from),
+            term: heartbeat.term,
+            at: Some(self.now),
+            echo: heartbeat.sent,
+        };
+        let term = heartbeat.term;
+        let echo = heartbeat.sent;
+        self.send(from, Body::Grant { term, echo });
+    }
+
+    /// A primary that says it is none will never be one again in that term. Only what it said after the
+    /// words that were granted for counts.
+    pub(crate) fn note_surrender(&mut self, from: ReplicaId, heartbeat: &Heartbeat) {
+        let ended = matches!(
+            heartbeat.role,
+            Role::Fenced | Role::Stopped | Role::Standby | Role::Learner
+        );
+        let later = heartbeat.sent > self.granted.echo && heartbeat.term >= self.granted.term;
+        if self.granted.to == Some(from) && ended && later {
+            self.granted.at = None;
+        }
+    }
+
+    /// A primary that recruits has closed itself before.
+    pub(crate) fn note_surrender_by_recruit(&mut self, from: ReplicaId) {
+        if self.granted.to == Some(from) {
+            self.granted.at = None;
+        }
+    }
+
+    pub(crate) fn lease_is_running(&self) -> bool {
+        let lease = self.config.timings.lease;
+        self.granted
+            .at
+            .is_some_and(|at| self.now.since(at) < lease + lease / 10)
+    }
+
+    pub(crate) fn handle_grant(&mut self, from: ReplicaId, term: Term, echo: Instant) {
+        let own = self.primary.as_ref().is_some_and(|own| own.term == term);
+        if !own || echo > self.now {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(from) {
+            peer.granted = peer.granted.max(Some(echo));
+        }
+    }
+
+    /// Until when readers may be answered; `None` if this server is no primary or was never granted one.
+    pub(crate) fn lease_expires(&self) -> Option<Instant> {
+        self.primary.as_ref()?;
+        if !self.server.state.is_promoted() || self.server.state == State::Closing {
+            return None;
+        }
+        let cohort = self.durable.cohort.as_ref()?;
+        let mut granted: alloc::vec::Vec<Instant> = self
+            .peers
+            .iter()
+            .filter(|(replica, _)| cohort.members.contains_key(replica))
+            .filter_map(|(_, peer)| peer.granted)
+            .collect();
+        granted.push(self.now);
+        granted.sort_unstable();
+        let needed = majority(cohort.members.len());
+        let index = granted.len().checked_sub(needed)?;
+        Some(*granted.get(index)? + self.config.timings.lease)
+    }
+
+    pub(crate) fn has_lease(&self) -> bool {
+        self.lease_expires()
+            .is_some_and(|expires| expires > self.now)
+    }
+
+    /// No majority of keepers was heard within the lease.
+    pub(crate) fn is_isolated(&self) -> bool {
+        !self.has_lease()
+    }
+
+    pub(crate) fn run_lease(&mut self) {
+        if self.server.state != State::Open {
+            return;
+        }
+        let Some(expires) = self.lease_expires() else {
+            return;
+        };
+        let Some(primary) = self.primary.as_mut() else {
+            return;
+        };
+        let step = Duration::from_millis(20);
+        if primary
+            .lease_written
+            .is_none_or(|last| expires > last + step)
+        {
+            primary.lease_written = Some(expires);
+            let term = primary.term;
+            self.gate.emit(Effect::WriteLease { term, expires });
+        }
+    }
+
+    pub(crate) fn clear_lease(&mut self) {
+        self.gate.drop_leases();
+        self.gate.emit_now(Effect::ClearLease);
+        if let Some(primary) = self.primary.as_mut() {
+            primary.lease_written = None;
+        }
+    }
+
+    pub(crate) fn lease_deadline(&self) -> Option<(Instant, WakeReason)> {
+        if !matches!(self.server.state, State::Open | State::Opening) {
+            return None;
+        }
+        Some((self.lease_expires()?, WakeReason::Lease))
+    }
+}

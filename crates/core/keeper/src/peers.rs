@@ -1,0 +1,148 @@
+//! What is known of the other keepers, and when silence becomes suspicion.
+//!
+//! Silence is counted on this host's clock from the last heartbeat. A keeper whose own timer fired late
+//! cannot tell others' silence from its own sleep: it starts counting afresh. An unsteady link makes it
+//! more patient: the smoothed deviation of arrival gaps is added, as TCP does for its retransmission time
+//! (RFC 6298), up to a limit.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use core::time::Duration;
+
+use mainstay_units::{Instant, Term};
+
+use crate::config::{ReplicaId, Timings};
+use crate::message::Heartbeat;
+use crate::status::Role;
+
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub heartbeat: Option<Box<Heartbeat>>,
+    pub heard: Instant,
+    /// Smoothed deviation of arrival gaps from the heartbeat interval.
+    deviation: Duration,
+    /// As primary: the latest sending time that this peer granted a lease for.
+    pub granted: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Peers {
+    map: BTreeMap<ReplicaId, Peer>,
+    /// When counting of silence last started afresh.
+    afresh: Instant,
+    /// How late this keeper's own timer was, smoothed.
+    lateness: Duration,
+}
+
+impl Peers {
+    pub fn new(peers: impl Iterator<Item = ReplicaId>, now: Instant) -> Self {
+        let peer = || Peer {
+            heartbeat: None,
+            heard: now,
+            deviation: Duration::ZERO,
+            granted: None,
+        };
+        Self {
+            map: peers.map(|replica| (replica, peer())).collect(),
+            afresh: now,
+            lateness: Duration::ZERO,
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (ReplicaId, &Peer)> {
+        self.map.iter().map(|(replica, peer)| (*replica, peer))
+    }
+
+    pub fn get_mut(&mut self, replica: ReplicaId) -> Option<&mut Peer> {
+        self.map.get_mut(&replica)
+    }
+
+    /// Takes in a heartbeat. One that was overtaken by a later one is dropped.
+    pub fn heard(
+        &mut self,
+        now: Instant,
+        from: ReplicaId,
+        heartbeat: Box<Heartbeat>,
+        beat: Duration,
+    ) {
+        let Some(peer) = self.map.get_mut(&from) else {
+            return;
+        };
+        if let Some(last) = &peer.heartbeat {
+            let restarted = last.sent.since(heartbeat.sent) > Duration::from_secs(5);
+            if heartbeat.sent < last.sent && !restarted {
+                return;
+            }
+        }
+        let excess = now.since(peer.heard).saturating_sub(beat);
+        peer.deviation = (peer.deviation * 7 + excess.min(Duration::from_secs(1))) / 8;
+        peer.heard = now;
+        peer.heartbeat = Some(heartbeat);
+    }
+
+    /// The own timer was late by `late`; `overrun` is the limit beyond which counting starts afresh.
+    pub fn note_lateness(&mut self, now: Instant, late: Duration, overrun: Duration) {
+        self.lateness = (self.lateness * 15 + late.min(Duration::from_secs(1))) / 16;
+        if late > overrun {
+            self.afresh = now;
+        }
+    }
+
+    pub fn silent_for(&self, now: Instant, replica: ReplicaId) -> Duration {
+        self.map.get(&replica).map_or(Duration::ZERO, |peer| {
+            now.since(peer.heard.max(self.afresh))
+        })
+    }
+
+    /// How long a silence of `replica` is borne.
+    pub fn suspicion(&self, timings: &Timings, replica: ReplicaId) -> Duration {
+        let deviation = self
+            .map
+            .get(&replica)
+            .map_or(Duration::ZERO, |peer| peer.deviation);
+        timings.suspicion
+            + (deviation * 4 + self.lateness * 4).min(timings.suspicion_addition_limit)
+    }
+
+    pub fn is_suspect(&self, now: Instant, timings: &Timings, replica: ReplicaId) -> bool {
+        self.silent_for(now, replica) >= self.suspicion(timings, replica)
+    }
+
+    /// The latest heartbeat of a peer that is not suspected.
+    pub fn alive(&self, now: Instant, timings: &Timings, replica: ReplicaId) -> Option<&Heartbeat> {
+        if self.is_suspect(now, timings, replica) {
+            return None;
+        }
+        self.map.get(&replica)?.heartbeat.as_deref()
+    }
+
+    /// The primary of the highest term, `floor` or above, among those that are not suspected; being
+    /// promoted counts.
+    pub fn leader(
+        &self,
+        now: Instant,
+        timings: &Timings,
+        floor: Term,
+    ) -> Option<(ReplicaId, &Heartbeat)> {
+        self.map
+            .keys()
+            .filter_map(|replica| Some((*replica, self.alive(now, timings, *replica)?)))
+            .filter(|(_, heartbeat)| leads(heartbeat) && heartbeat.term >= floor)
+            .max_by_key(|(_, heartbeat)| heartbeat.term)
+    }
+
+    /// The highest term that anybody mentioned.
+    pub fn highest_term(&self) -> Term {
+        self.map
+            .values()
+            .filter_map(|peer| peer.heartbeat.as_deref())
+            .map(|heartbeat| heartbeat.promise.highest.max(heartbeat.term))
+            .max()
+            .unwrap_or_default()
+    }
+}
+
+/// Whether the sender was, as it spoke, the primary of its term or on the way to be.
+pub(crate) fn leads(heartbeat: &Heartbeat) -> bool {
+    matches!(heartbeat.role, Role::Primary | Role::Candidate)
+}

@@ -1,0 +1,72 @@
+//! Bugs that are put in on purpose, so that the simulator can show that it finds them.
+//!
+//! Production builds cannot reach them: without the feature `planted-bugs`, [`Planted::has`] is
+//! `false` at compile time and there is no way to set one.
+
+/// The mistakes that a keeper, or what stands around it, could make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    not(feature = "planted-bugs"),
+    allow(dead_code, reason = "named, and never constructed in a product")
+)]
+pub enum PlantedBug {
+    PromiseWithoutFsync,
+    PromiseCountedAsRank,
+    TimelineClashUnnoticed,
+    RebuiltReplicaCounted,
+    OldTermReceiverCounted,
+    PromotionWithoutMajority,
+    OpeningBeforeQuorum,
+    SameNodeWithoutNewTimeline,
+    SettingEmptiedBeforeSessionsEnd,
+    RestartReadWrite,
+    StandbyReattachedByReload,
+    TwoCoordinatorsInOneTerm,
+    AbortAfterPromotion,
+    CohortChangeInOneStep,
+    LearnerAdmittedEarly,
+    LeaseCheckedBeforeReading,
+    WarningTreatedAsSuccess,
+}
+
+#[cfg(feature = "planted-bugs")]
+impl PlantedBug {
+    pub const ALL: [Self; 17] = [
+        Self::PromiseWithoutFsync,
+        Self::PromiseCountedAsRank,
+        Self::TimelineClashUnnoticed,
+        Self::RebuiltReplicaCounted,
+        Self::OldTermReceiverCounted,
+        Self::PromotionWithoutMajority,
+        Self::OpeningBeforeQuorum,
+        Self::SameNodeWithoutNewTimeline,
+        Self::SettingEmptiedBeforeSessionsEnd,
+        Self::RestartReadWrite,
+        Self::StandbyReattachedByReload,
+        Self::TwoCoordinatorsInOneTerm,
+        Self::AbortAfterPromotion,
+        Self::CohortChangeInOneStep,
+        Self::LearnerAdmittedEarly,
+        Self::LeaseCheckedBeforeReading,
+        Self::WarningTreatedAsSuccess,
+    ];
+}
+
+/// Which bug this keeper was given; none, in production.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Planted {
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<PlantedBug>,
+}
+
+impl Planted {
+    #[cfg(feature = "planted-bugs")]
+    pub fn has(self, bug: PlantedBug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    #[cfg(not(feature = "planted-bugs"))]
+    pub const fn has(self, _: PlantedBug) -> bool {
+        false
+    }
+}

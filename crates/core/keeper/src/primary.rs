@@ -1,0 +1,432 @@
+//! What a primary owes: open only with its quorum, keep the cohort record where it must be, keep the
+//! server's setting in step with it, admit learners.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+
+use mainstay_units::{Incarnation, Instant, Lsn, Term};
+
+use crate::cohort::majority;
+use crate::config::ReplicaId;
+use crate::durable::{Cohort, CohortVersion, Member};
+use crate::keeper::Keeper;
+use crate::machine::State;
+use crate::message::Body;
+use crate::planted::PlantedBug;
+use crate::postgres::{
+    Client, ClientState, Command, OperationId, Outcome, ProcessState, SynchronousStandbys,
+    TimelineHistory,
+};
+use crate::status::HaltReason;
+
+/// A primary's knowledge of its own term.
+#[derive(Debug)]
+pub(crate) struct Primary {
+    pub term: Term,
+    /// The quorum must have flushed this far before anybody is let in.
+    pub first_record_end: Lsn,
+    pub history: TimelineHistory,
+    pub rewind_source: bool,
+    /// The cohort that the server's setting follows.
+    pub standbys: Option<CohortVersion>,
+    setting: Option<(OperationId, CohortVersion)>,
+    checkpoint: Option<OperationId>,
+    /// Who keeps the present cohort record, in which incarnation.
+    kept: BTreeMap<ReplicaId, Incarnation>,
+    /// The cohort before a change that is not known to be durable.
+    previous: Option<Cohort>,
+    admission: Option<Admission>,
+    quorum_missing_since: Option<Instant>,
+    promoted_at: Option<Instant>,
+    pub lease_written: Option<Instant>,
+    kept_asked: Option<Instant>,
+}
+
+/// A learner on its way to count.
+#[derive(Clone, Copy, Debug)]
+struct Admission {
+    replica: ReplicaId,
+    incarnation: Incarnation,
+    /// Where the primary's log ended when the learner was first seen to stream.
+    noted: Lsn,
+}
+
+impl Primary {
+    pub fn new(term: Term) -> Self {
+        Self {
+            term,
+            first_record_end: Lsn::INVALID,
+            history: TimelineHistory::default(),
+            rewind_source: false,
+            standbys: None,
+            setting: None,
+            checkpoint: None,
+            kept: BTreeMap::new(),
+            previous: None,
+            admission: None,
+            quorum_missing_since: None,
+            promoted_at: None,
+            lease_written: None,
+            kept_asked: None,
+        }
+    }
+}
+
+impl Keeper {
+    /// The term that names speak of; constant where the planted bug forgets it.
+    pub(crate) fn spoken_term(&self, term: Term) -> Term {
+        if self.has(PlantedBug::OldTermReceiverCounted) {
+            Term::ZERO
+        } else {
+            term
+        }
+    }
+
+    pub(crate) fn standbys(&self, cohort: &Cohort, term: Term) -> SynchronousStandbys {
+        cohort.standbys(self.config.me, self.spoken_term(term), self.config.copies)
+    }
+
+    /// Members whose receivers stream under this term and have flushed `beyond`.
+    fn acknowledging(&self, beyond: Lsn) -> usize {
+        let (Some(seen), Some(primary), Some(cohort)) =
+            (self.server.fresh(), &self.primary, &self.durable.cohort)
+        else {
+            return 0;
+        };
+        let term = self.spoken_term(primary.term);
+        cohort
+            .members
+            .keys()
+            .filter(|member| {
+                seen.clients.iter().any(|client| {
+                    client.name.replica == **member
+                        && client.name.term == term
+                        && cohort.counts(client.name.replica, client.name.incarnation)
+                        && client.state == ClientState::Streaming
+                        && client.flushed >= beyond
+                })
+            })
+            .count()
+    }
+
+    fn quorum_acknowledges(&self, beyond: Lsn) -> bool {
+        self.acknowledging(beyond) + 1 >= usize::from(self.config.copies)
+    }
+
+    pub(crate) fn quorum_is_missing(&self) -> bool {
+        self.primary
+            .as_ref()
+            .is_some_and(|primary| primary.quorum_missing_since.is_some())
+    }
+
+    /// A commit quorum has been missing for long, and a member that promised a later term away will not
+    /// come back by itself.
+    pub(crate) fn is_blocked(&self) -> bool {
+        let Some(primary) = &self.primary else {
+            return false;
+        };
+        let missing = primary
+            .quorum_missing_since
+            .is_some_and(|since| self.now.since(since) >= self.config.timings.suspicion);
+        missing
+            && self.config.peers().any(|peer| {
+                self.peers
+                    .alive(self.now, &self.config.timings, peer)
+                    .is_some_and(|heartbeat| heartbeat.promise.floor > primary.term)
+            })
+    }
+
+    /// Every replica of the file counts: needed once, before the first opening.
+    pub(crate) fn cohort_is_full(&self) -> bool {
+        self.durable
+            .cohort
+            .as_ref()
+            .is_some_and(|cohort| cohort.members.len() == self.config.replicas.len())
+    }
+
+    /// The present record is on the disks of a majority of its members, and of the ones before it.
+    pub(crate) fn cohort_is_durable(&self) -> bool {
+        let (Some(primary), Some(cohort)) = (&self.primary, &self.durable.cohort) else {
+            return false;
+        };
+        let by_majority = |of: &Cohort| {
+            let keeping = of
+                .members
+                .keys()
+                .filter(|member| {
+                    **member == self.config.me
+                        || primary
+                            .kept
+                            .get(*member)
+                            .is_some_and(|incarnation| of.counts(**member, *incarnation))
+                })
+                .count();
+            keeping >= majority(of.members.len())
+        };
+        by_majority(cohort) && primary.previous.as_ref().is_none_or(by_majority)
+    }
+
+    pub(crate) fn may_open(&self) -> bool {
+        let (Some(primary), Some(cohort)) = (&self.primary, &self.durable.cohort) else {
+            return false;
+        };
+        let quorum = self.quorum_acknowledges(primary.first_record_end)
+            || self.has(PlantedBug::OpeningBeforeQuorum);
+        self.server.fresh().is_some()
+            && primary.first_record_end.is_valid()
+            && quorum
+            && self.cohort_is_full()
+            && self.cohort_is_durable()
+            && primary.standbys == Some(cohort.version)
+            && self.has_lease()
+            && !self.switchover_keeps_closed()
+    }
+
+    /// Draws a primary's conclusions; whether there were any.
+    pub(crate) fn run_primary(&mut self) -> bool {
+        if !self.server.state.is_promoted() || self.primary.is_none() {
+            return false;
+        }
+        self.note_quorum();
+        self.run_lease();
+        if self.durable.paused {
+            return false;
+        }
+        self.keep_rewindable();
+        self.spread_cohort();
+        self.keep_setting();
+        self.admit()
+    }
+
+    fn note_quorum(&mut self) {
+        if self.server.fresh().is_none() {
+            return;
+        }
+        let acknowledges = self.quorum_acknowledges(Lsn::INVALID);
+        let now = self.now;
+        if let Some(primary) = self.primary.as_mut() {
+            primary.promoted_at.get_or_insert(now);
+            if acknowledges {
+                primary.quorum_missing_since = None;
+            } else {
+                primary.quorum_missing_since.get_or_insert(now);
+            }
+        }
+    }
+
+    /// The checkpoint that makes this server a source for pg_rewind waits until it is open, or until it
+    /// seems to stay closed.
+    fn keep_rewindable(&mut self) {
+        let patience = self.config.timings.suspicion;
+        let Some(primary) = &self.primary else {
+            return;
+        };
+        let due = self.server.state == State::Open
+            || primary
+                .promoted_at
+                .is_some_and(|at| self.now.since(at) >= patience);
+        if due && !primary.rewind_source && primary.checkpoint.is_none() {
+            let operation = self.duty(Command::Checkpoint);
+            if let Some(primary) = self.primary.as_mut() {
+                primary.checkpoint = Some(operation);
+            }
+        }
+    }
+
+    /// Sends the record to whoever is not known to keep it, at heartbeat intervals.
+    fn spread_cohort(&mut self) {
+        let beat = self.config.timings.heartbeat;
+        let (Some(primary), Some(cohort)) = (self.primary.as_mut(), &self.durable.cohort) else {
+            return;
+        };
+        if primary
+            .kept_asked
+            .is_some_and(|at| self.now.since(at) < beat)
+        {
+            return;
+        }
+        primary.kept_asked = Some(self.now);
+        let missing: alloc::vec::Vec<ReplicaId> = self
+            .config
+            .peers()
+            .filter(|peer| !primary.kept.contains_key(peer))
+            .collect();
+        let cohort = Box::new(cohort.clone());
+        for peer in missing {
+            let cohort = cohort.clone();
+            self.send(peer, Body::KeepCohort { cohort });
+        }
+    }
+
+    pub(crate) fn handle_keep_cohort(&mut self, from: ReplicaId, cohort: Cohort) {
+        let version = cohort.version;
+        let known = self.durable.cohort.as_ref();
+        if known.is_some_and(|own| own.system_identifier != cohort.system_identifier) {
+            self.halt(HaltReason::ForeignCohort);
+            return;
+        }
+        let current = known.map(|own| own.version);
+        if version.term < self.durable.promise.floor || current > Some(version) {
+            return;
+        }
+        if current < Some(version) {
+            self.durable.cohort = Some(cohort);
+            if self.durable.promise.floor < version.term {
+                self.raise_floor(version.term);
+            } else {
+                self.persist();
+            }
+        }
+        let incarnation = self.durable.incarnation;
+        self.send(
+            from,
+            Body::CohortKept {
+                version,
+                incarnation,
+            },
+        );
+    }
+
+    pub(crate) fn handle_cohort_kept(
+        &mut self,
+        from: ReplicaId,
+        version: CohortVersion,
+        incarnation: Incarnation,
+    ) {
+        let own = self.durable.cohort.as_ref().map(|cohort| cohort.version);
+        if own != Some(version) {
+            return;
+        }
+        if version == CohortVersion::FOUNDING {
+            self.founding_kept(from);
+        }
+        if let Some(primary) = self.primary.as_mut() {
+            primary.kept.insert(from, incarnation);
+        }
+    }
+
+    /// The setting follows the record, and only a durable one.
+    fn keep_setting(&mut self) {
+        let (Some(primary), Some(cohort)) = (&self.primary, &self.durable.cohort) else {
+            return;
+        };
+        let version = cohort.version;
+        let durable = self.cohort_is_durable() || self.has(PlantedBug::CohortChangeInOneStep);
+        if primary.standbys == Some(version) || primary.setting.is_some() || !durable {
+            return;
+        }
+        let standbys = self.standbys(cohort, primary.term);
+        let operation = self.duty(Command::SetSynchronousStandbys(standbys));
+        if let Some(primary) = self.primary.as_mut() {
+            primary.setting = Some((operation, version));
+        }
+    }
+
+    pub(crate) fn handle_duty_outcome(&mut self, operation: OperationId, outcome: &Outcome) {
+        let Some(primary) = self.primary.as_mut() else {
+            return;
+        };
+        let done = *outcome == Outcome::Done;
+        if primary.checkpoint == Some(operation) {
+            primary.checkpoint = None;
+            primary.rewind_source |= done;
+        }
+        if let Some((pending, version)) = primary.setting
+            && pending == operation
+        {
+            primary.setting = None;
+            if done {
+                primary.standbys = Some(version);
+            }
+        }
+    }
+
+    /// One learner at a time: noted when first seen to stream, admitted when it has flushed what the
+    /// primary had then, and only after the previous change is durable and set.
+    fn admit(&mut self) -> bool {
+        let Some((candidate, own_flushed)) = self.admission_candidate() else {
+            return false;
+        };
+        let Some(primary) = self.primary.as_mut() else {
+            return false;
+        };
+        let noted = match primary.admission {
+            Some(admission)
+                if admission.replica == candidate.name.replica
+                    && admission.incarnation == candidate.name.incarnation =>
+            {
+                admission.noted
+            }
+            Some(_) | None => {
+                primary.admission = Some(Admission {
+                    replica: candidate.name.replica,
+                    incarnation: candidate.name.incarnation,
+                    noted: own_flushed,
+                });
+                own_flushed
+            }
+        };
+        if candidate.flushed < noted && !self.has(PlantedBug::LearnerAdmittedEarly) {
+            return false;
+        }
+        self.change_cohort(candidate.name.replica, candidate.name.incarnation);
+        true
+    }
+
+    fn admission_candidate(&self) -> Option<(Client, Lsn)> {
+        let seen = self.server.fresh()?;
+        let primary = self.primary.as_ref()?;
+        let cohort = self.durable.cohort.as_ref()?;
+        let ProcessState::Primary { flushed, .. } = seen.process else {
+            return None;
+        };
+        let settled = primary.standbys == Some(cohort.version)
+            && primary.setting.is_none()
+            && self.cohort_is_durable();
+        if !settled || !primary.first_record_end.is_valid() {
+            return None;
+        }
+        let streams = |client: &&Client| {
+            client.state == ClientState::Streaming || self.has(PlantedBug::LearnerAdmittedEarly)
+        };
+        seen.clients
+            .iter()
+            .filter(streams)
+            .find(|client| {
+                client.name.term == self.spoken_term(primary.term)
+                    && client.name.replica != self.config.me
+                    && self.config.replicas.contains(&client.name.replica)
+                    && !cohort.counts(client.name.replica, client.name.incarnation)
+                    && self.incarnation_is_current(client)
+            })
+            .map(|client| (*client, flushed))
+    }
+
+    /// The keeper of that replica says the same: not a receiver that a folder's former filling left.
+    fn incarnation_is_current(&self, client: &Client) -> bool {
+        self.peers
+            .alive(self.now, &self.config.timings, client.name.replica)
+            .is_some_and(|heartbeat| heartbeat.incarnation == client.name.incarnation)
+    }
+
+    fn change_cohort(&mut self, replica: ReplicaId, incarnation: Incarnation) {
+        let (Some(primary), Some(cohort)) = (self.primary.as_mut(), self.durable.cohort.as_mut())
+        else {
+            return;
+        };
+        let Some(epoch) = cohort.version.epoch.checked_add(1) else {
+            self.halt(HaltReason::Exhausted);
+            return;
+        };
+        primary.previous = Some(cohort.clone());
+        primary.kept.clear();
+        primary.kept_asked = None;
+        primary.admission = None;
+        cohort.version = CohortVersion {
+            term: primary.term,
+            epoch,
+        };
+        cohort.members.insert(replica, Member { incarnation });
+        self.persist();
+    }
+}

@@ -1,0 +1,83 @@
+//! How a replica whose log or folder does not fit comes back: rewound or rebuilt, as a learner.
+//!
+//! Both make it forget what it acknowledged, so both are done only while the rest can do without it: a
+//! majority of the members, this one not counted, keeps the primary's cohort record. Then the primary can
+//! readmit it alone.
+
+use core::time::Duration;
+
+use crate::cohort::majority;
+use crate::config::ReplicaId;
+use crate::keeper::Keeper;
+use crate::machine::Event;
+use crate::message::Heartbeat;
+use crate::postgres::DataState;
+
+impl Keeper {
+    /// The primary that this replica may follow.
+    pub(crate) fn leader(&self) -> Option<(ReplicaId, &Heartbeat)> {
+        let floor = self.durable.promise.floor;
+        self.peers.leader(self.now, &self.config.timings, floor)
+    }
+
+    /// Whether the members other than this one suffice to readmit it.
+    fn others_suffice(&self, leader: &Heartbeat) -> bool {
+        let Some(cohort) = &self.durable.cohort else {
+            return false;
+        };
+        let keeping = |heartbeat: &Heartbeat| {
+            heartbeat
+                .cohort
+                .is_some_and(|version| version.term == leader.term)
+        };
+        let others = self
+            .config
+            .peers()
+            .filter_map(|peer| {
+                let heartbeat = self.peers.alive(self.now, &self.config.timings, peer)?;
+                Some((peer, heartbeat))
+            })
+            .filter(|(peer, heartbeat)| {
+                cohort.counts(*peer, heartbeat.incarnation) && keeping(heartbeat)
+            })
+            .count();
+        others >= majority(cohort.members.len())
+    }
+
+    /// Whether this replica may forget what it has and take the primary's log instead. A primary that
+    /// does not open is given time to open with the others first.
+    pub(crate) fn may_rewind(&self) -> bool {
+        let Some((_, leader)) = self.leader() else {
+            return false;
+        };
+        let patience = self.config.timings.suspicion * 2;
+        let stuck = self
+            .promised_at
+            .is_none_or(|at| self.now.since(at) >= patience);
+        leader.history.is_some()
+            && leader.rewind_source
+            && (leader.open || stuck)
+            && (!self.is_voter() || self.others_suffice(leader))
+    }
+
+    /// A folder that is of no use: founded if nobody has anything, else copied from a primary.
+    pub(crate) fn next_event_empty(&self) -> Option<Event> {
+        let seen = self.server.fresh()?;
+        if self.durable.cohort.is_none() {
+            return self.may_found().then_some(Event::FoundingAgreed);
+        }
+        let (_, leader) = self.leader()?;
+        leader.history.as_ref()?;
+        // What was there may still be worth something until the primary has its quorum without it.
+        let nothing_to_lose = match seen.data {
+            DataState::Blank | DataState::Broken => true,
+            DataState::Present { .. } => leader.open,
+        };
+        nothing_to_lose.then_some(Event::SourceFound)
+    }
+
+    /// How long a promise to a coordinator that still lives keeps a replica from trying itself.
+    pub(crate) fn promise_patience(&self) -> Duration {
+        self.config.timings.promotion
+    }
+}

@@ -1,0 +1,537 @@
+//! Drives the local server through the table of `machine`.
+//!
+//! `next_event` weighs what is known and raises at most one event, `apply` looks its row up, `enter` does
+//! to the server what the new state means. Each state has at most one command of its own under way; its
+//! outcome is that state's `Done` or `Failed`.
+
+use core::time::Duration;
+
+use mainstay_units::{Instant, Term};
+
+use crate::durable::Durable;
+use crate::effect::Effect;
+use crate::keeper::Keeper;
+use crate::machine::{self, Event, State};
+use crate::planted::PlantedBug;
+use crate::postgres::{
+    Command, DataState, Observation, OperationId, Outcome, ProcessState, Rank, ReceiverName,
+    Serviceability,
+};
+use crate::primary::Primary;
+use crate::status::{HaltReason, Reason, WakeReason};
+
+/// After this many failed starts in a row the folder counts as unusable where a primary can replace it.
+const STARTS_LIMIT: u32 = 5;
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub state: State,
+    pub reason: Reason,
+    pub observation: Option<Observation>,
+    observed_at: Instant,
+    /// Whether anything was observed since the state was entered.
+    fresh: bool,
+    /// The state's own command, while it is under way.
+    pub operation: Option<OperationId>,
+    pub next_operation: u64,
+    /// Where the log ends; only while nothing can change it.
+    pub rank: Option<Rank>,
+    /// The term under which this server streams, or last did.
+    pub followed: Option<Term>,
+    /// The log is known not to be a part of the primary's.
+    diverged: bool,
+    start_failures: u32,
+    retry_at: Instant,
+    unserviceable_since: Option<Instant>,
+    pub rows_used: u64,
+}
+
+impl Server {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            state: State::default(),
+            reason: Reason::default(),
+            observation: None,
+            observed_at: now,
+            fresh: false,
+            operation: None,
+            next_operation: 0,
+            rank: None,
+            followed: None,
+            diverged: false,
+            start_failures: 0,
+            retry_at: now,
+            unserviceable_since: None,
+            rows_used: 0,
+        }
+    }
+
+    pub fn process(&self) -> ProcessState {
+        self.observation
+            .as_ref()
+            .map_or(ProcessState::Stopped, |seen| seen.process)
+    }
+
+    /// The observation, if it was made in the present state.
+    pub fn fresh(&self) -> Option<&Observation> {
+        self.observation.as_ref().filter(|_| self.fresh)
+    }
+
+    /// Whether the data folder is what `durable` answers for.
+    pub fn is_usable(&self, durable: &Durable) -> bool {
+        match self.observation.as_ref().map(|seen| seen.data) {
+            Some(DataState::Present { incarnation, .. }) => {
+                durable.incarnation.0 != 0 && incarnation == Some(durable.incarnation)
+            }
+            Some(DataState::Blank | DataState::Broken) | None => false,
+        }
+    }
+
+    pub fn retry_deadline(&self, now: Instant) -> Option<(Instant, WakeReason)> {
+        (self.retry_at > now).then_some((self.retry_at, WakeReason::Retry))
+    }
+}
+
+impl Keeper {
+    pub(crate) fn handle_observation(&mut self, observation: Observation) {
+        if let (
+            DataState::Present {
+                system_identifier, ..
+            },
+            Some(cohort),
+        ) = (observation.data, &self.durable.cohort)
+            && system_identifier != cohort.system_identifier
+        {
+            self.halt(HaltReason::ForeignData);
+            return;
+        }
+        self.server.unserviceable_since = match observation.serviceability {
+            Serviceability::Good => None,
+            Serviceability::Hung | Serviceability::NoSlots | Serviceability::DeadDisk => {
+                self.server.unserviceable_since.or(Some(self.now))
+            }
+        };
+        self.server.observation = Some(observation);
+        self.server.observed_at = self.now;
+        self.server.fresh = true;
+    }
+
+    pub(crate) fn handle_outcome(&mut self, operation: OperationId, outcome: Outcome) {
+        if self.server.operation != Some(operation) {
+            self.handle_duty_outcome(operation, &outcome);
+            return;
+        }
+        self.server.operation = None;
+        let event = match outcome {
+            Outcome::Done | Outcome::Initialized { .. } => Event::Done,
+            Outcome::Ranked(rank) => {
+                if let Some(primary) = self.primary.as_mut() {
+                    primary.history = rank.history.clone();
+                    primary.first_record_end = rank.lsn;
+                }
+                self.server.rank = Some(rank);
+                Event::Done
+            }
+            Outcome::Promoted {
+                timeline,
+                first_record_end,
+                history,
+            } => {
+                let mut event = Event::WrongTimeline;
+                if let Some(primary) = self.primary.as_mut() {
+                    primary.history = history;
+                    primary.first_record_end = first_record_end;
+                    if Term::from(timeline) == primary.term
+                        || self.planted.has(PlantedBug::TimelineClashUnnoticed)
+                        || self.planted.has(PlantedBug::SameNodeWithoutNewTimeline)
+                    {
+                        event = Event::Done;
+                    }
+                }
+                event
+            }
+            Outcome::Failed(_) => Event::Failed,
+        };
+        self.apply(event);
+    }
+
+    /// Raises events until there is none; whether there was any.
+    pub(crate) fn run_server(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(event) = self.next_event() {
+            assert!(
+                self.apply(event),
+                "{event:?} was raised in {:?}, which has no row for it",
+                self.server.state
+            );
+            moved = true;
+        }
+        moved
+    }
+
+    fn next_event(&self) -> Option<Event> {
+        let paused = self.durable.paused;
+        let state = self.server.state;
+        if state.is_primary() {
+            return self.next_event_as_primary();
+        }
+        match state {
+            State::Unobserved => self.first_event(),
+            State::Ranked if !paused => self.next_event_ranked(),
+            State::Ranked | State::Following | State::Detached if self.has_died() => {
+                Some(Event::Died)
+            }
+            State::Following if !paused && self.must_leave() => Some(Event::MustLeave),
+            _ if paused || self.now < self.server.retry_at => None,
+            State::Empty => self.next_event_empty(),
+            State::Stopped => self.next_event_stopped(),
+            State::Detached => Some(Event::Rankable),
+            State::Stopping if self.server.operation.is_none() => Some(Event::Again),
+            State::Initializing
+            | State::Starting
+            | State::Ranking
+            | State::Ranked
+            | State::Attaching
+            | State::Following
+            | State::Detaching
+            | State::Stopping
+            | State::Rewinding
+            | State::Rebuilding
+            | State::Halted
+            | State::Adopting
+            | State::Configuring
+            | State::Promoting
+            | State::Unopened
+            | State::Opening
+            | State::Open
+            | State::Closing => None,
+        }
+    }
+
+    /// A restarted keeper meets a server. Its promise is enforced before anything else: what runs against
+    /// it is stopped or detached.
+    fn first_event(&self) -> Option<Event> {
+        let seen = self.server.fresh()?;
+        let usable = self.server.is_usable(&self.durable);
+        let promise = self.durable.promise;
+        match seen.process {
+            ProcessState::Changing => None,
+            ProcessState::Stopped if usable => Some(Event::SeenStopped),
+            ProcessState::Stopped => Some(Event::SeenEmpty),
+            ProcessState::Standby { .. } | ProcessState::Primary { .. } if !usable => {
+                Some(Event::MustStop)
+            }
+            ProcessState::Standby { .. } => {
+                let name = seen.receiver.and_then(|receiver| receiver.name);
+                let kept = name.is_some_and(|name| {
+                    name.term >= promise.floor && name.incarnation == self.durable.incarnation
+                });
+                if kept {
+                    Some(Event::SeenFollower)
+                } else if self.durable.paused {
+                    None
+                } else {
+                    Some(Event::SeenStandby)
+                }
+            }
+            ProcessState::Primary { timeline, .. } => {
+                let own = Term::from(timeline) == promise.floor && self.durable.cohort.is_some();
+                Some(if own {
+                    Event::SeenPrimary
+                } else {
+                    Event::MustStop
+                })
+            }
+        }
+    }
+
+    fn next_event_stopped(&self) -> Option<Event> {
+        self.server.fresh()?;
+        if !self.server.is_usable(&self.durable) {
+            return Some(Event::Unusable);
+        }
+        self.durable.cohort.as_ref()?;
+        if self.server.diverged && self.may_rewind() {
+            return Some(Event::Diverged);
+        }
+        if self.server.start_failures >= STARTS_LIMIT && self.may_rewind() {
+            return Some(Event::SourceFound);
+        }
+        Some(Event::Ready)
+    }
+
+    fn next_event_ranked(&self) -> Option<Event> {
+        if self.has_died() {
+            return Some(Event::Died);
+        }
+        let rank = self.server.rank.as_ref()?;
+        let (_, leader) = self.leader()?;
+        let history = leader.history.as_ref()?;
+        if rank.is_part_of(leader.term.into(), history)
+            || self.has(PlantedBug::TimelineClashUnnoticed)
+        {
+            return Some(Event::PrimaryKnown);
+        }
+        self.may_rewind().then_some(Event::Diverged)
+    }
+
+    fn next_event_as_primary(&self) -> Option<Event> {
+        let state = self.server.state;
+        if self.has_died() && state != State::Configuring && state != State::Promoting {
+            // In the states that have a row for it; the others hear it from their command.
+            if state != State::Adopting {
+                return Some(Event::Died);
+            }
+        }
+        if self.durable.paused {
+            return None;
+        }
+        if self.stop_reason().is_some() {
+            return Some(Event::MustStop);
+        }
+        match state {
+            State::Unopened if self.may_open() => Some(Event::QuorumReached),
+            State::Opening | State::Open if self.is_isolated() => Some(Event::Isolated),
+            State::Open if self.switchover_must_close() => Some(Event::HandOver),
+            State::Unobserved
+            | State::Empty
+            | State::Initializing
+            | State::Stopped
+            | State::Starting
+            | State::Detached
+            | State::Ranking
+            | State::Ranked
+            | State::Attaching
+            | State::Following
+            | State::Detaching
+            | State::Adopting
+            | State::Configuring
+            | State::Promoting
+            | State::Unopened
+            | State::Opening
+            | State::Open
+            | State::Closing
+            | State::Stopping
+            | State::Rewinding
+            | State::Rebuilding
+            | State::Halted => None,
+        }
+    }
+
+    /// Why this server must not be a primary, if it is one.
+    fn stop_reason(&self) -> Option<Reason> {
+        let primary = self.primary.as_ref()?;
+        if self.durable.promise.floor > primary.term {
+            return Some(Reason::Superseded);
+        }
+        let leader = self.leader();
+        if leader.is_some_and(|(_, leader)| leader.term > primary.term) {
+            return Some(Reason::Superseded);
+        }
+        let since = self.server.unserviceable_since?;
+        let serviceability = self.server.observation.as_ref()?.serviceability;
+        (self.now.since(since) >= self.config.timings.unserviceable)
+            .then_some(Reason::Unserviceable(serviceability))
+    }
+
+    fn has_died(&self) -> bool {
+        self.server
+            .fresh()
+            .is_some_and(|seen| seen.process == ProcessState::Stopped)
+    }
+
+    fn must_leave(&self) -> bool {
+        let Some(term) = self.server.followed else {
+            return true;
+        };
+        let later = self.leader().is_some_and(|(_, leader)| leader.term > term);
+        self.durable.promise.floor > term || later
+    }
+
+    pub(crate) fn apply(&mut self, event: Event) -> bool {
+        let Some((number, row)) = machine::row(self.server.state, event) else {
+            return false;
+        };
+        self.server.rows_used |= 1 << number;
+        let reason = Some(row.3)
+            .filter(|_| event != Event::MustStop)
+            .or_else(|| self.stop_reason())
+            .unwrap_or(row.3);
+        let from = self.server.state;
+        self.server.state = row.2;
+        self.server.reason = reason;
+        self.server.fresh = false;
+        if event == Event::Failed {
+            let jitter = self.random.up_to(self.config.timings.retry);
+            self.server.retry_at = self.now + self.config.timings.retry + jitter;
+        }
+        self.leave(from, event);
+        self.enter();
+        true
+    }
+
+    fn leave(&mut self, from: State, event: Event) {
+        let to = self.server.state;
+        if to != State::Ranked && to != State::Configuring {
+            self.server.rank = None;
+        }
+        match (from, event) {
+            (State::Starting, Event::Failed) => self.server.start_failures += 1,
+            (State::Starting, _) => self.server.start_failures = 0,
+            (State::Ranked, Event::Diverged) => self.server.diverged = true,
+            (State::Ranked, Event::PrimaryKnown) => self.server.diverged = false,
+            _ => {}
+        }
+        if from.is_primary() && !to.is_primary() {
+            self.clear_lease();
+            if self.has(PlantedBug::SettingEmptiedBeforeSessionsEnd) {
+                self.duty(Command::SetSynchronousStandbys(
+                    crate::postgres::SynchronousStandbys::Off,
+                ));
+            }
+            self.primary = None;
+        }
+    }
+
+    fn enter(&mut self) {
+        match self.server.state {
+            State::Initializing => {
+                let incarnation = self.new_incarnation();
+                self.command(Command::Initialize { incarnation });
+            }
+            State::Starting => self.command(Command::StartStandby),
+            State::Ranking => self.command(Command::ReadRank),
+            State::Attaching => self.attach(),
+            State::Following => self.note_adopted_stream(),
+            State::Detaching => self.command(Command::Detach),
+            State::Adopting => {
+                self.primary = Some(Primary::new(self.durable.promise.floor));
+                self.command(Command::ReadRank);
+            }
+            State::Configuring => {
+                let term = self.durable.promise.highest;
+                self.server.followed = None;
+                self.primary = Some(Primary::new(term));
+                if let Some(cohort) = &self.durable.cohort {
+                    let standbys = self.standbys(cohort, term);
+                    let version = cohort.version;
+                    if let Some(primary) = self.primary.as_mut() {
+                        primary.standbys = Some(version);
+                    }
+                    self.command(Command::SetSynchronousStandbys(standbys));
+                }
+            }
+            State::Promoting => {
+                let timeline = self.durable.promise.highest.into();
+                self.command(Command::Promote { timeline });
+            }
+            State::Opening => self.command(Command::OpenApplications),
+            State::Closing => {
+                self.clear_lease();
+                self.command(Command::CloseApplications);
+            }
+            State::Stopping => self.stop(),
+            State::Rewinding | State::Rebuilding => self.refill(),
+            State::Stopped => self.server.operation = None,
+            State::Unobserved
+            | State::Empty
+            | State::Detached
+            | State::Ranked
+            | State::Unopened
+            | State::Open
+            | State::Halted => {}
+        }
+    }
+
+    fn attach(&mut self) {
+        let Some((source, term)) = self.leader().map(|(source, leader)| (source, leader.term))
+        else {
+            return;
+        };
+        self.raise_floor(term);
+        self.server.followed = Some(term);
+        let name = ReceiverName {
+            term: self.spoken_term(term),
+            replica: self.config.me,
+            incarnation: self.durable.incarnation,
+        };
+        self.command(Command::Follow { source, name });
+    }
+
+    /// A restarted keeper knows from the stream's name which term it serves, and learns from heartbeats
+    /// whose that is.
+    fn note_adopted_stream(&mut self) {
+        if self.server.followed.is_some() {
+            return;
+        }
+        let name = self
+            .server
+            .observation
+            .as_ref()
+            .and_then(|seen| seen.receiver)
+            .and_then(|receiver| receiver.name);
+        if let Some(name) = name {
+            self.server.followed = Some(name.term);
+        }
+    }
+
+    fn refill(&mut self) {
+        let Some((source, _)) = self.leader() else {
+            return;
+        };
+        self.server.diverged = false;
+        let rewinding = self.server.state == State::Rewinding;
+        let incarnation = self.new_incarnation();
+        self.command(if rewinding {
+            Command::Rewind {
+                source,
+                incarnation,
+            }
+        } else {
+            Command::Rebuild {
+                source,
+                incarnation,
+            }
+        });
+    }
+
+    /// From here on this replica has forgotten what it acknowledged, whatever becomes of the folder.
+    fn new_incarnation(&mut self) -> mainstay_units::Incarnation {
+        if !self.has(PlantedBug::RebuiltReplicaCounted) || self.durable.incarnation.0 == 0 {
+            self.durable.incarnation = self.random.incarnation();
+            self.persist();
+        }
+        self.durable.incarnation
+    }
+
+    fn command(&mut self, command: Command) {
+        self.server.next_operation += 1;
+        let operation = OperationId(self.server.next_operation);
+        self.server.operation = Some(operation);
+        self.gate.emit(Effect::Postgres { operation, command });
+    }
+
+    /// A command that belongs to a duty, not to the state.
+    pub(crate) fn duty(&mut self, command: Command) -> OperationId {
+        self.server.next_operation += 1;
+        let operation = OperationId(self.server.next_operation);
+        self.gate.emit(Effect::Postgres { operation, command });
+        operation
+    }
+
+    fn stop(&mut self) {
+        self.gate.drop_commands();
+        self.server.next_operation += 1;
+        let operation = OperationId(self.server.next_operation);
+        self.server.operation = Some(operation);
+        self.gate.emit_now(Effect::Postgres {
+            operation,
+            command: Command::StopImmediate,
+        });
+    }
+
+    /// How long ago the server was last seen.
+    pub(crate) fn observation_age(&self) -> Duration {
+        self.now.since(self.server.observed_at)
+    }
+}
