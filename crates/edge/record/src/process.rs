@@ -216,7 +216,7 @@ pub struct InstanceStatus {
     /// `HOST/NAME`.
     pub instance: String,
     pub generation: u64,
-    /// `waiting|starting|running|ready|unready|draining|stopping|stopped|crash_loop|held`.
+    /// `waiting|launching|starting|ready|unready|draining|stopping|stopped|crash_loop|held`.
     pub phase: String,
     pub ready: bool,
     pub restarts: u64,

@@ -125,7 +125,7 @@ fn run_spec(spec_path: &Path) -> Result<(), ShimError> {
             source,
         })?;
     runtime.block_on(async {
-        end_leftovers(&spec).await?;
+        end_leftovers(&spec.state).await?;
         Shim::new(spec)?.live().await
     })
 }
@@ -194,8 +194,8 @@ pub(crate) fn try_lock(path: &Path) -> io::Result<Option<File>> {
 
 /// Ends what a shim that was killed left behind: its child with everything below, and everything that
 /// carries the mark of that launch wherever it went.
-async fn end_leftovers(spec: &ShimSpec) -> Result<(), ShimError> {
-    let Some(state) = read_state(&spec.state) else {
+pub(crate) async fn end_leftovers(state: &Path) -> Result<(), ShimError> {
+    let Some(state) = read_state(state) else {
         return Ok(());
     };
     let deadline = clock::now() + FAMILY_LIMIT;
@@ -210,9 +210,13 @@ async fn end_leftovers(spec: &ShimSpec) -> Result<(), ShimError> {
             ));
         }
         tree::kill(&rows);
-        tree::reap(None);
         tokio::time::sleep(FAMILY_PERIOD).await;
     }
+}
+
+/// SIGKILL for everything below a process, but not for itself.
+pub(crate) fn kill_below(ancestor: u32) {
+    tree::kill(&tree::living_below(ancestor));
 }
 
 fn leftovers(state: &ShimState) -> Vec<identity::ProcessRow> {

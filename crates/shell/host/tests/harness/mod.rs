@@ -129,6 +129,10 @@ impl Drop for Scene {
     fn drop(&mut self) {
         let table = identity::table();
         let mut all = Vec::new();
+        for state in states_below(self.path(), 5) {
+            self.started.push(state.shim);
+            self.started.extend(state.child);
+        }
         for process in &self.started {
             if identity::row_of(*process).is_some() {
                 all.push(*process);
@@ -167,4 +171,18 @@ pub fn told(spec: &ShimSpec, file: &str) -> ProcessIdentity {
         let text = std::fs::read_to_string(spec.directory.join(file)).ok()?;
         identity::row(text.trim().parse().ok()?).map(|row| row.identity)
     })
+}
+
+/// Every shim that ever wrote a state into the folder.
+fn states_below(folder: &Path, depth: usize) -> Vec<ShimState> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() && depth > 0 {
+            found.extend(states_below(&path, depth - 1));
+        } else {
+            found.extend(shim::read_state(&path));
+        }
+    }
+    found
 }
