@@ -1,9 +1,30 @@
-//! Where the files of a platform stand on a machine.
+//! Where everything is kept: the one place that knows.
 //!
-//! Two folders: *data*, which must survive, and *run*, whose paths are short because the path of a Unix
-//! socket may have 107 bytes. Every path that two processes must agree on is spelled here and nowhere else.
+//! ```text
+//! DATA/machine.json                    what the machine knows of the platform
+//! DATA/platform.yaml                   the file that is in force
+//! DATA/journal/                        the embedded journal, shared by the nodes of the machine
+//! DATA/faults/ID.json                  what was broken on purpose
+//! DATA/wires/A--B/{spec,state}.json    how region A reaches region B
+//! DATA/secrets/                        passwords, 0700
+//! DATA/hosts/HOST/node/                the node's own
+//! DATA/hosts/HOST/instances/NAME/      one supervised process: spec.json, state.json, log, config.json
+//! DATA/hosts/HOST/databases/DB/        a keeper's own: config.json, promise; pgdata/ is PostgreSQL's
+//! RUN/HOST/                            sockets and leases of a host; gone with the boot
+//! RUN/wire-A--B.sock                   control of a wire
+//! ```
 
 use std::path::{Path, PathBuf};
+
+/// Name of the instance that keeps a replica of the database.
+pub fn keeper_instance_name(database: &str) -> String {
+    format!("keeper-{database}")
+}
+
+/// Name of the instance that is a gateway's process.
+pub fn gateway_instance_name(gateway: &str) -> String {
+    format!("gateway-{gateway}")
+}
 
 /// The folders of one platform on one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,31 +33,13 @@ pub struct Layout {
     run: PathBuf,
 }
 
-/// Whose password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Secret {
-    /// Of the role that only keepers use.
-    Superuser,
-    Replication,
-    /// Of the role that the database's services use.
-    Application,
-}
-
-impl Secret {
-    pub const ALL: [Self; 3] = [Self::Superuser, Self::Replication, Self::Application];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Superuser => "superuser",
-            Self::Replication => "replication",
-            Self::Application => "application",
-        }
-    }
-}
-
 impl Layout {
-    pub fn new(data: impl Into<PathBuf>, run: impl Into<PathBuf>) -> Self {
-        Self { data: data.into(), run: run.into() }
+    /// Both absolute; `run` short, as socket paths have 107 bytes at most.
+    pub fn new(data: &Path, run: &Path) -> Self {
+        Self {
+            data: data.to_path_buf(),
+            run: run.to_path_buf(),
+        }
     }
 
     pub fn data(&self) -> &Path {
@@ -47,12 +50,10 @@ impl Layout {
         &self.run
     }
 
-    /// What this machine knows of the platform it runs.
     pub fn machine_record(&self) -> PathBuf {
         self.data.join("machine.json")
     }
 
-    /// The platform file in force, as it was given.
     pub fn platform_file(&self) -> PathBuf {
         self.data.join("platform.yaml")
     }
@@ -69,32 +70,51 @@ impl Layout {
         self.data.join("secrets")
     }
 
-    /// A file of mode 0600 with one password of a database and nothing else.
-    pub fn secret(&self, database: &str, secret: Secret) -> PathBuf {
-        self.secrets().join(format!("{database}.{}", secret.name()))
+    /// A file with the one password of a role of a database.
+    pub fn password(&self, database: &str, role: &str) -> PathBuf {
+        self.secrets().join(format!("{database}-{role}"))
     }
 
-    /// The application's password in the form of libpq's password file.
+    /// PostgreSQL's own form of the application's password: what `PGPASSFILE` names.
     pub fn password_file(&self, database: &str) -> PathBuf {
         self.secrets().join(format!("{database}.pgpass"))
     }
 
-    /// The folder of the wire from one region to another.
-    pub fn wire(&self, from: &str, to: &str) -> PathBuf {
-        self.data.join("wires").join(format!("{from}--{to}"))
+    pub fn wires(&self) -> PathBuf {
+        self.data.join("wires")
     }
 
-    pub fn wire_socket(&self, from: &str, to: &str) -> PathBuf {
+    pub fn wire(&self, from: &str, to: &str) -> PathBuf {
+        self.wires().join(format!("{from}--{to}"))
+    }
+
+    pub fn wire_spec(&self, from: &str, to: &str) -> PathBuf {
+        self.wire(from, to).join("spec.json")
+    }
+
+    pub fn wire_state(&self, from: &str, to: &str) -> PathBuf {
+        self.wire(from, to).join("state.json")
+    }
+
+    pub fn wire_control(&self, from: &str, to: &str) -> PathBuf {
         self.run.join(format!("wire-{from}--{to}.sock"))
     }
 
-    pub fn host(&self, host: &str) -> PathBuf {
-        self.data.join("hosts").join(host)
+    pub fn hosts(&self) -> PathBuf {
+        self.data.join("hosts")
     }
 
-    /// The node's own folder: key, last checkpoint, launch record, log.
+    pub fn host(&self, host: &str) -> PathBuf {
+        self.hosts().join(host)
+    }
+
     pub fn node(&self, host: &str) -> PathBuf {
         self.host(host).join("node")
+    }
+
+    /// How the node was started, for guardians.
+    pub fn launch(&self, host: &str) -> PathBuf {
+        self.node(host).join("launch.json")
     }
 
     pub fn instances(&self, host: &str) -> PathBuf {
@@ -105,29 +125,53 @@ impl Layout {
         self.instances(host).join(name)
     }
 
-    /// The keeper's folder; the data folder of PostgreSQL stands in it.
+    pub fn instance_spec(&self, host: &str, name: &str) -> PathBuf {
+        self.instance(host, name).join("spec.json")
+    }
+
+    pub fn instance_state(&self, host: &str, name: &str) -> PathBuf {
+        self.instance(host, name).join("state.json")
+    }
+
+    pub fn instance_log(&self, host: &str, name: &str) -> PathBuf {
+        self.instance(host, name).join("log")
+    }
+
+    /// The snapshot that a gateway's process starts from.
+    pub fn gateway_config(&self, host: &str, gateway: &str) -> PathBuf {
+        self.instance(host, &gateway_instance_name(gateway))
+            .join("config.json")
+    }
+
     pub fn database(&self, host: &str, database: &str) -> PathBuf {
         self.host(host).join("databases").join(database)
     }
 
-    /// Sockets and leases of a host.
-    pub fn host_run(&self, host: &str) -> PathBuf {
+    pub fn keeper_config(&self, host: &str, database: &str) -> PathBuf {
+        self.database(host, database).join("config.json")
+    }
+
+    pub fn pgdata(&self, host: &str, database: &str) -> PathBuf {
+        self.database(host, database).join("pgdata")
+    }
+
+    pub fn run_host(&self, host: &str) -> PathBuf {
         self.run.join(host)
     }
 
     pub fn node_socket(&self, host: &str) -> PathBuf {
-        self.host_run(host).join("node.sock")
+        self.run_host(host).join("node.sock")
     }
 
     pub fn keeper_socket(&self, host: &str, database: &str) -> PathBuf {
-        self.host_run(host).join(format!("keeper-{database}.sock"))
+        self.run_host(host).join(format!("keeper-{database}.sock"))
     }
 
     pub fn gateway_socket(&self, host: &str, gateway: &str) -> PathBuf {
-        self.host_run(host).join(format!("gateway-{gateway}.sock"))
+        self.run_host(host).join(format!("gateway-{gateway}.sock"))
     }
 
     pub fn lease(&self, host: &str, database: &str) -> PathBuf {
-        self.host_run(host).join(format!("lease-{database}"))
+        self.run_host(host).join(format!("lease-{database}"))
     }
 }

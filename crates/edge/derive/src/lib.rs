@@ -1,5 +1,28 @@
-//! From the model to the configurations that keepers, gateways and supervised processes start from.
+//! From the model to what every process is started with.
+//!
+//! A platform is one; its processes are many, and each is told only its own part: a keeper its replicas, a
+//! gateway its routes, a wire its doors, a service its environment. Everything here is a pure function of the
+//! platform and of where it runs ([`Machine`]): the same two give the same configurations, byte for byte, on
+//! every host, so that two nodes never tell their processes different things.
+//!
+//! Addresses are written as the *reader* sees them: a host in its own region by its own address, one in another
+//! region by the door that leads there. Paths come from [`Layout`], which is the only place that knows where
+//! things are kept.
+//!
+//! Knows nothing of files: it names them, others write them.
 
+mod environment;
+mod gateway;
+mod instance;
+mod keeper;
 mod layout;
+mod machine;
+mod wire;
 
-pub use layout::{Layout, Secret};
+pub use environment::{service_environment, service_name_of};
+pub use gateway::{Placements, gateway_snapshot};
+pub use instance::{gateway_instance, keeper_instance, service_instance};
+pub use keeper::{APPLICATION_ROLE, keeper_config};
+pub use layout::{Layout, gateway_instance_name, keeper_instance_name};
+pub use machine::Machine;
+pub use wire::wire_specs;

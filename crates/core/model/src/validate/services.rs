@@ -16,6 +16,10 @@ use crate::violation::Code;
 
 use super::inspector::{Inspector, millis, seconds};
 
+/// What Mainstay calls its own processes on a host.
+const OWN_PREFIXES: [&str; 3] = ["keeper-", "gateway-", "postgres-"];
+const OWN_NAMES: [&str; 1] = ["node"];
+
 /// Set by Mainstay for every instance; a file may not set them.
 const RESERVED: [&str; 2] = ["MAINSTAY_", "PG"];
 
@@ -31,6 +35,7 @@ pub(super) fn services(
     let mut services = Vec::new();
     for (place, (declared, name)) in draft.services.iter().zip(names).enumerate() {
         let path = format!("{list}/{place}");
+        not_our_own(inspector, declared, &path);
         command(inspector, declared, &path);
         environment(inspector, declared, &path);
         let ports = ports(inspector, declared, &path);
@@ -56,6 +61,16 @@ pub(super) fn services(
         });
     }
     services
+}
+
+fn not_our_own(inspector: &mut Inspector, service: &ServiceDraft, path: &str) {
+    let name = service.name.as_str();
+    if OWN_NAMES.contains(&name) || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        let message = format!("`{name}` is what Mainstay calls a process of its own");
+        inspector
+            .report(format!("{path}/name"), Code::InvalidName, message)
+            .help("choose another name; not `node`, nor one that begins with `keeper-`, `gateway-` or `postgres-`");
+    }
 }
 
 fn command(inspector: &mut Inspector, service: &ServiceDraft, path: &str) {

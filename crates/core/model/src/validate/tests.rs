@@ -420,7 +420,9 @@ fn whoever_is_given_requests_says_whether_it_is_ready() {
 fn services_are_startable() {
     check(
         |draft| {
+            draft.services[0].name = "node".into();
             let service = &mut draft.services[1];
+            service.name = "keeper-x".into();
             service.command.clear();
             service.environment.insert("PGHOST".into(), "x".into());
             service.environment.insert("9".into(), "x".into());
@@ -434,6 +436,8 @@ fn services_are_startable() {
             service.restart.delay_max = Some(Duration::from_millis(20));
         },
         expect![[r#"
+            /spec/services/0/name: invalid-name: `node` is what Mainstay calls a process of its own (help: choose another name; not `node`, nor one that begins with `keeper-`, `gateway-` or `postgres-`)
+            /spec/services/1/name: invalid-name: `keeper-x` is what Mainstay calls a process of its own (help: choose another name; not `node`, nor one that begins with `keeper-`, `gateway-` or `postgres-`)
             /spec/services/1/command: missing: a service needs a command (help: write the program and its arguments as a list, such as `[exchange-venue, serve]`)
             /spec/services/1/environment/9: invalid-name: "9" cannot be the name of an environment variable (help: use letters, digits and '_', not beginning with a digit)
             /spec/services/1/environment/PGHOST: invalid-name: `PGHOST` is set by Mainstay for every instance (help: choose a name that begins with neither `MAINSTAY_` nor `PG`)
@@ -442,6 +446,8 @@ fn services_are_startable() {
             /spec/services/1/probes/liveness/failures: invalid-value: a number of failures of 0 is out of bounds (help: choose from 1 to 100000)
             /spec/services/1/probes/liveness/port: unknown-reference: there is no port `htpt` (help: did you mean `http`?)
             /spec/services/1/restart/delayMax: invalid-value: the longest delay is shorter than the first (help: raise `delayMax` or lower `delayFirst`)
+            /spec/gateways/0/http/0/routes/0/cell/members/0/service: unknown-reference: there is no service `venue` (help: known: `node`, `keeper-x`)
+            /spec/gateways/0/http/0/routes/1/service/name: unknown-reference: there is no service `ticker` (help: known: `node`, `keeper-x`)
         "#]],
     );
 }

@@ -1,0 +1,80 @@
+//! What a service is told, by its environment and by nothing else.
+
+use std::collections::BTreeMap;
+
+use mainstay_model::Host;
+use mainstay_model::service::Service;
+
+use crate::keeper::APPLICATION_ROLE;
+use crate::machine::Machine;
+
+/// `HOST/NAME`, the name of an instance everywhere.
+pub fn service_name_of(host: &Host, service: &Service) -> String {
+    format!("{}/{}", host.name, service.name)
+}
+
+/// Everything the file says, and below it, not to be overridden, what Mainstay says:
+///
+/// - `MAINSTAY_PLATFORM`, `MAINSTAY_REGION`, `MAINSTAY_HOST`, `MAINSTAY_SERVICE`, `MAINSTAY_INSTANCE`
+/// - `MAINSTAY_LISTEN`: address and port of the first declared port; `MAINSTAY_LISTEN_NAME` for each by name
+/// - `MAINSTAY_GATEWAY`: address and port of the nearest gateway's first HTTP listener, if there is one
+/// - for a service that follows a database: `MAINSTAY_CELL`, `MAINSTAY_LEASE_FILE`, and `PGHOST`, `PGPORT`,
+///   `PGUSER`, `PGDATABASE`, `PGPASSFILE`, which lead to the server on its own host
+pub fn service_environment(
+    machine: &Machine<'_>,
+    service: &Service,
+    host: &Host,
+) -> BTreeMap<String, String> {
+    let mut environment = service.environment.clone();
+    let mut set = |name: &str, value: String| {
+        environment.insert(name.to_owned(), value);
+    };
+    set("PATH", machine.search_path());
+    set("MAINSTAY_PLATFORM", machine.platform.name().to_string());
+    set("MAINSTAY_REGION", host.region.to_string());
+    set("MAINSTAY_HOST", host.name.to_string());
+    set("MAINSTAY_SERVICE", service.name.to_string());
+    set("MAINSTAY_INSTANCE", service_name_of(host, service));
+    for (place, port) in service.ports.iter().enumerate() {
+        let listen = machine.listen(host, port.number).to_string();
+        let name = port.name.as_str().replace('-', "_").to_ascii_uppercase();
+        set(&format!("MAINSTAY_LISTEN_{name}"), listen.clone());
+        if place == 0 {
+            set("MAINSTAY_LISTEN", listen);
+        }
+    }
+    if let Some(gateway) = nearest_gateway(machine, host) {
+        set("MAINSTAY_GATEWAY", gateway);
+    }
+    let database = service.follows();
+    if let Some(database) = database.and_then(|name| machine.platform.database(name.as_str())) {
+        let (here, name) = (host.name.as_str(), database.name.as_str());
+        let postgres = machine.listen(host, database.ports.postgres);
+        let path = |path: std::path::PathBuf| path.display().to_string();
+        set("MAINSTAY_CELL", name.to_owned());
+        set(
+            "MAINSTAY_LEASE_FILE",
+            path(machine.layout.lease(here, name)),
+        );
+        set("PGHOST", postgres.ip().to_string());
+        set("PGPORT", postgres.port().to_string());
+        set("PGUSER", APPLICATION_ROLE.to_owned());
+        set("PGDATABASE", name.to_owned());
+        set("PGPASSFILE", path(machine.layout.password_file(name)));
+    }
+    environment
+}
+
+/// On the host itself, else on another host of its region. Never in another region: a gateway is reached at its
+/// host's own address, through no door, and that would be a way around the wires.
+fn nearest_gateway(machine: &Machine<'_>, host: &Host) -> Option<String> {
+    let platform = machine.platform;
+    let beside = platform.hosts_in(&host.region);
+    let hosts = std::iter::once(host).chain(beside.filter(|other| other.name != host.name));
+    let mut listeners = hosts.flat_map(|host| {
+        let gateways = platform.gateways_on(&host.name);
+        gateways.filter_map(move |gateway| Some((host, gateway.http.first()?)))
+    });
+    let (host, listener) = listeners.next()?;
+    Some(format!("{}:{}", host.address(machine.slot), listener.port))
+}

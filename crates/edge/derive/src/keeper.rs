@@ -1,0 +1,77 @@
+//! What a keeper is told: its replicas, its quorum, its places.
+
+use mainstay_model::Host;
+use mainstay_model::database::{Database, Replica};
+use mainstay_record::keeper::{
+    KeeperApplication, KeeperConfig, KeeperListen, KeeperReplica, KeeperSecrets, KeeperTimings,
+    VERSION,
+};
+
+use crate::machine::Machine;
+
+/// The role that services connect as; it owns the application's database and nothing else.
+pub const APPLICATION_ROLE: &str = "application";
+
+/// `None` if the database has no replica on the host.
+pub fn keeper_config(
+    machine: &Machine<'_>,
+    database: &Database,
+    host: &Host,
+) -> Option<KeeperConfig> {
+    let own = database.replica_on(&host.name)?;
+    let home = database.home_replica()?;
+    let layout = machine.layout;
+    let (here, name) = (host.name.as_str(), database.name.as_str());
+    let replicas = database.replicas.iter();
+    Some(KeeperConfig {
+        version: VERSION,
+        platform: machine.platform.name().to_string(),
+        database: name.to_owned(),
+        replica: u32::from(own.id.0),
+        replicas: replicas
+            .filter_map(|replica| keeper_replica(machine, database, host, replica))
+            .collect(),
+        copies: u32::from(database.quorum.commit),
+        home: u32::from(home.id.0),
+        listen: KeeperListen {
+            peer: machine.listen(host, database.ports.peer),
+            http: machine.listen(host, database.ports.sight),
+            postgres: machine.listen(host, database.ports.postgres),
+        },
+        pgdata: layout.pgdata(here, name),
+        folder: layout.database(here, name),
+        run_folder: layout.run_host(here),
+        control_socket: layout.keeper_socket(here, name),
+        lease_file: layout.lease(here, name),
+        shim: machine.own(&["shim"], None),
+        programs: machine.server_programs.map(ToOwned::to_owned),
+        user: machine.server_user.map(ToOwned::to_owned),
+        secrets: KeeperSecrets {
+            superuser: layout.password(name, "superuser"),
+            replication: layout.password(name, "replication"),
+            application: layout.password(name, APPLICATION_ROLE),
+        },
+        application: KeeperApplication {
+            role: APPLICATION_ROLE.to_owned(),
+            database: name.to_owned(),
+        },
+        timings: KeeperTimings::default(),
+        settings: Vec::new(),
+    })
+}
+
+fn keeper_replica(
+    machine: &Machine<'_>,
+    database: &Database,
+    reader: &Host,
+    replica: &Replica,
+) -> Option<KeeperReplica> {
+    let host = machine.platform.host(replica.host.as_str())?;
+    Some(KeeperReplica {
+        id: u32::from(replica.id.0),
+        host: host.name.to_string(),
+        region: host.region.to_string(),
+        peer_address: machine.reach(reader, host, database.ports.peer),
+        postgres_address: machine.reach(reader, host, database.ports.postgres),
+    })
+}

@@ -1,0 +1,69 @@
+//! The wires: for each ordered pair of regions, every door through which the first reaches the second.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use mainstay_model::address;
+use mainstay_model::{Host, Region};
+use mainstay_record::process::{VERSION, WireDoor, WireShape, WireSpec};
+
+use crate::machine::Machine;
+
+/// In the order of the file, pair by pair.
+pub fn wire_specs(machine: &Machine<'_>) -> Vec<WireSpec> {
+    let regions = machine.platform.regions();
+    let pairs = regions
+        .iter()
+        .flat_map(|from| regions.iter().map(move |to| (from, to)));
+    pairs
+        .filter(|(from, to)| from.index != to.index)
+        .map(|(from, to)| wire_spec(machine, from, to))
+        .collect()
+}
+
+fn wire_spec(machine: &Machine<'_>, from: &Region, to: &Region) -> WireSpec {
+    let door = address::door(machine.slot, to.index, from.index);
+    let mut doors = Vec::new();
+    for host in machine.platform.hosts_in(&to.name) {
+        for declared in ports(machine, host) {
+            let target = machine.listen(host, declared);
+            doors.push(WireDoor {
+                listen: SocketAddr::from((door, target.port())),
+                target,
+                host: host.name.to_string(),
+            });
+        }
+    }
+    let round_trip = machine.platform.distance(from.index, to.index);
+    let (near, far) = (from.name.as_str(), to.name.as_str());
+    WireSpec {
+        version: VERSION,
+        from: near.to_owned(),
+        to: far.to_owned(),
+        doors,
+        shape: WireShape {
+            delay_us: u64::try_from(round_trip.as_micros() / 2).unwrap_or(u64::MAX),
+            ..WireShape::default()
+        },
+        state: machine.layout.wire_state(near, far),
+        control: machine.layout.wire_control(near, far),
+    }
+}
+
+/// What may listen on a host for other regions: servers, keepers, and every service that is allowed there.
+fn ports(machine: &Machine<'_>, host: &Host) -> BTreeSet<u16> {
+    let mut ports = BTreeSet::new();
+    for (database, _) in machine.platform.replicas_on(&host.name) {
+        ports.extend([
+            database.ports.postgres,
+            database.ports.peer,
+            database.ports.sight,
+        ]);
+    }
+    for service in machine.platform.services() {
+        if service.allowed_hosts().contains(&host.name) {
+            ports.extend(service.ports.iter().map(|port| port.number));
+        }
+    }
+    ports
+}
