@@ -1,0 +1,221 @@
+//! From a signal to decisions. Looks at the state, changes nothing.
+
+mod commands;
+mod timers;
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use mainstay_model::name::HostName;
+use mainstay_model::people::Permission;
+
+use crate::authority::{Actor, authorize};
+use crate::desired::Desired;
+use crate::difference::plan;
+use crate::effect::{EffectId, Executor, Outcome};
+use crate::event::Event;
+use crate::placement::place;
+use crate::signal::{Reflex, Report, Signal};
+use crate::state::{State, stream_of};
+use crate::why::{Refusal, Why};
+
+/// A host whose heartbeat stands still for so long is lost: interchangeable instances start elsewhere. Long
+/// enough for a node that was killed to be started again, since its workloads go on without it.
+pub const HOST_LOST_AFTER_MS: u64 = 10_000;
+
+/// Events to journal, in order; or why there are none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub events: Vec<Event>,
+    pub why: Why,
+}
+
+impl Decision {
+    fn of(events: Vec<Event>) -> Self {
+        Self {
+            events,
+            why: Why::Decided,
+        }
+    }
+
+    fn nothing(why: Why) -> Self {
+        Self {
+            events: Vec::new(),
+            why,
+        }
+    }
+}
+
+/// What is to be done about `signal` at kernel time `now_ms`, given what the journal says.
+pub fn decide(state: &State, now_ms: u64, signal: &Signal) -> Decision {
+    match signal {
+        Signal::Tick => timers::due(state, now_ms),
+        Signal::KeyOffered { node, key } => key_offered(state, node, key),
+        Signal::HostHeard { host } => host_heard(state, host),
+        Signal::HostSilent { host, silent_ms } => host_silent(state, host, *silent_ms),
+        Signal::FileRead {
+            digest,
+            desired,
+            actor,
+        } => file_read(state, digest, desired, actor),
+        Signal::Commanded(command) => commands::commanded(state, now_ms, command),
+        Signal::Reported(report) => reported(state, report),
+        Signal::Answered { effect, outcome } => answered(state, *effect, outcome),
+    }
+}
+
+pub(crate) use timers::next_due_ms;
+
+fn key_offered(state: &State, node: &HostName, key: &str) -> Decision {
+    let wanted = state.desired.as_ref().map(|d| d.hosts.contains_key(node));
+    match state.keys.get(node) {
+        Some(known) if known == key => Decision::nothing(Why::KeyKnown),
+        known if wanted == Some(true) => Decision::of(vec![Event::KeyAdmitted {
+            node: node.clone(),
+            key: key.to_string(),
+            replaces: known.cloned(),
+        }]),
+        Some(_) | None => Decision::nothing(Why::KeyOfStranger),
+    }
+}
+
+fn host_heard(state: &State, host: &HostName) -> Decision {
+    if !state.lost.contains_key(host) {
+        return Decision::nothing(Why::HostNotLost);
+    }
+    let mut events = vec![Event::HostReturned { host: host.clone() }];
+    let mut lost = state.lost.clone();
+    lost.remove(host);
+    if let (Some(desired), None) = (&state.desired, &state.paused) {
+        events.extend(place(desired, &lost, &state.placed));
+    }
+    Decision::of(events)
+}
+
+fn host_silent(state: &State, host: &HostName, silent_ms: u64) -> Decision {
+    let Some(desired) = state
+        .desired
+        .as_ref()
+        .filter(|d| d.hosts.contains_key(host))
+    else {
+        return Decision::nothing(Why::NotAHost);
+    };
+    if state.lost.contains_key(host) {
+        return Decision::nothing(Why::HostKnownLost);
+    }
+    if silent_ms < HOST_LOST_AFTER_MS {
+        return Decision::nothing(Why::SilentTooShortly { silent_ms });
+    }
+    let mut events = vec![Event::HostLost {
+        host: host.clone(),
+        silent_ms,
+    }];
+    let here = Executor::Host(host.clone());
+    for (effect, _) in state.outstanding.iter().filter(|(_, o)| o.executor == here) {
+        events.push(Event::EffectFinished {
+            effect: *effect,
+            outcome: Outcome::Unknown {
+                why: alloc::format!("host {host}, which was to do it, is lost"),
+            },
+        });
+    }
+    if state.paused.is_none() {
+        let mut lost = state.lost.clone();
+        lost.insert(host.clone(), state.now_ms);
+        events.extend(place(desired, &lost, &state.placed));
+    }
+    Decision::of(events)
+}
+
+/// The first file needs no command: somebody started the platform with it.
+fn file_read(state: &State, digest: &str, desired: &Desired, actor: &Actor) -> Decision {
+    match &state.digest {
+        Some(known) if known == digest => Decision::nothing(Why::FileInForce),
+        Some(_) => Decision::nothing(Why::AnotherFileInForce),
+        None => match adopt(state, digest, desired, actor, "the platform was started") {
+            Ok(events) => Decision::of(events),
+            Err(_) => Decision::nothing(Why::AnotherFileInForce),
+        },
+    }
+}
+
+fn adopt(
+    state: &State,
+    digest: &str,
+    desired: &Desired,
+    actor: &Actor,
+    reason: &str,
+) -> Result<Vec<Event>, Refusal> {
+    let by = authorize(state, actor, Permission::PlatformApply)?;
+    if state
+        .platform
+        .as_ref()
+        .is_some_and(|p| *p != desired.platform)
+    {
+        return Err(Refusal::OtherPlatform {
+            named: desired.platform.to_string(),
+        });
+    }
+    if let Some(old) = &state.desired {
+        if state.digest.as_deref() == Some(digest) {
+            return Err(Refusal::FileInForce);
+        }
+        if let Some(database) = crate::difference::cohort_changes(old, desired) {
+            return Err(match desired.databases.contains_key(&database) {
+                true => Refusal::CohortChange(database),
+                false => Refusal::DatabaseRemoved(database),
+            });
+        }
+    }
+    let generation = state.generation.next().unwrap_or(state.generation);
+    let mut events = vec![Event::PlatformAdopted {
+        generation,
+        digest: digest.to_string(),
+        desired: Box::new(desired.clone()),
+        plan: plan(state.desired.as_ref(), desired),
+        by,
+        reason: reason.to_string(),
+    }];
+    if state.paused.is_none() {
+        let mut lost = state.lost.clone();
+        lost.retain(|host, _| desired.hosts.contains_key(host));
+        events.extend(place(desired, &lost, &state.placed));
+    }
+    Ok(events)
+}
+
+fn reported(state: &State, report: &Report) -> Decision {
+    let repeated = match &report.reflex {
+        // Several nodes may tell of the same promotion; a term has one primary.
+        Reflex::BecamePrimary { database, term } => state
+            .databases
+            .get(database)
+            .is_some_and(|view| view.term >= *term),
+        Reflex::LeftPrimary { .. }
+        | Reflex::InstanceRestarted { .. }
+        | Reflex::CrashLoop { .. }
+        | Reflex::HoldOpened { .. }
+        | Reflex::HoldClosed { .. }
+        | Reflex::FaultUndone { .. } => {
+            let stream: (HostName, String) = (report.host.clone(), stream_of(&report.reflex));
+            let heard = state.reported.get(&stream);
+            heard.is_some_and(|heard_ms| *heard_ms >= report.at_ms)
+        }
+    };
+    if repeated {
+        return Decision::nothing(Why::AlreadyRecorded);
+    }
+    Decision::of(vec![Event::ReflexRecorded(report.clone())])
+}
+
+fn answered(state: &State, effect: EffectId, outcome: &Outcome) -> Decision {
+    if !state.outstanding.contains_key(&effect) {
+        return Decision::nothing(Why::NotOutstanding { effect });
+    }
+    Decision::of(vec![Event::EffectFinished {
+        effect,
+        outcome: outcome.clone(),
+    }])
+}

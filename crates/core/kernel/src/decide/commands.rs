@@ -1,0 +1,183 @@
+//! Operators' commands: recognised, authorised, checked; then journalled, done or refused.
+
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use mainstay_model::EnvironmentKind;
+use mainstay_model::name::{DatabaseName, HostName, RegionName};
+use mainstay_model::people::Permission;
+
+use crate::authority::authorize;
+use crate::decide::{Decision, adopt};
+use crate::desired::Desired;
+use crate::effect::Effect;
+use crate::event::{EndReason, Event};
+use crate::fault::{FAULT_MS_MAX, FaultId, FaultKind, FaultSpec};
+use crate::placement::place;
+use crate::signal::{Ask, Command};
+use crate::state::{FaultPhase, State};
+use crate::why::Refusal;
+
+pub(super) fn commanded(state: &State, now_ms: u64, command: &Command) -> Decision {
+    let events = if command.reason.trim().is_empty() {
+        Err(Refusal::NoReason)
+    } else {
+        carried_out(state, now_ms, command)
+    };
+    Decision::of(events.unwrap_or_else(|why| {
+        vec![Event::CommandRefused {
+            asked: command.ask.as_str().to_string(),
+            uid: command.actor.uid,
+            reason: command.reason.clone(),
+            why,
+        }]
+    }))
+}
+
+fn carried_out(state: &State, now_ms: u64, command: &Command) -> Result<Vec<Event>, Refusal> {
+    match &command.ask {
+        Ask::Apply { digest, desired } => {
+            adopt(state, digest, desired, &command.actor, &command.reason)
+        }
+        Ask::Pause => pause(state, command),
+        Ask::Resume => resume(state, command),
+        Ask::InjectFault(spec) => inject(state, now_ms, command, spec),
+        Ask::ClearFault { fault } => clear(state, command, fault),
+        Ask::Switchover { database, to } => switchover(state, command, database, to),
+    }
+}
+
+fn pause(state: &State, command: &Command) -> Result<Vec<Event>, Refusal> {
+    let by = authorize(state, &command.actor, Permission::AutomationPause)?;
+    if state.paused.is_some() {
+        return Err(Refusal::AlreadyPaused);
+    }
+    let reason = command.reason.clone();
+    Ok(vec![Event::Paused { by, reason }])
+}
+
+/// What was put off while paused is decided now.
+fn resume(state: &State, command: &Command) -> Result<Vec<Event>, Refusal> {
+    let by = authorize(state, &command.actor, Permission::AutomationPause)?;
+    if state.paused.is_none() {
+        return Err(Refusal::NotPaused);
+    }
+    let reason = command.reason.clone();
+    let mut events = vec![Event::Resumed { by, reason }];
+    if let Some(desired) = &state.desired {
+        events.extend(place(desired, &state.lost, &state.placed));
+    }
+    Ok(events)
+}
+
+fn desired_of(state: &State) -> Result<&Desired, Refusal> {
+    state.desired.as_ref().ok_or(Refusal::NoPlatform)
+}
+
+fn inject(
+    state: &State,
+    now_ms: u64,
+    command: &Command,
+    spec: &FaultSpec,
+) -> Result<Vec<Event>, Refusal> {
+    let by = authorize(state, &command.actor, Permission::FaultInject)?;
+    let desired = desired_of(state)?;
+    match desired.environment {
+        EnvironmentKind::Rehearsal => {}
+        EnvironmentKind::Production => {
+            authorize(state, &command.actor, Permission::FaultApprove)
+                .map_err(|_| Refusal::ProductionUnapproved)?;
+        }
+    }
+    spec.target.check(desired).map_err(Refusal::FaultTarget)?;
+    if spec.lasts_ms == 0 || spec.lasts_ms > FAULT_MS_MAX {
+        return Err(Refusal::FaultDuration {
+            lasts_ms: spec.lasts_ms,
+        });
+    }
+    if spec.kind == FaultKind::Delay && spec.delay_us == 0 {
+        return Err(Refusal::FaultDelay);
+    }
+    Ok(vec![Event::FaultInjected {
+        fault: FaultId(state.faults_ever + 1),
+        spec: spec.clone(),
+        until_ms: now_ms.saturating_add(spec.lasts_ms),
+        by,
+        reason: command.reason.clone(),
+    }])
+}
+
+fn clear(state: &State, command: &Command, fault: &str) -> Result<Vec<Event>, Refusal> {
+    let by = authorize(state, &command.actor, Permission::FaultClear)?;
+    let no_such = || Refusal::NoSuchFault {
+        fault: fault.to_string(),
+    };
+    let id = fault.parse().map_err(|()| no_such())?;
+    let known = state.faults.get(&id).ok_or_else(no_such)?;
+    if known.phase == FaultPhase::Ending {
+        return Err(Refusal::FaultEndsAlready {
+            fault: fault.to_string(),
+        });
+    }
+    Ok(vec![Event::FaultEnding {
+        fault: id,
+        why: EndReason::Cleared {
+            by,
+            reason: command.reason.clone(),
+        },
+    }])
+}
+
+fn switchover(
+    state: &State,
+    command: &Command,
+    database: &DatabaseName,
+    region: &RegionName,
+) -> Result<Vec<Event>, Refusal> {
+    let by = authorize(state, &command.actor, Permission::DatabaseSwitchover)?;
+    let desired = desired_of(state)?;
+    let known = desired
+        .databases
+        .get(database)
+        .ok_or_else(|| Refusal::NoSuchDatabase(database.clone()))?;
+    let in_region = |host: &&HostName| desired.hosts.get(*host) == Some(region);
+    let candidates: Vec<&HostName> = known.replicas.iter().filter(in_region).collect();
+    let Some(first) = candidates.first() else {
+        return Err(Refusal::NoReplicaIn {
+            database: database.clone(),
+            region: region.clone(),
+        });
+    };
+    let to = candidates
+        .iter()
+        .find(|host| !state.lost.contains_key(**host))
+        .ok_or_else(|| Refusal::HostLost((*first).clone()))?;
+    let from = state
+        .databases
+        .get(database)
+        .and_then(|view| view.primary.as_ref())
+        .ok_or_else(|| Refusal::PrimaryUnknown(database.clone()))?;
+    if candidates.contains(&from) {
+        return Err(Refusal::PrimaryThere {
+            database: database.clone(),
+            host: from.clone(),
+        });
+    }
+    let same = |effect: &Effect| match effect {
+        Effect::Switchover {
+            database: other, ..
+        } => other == database,
+        Effect::SetFault { .. } | Effect::ClearFault { .. } => false,
+    };
+    if state.outstanding.values().any(|o| same(&o.effect)) {
+        return Err(Refusal::SwitchoverUnderWay(database.clone()));
+    }
+    Ok(vec![Event::SwitchoverOrdered {
+        database: database.clone(),
+        from: from.clone(),
+        to: (*to).clone(),
+        by,
+        reason: command.reason.clone(),
+    }])
+}

@@ -1,0 +1,69 @@
+//! What time alone brings about: faults end, executors that never answer are given up.
+
+use alloc::vec::Vec;
+
+use crate::decide::Decision;
+use crate::effect::{Effect, Outcome};
+use crate::event::{EndReason, Event};
+use crate::state::{FaultPhase, State};
+use crate::why::Why;
+
+/// An effect that nobody answered for so long has an unknown outcome.
+const EFFECT_ANSWER_MS_MAX: u64 = 120_000;
+/// A fault that could not be ended is tried again after this. Its guardian ends it besides.
+const FAULT_END_AGAIN_MS: u64 = 5_000;
+
+pub(super) fn due(state: &State, now_ms: u64) -> Decision {
+    let mut events = Vec::new();
+    for (fault, known) in &state.faults {
+        let why = match &known.phase {
+            FaultPhase::Setting | FaultPhase::Set if now_ms >= known.until_ms => EndReason::Expired,
+            FaultPhase::EndFailed { since_ms, why }
+                if now_ms >= since_ms.saturating_add(FAULT_END_AGAIN_MS) =>
+            {
+                EndReason::Again {
+                    failed: why.clone(),
+                }
+            }
+            FaultPhase::Setting
+            | FaultPhase::Set
+            | FaultPhase::Ending
+            | FaultPhase::EndFailed { .. } => continue,
+        };
+        events.push(Event::FaultEnding { fault: *fault, why });
+    }
+    for (effect, outstanding) in &state.outstanding {
+        if now_ms >= outstanding.since_ms.saturating_add(EFFECT_ANSWER_MS_MAX) {
+            let why = match &outstanding.effect {
+                Effect::SetFault { .. } => "nobody said whether the fault was set",
+                Effect::ClearFault { .. } => "nobody said whether the fault was ended",
+                Effect::Switchover { .. } => "the keeper's host did not say what became of it",
+            };
+            events.push(Event::EffectFinished {
+                effect: *effect,
+                outcome: Outcome::Unknown { why: why.into() },
+            });
+        }
+    }
+    match events.is_empty() {
+        true => Decision::nothing(Why::NothingDue),
+        false => Decision::of(events),
+    }
+}
+
+/// When [`due`] will have something to say, in kernel time.
+pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
+    let faults = state
+        .faults
+        .values()
+        .filter_map(|fault| match &fault.phase {
+            FaultPhase::Setting | FaultPhase::Set => Some(fault.until_ms),
+            FaultPhase::EndFailed { since_ms, .. } => {
+                Some(since_ms.saturating_add(FAULT_END_AGAIN_MS))
+            }
+            FaultPhase::Ending => None,
+        });
+    let outstanding = state.outstanding.values();
+    let effects = outstanding.map(|o| o.since_ms.saturating_add(EFFECT_ANSWER_MS_MAX));
+    faults.chain(effects).min()
+}

@@ -1,0 +1,122 @@
+//! What the platform file says, as far as deliberation needs it.
+//!
+//! The whole model stays with the nodes, which derive configurations from it. The journal keeps this digest of
+//! it, so that a decision can be understood from the journal alone.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::vec::Vec;
+use core::fmt::Debug;
+
+use mainstay_model::name::{
+    DatabaseName, GatewayName, HostName, OperatorName, PlatformName, RegionName, ServiceName,
+};
+use mainstay_model::people::{Permission, UnixIdentity};
+use mainstay_model::service::Placement;
+use mainstay_model::{EnvironmentKind, Platform};
+
+/// Two definitions with different fingerprints differ. Equal between nodes of one version of Mainstay; another
+/// version may compute others, which shows as a change without consequence.
+pub type Fingerprint = u64;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    pub platform: PlatformName,
+    pub environment: EnvironmentKind,
+    pub hosts: BTreeMap<HostName, RegionName>,
+    pub databases: BTreeMap<DatabaseName, DesiredDatabase>,
+    pub services: BTreeMap<ServiceName, DesiredService>,
+    /// With the hosts that run a process of each.
+    pub gateways: BTreeMap<GatewayName, (Vec<HostName>, Fingerprint)>,
+    pub operators: BTreeMap<OperatorName, DesiredOperator>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredDatabase {
+    pub home: RegionName,
+    /// In the order of the file.
+    pub replicas: Vec<HostName>,
+    pub fingerprint: Fingerprint,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredService {
+    pub replicas: u16,
+    /// Hosts that may run an instance, in order of preference; at most one instance on each.
+    pub hosts: Vec<HostName>,
+    /// Then an instance runs beside every replica and none is ever moved.
+    pub follows: Option<DatabaseName>,
+    pub fingerprint: Fingerprint,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredOperator {
+    pub identity: UnixIdentity,
+    pub permissions: BTreeSet<Permission>,
+}
+
+impl Desired {
+    pub fn of(platform: &Platform) -> Self {
+        let operators = platform.operators().iter().map(|operator| {
+            let permissions = Permission::ALL
+                .into_iter()
+                .filter(|permission| platform.permits(&operator.roles, *permission))
+                .collect();
+            let desired = DesiredOperator {
+                identity: operator.identity.clone(),
+                permissions,
+            };
+            (operator.name.clone(), desired)
+        });
+        let gateways = platform.gateways().iter().map(|gateway| {
+            let fingerprint = fingerprint(gateway);
+            (gateway.name.clone(), (gateway.hosts.clone(), fingerprint))
+        });
+        let databases = platform.databases().iter().map(|database| {
+            let desired = DesiredDatabase {
+                home: database.home.clone(),
+                replicas: database.replicas.iter().map(|r| r.host.clone()).collect(),
+                fingerprint: fingerprint(database),
+            };
+            (database.name.clone(), desired)
+        });
+        let services = platform.services().iter().map(|service| {
+            let (replicas, follows) = match &service.placement {
+                Placement::Follows { database, hosts } => (
+                    u16::try_from(hosts.len()).unwrap_or(u16::MAX),
+                    Some(database.clone()),
+                ),
+                Placement::Spread { replicas, .. } => (*replicas, None),
+            };
+            let desired = DesiredService {
+                replicas,
+                hosts: service.allowed_hosts().to_vec(),
+                follows,
+                fingerprint: fingerprint(service),
+            };
+            (service.name.clone(), desired)
+        });
+        let hosts = platform.hosts().iter();
+        Self {
+            platform: platform.name().clone(),
+            environment: platform.environment().kind,
+            hosts: hosts.map(|h| (h.name.clone(), h.region.clone())).collect(),
+            databases: databases.collect(),
+            services: services.collect(),
+            gateways: gateways.collect(),
+            operators: operators.collect(),
+        }
+    }
+
+    pub fn has_region(&self, region: &RegionName) -> bool {
+        self.hosts.values().any(|known| known == region)
+    }
+}
+
+/// FNV-1a over everything that the definition says.
+fn fingerprint(definition: &impl Debug) -> Fingerprint {
+    let text = format!("{definition:?}");
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

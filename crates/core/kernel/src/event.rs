@@ -1,0 +1,163 @@
+//! What was decided, with reasons and evidence. The journal is a list of these.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+
+use mainstay_model::name::{DatabaseName, HostName, PlatformName, ServiceName};
+use mainstay_units::{Epoch, Generation, Position};
+
+use crate::authority::By;
+use crate::desired::Desired;
+use crate::difference::Plan;
+use crate::effect::{EffectId, Outcome};
+use crate::fault::{FaultId, FaultSpec};
+use crate::signal::Report;
+use crate::why::Refusal;
+
+/// An event with its place in the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub position: Position,
+    /// Kernel time: the leader's wall clock, but never before the record above.
+    pub at_ms: u64,
+    pub epoch: Epoch,
+    pub cause: Option<Cause>,
+    pub event: Event,
+}
+
+/// The numbered signal of a node that led to an event. Numbers of one node only grow, over restarts too.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cause {
+    pub node: HostName,
+    pub number: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The journal begins.
+    Opened {
+        origin: String,
+        platform: PlatformName,
+        node: HostName,
+        key: String,
+    },
+    KeyAdmitted {
+        node: HostName,
+        key: String,
+        replaces: Option<String>,
+    },
+    Claimed {
+        epoch: Epoch,
+        node: HostName,
+        why: ClaimReason,
+    },
+    PlatformAdopted {
+        generation: Generation,
+        /// SHA-256 of the file's text, hexadecimal.
+        digest: String,
+        desired: Box<Desired>,
+        plan: Plan,
+        by: By,
+        reason: String,
+    },
+    CommandRefused {
+        asked: String,
+        uid: u32,
+        reason: String,
+        why: Refusal,
+    },
+    Paused {
+        by: By,
+        reason: String,
+    },
+    Resumed {
+        by: By,
+        reason: String,
+    },
+    HostLost {
+        host: HostName,
+        silent_ms: u64,
+    },
+    HostReturned {
+        host: HostName,
+    },
+    InstancePlaced {
+        service: ServiceName,
+        host: HostName,
+        why: PlacedBecause,
+    },
+    InstanceWithdrawn {
+        service: ServiceName,
+        host: HostName,
+        why: WithdrawnBecause,
+    },
+    FaultInjected {
+        fault: FaultId,
+        spec: FaultSpec,
+        until_ms: u64,
+        by: By,
+        reason: String,
+    },
+    FaultEnding {
+        fault: FaultId,
+        why: EndReason,
+    },
+    SwitchoverOrdered {
+        database: DatabaseName,
+        from: HostName,
+        to: HostName,
+        by: By,
+        reason: String,
+    },
+    EffectFinished {
+        effect: EffectId,
+        outcome: Outcome,
+    },
+    ReflexRecorded(Report),
+    /// An entry of a kind or version that this version of Mainstay does not know.
+    Unknown {
+        kind: String,
+        version: u32,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimReason {
+    First,
+    LeaderSilent { leader: HostName, silent_ms: u64 },
+    Returned,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlacedBecause {
+    /// The file wants an instance here.
+    Wanted,
+    BesideReplica {
+        database: DatabaseName,
+    },
+    /// The instance of a lost host goes on here.
+    InsteadOf {
+        lost: HostName,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WithdrawnBecause {
+    /// The file does not want the service, or not here, any more.
+    NotWanted,
+    /// Its host is lost and another host has taken over.
+    HostLost,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    Expired,
+    Cleared {
+        by: By,
+        reason: String,
+    },
+    /// The last attempt to end it failed.
+    Again {
+        failed: String,
+    },
+}

@@ -1,0 +1,130 @@
+//! What the kernel is told.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+
+use mainstay_model::name::{DatabaseName, GatewayName, HostName, RegionName};
+use mainstay_units::Term;
+
+use crate::authority::Actor;
+use crate::desired::Desired;
+use crate::effect::{EffectId, Outcome};
+use crate::fault::FaultSpec;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Time passed. Timers are looked at with every signal; this one carries nothing else.
+    Tick,
+    /// A node's heartbeat carries this key (Ed25519, base64).
+    KeyOffered {
+        node: HostName,
+        key: String,
+    },
+    /// A host's heartbeat was heard again.
+    HostHeard {
+        host: HostName,
+    },
+    /// A host's heartbeat stood still for so long on the leader's own clock.
+    HostSilent {
+        host: HostName,
+        silent_ms: u64,
+    },
+    /// The platform file that a node was started with. It is adopted only while none is in force.
+    FileRead {
+        digest: String,
+        desired: Box<Desired>,
+        actor: Actor,
+    },
+    Commanded(Command),
+    Reported(Report),
+    /// What became of an effect.
+    Answered {
+        effect: EffectId,
+        outcome: Outcome,
+    },
+}
+
+/// An operator's wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    pub actor: Actor,
+    pub reason: String,
+    pub ask: Ask,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// A changed platform file, read and found valid.
+    Apply {
+        digest: String,
+        desired: Box<Desired>,
+    },
+    Pause,
+    Resume,
+    InjectFault(FaultSpec),
+    ClearFault {
+        fault: String,
+    },
+    Switchover {
+        database: DatabaseName,
+        to: RegionName,
+    },
+}
+
+impl Ask {
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Apply { .. } => "apply",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::InjectFault(_) => "fault inject",
+            Self::ClearFault { .. } => "fault clear",
+            Self::Switchover { .. } => "switchover",
+        }
+    }
+}
+
+/// What a reflex did, told by the node of its host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub host: HostName,
+    /// When it happened, by that host's wall clock.
+    pub at_ms: u64,
+    pub reflex: Reflex,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reflex {
+    /// The keeper on `Report::host` opened its replica as primary.
+    BecamePrimary { database: DatabaseName, term: Term },
+    /// The keeper ended its sessions and is primary no more.
+    LeftPrimary {
+        database: DatabaseName,
+        term: Term,
+        why: String,
+    },
+    InstanceRestarted {
+        instance: String,
+        /// Since supervision began; grows.
+        restarts: u64,
+        exit: String,
+    },
+    /// Supervision starts it no more until it is told to.
+    CrashLoop { instance: String, restarts: u64 },
+    /// The gateway began to hold requests of a database's cell.
+    HoldOpened {
+        gateway: GatewayName,
+        database: DatabaseName,
+    },
+    HoldClosed {
+        gateway: GatewayName,
+        database: DatabaseName,
+        lasted_ms: u64,
+        /// Requests that waited and were answered.
+        released: u64,
+        /// Requests that waited in vain.
+        failed: u64,
+    },
+    /// A fault was undone by its guardian or at a node's start.
+    FaultUndone { fault: String, by: String },
+}

@@ -1,0 +1,372 @@
+//! What the journal says, folded into one value.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
+
+use mainstay_model::name::{DatabaseName, HostName, PlatformName, ServiceName};
+use mainstay_units::{Epoch, Generation, Position, Term};
+use thiserror::Error;
+
+use crate::authority::By;
+use crate::desired::Desired;
+use crate::effect::{Effect, EffectId, Executor, Outcome};
+use crate::event::{Event, Record};
+use crate::fault::{FaultId, FaultKind, FaultSpec};
+use crate::signal::{Reflex, Report};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// The name of the log; `None` before it is opened.
+    pub origin: Option<String>,
+    pub platform: Option<PlatformName>,
+    /// Where the next record goes.
+    pub next: Position,
+    /// Time of the last record.
+    pub now_ms: u64,
+    pub epoch: Epoch,
+    pub leader: Option<HostName>,
+    pub keys: BTreeMap<HostName, String>,
+    pub generation: Generation,
+    /// Of the file in force.
+    pub digest: Option<String>,
+    pub desired: Option<Desired>,
+    /// The uid that started the platform.
+    pub owner: Option<u32>,
+    /// Who paused automation, why, and since when.
+    pub paused: Option<(By, String, u64)>,
+    /// Lost hosts, and since when.
+    pub lost: BTreeMap<HostName, u64>,
+    /// Which hosts run an instance of a service.
+    pub placed: BTreeMap<ServiceName, BTreeSet<HostName>>,
+    pub databases: BTreeMap<DatabaseName, DatabaseView>,
+    pub faults: BTreeMap<FaultId, Fault>,
+    pub faults_ever: u64,
+    pub outstanding: BTreeMap<EffectId, Outstanding>,
+    /// The highest signal of each node that led to an event.
+    pub taken: BTreeMap<HostName, u64>,
+    /// When each stream of reports was last heard of: by host and by what it is about.
+    pub reported: BTreeMap<(HostName, String), u64>,
+    /// Instances that supervision gave up on.
+    pub crash_loops: BTreeSet<(HostName, String)>,
+    /// Kinds (and versions) in the journal that this version does not understand.
+    pub unknown: BTreeSet<(String, u32)>,
+}
+
+/// What reports say of a database. Sight knows it sooner and better; this is for decisions and for history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DatabaseView {
+    pub term: Term,
+    pub primary: Option<HostName>,
+    pub since_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub spec: FaultSpec,
+    pub until_ms: u64,
+    pub phase: FaultPhase,
+    pub by: By,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultPhase {
+    /// Ordered; may or may not be set.
+    Setting,
+    Set,
+    Ending,
+    /// Could not be ended; tried again.
+    EndFailed {
+        since_ms: u64,
+        why: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outstanding {
+    pub effect: Effect,
+    pub executor: Executor,
+    pub since_ms: u64,
+}
+
+/// Why a node that follows may not lead.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CannotLead {
+    #[error(
+        "the journal has entries of the kind {kind} version {version}, which this version of Mainstay does not know: upgrade it"
+    )]
+    UnknownKind { kind: String, version: u32 },
+    #[error("the key of this node is not admitted yet")]
+    KeyNotAdmitted,
+    #[error("another key is admitted for this node; the leader will admit the new one")]
+    KeyDiffers,
+}
+
+impl State {
+    /// May the node with this key lead from here?
+    pub fn may_lead(&self, node: &HostName, key: &str) -> Result<(), CannotLead> {
+        if let Some((kind, version)) = self.unknown.first() {
+            return Err(CannotLead::UnknownKind {
+                kind: kind.clone(),
+                version: *version,
+            });
+        }
+        match self.keys.get(node) {
+            None if self.origin.is_none() => Ok(()),
+            None => Err(CannotLead::KeyNotAdmitted),
+            Some(known) if known == key => Ok(()),
+            Some(_) => Err(CannotLead::KeyDiffers),
+        }
+    }
+
+    /// Hosts that run an instance of the service now.
+    pub fn hosts_of(&self, service: &ServiceName) -> impl Iterator<Item = &HostName> {
+        self.placed.get(service).into_iter().flatten()
+    }
+
+    /// Services with an instance on the host.
+    pub fn services_on<'a>(&'a self, host: &'a HostName) -> impl Iterator<Item = &'a ServiceName> {
+        let here = |(_, hosts): &(&ServiceName, &BTreeSet<HostName>)| hosts.contains(host);
+        self.placed.iter().filter(here).map(|(service, _)| service)
+    }
+
+    /// The only way in which a state changes.
+    pub fn apply(&mut self, record: &Record) {
+        assert_eq!(
+            record.position, self.next,
+            "records are applied in order, each once"
+        );
+        self.next = Position(record.position.0 + 1);
+        self.now_ms = self.now_ms.max(record.at_ms);
+        if let Some(cause) = &record.cause {
+            let taken = self.taken.entry(cause.node.clone()).or_default();
+            *taken = (*taken).max(cause.number);
+        }
+        match &record.event {
+            Event::Opened { .. } | Event::KeyAdmitted { .. } | Event::Claimed { .. } => {
+                self.apply_log_kind(&record.event);
+            }
+            Event::PlatformAdopted {
+                generation,
+                digest,
+                desired,
+                by,
+                ..
+            } => {
+                self.owner.get_or_insert(by.actor.uid);
+                self.generation = *generation;
+                self.digest = Some(digest.clone());
+                self.lost.retain(|host, _| desired.hosts.contains_key(host));
+                self.desired = Some((**desired).clone());
+            }
+            Event::Paused { by, reason } => {
+                self.paused = Some((by.clone(), reason.clone(), record.at_ms));
+            }
+            Event::Resumed { .. } => self.paused = None,
+            Event::HostLost { host, .. } => {
+                self.lost.insert(host.clone(), record.at_ms);
+            }
+            Event::HostReturned { host } => {
+                self.lost.remove(host);
+            }
+            Event::InstancePlaced { service, host, .. } => {
+                let hosts = self.placed.entry(service.clone()).or_default();
+                hosts.insert(host.clone());
+            }
+            Event::InstanceWithdrawn { service, host, .. } => self.withdraw(service, host),
+            Event::FaultInjected { .. } | Event::FaultEnding { .. } => self.apply_fault(record),
+            Event::SwitchoverOrdered {
+                database, from, to, ..
+            } => {
+                let effect = Effect::Switchover {
+                    database: database.clone(),
+                    to: to.clone(),
+                };
+                self.order(record, effect, Executor::Host(from.clone()));
+            }
+            Event::EffectFinished { effect, outcome } => {
+                self.finish(record.at_ms, *effect, outcome);
+            }
+            Event::ReflexRecorded(report) => self.apply_report(report),
+            Event::CommandRefused { .. } => {}
+            Event::Unknown { kind, version } => {
+                self.unknown.insert((kind.clone(), *version));
+            }
+        }
+    }
+
+    /// The kinds that the log itself lives by.
+    fn apply_log_kind(&mut self, event: &Event) {
+        if let Event::Opened {
+            origin,
+            platform,
+            node,
+            key,
+        } = event
+        {
+            self.origin = Some(origin.clone());
+            self.platform = Some(platform.clone());
+            self.keys.insert(node.clone(), key.clone());
+        }
+        if let Event::KeyAdmitted { node, key, .. } = event {
+            self.keys.insert(node.clone(), key.clone());
+        }
+        if let Event::Claimed { epoch, node, .. } = event {
+            self.epoch = *epoch;
+            self.leader = Some(node.clone());
+        }
+    }
+
+    fn order(&mut self, record: &Record, effect: Effect, executor: Executor) {
+        let outstanding = Outstanding {
+            effect,
+            executor,
+            since_ms: record.at_ms,
+        };
+        self.outstanding
+            .insert(EffectId(record.position), outstanding);
+    }
+
+    fn withdraw(&mut self, service: &ServiceName, host: &HostName) {
+        if let Some(hosts) = self.placed.get_mut(service) {
+            hosts.remove(host);
+            if hosts.is_empty() {
+                self.placed.remove(service);
+            }
+        }
+    }
+
+    fn apply_fault(&mut self, record: &Record) {
+        if let Event::FaultInjected {
+            fault,
+            spec,
+            until_ms,
+            by,
+            reason,
+        } = &record.event
+        {
+            self.faults_ever = self.faults_ever.max(fault.0);
+            self.faults.insert(
+                *fault,
+                Fault {
+                    spec: spec.clone(),
+                    until_ms: *until_ms,
+                    phase: FaultPhase::Setting,
+                    by: by.clone(),
+                    reason: reason.clone(),
+                },
+            );
+            let effect = Effect::SetFault {
+                fault: *fault,
+                spec: spec.clone(),
+                until_ms: *until_ms,
+            };
+            self.order(record, effect, Executor::Leader);
+        }
+        if let Event::FaultEnding { fault, .. } = &record.event {
+            if let Some(fault) = self.faults.get_mut(fault) {
+                fault.phase = FaultPhase::Ending;
+            }
+            self.order(
+                record,
+                Effect::ClearFault { fault: *fault },
+                Executor::Leader,
+            );
+        }
+    }
+
+    fn finish(&mut self, at_ms: u64, effect: EffectId, outcome: &Outcome) {
+        let Some(outstanding) = self.outstanding.remove(&effect) else {
+            return;
+        };
+        match (outstanding.effect, outcome) {
+            (Effect::SetFault { fault, .. }, Outcome::Failed { .. })
+            | (Effect::ClearFault { fault }, Outcome::Done { .. }) => {
+                self.faults.remove(&fault);
+            }
+            (Effect::SetFault { fault, spec, .. }, Outcome::Done { .. })
+                if spec.kind == FaultKind::ProcessKill =>
+            {
+                // A kill is over at once: supervision does the rest.
+                self.faults.remove(&fault);
+            }
+            (Effect::SetFault { fault, .. }, Outcome::Done { .. } | Outcome::Unknown { .. }) => {
+                if let Some(fault) = self.faults.get_mut(&fault)
+                    && fault.phase == FaultPhase::Setting
+                {
+                    // What may have been set is treated as set.
+                    fault.phase = FaultPhase::Set;
+                }
+            }
+            (Effect::ClearFault { fault }, Outcome::Failed { why } | Outcome::Unknown { why }) => {
+                if let Some(fault) = self.faults.get_mut(&fault) {
+                    fault.phase = FaultPhase::EndFailed {
+                        since_ms: at_ms,
+                        why: why.clone(),
+                    };
+                }
+            }
+            (
+                Effect::Switchover { .. },
+                Outcome::Done { .. } | Outcome::Failed { .. } | Outcome::Unknown { .. },
+            ) => {}
+        }
+    }
+
+    fn apply_report(&mut self, report: &Report) {
+        let stream = (report.host.clone(), stream_of(&report.reflex));
+        let heard = self.reported.entry(stream).or_default();
+        *heard = (*heard).max(report.at_ms);
+        match &report.reflex {
+            Reflex::BecamePrimary { database, term } => {
+                let view = self.databases.entry(database.clone()).or_default();
+                if *term >= view.term {
+                    *view = DatabaseView {
+                        term: *term,
+                        primary: Some(report.host.clone()),
+                        since_ms: report.at_ms,
+                    };
+                }
+            }
+            Reflex::LeftPrimary { database, term, .. } => {
+                let view = self.databases.entry(database.clone()).or_default();
+                if *term >= view.term && view.primary.as_ref() == Some(&report.host) {
+                    view.primary = None;
+                    view.since_ms = report.at_ms;
+                }
+            }
+            Reflex::CrashLoop { instance, .. } => {
+                let instance = (report.host.clone(), instance.clone());
+                self.crash_loops.insert(instance);
+            }
+            Reflex::InstanceRestarted { instance, .. } => {
+                let instance = (report.host.clone(), instance.clone());
+                self.crash_loops.remove(&instance);
+            }
+            Reflex::FaultUndone { fault, .. } => {
+                if let Ok(fault) = fault.parse() {
+                    self.faults.remove(&fault);
+                }
+            }
+            Reflex::HoldOpened { .. } | Reflex::HoldClosed { .. } => {}
+        }
+    }
+}
+
+/// Reports of one stream come in order of time; of two equal ones, one is a repetition.
+pub(crate) fn stream_of(reflex: &Reflex) -> String {
+    let (what, name) = match reflex {
+        Reflex::BecamePrimary { database, .. } => ("primary", database.to_string()),
+        Reflex::LeftPrimary { database, .. } => ("left", database.to_string()),
+        Reflex::InstanceRestarted { instance, .. } => ("restart", instance.clone()),
+        Reflex::CrashLoop { instance, .. } => ("crash-loop", instance.clone()),
+        Reflex::HoldOpened { gateway, database } => {
+            ("hold", alloc::format!("{gateway}/{database}"))
+        }
+        Reflex::HoldClosed {
+            gateway, database, ..
+        } => ("release", alloc::format!("{gateway}/{database}")),
+        Reflex::FaultUndone { fault, .. } => ("undone", fault.clone()),
+    };
+    alloc::format!("{what} {name}")
+}

@@ -1,0 +1,238 @@
+//! Why nothing was done: as much a result as any other.
+
+use alloc::string::{String, ToString};
+use core::fmt;
+
+use mainstay_model::name::{DatabaseName, HostName, OperatorName, RegionName};
+use mainstay_model::people::Permission;
+
+use crate::effect::EffectId;
+use crate::fault::{FAULT_MS_MAX, FaultTargetError};
+
+/// Why a signal led to no event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It did lead to events.
+    Decided,
+    /// No timer is due.
+    NothingDue,
+    /// The node's key is the one that is known.
+    KeyKnown,
+    /// Keys are admitted for hosts of the platform file only.
+    KeyOfStranger,
+    HostKnownLost,
+    HostNotLost,
+    NotAHost,
+    SilentTooShortly {
+        silent_ms: u64,
+    },
+    FileInForce,
+    /// Another file is in force; a changed one needs a command.
+    AnotherFileInForce,
+    AlreadyRecorded,
+    /// Nobody waits for the outcome of this effect any more.
+    NotOutstanding {
+        effect: EffectId,
+    },
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Decided => f.write_str("decided"),
+            Self::NothingDue => f.write_str("nothing is due"),
+            Self::KeyKnown => f.write_str("the key is known"),
+            Self::KeyOfStranger => f.write_str("the node is no host of the platform"),
+            Self::HostKnownLost => f.write_str("the host is known to be lost"),
+            Self::HostNotLost => f.write_str("the host was not lost"),
+            Self::NotAHost => f.write_str("there is no such host"),
+            Self::SilentTooShortly { silent_ms } => {
+                write!(f, "silent for {silent_ms} ms only")
+            }
+            Self::FileInForce => f.write_str("this file is in force"),
+            Self::AnotherFileInForce => {
+                f.write_str("another file is in force; a changed one is applied by command")
+            }
+            Self::AlreadyRecorded => f.write_str("recorded already"),
+            Self::NotOutstanding { effect } => write!(f, "effect {effect} is not outstanding"),
+        }
+    }
+}
+
+/// Why an operator's command was refused. Refusals are journalled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    NoPlatform,
+    UnknownActor {
+        uid: u32,
+    },
+    Lacks {
+        operator: OperatorName,
+        permission: Permission,
+    },
+    NoReason,
+    AlreadyPaused,
+    NotPaused,
+    /// Production, and the operator may not approve.
+    ProductionUnapproved,
+    FaultTarget(FaultTargetError),
+    FaultDuration {
+        lasts_ms: u64,
+    },
+    FaultDelay,
+    NoSuchFault {
+        fault: String,
+    },
+    FaultEndsAlready {
+        fault: String,
+    },
+    NoSuchDatabase(DatabaseName),
+    NoReplicaIn {
+        database: DatabaseName,
+        region: RegionName,
+    },
+    PrimaryUnknown(DatabaseName),
+    PrimaryThere {
+        database: DatabaseName,
+        host: HostName,
+    },
+    SwitchoverUnderWay(DatabaseName),
+    HostLost(HostName),
+    FileInForce,
+    OtherPlatform {
+        named: String,
+    },
+    /// Replicas of an existing database cannot be changed by this version.
+    CohortChange(DatabaseName),
+    DatabaseRemoved(DatabaseName),
+    /// Written by a newer version.
+    Other {
+        code: String,
+        text: String,
+    },
+}
+
+impl Refusal {
+    /// For programs.
+    pub fn code(&self) -> String {
+        let code = match self {
+            Self::NoPlatform => "no_platform",
+            Self::UnknownActor { .. } => "unknown_actor",
+            Self::Lacks { .. } => "not_permitted",
+            Self::NoReason => "no_reason",
+            Self::AlreadyPaused => "already_paused",
+            Self::NotPaused => "not_paused",
+            Self::ProductionUnapproved => "production_unapproved",
+            Self::FaultTarget(_) => "fault_target",
+            Self::FaultDuration { .. } => "fault_duration",
+            Self::FaultDelay => "fault_delay",
+            Self::NoSuchFault { .. } => "no_such_fault",
+            Self::FaultEndsAlready { .. } => "fault_ends_already",
+            Self::NoSuchDatabase(_) => "no_such_database",
+            Self::NoReplicaIn { .. } => "no_replica",
+            Self::PrimaryUnknown(_) => "primary_unknown",
+            Self::PrimaryThere { .. } => "primary_there",
+            Self::SwitchoverUnderWay(_) => "switchover_under_way",
+            Self::HostLost(_) => "host_lost",
+            Self::FileInForce => "file_in_force",
+            Self::OtherPlatform { .. } => "other_platform",
+            Self::CohortChange(_) => "cohort_change",
+            Self::DatabaseRemoved(_) => "database_removed",
+            Self::Other { code, .. } => return code.clone(),
+        };
+        code.to_string()
+    }
+
+    /// What the person can do about it.
+    pub const fn next_step(&self) -> &'static str {
+        match self {
+            Self::NoPlatform => "start the platform with `mainstay up FILE`",
+            Self::UnknownActor { .. } => "add this user to the operators of the platform file",
+            Self::Lacks { .. } => {
+                "ask an operator who has the permission, or change the roles in the platform file"
+            }
+            Self::NoReason => "say why with --reason",
+            Self::AlreadyPaused | Self::NotPaused | Self::FileInForce => "nothing needs to be done",
+            Self::ProductionUnapproved => {
+                "let an operator with fault.approve inject it, or rehearse elsewhere"
+            }
+            Self::FaultTarget(_) => "`mainstay status` lists hosts, regions and processes",
+            Self::FaultDuration { .. } => "choose another --for",
+            Self::FaultDelay => "give a delay",
+            Self::NoSuchFault { .. } | Self::FaultEndsAlready { .. } => {
+                "`mainstay fault list` shows faults in force"
+            }
+            Self::NoSuchDatabase(_) | Self::NoReplicaIn { .. } | Self::PrimaryThere { .. } => {
+                "`mainstay status` lists databases and where their replicas are"
+            }
+            Self::PrimaryUnknown(_) => "wait until `mainstay status` shows a primary",
+            Self::SwitchoverUnderWay(_) => "wait for it to end; `mainstay journal show` tells",
+            Self::HostLost(_) => "choose a region whose host is there",
+            Self::OtherPlatform { .. } => "use another --data folder for another platform",
+            Self::CohortChange(_) | Self::DatabaseRemoved(_) => {
+                "leave existing databases as they are in the file"
+            }
+            Self::Other { .. } => "run the version of Mainstay that wrote this",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPlatform => f.write_str("no platform file is in force yet"),
+            Self::UnknownActor { uid } => {
+                write!(f, "uid {uid} is no operator of this platform")
+            }
+            Self::Lacks {
+                operator,
+                permission,
+            } => write!(f, "operator {operator} does not have {permission}"),
+            Self::NoReason => f.write_str("a reason is needed"),
+            Self::AlreadyPaused => f.write_str("automation is paused already"),
+            Self::NotPaused => f.write_str("automation is not paused"),
+            Self::ProductionUnapproved => {
+                f.write_str("this is production: a fault needs somebody with fault.approve")
+            }
+            Self::FaultTarget(error) => error.fmt(f),
+            Self::FaultDuration { lasts_ms } => {
+                write!(
+                    f,
+                    "a fault lasts from 1 to {FAULT_MS_MAX} ms, not {lasts_ms}"
+                )
+            }
+            Self::FaultDelay => f.write_str("a delay of nothing is no fault"),
+            Self::NoSuchFault { fault } => write!(f, "no fault {fault} is in force"),
+            Self::FaultEndsAlready { fault } => write!(f, "fault {fault} is being ended"),
+            Self::NoSuchDatabase(database) => write!(f, "there is no database {database}"),
+            Self::NoReplicaIn { database, region } => {
+                write!(f, "database {database} has no replica in {region}")
+            }
+            Self::PrimaryUnknown(database) => {
+                write!(f, "where the primary of {database} is, is not known")
+            }
+            Self::PrimaryThere { database, host } => {
+                write!(f, "the primary of {database} is on {host} already")
+            }
+            Self::SwitchoverUnderWay(database) => {
+                write!(f, "a switchover of {database} is under way")
+            }
+            Self::HostLost(host) => write!(f, "host {host} is lost"),
+            Self::FileInForce => f.write_str("this file is in force already"),
+            Self::OtherPlatform { named } => write!(f, "the file describes the platform {named}"),
+            Self::CohortChange(database) => {
+                write!(
+                    f,
+                    "the replicas of {database} differ; changing them is not possible yet"
+                )
+            }
+            Self::DatabaseRemoved(database) => {
+                write!(
+                    f,
+                    "database {database} is missing; removing one is not possible yet"
+                )
+            }
+            Self::Other { text, .. } => f.write_str(text),
+        }
+    }
+}
