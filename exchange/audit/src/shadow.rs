@@ -1,0 +1,668 @@
+//! A naive market of the auditor's own.
+//!
+//! It follows the books command by command, works out what a fair market must have done (price-time priority, trades at
+//! the resting order's price, money held for what rests) and compares. Where the books differ it reports that once and
+//! goes on from what the books say, so that one wrong trade is not reported as a thousand.
+//!
+//! Known limit: how far a market order may reach (its collar) is the venue's own rule. Of a market order only the order
+//! of its trades is checked, not that it stopped too early.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::decimal;
+use crate::finding::{Class, Findings};
+use crate::request::{
+    Account, Asset, Key, Order, OrderType, PRICE_SCALE, QUANTITY_SCALE, Request, Side, Wish,
+};
+use crate::rows::{CommandRow, OrderRow, PostingRow, TradeRow};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bucket {
+    Available,
+    Held,
+}
+
+impl Bucket {
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "available" => Some(Self::Available),
+            "held" => Some(Self::Held),
+            _ => None,
+        }
+    }
+}
+
+pub type Place = (Account, Bucket, Asset);
+/// The outside world, where deposits come from.
+pub const OUTSIDE: Account = 0;
+
+/// What the venue says a command came to; fields that the auditor does not judge are left out.
+#[derive(Debug, Deserialize)]
+pub struct Outcome {
+    pub sequence: i64,
+    pub epoch: i64,
+    pub account: Account,
+    pub reference: i64,
+    pub outcome: String,
+    pub reason: Option<String>,
+    pub filled: Option<String>,
+    pub fills: Option<Vec<Fill>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Fill {
+    pub price: String,
+    pub quantity: String,
+}
+
+#[derive(Debug)]
+struct Entered {
+    sequence: i64,
+    order: Order,
+    filled: i64,
+    status: &'static str,
+}
+
+impl Entered {
+    fn left(&self) -> i64 {
+        self.order.quantity - self.filled
+    }
+
+    fn open(&self) -> bool {
+        matches!(self.status, "accepted" | "partly_filled")
+    }
+}
+
+/// Resting orders of an instrument, best first; the sequence is the time.
+#[derive(Debug, Default)]
+struct Shelves {
+    bids: BTreeMap<(Reverse<i64>, i64), Key>,
+    asks: BTreeMap<(i64, i64), Key>,
+}
+
+impl Shelves {
+    fn put(&mut self, side: Side, price: i64, sequence: i64, key: Key) {
+        match side {
+            Side::Buy => self.bids.insert((Reverse(price), sequence), key),
+            Side::Sell => self.asks.insert((price, sequence), key),
+        };
+    }
+
+    fn take(&mut self, side: Side, price: i64, sequence: i64) {
+        match side {
+            Side::Buy => self.bids.remove(&(Reverse(price), sequence)),
+            Side::Sell => self.asks.remove(&(price, sequence)),
+        };
+    }
+
+    /// Orders that an order of `side` would meet, best first, with their price.
+    fn opposite(&self, side: Side) -> Box<dyn Iterator<Item = (i64, Key)> + '_> {
+        match side {
+            Side::Buy => Box::new(self.asks.iter().map(|((price, _), key)| (*price, *key))),
+            Side::Sell => Box::new(self.bids.iter().map(|((price, _), key)| (price.0, *key))),
+        }
+    }
+}
+
+/// A trade from the point of view of the command that made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Match {
+    maker: Key,
+    price: i64,
+    quantity: i64,
+}
+
+#[derive(Debug, Default)]
+pub struct Market {
+    orders: BTreeMap<Key, Entered>,
+    /// Order commands that never entered the market, with the reason.
+    refused: BTreeMap<Key, &'static str>,
+    shelves: BTreeMap<String, Shelves>,
+    last_reference: BTreeMap<Account, i64>,
+    /// By the postings of the books, not by ours.
+    pub balances: BTreeMap<Place, i128>,
+}
+
+/// One command with all its rows.
+struct Play<'a> {
+    row: &'a CommandRow,
+    request: Request,
+    outcome: Outcome,
+    trades: &'a [TradeRow],
+}
+
+impl Market {
+    /// Follows one command; the caller adds its postings to the balances afterwards.
+    pub fn play(
+        &mut self,
+        row: &CommandRow,
+        postings: &[PostingRow],
+        trades: &[TradeRow],
+        findings: &mut Findings,
+    ) {
+        let request = Request::parse(&row.kind, &row.request);
+        let outcome: Result<Outcome, _> = serde_json::from_str(&row.outcome);
+        let (request, outcome) = match (request, outcome) {
+            (Ok(request), Ok(outcome)) => (request, outcome),
+            (Err(problem), _) => {
+                return findings.add(Class::Unreadable, || {
+                    format!("sequence {}: request: {problem}", row.sequence)
+                });
+            }
+            (_, Err(problem)) => {
+                return findings.add(Class::Unreadable, || {
+                    format!("sequence {}: outcome: {problem}", row.sequence)
+                });
+            }
+        };
+        let play = Play {
+            row,
+            request,
+            outcome,
+            trades,
+        };
+        self.check_header(&play, findings);
+        let expected = match play.outcome.outcome.as_str() {
+            "rejected" | "expired" => self.turned_away(&play, findings),
+            _ => match &play.request.wish {
+                Wish::Deposit { asset, amount } => deposit(row.account, *asset, *amount),
+                Wish::Cancel { target } => self.cancel(&play, (row.account, *target), findings),
+                Wish::Order(order) => self.order(&play, order, findings),
+            },
+        };
+        if !matches!(play.request.wish, Wish::Order(_)) && !trades.is_empty() {
+            findings.add(Class::Invented, || {
+                format!("sequence {}: trades of a {}", row.sequence, row.kind)
+            });
+        }
+        compare_postings(row.sequence, expected, postings, findings);
+    }
+
+    fn check_header(&mut self, play: &Play<'_>, findings: &mut Findings) {
+        let Play {
+            row,
+            request,
+            outcome,
+            ..
+        } = play;
+        let header = (
+            outcome.sequence,
+            outcome.epoch,
+            outcome.account,
+            outcome.reference,
+        );
+        if header != (row.sequence, row.epoch, row.account, row.reference)
+            || request.key != row.key()
+        {
+            findings.add(Class::Outcome, || {
+                format!(
+                    "sequence {}: request or outcome of another row",
+                    row.sequence
+                )
+            });
+        }
+        let last = self
+            .last_reference
+            .insert(row.account, row.reference)
+            .unwrap_or(0);
+        if row.reference <= last {
+            findings.add(Class::Sequence, || {
+                format!(
+                    "sequence {}: account {} says reference {} after {last}",
+                    row.sequence, row.account, row.reference
+                )
+            });
+        }
+        let late = row.recorded_ms > request.deadline_ms;
+        if late != (outcome.outcome == "expired") {
+            findings.add(Class::Deadline, || {
+                let (recorded, deadline) = (row.recorded_ms, request.deadline_ms);
+                format!(
+                    "sequence {}: {} at {recorded}, deadline {deadline}",
+                    row.sequence, outcome.outcome
+                )
+            });
+        }
+    }
+
+    /// A rejected or expired command changes nothing; the reason must be true as far as it can be known.
+    fn turned_away(&mut self, play: &Play<'_>, findings: &mut Findings) -> BTreeMap<Place, i128> {
+        let sequence = play.row.sequence;
+        let status = if play.outcome.outcome == "expired" {
+            "expired"
+        } else {
+            "rejected"
+        };
+        let untrue = match (&play.request.wish, play.outcome.reason.as_deref()) {
+            (Wish::Cancel { target }, Some("order_not_open")) => self
+                .orders
+                .get(&(play.row.account, *target))
+                .is_some_and(Entered::open),
+            (Wish::Order(order), Some("insufficient_funds")) => {
+                self.could_pay(play.row.account, order)
+            }
+            (Wish::Order(order), Some("no_liquidity")) => self
+                .shelves
+                .get(&order.instrument)
+                .is_some_and(|shelves| shelves.opposite(order.side).next().is_some()),
+            _ => false,
+        };
+        if untrue {
+            findings.add(Class::Outcome, || {
+                format!(
+                    "sequence {sequence}: rejected for {}, which was not so",
+                    play.outcome.reason.as_deref().unwrap_or("")
+                )
+            });
+        }
+        if matches!(play.request.wish, Wish::Order(_)) {
+            self.refused.insert(play.row.key(), status);
+        }
+        if !play.trades.is_empty() {
+            findings.add(Class::Invented, || {
+                format!("sequence {sequence}: trades of a command that was {status}")
+            });
+        }
+        BTreeMap::new()
+    }
+
+    fn could_pay(&self, account: Account, order: &Order) -> bool {
+        let Some(price) = order.price else {
+            return false;
+        };
+        let (asset, needed) = match order.side {
+            Side::Buy => (Asset::Usd, notional(price, order.quantity)),
+            Side::Sell => (Asset::Btc, i128::from(order.quantity)),
+        };
+        self.balances
+            .get(&(account, Bucket::Available, asset))
+            .copied()
+            .unwrap_or(0)
+            >= needed
+    }
+
+    fn cancel(
+        &mut self,
+        play: &Play<'_>,
+        target: Key,
+        findings: &mut Findings,
+    ) -> BTreeMap<Place, i128> {
+        let sequence = play.row.sequence;
+        let mut expected = BTreeMap::new();
+        let Some(entered) = self
+            .orders
+            .get_mut(&target)
+            .filter(|entered| entered.open())
+        else {
+            findings.add(Class::Outcome, || {
+                format!(
+                    "sequence {sequence}: cancels reference {}, which is not open",
+                    target.1
+                )
+            });
+            return expected;
+        };
+        if play.outcome.outcome != "cancelled" {
+            findings.add(Class::Outcome, || {
+                format!(
+                    "sequence {sequence}: a cancel that is {}",
+                    play.outcome.outcome
+                )
+            });
+        }
+        if let Some(price) = entered.order.price {
+            let (asset, held) = hold(&entered.order, price, entered.left());
+            add(&mut expected, (target.0, Bucket::Held, asset), -held);
+            add(&mut expected, (target.0, Bucket::Available, asset), held);
+            let shelves = self
+                .shelves
+                .entry(entered.order.instrument.clone())
+                .or_default();
+            shelves.take(entered.order.side, price, entered.sequence);
+        }
+        entered.status = "cancelled";
+        expected
+    }
+
+    fn order(
+        &mut self,
+        play: &Play<'_>,
+        order: &Order,
+        findings: &mut Findings,
+    ) -> BTreeMap<Place, i128> {
+        let row = play.row;
+        let due = self.due(order);
+        let before = findings.count(Class::Trade) + findings.count(Class::Invented);
+        let mut left = order.quantity;
+        let mut matches = Vec::new();
+        for trade in play.trades {
+            if let Some(matched) = self.check_trade(row, order, left, trade, findings) {
+                left -= matched.quantity;
+                self.fill(&matched);
+                matches.push(matched);
+            }
+        }
+        let sound = findings.count(Class::Trade) + findings.count(Class::Invented) == before;
+        let kept = match order.order_type {
+            OrderType::Market => due.starts_with(&matches),
+            OrderType::Limit | OrderType::Ioc => due == matches,
+        };
+        if sound && !kept {
+            let (due, done) = (shown(&due), shown(&matches));
+            findings.add(Class::Matching, || {
+                format!("sequence {}: due {due}; done {done}", row.sequence)
+            });
+        }
+        let filled = order.quantity - left;
+        let status = match (order.order_type, left, filled) {
+            (_, 0, _) => "filled",
+            (OrderType::Market | OrderType::Ioc, _, _) => "cancelled",
+            (OrderType::Limit, _, 0) => "accepted",
+            (OrderType::Limit, _, _) => "partly_filled",
+        };
+        check_outcome(play, status, filled, findings);
+        let expected = payments(row.account, order, &matches, left);
+        if let (OrderType::Limit, Some(price), true) = (order.order_type, order.price, left > 0) {
+            let shelves = self.shelves.entry(order.instrument.clone()).or_default();
+            shelves.put(order.side, price, row.sequence, row.key());
+        }
+        let entered = Entered {
+            sequence: row.sequence,
+            order: order.clone(),
+            filled,
+            status,
+        };
+        self.orders.insert(row.key(), entered);
+        expected
+    }
+
+    /// The trades that price-time priority asks for.
+    fn due(&self, order: &Order) -> Vec<Match> {
+        let mut left = order.quantity;
+        let mut due = Vec::new();
+        let Some(shelves) = self.shelves.get(&order.instrument) else {
+            return due;
+        };
+        for (price, maker) in shelves.opposite(order.side) {
+            if left == 0 || !within(order, price) {
+                break;
+            }
+            let resting = self.orders.get(&maker).map_or(0, Entered::left);
+            let quantity = left.min(resting);
+            due.push(Match {
+                maker,
+                price,
+                quantity,
+            });
+            left -= quantity;
+        }
+        due
+    }
+
+    /// A trade that is possible at all, or a finding.
+    fn check_trade(
+        &self,
+        row: &CommandRow,
+        order: &Order,
+        left: i64,
+        trade: &TradeRow,
+        findings: &mut Findings,
+    ) -> Option<Match> {
+        let place = || format!("sequence {} line {}", trade.sequence, trade.line);
+        let (taker, maker) = match order.side {
+            Side::Buy => (trade.buy, trade.sell),
+            Side::Sell => (trade.sell, trade.buy),
+        };
+        if taker != row.key() {
+            findings.add(Class::Invented, || {
+                format!("{}: a trade that is not of this order", place())
+            });
+            return None;
+        }
+        let Some(resting) = self.orders.get(&maker) else {
+            findings.add(Class::Invented, || {
+                format!(
+                    "{}: a trade with account {} reference {}, which is no order",
+                    place(),
+                    maker.0,
+                    maker.1
+                )
+            });
+            return None;
+        };
+        let problem = if !resting.open() || resting.left() < trade.quantity {
+            "more than rests"
+        } else if resting.order.side == order.side || resting.order.instrument != order.instrument {
+            "with an order of the same side or another instrument"
+        } else if trade.instrument != order.instrument {
+            "in another instrument"
+        } else if resting.order.price != Some(trade.price) {
+            "not at the resting order's price"
+        } else if !within(order, trade.price) {
+            "outside the order's limit"
+        } else if trade.quantity <= 0 || trade.quantity > left {
+            "more than the order's quantity"
+        } else {
+            return Some(Match {
+                maker,
+                price: trade.price,
+                quantity: trade.quantity,
+            });
+        };
+        findings.add(Class::Trade, || format!("{}: a trade {problem}", place()));
+        None
+    }
+
+    fn fill(&mut self, matched: &Match) {
+        let Some(resting) = self.orders.get_mut(&matched.maker) else {
+            return;
+        };
+        resting.filled += matched.quantity;
+        resting.status = if resting.left() == 0 {
+            "filled"
+        } else {
+            "partly_filled"
+        };
+        if resting.left() == 0 {
+            let shelves = self
+                .shelves
+                .entry(resting.order.instrument.clone())
+                .or_default();
+            shelves.take(resting.order.side, matched.price, resting.sequence);
+        }
+    }
+
+    /// Compares a row of the orders table; returns whether it is an order of ours.
+    pub fn check_order(&self, row: &OrderRow, findings: &mut Findings) -> bool {
+        let (account, reference) = row.key;
+        let wrong = match (self.orders.get(&row.key), self.refused.get(&row.key)) {
+            (Some(entered), _) => {
+                let order = &entered.order;
+                let expected = (
+                    entered.sequence,
+                    entered.status,
+                    order.side.name(),
+                    order.order_type.name(),
+                );
+                let stored = (
+                    row.sequence,
+                    row.status.as_str(),
+                    row.side.as_str(),
+                    row.order_type.as_str(),
+                );
+                let numbers = (order.price, order.quantity, entered.filled)
+                    != (row.price, row.quantity, row.filled);
+                (expected != stored || numbers).then(|| {
+                    format!(
+                        "is {} with {} filled, should be {} with {}",
+                        row.status, row.filled, entered.status, entered.filled
+                    )
+                })
+            }
+            (None, Some(status)) => (row.status != *status || row.filled != 0)
+                .then(|| format!("is {}, was {status}", row.status)),
+            (None, None) => Some("was never entered".to_owned()),
+        };
+        if let Some(problem) = wrong {
+            findings.add(Class::Order, || {
+                format!("order of account {account} reference {reference} {problem}")
+            });
+        }
+        self.orders.contains_key(&row.key)
+    }
+
+    /// Orders that the table must have.
+    #[must_use]
+    pub fn entered(&self) -> usize {
+        self.orders.len()
+    }
+}
+
+fn check_outcome(play: &Play<'_>, status: &str, filled: i64, findings: &mut Findings) {
+    let sequence = play.row.sequence;
+    if play.outcome.outcome != status {
+        let said = &play.outcome.outcome;
+        findings.add(Class::Outcome, || {
+            format!("sequence {sequence}: says {said}, the trades say {status}")
+        });
+    }
+    let quantity = |text: &str| decimal::parse(text, QUANTITY_SCALE);
+    let price = |text: &str| decimal::parse(text, PRICE_SCALE);
+    let said_filled = play.outcome.filled.as_deref().map_or(Some(0), quantity);
+    let fills = play.outcome.fills.as_deref().unwrap_or_default();
+    let same = fills.len() == play.trades.len()
+        && fills.iter().zip(play.trades).all(|(fill, trade)| {
+            price(&fill.price) == Some(trade.price.into())
+                && quantity(&fill.quantity) == Some(trade.quantity.into())
+        });
+    if said_filled != Some(filled.into()) || !same {
+        findings.add(Class::Outcome, || {
+            format!("sequence {sequence}: the fills told are not the trades stored")
+        });
+    }
+}
+
+fn within(order: &Order, price: i64) -> bool {
+    match (order.side, order.price) {
+        (_, None) => true,
+        (Side::Buy, Some(limit)) => price <= limit,
+        (Side::Sell, Some(limit)) => price >= limit,
+    }
+}
+
+fn notional(price: i64, quantity: i64) -> i128 {
+    i128::from(price) * i128::from(quantity)
+}
+
+/// What stands behind an order that rests.
+fn hold(order: &Order, price: i64, left: i64) -> (Asset, i128) {
+    match order.side {
+        Side::Buy => (Asset::Usd, notional(price, left)),
+        Side::Sell => (Asset::Btc, i128::from(left)),
+    }
+}
+
+fn deposit(account: Account, asset: Asset, amount: i128) -> BTreeMap<Place, i128> {
+    BTreeMap::from([
+        ((account, Bucket::Available, asset), amount),
+        ((OUTSIDE, Bucket::Available, asset), -amount),
+    ])
+}
+
+/// Who pays what to whom for an order's trades, and what is held for its rest.
+fn payments(
+    account: Account,
+    order: &Order,
+    matches: &[Match],
+    left: i64,
+) -> BTreeMap<Place, i128> {
+    let mut expected = BTreeMap::new();
+    for Match {
+        maker,
+        price,
+        quantity,
+    } in matches
+    {
+        let (money, coins) = (notional(*price, *quantity), i128::from(*quantity));
+        // A taker pays from what is available, a maker from what is held.
+        let (buyer, seller) = match order.side {
+            Side::Buy => ((account, Bucket::Available), (maker.0, Bucket::Held)),
+            Side::Sell => ((maker.0, Bucket::Held), (account, Bucket::Available)),
+        };
+        add(&mut expected, (buyer.0, buyer.1, Asset::Usd), -money);
+        add(
+            &mut expected,
+            (seller.0, Bucket::Available, Asset::Usd),
+            money,
+        );
+        add(&mut expected, (seller.0, seller.1, Asset::Btc), -coins);
+        add(
+            &mut expected,
+            (buyer.0, Bucket::Available, Asset::Btc),
+            coins,
+        );
+    }
+    if let (OrderType::Limit, Some(price)) = (order.order_type, order.price) {
+        let (asset, held) = hold(order, price, left);
+        add(&mut expected, (account, Bucket::Available, asset), -held);
+        add(&mut expected, (account, Bucket::Held, asset), held);
+    }
+    expected
+}
+
+fn add(sums: &mut BTreeMap<Place, i128>, place: Place, amount: i128) {
+    *sums.entry(place).or_default() += amount;
+}
+
+/// The net effect on each place is what counts, not into how many lines the books divide it.
+fn compare_postings(
+    sequence: i64,
+    mut expected: BTreeMap<Place, i128>,
+    postings: &[PostingRow],
+    findings: &mut Findings,
+) {
+    for posting in postings {
+        if let (Some(bucket), Some(asset)) = (
+            Bucket::from_name(&posting.bucket),
+            Asset::from_name(&posting.asset),
+        ) {
+            add(
+                &mut expected,
+                (posting.account, bucket, asset),
+                -posting.amount,
+            );
+        }
+    }
+    if let Some(((account, bucket, asset), difference)) =
+        expected.iter().find(|(_, difference)| **difference != 0)
+    {
+        findings.add(Class::Posting, || {
+            let (bucket, asset) = (format!("{bucket:?}").to_lowercase(), asset.name());
+            format!(
+                "sequence {sequence}: account {account} {bucket} {asset} differs by {difference}"
+            )
+        });
+    }
+}
+
+fn shown(matches: &[Match]) -> String {
+    let one = |matched: &Match| {
+        format!(
+            "{} at {} with {}-{}",
+            matched.quantity, matched.price, matched.maker.0, matched.maker.1
+        )
+    };
+    match matches.len() {
+        0 => "no trade".to_owned(),
+        _ => matches
+            .iter()
+            .take(3)
+            .map(one)
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}

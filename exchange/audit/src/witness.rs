@@ -1,0 +1,295 @@
+//! The customers' notes: JSON lines, one file per client.
+//!
+//! Reading is strict, since a note that is misread can hide a loss: any line that is not understood ends the audit with
+//! file and line. One exception: a file whose last line has no line end was cut short by the death of its writer. A
+//! writer notes an intent before it sends it, so a line that is not complete was never followed by a request; it is
+//! left out, and reported.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::AuditError;
+use crate::request::{Account, Key, Reference, Request};
+
+const VERSION: u8 = 1;
+
+/// What the customers know of one intent.
+#[derive(Debug, Clone)]
+pub struct Intent {
+    pub request: Request,
+    pub kind: String,
+    pub cell: String,
+    /// Where it is noted.
+    pub file: usize,
+    pub line: u64,
+    pub attempts: u32,
+    /// Bodies of answers with status 200.
+    pub answers: Vec<Box<str>>,
+    /// The last status from 400 to 499 that ended it.
+    pub refused: Option<u16>,
+    pub unanswered: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Witnesses {
+    pub files: Vec<PathBuf>,
+    pub intents: BTreeMap<Key, Intent>,
+    pub lines: u64,
+    /// Files whose last line was cut short.
+    pub truncated: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    v: u8,
+    event: &'a str,
+    account: Account,
+    reference: Reference,
+    cell: Option<String>,
+    kind: Option<String>,
+    #[serde(borrow)]
+    request: Option<&'a RawValue>,
+    status: Option<u16>,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+}
+
+/// Reads all `*.jsonl` in the given folders (not below them), or the given files; keeps the intents of one cell.
+pub fn read(paths: &[PathBuf], cell: Option<&str>) -> Result<Witnesses, AuditError> {
+    let mut witnesses = Witnesses::default();
+    for path in paths {
+        let files = files(path)?;
+        if files.is_empty() {
+            return Err(AuditError::NoWitness(path.display().to_string()));
+        }
+        for file in files {
+            witnesses.read_file(&file)?;
+        }
+    }
+    witnesses.choose_cell(cell)?;
+    Ok(witnesses)
+}
+
+fn files(path: &Path) -> Result<Vec<PathBuf>, AuditError> {
+    let failed = |source| AuditError::WitnessRead {
+        path: path.display().to_string(),
+        source,
+    };
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        if file
+            .extension()
+            .is_some_and(|extension| extension == "jsonl")
+        {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+impl Witnesses {
+    fn read_file(&mut self, path: &Path) -> Result<(), AuditError> {
+        let shown = path.display().to_string();
+        let text = std::fs::read(path).map_err(|source| AuditError::WitnessRead {
+            path: shown.clone(),
+            source,
+        })?;
+        self.files.push(path.to_owned());
+        let complete = text
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        if complete < text.len() {
+            self.truncated.push(shown.clone());
+        }
+        for (index, line) in text[..complete]
+            .split_inclusive(|byte| *byte == b'\n')
+            .enumerate()
+        {
+            let number = index as u64 + 1;
+            self.lines += 1;
+            self.add_line(line, number)
+                .map_err(|problem| AuditError::WitnessLine {
+                    path: shown.clone(),
+                    line: number,
+                    problem,
+                })?;
+        }
+        Ok(())
+    }
+
+    fn add_line(&mut self, line: &[u8], number: u64) -> Result<(), String> {
+        let text = std::str::from_utf8(line).map_err(|error| error.to_string())?;
+        let line: Line<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if line.v != VERSION {
+            return Err(format!(
+                "version {} of the witness form is not known",
+                line.v
+            ));
+        }
+        let key = (line.account, line.reference);
+        if line.event == "intent" {
+            return self.add_intent(key, line, number);
+        }
+        let intent = self.intents.get_mut(&key).ok_or_else(|| {
+            format!(
+                "{} of account {} reference {} without an intent",
+                line.event, key.0, key.1
+            )
+        })?;
+        match line.event {
+            "attempt" => intent.attempts += 1,
+            "broken" => {}
+            "unanswered" => intent.unanswered = true,
+            "answer" => {
+                let status = line.status.ok_or("an answer without a status")?;
+                let body = line.body.ok_or("an answer without a body")?;
+                match status {
+                    // A 200 that is no object was no answer to its client either.
+                    200 if body.get().starts_with('{') => intent.answers.push(body.get().into()),
+                    400..=499 if ![408, 425, 429].contains(&status) => {
+                        intent.refused = Some(status)
+                    }
+                    _ => {}
+                }
+            }
+            other => return Err(format!("event '{other}' is not known")),
+        }
+        Ok(())
+    }
+
+    fn add_intent(&mut self, key: Key, line: Line<'_>, number: u64) -> Result<(), String> {
+        let (Some(cell), Some(kind), Some(request)) = (line.cell, line.kind, line.request) else {
+            return Err("an intent without cell, kind or request".to_owned());
+        };
+        let request = Request::parse(&kind, request.get())?;
+        if request.key != key {
+            return Err("the request names another account or reference than the line".to_owned());
+        }
+        let file = self.files.len().saturating_sub(1);
+        let intent = Intent {
+            request,
+            kind,
+            cell,
+            file,
+            line: number,
+            attempts: 0,
+            answers: Vec::new(),
+            refused: None,
+            unanswered: false,
+        };
+        match self.intents.insert(key, intent) {
+            None => Ok(()),
+            Some(_) => Err(format!(
+                "account {} reference {} is intended a second time",
+                key.0, key.1
+            )),
+        }
+    }
+
+    fn choose_cell(&mut self, cell: Option<&str>) -> Result<(), AuditError> {
+        if let Some(cell) = cell {
+            self.intents.retain(|_, intent| intent.cell == cell);
+        }
+        let cells: BTreeSet<&str> = self
+            .intents
+            .values()
+            .map(|intent| intent.cell.as_str())
+            .collect();
+        match cells.len() {
+            0 => Err(AuditError::NoIntents(
+                cell.map(|cell| format!(" for cell '{cell}'"))
+                    .unwrap_or_default(),
+            )),
+            1 => Ok(()),
+            _ => Err(AuditError::ManyCells(
+                cells.into_iter().collect::<Vec<_>>().join(", "),
+            )),
+        }
+    }
+
+    /// Where an intent is noted, for a finding.
+    #[must_use]
+    pub fn place(&self, intent: &Intent) -> String {
+        let file = self
+            .files
+            .get(intent.file)
+            .and_then(|path| path.file_name());
+        format!(
+            "{}:{}",
+            file.unwrap_or_default().to_string_lossy(),
+            intent.line
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+
+    const INTENT: &str = r#"{"v":1,"event":"intent","cell":"c","kind":"cancel","account":1,"reference":5,"request":{"account":1,"reference":5,"target_reference":3,"deadline_ms":9},"planned_wall_ms":1,"deadline_wall_ms":9}"#;
+    const ATTEMPT: &str = r#"{"v":1,"event":"attempt","account":1,"reference":5,"attempt":1,"gateway":"g","wall_ms":2}"#;
+
+    fn check(text: &str, expected: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.jsonl");
+        std::fs::write(&path, text).unwrap();
+        let shown = match read(&[folder.path().to_owned()], None) {
+            Err(error) => error.to_string(),
+            Ok(read) => format!(
+                "{} intents, {} truncated",
+                read.intents.len(),
+                read.truncated.len()
+            ),
+        };
+        assert!(shown.contains(expected), "{shown}");
+    }
+
+    #[test]
+    fn a_line_cut_short_at_the_end_is_tolerated_and_reported() {
+        check(&format!("{INTENT}\n{ATTEMPT}\n"), "1 intents, 0 truncated");
+        check(
+            &format!("{INTENT}\n{{\"v\":1,\"eve"),
+            "1 intents, 1 truncated",
+        );
+    }
+
+    #[test]
+    fn other_garbage_names_its_line() {
+        check(
+            &format!("{INTENT}\n{{\"v\":1,\"eve\n{ATTEMPT}\n"),
+            "w.jsonl line 2",
+        );
+        check(
+            &format!("{INTENT}\n{INTENT}\n"),
+            "line 2: account 1 reference 5 is intended a second time",
+        );
+        check(
+            &format!("{ATTEMPT}\n"),
+            "line 1: attempt of account 1 reference 5 without an intent",
+        );
+        check(
+            &format!("{INTENT}\n{}\n", ATTEMPT.replace("\"v\":1", "\"v\":2")),
+            "line 2: version 2",
+        );
+        check(
+            &format!("{INTENT}\n{}\n", ATTEMPT.replace("attempt", "hope")),
+            "line 2: event 'hope'",
+        );
+        check("", "no intent");
+    }
+
+    #[test]
+    fn two_cells_are_not_mixed() {
+        let other = INTENT.replace("\"c\"", "\"d\"").replace(":5", ":6");
+        check(&format!("{INTENT}\n{other}\n"), "cells c, d");
+    }
+}
