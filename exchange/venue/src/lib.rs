@@ -21,6 +21,7 @@ pub mod failure;
 pub mod http;
 pub mod intake;
 pub mod lease;
+pub mod load;
 pub mod metrics;
 pub mod numeric;
 pub mod openapi;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use exchange_venue::settings::Settings;
-use exchange_venue::{bench, openapi, serve};
+use exchange_venue::{bench, load, openapi, serve};
 use tracing_subscriber::EnvFilter;
 
 const ENVIRONMENT: &str = "\
@@ -32,6 +32,21 @@ enum Task {
         #[arg(long, default_value_t = 1_000_000)]
         orders: u64,
     },
+    /// Send orders to a running venue as fast as it answers, and print rate and latency
+    BenchLoad {
+        /// Where the venue, or a gateway, listens
+        #[arg(long)]
+        address: std::net::SocketAddr,
+        /// The cell's name
+        #[arg(long, default_value = "cell")]
+        cell: String,
+        /// Connections, each with one request in flight and an account of its own
+        #[arg(long, default_value_t = 64)]
+        connections: u64,
+        /// Seconds to measure
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
     /// Print the OpenAPI description
     Openapi,
 }
@@ -43,6 +58,12 @@ fn main() -> anyhow::Result<()> {
             serve::run(Settings::from_environment()?)
         }
         Task::BenchEngine { orders } => bench::engine(orders),
+        Task::BenchLoad {
+            address,
+            cell,
+            connections,
+            seconds,
+        } => load::run(address, &cell, connections, seconds),
         Task::Openapi => {
             println!("{}", openapi::document());
             Ok(())
@@ -57,7 +78,7 @@ fn log() {
         .with_env_filter(filter())
         .with_writer(std::io::stderr);
     if std::env::var("MAINSTAY_LOG_FORMAT").as_deref() == Ok("text") {
-        builder.init();
+        builder.with_ansi(false).init();
     } else {
         builder.json().flatten_event(true).init();
     }

@@ -76,14 +76,15 @@ impl Default for Metrics {
             open_orders: Gauge::default(),
             queue: Gauge::default(),
         };
-        metrics.register();
+        metrics.register_counts();
+        metrics.register_gauges();
         metrics
     }
 }
 
 impl Metrics {
     /// The endings `_total` are added by the encoder.
-    fn register(&mut self) {
+    fn register_counts(&mut self) {
         let Self { registry, .. } = self;
         registry.register(
             "order_processing_duration_seconds",
@@ -127,6 +128,14 @@ impl Metrics {
             self.activations.clone(),
         );
         registry.register("snapshots", "Snapshots written", self.snapshots.clone());
+        for reason in ["commit_failed", "commit_warned", "rows_missing"] {
+            // Present at zero, so that a rate over them exists before the first.
+            drop(self.failures.get_or_create(&Why { reason }));
+        }
+    }
+
+    fn register_gauges(&mut self) {
+        let Self { registry, .. } = self;
         registry.register(
             "available_liquidity_usd",
             "Smaller of bid and ask notional resting within 1 % of the middle",
@@ -152,10 +161,6 @@ impl Metrics {
             "Commands waiting for the writer",
             self.queue.clone(),
         );
-        for reason in ["commit_failed", "commit_warned", "rows_missing"] {
-            // Present at zero, so that a rate over them exists before the first.
-            drop(self.failures.get_or_create(&Why { reason }));
-        }
     }
 
     pub fn render(&self, phase: &Phase, queue: usize) -> String {
