@@ -12,6 +12,11 @@ use crate::machine::Machine;
 /// The role that services connect as; it owns the application's database and nothing else.
 pub const APPLICATION_ROLE: &str = "application";
 
+/// Names of the password files that only keepers read; see [`crate::Layout::password`].
+pub const KEEPER_ROLES: [&str; 2] = [SUPERUSER, REPLICATION];
+const SUPERUSER: &str = "superuser";
+const REPLICATION: &str = "replication";
+
 /// `None` if the database has no replica on the host.
 pub fn keeper_config(
     machine: &Machine<'_>,
@@ -47,8 +52,8 @@ pub fn keeper_config(
         programs: machine.server_programs.map(ToOwned::to_owned),
         user: machine.server_user.map(ToOwned::to_owned),
         secrets: KeeperSecrets {
-            superuser: layout.password(name, "superuser"),
-            replication: layout.password(name, "replication"),
+            superuser: layout.password(name, SUPERUSER),
+            replication: layout.password(name, REPLICATION),
             application: layout.password(name, APPLICATION_ROLE),
         },
         application: KeeperApplication {

@@ -26,6 +26,11 @@ pub fn gateway_instance_name(gateway: &str) -> String {
     format!("gateway-{gateway}")
 }
 
+/// What stands in [`Layout::password_file`].
+pub fn password_file_text(role: &str, password: &str) -> String {
+    format!("*:*:*:{role}:{password}\n")
+}
+
 /// The folders of one platform on one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {

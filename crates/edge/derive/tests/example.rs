@@ -1,0 +1,257 @@
+//! What the processes of the example exchange are told, and that all of it fits together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use expect_test::{ExpectFile, expect_file};
+use mainstay_derive::{
+    Layout, Machine, Placements, gateway_instance, gateway_snapshot, keeper_config,
+    keeper_instance, service_instance, wire_specs,
+};
+use mainstay_model::address::Slot;
+use mainstay_model::{Host, Platform};
+use serde::Serialize;
+
+fn load(text: &str) -> Platform {
+    match mainstay_manifest::load("platform.yaml", text) {
+        Ok(platform) => platform,
+        Err(diagnostics) => panic!("\n{}", mainstay_manifest::render(&diagnostics)),
+    }
+}
+
+fn example() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    std::fs::read_to_string(root.join("examples/exchange/platform-80ms.yaml")).expect("the example")
+}
+
+/// The example with a second host in one region, so that doors have to tell hosts apart.
+fn crowded() -> String {
+    let text = example();
+    let text = text.replacen(
+        "    - name: euw1-a\n      region: eu-west-1\n",
+        "    - name: euw1-a\n      region: eu-west-1\n    - name: euw1-b\n      region: eu-west-1\n",
+        1,
+    );
+    let text = text.replace("peer: 7432", "peer: 7431");
+    let text = text.replace("      replicas: 2\n", "      replicas: 4\n");
+    text.replace("port: 6433", "port: 6435")
+}
+
+fn with_machine(text: &str, look: impl FnOnce(&Machine<'_>)) {
+    let platform = load(text);
+    let layout = Layout::new(Path::new("/data"), Path::new("/run/7"));
+    look(&Machine {
+        platform: &platform,
+        slot: Slot::new(7).expect("a slot"),
+        layout: &layout,
+        program: Path::new("/opt/mainstay/bin/mainstay"),
+        server_user: Some("postgres"),
+        server_programs: None,
+    });
+}
+
+fn placements(platform: &Platform) -> Placements {
+    let spread = platform.services().iter().filter(|s| s.follows().is_none());
+    spread
+        .map(|service| {
+            let hosts = service.allowed_hosts()[..service.replicas()].to_vec();
+            (service.name.clone(), hosts)
+        })
+        .collect()
+}
+
+fn host<'a>(machine: &Machine<'a>, name: &str) -> &'a Host {
+    machine.platform.host(name).expect("declared")
+}
+
+fn check(value: &impl Serialize, expected: ExpectFile) {
+    let mut text = serde_json::to_string_pretty(value).expect("writes");
+    text.push('\n');
+    expected.assert_eq(&text);
+}
+
+#[test]
+fn a_keeper_is_told_its_replicas_through_doors() {
+    with_machine(&example(), |machine| {
+        let ledger = machine.platform.database("ledger").expect("declared");
+        let host = host(machine, "usw2-a");
+        let config = keeper_config(machine, ledger, host).expect("a replica stands there");
+        check(&config, expect_file!["./golden/keeper.json"]);
+        let instance = keeper_instance(machine, ledger, host, 1);
+        check(&instance, expect_file!["./golden/keeper-instance.json"]);
+    });
+}
+
+#[test]
+fn a_gateway_is_told_its_routes() {
+    with_machine(&example(), |machine| {
+        let edge = machine.platform.gateway("edge").expect("declared");
+        let host = host(machine, "euw1-a");
+        let places = placements(machine.platform);
+        let snapshot = gateway_snapshot(machine, edge, host, &places, 3).expect("it runs there");
+        assert_eq!(snapshot.limits.hold_requests, 8192);
+        assert_eq!(snapshot.limits.hold_bytes, 64 << 20);
+        assert_eq!(snapshot.limits.hold_wait_ms, 14_000);
+        let mut form = serde_json::to_value(&snapshot).expect("writes");
+        // The other limits are the gateway's own business.
+        form.as_object_mut().expect("an object").remove("limits");
+        check(&form, expect_file!["./golden/gateway.json"]);
+        let instance = gateway_instance(machine, edge, host, 1);
+        check(&instance, expect_file!["./golden/gateway-instance.json"]);
+    });
+}
+
+#[test]
+fn a_service_is_told_its_surroundings() {
+    with_machine(&example(), |machine| {
+        let host = host(machine, "use1-a");
+        for (name, golden) in [
+            ("venue", expect_file!["./golden/venue-instance.json"]),
+            ("ticker", expect_file!["./golden/ticker-instance.json"]),
+        ] {
+            let service = machine.platform.service(name).expect("declared");
+            check(&service_instance(machine, service, host, 1), golden);
+        }
+    });
+}
+
+#[test]
+fn wires_have_half_the_round_trip() {
+    with_machine(&example(), |machine| {
+        let specs = wire_specs(machine);
+        assert_eq!(specs.len(), 6);
+        assert!(specs.iter().all(|spec| spec.shape.delay_us == 40_000));
+        check(&specs[0], expect_file!["./golden/wire.json"]);
+    });
+}
+
+/// Every address that somebody is told leads, directly or through a door of the right wire, to a process that
+/// listens there.
+#[test]
+fn whoever_knocks_finds_a_door_and_somebody_behind_it() {
+    for text in [example(), crowded()] {
+        with_machine(&text, |machine| {
+            let listening = listening(machine);
+            let doors: BTreeMap<(String, SocketAddr), SocketAddr> = wire_specs(machine)
+                .into_iter()
+                .flat_map(|spec| {
+                    let from = spec.from;
+                    spec.doors
+                        .into_iter()
+                        .map(move |door| ((from.clone(), door.listen), door.target))
+                })
+                .collect();
+            let mut knocked = BTreeSet::new();
+            for (reader, address) in told(machine) {
+                let direct = machine.platform.hosts_in(&reader.region);
+                let is_direct = direct
+                    .into_iter()
+                    .any(|h| h.address(machine.slot) == address.ip());
+                let target = if is_direct {
+                    address
+                } else {
+                    let key = (reader.region.to_string(), address);
+                    knocked.insert(key.clone());
+                    *doors.get(&key).unwrap_or_else(|| panic!("no door {key:?}"))
+                };
+                assert!(
+                    listening.contains(&target),
+                    "{} told of {target}",
+                    reader.name
+                );
+            }
+            for (from, listen) in doors.keys() {
+                assert!(
+                    !listening.contains(listen),
+                    "{from}'s door {listen} is taken"
+                );
+            }
+            assert!(knocked.len() > 20);
+        });
+    }
+}
+
+/// All (reader, address) pairs in the configurations of keepers and gateways.
+fn told<'a>(machine: &Machine<'a>) -> Vec<(&'a Host, SocketAddr)> {
+    let places = placements(machine.platform);
+    let mut told = Vec::new();
+    for host in machine.platform.hosts() {
+        for database in machine.platform.databases() {
+            let config = keeper_config(machine, database, host);
+            for replica in config.into_iter().flat_map(|config| config.replicas) {
+                told.push((host, replica.peer_address));
+                told.push((host, replica.postgres_address));
+            }
+        }
+        for gateway in machine.platform.gateways() {
+            let Some(snapshot) = gateway_snapshot(machine, gateway, host, &places, 1) else {
+                continue;
+            };
+            let parse = |text: &str| text.parse::<SocketAddr>().expect("an address");
+            for service in snapshot.services {
+                assert!(!service.instances.is_empty());
+                told.extend(service.instances.iter().map(|i| (host, parse(&i.address))));
+            }
+            for replica in snapshot
+                .databases
+                .iter()
+                .flat_map(|database| &database.replicas)
+            {
+                told.push((host, parse(&replica.sight_address)));
+                told.push((host, parse(&replica.postgres_address)));
+            }
+        }
+    }
+    told
+}
+
+fn listening(machine: &Machine<'_>) -> BTreeSet<SocketAddr> {
+    let mut all = BTreeSet::new();
+    let mut listen = |address: SocketAddr| assert!(all.insert(address), "{address} is taken twice");
+    for host in machine.platform.hosts() {
+        for database in machine.platform.databases() {
+            if let Some(config) = keeper_config(machine, database, host) {
+                let own = config.listen;
+                [own.peer, own.http, own.postgres]
+                    .into_iter()
+                    .for_each(&mut listen);
+            }
+        }
+        for service in machine.platform.services() {
+            if service.allowed_hosts().contains(&host.name) {
+                let instance = service_instance(machine, service, host, 1);
+                let address = &instance.shim.environment["MAINSTAY_LISTEN"];
+                listen(address.parse().expect("an address"));
+            }
+        }
+        for gateway in machine.platform.gateways() {
+            let snapshot = gateway_snapshot(machine, gateway, host, &Placements::new(), 1);
+            let Some(listeners) = snapshot.map(|snapshot| snapshot.listeners) else {
+                continue;
+            };
+            let http = listeners.http.iter().map(|listener| &listener.address);
+            let tcp = listeners.tcp.iter().map(|listener| &listener.address);
+            let both = http
+                .chain(tcp)
+                .map(|address| address.parse().expect("an address"));
+            both.for_each(&mut listen);
+        }
+    }
+    all
+}
+
+/// Unix sockets have 107 bytes; the longest names on a root's machine stay below.
+#[test]
+fn sockets_stay_short() {
+    let name = "n".repeat(mainstay_model::name::NAME_BYTES_MAX);
+    let layout = Layout::new(Path::new("/data"), Path::new("/run/mainstay/199"));
+    for path in [
+        layout.node_socket(&name),
+        layout.keeper_socket(&name, &name),
+        layout.gateway_socket(&name, &name),
+        layout.wire_control(&name, &name),
+    ] {
+        assert!(path.as_os_str().len() <= 107, "{}", path.display());
+    }
+}
