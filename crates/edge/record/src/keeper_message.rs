@@ -40,15 +40,39 @@ pub struct Message {
 #[serde(rename_all = "snake_case")]
 pub enum Body {
     Heartbeat(Box<Heartbeat>),
-    Grant { term: u32, echo_ns: u64 },
-    AskPreVote { round: u64, term: u32 },
-    PreVote { round: u64, verdict: PreVote },
-    Recruit { term: u32 },
-    Report { term: u32, verdict: Report },
-    Promote { term: u32, cohort: Box<Cohort> },
-    Abort { term: u32 },
-    KeepCohort { cohort: Box<Cohort> },
-    CohortKept { version: CohortVersion },
+    Grant {
+        term: u32,
+        echo_ns: u64,
+    },
+    AskPreVote {
+        round: u64,
+        term: u32,
+    },
+    PreVote {
+        round: u64,
+        verdict: PreVote,
+    },
+    Recruit {
+        term: u32,
+    },
+    Report {
+        term: u32,
+        verdict: Report,
+    },
+    Promote {
+        term: u32,
+        cohort: Box<Cohort>,
+    },
+    Abort {
+        term: u32,
+    },
+    KeepCohort {
+        cohort: Box<Cohort>,
+    },
+    CohortKept {
+        version: CohortVersion,
+        incarnation: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,8 +20,9 @@ use crate::history::{self, History, Relation};
 use crate::process;
 use crate::programs::ProgramError;
 use crate::replication::{Connection, Identity, ReplicationError, Server};
-use crate::server::{ANSWER_LIMIT, EFFECT_LIMIT, Local, ServerError, postmaster};
+use crate::server::{self, ANSWER_LIMIT, EFFECT_LIMIT, Local, ServerError, postmaster};
 use crate::settings::{self, Access, Acknowledging, Following, REPLICATION_ROLE, SUPERUSER};
+use crate::setup::Setup;
 use crate::sql::{Login, Session};
 
 const PAUSE: Duration = Duration::from_millis(3);
@@ -74,12 +75,7 @@ async fn attempt(
         Command::ReadRank => return Ok(Outcome::Ranked(read_rank(local).await?)),
         Command::SetSynchronousStandbys(standbys) => acknowledge(local, &standbys).await?,
         Command::Promote { timeline } => return promote(local, timeline).await,
-        Command::Checkpoint => {
-            let session = local.login(ANSWER_LIMIT).await?;
-            session
-                .ask("make a checkpoint", "CHECKPOINT", CHECKPOINT_LIMIT)
-                .await?;
-        }
+        Command::Checkpoint => return Ok(checkpoint(&local.setup).await),
         Command::OpenApplications => open(local).await?,
         Command::CloseApplications => close(local).await?,
         Command::Rewind {
@@ -99,6 +95,22 @@ async fn attempt(
         }
     }
     Ok(Outcome::Done)
+}
+
+/// Makes a checkpoint, in a session of its own.
+pub async fn checkpoint(setup: &Setup) -> Outcome {
+    let made = async {
+        let session = server::login(setup, ANSWER_LIMIT).await?;
+        let action = "make a checkpoint";
+        session.ask(action, "CHECKPOINT", CHECKPOINT_LIMIT).await
+    };
+    match made.await {
+        Ok(_) => Outcome::Done,
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "no checkpoint was made");
+            Outcome::Failed(Failure::Refused)
+        }
+    }
 }
 
 fn failure(error: &ServerError) -> Failure {
@@ -213,7 +225,9 @@ async fn identify(local: &Local) -> Result<Identity, ServerError> {
 }
 
 async fn read_rank(local: &mut Local) -> Result<Rank, ServerError> {
-    await_parked(local).await?;
+    if is_standby(local).await? {
+        await_parked(local).await?;
+    }
     let identity = identify(local).await?;
     let history = history::read(&local.setup.layout.pgdata, identity.timeline)?;
     Ok(Rank {
@@ -320,7 +334,7 @@ async fn take_histories(
 /// overwritten when streaming begins, and divergence is a matter of records.
 async fn replayed(local: &Local, mine: Identity) -> Result<Lsn, ServerError> {
     let action = "read the replay position";
-    let session = local.login(ANSWER_LIMIT).await?;
+    let session = server::login(&local.setup, ANSWER_LIMIT).await?;
     let text = session
         .value(
             action,
@@ -411,15 +425,20 @@ async fn promote(local: &mut Local, timeline: Timeline) -> Result<Outcome, Serve
     })
 }
 
+async fn is_standby(local: &mut Local) -> Result<bool, ServerError> {
+    let session = local.session().await?;
+    let question = "SELECT pg_is_in_recovery()";
+    let answer = session
+        .value("ask whether it is a standby", question, ANSWER_LIMIT)
+        .await?;
+    Ok(answer != "f")
+}
+
 async fn await_promoted(local: &mut Local) -> Result<(), ServerError> {
     let action = "wait for the promotion";
-    let session = local.session().await?;
     let deadline = mainstay_rt::clock::now() + PROMOTE_LIMIT;
     loop {
-        let answer = session
-            .value(action, "SELECT pg_is_in_recovery()", ANSWER_LIMIT)
-            .await?;
-        if answer == "f" {
+        if !is_standby(local).await? {
             return Ok(());
         }
         if mainstay_rt::clock::now() >= deadline {

@@ -274,8 +274,12 @@ pub fn message_out(message: &core::Message) -> form::Message {
         core::Body::KeepCohort { cohort } => form::Body::KeepCohort {
             cohort: Box::new(cohort_out(cohort)),
         },
-        core::Body::CohortKept { version } => form::Body::CohortKept {
+        core::Body::CohortKept {
+            version,
+            incarnation,
+        } => form::Body::CohortKept {
             version: version_out(*version),
+            incarnation: incarnation.to_string(),
         },
     };
     form::Message {
@@ -317,8 +321,12 @@ pub fn message_in(message: &form::Message) -> Result<core::Message, ConvertError
         form::Body::KeepCohort { cohort } => core::Body::KeepCohort {
             cohort: Box::new(cohort_in(cohort)?),
         },
-        form::Body::CohortKept { version } => core::Body::CohortKept {
+        form::Body::CohortKept {
+            version,
+            incarnation,
+        } => core::Body::CohortKept {
             version: version_in(*version),
+            incarnation: incarnation_in(incarnation)?,
         },
     };
     Ok(core::Message {
@@ -425,6 +433,7 @@ mod tests {
             },
             core::Body::CohortKept {
                 version: cohort().version,
+                incarnation: Incarnation(6),
             },
         ]
     }

@@ -244,6 +244,7 @@ pub async fn rewind(
             conninfo(source, SUPERUSER, "postgres")
         ),
         "--progress".to_owned(),
+        "--no-sync".to_owned(),
     ];
     setup
         .programs

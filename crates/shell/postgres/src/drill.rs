@@ -22,7 +22,7 @@ use crate::{data, process};
 
 /// One server per replica, on addresses that only this test uses.
 struct Servers {
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     locals: Vec<Local>,
 }
 
@@ -54,7 +54,10 @@ impl Servers {
                 Local::new(Rc::new(setup))
             })
             .collect();
-        Self { folder, locals }
+        Self {
+            _folder: folder,
+            locals,
+        }
     }
 
     async fn run(&mut self, which: usize, command: Command) -> Outcome {
@@ -292,6 +295,5 @@ fn a_promotion_takes_the_timeline_of_its_term_and_the_old_primary_rejoins_by_rew
             panic!("present");
         };
         assert_eq!(incarnation, Some(Incarnation(7)));
-        drop(servers.folder.path());
     });
 }

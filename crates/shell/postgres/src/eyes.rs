@@ -20,7 +20,7 @@ use crate::replication::{Connection, Identity};
 use crate::server;
 use crate::settings::SUPERUSER;
 use crate::setup::Setup;
-use crate::sql::{Login, Row, Session, SqlError};
+use crate::sql::{Row, Session, SqlError};
 
 /// For one look; longer is a finding.
 const LOOK_LIMIT: Duration = Duration::from_millis(700);
@@ -40,6 +40,8 @@ pub struct Attention {
 /// What was seen, and the postmaster it was seen of.
 #[derive(Clone, Debug)]
 pub struct Sighting {
+    /// The glance that was asked for when the look began: what was seen is not older than that.
+    pub glance: u64,
     pub observation: Observation,
     pub postmaster: Option<ProcessIdentity>,
 }
@@ -76,11 +78,12 @@ pub async fn watch(
         knocked: None,
     };
     loop {
-        let sighting = eyes.look().await;
+        let glance = attention.borrow_and_update().glance;
+        let sighting = eyes.look(glance).await;
         if report.send(sighting).is_err() {
             return;
         }
-        let period = if attention.borrow_and_update().eager {
+        let period = if attention.borrow().eager {
             EAGER
         } else {
             CALM
@@ -105,7 +108,7 @@ impl Eyes {
         }
     }
 
-    async fn look(&mut self) -> Sighting {
+    async fn look(&mut self, glance: u64) -> Sighting {
         let data = data::state(&self.setup);
         self.find_postmaster();
         let mut observation = Observation {
@@ -120,6 +123,7 @@ impl Eyes {
             self.sessions = None;
             self.last = ProcessState::Changing;
             return Sighting {
+                glance,
                 observation,
                 postmaster,
             };
@@ -148,6 +152,7 @@ impl Eyes {
             }
         }
         Sighting {
+            glance,
             observation,
             postmaster,
         }
@@ -230,7 +235,7 @@ impl Eyes {
             return found;
         }
         let limit = LOOK_LIMIT;
-        let found = match tokio::time::timeout(limit, login(&self.setup)).await {
+        let found = match tokio::time::timeout(limit, server::login(&self.setup, limit)).await {
             Ok(Ok(_)) => Serviceability::Good,
             Ok(Err(error)) if error.state() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
                 Serviceability::NoSlots
@@ -266,7 +271,7 @@ const LOOK: &str = "SELECT 'recovery', pg_is_in_recovery(); \
     SELECT 'client', application_name, state, flush_lsn FROM pg_stat_replication";
 
 async fn open(setup: &Setup) -> Result<Sessions, Blocked> {
-    let sql = login(setup).await?;
+    let sql = server::login(setup, LOOK_LIMIT).await?;
     let server = setup.local();
     let replication = Connection::open(&server, SUPERUSER, &setup.secrets.superuser)
         .await
@@ -275,17 +280,6 @@ async fn open(setup: &Setup) -> Result<Sessions, Blocked> {
             Blocked::Changing
         })?;
     Ok(Sessions { sql, replication })
-}
-
-async fn login(setup: &Setup) -> Result<Session, SqlError> {
-    let server = setup.local();
-    let login = Login {
-        server: &server,
-        database: "postgres",
-        user: SUPERUSER,
-        password: &setup.secrets.superuser,
-    };
-    Session::open(login, LOOK_LIMIT).await
 }
 
 fn name_in_conninfo(conninfo: &str) -> Option<mainstay_keeper::ReceiverName> {

@@ -1,7 +1,8 @@
 //! Doing what the core says to the local server: one command at a time, in a thread of its own.
 //!
-//! An immediate stop overtakes: the command under way is dropped, with the tools it runs, and answered as
-//! cancelled before the stop begins.
+//! Two commands are out of line. A checkpoint takes as long as the disk likes and runs beside the others.
+//! An immediate stop overtakes: the command under way is dropped, with the tools it runs, and it and all
+//! that wait are answered as cancelled before the stop begins.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -18,6 +19,13 @@ use crate::setup::Setup;
 pub type Order = (OperationId, Command);
 pub type Done = (OperationId, Outcome);
 
+struct Hands {
+    local: Local,
+    waiting: VecDeque<Order>,
+    done: mpsc::UnboundedSender<Done>,
+    progress: watch::Sender<Option<SeedingStatus>>,
+}
+
 /// Performs orders until nobody gives any.
 pub async fn work(
     setup: Rc<Setup>,
@@ -25,39 +33,74 @@ pub async fn work(
     done: mpsc::UnboundedSender<Done>,
     progress: watch::Sender<Option<SeedingStatus>>,
 ) {
-    let mut local = Local::new(setup);
-    let mut waiting: VecDeque<Order> = VecDeque::new();
+    let mut hands = Hands {
+        local: Local::new(setup),
+        waiting: VecDeque::new(),
+        done,
+        progress,
+    };
     loop {
-        let next = match waiting.pop_front() {
-            Some(order) => Some(order),
-            None => orders.recv().await,
+        let order = match hands.waiting.pop_front() {
+            Some(order) => order,
+            None => match orders.recv().await {
+                Some(order) => order,
+                None => return,
+            },
         };
-        let Some((operation, command)) = next else {
+        if hands.perform(order, &mut orders).await.is_none() {
             return;
-        };
+        }
+    }
+}
+
+impl Hands {
+    /// Performs one order; `None` when nobody gives any more.
+    async fn perform(
+        &mut self,
+        (operation, command): Order,
+        orders: &mut mpsc::UnboundedReceiver<Order>,
+    ) -> Option<()> {
+        if command == Command::Checkpoint {
+            self.checkpoint(operation);
+            return Some(());
+        }
         let stopping = command == Command::StopImmediate;
+        let mut stop = None;
         let outcome = {
-            let performing = commands::perform(&mut local, command, &progress);
+            let performing = commands::perform(&mut self.local, command, &self.progress);
             tokio::pin!(performing);
             loop {
                 tokio::select! {
                     biased;
                     outcome = &mut performing => break outcome,
-                    order = orders.recv() => match order {
-                        None => return,
-                        Some(order) => {
-                            let overtakes = order.1 == Command::StopImmediate && !stopping;
-                            waiting.push_back(order);
-                            if overtakes {
-                                break Outcome::Failed(Failure::Cancelled);
-                            }
+                    order = orders.recv() => {
+                        let order = order?;
+                        if order.1 == Command::StopImmediate && !stopping {
+                            stop = Some(order);
+                            break Outcome::Failed(Failure::Cancelled);
                         }
-                    },
+                        self.waiting.push_back(order);
+                    }
                 }
             }
         };
-        if done.send((operation, outcome)).is_err() {
-            return;
+        self.done.send((operation, outcome)).ok()?;
+        if let Some(stop) = stop {
+            for (operation, _) in self.waiting.drain(..) {
+                let cancelled = Outcome::Failed(Failure::Cancelled);
+                self.done.send((operation, cancelled)).ok()?;
+            }
+            self.waiting.push_back(stop);
         }
+        Some(())
+    }
+
+    fn checkpoint(&self, operation: OperationId) {
+        let setup = Rc::clone(&self.local.setup);
+        let done = self.done.clone();
+        tokio::task::spawn_local(async move {
+            let outcome = commands::checkpoint(&setup).await;
+            done.send((operation, outcome)).ok();
+        });
     }
 }

@@ -61,6 +61,7 @@ pub struct Mind {
     events: VecDeque<KeeperEvent>,
     last: Option<(Role, Reason, u32)>,
     halted: Option<HaltReason>,
+    glance: u64,
 }
 
 /// The last heartbeat of a peer.
@@ -84,6 +85,7 @@ impl Mind {
             events: VecDeque::new(),
             last: None,
             halted: None,
+            glance: 0,
         }
     }
 
@@ -99,10 +101,7 @@ impl Mind {
             tokio::select! {
                 Some(sighting) = inbox.sightings.recv() => self.see(sighting),
                 Some(input) = inbox.inputs.recv() => self.take(input),
-                Some((operation, outcome)) = inbox.done.recv() => {
-                    self.outbox.attention.send_modify(|attention| attention.glance += 1);
-                    self.tell(Input::CommandDone { operation, outcome });
-                }
+                Some(done) = inbox.done.recv() => self.finish(done),
                 Some(ask) = inbox.asks.recv() => {
                     if let Some(stopped) = self.answer(ask, &inbox) {
                         return self.shut_down(stopped, inbox).await;
@@ -136,7 +135,21 @@ impl Mind {
         self.tell(input);
     }
 
+    /// A command ended: what was seen before is old, and a new look is due at once.
+    fn finish(&mut self, (operation, outcome): Done) {
+        self.glance += 1;
+        let glance = self.glance;
+        self.outbox
+            .attention
+            .send_modify(|attention| attention.glance = glance);
+        tracing::info!(?operation, ?outcome, "command done");
+        self.tell(Input::CommandDone { operation, outcome });
+    }
+
     fn see(&mut self, sighting: Sighting) {
+        if sighting.glance < self.glance {
+            return;
+        }
         self.postmaster = sighting.postmaster;
         self.observation = Some(sighting.observation.clone());
         self.tell(Input::Observed(sighting.observation));

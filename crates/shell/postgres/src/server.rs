@@ -83,6 +83,21 @@ pub fn postmaster(setup: &Setup) -> Option<ProcessIdentity> {
     (stands == *pgdata).then_some(identity)
 }
 
+/// A new session of the keeper's role on the local server.
+///
+/// # Errors
+/// When the server does not let the keeper in.
+pub async fn login(setup: &Setup, limit: Duration) -> Result<Session, SqlError> {
+    let server = setup.local();
+    let login = Login {
+        server: &server,
+        database: "postgres",
+        user: SUPERUSER,
+        password: &setup.secrets.superuser,
+    };
+    Session::open(login, limit).await
+}
+
 /// The hands' view of the server: what it was told last, and the session to ask it.
 pub struct Local {
     pub setup: Rc<Setup>,
@@ -103,21 +118,6 @@ impl Local {
         }
     }
 
-    /// A new session of the keeper's role.
-    ///
-    /// # Errors
-    /// When the server does not let the keeper in.
-    pub async fn login(&self, limit: Duration) -> Result<Session, SqlError> {
-        let server = self.setup.local();
-        let login = Login {
-            server: &server,
-            database: "postgres",
-            user: SUPERUSER,
-            password: &self.setup.secrets.superuser,
-        };
-        Session::open(login, limit).await
-    }
-
     /// The session that is kept; opened if there is none.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ impl Local {
         match &self.session {
             Some(session) if !session.is_closed() => Ok(Rc::clone(session)),
             _ => {
-                let session = Rc::new(self.login(ANSWER_LIMIT).await?);
+                let session = Rc::new(login(&self.setup, ANSWER_LIMIT).await?);
                 self.session = Some(Rc::clone(&session));
                 Ok(session)
             }
@@ -206,7 +206,7 @@ impl Local {
         let launched = mainstay_rt::clock::now();
         let deadline = launched + START_LIMIT;
         loop {
-            match self.login(ANSWER_LIMIT).await {
+            match login(&self.setup, ANSWER_LIMIT).await {
                 Ok(session) => {
                     self.session = Some(Rc::new(session));
                     return Ok(());

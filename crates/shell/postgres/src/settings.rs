@@ -138,6 +138,8 @@ const SAFETY: &[(&str, &str)] = &[
     // A killed backend must not reopen the server for writing: its keeper decides.
     ("restart_after_crash", "off"),
     ("recovery_target_timeline", "latest"),
+    // One call for the file system instead of one per file of the cluster.
+    ("recovery_init_sync_method", "syncfs"),
     ("wal_retrieve_retry_interval", "20ms"),
     ("wal_receiver_status_interval", "1s"),
     ("wal_sender_timeout", "3s"),

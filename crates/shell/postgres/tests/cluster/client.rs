@@ -1,0 +1,198 @@
+//! A client that writes all the time, and counts what it was promised.
+//!
+//! It inserts rising numbers, one at a time, each until it is acknowledged: an unknown outcome is repeated
+//! under the same number with `ON CONFLICT DO NOTHING`. What was acknowledged must be there in the end, once;
+//! what is there must have been sent.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use mainstay_units::Instant;
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+
+use crate::cluster::{COUNT, Cluster};
+
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
+const CONNECT_LIMIT: Duration = Duration::from_millis(300);
+
+pub struct Writer {
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
+    thread: JoinHandle<Record>,
+}
+
+/// When each number was acknowledged.
+#[derive(Default)]
+pub struct Record {
+    pub sent: u64,
+    pub acknowledged: Vec<(u64, Instant)>,
+}
+
+impl Record {
+    /// The longest time between two acknowledgements.
+    pub fn gap(&self) -> Duration {
+        self.acknowledged
+            .windows(2)
+            .map(|pair| pair[1].1.since(pair[0].1))
+            .max()
+            .unwrap_or_default()
+    }
+}
+
+pub async fn connect(address: SocketAddr) -> Result<Client> {
+    let stream = tokio::net::TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (client, mut connection) = Config::new()
+        .user("shop")
+        .password("secret-application")
+        .dbname("shop")
+        .connect_raw(stream, NoTls)
+        .await?;
+    tokio::spawn(async move {
+        while let Some(message) =
+            std::future::poll_fn(|context| connection.poll_message(context)).await
+        {
+            match message {
+                Ok(AsyncMessage::Notice(notice)) => println!("  notice: {}", notice.message()),
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    });
+    Ok(client)
+}
+
+impl Writer {
+    pub fn start(cluster: &Cluster) -> Result<Self> {
+        let addresses: Vec<SocketAddr> = (0..COUNT).map(|i| cluster.postgres_address(i)).collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let (told, count) = (Arc::clone(&stop), Arc::clone(&acknowledged));
+        let thread = std::thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || write(&addresses, &told, &count))?;
+        Ok(Self {
+            stop,
+            acknowledged,
+            thread,
+        })
+    }
+
+    /// Waits until so many more numbers have been acknowledged.
+    pub fn await_more(&self, cluster: &Cluster, count: u64) -> Result<()> {
+        let goal = self.acknowledged.load(Ordering::Relaxed) + count;
+        cluster.wait("acknowledgements", || {
+            (self.acknowledged.load(Ordering::Relaxed) >= goal).then_some(())
+        })
+    }
+
+    pub fn finish(self) -> Result<Record> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().ok().context("join the writer")
+    }
+}
+
+fn write(addresses: &[SocketAddr], stop: &AtomicBool, count: &AtomicU64) -> Record {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime for the writer");
+    runtime.block_on(async {
+        let mut record = Record::default();
+        let mut session: Option<Client> = None;
+        let mut next = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let Some(client) = &session else {
+                session = find(addresses, next).await;
+                next += 1;
+                continue;
+            };
+            let number = record.acknowledged.len() as u64 + 1;
+            record.sent = number;
+            let statement = format!("INSERT INTO numbers VALUES ({number}) ON CONFLICT DO NOTHING");
+            match tokio::time::timeout(ATTEMPT_LIMIT, client.simple_query(&statement)).await {
+                Ok(Ok(_)) => {
+                    record
+                        .acknowledged
+                        .push((number, mainstay_rt::clock::now()));
+                    count.store(number, Ordering::Relaxed);
+                }
+                Ok(Err(_)) | Err(_) => session = None,
+            }
+        }
+        record
+    })
+}
+
+/// Asks one server after the other whether it takes writes.
+async fn find(addresses: &[SocketAddr], which: usize) -> Option<Client> {
+    let address = addresses[which % addresses.len()];
+    let found = tokio::time::timeout(CONNECT_LIMIT, async {
+        let client = connect(address).await.ok()?;
+        let rows = client
+            .simple_query("SHOW transaction_read_only")
+            .await
+            .ok()?;
+        let off = rows.iter().any(|row| match row {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0) == Some("off"),
+            _ => false,
+        });
+        off.then_some(client)
+    })
+    .await
+    .ok()
+    .flatten();
+    if found.is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    found
+}
+
+/// Creates the table, on whoever is primary.
+pub fn prepare(cluster: &Cluster) -> Result<()> {
+    let (primary, _) = cluster.await_primary(0)?;
+    cluster.runtime.block_on(async {
+        let client = connect(cluster.postgres_address(primary)).await?;
+        let statement = "CREATE TABLE numbers (number bigint PRIMARY KEY)";
+        client.simple_query(statement).await?;
+        Ok(())
+    })
+}
+
+/// Everything acknowledged is there, and nothing that was not sent.
+pub fn check(cluster: &Cluster, record: &Record) -> Result<()> {
+    let (primary, term) = cluster.await_primary(0)?;
+    let present: BTreeSet<u64> = cluster.runtime.block_on(async {
+        let client = connect(cluster.postgres_address(primary)).await?;
+        let rows = client.simple_query("SELECT number FROM numbers").await?;
+        let numbers = rows.iter().filter_map(|row| match row {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            _ => None,
+        });
+        anyhow::Ok(numbers.collect())
+    })?;
+    let lost: Vec<u64> = record
+        .acknowledged
+        .iter()
+        .map(|(number, _)| *number)
+        .filter(|number| !present.contains(number))
+        .collect();
+    ensure!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    let invented: Vec<u64> = present
+        .iter()
+        .copied()
+        .filter(|n| *n > record.sent)
+        .collect();
+    ensure!(invented.is_empty(), "never sent: {invented:?}");
+    println!(
+        "  {} acknowledged, none lost; longest gap {} ms; term {term}",
+        record.acknowledged.len(),
+        record.gap().as_millis()
+    );
+    Ok(())
+}

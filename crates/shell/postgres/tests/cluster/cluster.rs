@@ -1,0 +1,337 @@
+//! Three keepers on addresses of their own, and every way to hurt them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use mainstay_record::keeper::{
+    KeeperApplication, KeeperConfig, KeeperListen, KeeperReplica, KeeperSecrets, KeeperStatus,
+    KeeperTimings, SightRole, VERSION,
+};
+use mainstay_testkit::address::AddressBlock;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// For everything that is waited for.
+const LIMIT: Duration = Duration::from_secs(60);
+pub const COUNT: usize = 3;
+
+pub struct Cluster {
+    folder: tempfile::TempDir,
+    block: AddressBlock,
+    keepers: [Option<Child>; COUNT],
+    pub runtime: tokio::runtime::Runtime,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for which in 0..COUNT {
+            self.kill_host(which);
+        }
+        if std::thread::panicking() || std::env::var_os("MAINSTAY_KEEP").is_some() {
+            println!("kept: {}", self.folder.path().display());
+            self.folder.disable_cleanup(true);
+        }
+    }
+}
+
+impl Cluster {
+    /// Three keepers that have just been started beside nothing.
+    pub fn start() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+        std::fs::set_permissions(folder.path(), open)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let mut cluster = Self {
+            folder,
+            block: AddressBlock::claim(202)?,
+            keepers: [const { None }; COUNT],
+            runtime,
+        };
+        for which in 0..COUNT {
+            cluster.start_keeper(which)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Healthy: one open primary, two standbys, all in the cohort and streaming.
+    pub fn healthy() -> Result<Self> {
+        let cluster = Self::start()?;
+        let begun = mainstay_rt::clock::now();
+        cluster.await_healthy()?;
+        let took = mainstay_rt::clock::now().since(begun);
+        println!("  from nothing to healthy: {} ms", took.as_millis());
+        Ok(cluster)
+    }
+
+    pub fn path(&self, which: usize) -> PathBuf {
+        self.folder.path().join(format!("host-{}", which + 1))
+    }
+
+    pub fn pgdata(&self, which: usize) -> PathBuf {
+        self.path(which).join("pgdata")
+    }
+
+    fn address(&self, which: usize, port: u16) -> SocketAddr {
+        // Three hosts: a handful of addresses of the block.
+        SocketAddr::from((self.block.address(which as u8 + 1), port))
+    }
+
+    pub fn postgres_address(&self, which: usize) -> SocketAddr {
+        self.address(which, 5432)
+    }
+
+    pub fn start_keeper(&mut self, which: usize) -> Result<()> {
+        let own = self.path(which);
+        std::fs::create_dir_all(&own)?;
+        let config = own.join("config.json");
+        std::fs::write(&config, serde_json::to_vec_pretty(&self.config(which)?)?)?;
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(own.join("keeper.log"))?;
+        let (program, arguments) = match std::env::var_os("MAINSTAY") {
+            Some(binary) => (PathBuf::from(binary), vec!["keeper", "--config"]),
+            None => (std::env::current_exe()?, vec!["keeper"]),
+        };
+        let child = Command::new(program)
+            .args(arguments)
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("start a keeper")?;
+        self.keepers[which] = Some(child);
+        Ok(())
+    }
+
+    fn config(&self, which: usize) -> Result<KeeperConfig> {
+        let own = self.path(which);
+        let secret = |name: &str| -> Result<PathBuf> {
+            let path = self.folder.path().join(name);
+            mainstay_rt::files::write_atomic(&path, format!("secret-{name}\n").as_bytes())?;
+            Ok(path)
+        };
+        let user = user();
+        let replicas = (0..COUNT)
+            .map(|which| KeeperReplica {
+                id: which as u32 + 1,
+                host: format!("host-{}", which + 1),
+                region: format!("region-{}", which + 1),
+                peer_address: self.address(which, 7001),
+                postgres_address: self.address(which, 5432),
+            })
+            .collect();
+        Ok(KeeperConfig {
+            version: VERSION,
+            platform: "test".to_owned(),
+            database: "orders".to_owned(),
+            replica: which as u32 + 1,
+            replicas,
+            copies: 2,
+            home: 1,
+            listen: KeeperListen {
+                peer: self.address(which, 7001),
+                http: self.address(which, 7002),
+                postgres: self.address(which, 5432),
+            },
+            pgdata: self.pgdata(which),
+            folder: own.join("keeper"),
+            run_folder: own.join("run"),
+            control_socket: own.join("control"),
+            lease_file: own.join("lease"),
+            shim: shim(&own)?,
+            programs: None,
+            user,
+            secrets: KeeperSecrets {
+                superuser: secret("superuser")?,
+                replication: secret("replication")?,
+                application: secret("application")?,
+            },
+            application: KeeperApplication {
+                role: "shop".to_owned(),
+                database: "shop".to_owned(),
+            },
+            timings: KeeperTimings::default(),
+            settings: Vec::new(),
+        })
+    }
+
+    pub fn status(&self, which: usize) -> Result<KeeperStatus> {
+        let request = mainstay_rt::http::request_tcp(
+            self.address(which, 7002),
+            http::Method::GET,
+            "/v1/status",
+            Vec::new(),
+            Duration::from_millis(500),
+        );
+        let (code, body) = self.runtime.block_on(request)?;
+        ensure!(code.is_success(), "status {code}");
+        Ok(serde_json::from_slice(&body)?)
+    }
+
+    /// An operator's request to one keeper; its answer as text.
+    pub fn order(&self, which: usize, path: &str, body: &str) -> Result<String> {
+        let socket = self.path(which).join("control");
+        let request = mainstay_rt::http::request_unix(
+            &socket,
+            http::Method::POST,
+            path,
+            body.as_bytes().to_vec(),
+            LIMIT,
+        );
+        let (code, body) = self.runtime.block_on(request)?;
+        let text = String::from_utf8_lossy(&body).into_owned();
+        ensure!(code.is_success(), "{path}: {code} {text}");
+        Ok(text)
+    }
+
+    /// The open primary of the highest term.
+    pub fn primary(&self) -> Option<(usize, u32)> {
+        (0..COUNT)
+            .filter_map(|which| Some((which, self.status(which).ok()?)))
+            .filter(|(_, status)| status.sight.role == SightRole::Primary && status.sight.open)
+            .map(|(which, status)| (which, status.sight.term))
+            .max_by_key(|(_, term)| *term)
+    }
+
+    pub fn await_primary(&self, above: u32) -> Result<(usize, u32)> {
+        self.wait("an open primary", || {
+            self.primary().filter(|(_, term)| *term > above)
+        })
+    }
+
+    pub fn await_healthy(&self) -> Result<(usize, u32)> {
+        self.wait("an open primary with two acknowledging standbys", || {
+            let (primary, term) = self.primary()?;
+            let status = self.status(primary).ok()?;
+            let acknowledging = status.peers.iter().filter(|peer| peer.acknowledges);
+            (acknowledging.count() == COUNT - 1).then_some((primary, term))
+        })
+    }
+
+    pub fn wait<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
+        let deadline = mainstay_rt::clock::now() + LIMIT;
+        loop {
+            if let Some(found) = look() {
+                return Ok(found);
+            }
+            if mainstay_rt::clock::now() > deadline {
+                self.explain();
+                bail!("waited {LIMIT:?} for {what}");
+            }
+            self.runtime
+                .block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
+        }
+    }
+
+    /// What every keeper says, for a failed wait.
+    pub fn explain(&self) {
+        for which in 0..COUNT {
+            match self.status(which) {
+                Ok(status) => {
+                    println!(
+                        "  {which}: {}",
+                        serde_json::to_string(&status.sight).unwrap_or_default()
+                    );
+                    println!(
+                        "     peers {}",
+                        serde_json::to_string(&status.peers).unwrap_or_default()
+                    );
+                    for event in status.events.iter().rev().take(8) {
+                        println!(
+                            "     {} term {} {}: {}",
+                            event.wall_ms, event.term, event.kind, event.detail
+                        );
+                    }
+                }
+                Err(error) => println!("  {which}: {error:#}"),
+            }
+        }
+    }
+
+    /// The postmaster of a host, from its lock file.
+    pub fn postmaster(&self, which: usize) -> Result<Pid> {
+        let text = std::fs::read_to_string(self.pgdata(which).join("postmaster.pid"))?;
+        text.lines()
+            .next()
+            .and_then(|line| line.parse().ok())
+            .and_then(Pid::from_raw)
+            .context("read postmaster.pid")
+    }
+
+    pub fn kill_postmaster(&self, which: usize) -> Result<()> {
+        Ok(kill_process(self.postmaster(which)?, Signal::KILL)?)
+    }
+
+    /// Kills the keeper alone.
+    pub fn kill_keeper(&mut self, which: usize) {
+        if let Some(mut keeper) = self.keepers[which].take() {
+            keeper.kill().ok();
+            keeper.wait().ok();
+        }
+    }
+
+    /// Kills the keeper and every process of its server.
+    pub fn kill_host(&mut self, which: usize) {
+        self.kill_keeper(which);
+        for pid in self.processes(which) {
+            kill_process(pid, Signal::KILL).ok();
+        }
+    }
+
+    /// Stops (SIGSTOP) or continues every process of a host.
+    pub fn signal_host(&self, which: usize, signal: Signal) {
+        let keeper = self.keepers[which].as_ref();
+        let keeper = keeper.and_then(|keeper| Pid::from_raw(keeper.id().cast_signed()));
+        for pid in keeper.into_iter().chain(self.processes(which)) {
+            kill_process(pid, signal).ok();
+        }
+    }
+
+    /// Everything that stands in the host's folder: server, tools.
+    fn processes(&self, which: usize) -> Vec<Pid> {
+        let own = self.path(which);
+        let Ok(entries) = std::fs::read_dir("/proc") else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+            .filter(|pid| {
+                std::fs::read_link(format!("/proc/{pid}/cwd"))
+                    .is_ok_and(|folder| folder.starts_with(&own))
+            })
+            .filter_map(Pid::from_raw)
+            .collect()
+    }
+}
+
+pub fn user() -> Option<String> {
+    rustix::process::geteuid()
+        .is_root()
+        .then(|| "postgres".to_owned())
+}
+
+/// The real shim if a binary is given, else a stand-in that only detaches.
+fn shim(own: &Path) -> Result<Vec<String>> {
+    if let Some(binary) = std::env::var_os("MAINSTAY") {
+        let binary = binary.to_string_lossy().into_owned();
+        return Ok(vec![binary, "shim".to_owned()]);
+    }
+    let become_user = match user() {
+        Some(user) => format!("setpriv --reuid {user} --regid {user} --clear-groups"),
+        None => String::new(),
+    };
+    let postgres = mainstay_testkit::postgres::programs()?.join("postgres");
+    let script = format!(
+        "exec setsid {become_user} {} -D {}/pgdata >>{}/postgres.log 2>&1",
+        postgres.display(),
+        own.display(),
+        own.display()
+    );
+    Ok(vec!["/bin/sh".to_owned(), "-c".to_owned(), script])
+}

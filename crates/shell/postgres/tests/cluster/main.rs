@@ -1,0 +1,53 @@
+//! Three keepers, three servers, and what may befall them: each scenario with real processes.
+//!
+//! The program plays both sides: started by `cargo test` it runs the scenarios, started with `keeper FILE` it is
+//! a keeper process. `cargo test -p mainstay-postgres --test cluster -- NAME` runs those whose name contains
+//! NAME; `-- --stay` brings a cluster up and waits for Enter. With `MAINSTAY=/path/to/mainstay` in the
+//! environment that binary plays keeper and shim. Times are printed and decide nothing.
+
+mod client;
+mod cluster;
+mod scenarios;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [keeper, file] = &arguments[..]
+        && keeper == "keeper"
+    {
+        mainstay_rt::log::init();
+        return mainstay_postgres::run(std::path::Path::new(file));
+    }
+    if arguments.iter().any(|argument| argument == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    let filter = arguments
+        .iter()
+        .find(|argument| !argument.starts_with('-'))
+        .cloned()
+        .unwrap_or_default();
+    if arguments.iter().any(|argument| argument == "--stay") {
+        return report("stay", scenarios::stay());
+    }
+    let mut code = ExitCode::SUCCESS;
+    for (name, scenario) in scenarios::ALL {
+        if name.contains(&filter) && report(name, scenario()) != ExitCode::SUCCESS {
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
+
+fn report(name: &str, result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => {
+            println!("cluster {name} ... ok");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("cluster {name} ... FAILED: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
