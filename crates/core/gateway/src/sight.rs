@@ -98,6 +98,8 @@ pub enum AbsentWhy {
     },
     /// The active instance failed a request and has not answered since.
     Suspected,
+    /// Our own eyes have not been open lately: we were stopped, or are starved of processor time.
+    OwnEyesClosed,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,13 +109,20 @@ pub struct PrimaryView {
     pub lease_until: Instant,
 }
 
+/// What is known of a replica from a keeper that is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaView {
+    Unseen,
+    Seen(KeeperRole),
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DatabaseView {
     pub primary: Option<PrimaryView>,
     /// Highest term under which a primary has been seen open.
     pub term: Term,
-    /// Replicas that serve reads.
-    pub standbys: Vec<u16>,
+    /// What each replica is, as far as its keeper is heard.
+    pub replicas: Vec<ReplicaView>,
     pub keepers_seen: u16,
     pub keepers: u16,
 }
@@ -219,6 +228,13 @@ impl Sight {
         }
     }
 
+    /// A term learnt by an earlier pair of eyes, before the routing changed.
+    pub fn raise_term(&mut self, database: DatabaseId, term: Term) {
+        if let Some(known) = self.terms.get_mut(usize::from(database.0)) {
+            *known = term.max(*known);
+        }
+    }
+
     /// We were stopped ourselves, so all that we know may be old. Terms stay: they never go back.
     pub fn forget(&mut self, now: Instant) {
         self.keepers
@@ -269,19 +285,18 @@ impl Sight {
         };
         for replica in 0..count {
             let Some(fact) = self.keeper(now, index, replica) else {
+                view.replicas.push(ReplicaView::Unseen);
                 continue;
             };
             view.keepers_seen += 1;
-            match fact.role {
-                KeeperRole::OpenPrimary | KeeperRole::LeavingPrimary if fact.term >= view.term => {
-                    view.primary = Some(PrimaryView {
-                        replica: replica as u16,
-                        term: fact.term,
-                        lease_until: fact.lease_until,
-                    });
-                }
-                KeeperRole::Standby => view.standbys.push(replica as u16),
-                KeeperRole::OpenPrimary | KeeperRole::LeavingPrimary | KeeperRole::Closed => {}
+            view.replicas.push(ReplicaView::Seen(fact.role));
+            let serves = matches!(fact.role, KeeperRole::OpenPrimary | KeeperRole::LeavingPrimary);
+            if serves && fact.term >= view.term {
+                view.primary = Some(PrimaryView {
+                    replica: replica as u16,
+                    term: fact.term,
+                    lease_until: fact.lease_until,
+                });
             }
         }
         view

@@ -237,7 +237,7 @@ impl Default for GatewayLimits {
             drain_initial: 16,
             drain_limit: 256,
             request_timeout_ms: 15_000,
-            attempts: 12,
+            attempts: 32,
             connect_timeout_ms: 500,
             head_read_ms: 10_000,
             client_idle_ms: 75_000,

@@ -1,0 +1,257 @@
+//! The control socket: what the gateway sees and does, and the few things it can be told.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use mainstay_gateway::routing::{CellId, ServiceId};
+use mainstay_gateway::sight::CellView;
+use mainstay_record::gateway::{
+    GatewayCellStatus, GatewayDatabaseStatus, GatewayInstanceStatus, GatewayServiceStatus,
+    GatewayStatus,
+};
+use mainstay_rt::http::{Answer, Call, error, json, text};
+use tokio::sync::mpsc;
+
+use crate::config::{self, Config, ConfigError};
+use crate::world::{Shared, World};
+
+/// What the control socket needs.
+#[derive(Debug)]
+pub struct Admin {
+    pub shared: Arc<Shared>,
+    pub config_path: PathBuf,
+    pub configs: mpsc::UnboundedSender<Arc<Config>>,
+    /// Why the file on disk is not what is served.
+    pub snapshot_error: std::cell::RefCell<Option<String>>,
+}
+
+/// Whether a caller may change anything. The TCP address only shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    Look,
+    LookAndAct,
+}
+
+impl Admin {
+    pub async fn answer(&self, rights: Rights, call: Call) -> Answer {
+        match (&call.method, call.path.as_str(), rights) {
+            (&Method::GET, "/v1/status", _) => json(StatusCode::OK, &self.status()),
+            (&Method::GET, "/metrics", _) => self.metrics(),
+            (&Method::POST, "/v1/reload", Rights::LookAndAct) => self.reload(),
+            (&Method::POST, "/v1/drain", Rights::LookAndAct) => {
+                self.shared.stop();
+                json(
+                    StatusCode::ACCEPTED,
+                    &serde_json::json!({ "stopping": true }),
+                )
+            }
+            _ => error(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "nothing of that name here",
+                "GET /v1/status or /metrics; POST /v1/reload or /v1/drain on the Unix socket",
+            ),
+        }
+    }
+
+    fn metrics(&self) -> Answer {
+        match crate::metrics::page(&self.shared) {
+            Ok(page) => {
+                let mut answer = text(StatusCode::OK, page);
+                let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                answer.headers_mut().insert(
+                    http::header::CONTENT_TYPE,
+                    http::HeaderValue::from_static(kind),
+                );
+                answer
+            }
+            Err(_) => text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "metrics cannot be written",
+            ),
+        }
+    }
+
+    /// Reads the file again. A bad one changes nothing.
+    fn reload(&self) -> Answer {
+        let served = self.shared.world().config.snapshot.generation;
+        let loaded = config::load(&self.config_path).and_then(|config| {
+            let offered = config.snapshot.generation;
+            match offered < served {
+                true => Err(ConfigError::OlderGeneration(offered, served)),
+                false => Ok(config),
+            }
+        });
+        match loaded {
+            Ok(config) => {
+                let generation = config.snapshot.generation;
+                tracing::info!(generation, "serving a new snapshot");
+                *self.snapshot_error.borrow_mut() = None;
+                // The eyes run as long as this socket does.
+                self.configs.send(Arc::new(config)).ok();
+                json(
+                    StatusCode::OK,
+                    &serde_json::json!({ "generation": generation }),
+                )
+            }
+            Err(cause) => {
+                let message = chain(&cause);
+                tracing::error!(
+                    error = message,
+                    generation = served,
+                    "the snapshot is refused; serving on with the old one"
+                );
+                *self.snapshot_error.borrow_mut() = Some(message.clone());
+                error(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "snapshot",
+                    &message,
+                    "mend the file and reload again; the old snapshot is being served",
+                )
+            }
+        }
+    }
+
+    fn status(&self) -> GatewayStatus {
+        let world = self.shared.world();
+        let snapshot = &world.config.snapshot;
+        let workers = self.shared.stats.workers();
+        GatewayStatus {
+            version: 1,
+            gateway: snapshot.gateway.clone(),
+            host: snapshot.host.clone(),
+            region: snapshot.region.clone(),
+            generation: snapshot.generation,
+            snapshot_error: self.snapshot_error.borrow().clone(),
+            stopping: self.shared.is_stopping(),
+            workers: workers.len() as u16,
+            connections: workers.iter().map(|w| w.connections.get()).sum(),
+            requests: workers.iter().map(|w| w.requests.get()).sum(),
+            cells: self.cells(&world),
+            services: services(&world),
+            databases: databases(&world, workers.iter().map(|w| w.sessions.get()).sum()),
+        }
+    }
+
+    fn cells(&self, world: &World) -> Vec<GatewayCellStatus> {
+        let routing = &world.config.routing;
+        let status = |(index, view): (usize, &CellView)| {
+            let cell = routing.cells.get(index)?;
+            let database = &routing.databases[usize::from(cell.database.0)].name;
+            let service = &routing.services[usize::from(cell.service.0)];
+            let (name, reason, active) = match view {
+                CellView::Active(active) => ("active", String::new(), Some(*active)),
+                CellView::Switching { term } => (
+                    "switching",
+                    format!("a switchover from term {term} was announced"),
+                    None,
+                ),
+                CellView::Absent(why) => ("absent", format!("{why:?}"), None),
+                CellView::Isolated => (
+                    "isolated",
+                    "neither instance nor majority of keepers seen".to_owned(),
+                    None,
+                ),
+            };
+            let instance =
+                |a: mainstay_gateway::sight::Active| service.instances.get(usize::from(a.instance));
+            Some(GatewayCellStatus {
+                database: database.clone(),
+                service: service.name.clone(),
+                view: name.to_owned(),
+                reason,
+                instance: active
+                    .and_then(instance)
+                    .map(|instance| instance.name.clone()),
+                term: active.map_or(0, |a| a.term.0),
+                epoch: active.map_or(0, |a| a.epoch.0),
+                held: self.shared.stats.held(database, &service.name),
+            })
+        };
+        world
+            .view
+            .cells
+            .iter()
+            .enumerate()
+            .filter_map(status)
+            .collect()
+    }
+}
+
+/// An error with everything that caused it.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+fn services(world: &World) -> Vec<GatewayServiceStatus> {
+    let routing = &world.config.routing;
+    let active = |service: ServiceId, instance: usize| {
+        routing.cells.iter().enumerate().any(|(index, cell)| {
+            let view = world.view.cells.get(usize::from(CellId(index as u16).0));
+            let is_it =
+                matches!(view, Some(CellView::Active(a)) if usize::from(a.instance) == instance);
+            cell.service == service && is_it
+        })
+    };
+    let of_service = |(index, service): (usize, &mainstay_gateway::routing::Service)| {
+        let ready = world
+            .view
+            .ready
+            .get(index)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let instances = service.instances.iter().enumerate().map(|(at, instance)| {
+            let is_ready = ready.contains(&(at as u16)) || active(ServiceId(index as u16), at);
+            GatewayInstanceStatus {
+                instance: instance.name.clone(),
+                ready: is_ready,
+                age_ms: None,
+                reason: if is_ready {
+                    "answers"
+                } else {
+                    "not given requests"
+                }
+                .to_owned(),
+            }
+        });
+        GatewayServiceStatus {
+            service: service.name.clone(),
+            instances: instances.collect(),
+        }
+    };
+    routing
+        .services
+        .iter()
+        .enumerate()
+        .map(of_service)
+        .collect()
+}
+
+fn databases(world: &World, sessions: u64) -> Vec<GatewayDatabaseStatus> {
+    let databases = world
+        .config
+        .routing
+        .databases
+        .iter()
+        .zip(&world.view.databases);
+    databases
+        .map(|(database, view)| GatewayDatabaseStatus {
+            database: database.name.clone(),
+            primary: view
+                .primary
+                .and_then(|p| database.replicas.get(usize::from(p.replica)).cloned()),
+            term: view.term.0,
+            keepers_seen: view.keepers_seen.into(),
+            keepers: view.keepers.into(),
+            sessions,
+        })
+        .collect()
+}

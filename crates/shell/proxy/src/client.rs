@@ -1,0 +1,351 @@
+//! One client's connection, and the way of one request through the gateway.
+//!
+//! A request is read whole, given a route, and then belongs to one of two paths. A *service* request goes
+//! to one of several equal instances. A *cell* request passes the gate of its cell: it may have to wait
+//! there, and it comes back to it when its attempt brought nothing. Every request ends exactly once, here,
+//! with an answer; what happened on the way is decided by the core.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Response, Uri};
+use http_body_util::BodyExt;
+use hyper::body::{Body as HttpBody, Incoming};
+use hyper_util::rt::TokioIo;
+use mainstay_gateway::method::Method;
+use mainstay_gateway::retry::{Idempotence, KeyRule};
+use mainstay_gateway::routing::{Destination, Route};
+use mainstay_units::Instant;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::answer::{self, Code, OutBody};
+use crate::framed::{Connection, Framed};
+use crate::stats::RouteStats;
+use crate::upstream::OutRequest;
+use crate::worker::{Local, Worker};
+
+const DEADLINE_HEADER: &str = "x-request-deadline-ms";
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Accepts connections of one HTTP listener until the task is aborted.
+pub async fn accept(worker: Rc<Worker>, listener: TcpListener, address: SocketAddr) {
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let limit = worker.local().bounds().connections as usize;
+        if worker.connections.borrow().len() >= limit {
+            worker.stats.connections_refused.up();
+            continue;
+        }
+        tokio::task::spawn_local(converse(Rc::clone(&worker), stream, peer, address));
+    }
+}
+
+/// Takes the connection out of the worker's list however its task ends.
+struct Listed {
+    worker: Rc<Worker>,
+    id: u64,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.worker.connections.borrow_mut().remove(&self.id);
+        self.worker.stats.connections.down();
+    }
+}
+
+async fn converse(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, address: SocketAddr) {
+    stream.set_nodelay(true).ok();
+    let connection = Rc::new(Connection::default());
+    connection.waiting_since.set(mainstay_rt::clock::now());
+    let listed = Listed {
+        id: worker.next_id(),
+        worker: Rc::clone(&worker),
+    };
+    worker
+        .connections
+        .borrow_mut()
+        .insert(listed.id, Rc::clone(&connection));
+    worker.stats.connections.up();
+    worker.stats.connections_total.up();
+    let bounds = worker.local().world.config.bounds;
+    let from = HeaderValue::try_from(peer.ip().to_string()).ok();
+    let framed = Framed::new(stream, bounds.framing, Rc::clone(&connection));
+    let service = {
+        let connection = Rc::clone(&connection);
+        hyper::service::service_fn(move |request| {
+            serve(
+                Rc::clone(&worker),
+                Rc::clone(&connection),
+                address,
+                from.clone(),
+                request,
+            )
+        })
+    };
+    let serving = hyper::server::conn::http1::Builder::new()
+        .max_headers(bounds.framing.headers)
+        .max_buf_size(bounds.framing.head_bytes.max(8192) * 2)
+        .serve_connection(TokioIo::new(framed), service);
+    let mut serving = std::pin::pin!(serving);
+    loop {
+        tokio::select! {
+            biased;
+            ended = serving.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%peer, %error, "a client's connection broke");
+                }
+                return;
+            }
+            () = connection.finish.notified() => serving.as_mut().graceful_shutdown(),
+            () = connection.abort.notified() => return,
+        }
+    }
+}
+
+/// A request that can be sent as often as the core allows.
+#[derive(Debug)]
+pub struct Prepared {
+    pub method: http::Method,
+    pub uri: Uri,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub idempotence: Idempotence,
+    pub arrived: Instant,
+    pub deadline: Instant,
+}
+
+impl Prepared {
+    pub fn request(&self) -> OutRequest {
+        let mut request = Request::new(http_body_util::Full::new(self.body.clone()));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}
+
+/// Requests under way, counted for as long as each lives.
+struct Counted(Rc<Worker>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.stats.requests.down();
+    }
+}
+
+async fn serve(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    address: SocketAddr,
+    from: Option<HeaderValue>,
+    request: Request<Incoming>,
+) -> Result<Response<OutBody>, Infallible> {
+    let now = mainstay_rt::clock::now();
+    connection.waiting_since.set(now);
+    worker.stats.requests.up();
+    let counted = Counted(Rc::clone(&worker));
+    let unrouted = std::sync::Arc::clone(&worker.stats);
+    let stats: Cell<Option<std::sync::Arc<RouteStats>>> = Cell::new(None);
+    let result = route(&worker, &connection, address, from, request, now, &stats).await;
+    drop(counted);
+    let ended = mainstay_rt::clock::now();
+    connection.busy.set(false);
+    connection.waiting_since.set(ended);
+    let of_route = stats.take();
+    let counts = of_route.as_deref().unwrap_or(&unrouted.unrouted);
+    let response = match result {
+        Ok(response) => response,
+        Err(own) => {
+            counts.own[own.0 as usize].up();
+            answer::own(own.0, &own.1)
+        }
+    };
+    counts.classes[usize::from(response.status().as_u16() / 100).min(5)].up();
+    counts.durations.record(ended.since(now));
+    Ok(response)
+}
+
+/// An answer of the gateway's own: code and message.
+pub type Own = (Code, String);
+
+async fn route(
+    worker: &Rc<Worker>,
+    connection: &Connection,
+    address: SocketAddr,
+    from: Option<HeaderValue>,
+    request: Request<Incoming>,
+    now: Instant,
+    stats: &Cell<Option<std::sync::Arc<RouteStats>>>,
+) -> Result<Response<OutBody>, Own> {
+    if let Some(violation) = connection.next_is_stand_in() {
+        worker.stats.framing_violations.up();
+        return Err((violation.into(), format!("the request has {violation}")));
+    }
+    let local = worker.local();
+    let bounds = local.bounds();
+    if worker.stats.requests.get() > u64::from(bounds.requests) {
+        return Err((
+            Code::Overloaded,
+            "too many requests are under way".to_owned(),
+        ));
+    }
+    let table_index = local
+        .world
+        .config
+        .http
+        .iter()
+        .position(|own| *own == address);
+    let no_listener = || (Code::NoRoute, "this listener is being closed".to_owned());
+    let table_index = table_index.ok_or_else(no_listener)?;
+    let table = &local.world.config.routing.tables[table_index];
+    let (head, body) = request.into_parts();
+    let host = head
+        .headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let header = |name: &str| {
+        let value = head.headers.get(name)?;
+        value.to_str().ok().map(str::to_owned)
+    };
+    let method = Method::parse(head.method.as_str());
+    let (route, destination) =
+        table
+            .find(host, head.uri.path(), method, header)
+            .map_err(|miss| {
+                (
+                    miss.into(),
+                    format!("{} {}: {miss:?}", head.method, head.uri.path()),
+                )
+            })?;
+    let route_stats = &local.routes[table_index][usize::from(route.index)];
+    stats.set(Some(std::sync::Arc::clone(route_stats)));
+    let deadline = deadline(&head.headers, now, bounds.request_timeout);
+    let idempotence = idempotence(method, route, &head.headers);
+    let body = read_body(&local, connection, body, deadline).await?;
+    let mut headers = head.headers;
+    crate::headers::strip(&mut headers);
+    headers.remove(http::header::EXPECT);
+    if let Some(from) = from {
+        headers.append(FORWARDED_FOR, from);
+    }
+    let prepared = Prepared {
+        method: head.method,
+        uri: head.uri,
+        headers,
+        body,
+        idempotence,
+        arrived: now,
+        deadline,
+    };
+    match destination {
+        Destination::Service(service) => {
+            crate::forward::to_service(worker, service, &prepared, route_stats).await
+        }
+        Destination::Cell(cell) => {
+            let patience = now + route.hold_wait;
+            let gate = Rc::clone(&local.gates[usize::from(cell.0)]);
+            crate::forward::to_cell(worker, gate, &prepared, patience, route_stats).await
+        }
+    }
+}
+
+/// The client's own deadline if it names one, bounded by what this gateway waits at most.
+fn deadline(headers: &HeaderMap, now: Instant, longest: Duration) -> Instant {
+    let named = headers
+        .get(DEADLINE_HEADER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.trim().parse::<u64>().ok());
+    match named {
+        None => now + longest,
+        Some(wall_ms) => {
+            let left = wall_ms.saturating_sub(mainstay_rt::clock::wall_ms());
+            now + Duration::from_millis(left).min(longest)
+        }
+    }
+}
+
+fn idempotence(method: Method, route: &Route, headers: &HeaderMap) -> Idempotence {
+    let key = match &route.idempotency_header {
+        None => KeyRule::NotHonoured,
+        Some(name) if headers.contains_key(name.as_str()) => KeyRule::HonouredAndPresent,
+        Some(_) => KeyRule::HonouredButAbsent,
+    };
+    Idempotence::of(method, key)
+}
+
+/// Reads the body whole: what is repeated must be here, and what breaks off must not have been sent.
+async fn read_body(
+    local: &Local,
+    connection: &Connection,
+    body: Incoming,
+    deadline: Instant,
+) -> Result<Bytes, Own> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let limit = local.bounds().body_bytes;
+    let too_large = || {
+        (
+            Code::BodyTooLarge,
+            format!("the body is larger than {limit} bytes"),
+        )
+    };
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let left = deadline.since(mainstay_rt::clock::now());
+    let read = tokio::time::timeout(left, read_limited(body, limit)).await;
+    match read {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(too_large()),
+        Ok(Err(error)) => Err(match connection.body_violation() {
+            Some(violation) => (violation.into(), format!("the request has {violation}")),
+            None => (Code::BodyUnread, format!("the body broke off: {error}")),
+        }),
+        Err(_) => Err((
+            Code::DeadlinePassed,
+            "the body did not come in time".to_owned(),
+        )),
+    }
+}
+
+async fn read_limited(mut body: Incoming, limit: usize) -> Result<Option<Bytes>, hyper::Error> {
+    let mut whole = Bytes::new();
+    let mut more = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        if whole.len() + more.len() + data.len() > limit {
+            return Ok(None);
+        }
+        // Most bodies come in one piece and are not copied.
+        if whole.is_empty() && more.is_empty() {
+            whole = data;
+        } else {
+            if more.is_empty() {
+                more.extend_from_slice(&std::mem::take(&mut whole));
+            }
+            more.extend_from_slice(&data);
+        }
+    }
+    Ok(Some(if more.is_empty() {
+        whole
+    } else {
+        more.freeze()
+    }))
+}

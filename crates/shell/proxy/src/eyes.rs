@@ -1,0 +1,352 @@
+//! The gateway's own eyes: keepers' sight streams and instances' readiness.
+//!
+//! One thread looks, all workers see. A watcher per keeper holds its stream open and reconnects as soon
+//! as it breaks or falls silent; a prober per instance asks whether it is ready, more often while its
+//! cell has nobody active. What they see is judged by the core, and the judgement is published.
+//!
+//! A gateway that was stopped itself (frozen, or starved) must not believe what lies in its socket
+//! buffers: it was true once. So when a tick is late beyond `OVERSLEPT`, every fact is forgotten and every
+//! stream opened anew; until then the picture is not vouched for, and workers hold.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_gateway::routing::{CellId, DatabaseId, ServiceId};
+use mainstay_gateway::sight::{
+    InstanceFact, InstanceState, KeeperFact, KeeperRole, Sight, SightLimits, View,
+};
+use mainstay_record::gateway::ReadinessAnswer;
+use mainstay_record::keeper::{Sight as SightLine, SightRole};
+use mainstay_units::{Epoch, Instant, Term};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{AbortHandle, spawn_local};
+
+use crate::config::Config;
+use crate::watch::{self, Line};
+use crate::world::{Shared, Suspicion};
+
+/// How often ageing facts are judged again.
+const TICK: Duration = Duration::from_millis(50);
+/// A tick later than this means that we were not running.
+const OVERSLEPT: Duration = Duration::from_millis(1_000);
+
+/// What a watcher or a prober reports.
+#[derive(Debug)]
+pub enum Seen {
+    Keeper {
+        database: u16,
+        replica: u16,
+        at: Instant,
+        line: Box<SightLine>,
+    },
+    KeeperLost {
+        database: u16,
+        replica: u16,
+    },
+    Instance {
+        service: u16,
+        instance: u16,
+        asked: Instant,
+        at: Instant,
+        answer: ProbeAnswer,
+    },
+}
+
+#[derive(Debug)]
+pub enum ProbeAnswer {
+    Ready(ReadinessAnswer),
+    NotReady,
+    Unreachable,
+}
+
+/// How often the probers of one service ask; shared between the judge and them.
+#[derive(Debug, Default)]
+pub struct Urgency {
+    pub urgent: Cell<bool>,
+    pub ask_now: Notify,
+}
+
+#[derive(Debug)]
+pub struct Eyes {
+    shared: Arc<Shared>,
+    config: Arc<Config>,
+    sight: Sight,
+    view: View,
+    urgency: Vec<Rc<Urgency>>,
+    tasks: Vec<AbortHandle>,
+    reports: mpsc::UnboundedSender<(u64, Seen)>,
+    /// Reports of watchers of an earlier round are not believed.
+    round: u64,
+}
+
+fn sight_of(now: Instant, config: &Config) -> Sight {
+    let limits = SightLimits {
+        evidence_age: config.bounds.evidence_age,
+        isolated_after: config.bounds.isolated_after,
+    };
+    Sight::new(now, &config.routing, limits)
+}
+
+/// What may be said before anything has been seen.
+pub fn first_view(now: Instant, config: &Config) -> View {
+    sight_of(now, config).evaluate(now)
+}
+
+/// Looks until the process ends. New routings come through `configs`.
+pub async fn run(
+    shared: Arc<Shared>,
+    config: Arc<Config>,
+    mut suspicions: mpsc::UnboundedReceiver<Suspicion>,
+    mut configs: mpsc::UnboundedReceiver<Arc<Config>>,
+) {
+    let (reports, mut seen) = mpsc::unbounded_channel();
+    let now = mainstay_rt::clock::now();
+    let mut eyes = Eyes::new(now, shared, config, reports);
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut last = now;
+    loop {
+        tokio::select! {
+            Some((round, report)) = seen.recv() => {
+                eyes.handle_seen(round, report);
+                while let Ok((round, report)) = seen.try_recv() {
+                    eyes.handle_seen(round, report);
+                }
+            }
+            Some(suspicion) = suspicions.recv() => eyes.handle_suspicion(suspicion),
+            Some(config) = configs.recv() => eyes.handle_config(config),
+            _ = tick.tick() => {}
+        }
+        let now = mainstay_rt::clock::now();
+        if now.since(last) > OVERSLEPT {
+            tracing::warn!(
+                late_ms = now.since(last).as_millis() as u64,
+                "the eyes were closed: looking anew"
+            );
+            eyes.look_anew(now);
+        }
+        last = now;
+        eyes.judge(now);
+    }
+}
+
+impl Eyes {
+    fn new(
+        now: Instant,
+        shared: Arc<Shared>,
+        config: Arc<Config>,
+        reports: mpsc::UnboundedSender<(u64, Seen)>,
+    ) -> Self {
+        let mut eyes = Self {
+            sight: sight_of(now, &config),
+            shared,
+            config,
+            view: View::default(),
+            urgency: vec![],
+            tasks: vec![],
+            reports,
+            round: 0,
+        };
+        eyes.watch();
+        eyes
+    }
+
+    /// Starts a watcher per keeper and a prober per instance, in place of those there were.
+    fn watch(&mut self) {
+        for task in self.tasks.drain(..) {
+            task.abort();
+        }
+        self.round += 1;
+        let (round, bounds) = (self.round, self.config.bounds);
+        self.urgency = self
+            .config
+            .instances
+            .iter()
+            .map(|_| Rc::default())
+            .collect();
+        for (database, replicas) in self.config.replicas.iter().enumerate() {
+            for (replica, entry) in replicas.iter().enumerate() {
+                let (reports, at) = (self.reports.clone(), (database as u16, replica as u16));
+                let report = move |line: Line| {
+                    let (database, replica) = at;
+                    let seen = match line {
+                        Line::Said(at, line) => Seen::Keeper {
+                            database,
+                            replica,
+                            at,
+                            line,
+                        },
+                        Line::Lost => Seen::KeeperLost { database, replica },
+                    };
+                    reports.send((round, seen)).is_ok()
+                };
+                let name = self.config.routing.databases[database].name.clone();
+                let task = spawn_local(watch::keeper(entry.sight, name, bounds, report));
+                self.tasks.push(task.abort_handle());
+            }
+        }
+        for (service, instances) in self.config.instances.iter().enumerate() {
+            for (instance, entry) in instances.iter().enumerate() {
+                let (reports, at) = (self.reports.clone(), (service as u16, instance as u16));
+                let report = move |asked: Instant, answer: ProbeAnswer| {
+                    let (service, instance) = at;
+                    let at = mainstay_rt::clock::now();
+                    reports
+                        .send((
+                            round,
+                            Seen::Instance {
+                                service,
+                                instance,
+                                asked,
+                                at,
+                                answer,
+                            },
+                        ))
+                        .is_ok()
+                };
+                let urgency = Rc::clone(&self.urgency[service]);
+                let address: SocketAddr = entry.address;
+                let path = entry.readiness_path.clone();
+                let task = spawn_local(watch::instance(address, path, bounds, urgency, report));
+                self.tasks.push(task.abort_handle());
+            }
+        }
+    }
+
+    fn handle_seen(&mut self, round: u64, seen: Seen) {
+        if round != self.round {
+            return;
+        }
+        match seen {
+            Seen::Keeper {
+                database,
+                replica,
+                at,
+                line,
+            } => {
+                self.sight
+                    .handle_keeper(DatabaseId(database), replica, keeper_fact(at, &line));
+            }
+            Seen::KeeperLost { database, replica } => {
+                self.sight.handle_keeper_lost(DatabaseId(database), replica);
+            }
+            Seen::Instance {
+                service,
+                instance,
+                asked,
+                at,
+                answer,
+            } => {
+                let state = match answer {
+                    ProbeAnswer::Ready(answer) => InstanceState::Ready {
+                        term: Term(answer.term),
+                        epoch: Epoch(answer.epoch),
+                    },
+                    ProbeAnswer::NotReady => InstanceState::NotReady,
+                    ProbeAnswer::Unreachable => InstanceState::Unreachable,
+                };
+                let fact = InstanceFact {
+                    asked,
+                    heard: at.max(asked),
+                    state,
+                };
+                self.sight.handle_probe(ServiceId(service), instance, fact);
+            }
+        }
+    }
+
+    fn handle_suspicion(&mut self, suspicion: Suspicion) {
+        if suspicion.generation != self.config.snapshot.generation {
+            return;
+        }
+        let service = ServiceId(suspicion.service);
+        self.sight
+            .handle_suspicion(service, suspicion.instance, suspicion.at);
+        if let Some(urgency) = self.urgency.get(usize::from(suspicion.service)) {
+            urgency.ask_now.notify_waiters();
+        }
+    }
+
+    /// A new routing: new eyes for it, which know the terms that the old ones had learnt.
+    fn handle_config(&mut self, config: Arc<Config>) {
+        let now = mainstay_rt::clock::now();
+        let mut sight = sight_of(now, &config);
+        for (old, view) in self
+            .config
+            .routing
+            .databases
+            .iter()
+            .zip(&self.view.databases)
+        {
+            let same = config
+                .routing
+                .databases
+                .iter()
+                .position(|new| new.name == old.name);
+            if let Some(index) = same {
+                sight.raise_term(DatabaseId(index as u16), view.term);
+            }
+        }
+        self.sight = sight;
+        self.config = config;
+        self.watch();
+        self.view = self.sight.evaluate(now);
+        self.shared
+            .publish(Arc::clone(&self.config), self.view.clone());
+    }
+
+    fn look_anew(&mut self, now: Instant) {
+        self.sight.forget(now);
+        self.watch();
+        self.view = self.sight.evaluate(now);
+        self.shared
+            .publish(Arc::clone(&self.config), self.view.clone());
+    }
+
+    fn judge(&mut self, now: Instant) {
+        let view = self.sight.evaluate(now);
+        self.shared.vouch_until(now + OVERSLEPT);
+        if view == self.view {
+            return;
+        }
+        for (index, cell) in self.config.routing.cells.iter().enumerate() {
+            let urgent = Sight::is_urgent(&view, CellId(index as u16));
+            let urgency = &self.urgency[usize::from(cell.service.0)];
+            if urgent && !urgency.urgent.replace(urgent) {
+                urgency.ask_now.notify_waiters();
+            }
+            urgency.urgent.set(urgent);
+            let (old, new) = (self.view.cells.get(index), view.cells.get(index));
+            if old.map(std::mem::discriminant) != new.map(std::mem::discriminant) {
+                let database = &self.config.routing.databases[usize::from(cell.database.0)].name;
+                tracing::info!(database, view = ?new, "a cell looks different");
+            }
+        }
+        self.view = view;
+        self.shared
+            .publish(Arc::clone(&self.config), self.view.clone());
+    }
+}
+
+fn keeper_fact(at: Instant, line: &SightLine) -> KeeperFact {
+    let role = match line.role {
+        SightRole::Primary if line.open && line.switchover => KeeperRole::LeavingPrimary,
+        SightRole::Primary if line.open => KeeperRole::OpenPrimary,
+        SightRole::Standby => KeeperRole::Standby,
+        SightRole::Primary
+        | SightRole::Learner
+        | SightRole::Candidate
+        | SightRole::Fenced
+        | SightRole::Starting
+        | SightRole::Stopped => KeeperRole::Closed,
+    };
+    KeeperFact {
+        heard: at,
+        role,
+        term: Term(line.term),
+        lease_until: at + Duration::from_millis(line.lease_remaining_ms),
+    }
+}

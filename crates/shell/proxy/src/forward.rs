@@ -1,0 +1,360 @@
+//! Attempts: sending a request on, and asking the core what its outcome means.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Response, StatusCode};
+use mainstay_gateway::choice;
+use mainstay_gateway::hold::{Load, Phase, Stamp};
+use mainstay_gateway::retry::{
+    EndWhy, History, NothingWhy, Outcome, RepeatWhy, UnknownCause, Verdict,
+};
+use mainstay_gateway::routing::ServiceId;
+use mainstay_units::{Instant, Term};
+use serde::Deserialize;
+
+use crate::answer::{Code, OutBody};
+use crate::client::{Own, Prepared};
+use crate::gate::{Entered, Gate, Place, Woken};
+use crate::stats::RouteStats;
+use crate::upstream::{Failure, Streaming};
+use crate::worker::Worker;
+
+/// Attempts at a service whose instances are equal: more would only find more of the same.
+const SERVICE_ATTEMPTS_LIMIT: u16 = 3;
+
+type Answer = Result<Response<OutBody>, Own>;
+
+fn ended(why: EndWhy, attempts: u16) -> Own {
+    (
+        Code::from(why),
+        format!("{why:?} after {attempts} attempts"),
+    )
+}
+
+fn overloaded() -> Own {
+    (
+        Code::Overloaded,
+        "all connections to the instance are in use".to_owned(),
+    )
+}
+
+/// To one of several equal instances.
+pub async fn to_service(
+    worker: &Rc<Worker>,
+    service: ServiceId,
+    prepared: &Prepared,
+    stats: &Arc<RouteStats>,
+) -> Answer {
+    let local = worker.local();
+    let index = usize::from(service.0);
+    let mut history = History::new(prepared.idempotence, SERVICE_ATTEMPTS_LIMIT);
+    let mut avoid = None;
+    loop {
+        let current = worker.local();
+        let same = Arc::ptr_eq(&current.world.config, &local.world.config);
+        let world = if same { &current.world } else { &local.world };
+        let ready = world
+            .view
+            .ready
+            .get(index)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let upstreams = &local.upstreams[index];
+        let pending = |i: u16| {
+            upstreams
+                .get(usize::from(i))
+                .map_or(u32::MAX, |u| u.pending.get())
+        };
+        let Some(instance) = choice::pick(ready, pending, worker.random(), avoid) else {
+            return Err(ended(
+                history.end(EndWhy::NoHealthyInstance),
+                history.attempts(),
+            ));
+        };
+        history
+            .dispatch(Term::ZERO)
+            .map_err(|why| ended(why, history.attempts()))?;
+        let upstream = &upstreams[usize::from(instance)];
+        let sent = upstream
+            .send(local.bounds(), prepared.request(), prepared.deadline)
+            .await;
+        let outcome = match sent {
+            Ok(response) => {
+                let mut response = response.map(|rest| OutBody::Streaming { first: None, rest });
+                crate::headers::strip(response.headers_mut());
+                return Ok(response);
+            }
+            Err(Failure::NoConnectionLeft) => return Err(overloaded()),
+            Err(Failure::Outcome(outcome)) => outcome,
+        };
+        if accuses(outcome) {
+            worker.suspect(&local, service.0, instance, mainstay_rt::clock::now());
+        }
+        match history.judge(outcome, Term::ZERO, Term::ZERO) {
+            Verdict::Repeat(_) => {
+                stats.repeated.up();
+                avoid = Some(instance);
+            }
+            Verdict::End(why) => return Err(ended(why, history.attempts())),
+            Verdict::PassAnswer => {
+                return Err((Code::Unavailable, "no answer to pass on".to_owned()));
+            }
+        }
+    }
+}
+
+/// Does this outcome say something about the instance, so that it has to be asked again?
+fn accuses(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Nothing(NothingWhy::ConnectFailed | NothingWhy::RefusedNotActive)
+        | Outcome::Unknown(
+            UnknownCause::ConnectionLost | UnknownCause::AnswerTorn | UnknownCause::SaidUnknown,
+        ) => true,
+        Outcome::Nothing(NothingWhy::StaleConnection)
+        | Outcome::Answered
+        | Outcome::Unknown(
+            UnknownCause::Superseded | UnknownCause::DeadlinePassed | UnknownCause::Isolated,
+        ) => false,
+    }
+}
+
+/// To the active instance of a cell, waiting for one if need be.
+pub async fn to_cell(
+    worker: &Rc<Worker>,
+    gate: Rc<Gate>,
+    prepared: &Prepared,
+    patience: Instant,
+    stats: &Arc<RouteStats>,
+) -> Answer {
+    let attempts = worker.local().bounds().attempts;
+    let mut way = Way {
+        worker,
+        gate,
+        prepared,
+        stats,
+        history: History::new(prepared.idempotence, attempts),
+        load: Load {
+            bytes: (prepared.body.len() + HEAD_ALLOWANCE) as u64,
+            deadline: prepared.deadline,
+            patience,
+        },
+    };
+    way.walk().await
+}
+
+/// What a held request costs beside its body, roughly.
+const HEAD_ALLOWANCE: usize = 2048;
+
+/// The way of one cell request.
+struct Way<'a> {
+    worker: &'a Rc<Worker>,
+    gate: Rc<Gate>,
+    prepared: &'a Prepared,
+    stats: &'a Arc<RouteStats>,
+    history: History,
+    load: Load,
+}
+
+impl Way<'_> {
+    async fn walk(&mut self) -> Answer {
+        let now = self.prepared.arrived;
+        if !self.worker.shared.is_vouched(now) {
+            self.gate.handle_closed_eyes(now);
+        }
+        let mut entered = self.gate.enter(now, self.load);
+        loop {
+            let (mut place, next) = entered.map_err(|why| self.end(why.into()))?;
+            let to = match next {
+                Entered::Go(to) => to,
+                Entered::Wait(receiver) => {
+                    self.stats.held.up();
+                    match receiver.await.unwrap_or(Woken::Moved) {
+                        Woken::Go(to) => to,
+                        Woken::Evicted(why) => {
+                            place.sent_away();
+                            return Err(self.end(why.into()));
+                        }
+                        Woken::Moved => {
+                            place.sent_away();
+                            entered = self.move_on()?;
+                            continue;
+                        }
+                    }
+                }
+            };
+            place.went();
+            self.history
+                .dispatch(to.term)
+                .map_err(|why| ended(why, self.history.attempts()))?;
+            let attempt = self.attempt(to).await;
+            let (outcome, answer) = match attempt {
+                Ok(answer) => (Outcome::Answered, Some(answer)),
+                Err(Failure::NoConnectionLeft) => {
+                    return Err(match self.history.end(EndWhy::TooManyAttempts) {
+                        EndWhy::TooManyAttempts => overloaded(),
+                        why => ended(why, self.history.attempts()),
+                    });
+                }
+                Err(Failure::Outcome(outcome)) => (outcome, None),
+            };
+            match (
+                self.history.judge(outcome, to.term, self.gate.term()),
+                answer,
+            ) {
+                (Verdict::PassAnswer, Some(answer)) => return Ok(answer),
+                (Verdict::PassAnswer, None) => return Err(self.end(EndWhy::TooManyAttempts)),
+                (Verdict::End(why), _) => return Err(ended(why, self.history.attempts())),
+                (Verdict::Repeat(why), _) => entered = self.again(place, to, outcome, why),
+            }
+        }
+    }
+
+    fn again(
+        &self,
+        place: Place,
+        to: Stamp,
+        outcome: Outcome,
+        why: RepeatWhy,
+    ) -> Result<(Place, Entered), mainstay_gateway::hold::RefuseWhy> {
+        let now = mainstay_rt::clock::now();
+        tracing::debug!(?why, instance = to.instance, term = %to.term, "a request goes again");
+        self.stats.repeated.up();
+        if accuses(outcome) {
+            self.gate.handle_failure(now, to);
+            let local = self.worker.local();
+            self.worker
+                .suspect(&local, self.gate.service_index, to.instance, now);
+        }
+        place.again(now, self.load)
+    }
+
+    /// The routing changed: the cell may have another gate now.
+    fn move_on(
+        &mut self,
+    ) -> Result<Result<(Place, Entered), mainstay_gateway::hold::RefuseWhy>, Own> {
+        let local = self.worker.local();
+        let same = |gate: &&Rc<Gate>| {
+            (&gate.database, &gate.service) == (&self.gate.database, &self.gate.service)
+        };
+        let Some(gate) = local.gates.iter().find(same).cloned() else {
+            return Err(self.end(EndWhy::NoHealthyInstance));
+        };
+        if Rc::ptr_eq(&gate, &self.gate) {
+            return Err(self.end(EndWhy::Stopping));
+        }
+        self.gate = gate;
+        Ok(self.gate.enter(mainstay_rt::clock::now(), self.load))
+    }
+
+    fn end(&self, why: EndWhy) -> Own {
+        ended(self.history.end(why), self.history.attempts())
+    }
+
+    async fn attempt(&self, to: Stamp) -> Result<Response<OutBody>, Failure> {
+        let local = self.worker.local();
+        let Some(upstream) = self.gate.upstreams.get(usize::from(to.instance)) else {
+            return Err(NothingWhy::ConnectFailed.into());
+        };
+        let sent = upstream.send(
+            local.bounds(),
+            self.prepared.request(),
+            self.prepared.deadline,
+        );
+        let response = sent.await.map_err(|failure| self.explain(failure))?;
+        let (mut head, body) = response.into_parts();
+        let limit = local.bounds().answer_bytes;
+        let left = self.prepared.deadline.since(mainstay_rt::clock::now());
+        let read = tokio::time::timeout(left, read_answer(body, limit)).await;
+        let body = read
+            .map_err(|_| Failure::from(UnknownCause::DeadlinePassed))?
+            .map_err(|_| self.explain(UnknownCause::AnswerTorn.into()))?;
+        if head.status == StatusCode::SERVICE_UNAVAILABLE
+            && let OutBody::Whole(Some(bytes)) = &body
+            && let Some(outcome) = refusal(bytes, &head.headers)
+        {
+            return Err(Failure::Outcome(outcome));
+        }
+        crate::headers::strip(&mut head.headers);
+        Ok(Response::from_parts(head, body))
+    }
+
+    /// A lost connection that we cut ourselves has a better name.
+    fn explain(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Outcome(Outcome::Unknown(
+                UnknownCause::ConnectionLost | UnknownCause::AnswerTorn,
+            )) if matches!(self.gate.phase(), Phase::Isolated { .. }) => {
+                UnknownCause::Isolated.into()
+            }
+            other => other,
+        }
+    }
+}
+
+/// The answer of a cell, whole if it is not too large: nothing must go to the client that may have to be
+/// taken back.
+async fn read_answer(mut body: Streaming, limit: usize) -> Result<OutBody, hyper::Error> {
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    if body.size_hint().lower() > limit as u64 {
+        return Ok(OutBody::Streaming {
+            first: None,
+            rest: body,
+        });
+    }
+    while let Some(frame) = std::future::poll_fn(|context| body.poll_frame(context)).await {
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        if first.is_empty() && more.is_empty() {
+            first = data;
+        } else {
+            if more.is_empty() {
+                more.extend_from_slice(&std::mem::take(&mut first));
+            }
+            more.extend_from_slice(&data);
+        }
+        if first.len() + more.len() > limit {
+            let first = if more.is_empty() {
+                first
+            } else {
+                more.freeze()
+            };
+            return Ok(OutBody::Streaming {
+                first: Some(first),
+                rest: body,
+            });
+        }
+    }
+    Ok(OutBody::whole(if more.is_empty() {
+        first
+    } else {
+        more.freeze()
+    }))
+}
+
+#[derive(Deserialize)]
+struct ErrorAnswer {
+    error: ErrorBody,
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    code: String,
+}
+
+/// What an instance says about a request that it did not answer in full. Anything else that it says with
+/// 503 is an answer and is passed on.
+fn refusal(body: &Bytes, headers: &HeaderMap) -> Option<Outcome> {
+    let is_json = headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let answer: ErrorAnswer = is_json.then(|| serde_json::from_slice(body).ok())??;
+    match answer.error.code.as_str() {
+        "not_active" | "lease_expired" => Some(Outcome::Nothing(NothingWhy::RefusedNotActive)),
+        "outcome_unknown" => Some(Outcome::Unknown(UnknownCause::SaidUnknown)),
+        _ => None,
+    }
+}

@@ -1,0 +1,366 @@
+//! One worker: one thread, one runtime, its own listeners, connections, pools and gates.
+//!
+//! Nothing that a request touches is shared with another thread, but the picture of the world, which
+//! nobody changes. The kernel spreads connections over the workers (SO_REUSEPORT). Beside the
+//! connections run two small loops: one follows the picture and the clock for the gates, the other sweeps
+//! up connections that have waited too long for their clients.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_units::Instant;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::config::Bounds;
+use crate::framed::Connection;
+use crate::gate::Gate;
+use crate::sessions::Session;
+use crate::stats::{RouteStats, WorkerStats};
+use crate::upstream::Upstream;
+use crate::world::{Shared, Suspicion, World};
+
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The world as one worker uses it: indices of the routing lead to this worker's own objects.
+#[derive(Debug)]
+pub struct Local {
+    pub world: Arc<World>,
+    /// By service and instance.
+    pub upstreams: Vec<Vec<Rc<Upstream>>>,
+    /// By cell.
+    pub gates: Vec<Rc<Gate>>,
+    /// By listener and route index.
+    pub routes: Vec<Vec<Arc<RouteStats>>>,
+}
+
+impl Local {
+    pub fn bounds(&self) -> &Bounds {
+        &self.world.config.bounds
+    }
+}
+
+#[derive(Debug)]
+pub struct Worker {
+    pub index: usize,
+    pub shared: Arc<Shared>,
+    pub stats: Arc<WorkerStats>,
+    local: RefCell<Rc<Local>>,
+    seen: Cell<u64>,
+    random: Cell<u64>,
+    gates_changed: Rc<Notify>,
+    next_id: Cell<u64>,
+    pub connections: RefCell<BTreeMap<u64, Rc<Connection>>>,
+    pub sessions: RefCell<BTreeMap<u64, Rc<Session>>>,
+    listeners: RefCell<BTreeMap<(SocketAddr, bool), AbortHandle>>,
+}
+
+impl Worker {
+    pub fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
+        let world = shared.world();
+        let empty = Local {
+            world,
+            upstreams: vec![],
+            gates: vec![],
+            routes: vec![],
+        };
+        let worker = Rc::new(Self {
+            index,
+            stats: shared.stats.worker(),
+            shared,
+            local: RefCell::new(Rc::new(empty)),
+            seen: Cell::new(0),
+            random: Cell::new(mainstay_rt::entropy::u64() | 1),
+            gates_changed: Rc::default(),
+            next_id: Cell::new(0),
+            connections: RefCell::default(),
+            sessions: RefCell::default(),
+            listeners: RefCell::default(),
+        });
+        worker.rebuild();
+        worker
+    }
+
+    /// The picture to decide by, brought up to date first. One comparison if nothing has changed.
+    pub fn local(self: &Rc<Self>) -> Rc<Local> {
+        if self.shared.version() != self.seen.get() {
+            self.refresh();
+        }
+        Rc::clone(&self.local.borrow())
+    }
+
+    pub fn next_id(&self) -> u64 {
+        self.next_id.set(self.next_id.get() + 1);
+        self.next_id.get()
+    }
+
+    /// Spreads load; no secret depends on it (xorshift64*, Vigna 2014).
+    pub fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random.set(x);
+        x.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    pub fn suspect(&self, local: &Local, service: u16, instance: u16, at: Instant) {
+        let generation = local.world.config.snapshot.generation;
+        // If the eyes are gone the process is about to end.
+        self.shared
+            .suspicions
+            .send(Suspicion {
+                service,
+                instance,
+                at,
+                generation,
+            })
+            .ok();
+    }
+
+    fn refresh(self: &Rc<Self>) {
+        self.seen.set(self.shared.version());
+        let world = self.shared.world();
+        let now = mainstay_rt::clock::now();
+        let old = Rc::clone(&self.local.borrow());
+        if Arc::ptr_eq(&world.config, &old.world.config) {
+            let local = Local {
+                world,
+                upstreams: old.upstreams.clone(),
+                gates: old.gates.clone(),
+                routes: old.routes.clone(),
+            };
+            *self.local.borrow_mut() = Rc::new(local);
+        } else {
+            self.rebuild();
+        }
+        let local = Rc::clone(&self.local.borrow());
+        for (gate, view) in local.gates.iter().zip(&local.world.view.cells) {
+            gate.handle_view(now, view);
+        }
+        for session in self.sessions.borrow().values() {
+            session.handle_view(&local.world);
+        }
+        if self.shared.is_stopping() {
+            self.begin_stop(&local);
+        }
+    }
+
+    /// A new routing. What stays the same keeps its connections and its waiting requests.
+    fn rebuild(self: &Rc<Self>) {
+        let world = self.shared.world();
+        let config = Arc::clone(&world.config);
+        let old = Rc::clone(&self.local.borrow());
+        let now = mainstay_rt::clock::now();
+        let mut known: BTreeMap<SocketAddr, Rc<Upstream>> = old
+            .upstreams
+            .iter()
+            .flatten()
+            .map(|upstream| (upstream.address, Rc::clone(upstream)))
+            .collect();
+        let mut upstreams = Vec::new();
+        for (service, instances) in config.routing.services.iter().zip(&config.instances) {
+            let of_service = instances.iter().map(|instance| {
+                let new = || {
+                    let stats =
+                        self.shared
+                            .stats
+                            .upstream(&service.name, &instance.name, self.index);
+                    Upstream::new(instance.address, stats)
+                };
+                Rc::clone(known.entry(instance.address).or_insert_with(new))
+            });
+            upstreams.push(of_service.collect::<Vec<_>>());
+        }
+        let gates = self.rebuild_gates(now, &config, &old, &upstreams);
+        let mut routes = Vec::new();
+        for table in &config.routing.tables {
+            let mut of_table: Vec<(u16, Arc<RouteStats>)> = table
+                .routes()
+                .iter()
+                .map(|route| {
+                    (
+                        route.index,
+                        self.shared
+                            .stats
+                            .route(&table.name, &route.name, self.index),
+                    )
+                })
+                .collect();
+            of_table.sort_by_key(|(index, _)| *index);
+            routes.push(of_table.into_iter().map(|(_, stats)| stats).collect());
+        }
+        *self.local.borrow_mut() = Rc::new(Local {
+            world,
+            upstreams,
+            gates,
+            routes,
+        });
+    }
+
+    fn rebuild_gates(
+        &self,
+        now: Instant,
+        config: &crate::config::Config,
+        old: &Local,
+        upstreams: &[Vec<Rc<Upstream>>],
+    ) -> Vec<Rc<Gate>> {
+        let mut gates: Vec<Rc<Gate>> = Vec::new();
+        for cell in &config.routing.cells {
+            let service = usize::from(cell.service.0);
+            let names = (
+                config.routing.databases[usize::from(cell.database.0)]
+                    .name
+                    .clone(),
+                config.routing.services[service].name.clone(),
+            );
+            let same = |gate: &&Rc<Gate>| {
+                (&gate.database, &gate.service) == (&names.0, &names.1)
+                    && gate.service_index == cell.service.0
+                    && gate.upstreams.len() == upstreams[service].len()
+                    && gate
+                        .upstreams
+                        .iter()
+                        .zip(&upstreams[service])
+                        .all(|(a, b)| Rc::ptr_eq(a, b))
+            };
+            let kept = old.gates.iter().find(same).cloned();
+            let gate = kept.unwrap_or_else(|| {
+                let held = self.shared.stats.cell(&names.0, &names.1, self.index);
+                Gate::new(
+                    now,
+                    names,
+                    cell.service.0,
+                    upstreams[service].clone(),
+                    config.bounds.hold,
+                    held,
+                    Rc::clone(&self.gates_changed),
+                )
+            });
+            gates.push(gate);
+        }
+        for gate in &old.gates {
+            if !gates.iter().any(|kept| Rc::ptr_eq(kept, gate)) {
+                gate.retire();
+            }
+        }
+        gates
+    }
+
+    fn begin_stop(&self, local: &Local) {
+        for (_, listener) in std::mem::take(&mut *self.listeners.borrow_mut()) {
+            listener.abort();
+        }
+        for gate in &local.gates {
+            gate.stop();
+        }
+        for connection in self.connections.borrow().values() {
+            connection.finish.notify_one();
+        }
+    }
+
+    /// Serves until the process stops; returns when what was begun is finished, or `stop` has passed.
+    pub async fn run(self: Rc<Self>) {
+        let mut changed = self.shared.subscribe();
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.follow_listeners();
+        let mut stop_by: Option<Instant> = None;
+        loop {
+            let local = self.local();
+            let now = mainstay_rt::clock::now();
+            for gate in &local.gates {
+                gate.handle_time(now);
+            }
+            if self.shared.is_stopping() {
+                let by = *stop_by.get_or_insert(now + local.bounds().stop);
+                self.begin_stop(&local);
+                let idle =
+                    self.connections.borrow().is_empty() && self.sessions.borrow().is_empty();
+                if idle || now >= by {
+                    return;
+                }
+            } else {
+                self.follow_listeners();
+            }
+            let next = local
+                .gates
+                .iter()
+                .filter_map(|gate| gate.next_deadline())
+                .min();
+            let wait = next
+                .map_or(SWEEP_INTERVAL, |at| at.since(now))
+                .max(Duration::from_millis(1));
+            tokio::select! {
+                _ = changed.changed() => {}
+                () = self.gates_changed.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+                _ = sweep.tick() => self.sweep(&local, now),
+            }
+        }
+    }
+
+    /// Opens what the picture has and we have not, closes what it has not.
+    fn follow_listeners(self: &Rc<Self>) {
+        let local = self.local();
+        let config = &local.world.config;
+        let mut wanted: Vec<(SocketAddr, bool)> =
+            config.http.iter().map(|address| (*address, true)).collect();
+        wanted.extend(config.tcp.iter().map(|entry| (entry.address, false)));
+        let mut listeners = self.listeners.borrow_mut();
+        listeners.retain(|key, task| {
+            let keep = wanted.contains(key) && !task.is_finished();
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        for key in wanted {
+            if listeners.contains_key(&key) {
+                continue;
+            }
+            match crate::listen::bind(key.0) {
+                Ok(listener) => {
+                    let worker = Rc::clone(self);
+                    let task = if key.1 {
+                        tokio::task::spawn_local(crate::client::accept(worker, listener, key.0))
+                    } else {
+                        tokio::task::spawn_local(crate::sessions::accept(worker, listener, key.0))
+                    };
+                    listeners.insert(key, task.abort_handle());
+                }
+                Err(error) => {
+                    tracing::error!(address = %key.0, %error, "cannot listen; trying again every second");
+                }
+            }
+        }
+    }
+
+    fn sweep(&self, local: &Local, now: Instant) {
+        let bounds = local.bounds();
+        for connection in self.connections.borrow().values() {
+            let waited = now.since(connection.waiting_since.get());
+            let allowed = if connection.busy.get() {
+                // A request has its own deadline; what lasts longer is a client that does not read.
+                bounds.request_timeout * 2 + bounds.client_idle
+            } else if connection.has_partial_head() {
+                bounds.head_read
+            } else {
+                bounds.client_idle
+            };
+            if waited > allowed * 2 {
+                connection.abort.notify_one();
+            } else if waited > allowed {
+                connection.finish.notify_one();
+            }
+        }
+        let before = now - bounds.upstream_idle_time;
+        for upstream in local.upstreams.iter().flatten() {
+            upstream.close_idle_since(before);
+        }
+    }
+}
