@@ -161,6 +161,55 @@ impl Player {
     }
 }
 
+/// What became of the recording's orders.
+#[derive(Default)]
+struct Counts {
+    created: usize,
+    cancelled: usize,
+    /// Deletes of orders that had traded to the end.
+    gone: usize,
+    /// Trades of which the venue reported the same rest of the resting order.
+    confirmed: usize,
+}
+
+fn play(player: &mut Player, counts: &mut Counts, event: &Event, reported: &BTreeSet<(u64, i64)>) {
+    match event.action.as_str() {
+        "created" if event.volume > 0 && event.cents > 0 => {
+            let who = 1 + event.id % ACCOUNTS;
+            let order = limit(event.side, event.cents, event.volume);
+            let (own, applied) = player.play(event.time_ms, who, Action::Order(order));
+            assert!(
+                !matches!(applied.outcome, Outcome::Rejected(_)),
+                "{applied:?}"
+            );
+            // The first states are the makers'; the last is the order's own.
+            for maker in applied.orders.iter().rev().skip(1) {
+                let id = player
+                    .ids
+                    .get(&(maker.account.number(), maker.reference.number()));
+                let left = maker.quantity.less(maker.filled).units();
+                counts.confirmed +=
+                    usize::from(id.is_some_and(|id| reported.contains(&(*id, left))));
+            }
+            player.orders.insert(event.id, (who, own));
+            player.ids.insert((who, own), event.id);
+            counts.created += 1;
+        }
+        "deleted" => {
+            let Some((who, own)) = player.orders.get(&event.id).copied() else {
+                return;
+            };
+            let target = reference(own);
+            let (_, applied) = player.play(event.time_ms, who, Action::Cancel { target });
+            match applied.outcome {
+                Outcome::Cancelled => counts.cancelled += 1,
+                _ => counts.gone += 1,
+            }
+        }
+        _ => {}
+    }
+}
+
 #[test]
 fn a_recorded_day_plays_through() {
     let path = recording();
@@ -178,48 +227,9 @@ fn a_recorded_day_plays_through() {
         .iter()
         .map(|event| (event.id, event.volume))
         .collect();
-    let mut player = Player::new();
-    let (mut created, mut cancelled, mut gone, mut confirmed) = (0, 0, 0, 0);
+    let (mut player, mut counts) = (Player::new(), Counts::default());
     for event in &events {
-        match event.action.as_str() {
-            "created" if event.volume > 0 && event.cents > 0 => {
-                let who = 1 + event.id % ACCOUNTS;
-                let order = limit(event.side, event.cents, event.volume);
-                let (own, applied) = player.play(event.time_ms, who, Action::Order(order));
-                assert!(
-                    !matches!(applied.outcome, Outcome::Rejected(_)),
-                    "{applied:?}"
-                );
-                player.orders.insert(event.id, (who, own));
-                created += 1;
-                // The first states are the makers'; the last is the order's own.
-                for maker in applied.orders.iter().rev().skip(1) {
-                    let id = player
-                        .ids
-                        .get(&(maker.account.number(), maker.reference.number()));
-                    let left = maker.quantity.less(maker.filled).units();
-                    confirmed += usize::from(id.is_some_and(|id| reported.contains(&(*id, left))));
-                }
-                player.ids.insert((who, own), event.id);
-            }
-            "deleted" => {
-                let Some((who, own)) = player.orders.get(&event.id).copied() else {
-                    continue;
-                };
-                let (_, applied) = player.play(
-                    event.time_ms,
-                    who,
-                    Action::Cancel {
-                        target: reference(own),
-                    },
-                );
-                match applied.outcome {
-                    Outcome::Cancelled => cancelled += 1,
-                    _ => gone += 1,
-                }
-            }
-            _ => {}
-        }
+        play(&mut player, &mut counts, event, &reported);
     }
     player.engine.check().expect("the state is sound");
     let mut again = Engine::default();
@@ -227,6 +237,12 @@ fn a_recorded_day_plays_through() {
         again.apply(*time_ms, command).expect("the log replays");
     }
     assert_eq!(again.state_hash(), player.engine.state_hash());
+    let Counts {
+        created,
+        cancelled,
+        gone,
+        confirmed,
+    } = counts;
     let trades = player.trades;
     println!(
         "{name}: {created} orders, {trades} trades, {cancelled} cancels that found their order, {gone} that came after its fill"

@@ -4,6 +4,7 @@
 //! is read from tables passes the barrier before it is shown.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -23,9 +24,11 @@ use crate::http::{App, json, may_serve};
 use crate::openapi;
 use crate::request::{Invalid, shown_digits};
 use crate::shared::Shared;
-use crate::view::{Active, DEPTH_MAX, Phase};
+use crate::view::{Active, DEPTH_MAX, Deactivated, Phase};
 
 const DEPTH_DEFAULT: usize = 20;
+/// How long what was read from a table waits for the batch in flight.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -234,9 +237,11 @@ async fn settled<T>(
     found: Result<T, tokio_postgres::Error>,
 ) -> Result<T, Problem> {
     let found = found.map_err(|_| Problem::NotActive("database_error".to_owned()))?;
-    let barrier = shared.published.barrier(epoch).await;
-    barrier.map_err(|_| Problem::NotActive("deactivated".to_owned()))?;
-    Ok(found)
+    match tokio::time::timeout(SETTLE_MAX, shared.published.barrier(epoch)).await {
+        Ok(Ok(())) => Ok(found),
+        Ok(Err(Deactivated)) => Err(Problem::NotActive("deactivated".to_owned())),
+        Err(_) => Err(Problem::NotActive("commit_unsettled".to_owned())),
+    }
 }
 
 /// The answer to a command whose reference is not above the highest and whose answer is no longer in memory.

@@ -13,7 +13,7 @@ use crate::session::{Session, SessionError};
 use crate::settings::Database;
 use crate::shared::Shared;
 
-/// Commands between two snapshots at least; with a large state half as many as it has entries.
+/// Commands between two snapshots at least; with a large state an eighth of its entries.
 const EVERY: u64 = 5_000;
 /// Snapshots that stay in the table.
 const KEPT: i64 = 3;
@@ -45,7 +45,7 @@ impl Snapshots {
     /// Starts a snapshot if enough has happened since the last. The engine must be in a durable state.
     pub fn consider(&mut self, shared: &Arc<Shared>, database: &Database, engine: &Engine) {
         let sequence = engine.sequence().0;
-        let due = EVERY.max(engine.size() as u64 / 2);
+        let due = EVERY.max(engine.size() as u64 / 8);
         if sequence - self.last < due || self.running.swap(true, Ordering::SeqCst) {
             return;
         }

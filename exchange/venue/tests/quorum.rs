@@ -1,0 +1,140 @@
+//! The venue with a synchronous standby: an answer means that the standby has it, whatever the server says.
+
+mod support;
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::json;
+use support::{Client, Server, Venue, deposit, postgres_programs, until};
+
+/// A primary that waits for its standby.
+fn pair() -> (Server, Server) {
+    let primary = Server::create();
+    let standby = primary.standby("second");
+    primary.sql("alter system set synchronous_standby_names = 'second'");
+    primary.sql("select pg_reload_conf()");
+    until(
+        "the standby is synchronous",
+        Duration::from_secs(20),
+        || {
+            let synchronous = "select count(*) from pg_stat_replication where sync_state = 'sync'";
+            (primary.count(synchronous) == 1).then_some(())
+        },
+    );
+    (primary, standby)
+}
+
+/// The writer's backend, once it waits for the standby.
+fn waiting_backend(primary: &Server) -> i32 {
+    until(
+        "the writer waits for its standby",
+        Duration::from_secs(10),
+        || {
+            let rows = primary.query("select pid from pg_stat_activity where usename = 'venue' and wait_event = 'SyncRep'");
+            rows.first().map(|row| row.get(0))
+        },
+    )
+}
+
+#[test]
+fn a_cancelled_wait_for_the_standby_is_never_an_acknowledgement() {
+    if postgres_programs().is_none() {
+        println!(
+            "skipped: PostgreSQL's server programs are not installed (PG_BIN names their folder)"
+        );
+        return;
+    }
+    let (primary, mut standby) = pair();
+    let venue = Venue::active(&primary, "only");
+    assert_eq!(
+        venue
+            .post("deposits", &deposit(1, 1, "USD", "100"))
+            .outcome(),
+        "accepted"
+    );
+    standby.stop(Signal::QUIT);
+
+    for (reference, function) in [(2, "pg_cancel_backend"), (3, "pg_terminate_backend")] {
+        let body = deposit(1, reference, "USD", "11");
+        let (address, sent) = (venue.address, body.clone());
+        let client =
+            std::thread::spawn(move || Client::new(address).post("deposits", &sent).unwrap());
+        let backend = waiting_backend(&primary);
+        // Nothing of it shows while it waits.
+        let before = venue.of_cell("balances/1").body["balances"][0]["available"].clone();
+        assert_eq!(
+            before,
+            json!(if reference == 2 { "100.00" } else { "111.00" })
+        );
+        primary.sql(&format!("select {function}({backend})"));
+        let answer = client.join().unwrap();
+        assert_eq!(
+            (answer.status, answer.code()),
+            (503, "outcome_unknown"),
+            "{function}: {answer:?}"
+        );
+        // The row shows on the primary, and yet nothing of it may leave: the epoch waits for the standby too.
+        until("the row is visible", Duration::from_secs(5), || {
+            (primary.count("select max(sequence) from exchange.commands") == reference as i64)
+                .then_some(())
+        });
+        waiting_backend(&primary);
+        assert_eq!(venue.get("/health/ready").status, 503);
+        assert_eq!(venue.of_cell("balances/1").status, 503);
+        assert_eq!(venue.post("deposits", &body).code(), "not_active");
+        standby.start();
+        venue.wait_active();
+        let again = venue.post("deposits", &body);
+        assert_eq!(
+            (again.status, &again.body["replayed"]),
+            (200, &json!(true)),
+            "{again:?}"
+        );
+        assert_eq!(again.body["sequence"], reference);
+        if reference == 2 {
+            standby.stop(Signal::QUIT);
+        }
+    }
+    assert_eq!(
+        venue.of_cell("balances/1").body["balances"][0]["available"],
+        "122.00"
+    );
+    assert_eq!(
+        venue.metric("transaction_failures_total{reason=\"commit_warned\"}"),
+        1.0
+    );
+    assert_eq!(
+        venue.metric("transaction_failures_total{reason=\"commit_failed\"}"),
+        1.0
+    );
+    assert_eq!(
+        standby.count("select max(sequence) from exchange.commands"),
+        3
+    );
+}
+
+#[test]
+fn an_epoch_whose_wait_was_cancelled_is_not_active() {
+    if postgres_programs().is_none() {
+        println!(
+            "skipped: PostgreSQL's server programs are not installed (PG_BIN names their folder)"
+        );
+        return;
+    }
+    let (primary, mut standby) = pair();
+    let mut venue = Venue::active(&primary, "first");
+    venue.kill();
+    standby.stop(Signal::QUIT);
+    let venue = Venue::start(&primary, "second");
+    for _ in 0..2 {
+        let backend = waiting_backend(&primary);
+        primary.sql(&format!("select pg_cancel_backend({backend})"));
+        until("another try waits", Duration::from_secs(10), || {
+            (waiting_backend(&primary) != backend).then_some(())
+        });
+        assert_eq!(venue.get("/health/ready").status, 503);
+    }
+    standby.start();
+    assert_eq!(venue.wait_active()["epoch"], 4);
+}
