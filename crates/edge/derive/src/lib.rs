@@ -24,5 +24,5 @@ pub use gateway::{Placements, gateway_snapshot};
 pub use instance::{gateway_instance, keeper_instance, service_instance};
 pub use keeper::{APPLICATION_ROLE, KEEPER_ROLES, keeper_config};
 pub use layout::{Layout, gateway_instance_name, keeper_instance_name, password_file_text};
-pub use machine::Machine;
+pub use machine::{Machine, NODE_PORT};
 pub use wire::wire_specs;

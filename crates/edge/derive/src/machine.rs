@@ -11,6 +11,9 @@ use crate::layout::Layout;
 /// Searched after the folder of Mainstay's own program.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Where nodes tell each other what they see; the same on every platform, and so reserved on every host.
+pub const NODE_PORT: u16 = 7400;
+
 #[derive(Clone, Copy, Debug)]
 pub struct Machine<'a> {
     pub platform: &'a Platform,
@@ -34,6 +37,16 @@ impl Machine<'_> {
     pub(crate) fn reach(&self, reader: &Host, host: &Host, declared: u16) -> SocketAddr {
         let address = host.address_from(self.slot, reader.region_index);
         SocketAddr::from((address, host.index.port(declared)))
+    }
+
+    /// Where a host's node listens for other nodes.
+    pub fn node_listen(&self, host: &Host) -> SocketAddr {
+        self.listen(host, NODE_PORT)
+    }
+
+    /// Where `reader` reaches the node of `host`.
+    pub fn node_reach(&self, reader: &Host, host: &Host) -> SocketAddr {
+        self.reach(reader, host, NODE_PORT)
     }
 
     /// `PATH` of services: programs beside Mainstay's own come first.

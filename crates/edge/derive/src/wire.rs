@@ -7,7 +7,7 @@ use mainstay_model::address;
 use mainstay_model::{Host, Region};
 use mainstay_record::process::{VERSION, WireDoor, WireShape, WireSpec};
 
-use crate::machine::Machine;
+use crate::machine::{Machine, NODE_PORT};
 
 /// In the order of the file, pair by pair.
 pub fn wire_specs(machine: &Machine<'_>) -> Vec<WireSpec> {
@@ -50,9 +50,9 @@ fn wire_spec(machine: &Machine<'_>, from: &Region, to: &Region) -> WireSpec {
     }
 }
 
-/// What may listen on a host for other regions: servers, keepers, and every service that is allowed there.
+/// What may listen on a host for other regions: its node, servers, keepers, and every service that is allowed there.
 fn ports(machine: &Machine<'_>, host: &Host) -> BTreeSet<u16> {
-    let mut ports = BTreeSet::new();
+    let mut ports = BTreeSet::from([NODE_PORT]);
     for (database, _) in machine.platform.replicas_on(&host.name) {
         ports.extend([
             database.ports.postgres,
