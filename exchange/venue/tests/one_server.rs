@@ -1,5 +1,7 @@
 //! The venue on one real PostgreSQL: what it answers, and that no death of venue or server loses an answer.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -11,6 +11,9 @@ use support::{Client, Server, Venue, deposit, postgres_programs, until};
 /// A primary that waits for its standby.
 fn pair() -> (Server, Server) {
     let primary = Server::create();
+    // A role set up so that it neither waits nor hears warnings: the venue must not rely on its defaults.
+    primary.sql("alter role venue set client_min_messages = error");
+    primary.sql("alter role venue set synchronous_commit = off");
     let standby = primary.standby("second");
     primary.sql("alter system set synchronous_standby_names = 'second'");
     primary.sql("select pg_reload_conf()");
