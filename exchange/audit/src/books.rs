@@ -8,7 +8,8 @@ use crate::finding::{Class, Findings};
 use crate::intents::{Classes, Intents};
 use crate::request::Asset;
 use crate::rows::{BalanceRow, CommandRow, OrderRow, PostingRow, TradeRow};
-use crate::shadow::{Bucket, Market, OUTSIDE};
+use crate::shadow::Market;
+use crate::shadow::money::{Bucket, OUTSIDE};
 use crate::witness::Witnesses;
 
 /// How much of each was read.

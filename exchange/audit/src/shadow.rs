@@ -7,7 +7,9 @@
 //! Known limit: how far a market order may reach (its collar) is the venue's own rule. Of a market order only the order
 //! of its trades is checked, not that it stopped too early.
 
-use std::cmp::Reverse;
+pub mod money;
+mod shelves;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -19,26 +21,8 @@ use crate::request::{
 };
 use crate::rows::{CommandRow, OrderRow, PostingRow, TradeRow};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Bucket {
-    Available,
-    Held,
-}
-
-impl Bucket {
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "available" => Some(Self::Available),
-            "held" => Some(Self::Held),
-            _ => None,
-        }
-    }
-}
-
-pub type Place = (Account, Bucket, Asset);
-/// The outside world, where deposits come from.
-pub const OUTSIDE: Account = 0;
+use money::{Bucket, Place, add, compare_postings, deposit, hold, notional, payments};
+use shelves::{Match, Shelves};
 
 /// What the venue says a command came to; fields that the auditor does not judge are left out.
 #[derive(Debug, Deserialize)]
@@ -75,45 +59,6 @@ impl Entered {
     fn open(&self) -> bool {
         matches!(self.status, "accepted" | "partly_filled")
     }
-}
-
-/// Resting orders of an instrument, best first; the sequence is the time.
-#[derive(Debug, Default)]
-struct Shelves {
-    bids: BTreeMap<(Reverse<i64>, i64), Key>,
-    asks: BTreeMap<(i64, i64), Key>,
-}
-
-impl Shelves {
-    fn put(&mut self, side: Side, price: i64, sequence: i64, key: Key) {
-        match side {
-            Side::Buy => self.bids.insert((Reverse(price), sequence), key),
-            Side::Sell => self.asks.insert((price, sequence), key),
-        };
-    }
-
-    fn take(&mut self, side: Side, price: i64, sequence: i64) {
-        match side {
-            Side::Buy => self.bids.remove(&(Reverse(price), sequence)),
-            Side::Sell => self.asks.remove(&(price, sequence)),
-        };
-    }
-
-    /// Orders that an order of `side` would meet, best first, with their price.
-    fn opposite(&self, side: Side) -> Box<dyn Iterator<Item = (i64, Key)> + '_> {
-        match side {
-            Side::Buy => Box::new(self.asks.iter().map(|((price, _), key)| (*price, *key))),
-            Side::Sell => Box::new(self.bids.iter().map(|((price, _), key)| (price.0, *key))),
-        }
-    }
-}
-
-/// A trade from the point of view of the command that made it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Match {
-    maker: Key,
-    price: i64,
-    quantity: i64,
 }
 
 #[derive(Debug, Default)]
@@ -554,101 +499,6 @@ fn within(order: &Order, price: i64) -> bool {
     }
 }
 
-fn notional(price: i64, quantity: i64) -> i128 {
-    i128::from(price) * i128::from(quantity)
-}
-
-/// What stands behind an order that rests.
-fn hold(order: &Order, price: i64, left: i64) -> (Asset, i128) {
-    match order.side {
-        Side::Buy => (Asset::Usd, notional(price, left)),
-        Side::Sell => (Asset::Btc, i128::from(left)),
-    }
-}
-
-fn deposit(account: Account, asset: Asset, amount: i128) -> BTreeMap<Place, i128> {
-    BTreeMap::from([
-        ((account, Bucket::Available, asset), amount),
-        ((OUTSIDE, Bucket::Available, asset), -amount),
-    ])
-}
-
-/// Who pays what to whom for an order's trades, and what is held for its rest.
-fn payments(
-    account: Account,
-    order: &Order,
-    matches: &[Match],
-    left: i64,
-) -> BTreeMap<Place, i128> {
-    let mut expected = BTreeMap::new();
-    for Match {
-        maker,
-        price,
-        quantity,
-    } in matches
-    {
-        let (money, coins) = (notional(*price, *quantity), i128::from(*quantity));
-        // A taker pays from what is available, a maker from what is held.
-        let (buyer, seller) = match order.side {
-            Side::Buy => ((account, Bucket::Available), (maker.0, Bucket::Held)),
-            Side::Sell => ((maker.0, Bucket::Held), (account, Bucket::Available)),
-        };
-        add(&mut expected, (buyer.0, buyer.1, Asset::Usd), -money);
-        add(
-            &mut expected,
-            (seller.0, Bucket::Available, Asset::Usd),
-            money,
-        );
-        add(&mut expected, (seller.0, seller.1, Asset::Btc), -coins);
-        add(
-            &mut expected,
-            (buyer.0, Bucket::Available, Asset::Btc),
-            coins,
-        );
-    }
-    if let (OrderType::Limit, Some(price)) = (order.order_type, order.price) {
-        let (asset, held) = hold(order, price, left);
-        add(&mut expected, (account, Bucket::Available, asset), -held);
-        add(&mut expected, (account, Bucket::Held, asset), held);
-    }
-    expected
-}
-
-fn add(sums: &mut BTreeMap<Place, i128>, place: Place, amount: i128) {
-    *sums.entry(place).or_default() += amount;
-}
-
-/// The net effect on each place is what counts, not into how many lines the books divide it.
-fn compare_postings(
-    sequence: i64,
-    mut expected: BTreeMap<Place, i128>,
-    postings: &[PostingRow],
-    findings: &mut Findings,
-) {
-    for posting in postings {
-        if let (Some(bucket), Some(asset)) = (
-            Bucket::from_name(&posting.bucket),
-            Asset::from_name(&posting.asset),
-        ) {
-            add(
-                &mut expected,
-                (posting.account, bucket, asset),
-                -posting.amount,
-            );
-        }
-    }
-    if let Some(((account, bucket, asset), difference)) =
-        expected.iter().find(|(_, difference)| **difference != 0)
-    {
-        findings.add(Class::Posting, || {
-            let (bucket, asset) = (format!("{bucket:?}").to_lowercase(), asset.name());
-            format!(
-                "sequence {sequence}: account {account} {bucket} {asset} differs by {difference}"
-            )
-        });
-    }
-}
-
 fn shown(matches: &[Match]) -> String {
     let one = |matched: &Match| {
         format!(
@@ -666,3 +516,6 @@ fn shown(matches: &[Match]) -> String {
             .join(", "),
     }
 }
+
+#[cfg(test)]
+mod tests;

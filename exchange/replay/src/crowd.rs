@@ -69,6 +69,17 @@ struct Sensible {
     outcome: String,
 }
 
+/// An error's body; the pause in it is finer than the header's whole seconds.
+#[derive(Deserialize)]
+struct Unable {
+    error: Pause,
+}
+
+#[derive(Deserialize)]
+struct Pause {
+    retry_after_ms: u64,
+}
+
 /// An intent in the form in which it goes out, each time the same.
 struct Prepared {
     kind: &'static str,
@@ -332,13 +343,17 @@ impl Crowd {
                 *measure.outcomes.entry(body.outcome).or_default() += 1;
                 true
             });
+        let mut retry_after = reply.retry_after;
         if reply.status != 200 {
             *measure.refusals.entry(reply.status).or_default() += 1;
+            if let Ok(unable) = serde_json::from_slice::<Unable>(&reply.body) {
+                retry_after = Some(Duration::from_millis(unable.error.retry_after_ms));
+            }
         }
         Observation::Status {
             status: reply.status,
             sensible,
-            retry_after: reply.retry_after,
+            retry_after,
         }
     }
 

@@ -1,0 +1,217 @@
+//! Unfair markets, one wrong each, told in a line per command.
+//!
+//! `A2 sell 1 100` is account 1's reference 2; `> 100x1 B2` adds a trade at 100 of one unit with account 2's reference 2.
+//! Prices are cents, quantities 10^-8, and everything is paid for by deposits made before the first line.
+
+use std::fmt::Write as _;
+
+use super::Market;
+use super::money::Bucket;
+use crate::finding::Findings;
+use crate::request::{Asset, Key};
+use crate::rows::{CommandRow, TradeRow};
+
+const DEADLINE_MS: i64 = 1_000;
+
+fn key(word: &str) -> Key {
+    let (account, reference) = word.split_at(1);
+    (
+        i64::from(account.as_bytes()[0] - b'A') + 1,
+        reference.parse().unwrap(),
+    )
+}
+
+fn decimal(units: &str, scale: usize) -> String {
+    let digits = format!("{units:0>width$}", width = scale + 1);
+    format!(
+        "{}.{}",
+        &digits[..digits.len() - scale],
+        &digits[digits.len() - scale..]
+    )
+}
+
+/// `KEY sell|buy|ioc-buy|ioc-sell QUANTITY PRICE OUTCOME [> PRICExQUANTITY MAKER]…`, or `KEY cancel REFERENCE OUTCOME`;
+/// an outcome may carry a reason (`rejected:order_not_open`) and a time (`accepted@1001`).
+fn play(market: &mut Market, sequence: i64, line: &str, findings: &mut Findings) {
+    let mut parts = line.split(" > ");
+    let words: Vec<&str> = parts.next().unwrap().split(' ').collect();
+    let own = key(words[0]);
+    let (told, at) = words
+        .last()
+        .unwrap()
+        .split_once('@')
+        .unwrap_or((words.last().unwrap(), "1"));
+    let (outcome, reason) = told.split_once(':').unwrap_or((told, ""));
+    let header = format!("\"account\":{},\"reference\":{}", own.0, own.1);
+    let (order_type, side) = words[1].split_once('-').unwrap_or(("limit", words[1]));
+    let trades: Vec<TradeRow> = parts
+        .zip(1..)
+        .map(|(text, line)| trade(text, own, side, sequence, line))
+        .collect();
+    let (kind, fields) = match side {
+        "cancel" => ("cancel", format!("\"target_reference\":{}", words[2])),
+        _ => (
+            "order",
+            format!(
+                "\"instrument\":\"BTC-USD\",\"side\":\"{side}\",\"type\":\"{order_type}\",\"price\":\"{}\",\"quantity\":\"{}\"",
+                decimal(words[3], 2),
+                decimal(words[2], 8)
+            ),
+        ),
+    };
+    let mut stored = format!(
+        "{{\"sequence\":{sequence},\"epoch\":1,{header},\"outcome\":\"{outcome}\",\"reason\":\"{reason}\""
+    );
+    if kind == "order" {
+        let filled: i64 = trades.iter().map(|trade| trade.quantity).sum();
+        let fill = |trade: &TradeRow| {
+            let (price, quantity) = (trade.price.to_string(), trade.quantity.to_string());
+            format!(
+                "{{\"price\":\"{}\",\"quantity\":\"{}\"}}",
+                decimal(&price, 2),
+                decimal(&quantity, 8)
+            )
+        };
+        let fills: Vec<String> = trades.iter().map(fill).collect();
+        let _ = write!(
+            stored,
+            ",\"filled\":\"{}\",\"fills\":[{}]",
+            decimal(&filled.to_string(), 8),
+            fills.join(",")
+        );
+    }
+    let row = CommandRow {
+        sequence,
+        epoch: 1,
+        recorded_ms: at.parse().unwrap(),
+        account: own.0,
+        reference: own.1,
+        kind: kind.to_owned(),
+        request: format!("{{{header},{fields},\"deadline_ms\":{DEADLINE_MS}}}"),
+        outcome: stored + "}",
+        hash: Vec::new(),
+    };
+    market.play(&row, &[], &trades, findings);
+}
+
+fn trade(text: &str, own: Key, side: &str, sequence: i64, line: i32) -> TradeRow {
+    let (numbers, maker) = text.split_once(' ').unwrap();
+    let (price, quantity) = numbers.split_once('x').unwrap();
+    let (buy, sell) = if side == "buy" {
+        (own, key(maker))
+    } else {
+        (key(maker), own)
+    };
+    let (price, quantity) = (price.parse().unwrap(), quantity.parse().unwrap());
+    TradeRow {
+        sequence,
+        line,
+        instrument: "BTC-USD".to_owned(),
+        price,
+        quantity,
+        buy,
+        sell,
+    }
+}
+
+/// Plays all lines; postings are not the subject here.
+fn check(lines: &[&str], expected: &str) {
+    let mut market = Market::default();
+    for account in 1..=3 {
+        for asset in [Asset::Usd, Asset::Btc] {
+            market
+                .balances
+                .insert((account, Bucket::Available, asset), 1_000_000);
+        }
+    }
+    let mut findings = Findings::default();
+    for (line, sequence) in lines.iter().zip(1..) {
+        play(&mut market, sequence, line, &mut findings);
+    }
+    let counts: Vec<String> = findings
+        .counts
+        .iter()
+        .filter(|(class, _)| **class != crate::finding::Class::Posting)
+        .map(|(class, count)| format!("{class:?} {count}"))
+        .collect();
+    assert_eq!(counts.join(", "), expected, "{:?}", findings.examples);
+}
+
+/// B rests first at 100, C later at 100, B again at 101.
+const ASKS: [&str; 3] = [
+    "B1 sell 5 100 accepted",
+    "C1 sell 5 100 accepted",
+    "B2 sell 5 101 accepted",
+];
+
+fn after_asks(line: &str, expected: &str) {
+    check(&[ASKS[0], ASKS[1], ASKS[2], line], expected);
+}
+
+#[test]
+fn a_fair_market_is_clean() {
+    after_asks("A1 buy 12 101 filled > 100x5 B1 > 100x5 C1 > 101x2 B2", "");
+    after_asks("A1 buy 12 100 partly_filled > 100x5 B1 > 100x5 C1", "");
+    after_asks("A1 ioc-buy 12 100 cancelled > 100x5 B1 > 100x5 C1", "");
+    after_asks("A1 buy 1 99 accepted", "");
+    check(
+        &[
+            ASKS[0],
+            "A1 buy 2 100 filled > 100x2 B1",
+            "B2 cancel 1 cancelled",
+            "B3 cancel 1 rejected:order_not_open",
+        ],
+        "",
+    );
+}
+
+#[test]
+fn the_earlier_order_at_a_price_comes_first() {
+    after_asks("A1 buy 5 100 filled > 100x5 C1", "Matching 1");
+    after_asks("A1 buy 6 100 filled > 100x3 B1 > 100x3 C1", "Matching 1");
+}
+
+#[test]
+fn the_better_price_comes_first() {
+    after_asks("A1 buy 5 101 filled > 101x5 B2", "Matching 1");
+}
+
+#[test]
+fn what_crosses_must_trade() {
+    after_asks("A1 buy 5 100 accepted", "Matching 1");
+    after_asks("A1 buy 8 100 partly_filled > 100x5 B1", "Matching 1");
+}
+
+#[test]
+fn a_trade_stays_within_its_orders() {
+    after_asks("A1 buy 5 99 filled > 100x5 B1", "Trade 1, Outcome 2");
+    after_asks("A1 buy 5 100 filled > 99x5 B1", "Trade 1, Outcome 2");
+    after_asks(
+        "A1 buy 9 100 partly_filled > 100x6 B1",
+        "Trade 1, Outcome 2",
+    );
+    after_asks("A1 buy 3 100 filled > 100x4 B1", "Trade 1, Outcome 2");
+    after_asks("A1 buy 5 100 filled > 100x5 C7", "Invented 1, Outcome 2");
+}
+
+#[test]
+fn outcomes_say_what_was() {
+    after_asks("A1 buy 6 100 filled > 100x5 B1 > 100x1 C1", "");
+    after_asks(
+        "A1 buy 12 101 partly_filled > 100x5 B1 > 100x5 C1 > 101x2 B2",
+        "Outcome 1",
+    );
+    after_asks("B3 cancel 1 rejected:order_not_open", "Outcome 1");
+    after_asks("B3 cancel 7 cancelled", "Outcome 1");
+    after_asks("A1 buy 1 99 rejected:insufficient_funds", "Outcome 1");
+    after_asks("A1 buy 1000000 99 rejected:insufficient_funds", "");
+    after_asks("A1 ioc-buy 1 99 rejected:no_liquidity", "Outcome 1");
+}
+
+#[test]
+fn deadlines_and_references_are_kept() {
+    after_asks("A1 buy 1 99 accepted@1001", "Deadline 1");
+    after_asks("A1 buy 1 99 expired@1000", "Deadline 1");
+    after_asks("A1 buy 1 99 expired@1001", "");
+    after_asks("B2 buy 1 99 accepted", "Sequence 1");
+}
