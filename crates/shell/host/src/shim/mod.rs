@@ -42,7 +42,7 @@ pub const EXIT_LOCKED: u8 = 75;
 pub const EXIT_FAILED: u8 = 70;
 
 /// In the environment of every process of a family; its value is drawn for each launch.
-const MARK: &str = "MAINSTAY_LAUNCH";
+pub(crate) const MARK: &str = "MAINSTAY_LAUNCH";
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Largest spec or state file that is read.
 const FILE_LIMIT: u64 = 1 << 20;

@@ -1,0 +1,296 @@
+//! Planning the way back, then going there.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use mainstay_record::process::{
+    FaultKind, FaultRecord, FaultUndo, LaunchRecord, ProcessIdentity, WireCondition, WireEffect,
+    WireSpec,
+};
+use rustix::process::Signal;
+
+use super::{FaultError, records, scope};
+use crate::identity::{self, ProcessRow};
+use crate::wire;
+
+/// Passes over the process table until no new process appears.
+const PASS_LIMIT: usize = 200;
+const PASS_PAUSE: Duration = Duration::from_millis(5);
+
+/// Everything that must be undone, known before anything is done.
+pub(crate) fn plan(data: &Path, record: &FaultRecord) -> Result<Vec<FaultUndo>, FaultError> {
+    match record.kind {
+        FaultKind::ProcessKill => scope::instance(data, &record.target).map(|_| Vec::new()),
+        FaultKind::ProcessFreeze => {
+            let process = scope::instance(data, &record.target)?;
+            Ok(vec![FaultUndo::Thaw {
+                processes: vec![process],
+            }])
+        }
+        FaultKind::HostFreeze | FaultKind::RegionFreeze => {
+            let hosts = scope::hosts_of(data, record.kind, &record.target)?;
+            Ok(hosts
+                .into_iter()
+                .map(|host| FaultUndo::ThawHost { host: host.host })
+                .collect())
+        }
+        FaultKind::HostCrash | FaultKind::RegionCrash => {
+            let hosts = scope::hosts_of(data, record.kind, &record.target)?;
+            let heals = conditions(data, record, &hosts)?
+                .into_iter()
+                .map(|(spec, _)| heal(&spec));
+            let starts = hosts.iter().map(|host| FaultUndo::StartNode {
+                launch: scope::launch_path(data, &host.host),
+            });
+            Ok(heals.chain(starts).collect())
+        }
+        FaultKind::Cut | FaultKind::Delay => {
+            let conditions = conditions(data, record, &[])?;
+            Ok(conditions.iter().map(|(spec, _)| heal(spec)).collect())
+        }
+    }
+}
+
+fn heal(spec: &WireSpec) -> FaultUndo {
+    FaultUndo::HealWire {
+        state: spec.state.clone(),
+        control: spec.control.clone(),
+    }
+}
+
+/// Sets the fault. The record is written again whenever there is more to undo.
+pub(crate) fn apply(data: &Path, record: &mut FaultRecord) -> Result<(), FaultError> {
+    match record.kind {
+        FaultKind::ProcessKill => {
+            let process = scope::instance(data, &record.target)?;
+            signal(process, Signal::KILL)
+        }
+        FaultKind::ProcessFreeze => {
+            let process = scope::instance(data, &record.target)?;
+            freeze(data, record, || {
+                let mut rows = identity::descendants(&identity::table(), process.pid);
+                rows.extend(identity::row_of(process));
+                rows
+            })
+        }
+        FaultKind::HostFreeze | FaultKind::RegionFreeze => {
+            let hosts = scope::hosts_of(data, record.kind, &record.target)?;
+            freeze(data, record, || processes(data, &hosts))
+        }
+        FaultKind::HostCrash | FaultKind::RegionCrash => {
+            let hosts = scope::hosts_of(data, record.kind, &record.target)?;
+            set_conditions(&conditions(data, record, &hosts)?)?;
+            kill(|| processes(data, &hosts))
+        }
+        FaultKind::Cut | FaultKind::Delay => set_conditions(&conditions(data, record, &[])?),
+    }
+}
+
+fn signal(process: ProcessIdentity, signal: Signal) -> Result<(), FaultError> {
+    identity::signal(process, signal)
+        .map(|_| ())
+        .map_err(FaultError::Signal)
+}
+
+/// All nodes first, then all others.
+fn processes(data: &Path, hosts: &[LaunchRecord]) -> Vec<ProcessRow> {
+    let nodes: BTreeSet<ProcessIdentity> = hosts.iter().map(|host| host.process).collect();
+    let rows = hosts
+        .iter()
+        .flat_map(|host| scope::processes(data, &host.host));
+    let (first, rest): (Vec<_>, Vec<_>) = rows.partition(|row| nodes.contains(&row.identity));
+    first.into_iter().chain(rest).collect()
+}
+
+/// Stops everything that `living` shows, until it shows nothing that moves. Each process is in the record
+/// before it is stopped.
+fn freeze(
+    data: &Path,
+    record: &mut FaultRecord,
+    living: impl Fn() -> Vec<ProcessRow>,
+) -> Result<(), FaultError> {
+    let keep = |id: &str, source| FaultError::Record {
+        id: id.to_owned(),
+        source,
+    };
+    let mut done: BTreeSet<ProcessIdentity> = BTreeSet::new();
+    for _ in 0..PASS_LIMIT {
+        let rows = living();
+        let fresh: Vec<ProcessIdentity> = rows
+            .iter()
+            .filter(|row| row.is_alive() && !row.is_stopped())
+            .map(|row| row.identity)
+            .filter(|process| !done.contains(process))
+            .collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        done.extend(&fresh);
+        record.undo.push(FaultUndo::Thaw {
+            processes: fresh.clone(),
+        });
+        records::write(data, record).map_err(|source| keep(&record.id, source))?;
+        for process in fresh {
+            signal(process, Signal::STOP)?;
+        }
+    }
+    Err(FaultError::NotAvailable(
+        "new processes appear faster than they can be stopped".into(),
+    ))
+}
+
+/// Stops everything first, so that nobody sees anybody die, then kills until nothing is left.
+fn kill(living: impl Fn() -> Vec<ProcessRow>) -> Result<(), FaultError> {
+    for _ in 0..PASS_LIMIT {
+        let rows = living();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for number in [Signal::STOP, Signal::KILL] {
+            for row in &rows {
+                signal(row.identity, number)?;
+            }
+        }
+        pause(PASS_PAUSE);
+    }
+    Err(FaultError::NotAvailable(
+        "processes do not end by SIGKILL".into(),
+    ))
+}
+
+fn pause(duration: Duration) {
+    let request = rustix::time::Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    };
+    // Cut short by a signal, the next pass comes earlier.
+    let _ = rustix::thread::nanosleep(&request);
+}
+
+fn set_conditions(conditions: &[(WireSpec, WireCondition)]) -> Result<(), FaultError> {
+    for (spec, condition) in conditions {
+        wire::set_condition(spec, condition)?;
+    }
+    Ok(())
+}
+
+/// What each wire is told. `hosts` are those of a crash.
+fn conditions(
+    data: &Path,
+    record: &FaultRecord,
+    hosts: &[LaunchRecord],
+) -> Result<Vec<(WireSpec, WireCondition)>, FaultError> {
+    let wires = scope::wires(data);
+    let chosen = match record.kind {
+        FaultKind::HostCrash | FaultKind::RegionCrash => around(data, &wires, hosts),
+        FaultKind::Cut | FaultKind::Delay => between(&wires, record)?,
+        FaultKind::ProcessKill
+        | FaultKind::ProcessFreeze
+        | FaultKind::HostFreeze
+        | FaultKind::RegionFreeze => Vec::new(),
+    };
+    Ok(chosen
+        .into_iter()
+        .map(|(spec, effect, hosts)| {
+            let condition = WireCondition {
+                id: record.id.clone(),
+                effect,
+                hosts,
+                deadline_boottime_ns: record.deadline_boottime_ns,
+                boot_id: record.boot_id.clone(),
+            };
+            (spec.clone(), condition)
+        })
+        .collect())
+}
+
+type Chosen<'a> = (&'a WireSpec, WireEffect, Option<Vec<String>>);
+
+/// The wires of crashed hosts. Where a region has further hosts, only the doors to the crashed ones are
+/// cut: a wire cannot tell which host of its region a connection comes from, and dead ones make none.
+fn around<'a>(data: &Path, wires: &'a [WireSpec], hosts: &[LaunchRecord]) -> Vec<Chosen<'a>> {
+    let regions: BTreeSet<&str> = hosts.iter().map(|host| host.region.as_str()).collect();
+    let down: BTreeSet<&str> = hosts.iter().map(|host| host.host.as_str()).collect();
+    let whole = |region: &str| {
+        scope::hosts(data)
+            .iter()
+            .filter(|host| host.region == region)
+            .all(|host| down.contains(host.host.as_str()))
+    };
+    let names: Vec<String> = down.iter().map(|name| (*name).to_owned()).collect();
+    wires
+        .iter()
+        .filter_map(|spec| {
+            let (leads_out, leads_in) = (
+                regions.contains(spec.from.as_str()),
+                regions.contains(spec.to.as_str()),
+            );
+            if (leads_out && whole(&spec.from)) || (leads_in && whole(&spec.to)) {
+                Some((spec, WireEffect::Cut, None))
+            } else if leads_in {
+                Some((spec, WireEffect::Cut, Some(names.clone())))
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+/// The wires of a cut or a delay.
+fn between<'a>(wires: &'a [WireSpec], record: &FaultRecord) -> Result<Vec<Chosen<'a>>, FaultError> {
+    if wires.is_empty() {
+        return Err(FaultError::NotAvailable(
+            "no wires run between regions here, so there is nothing to cut or slow".into(),
+        ));
+    }
+    let regions: BTreeSet<&str> = wires
+        .iter()
+        .flat_map(|spec| [spec.from.as_str(), spec.to.as_str()])
+        .collect();
+    let parameters = &record.parameters;
+    for name in [Some(&record.target), parameters.to.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        if !regions.contains(name.as_str()) {
+            let known = regions.iter().map(|region| (*region).to_owned()).collect();
+            return Err(FaultError::UnknownTarget {
+                what: "region",
+                name: name.clone(),
+                known,
+            });
+        }
+    }
+    let is_other = |region: &str| match &parameters.to {
+        Some(to) => region == to,
+        None => region != record.target,
+    };
+    let delay = WireEffect::Delay {
+        delay_us: parameters.delay_us,
+        jitter_us: parameters.jitter_us,
+    };
+    let effects = match (record.kind, parameters.one_way) {
+        (FaultKind::Delay, _) => (delay, delay),
+        (_, true) => (WireEffect::CutForward, WireEffect::CutBackward),
+        (_, false) => (WireEffect::Cut, WireEffect::Cut),
+    };
+    let chosen: Vec<Chosen<'a>> = wires
+        .iter()
+        .filter_map(|spec| {
+            if spec.from == record.target && is_other(&spec.to) {
+                Some((spec, effects.0, None))
+            } else if spec.to == record.target && is_other(&spec.from) {
+                Some((spec, effects.1, None))
+            } else {
+                None
+            }
+        })
+        .collect();
+    if chosen.is_empty() {
+        return Err(FaultError::BadRequest(
+            "a region is not cut from itself".into(),
+        ));
+    }
+    Ok(chosen)
+}

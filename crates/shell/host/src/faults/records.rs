@@ -1,0 +1,137 @@
+//! The papers of faults: `DATA/faults/ID.json`.
+//!
+//! Several may write the same record (its guardian, a sweep, a command), and none may hold a lock while
+//! it does, since it might be frozen. So a record only ever moves forward: once undone it stays undone,
+//! and doing an undo step twice is harmless.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mainstay_record::process::{FaultRecord, FaultState, FaultStatus, FaultUndo, VERSION};
+use mainstay_rt::{clock, files};
+use mainstay_units::Instant;
+
+use crate::identity;
+
+const FILE_LIMIT: u64 = 4 << 20;
+/// Records read at once; old ones beyond that are history.
+const RECORD_LIMIT: usize = 10_000;
+
+fn folder(data: &Path) -> PathBuf {
+    data.join("faults")
+}
+
+pub(crate) fn path_of(data: &Path, id: &str) -> PathBuf {
+    folder(data).join(format!("{id}.json"))
+}
+
+/// The data folder of a record's path.
+pub(crate) fn data_of(record: &Path) -> Option<&Path> {
+    record.parent()?.parent()
+}
+
+pub(crate) fn read(path: &Path) -> io::Result<FaultRecord> {
+    let record: FaultRecord = serde_json::from_slice(&files::read_limited(path, FILE_LIMIT)?)?;
+    if record.version != VERSION {
+        let problem = format!(
+            "fault record version {} is not known here, only {VERSION}",
+            record.version
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+    }
+    Ok(record)
+}
+
+pub(crate) fn write(data: &Path, record: &FaultRecord) -> io::Result<()> {
+    files::write_atomic(
+        &path_of(data, &record.id),
+        &serde_json::to_vec_pretty(record)?,
+    )
+}
+
+/// A new record; refused if the id was used before.
+pub(crate) fn publish(data: &Path, record: &FaultRecord) -> io::Result<()> {
+    std::fs::create_dir_all(folder(data))?;
+    files::publish_new(
+        &path_of(data, &record.id),
+        &serde_json::to_vec_pretty(record)?,
+    )
+}
+
+/// Notes that everything is as it was.
+pub(crate) fn close(data: &Path, record: &mut FaultRecord) -> io::Result<()> {
+    record.state = FaultState::Undone;
+    record.undone_wall_ms = Some(clock::wall_ms());
+    write(data, record)
+}
+
+/// All records that can be read, oldest first.
+pub(crate) fn all(data: &Path) -> Vec<FaultRecord> {
+    let Ok(entries) = std::fs::read_dir(folder(data)) else {
+        return Vec::new();
+    };
+    let mut records: Vec<FaultRecord> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
+        .take(RECORD_LIMIT)
+        .filter_map(|path| match read(&path) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a fault record cannot be read");
+                None
+            }
+        })
+        .collect();
+    records.sort_by(|one, other| {
+        (one.injected_wall_ms, &one.id).cmp(&(other.injected_wall_ms, &other.id))
+    });
+    records
+}
+
+/// The record of a fault, also of one that is over.
+pub fn find(data: &Path, id: &str) -> Option<FaultRecord> {
+    read(&path_of(data, id)).ok()
+}
+
+pub(crate) fn remaining(record: &FaultRecord, now: Instant) -> Duration {
+    Instant::from_nanos(record.deadline_boottime_ns) - now
+}
+
+/// Faults that are set, or may be, with the time they have left.
+pub fn in_force(data: &Path) -> Vec<FaultStatus> {
+    let now = clock::now();
+    let open = all(data)
+        .into_iter()
+        .filter(|record| record.state != FaultState::Undone);
+    open.map(|record| FaultStatus {
+        remaining_ms: super::millis(remaining(&record, now)),
+        guardian_alive: record.guardian.is_some_and(identity::is_alive),
+        id: record.id,
+        kind: record.kind,
+        target: record.target,
+        parameters: record.parameters,
+        state: record.state,
+        injected_wall_ms: record.injected_wall_ms,
+        problem: record.problem,
+    })
+    .collect()
+}
+
+/// The fault that says that a host is crashed now. Nobody starts its node or its processes meanwhile.
+pub fn host_down(data: &Path, host: &str) -> Option<FaultRecord> {
+    let launch = super::scope::launch_path(data, host);
+    let now = clock::now();
+    let boot_id = clock::boot_id().ok()?;
+    all(data).into_iter().find(|record| {
+        let starts = |step: &FaultUndo| matches!(step, FaultUndo::StartNode { launch: path } if *path == launch);
+        record.state != FaultState::Undone
+            && record.boot_id == boot_id
+            && !remaining(record, now).is_zero()
+            && record.undo.iter().any(starts)
+    })
+}

@@ -1,0 +1,92 @@
+//! Mending. Every step may be done twice, by different processes, at the same time.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+use mainstay_record::process::{FaultRecord, FaultState, FaultUndo, ProcessIdentity};
+use rustix::process::Signal;
+
+use super::{FaultError, records, scope};
+use crate::{identity, launch, shim, wire};
+
+/// Does every step; the first error is returned after the others were tried.
+pub(crate) fn undo(data: &Path, record: &FaultRecord) -> Result<(), FaultError> {
+    let mut result = Ok(());
+    for step in &record.undo {
+        let done = match step {
+            FaultUndo::HealWire { state, control } => {
+                wire::clear_condition(state, control, &record.id).map_err(FaultError::from)
+            }
+            FaultUndo::Thaw { processes } => thaw(processes.iter().copied()),
+            FaultUndo::ThawHost { host } => thaw_host(data, record, host),
+            FaultUndo::StartNode { launch } => {
+                start_node(launch).map_err(|source| FaultError::StartNode {
+                    launch: launch.clone(),
+                    source,
+                })
+            }
+        };
+        if result.is_ok() {
+            result = done;
+        }
+    }
+    result
+}
+
+fn thaw(processes: impl Iterator<Item = ProcessIdentity>) -> Result<(), FaultError> {
+    for process in processes {
+        identity::signal(process, Signal::CONT).map_err(FaultError::Signal)?;
+    }
+    Ok(())
+}
+
+/// Whatever of the host stands still, unless another fault wants it to.
+fn thaw_host(data: &Path, record: &FaultRecord, host: &str) -> Result<(), FaultError> {
+    let others: Vec<FaultRecord> = records::all(data)
+        .into_iter()
+        .filter(|other| other.id != record.id && other.state != FaultState::Undone)
+        .collect();
+    let held: BTreeSet<ProcessIdentity> = others.iter().flat_map(frozen).collect();
+    let stopped = scope::processes(data, host)
+        .into_iter()
+        .filter(crate::identity::ProcessRow::is_stopped);
+    thaw(
+        stopped
+            .map(|row| row.identity)
+            .filter(|process| !held.contains(process)),
+    )
+}
+
+/// The processes that a record says it has stopped.
+pub(crate) fn frozen(record: &FaultRecord) -> Vec<ProcessIdentity> {
+    let processes = |step: &FaultUndo| match step {
+        FaultUndo::Thaw { processes } => processes.clone(),
+        FaultUndo::HealWire { .. } | FaultUndo::ThawHost { .. } | FaultUndo::StartNode { .. } => {
+            Vec::new()
+        }
+    };
+    record.undo.iter().flat_map(processes).collect()
+}
+
+/// Under a lock, so that of two who mend only one starts it. The launch record names the node that was
+/// started last.
+fn start_node(path: &Path) -> io::Result<()> {
+    let Some(_lock) = shim::try_lock(&path.with_file_name("start.lock"))? else {
+        return Err(io::Error::new(
+            io::ErrorKind::WouldBlock,
+            "somebody else is starting it",
+        ));
+    };
+    let mut record = launch::read_launch(path)?;
+    if identity::is_alive(record.process) {
+        return Ok(());
+    }
+    record.process = launch::spawn_detached_in(
+        &record.command,
+        &record.environment,
+        &record.directory,
+        Some(&record.log),
+    )?;
+    launch::write_launch(path, &record)
+}

@@ -1,0 +1,371 @@
+//! Faults on real processes and wires: they end whoever dies, and nothing is left.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail at once")]
+
+mod harness;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use harness::{FIXTURE, Scene, gone, wait_for};
+use mainstay_host::faults::{self, FaultError, FaultRequest, Place, Residue};
+use mainstay_host::{identity, launch, wire};
+use mainstay_record::process::{
+    FaultKind, FaultParameters, FaultRecord, FaultState, ProcessIdentity, ShimState, VERSION,
+    WireDoor, WireEffect, WireShape, WireSpec,
+};
+use mainstay_rt::clock;
+use rustix::process::Signal;
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn place(scene: &Scene) -> Place {
+    Place {
+        data: scene.path().into(),
+        guardian: vec![FIXTURE.into(), "guardian".into()],
+    }
+}
+
+fn request(id: &str, kind: FaultKind, target: &str, lasting: Duration) -> FaultRequest {
+    FaultRequest {
+        id: id.into(),
+        kind,
+        target: target.into(),
+        parameters: FaultParameters::default(),
+        lasting,
+    }
+}
+
+fn inject(scene: &mut Scene, request: &FaultRequest) -> FaultRecord {
+    let record = faults::inject(&place(scene), request).unwrap();
+    record.guardian.map(|guardian| scene.own(guardian));
+    record
+}
+
+fn launch_path(scene: &Scene, host: &str) -> PathBuf {
+    scene
+        .path()
+        .join("hosts")
+        .join(host)
+        .join("node/launch.json")
+}
+
+/// Starts a host's node and one instance with a child of its own.
+fn start_host(scene: &mut Scene, host: &str, region: &str) -> (ProcessIdentity, ShimState) {
+    std::fs::create_dir_all(scene.path().join("hosts").join(host).join("node")).unwrap();
+    let data = scene.path().to_str().unwrap().to_owned();
+    let node = scene.start_fixture(&["node", &data, host, region]);
+    wait_for("the node to note its launch", || {
+        launch::read_launch(&launch_path(scene, host))
+            .ok()
+            .filter(|launch| launch.process == node)
+    });
+    let spec = scene.shim_spec(
+        host,
+        "work",
+        "setsid sleep 1000 & while :; do sleep 0.05; done",
+    );
+    let shim = scene.running(&spec);
+    (node, shim)
+}
+
+fn is_stopped(process: ProcessIdentity) -> bool {
+    identity::row_of(process).is_some_and(|row| row.is_stopped())
+}
+
+fn undone(scene: &Scene, id: &str) -> FaultRecord {
+    wait_for("the fault to be undone", || {
+        faults::find(scene.path(), id).filter(|record| record.state == FaultState::Undone)
+    })
+}
+
+/// Wires both ways between the regions `a` and `b`, whose processes run.
+fn start_wires(scene: &mut Scene, block: u8) -> [WireSpec; 2] {
+    [("a", "b", 1), ("b", "a", 2)].map(|(from, to, number)| {
+        let folder = scene.path().join("wires").join(format!("{from}--{to}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let spec = WireSpec {
+            version: VERSION,
+            from: from.into(),
+            to: to.into(),
+            doors: vec![WireDoor {
+                listen: SocketAddr::from(([127, 208, block, 10 + number], 4_000)),
+                target: SocketAddr::from(([127, 208, block, number], 4_000)),
+                host: format!("{to}1"),
+            }],
+            shape: WireShape::default(),
+            state: folder.join("state.json"),
+            control: scene.path().join(format!("{from}--{to}.sock")),
+        };
+        let path = folder.join("spec.json");
+        std::fs::write(&path, serde_json::to_vec(&spec).unwrap()).unwrap();
+        scene.start_fixture(&["wire", path.to_str().unwrap()]);
+        wait_for("the wire to answer", || wire::status(&spec.control).ok());
+        spec
+    })
+}
+
+fn effects(spec: &WireSpec) -> Vec<WireEffect> {
+    let status = wire::status(&spec.control).unwrap();
+    status
+        .state
+        .conditions
+        .iter()
+        .map(|condition| condition.effect)
+        .collect()
+}
+
+#[test]
+fn a_frozen_host_thaws_although_its_injector_was_killed() {
+    let mut scene = Scene::new();
+    let (node, work) = start_host(&mut scene, "a1", "a");
+    std::fs::create_dir_all(scene.path().join("hosts/b1/node")).unwrap();
+    let data = scene.path().to_str().unwrap().to_owned();
+    let injector = scene.start_fixture(&[
+        "node",
+        &data,
+        "b1",
+        "b",
+        "freeze",
+        "host-freeze",
+        "a1",
+        "1500",
+    ]);
+    wait_for("the fault to be set", || {
+        faults::find(scene.path(), "freeze").filter(|record| record.state == FaultState::Set)
+    });
+    identity::signal(injector, Signal::KILL).unwrap();
+    gone(injector);
+    let far = identity::descendants(&identity::table(), work.shim.pid);
+    assert!(far.len() >= 3, "{far:?}");
+    for process in far.iter().map(|row| row.identity).chain([node, work.shim]) {
+        assert!(is_stopped(process), "{process:?}");
+    }
+    assert!(
+        faults::residue(scene.path()).is_empty(),
+        "what a record explains is no residue"
+    );
+    let listed = faults::in_force(scene.path());
+    assert!(listed[0].guardian_alive && listed[0].remaining_ms <= 1_500);
+    let record = undone(&scene, "freeze");
+    assert!(!is_stopped(node) && !is_stopped(work.shim) && !is_stopped(work.child.unwrap()));
+    gone(record.guardian.unwrap());
+    assert!(faults::in_force(scene.path()).is_empty());
+}
+
+#[test]
+fn a_host_that_freezes_itself_thaws() {
+    let mut scene = Scene::new();
+    std::fs::create_dir_all(scene.path().join("hosts/a1/node")).unwrap();
+    let data = scene.path().to_str().unwrap().to_owned();
+    let node = scene.start_fixture(&[
+        "node",
+        &data,
+        "a1",
+        "a",
+        "self",
+        "region-freeze",
+        "a",
+        "700",
+    ]);
+    wait_for("the node to stand still", || is_stopped(node).then_some(()));
+    undone(&scene, "self");
+    wait_for("the node to go on", || (!is_stopped(node)).then_some(()));
+    assert!(identity::is_alive(node));
+}
+
+#[test]
+fn without_guardian_a_sweep_mends_and_without_record_it_reports() {
+    let mut scene = Scene::new();
+    let (_, work) = start_host(&mut scene, "a1", "a");
+    let child = work.child.unwrap();
+    let record = inject(
+        &mut scene,
+        &request(
+            "p",
+            FaultKind::ProcessFreeze,
+            "a1/work",
+            Duration::from_millis(800),
+        ),
+    );
+    let guardian = record.guardian.unwrap();
+    assert!(is_stopped(child) && !is_stopped(work.shim));
+    identity::signal(guardian, Signal::KILL).unwrap();
+    gone(guardian);
+    assert_eq!(
+        faults::sweep(scene.path(), clock::now()).undone,
+        Vec::<String>::new(),
+        "it is not over yet"
+    );
+    assert!(is_stopped(child));
+    let deadline = mainstay_units::Instant::from_nanos(record.deadline_boottime_ns);
+    wait_for("the deadline", || (clock::now() >= deadline).then_some(()));
+    let report = faults::sweep(scene.path(), clock::now());
+    assert_eq!(
+        (report.undone, report.residue),
+        (vec!["p".to_owned()], vec![])
+    );
+    wait_for("the child to go on", || (!is_stopped(child)).then_some(()));
+    identity::signal(child, Signal::STOP).unwrap();
+    wait_for("the child to stand still", || {
+        is_stopped(child).then_some(())
+    });
+    let residue = faults::sweep(scene.path(), clock::now()).residue;
+    assert_eq!(
+        residue,
+        [Residue::StoppedProcess {
+            host: "a1".into(),
+            process: child
+        }]
+    );
+}
+
+#[test]
+fn a_crashed_host_falls_silent_first_and_its_node_comes_back() {
+    let mut scene = Scene::new();
+    let wires = start_wires(&mut scene, 60);
+    let (node, work) = start_host(&mut scene, "a1", "a");
+    let (other, _) = start_host(&mut scene, "b1", "b");
+    let request = request(
+        "crash",
+        FaultKind::HostCrash,
+        "a1",
+        Duration::from_millis(1_500),
+    );
+    let record = inject(&mut scene, &request);
+    assert_eq!(record.state, FaultState::Set);
+    for process in [node, work.shim, work.child.unwrap()] {
+        assert!(!identity::is_alive(process));
+    }
+    assert!(identity::is_alive(other));
+    assert!(
+        faults::host_down(scene.path(), "a1").is_some()
+            && faults::host_down(scene.path(), "b1").is_none()
+    );
+    for spec in &wires {
+        assert_eq!(effects(spec), [WireEffect::Cut]);
+    }
+    undone(&scene, "crash");
+    assert!(faults::host_down(scene.path(), "a1").is_none());
+    for spec in &wires {
+        assert_eq!(effects(spec), []);
+    }
+    let again = wait_for("the node to run again", || {
+        launch::read_launch(&launch_path(&scene, "a1"))
+            .ok()
+            .filter(|launch| launch.process != node)
+    });
+    scene.own(again.process);
+    assert!(identity::is_alive(again.process));
+}
+
+#[test]
+fn a_cut_is_told_to_both_wires_and_can_be_ended_early() {
+    let mut scene = Scene::new();
+    let [there, back] = start_wires(&mut scene, 61);
+    let mut one_way = request("one-way", FaultKind::Cut, "a", LONG);
+    one_way.parameters = FaultParameters {
+        to: Some("b".into()),
+        one_way: true,
+        ..FaultParameters::default()
+    };
+    let record = inject(&mut scene, &one_way);
+    assert_eq!(
+        (effects(&there), effects(&back)),
+        (vec![WireEffect::CutForward], vec![WireEffect::CutBackward])
+    );
+    let mut delay = request("delay", FaultKind::Delay, "b", LONG);
+    delay.parameters.delay_us = 1_000;
+    inject(&mut scene, &delay);
+    assert_eq!(effects(&there).len(), 2);
+    faults::clear(scene.path(), "one-way").unwrap();
+    assert_eq!(
+        effects(&there),
+        [WireEffect::Delay {
+            delay_us: 1_000,
+            jitter_us: 0
+        }]
+    );
+    gone(record.guardian.unwrap());
+    assert_eq!(
+        faults::clear(scene.path(), "one-way").unwrap().state,
+        FaultState::Undone
+    );
+    assert!(matches!(
+        faults::clear(scene.path(), "other"),
+        Err(FaultError::UnknownFault(_))
+    ));
+    // A condition that nobody answers for.
+    std::fs::remove_file(scene.path().join("faults/delay.json")).unwrap();
+    assert_eq!(faults::residue(scene.path()).len(), 2);
+}
+
+#[test]
+fn killing_a_process_is_over_at_once() {
+    let mut scene = Scene::new();
+    let (node, work) = start_host(&mut scene, "a1", "a");
+    let record = inject(
+        &mut scene,
+        &request("kill", FaultKind::ProcessKill, "a1/work", LONG),
+    );
+    assert_eq!((record.state, record.guardian), (FaultState::Undone, None));
+    gone(work.shim);
+    inject(
+        &mut scene,
+        &request("kill-node", FaultKind::ProcessKill, "a1/node", LONG),
+    );
+    gone(node);
+}
+
+#[test]
+fn what_cannot_be_done_breaks_nothing() {
+    let mut scene = Scene::new();
+    let (_, work) = start_host(&mut scene, "a1", "a");
+    let place = place(&scene);
+    let refused = |request: &FaultRequest| faults::inject(&place, request).unwrap_err();
+    let known = |error: FaultError| match error {
+        FaultError::UnknownTarget { known, .. } => known,
+        other => unreachable!("{other}"),
+    };
+    assert_eq!(
+        known(refused(&request("x", FaultKind::HostCrash, "z", LONG))),
+        ["a1"]
+    );
+    assert_eq!(
+        known(refused(&request("x", FaultKind::RegionFreeze, "z", LONG))),
+        ["a"]
+    );
+    assert_eq!(
+        known(refused(&request("x", FaultKind::ProcessKill, "a1/z", LONG))),
+        ["a1/node", "a1/work"]
+    );
+    assert!(matches!(
+        refused(&request("x", FaultKind::Cut, "a", LONG)),
+        FaultError::NotAvailable(_)
+    ));
+    assert!(matches!(
+        refused(&request("../x", FaultKind::HostCrash, "a1", LONG)),
+        FaultError::BadRequest(_)
+    ));
+    assert!(matches!(
+        refused(&request("x", FaultKind::HostCrash, "a1", LONG * 100)),
+        FaultError::BadRequest(_)
+    ));
+    assert!(faults::in_force(scene.path()).is_empty());
+    let unguarded = Place {
+        guardian: vec!["/bin/true".into()],
+        ..place.clone()
+    };
+    let error =
+        faults::inject(&unguarded, &request("y", FaultKind::HostFreeze, "a1", LONG)).unwrap_err();
+    assert!(matches!(error, FaultError::Guardian { .. }), "{error}");
+    assert_eq!(undone(&scene, "y").state, FaultState::Undone);
+    assert!(identity::is_alive(work.shim) && !is_stopped(work.shim));
+    let again =
+        faults::inject(&place, &request("y", FaultKind::HostFreeze, "a1", LONG)).unwrap_err();
+    assert!(
+        matches!(again, FaultError::Record { .. }),
+        "an id is used once"
+    );
+}
