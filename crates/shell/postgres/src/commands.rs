@@ -11,7 +11,7 @@ use mainstay_keeper::{
     TimelineHistory,
 };
 use mainstay_record::keeper::SeedingStatus;
-use mainstay_units::{Lsn, Timeline};
+use mainstay_units::{Incarnation, Lsn, Timeline};
 use rustix::process::Signal;
 use tokio::sync::watch;
 
@@ -21,7 +21,9 @@ use crate::process;
 use crate::programs::ProgramError;
 use crate::replication::{Connection, Identity, ReplicationError, Server};
 use crate::server::{self, ANSWER_LIMIT, EFFECT_LIMIT, Local, ServerError, postmaster};
-use crate::settings::{self, Access, Acknowledging, Following, REPLICATION_ROLE, SUPERUSER};
+use crate::settings::{
+    self, Access, Acknowledging, Following, REPLICATION_ROLE, SUPERUSER, Stance,
+};
 use crate::setup::Setup;
 use crate::sql::{Login, Session};
 
@@ -82,8 +84,7 @@ async fn attempt(
             source,
             incarnation,
         } => {
-            let server = source_server(local, source)?;
-            data::rewind(&local.setup, &server, incarnation).await?;
+            rewind(local, source, incarnation).await?;
         }
         Command::Rebuild {
             source,
@@ -142,6 +143,32 @@ fn source_name(local: &Local, source: ReplicaId) -> String {
         .setup
         .replica(source)
         .map_or_else(|| source.to_string(), |replica| replica.host.clone())
+}
+
+/// The name of a receiver that never counts: it fills a folder.
+const FILLING: &str = "mainstay_filling";
+
+/// Rewinds, and lets the server run for as long as it needs to become consistent: what pg_rewind copied
+/// ends before what it copied last was written.
+async fn rewind(
+    local: &mut Local,
+    source: ReplicaId,
+    incarnation: Incarnation,
+) -> Result<(), ServerError> {
+    let server = source_server(local, source)?;
+    data::rewind(&local.setup, &server).await?;
+    let mut stance = Stance::alone();
+    if let Server::Address(primary) = server {
+        stance.following = Some(Following {
+            primary,
+            password_file: local.setup.layout.password_file.clone(),
+            receiver: FILLING.to_owned(),
+        });
+    }
+    local.start_as(stance).await?;
+    local.stop().await?;
+    data::write_settings(&local.setup, &Stance::alone())?;
+    Ok(data::finish_filling(&local.setup, incarnation)?)
 }
 
 async fn detach(local: &mut Local) -> Result<(), ServerError> {

@@ -220,15 +220,12 @@ pub async fn rebuild(
     finish_filling(setup, incarnation)
 }
 
-/// Brings the folder of a stopped server back to where the source's history left its own.
+/// Brings the folder of a stopped server back to where the source's history left its own. It is of no use
+/// yet: it becomes consistent only with log that the source has written since.
 ///
 /// # Errors
 /// When the source, the program or the disk fails; the folder is then broken.
-pub async fn rewind(
-    setup: &Setup,
-    source: &Server,
-    incarnation: Incarnation,
-) -> Result<(), DataError> {
+pub async fn rewind(setup: &Setup, source: &Server) -> Result<(), DataError> {
     begin_filling(setup)?;
     let pgdata = &setup.layout.pgdata;
     keep_log(setup)?;
@@ -252,8 +249,7 @@ pub async fn rewind(
             tracing::debug!(line, "pg_rewind");
         })
         .await?;
-    write_settings(setup, &Stance::alone())?;
-    finish_filling(setup, incarnation)
+    Ok(())
 }
 
 fn conninfo(source: &Server, user: &str, database: &str) -> String {
@@ -300,7 +296,10 @@ fn begin_filling(setup: &Setup) -> Result<(), DataError> {
 }
 
 /// Writes what every filled folder has, flushes all of it, and takes the mark away.
-fn finish_filling(setup: &Setup, incarnation: Incarnation) -> Result<(), DataError> {
+///
+/// # Errors
+/// Whatever the file system says; the folder then stays broken.
+pub fn finish_filling(setup: &Setup, incarnation: Incarnation) -> Result<(), DataError> {
     let pgdata = &setup.layout.pgdata;
     put(
         setup,

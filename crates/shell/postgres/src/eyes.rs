@@ -8,7 +8,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use mainstay_keeper::{Client, ClientState, Observation, ProcessState, Receiver, Serviceability};
+use mainstay_keeper::{
+    Client, ClientState, DataState, Observation, ProcessState, Receiver, Serviceability,
+};
 use mainstay_record::process::ProcessIdentity;
 use mainstay_units::Lsn;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -122,6 +124,16 @@ impl Eyes {
         if postmaster.is_none() {
             self.sessions = None;
             self.last = ProcessState::Changing;
+            return Sighting {
+                glance,
+                observation,
+                postmaster,
+            };
+        }
+        if data == DataState::Broken {
+            // A server that runs while its folder is being filled is part of the filling.
+            self.sessions = None;
+            observation.process = ProcessState::Changing;
             return Sighting {
                 glance,
                 observation,

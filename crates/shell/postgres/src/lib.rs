@@ -137,7 +137,10 @@ async fn live(
 ) -> Result<ExitCode, RunError> {
     // What a predecessor's tools still write would be written into what is about to be judged.
     let limit = std::time::Duration::from_secs(10);
-    if !process::clear(&setup.layout.tools, limit).await {
+    let broken = data::state(&setup) == mainstay_keeper::DataState::Broken;
+    if !process::clear(&setup.layout.tools, limit).await
+        || (broken && !process::clear(&setup.layout.pgdata, limit).await)
+    {
         return Err(RunError::Tools);
     }
     let core = setup.core.clone();

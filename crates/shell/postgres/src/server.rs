@@ -145,6 +145,14 @@ impl Local {
     /// # Errors
     /// When something of a predecessor does not end, or the server does not start.
     pub async fn start(&mut self) -> Result<(), ServerError> {
+        self.start_as(Stance::alone()).await
+    }
+
+    /// As [`Local::start`], with a stance: a rewound server becomes consistent only while it streams.
+    ///
+    /// # Errors
+    /// As [`Local::start`].
+    pub async fn start_as(&mut self, stance: Stance) -> Result<(), ServerError> {
         self.session = None;
         let setup = Rc::clone(&self.setup);
         let pgdata = &setup.layout.pgdata;
@@ -158,7 +166,7 @@ impl Local {
             std::fs::remove_file(stale).ok();
         }
         history::forget_dangling(pgdata)?;
-        self.stance = Stance::alone();
+        self.stance = stance;
         data::write_settings(&setup, &self.stance)?;
         data::put(&setup, "postgresql.auto.conf", b"")?;
         data::put(&setup, data::STANDBY_SIGNAL, b"")?;

@@ -17,7 +17,8 @@ use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 
 use crate::cluster::{COUNT, Cluster};
 
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
+/// A server that stands still is left after this; a gateway would be told earlier.
+const ATTEMPT_LIMIT: Duration = Duration::from_millis(800);
 const CONNECT_LIMIT: Duration = Duration::from_millis(300);
 
 pub struct Writer {

@@ -39,7 +39,9 @@ impl Drop for Cluster {
 impl Cluster {
     /// Three keepers that have just been started beside nothing.
     pub fn start() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let folder = tempfile::Builder::new()
+            .prefix("mainstay-keepers-")
+            .tempdir()?;
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
         std::fs::set_permissions(folder.path(), open)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
