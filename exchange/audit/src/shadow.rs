@@ -348,7 +348,7 @@ impl Market {
         due
     }
 
-    /// A trade that is possible at all, or a finding.
+    /// What a trade did to the market; a finding if it was not possible, of which as much is followed as there is room.
     fn check_trade(
         &self,
         row: &CommandRow,
@@ -399,7 +399,17 @@ impl Market {
             });
         };
         findings.add(Class::Trade, || format!("{}: a trade {problem}", place()));
-        None
+        let room = if resting.open() {
+            left.min(resting.left())
+        } else {
+            0
+        };
+        let quantity = trade.quantity.min(room);
+        (quantity > 0).then_some(Match {
+            maker,
+            price: trade.price,
+            quantity,
+        })
     }
 
     fn fill(&mut self, matched: &Match) {
@@ -417,7 +427,8 @@ impl Market {
                 .shelves
                 .entry(resting.order.instrument.clone())
                 .or_default();
-            shelves.take(resting.order.side, matched.price, resting.sequence);
+            let price = resting.order.price.unwrap_or(matched.price);
+            shelves.take(resting.order.side, price, resting.sequence);
         }
     }
 

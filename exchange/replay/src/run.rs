@@ -112,12 +112,12 @@ async fn send(
     loop {
         tokio::select! {
             biased;
+            _ = interrupt.recv() => { interrupted = true; pacer.stop(); pacer.intents.close(); }
+            _ = terminate.recv() => { interrupted = true; pacer.stop(); pacer.intents.close(); }
             intent = pacer.intents.recv() => match intent {
                 Some(intent) => crowd.take_up(intent),
                 None => break,
             },
-            _ = interrupt.recv() => { interrupted = true; pacer.stop(); pacer.intents.close(); }
-            _ = terminate.recv() => { interrupted = true; pacer.stop(); pacer.intents.close(); }
             _ = progress.tick(), if !arguments.quiet => say_progress(crowd, &origin, begin),
         }
         if let Some(error) = crowd.take_broken() {

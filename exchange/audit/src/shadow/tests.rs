@@ -184,13 +184,13 @@ fn what_crosses_must_trade() {
 
 #[test]
 fn a_trade_stays_within_its_orders() {
-    after_asks("A1 buy 5 99 filled > 100x5 B1", "Trade 1, Outcome 2");
-    after_asks("A1 buy 5 100 filled > 99x5 B1", "Trade 1, Outcome 2");
+    after_asks("A1 buy 5 99 filled > 100x5 B1", "Trade 1");
+    after_asks("A1 buy 5 100 filled > 99x5 B1", "Trade 1");
     after_asks(
         "A1 buy 9 100 partly_filled > 100x6 B1",
-        "Trade 1, Outcome 2",
+        "Trade 1, Outcome 1",
     );
-    after_asks("A1 buy 3 100 filled > 100x4 B1", "Trade 1, Outcome 2");
+    after_asks("A1 buy 3 100 filled > 100x4 B1", "Trade 1, Outcome 1");
     after_asks("A1 buy 5 100 filled > 100x5 C7", "Invented 1, Outcome 2");
 }
 
