@@ -344,6 +344,15 @@ impl Driver {
         self.assign(Manner::Start);
     }
 
+    /// The batch cannot be written at all (an entry would be too large, say). Its signals are given up, or they
+    /// would be tried for ever; this node goes on leading.
+    pub fn handle_unwritable(&mut self, batch: Batch, why: &str) {
+        let causes = batch.records.into_iter().filter_map(|record| record.cause);
+        for cause in causes.collect::<BTreeSet<_>>() {
+            self.pass(cause, why.to_string());
+        }
+    }
+
     /// The batch was not appended, or nobody knows whether it was: this node leads no more, and reads on.
     pub fn handle_rejected(&mut self) {
         self.leads = None;

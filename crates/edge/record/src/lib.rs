@@ -1,8 +1,10 @@
 //! Versioned forms of what is stored and sent: journal entries, messages, configurations.
 
+pub mod event;
 pub mod gateway;
 pub mod journal;
 pub mod keeper;
 pub mod keeper_message;
 pub mod node;
 pub mod process;
+pub mod status;

@@ -30,6 +30,7 @@ mod meaning;
 mod mutate;
 mod node_folder;
 mod port;
+mod read;
 mod verify;
 
 pub use bench::rates;
@@ -43,4 +44,5 @@ pub use meaning::meaning_of;
 pub use mutate::mutate_and_verify;
 pub use node_folder::{NodeFolder, NodeFolderError};
 pub use port::{Coordination, PortError, PublishError};
+pub use read::{Entries, ReadError, read_entries};
 pub use verify::verify;

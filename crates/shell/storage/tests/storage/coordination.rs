@@ -313,3 +313,16 @@ fn rates_are_measured() {
     assert_eq!(rates.appends.len(), 3);
     assert!(rates.verify_entries_per_s > 0.0);
 }
+
+#[test]
+fn a_reader_begins_anywhere() {
+    let platform = Platform::new();
+    let mut a = platform.opened();
+    append_work(&mut a, 1, 0..3).unwrap();
+    append_work(&mut a, 1, 3..6).unwrap();
+    for from in 0..12 {
+        let entries = mainstay_storage::read_entries(&platform.root(), Position(from)).unwrap();
+        let positions: Vec<u64> = entries.map(|entry| entry.unwrap().0.0).collect();
+        assert_eq!(positions, (from..10).collect::<Vec<u64>>());
+    }
+}

@@ -1,0 +1,140 @@
+//! The digest of a platform file as stored in the journal, and back.
+
+use mainstay_kernel::{Desired, DesiredDatabase, DesiredOperator, DesiredService};
+use mainstay_model::EnvironmentKind;
+use mainstay_model::people::{Permission, UnixIdentity};
+use mainstay_record::event::{
+    DesiredDatabaseRecord, DesiredGatewayRecord, DesiredOperatorRecord, DesiredRecord,
+    DesiredServiceRecord, IdentityRecord,
+};
+
+use crate::events::ReadError;
+
+pub(crate) fn desired_record(desired: &Desired) -> DesiredRecord {
+    let names = |names: &[mainstay_model::name::HostName]| -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    };
+    let databases = desired.databases.iter().map(|(name, database)| {
+        let record = DesiredDatabaseRecord {
+            home: database.home.to_string(),
+            replicas: names(&database.replicas),
+            fingerprint: fingerprint_text(database.fingerprint),
+        };
+        (name.to_string(), record)
+    });
+    let services = desired.services.iter().map(|(name, service)| {
+        let record = DesiredServiceRecord {
+            replicas: service.replicas,
+            hosts: names(&service.hosts),
+            follows: service.follows.as_ref().map(ToString::to_string),
+            fingerprint: fingerprint_text(service.fingerprint),
+        };
+        (name.to_string(), record)
+    });
+    let gateways = desired.gateways.iter().map(|(name, (hosts, fingerprint))| {
+        let record = DesiredGatewayRecord {
+            hosts: names(hosts),
+            fingerprint: fingerprint_text(*fingerprint),
+        };
+        (name.to_string(), record)
+    });
+    let operators = desired.operators.iter().map(|(name, operator)| {
+        let permissions = operator.permissions.iter().map(|p| p.as_str().to_owned());
+        let record = DesiredOperatorRecord {
+            identity: match &operator.identity {
+                UnixIdentity::Owner => IdentityRecord::Owner,
+                UnixIdentity::Uid(uid) => IdentityRecord::Uid(*uid),
+                UnixIdentity::User(user) => IdentityRecord::User(user.clone()),
+            },
+            permissions: permissions.collect(),
+        };
+        (name.to_string(), record)
+    });
+    let hosts = desired.hosts.iter();
+    DesiredRecord {
+        platform: desired.platform.to_string(),
+        production: desired.environment == EnvironmentKind::Production,
+        hosts: hosts.map(|(h, r)| (h.to_string(), r.to_string())).collect(),
+        databases: databases.collect(),
+        services: services.collect(),
+        gateways: gateways.collect(),
+        operators: operators.collect(),
+    }
+}
+
+pub(crate) fn desired_of(record: DesiredRecord) -> Result<Desired, ReadError> {
+    let mut desired = Desired {
+        platform: record.platform.parse()?,
+        environment: if record.production {
+            EnvironmentKind::Production
+        } else {
+            EnvironmentKind::Rehearsal
+        },
+        hosts: Default::default(),
+        databases: Default::default(),
+        services: Default::default(),
+        gateways: Default::default(),
+        operators: Default::default(),
+    };
+    for (host, region) in record.hosts {
+        desired.hosts.insert(host.parse()?, region.parse()?);
+    }
+    for (name, database) in record.databases {
+        let database = DesiredDatabase {
+            home: database.home.parse()?,
+            replicas: parse_all(&database.replicas)?,
+            fingerprint: fingerprint(&database.fingerprint)?,
+        };
+        desired.databases.insert(name.parse()?, database);
+    }
+    for (name, service) in record.services {
+        let service = DesiredService {
+            replicas: service.replicas,
+            hosts: parse_all(&service.hosts)?,
+            follows: service.follows.as_deref().map(str::parse).transpose()?,
+            fingerprint: fingerprint(&service.fingerprint)?,
+        };
+        desired.services.insert(name.parse()?, service);
+    }
+    for (name, gateway) in record.gateways {
+        let hosts = parse_all(&gateway.hosts)?;
+        let fingerprint = fingerprint(&gateway.fingerprint)?;
+        desired.gateways.insert(name.parse()?, (hosts, fingerprint));
+    }
+    for (name, operator) in record.operators {
+        let permission =
+            |text: &String| Permission::parse(text).ok_or(ReadError::Form("permission"));
+        let operator = DesiredOperator {
+            identity: match operator.identity {
+                IdentityRecord::Owner => UnixIdentity::Owner,
+                IdentityRecord::Uid(uid) => UnixIdentity::Uid(uid),
+                IdentityRecord::User(user) => UnixIdentity::User(user),
+            },
+            permissions: operator
+                .permissions
+                .iter()
+                .map(permission)
+                .collect::<Result<_, _>>()?,
+        };
+        desired.operators.insert(name.parse()?, operator);
+    }
+    Ok(desired)
+}
+
+fn parse_all<T>(names: &[String]) -> Result<Vec<T>, ReadError>
+where
+    T: std::str::FromStr<Err = mainstay_model::name::NameError>,
+{
+    Ok(names
+        .iter()
+        .map(|name| name.parse())
+        .collect::<Result<_, _>>()?)
+}
+
+fn fingerprint_text(fingerprint: u64) -> String {
+    format!("{fingerprint:016x}")
+}
+
+fn fingerprint(text: &str) -> Result<u64, ReadError> {
+    u64::from_str_radix(text, 16).map_err(|_| ReadError::Form("fingerprint"))
+}

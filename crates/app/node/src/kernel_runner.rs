@@ -1,0 +1,366 @@
+//! The loop around the kernel: journal in, heartbeats in and out, batches out.
+//!
+//! One turn follows the journal to its end, hears what the nodes say, lets the watch (the kernel's
+//! [`Driver`]) claim or decide, appends what was decided, and says that this node lives. It decides nothing
+//! itself, and it never fails: a problem is kept as a fact for the status, and the next turn tries again.
+//! Everything blocks for milliseconds at most (fsync), so it stands on a thread of its own.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mainstay_journal::Entry;
+use mainstay_kernel::{
+    Answer, Assigned, Batch, Beat, Cause, Driver, Opening, Passed, Role, Signal, State,
+};
+use mainstay_model::name::{HostName, PlatformName};
+use mainstay_record::journal::{BeatRecord, PassedSignal, PendingSignal};
+use mainstay_record::node::JournalFacts;
+use mainstay_rt::{clock, entropy};
+use mainstay_storage::{
+    AppendError, Coordination, FollowError, Journal, LocalFolder, NodeFolder, Reach, cut_torn_end,
+};
+use mainstay_units::{Epoch, Instant, Position};
+
+use crate::events;
+
+/// Between two heartbeats of a node that has nothing new to say.
+const BEAT_EVERY: Duration = Duration::from_millis(250);
+
+/// Where a node's part of the platform stands.
+#[derive(Clone, Debug)]
+pub struct Places {
+    pub data: PathBuf,
+    pub host: HostName,
+    pub platform: PlatformName,
+}
+
+impl Places {
+    pub fn journal(&self) -> PathBuf {
+        self.data.join("journal")
+    }
+
+    pub fn node_folder(&self, host: &str) -> PathBuf {
+        self.data.join("hosts").join(host).join("node")
+    }
+}
+
+pub struct KernelRunner {
+    places: Places,
+    journal: Journal<LocalFolder>,
+    driver: Driver,
+    key: String,
+    beats: u64,
+    beat_at: Option<Instant>,
+    /// What the last beat said, without its number: news are said at once.
+    said: String,
+    problem: Option<String>,
+}
+
+impl KernelRunner {
+    /// # Errors
+    /// When the journal's folder or the node's cannot be used.
+    pub fn open(places: &Places) -> Result<Self, FollowError> {
+        let port = LocalFolder::open(&places.journal())?;
+        let node = NodeFolder::open(&places.node_folder(places.host.as_str()))?;
+        let journal = Journal::open(port, node)?;
+        let key = journal.public_key().to_string();
+        let opening = Opening {
+            origin: format!("mainstay/{}/{:016x}", places.platform, entropy::u64()),
+            platform: places.platform.clone(),
+        };
+        Ok(Self {
+            places: places.clone(),
+            journal,
+            driver: Driver::new(places.host.clone(), key.clone(), opening),
+            key,
+            beats: entropy::u64() >> 1,
+            beat_at: None,
+            said: String::new(),
+            problem: None,
+        })
+    }
+
+    /// Closes the port while this host reaches no majority of regions.
+    pub fn set_reach(&mut self, reach: &Reach) {
+        let why = match reach {
+            Reach::Majority => None,
+            Reach::Minority { heard, regions } => {
+                Some(format!("{heard} of {regions} regions answer"))
+            }
+        };
+        self.journal.port().refuse(why);
+    }
+
+    /// One round. Call it at least several times a second.
+    pub fn turn(&mut self) {
+        self.problem = None;
+        if let Err(error) = self.follow() {
+            self.note(&error);
+        } else {
+            self.hear();
+            self.lead();
+        }
+        self.beat();
+    }
+
+    /// Waits for news from the journal or from other nodes, at most for `limit`.
+    pub fn wait(&mut self, limit: Duration) {
+        if let Err(error) = self.journal.wait(limit) {
+            self.note(&error);
+        }
+    }
+
+    /// Hands a signal to whoever leads. `None`: too many wait already.
+    pub fn submit(&mut self, signal: Signal) -> Option<Cause> {
+        self.driver.submit(clock::wall_ms(), signal)
+    }
+
+    /// As [`KernelRunner::submit`], and [`KernelRunner::poll_answer`] will say what became of it.
+    pub fn submit_and_watch(&mut self, signal: Signal) -> Option<Cause> {
+        let cause = self.submit(signal)?;
+        self.driver.waiting().watch(cause.clone());
+        Some(cause)
+    }
+
+    pub fn poll_answer(&mut self) -> Option<(Cause, Answer)> {
+        self.driver.waiting().poll_answer()
+    }
+
+    /// Nobody waits for the answer any longer. The signal itself stays on its way.
+    pub fn forget(&mut self, cause: &Cause) {
+        self.driver.waiting().forget(cause);
+    }
+
+    pub fn poll_effect(&mut self) -> Option<Assigned> {
+        self.driver.poll_effect()
+    }
+
+    pub fn state(&self) -> &State {
+        self.driver.state()
+    }
+
+    pub fn role(&self) -> Role {
+        self.driver.role()
+    }
+
+    pub fn facts(&self) -> JournalFacts {
+        let state = self.driver.state();
+        let silent = self.driver.leader_silent(clock::now());
+        let (role, problem) = match self.driver.role() {
+            Role::CatchingUp => ("deaf", None),
+            Role::Leading(_) => ("leading", None),
+            Role::Following if self.problem.is_some() => ("deaf", None),
+            Role::Following => ("following", None),
+            Role::CannotLead(why) => ("following", Some(why.to_string())),
+        };
+        JournalFacts {
+            role: role.to_owned(),
+            epoch: state.epoch.0,
+            leader: state.leader.as_ref().map(ToString::to_string),
+            entries: state.next.0,
+            leader_heard_ms: silent.and_then(|s| u64::try_from(s.as_millis()).ok()),
+            paused: state.paused.is_some(),
+            generation: state.generation.0,
+            problem: self.problem.clone().or(problem),
+        }
+    }
+
+    fn note(&mut self, error: &dyn std::error::Error) {
+        let text = chain(error);
+        if self.problem.as_ref() != Some(&text) {
+            tracing::debug!(problem = text, "the journal is not to be had");
+        }
+        self.problem = Some(text);
+    }
+
+    fn follow(&mut self) -> Result<(), FollowError> {
+        loop {
+            let entries = match self.journal.catch_up() {
+                Err(FollowError::Damaged { position, damage }) if self.cut(position) => {
+                    tracing::warn!(%position, %damage, "a torn part beyond every checkpoint was moved aside");
+                    continue;
+                }
+                other => other?,
+            };
+            if entries.is_empty() {
+                self.driver.handle_caught_up(clock::now());
+                return Ok(());
+            }
+            let now = clock::now();
+            for (position, entry) in entries {
+                let record = events::decode(position, &entry);
+                self.driver.handle_record(now, &record);
+            }
+        }
+    }
+
+    /// Only what is torn, last, and remembered by no node is cut; anything else stays as it is.
+    fn cut(&self, position: Position) -> bool {
+        let hosts = std::fs::read_dir(self.places.data.join("hosts"));
+        let folders = hosts.into_iter().flatten().flatten();
+        let mut remembered = Vec::new();
+        for host in folders {
+            match NodeFolder::at(&host.path().join("node")).checkpoint() {
+                Ok(checkpoint) => remembered.extend(checkpoint),
+                // A memory that cannot be read may cover the part.
+                Err(_) => return false,
+            }
+        }
+        cut_torn_end(&self.places.journal(), position, &remembered).is_ok()
+    }
+
+    fn hear(&mut self) {
+        let beats = match self.journal.port().heartbeats() {
+            Ok(beats) => beats,
+            Err(error) => return self.note(&error),
+        };
+        let now = clock::now();
+        for (node, bytes) in beats {
+            match read_beat(&bytes) {
+                Some(beat) if beat.node == *node.as_str() => self.driver.handle_beat(now, beat),
+                Some(_) | None => tracing::debug!(node, "heartbeat is not readable"),
+            }
+        }
+    }
+
+    fn lead(&mut self) {
+        // A claim is followed by work in the same turn.
+        for _ in 0..2 {
+            let Some(batch) = self.driver.poll_batch(clock::now(), clock::wall_ms()) else {
+                return;
+            };
+            if let Err(error) = self.append(batch) {
+                return self.note(error.as_ref());
+            }
+        }
+    }
+
+    fn append(&mut self, batch: Batch) -> Result<(), Box<dyn std::error::Error>> {
+        let entries: Result<Vec<Entry>, _> = batch.records.iter().map(events::encode).collect();
+        let entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.driver.handle_unwritable(batch, &chain(&error));
+                return Err(error.into());
+            }
+        };
+        match self.journal.append(entries) {
+            Ok(_) => {
+                self.driver.handle_appended(clock::now(), batch);
+                Ok(())
+            }
+            Err(AppendError::Node(error)) => {
+                // Published, but this node could not remember it: what it remembers is only older.
+                self.driver.handle_appended(clock::now(), batch);
+                Err(error.into())
+            }
+            Err(error) => {
+                self.driver.handle_rejected();
+                Err(error.into())
+            }
+        }
+    }
+
+    fn beat(&mut self) {
+        let leads = self.driver.leads().map(|epoch| epoch.0);
+        let pending: Vec<PendingSignal> = self
+            .driver
+            .pending()
+            .filter_map(|(number, signal)| {
+                let record = events::signal_record(signal)?;
+                let signal = serde_json::value::to_raw_value(&record).ok()?;
+                Some(PendingSignal {
+                    number: *number,
+                    signal,
+                })
+            })
+            .collect();
+        let passed = self.driver.passed().map(|passed| PassedSignal {
+            node: passed.cause.node.to_string(),
+            number: passed.cause.number,
+            why: passed.why.clone(),
+        });
+        let mut record = BeatRecord {
+            version: 1,
+            node: self.places.host.to_string(),
+            number: 0,
+            key: self.key.clone(),
+            leads,
+            pending,
+            passed: passed.collect(),
+        };
+        let said = serde_json::to_string(&record).unwrap_or_default();
+        let now = clock::now();
+        let due = self.beat_at.is_none_or(|at| now.since(at) >= BEAT_EVERY);
+        if !due && said == self.said {
+            return;
+        }
+        self.beats = self.beats.wrapping_add(1);
+        record.number = self.beats;
+        let bytes = serde_json::to_vec(&record).unwrap_or_default();
+        match self
+            .journal
+            .port()
+            .heartbeat(self.places.host.as_str(), &bytes)
+        {
+            Ok(()) => {
+                self.beat_at = Some(now);
+                self.said = said;
+            }
+            Err(error) => self.note(&error),
+        }
+    }
+}
+
+/// `None` for what another version or another program wrote; signals that are not understood are left out.
+fn read_beat(bytes: &[u8]) -> Option<Beat> {
+    let record: BeatRecord = serde_json::from_slice(bytes).ok()?;
+    let pending = record.pending.into_iter().filter_map(|pending| {
+        let signal = serde_json::from_str(pending.signal.get()).ok()?;
+        Some((pending.number, events::signal_of(signal).ok()?))
+    });
+    let passed = record.passed.into_iter().filter_map(|passed| {
+        Some(Passed {
+            cause: Cause {
+                node: passed.node.parse().ok()?,
+                number: passed.number,
+            },
+            why: passed.why,
+        })
+    });
+    Some(Beat {
+        node: record.node.parse().ok()?,
+        number: record.number,
+        key: record.key,
+        leads: record.leads.map(Epoch),
+        pending: pending.collect(),
+        passed: passed.collect(),
+    })
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Every node folder below `data`, by host: whose memories `journal verify` compares.
+///
+/// # Errors
+/// When the folder of hosts cannot be listed.
+pub fn node_folders(data: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
+    let mut folders = Vec::new();
+    for host in std::fs::read_dir(data.join("hosts"))? {
+        let host = host?;
+        let folder = host.path().join("node");
+        if folder.is_dir() {
+            folders.push((host.file_name().to_string_lossy().into_owned(), folder));
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}

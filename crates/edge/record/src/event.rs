@@ -1,0 +1,432 @@
+//! The kernel's events and signals as stored and sent.
+//!
+//! One body per kind. A kind that changes its meaning or loses a field gets a new version beside the old one,
+//! which stays readable; a reader that meets a kind or version that is not here keeps the entry as unknown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::journal::{ClaimedBody, KeyAdmittedBody, OpenedBody};
+use crate::process::FaultKind;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident($body:ty) = $kind:literal, $version:literal;)*) => {
+        /// What an entry says, by its kind.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum EventBody {
+            $($(#[$doc])* $variant($body),)*
+        }
+
+        impl EventBody {
+            /// Kind and version of what this version of Mainstay writes.
+            pub const fn kind(&self) -> (&'static str, u32) {
+                match self {
+                    $(Self::$variant(_) => ($kind, $version),)*
+                }
+            }
+
+            /// # Errors
+            /// Only if a body cannot be written as JSON at all, which none here can cause.
+            pub fn encode(&self) -> Result<Box<RawValue>, serde_json::Error> {
+                match self {
+                    $(Self::$variant(body) => serde_json::value::to_raw_value(body),)*
+                }
+            }
+
+            /// `None` for a kind or version that is not known here.
+            ///
+            /// # Errors
+            /// When a known kind has a body of another form.
+            pub fn decode(kind: &str, version: u32, body: &RawValue) -> Result<Option<Self>, serde_json::Error> {
+                match (kind, version) {
+                    $(($kind, $version) => serde_json::from_str(body.get()).map(|body| Some(Self::$variant(body))),)*
+                    _ => Ok(None),
+                }
+            }
+
+            /// Every kind that is known here, for people who search.
+            pub const KINDS: &[&str] = &[$($kind),*];
+        }
+    };
+}
+
+kinds! {
+    Opened(OpenedBody) = "journal.opened", 1;
+    KeyAdmitted(KeyAdmittedBody) = "key.admitted", 1;
+    Claimed(ClaimedBody) = "leadership.claimed", 1;
+    PlatformAdopted(Box<PlatformAdoptedBody>) = "platform.adopted", 1;
+    CommandRefused(CommandRefusedBody) = "command.refused", 1;
+    Paused(ByBody) = "automation.paused", 1;
+    Resumed(ByBody) = "automation.resumed", 1;
+    HostLost(HostLostBody) = "host.lost", 1;
+    HostReturned(HostReturnedBody) = "host.returned", 1;
+    InstancePlaced(InstancePlacedBody) = "instance.placed", 1;
+    InstanceWithdrawn(InstanceWithdrawnBody) = "instance.withdrawn", 1;
+    FaultInjected(FaultInjectedBody) = "fault.injected", 1;
+    FaultEnding(FaultEndingBody) = "fault.ending", 1;
+    SwitchoverOrdered(SwitchoverOrderedBody) = "switchover.ordered", 1;
+    EffectFinished(EffectFinishedBody) = "effect.finished", 1;
+    ReflexRecorded(ReportRecord) = "reflex.recorded", 1;
+}
+
+/// Who asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActorRecord {
+    pub uid: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Absent before a platform file names operators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByBody {
+    pub by: ActorRecord,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlatformAdoptedBody {
+    pub generation: u64,
+    /// SHA-256 of the file's text, hexadecimal.
+    pub digest: String,
+    pub by: ActorRecord,
+    pub reason: String,
+    pub changes: Vec<ChangeRecord>,
+    pub steps: Vec<StepRecord>,
+    pub desired: DesiredRecord,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeRecord {
+    pub change: ChangeWord,
+    pub subject: SubjectWord,
+    pub name: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeWord {
+    Removed,
+    Added,
+    Changed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectWord {
+    Environment,
+    Host,
+    Database,
+    Service,
+    Gateway,
+    Operator,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum StepRecord {
+    CreateReplica { database: String, host: String },
+    StartGateway { gateway: String, host: String },
+    ReloadGateway { gateway: String, host: String },
+    StopGateway { gateway: String, host: String },
+    PlaceService { service: String, instances: u16 },
+    ReplaceInstances { service: String },
+    WithdrawService { service: String },
+}
+
+/// The digest of a platform file that decisions are made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredRecord {
+    pub platform: String,
+    pub production: bool,
+    /// Host to region.
+    pub hosts: BTreeMap<String, String>,
+    pub databases: BTreeMap<String, DesiredDatabaseRecord>,
+    pub services: BTreeMap<String, DesiredServiceRecord>,
+    pub gateways: BTreeMap<String, DesiredGatewayRecord>,
+    pub operators: BTreeMap<String, DesiredOperatorRecord>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredDatabaseRecord {
+    pub home: String,
+    pub replicas: Vec<String>,
+    /// Hexadecimal: JSON numbers do not carry 64 bits everywhere.
+    pub fingerprint: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredServiceRecord {
+    pub replicas: u16,
+    pub hosts: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
+    pub fingerprint: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredGatewayRecord {
+    pub hosts: Vec<String>,
+    pub fingerprint: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredOperatorRecord {
+    pub identity: IdentityRecord,
+    pub permissions: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum IdentityRecord {
+    Owner,
+    Uid(u32),
+    User(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandRefusedBody {
+    pub asked: String,
+    pub uid: u32,
+    pub reason: String,
+    pub code: String,
+    pub why: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostLostBody {
+    pub host: String,
+    pub silent_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostReturnedBody {
+    pub host: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstancePlacedBody {
+    pub service: String,
+    pub host: String,
+    pub why: PlacedRecord,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum PlacedRecord {
+    Wanted,
+    BesideReplica { database: String },
+    InsteadOf { lost: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceWithdrawnBody {
+    pub service: String,
+    pub host: String,
+    pub why: WithdrawnRecord,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WithdrawnRecord {
+    NotWanted,
+    HostLost,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultSpecRecord {
+    pub kind: FaultKind,
+    pub target: FaultTargetRecord,
+    pub lasts_ms: u64,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub one_way: bool,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub delay_us: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks with a reference"
+)]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks with a reference"
+)]
+const fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum FaultTargetRecord {
+    Process {
+        host: String,
+        instance: String,
+    },
+    Host(String),
+    Region(String),
+    Between {
+        from: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultInjectedBody {
+    /// `f1`, `f2`, …
+    pub fault: String,
+    pub spec: FaultSpecRecord,
+    pub until_ms: u64,
+    pub by: ActorRecord,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultEndingBody {
+    pub fault: String,
+    pub why: EndRecord,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum EndRecord {
+    Expired,
+    Cleared { by: ActorRecord, reason: String },
+    Again { failed: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchoverOrderedBody {
+    pub database: String,
+    pub from: String,
+    pub to: String,
+    pub by: ActorRecord,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EffectFinishedBody {
+    /// Position of the entry that ordered the effect.
+    pub effect: u64,
+    pub outcome: OutcomeRecord,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum OutcomeRecord {
+    Done { detail: String },
+    Failed { why: String },
+    Unknown { why: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReportRecord {
+    pub host: String,
+    /// By that host's wall clock.
+    pub at_ms: u64,
+    pub reflex: ReflexRecord,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ReflexRecord {
+    BecamePrimary {
+        database: String,
+        term: u32,
+    },
+    LeftPrimary {
+        database: String,
+        term: u32,
+        why: String,
+    },
+    InstanceRestarted {
+        instance: String,
+        restarts: u64,
+        exit: String,
+    },
+    CrashLoop {
+        instance: String,
+        restarts: u64,
+    },
+    HoldOpened {
+        gateway: String,
+        database: String,
+    },
+    HoldClosed {
+        gateway: String,
+        database: String,
+        lasted_ms: u64,
+        released: u64,
+        failed: u64,
+    },
+    FaultUndone {
+        fault: String,
+        by: String,
+    },
+}
+
+/// A signal of a node on its way to the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SignalRecord {
+    FileRead {
+        digest: String,
+        desired: Box<DesiredRecord>,
+        actor: ActorRecord,
+    },
+    Commanded {
+        actor: ActorRecord,
+        reason: String,
+        ask: AskRecord,
+    },
+    Reported(ReportRecord),
+    Answered(EffectFinishedBody),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum AskRecord {
+    Apply {
+        digest: String,
+        desired: Box<DesiredRecord>,
+    },
+    Pause,
+    Resume,
+    InjectFault(FaultSpecRecord),
+    ClearFault {
+        fault: String,
+    },
+    Switchover {
+        database: String,
+        region: String,
+    },
+}
