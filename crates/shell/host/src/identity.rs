@@ -93,18 +93,28 @@ pub fn table() -> BTreeMap<u32, ProcessRow> {
 
 /// Everything below `ancestor` in `table`, without it.
 pub fn descendants(table: &BTreeMap<u32, ProcessRow>, ancestor: u32) -> Vec<ProcessRow> {
-    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for (pid, row) in table {
-        children.entry(row.parent).or_default().push(*pid);
+    descendants_unless(table, ancestor, |_| false)
+}
+
+/// As [`descendants`], without those (and what is below them) for which `is_apart` holds.
+pub fn descendants_unless(
+    table: &BTreeMap<u32, ProcessRow>,
+    ancestor: u32,
+    is_apart: impl Fn(&ProcessRow) -> bool,
+) -> Vec<ProcessRow> {
+    let mut children: BTreeMap<u32, Vec<&ProcessRow>> = BTreeMap::new();
+    for row in table.values() {
+        children.entry(row.parent).or_default().push(row);
     }
     let mut seen = BTreeSet::from([ancestor]);
     let mut queue = vec![ancestor];
     let mut found = Vec::new();
     while let Some(parent) = queue.pop() {
-        for pid in children.get(&parent).into_iter().flatten() {
-            if found.len() < DESCENT_LIMIT && seen.insert(*pid) {
-                queue.push(*pid);
-                found.extend(table.get(pid).copied());
+        for row in children.get(&parent).into_iter().flatten() {
+            let pid = row.identity.pid;
+            if found.len() < DESCENT_LIMIT && seen.insert(pid) && !is_apart(row) {
+                queue.push(pid);
+                found.push(**row);
             }
         }
     }
@@ -145,17 +155,22 @@ pub fn signal(identity: ProcessIdentity, signal: Signal) -> io::Result<bool> {
 
 /// Processes that carry `NAME=value` in the environment they were started with.
 pub fn marked(name: &str, value: &str) -> Vec<ProcessRow> {
-    let mark = format!("{name}={value}");
-    table()
-        .into_values()
-        .filter(|row| {
-            fs::read(format!("/proc/{}/environ", row.identity.pid)).is_ok_and(|environment| {
-                environment
-                    .split(|byte| *byte == 0)
-                    .any(|entry| entry == mark.as_bytes())
-            })
-        })
-        .collect()
+    let carries = |row: &ProcessRow| {
+        variable(row.identity.pid, name).is_some_and(|found| found == value.as_bytes())
+    };
+    table().into_values().filter(carries).collect()
+}
+
+/// A variable of the environment a process was started with.
+pub fn variable(pid: u32, name: &str) -> Option<Vec<u8>> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut entries = environment.split(|byte| *byte == 0);
+    entries.find_map(|entry| {
+        entry
+            .strip_prefix(name.as_bytes())?
+            .strip_prefix(b"=")
+            .map(<[u8]>::to_vec)
+    })
 }
 
 #[cfg(test)]

@@ -111,6 +111,28 @@ fn a_crashed_child_takes_its_family_along_and_leaves_no_zombie() {
 }
 
 #[test]
+fn a_shim_that_was_started_to_outlive_its_family_does() {
+    let mut scene = Scene::new();
+    let inner = scene.shim_spec("h", "server", "sleep 1000");
+    let path = scene.write_spec(&inner);
+    let script = format!(
+        "env -u MAINSTAY_LAUNCH MAINSTAY_OUTLIVES=1 {FIXTURE} shim {} & sleep 1000",
+        path.display()
+    );
+    let outer = scene.shim_spec("h", "keeper", &script);
+    let keeper = scene.running(&outer);
+    let server = wait_for("the inner child to run", || {
+        state(&inner).filter(|state| state.phase == ShimPhase::Running)
+    });
+    identity::signal(keeper.child.unwrap(), Signal::KILL).unwrap();
+    exited(&outer);
+    gone(keeper.shim);
+    assert!(identity::is_alive(server.shim) && identity::is_alive(server.child.unwrap()));
+    identity::signal(server.shim, Signal::TERM).unwrap();
+    exited(&inner);
+}
+
+#[test]
 fn one_state_file_has_one_shim() {
     let mut scene = Scene::new();
     let spec = scene.shim_spec("h", "once", "echo x >> starts; sleep 1000");

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use super::{FaultError, records, scope};
 use crate::identity::{self, ProcessRow};
-use crate::wire;
+use crate::{shim, wire};
 
 /// Passes over the process table until no new process appears.
 const PASS_LIMIT: usize = 200;
@@ -69,7 +69,7 @@ pub(crate) fn apply(data: &Path, record: &mut FaultRecord) -> Result<(), FaultEr
         FaultKind::ProcessFreeze => {
             let process = scope::instance(data, &record.target)?;
             freeze(data, record, || {
-                let mut rows = identity::descendants(&identity::table(), process.pid);
+                let mut rows = shim::living_below(process.pid);
                 rows.extend(identity::row_of(process));
                 rows
             })

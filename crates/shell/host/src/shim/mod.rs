@@ -9,6 +9,9 @@
 //! that finds the lock taken leaves with [`EXIT_LOCKED`]. One that finds what a killed predecessor left
 //! running ends that first, so a workload never runs twice.
 //!
+//! A workload may start a shim of its own for something that must outlive it, and marks it by
+//! [`OUTLIVES`]; that one and its family are then left alone.
+//!
 //! SIGTERM or SIGINT: the child gets its stop signal, then, after the grace, the family gets SIGKILL.
 
 mod log;
@@ -31,6 +34,9 @@ use mainstay_units::Instant;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Signal, WaitStatus, set_child_subreaper, setsid};
 use tokio::signal::unix::{SignalKind, signal};
+
+pub use tree::OUTLIVES;
+pub(crate) use tree::living_below;
 
 use crate::identity;
 use crate::user;

@@ -4,6 +4,9 @@
 //! the process table always shows the whole family under the shim. New members may be born while the old
 //! ones are being ended; so it is done until the table is empty, and everything is stopped first, because
 //! what stands still has no children.
+//!
+//! One kind of descendant is not family: a shim that one of the family started for a workload that must
+//! outlive it, as a keeper does for its PostgreSQL. It says so by [`OUTLIVES`] in its environment.
 
 use std::io;
 
@@ -12,14 +15,18 @@ use rustix::process::{Signal, WaitOptions, WaitStatus, wait};
 
 use crate::identity::{self, ProcessRow};
 
+/// In the environment of a shim that must not end with the family it was started from.
+pub const OUTLIVES: &str = "MAINSTAY_OUTLIVES";
+
 /// The living below this process.
 pub fn family() -> Vec<ProcessRow> {
     living_below(std::process::id())
 }
 
-/// The living below a process, without it.
+/// The living below a process, without it and without those that outlive it.
 pub fn living_below(ancestor: u32) -> Vec<ProcessRow> {
-    let mut rows = identity::descendants(&identity::table(), ancestor);
+    let outlives = |row: &ProcessRow| identity::variable(row.identity.pid, OUTLIVES).is_some();
+    let mut rows = identity::descendants_unless(&identity::table(), ancestor, outlives);
     rows.retain(ProcessRow::is_alive);
     rows
 }
