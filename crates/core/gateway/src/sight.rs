@@ -290,7 +290,10 @@ impl Sight {
             };
             view.keepers_seen += 1;
             view.replicas.push(ReplicaView::Seen(fact.role));
-            let serves = matches!(fact.role, KeeperRole::OpenPrimary | KeeperRole::LeavingPrimary);
+            let serves = matches!(
+                fact.role,
+                KeeperRole::OpenPrimary | KeeperRole::LeavingPrimary
+            );
             if serves && fact.term >= view.term {
                 view.primary = Some(PrimaryView {
                     replica: replica as u16,

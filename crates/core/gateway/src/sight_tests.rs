@@ -1,1 +1,285 @@
+//! Facts in, one view out.
 
+use alloc::string::ToString;
+use alloc::vec;
+
+use super::*;
+use crate::routing::{
+    CellDeclared, Database, Instance, Key, RouteDeclared, Service, TargetDeclared,
+};
+
+const LIMITS: SightLimits = SightLimits {
+    evidence_age: Duration::from_secs(1),
+    isolated_after: Duration::from_secs(1),
+};
+const US: DatabaseId = DatabaseId(0);
+const VENUE: ServiceId = ServiceId(0);
+
+fn at(millis: u64) -> Instant {
+    Instant::from_millis(millis)
+}
+
+fn sight() -> Sight {
+    let hosts = ["a", "b", "c"];
+    let instances = hosts.map(|host| Instance {
+        name: host.to_string(),
+        host: host.to_string(),
+        place: if host == "a" {
+            Place::OwnRegion
+        } else {
+            Place::OtherRegion
+        },
+    });
+    let service = Service {
+        name: "venue".to_string(),
+        instances: instances.to_vec(),
+    };
+    let database = Database {
+        name: "us".to_string(),
+        replicas: hosts.map(str::to_string).to_vec(),
+    };
+    let cell = CellDeclared {
+        values: vec![],
+        database: "us".to_string(),
+        service: "venue".to_string(),
+    };
+    let route = RouteDeclared {
+        name: "cells".to_string(),
+        host: None,
+        path_prefix: "/".to_string(),
+        methods: vec![],
+        target: TargetDeclared::Cell {
+            key: Key::Always,
+            cells: vec![cell],
+        },
+        hold_wait: Duration::ZERO,
+        idempotency_header: None,
+    };
+    let listeners = vec![("public".to_string(), vec![route])];
+    let routing = Routing::new(vec![service], vec![database], listeners).expect("flawless");
+    Sight::new(at(0), &routing, LIMITS)
+}
+
+fn keeper(heard: u64, role: KeeperRole, term: u32) -> KeeperFact {
+    KeeperFact {
+        heard: at(heard),
+        role,
+        term: Term(term),
+        lease_until: at(heard + 500),
+    }
+}
+
+fn active(asked: u64, term: u32, epoch: u64) -> InstanceFact {
+    let state = InstanceState::Ready {
+        term: Term(term),
+        epoch: Epoch(epoch),
+    };
+    InstanceFact {
+        asked: at(asked),
+        heard: at(asked + 1),
+        state,
+    }
+}
+
+/// Keeper facts and instance facts by host, then what follows at a time.
+fn check(
+    keepers: &[(u16, KeeperFact)],
+    instances: &[(u16, InstanceFact)],
+    now: u64,
+    expected: CellView,
+) {
+    let mut sight = sight();
+    for (replica, fact) in keepers {
+        sight.handle_keeper(US, *replica, *fact);
+    }
+    for (instance, fact) in instances {
+        sight.handle_probe(VENUE, *instance, *fact);
+    }
+    assert_eq!(
+        sight.evaluate(at(now)).cells,
+        [expected],
+        "{keepers:?} {instances:?}"
+    );
+}
+
+fn is(instance: u16, term: u32, epoch: u64, confirmed: u64) -> CellView {
+    let (term, epoch) = (Term(term), Epoch(epoch));
+    CellView::Active(Active {
+        instance,
+        term,
+        epoch,
+        confirmed: at(confirmed),
+    })
+}
+
+#[test]
+fn who_is_active() {
+    use AbsentWhy as W;
+    use KeeperRole::{Closed, LeavingPrimary, OpenPrimary, Standby};
+    let absent = CellView::Absent;
+    let open = |term| keeper(100, OpenPrimary, term);
+    let waiting = |term| absent(W::AwaitingActivation { term: Term(term) });
+    check(&[], &[], 10, absent(W::NotYetSeen));
+    check(&[], &[(0, active(100, 1, 1))], 200, is(0, 1, 1, 100));
+    check(
+        &[(0, open(1))],
+        &[(0, active(100, 1, 1))],
+        200,
+        is(0, 1, 1, 100),
+    );
+    check(
+        &[(1, keeper(100, Standby, 1))],
+        &[],
+        200,
+        absent(W::NoOpenPrimary),
+    );
+    check(&[(0, open(2))], &[], 200, waiting(2));
+    // Of two, the higher term; of equal terms, the higher epoch.
+    check(
+        &[],
+        &[(0, active(100, 1, 9)), (1, active(90, 2, 1))],
+        200,
+        is(1, 2, 1, 90),
+    );
+    check(
+        &[],
+        &[(0, active(100, 1, 2)), (1, active(90, 1, 3))],
+        200,
+        is(1, 1, 3, 90),
+    );
+    // A primary of a higher term takes activity from a lower one, even before its own instance is active.
+    check(&[(1, open(2))], &[(0, active(100, 1, 1))], 200, waiting(2));
+    // An announced switchover; only the active instance's own keeper can announce it.
+    let leaving = keeper(100, LeavingPrimary, 1);
+    check(
+        &[(0, leaving)],
+        &[(0, active(100, 1, 1))],
+        200,
+        CellView::Switching { term: Term(1) },
+    );
+    check(
+        &[(1, leaving)],
+        &[(0, active(100, 1, 1))],
+        200,
+        is(0, 1, 1, 100),
+    );
+    // The own host's keeper denies it later than the instance was asked.
+    let fenced = keeper(150, Closed, 1);
+    check(
+        &[(0, fenced)],
+        &[(0, active(100, 1, 1))],
+        200,
+        absent(W::NoOpenPrimary),
+    );
+    check(
+        &[(1, fenced)],
+        &[(0, active(100, 1, 1))],
+        200,
+        is(0, 1, 1, 100),
+    );
+    check(
+        &[(0, keeper(50, Standby, 1))],
+        &[(0, active(100, 2, 1))],
+        200,
+        is(0, 2, 1, 100),
+    );
+    // Old facts are no facts.
+    check(
+        &[(1, open(1)), (2, open(1))],
+        &[(0, active(100, 1, 1))],
+        1_102,
+        CellView::Isolated,
+    );
+}
+
+#[test]
+fn silence_of_everybody_is_isolation_but_a_majority_is_hope() {
+    let mut sight = sight();
+    let cell = |sight: &mut Sight, now| sight.evaluate(at(now)).cells[0];
+    assert_eq!(
+        cell(&mut sight, 900),
+        CellView::Absent(AbsentWhy::NotYetSeen)
+    );
+    assert_eq!(cell(&mut sight, 1_001), CellView::Isolated);
+    // One of three is not enough, two are.
+    sight.handle_keeper(US, 1, keeper(1_100, KeeperRole::Standby, 1));
+    assert_eq!(cell(&mut sight, 1_150), CellView::Isolated);
+    sight.handle_keeper(US, 2, keeper(1_200, KeeperRole::Standby, 1));
+    assert_eq!(
+        cell(&mut sight, 1_250),
+        CellView::Absent(AbsentWhy::NoOpenPrimary)
+    );
+    // They fall silent; hope lasts a second longer than they do.
+    assert_eq!(
+        cell(&mut sight, 2_000),
+        CellView::Absent(AbsentWhy::NoOpenPrimary)
+    );
+    assert_eq!(
+        cell(&mut sight, 2_900),
+        CellView::Absent(AbsentWhy::NotYetSeen)
+    );
+    assert_eq!(cell(&mut sight, 3_100), CellView::Isolated);
+    sight.handle_probe(VENUE, 0, active(3_200, 1, 1));
+    assert_eq!(cell(&mut sight, 3_250), is(0, 1, 1, 3_200));
+}
+
+#[test]
+fn a_suspect_must_answer_a_younger_question() {
+    let mut sight = sight();
+    sight.handle_probe(VENUE, 0, active(100, 1, 1));
+    sight.handle_suspicion(VENUE, 0, at(120));
+    let view = sight.evaluate(at(130));
+    assert_eq!(view.cells, [CellView::Absent(AbsentWhy::Suspected)]);
+    assert_eq!(view.ready, [[0u16; 0]]);
+    sight.handle_probe(VENUE, 0, active(119, 1, 1));
+    assert_eq!(
+        sight.evaluate(at(130)).cells,
+        [CellView::Absent(AbsentWhy::Suspected)]
+    );
+    sight.handle_probe(VENUE, 0, active(121, 1, 1));
+    assert_eq!(sight.evaluate(at(130)).cells, [is(0, 1, 1, 121)]);
+}
+
+#[test]
+fn terms_never_go_back_not_even_when_all_is_forgotten() {
+    let mut sight = sight();
+    sight.handle_keeper(US, 1, keeper(100, KeeperRole::OpenPrimary, 5));
+    sight.forget(at(200));
+    sight.handle_probe(VENUE, 0, active(300, 4, 1));
+    assert_eq!(
+        sight.evaluate(at(310)).cells,
+        [CellView::Absent(AbsentWhy::NotYetSeen)]
+    );
+    sight.handle_probe(VENUE, 1, active(300, 5, 2));
+    assert_eq!(sight.evaluate(at(310)).cells, [is(1, 5, 2, 300)]);
+}
+
+#[test]
+fn instances_of_the_own_region_go_first() {
+    let mut sight = sight();
+    for instance in 0..3 {
+        sight.handle_probe(VENUE, instance, active(100, 1, 1));
+    }
+    assert_eq!(sight.evaluate(at(150)).ready, [[0]]);
+    let gone = InstanceFact {
+        asked: at(160),
+        heard: at(161),
+        state: InstanceState::Unreachable,
+    };
+    sight.handle_probe(VENUE, 0, gone);
+    assert_eq!(sight.evaluate(at(170)).ready, [[1, 2]]);
+}
+
+#[test]
+fn a_stale_primary_that_returns_is_not_the_primary() {
+    let mut sight = sight();
+    sight.handle_keeper(US, 1, keeper(100, KeeperRole::OpenPrimary, 2));
+    sight.handle_keeper(US, 0, keeper(110, KeeperRole::OpenPrimary, 1));
+    let view = sight.evaluate(at(120));
+    assert_eq!(
+        view.databases[0].primary.map(|p| (p.replica, p.term)),
+        Some((1, Term(2)))
+    );
+    sight.handle_keeper_lost(US, 1);
+    assert_eq!(sight.evaluate(at(120)).databases[0].primary, None);
+}
