@@ -12,7 +12,7 @@ use mainstay_units::{Incarnation, SystemIdentifier, Term};
 use crate::config::ReplicaId;
 
 /// A keeper's record on disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Durable {
     pub promise: Promise,
     /// The latest term that this keeper coordinated and gave up before anything was promoted.
@@ -30,7 +30,7 @@ pub struct Durable {
 /// `highest` is what was promised last, to `coordinator`; no term up to it is ever promised again.
 /// `floor` is what binds: no primary of a lower term is followed or granted anything. They differ only
 /// after the coordinator's abort released the last promise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Promise {
     pub highest: Term,
     pub coordinator: Option<ReplicaId>,
@@ -50,7 +50,7 @@ pub struct CohortVersion {
 
 /// Who counts, in which incarnation. Replicas that are not members, or are members in another
 /// incarnation, are learners.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cohort {
     pub version: CohortVersion,
     pub system_identifier: SystemIdentifier,
@@ -58,7 +58,7 @@ pub struct Cohort {
 }
 
 /// A member of a cohort.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     pub incarnation: Incarnation,
 }

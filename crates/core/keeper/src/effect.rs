@@ -10,7 +10,7 @@ use crate::postgres::{Command, OperationId};
 use crate::status::{Answer, HaltReason, Status};
 
 /// One thing to do, in the order given.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// Write the record to disk and flush it (two slots, in place, checksummed), then answer with
     /// `Persisted`. On any error answer with `PersistFailed`, and end the process.

@@ -5,7 +5,7 @@ use crate::message::Message;
 use crate::postgres::{Observation, OperationId, Outcome};
 
 /// Something that happened, handed to [`crate::Keeper::handle`] with the time at which it did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// The deadline of [`crate::Keeper::next_deadline`] came, or nothing else did for a while. Harmless
     /// at any other time.
@@ -35,7 +35,7 @@ pub enum Input {
 pub struct RequestId(pub u64);
 
 /// What an operator may ask of a keeper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operator {
     /// Move the primary to this replica. Only the primary's keeper accepts it.
     Switchover {

@@ -14,7 +14,7 @@ use crate::postgres::{Rank, TimelineHistory};
 use crate::status::{Reason, Role};
 
 /// A message between keepers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
     pub from: ReplicaId,
     pub fingerprint: u64,
@@ -22,7 +22,7 @@ pub struct Message {
 }
 
 /// The kinds of messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
     /// What the sender is and sees; every heartbeat interval, and at once when its role changes.
     Heartbeat(Box<Heartbeat>),
@@ -72,7 +72,7 @@ pub enum Body {
 }
 
 /// What a keeper says of itself and of its server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Heartbeat {
     /// When it was sent, by the sender's clock; means something to the sender only.
     pub sent: Instant,
@@ -103,14 +103,14 @@ pub struct Heartbeat {
 }
 
 /// Answer to a pre-vote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PreVote {
     Granted,
     Refused(Refusal),
 }
 
 /// Answer to a recruitment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Report {
     Recruited {
         incarnation: Incarnation,

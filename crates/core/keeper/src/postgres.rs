@@ -22,7 +22,7 @@ use crate::config::ReplicaId;
 pub struct OperationId(pub u64);
 
 /// One thing to do to the local server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
     /// Create the cluster with checksums (`initdb`), write `incarnation` into the data folder, and put
     /// `standby.signal` in place. Never starts a server. Outcome: [`Outcome::Initialized`].
@@ -80,7 +80,7 @@ pub enum Command {
 }
 
 /// How a command ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     Done,
     Initialized {
@@ -114,7 +114,7 @@ pub enum Failure {
 }
 
 /// What the end of a log is worth: compared by timeline first, then by position.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rank {
     /// The timeline of the last valid record on disk.
     pub timeline: Timeline,
@@ -125,11 +125,11 @@ pub struct Rank {
 }
 
 /// The ancestors of a timeline, oldest first, as its history file lists them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TimelineHistory(pub Vec<HistoryEntry>);
 
 /// One line of a history file: `timeline` was left at `end`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HistoryEntry {
     pub timeline: Timeline,
     pub end: Lsn,
@@ -155,7 +155,7 @@ impl fmt::Display for ReceiverName {
 }
 
 /// The text is not a name that a keeper gave; it belongs to another client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Hash)]
 #[error("not a receiver's name: expected mainstay_TERM_REPLICA_INCARNATION")]
 pub struct ParseReceiverNameError;
 
@@ -177,7 +177,7 @@ impl FromStr for ReceiverName {
 }
 
 /// The value of `synchronous_standby_names`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SynchronousStandbys {
     /// `ANY count (names)`.
     Any { count: u8, names: Vec<ReceiverName> },
@@ -189,7 +189,7 @@ pub enum SynchronousStandbys {
 
 /// What the shell saw of the local server, sent about every 100 ms and at once when the process ends or
 /// anything in it changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Observation {
     pub data: DataState,
     pub process: ProcessState,
@@ -201,7 +201,7 @@ pub struct Observation {
 }
 
 /// What lies in the data folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DataState {
     /// No data folder, or an empty one.
     Blank,
@@ -215,7 +215,7 @@ pub enum DataState {
 }
 
 /// The server process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProcessState {
     Stopped,
     /// Starting or stopping: not to be asked.
@@ -246,7 +246,7 @@ pub enum Serviceability {
 }
 
 /// The walreceiver of a standby.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Receiver {
     /// The name it presented, if it is one of ours.
     pub name: Option<ReceiverName>,
@@ -257,7 +257,7 @@ pub struct Receiver {
 }
 
 /// One walsender as the primary sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
     pub name: ReceiverName,
     pub state: ClientState,

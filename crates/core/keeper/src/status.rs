@@ -83,7 +83,7 @@ pub enum HaltReason {
 }
 
 /// A keeper's own view, for the sight stream, the status call and the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Status {
     pub role: Role,
     pub reason: Reason,
@@ -108,7 +108,7 @@ pub struct Status {
 }
 
 /// Answer to an operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// Done (pause, resume), or for a switchover: the target is heard as the open primary of this term.
     Done {

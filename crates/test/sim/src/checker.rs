@@ -1,0 +1,535 @@
+//! What must hold, checked on the servers, disks and messages themselves, by code that shares nothing with
+//! the keeper core.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mainstay_keeper::{Body, Durable, Message, Report, Role, Status, SynchronousStandbys};
+
+use crate::host::Host;
+use crate::postgres::log::Record;
+use crate::postgres::{FIRST_RECORD, Waiter};
+use crate::shell::index;
+
+/// A broken invariant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub invariant: Invariant,
+    pub detail: String,
+}
+
+/// The invariants, by what breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Invariant {
+    /// An acknowledged write is not in the log of a primary that came later.
+    AcknowledgedLost,
+    /// A read was answered that misses a write acknowledged before it was asked.
+    StaleRead,
+    /// Something appears that nobody wrote, or twice.
+    Invented,
+    /// Two promotions onto one timeline.
+    TimelineTwice,
+    /// A server left recovery without being promoted, or on another timeline than its term's.
+    WritableWithoutPromotion,
+    /// Applications were let in before a quorum had the timeline's first record on disk.
+    OpenedEarly,
+    /// The server's setting was emptied while applications could be connected.
+    SettingWeakened,
+    /// An acknowledgement rests on fewer copies than promised.
+    TooFewCopies,
+    /// A replica acknowledged for a primary after it had reported to a later term's coordinator.
+    AcknowledgedAfterReport,
+    /// A replica acknowledged for a term that its durable record does not know.
+    AcknowledgedWithoutFloor,
+    /// A report left before the promise was on disk.
+    ReportBeforePromise,
+    /// A report said something else than the disk.
+    FalseReport,
+    /// One replica promised one term to two.
+    PromisedTwice,
+    /// A term began without enough promises on disk.
+    PromotedWithoutMajority,
+    /// A promotion in a term that was given up, or the other way round.
+    AbortedAndPromoted,
+    /// A replica was made to count before it had every acknowledged write.
+    AdmittedEarly,
+    /// An acknowledgement rests on a replica whose membership no majority had recorded.
+    CountedUnrecorded,
+    /// A primary opened while another could still answer readers.
+    LeasesOverlap,
+    /// Healed, and not available.
+    Unavailable,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Acknowledged {
+    write: u64,
+}
+
+#[derive(Debug)]
+pub struct Checker {
+    pub violation: Option<Violation>,
+    pub faults: u32,
+    pub disk_losses: u32,
+    pub failovers: u32,
+    pub reads: u32,
+    copies: usize,
+    hosts: usize,
+    acknowledged: Vec<Acknowledged>,
+    attempted: BTreeSet<u64>,
+    /// The first record of every timeline, and who wrote it.
+    timelines: BTreeMap<u32, (usize, u64)>,
+    opened: BTreeSet<u32>,
+    /// Who durably promised a term, and to whom.
+    promised: BTreeMap<u32, BTreeMap<usize, Option<u8>>>,
+    /// The highest term that a host reported for.
+    reported: Vec<u32>,
+    aborted: BTreeSet<u32>,
+    /// Fillings that were in a cohort record on a majority of disks.
+    recorded_members: BTreeSet<(u8, u128)>,
+    disks: Vec<Option<Durable>>,
+    announced: BTreeSet<(u8, u128)>,
+    acknowledged_at_heal: Option<usize>,
+    roles: Vec<Role>,
+}
+
+impl Checker {
+    pub fn new(hosts: usize, copies: u8) -> Self {
+        Self {
+            violation: None,
+            faults: 0,
+            disk_losses: 0,
+            failovers: 0,
+            reads: 0,
+            copies: usize::from(copies),
+            hosts,
+            acknowledged: Vec::new(),
+            attempted: BTreeSet::new(),
+            timelines: BTreeMap::new(),
+            opened: BTreeSet::new(),
+            promised: BTreeMap::new(),
+            reported: vec![0; hosts],
+            aborted: BTreeSet::new(),
+            recorded_members: BTreeSet::new(),
+            disks: vec![None; hosts],
+            announced: BTreeSet::new(),
+            acknowledged_at_heal: None,
+            roles: vec![Role::Starting; hosts],
+        }
+    }
+
+    fn broken(&mut self, invariant: Invariant, detail: String) {
+        if self.violation.is_none() {
+            self.violation = Some(Violation { invariant, detail });
+        }
+    }
+
+    pub fn acknowledged_count(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    pub fn attempted(&mut self, write: u64) {
+        self.attempted.insert(write);
+    }
+
+    pub fn published(&mut self, host: usize, status: &Status) {
+        self.roles[host] = status.role;
+    }
+
+    /// A record reached a disk.
+    pub fn recorded(&mut self, host: usize, durable: &Durable) {
+        let term = durable.promise.highest.0;
+        let coordinator = durable.promise.coordinator.map(|replica| replica.0);
+        if coordinator.is_some() {
+            let known = self
+                .promised
+                .entry(term)
+                .or_default()
+                .entry(host)
+                .or_insert(coordinator);
+            if *known != coordinator {
+                let detail = format!(
+                    "host {} promised {term} to {known:?} and {coordinator:?}",
+                    host + 1
+                );
+                self.broken(Invariant::PromisedTwice, detail);
+            }
+        }
+        self.disks[host] = Some(durable.clone());
+        let members: Vec<(u8, u128)> = durable
+            .cohort
+            .iter()
+            .flat_map(|cohort| cohort.members.iter())
+            .map(|(replica, member)| (replica.0, member.incarnation.0))
+            .collect();
+        for member in members {
+            if self.recorded_members.contains(&member) {
+                continue;
+            }
+            let keeping = self.disks.iter().flatten().filter(|disk| {
+                disk.cohort.as_ref().is_some_and(|cohort| {
+                    cohort
+                        .members
+                        .iter()
+                        .any(|(replica, other)| (replica.0, other.incarnation.0) == member)
+                })
+            });
+            // The founder's own record makes it a member; it is alone.
+            if keeping.count() > self.hosts / 2 {
+                self.recorded_members.insert(member);
+            }
+        }
+    }
+
+    pub fn disk_lost(&mut self, host: usize) {
+        self.disks[host] = None;
+        self.reported[host] = 0;
+        for promises in self.promised.values_mut() {
+            promises.remove(&host);
+        }
+    }
+
+    pub fn sent(&mut self, host: usize, message: &Message, hosts: &[Host]) {
+        match &message.body {
+            Body::Report {
+                term,
+                verdict: Report::Recruited { rank, .. },
+            } => {
+                let disk = hosts[host].disk.record.as_ref();
+                if disk.is_none_or(|disk| disk.promise.highest < *term) {
+                    let detail = format!("host {} reported for {term}", host + 1);
+                    self.broken(Invariant::ReportBeforePromise, detail);
+                }
+                let truth = hosts[host]
+                    .server
+                    .folder
+                    .as_ref()
+                    .map(|folder| (folder.log.timeline(), folder.log.flushed_end()));
+                if truth != Some((rank.timeline.0, rank.lsn.0)) {
+                    let detail = format!("host {} reported {rank:?}, has {truth:?}", host + 1);
+                    self.broken(Invariant::FalseReport, detail);
+                }
+                self.reported[host] = self.reported[host].max(term.0);
+            }
+            Body::Abort { term } => {
+                self.aborted.insert(term.0);
+                if self.timelines.contains_key(&term.0) {
+                    self.broken(
+                        Invariant::AbortedAndPromoted,
+                        format!("term {term} aborted"),
+                    );
+                }
+            }
+            Body::KeepCohort { cohort } => {
+                for (replica, member) in &cohort.members {
+                    let filling = (replica.0, member.incarnation.0);
+                    if self.announced.insert(filling) {
+                        self.admitted(index(*replica), filling, hosts);
+                    }
+                }
+            }
+            Body::Heartbeat(_)
+            | Body::Grant { .. }
+            | Body::AskPreVote { .. }
+            | Body::PreVote { .. }
+            | Body::Recruit { .. }
+            | Body::Report { .. }
+            | Body::Promote { .. }
+            | Body::CohortKept { .. } => {}
+        }
+    }
+
+    fn admitted(&mut self, host: usize, filling: (u8, u128), hosts: &[Host]) {
+        let Some(folder) = hosts[host].server.folder.as_ref() else {
+            return;
+        };
+        if folder.incarnation != Some(filling.1) {
+            return;
+        }
+        let missing = self
+            .acknowledged
+            .iter()
+            .find(|known| !contains(folder.log.flushed_records(), known.write));
+        if let Some(known) = missing {
+            let detail = format!("host {} counts without write {}", host + 1, known.write);
+            self.broken(Invariant::AdmittedEarly, detail);
+        }
+    }
+
+    pub fn started(&mut self, host: usize, hosts: &[Host]) {
+        let process = hosts[host].server.process.as_ref();
+        if process.is_some_and(|process| process.primary) {
+            let detail = format!("host {} started read-write", host + 1);
+            self.broken(Invariant::WritableWithoutPromotion, detail);
+        }
+    }
+
+    pub fn promoted(&mut self, host: usize, term: u32, hosts: &[Host]) {
+        let Some(folder) = &hosts[host].server.folder else {
+            return;
+        };
+        let timeline = folder.log.timeline();
+        let marker = folder
+            .log
+            .records()
+            .last()
+            .map_or(0, |record| record.payload);
+        if marker & FIRST_RECORD == 0 || timeline != term {
+            let detail = format!(
+                "host {} is primary of {term} on timeline {timeline}",
+                host + 1
+            );
+            self.broken(Invariant::WritableWithoutPromotion, detail);
+        }
+        let known = *self.timelines.entry(timeline).or_insert((host, marker));
+        if known != (host, marker) {
+            let detail = format!(
+                "timeline {timeline} began on hosts {} and {}",
+                known.0 + 1,
+                host + 1
+            );
+            self.broken(Invariant::TimelineTwice, detail);
+        }
+        if self.aborted.contains(&term) {
+            self.broken(
+                Invariant::AbortedAndPromoted,
+                format!("term {term} promoted"),
+            );
+        }
+        let promises = self.promised.get(&term).map_or(0, BTreeMap::len);
+        // The first term of all is the founder's alone.
+        if promises <= self.hosts / 2 && self.timelines.len() > 1 {
+            let detail = format!("term {term} began with {promises} promises");
+            self.broken(Invariant::PromotedWithoutMajority, detail);
+        }
+        self.contains_all(host, hosts, "was promoted");
+    }
+
+    fn contains_all(&mut self, host: usize, hosts: &[Host], how: &str) {
+        let Some(folder) = &hosts[host].server.folder else {
+            return;
+        };
+        let missing = self
+            .acknowledged
+            .iter()
+            .find(|known| !contains(folder.log.records(), known.write));
+        if let Some(known) = missing {
+            let detail = format!("host {} {how} without write {}", host + 1, known.write);
+            self.broken(Invariant::AcknowledgedLost, detail);
+        }
+    }
+
+    /// Applications are let in.
+    pub fn opened(&mut self, host: usize, now: u64, hosts: &[Host]) {
+        let Some(process) = hosts[host].server.process.as_ref() else {
+            return;
+        };
+        let timeline = process.timeline;
+        if self.opened.insert(timeline) && self.opened.len() > 1 {
+            self.failovers += 1;
+        }
+        let first = hosts[host].server.folder.as_ref().and_then(|folder| {
+            let marker = self.timelines.get(&timeline)?.1;
+            folder.log.find(marker)
+        });
+        let copies = first.map_or(0, |record| copies(&record, hosts));
+        if copies < self.copies {
+            let detail = format!("host {} opened {timeline} with {copies} copies", host + 1);
+            self.broken(Invariant::OpenedEarly, detail);
+        }
+        self.contains_all(host, hosts, "opened");
+        for (other, candidate) in hosts.iter().enumerate() {
+            let answers = candidate.lease.is_some_and(|(term, _)| term < timeline)
+                && candidate.holds_lease(now)
+                && candidate.engine.is_some();
+            if other != host && answers && !candidate.down {
+                let detail = format!(
+                    "host {} opened {timeline}, host {} holds a lease",
+                    host + 1,
+                    other + 1
+                );
+                self.broken(Invariant::LeasesOverlap, detail);
+            }
+        }
+    }
+
+    pub fn setting_changed(&mut self, host: usize, hosts: &[Host]) {
+        let Some(process) = hosts[host].server.process.as_ref() else {
+            return;
+        };
+        if process.primary && process.applications && process.standbys == SynchronousStandbys::Off {
+            let detail = format!("host {} waits for nobody", host + 1);
+            self.broken(Invariant::SettingWeakened, detail);
+        }
+    }
+
+    /// A standby flushed what a primary sent, and will say so.
+    pub fn standby_flushed(&mut self, host: usize, source: usize, hosts: &[Host]) {
+        let Some(process) = hosts[source].server.process.as_ref() else {
+            return;
+        };
+        let term = process.timeline;
+        let reported = self.reported[host];
+        if process.primary && reported > term && !self.aborted.contains(&reported) {
+            let detail = format!(
+                "host {} reported for {reported} and flushed for {term}",
+                host + 1
+            );
+            self.broken(Invariant::AcknowledgedAfterReport, detail);
+        }
+        let floor = hosts[host]
+            .disk
+            .record
+            .as_ref()
+            .map_or(0, |record| record.promise.floor.0);
+        if process.primary && floor < term {
+            let detail = format!("host {} flushed for {term} with floor {floor}", host + 1);
+            self.broken(Invariant::AcknowledgedWithoutFloor, detail);
+        }
+    }
+
+    /// A client was told that its write is done.
+    pub fn acknowledged(&mut self, host: usize, waiter: Waiter, hosts: &[Host]) {
+        let (Some(folder), Some(process)) =
+            (&hosts[host].server.folder, &hosts[host].server.process)
+        else {
+            return;
+        };
+        let write = waiter.write;
+        let record = folder.log.find(write);
+        let copies = record.map_or(0, |record| copies(&record, hosts));
+        if copies < self.copies {
+            let detail = format!(
+                "write {write} acknowledged by host {} with {copies} copies",
+                host + 1
+            );
+            self.broken(Invariant::TooFewCopies, detail);
+        }
+        for sender in process.counted(waiter.lsn) {
+            let name = sender.client.name;
+            let filling = (name.replica.0, name.incarnation.0);
+            if !self.recorded_members.contains(&filling) {
+                let detail = format!("write {write} rests on host {}", name.replica);
+                self.broken(Invariant::CountedUnrecorded, detail);
+            }
+        }
+        let term = process.timeline;
+        let later = hosts.iter().find(|other| {
+            other.is_open()
+                && other
+                    .server
+                    .process
+                    .as_ref()
+                    .is_some_and(|process| process.timeline > term)
+        });
+        if let Some(later) = later {
+            let known = later
+                .server
+                .folder
+                .as_ref()
+                .is_some_and(|folder| folder.log.contains(write));
+            if !known {
+                let detail =
+                    format!("write {write} acknowledged under {term}, unknown to a later primary");
+                self.broken(Invariant::AcknowledgedLost, detail);
+            }
+        }
+        self.acknowledged.push(Acknowledged { write });
+    }
+
+    pub fn read(&mut self, host: usize, required: usize, hosts: &[Host]) {
+        self.reads += 1;
+        let Some(folder) = &hosts[host].server.folder else {
+            return;
+        };
+        // Acknowledgements come nearly in the order of writing, so the last few are those at risk.
+        let from = required.saturating_sub(40);
+        let missing = self
+            .acknowledged
+            .get(from..required)
+            .unwrap_or_default()
+            .iter()
+            .find(|known| !folder.log.contains(known.write));
+        if let Some(known) = missing {
+            let detail = format!(
+                "host {} answered a reader without write {}",
+                host + 1,
+                known.write
+            );
+            self.broken(Invariant::StaleRead, detail);
+        }
+    }
+
+    pub fn healed(&mut self) {
+        self.acknowledged_at_heal = Some(self.acknowledged.len());
+    }
+
+    /// Everything is over: the database must serve, hold all that was acknowledged and nothing else.
+    pub fn finish(&mut self, hosts: &[Host]) {
+        if self.violation.is_some() {
+            return;
+        }
+        let open: Vec<usize> = (0..hosts.len())
+            .filter(|host| hosts[*host].is_open())
+            .collect();
+        let since_heal = self.acknowledged.len() - self.acknowledged_at_heal.unwrap_or(0);
+        let states: Vec<String> = hosts
+            .iter()
+            .map(|host| {
+                format!(
+                    "{:?}",
+                    host.keeper
+                        .as_ref()
+                        .map(|keeper| (keeper.state(), keeper.status().reason))
+                )
+            })
+            .collect();
+        let followers = hosts
+            .iter()
+            .filter(|host| {
+                host.server
+                    .process
+                    .as_ref()
+                    .is_some_and(|process| process.receiver.is_some())
+            })
+            .count();
+        if open.len() != 1 || since_heal < 5 || followers + 1 < hosts.len() {
+            let detail = format!(
+                "{} open, {since_heal} writes since healing, {followers} follow; {states:?}",
+                open.len()
+            );
+            self.broken(Invariant::Unavailable, detail);
+            return;
+        }
+        let host = open[0];
+        self.contains_all(host, hosts, "ended");
+        let records = hosts[host]
+            .server
+            .folder
+            .as_ref()
+            .map(|folder| folder.log.records().to_vec())
+            .unwrap_or_default();
+        let mut seen = BTreeSet::new();
+        for record in records
+            .iter()
+            .filter(|record| record.payload < FIRST_RECORD)
+        {
+            if !self.attempted.contains(&record.payload) || !seen.insert(record.payload) {
+                self.broken(Invariant::Invented, format!("write {}", record.payload));
+            }
+        }
+    }
+}
+
+/// On how many disks a record is.
+fn copies(record: &Record, hosts: &[Host]) -> usize {
+    hosts
+        .iter()
+        .filter_map(|host| host.server.folder.as_ref())
+        .filter(|folder| folder.log.has_flushed(record))
+        .count()
+}
+
+/// Whether a write is among records, from the end since what is asked for is mostly recent.
+fn contains(records: &[Record], write: u64) -> bool {
+    records.iter().rev().any(|record| record.payload == write)
+}

@@ -1,0 +1,149 @@
+//! What can happen in a simulated world, and the queue that orders it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use mainstay_keeper::Message;
+
+use crate::fault::Fault;
+use crate::postgres::History;
+use crate::postgres::log::Record;
+
+/// Something that happens at a time. Hosts are named by index.
+#[derive(Clone, Debug)]
+pub enum Event {
+    Deliver {
+        to: usize,
+        message: Message,
+    },
+    Tick {
+        host: usize,
+        generation: u32,
+    },
+    Observe {
+        host: usize,
+        generation: u32,
+        /// One of the regular ones, which plans the next.
+        regular: bool,
+    },
+    Persisted {
+        host: usize,
+        generation: u32,
+        sequence: u64,
+        /// The record lands, but nobody is told (a planted bug told them before).
+        silent: bool,
+    },
+    CommandEnd {
+        host: usize,
+        token: u64,
+    },
+    Connect {
+        host: usize,
+        process: u64,
+    },
+    WalArrive {
+        to: usize,
+        connection: u64,
+        records: Vec<Record>,
+        histories: Vec<(u32, History)>,
+    },
+    WalFlush {
+        host: usize,
+        connection: u64,
+    },
+    FlushReply {
+        to: usize,
+        from: usize,
+        connection: u64,
+        lsn: u64,
+    },
+    KeepAlive {
+        host: usize,
+        connection: u64,
+        missed: u32,
+    },
+    /// The clients of a host decide what to do next.
+    Clients {
+        host: usize,
+    },
+    /// A reader's request reaches the engine; every write acknowledged before `required` must show.
+    Read {
+        host: usize,
+        required: usize,
+        process: u64,
+    },
+    /// A client cancels its waiting commit.
+    Cancel {
+        host: usize,
+        process: u64,
+        write: u64,
+    },
+    StartKeeper {
+        host: usize,
+        generation: u32,
+    },
+    /// The next fault is drawn.
+    Nemesis,
+    /// A fault ends.
+    End(Fault),
+    Heal,
+    Finish,
+}
+
+impl Event {
+    /// The host that must be awake for this to happen.
+    pub fn needs(&self) -> Option<usize> {
+        match self {
+            Self::Deliver { to, .. } | Self::WalArrive { to, .. } | Self::FlushReply { to, .. } => {
+                Some(*to)
+            }
+            Self::Tick { host, .. }
+            | Self::Observe { host, .. }
+            | Self::Persisted { host, .. }
+            | Self::CommandEnd { host, .. }
+            | Self::Connect { host, .. }
+            | Self::WalFlush { host, .. }
+            | Self::KeepAlive { host, .. }
+            | Self::Read { host, .. }
+            | Self::StartKeeper { host, .. } => Some(*host),
+            Self::Clients { .. }
+            | Self::Cancel { .. }
+            | Self::Nemesis
+            | Self::End(_)
+            | Self::Heal
+            | Self::Finish => None,
+        }
+    }
+}
+
+/// Events by time, then by the order in which they were planned.
+#[derive(Debug, Default)]
+pub struct Queue {
+    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    slots: Vec<Option<Event>>,
+    free: Vec<usize>,
+    planned: u64,
+}
+
+impl Queue {
+    pub fn push(&mut self, at: u64, event: Event) {
+        self.planned += 1;
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot] = Some(event);
+                slot
+            }
+            None => {
+                self.slots.push(Some(event));
+                self.slots.len() - 1
+            }
+        };
+        self.heap.push(Reverse((at, self.planned, slot)));
+    }
+
+    pub fn pop(&mut self) -> Option<(u64, Event)> {
+        let Reverse((at, _, slot)) = self.heap.pop()?;
+        self.free.push(slot);
+        Some((at, self.slots[slot].take()?))
+    }
+}

@@ -1,0 +1,277 @@
+//! What goes wrong: drawn one after the other until the world is healed.
+
+use mainstay_keeper::{Operator, ReplicaId, Serviceability};
+
+use crate::event::Event;
+use crate::world::World;
+
+/// A fault that lasts and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Crash { host: usize },
+    Freeze { host: usize },
+    Cut { from: usize, to: usize },
+    Isolate { host: usize },
+    Delay { from: usize, to: usize },
+    Slow { host: usize },
+    Unserviceable { host: usize },
+    Pause { host: usize },
+    Loss,
+}
+
+impl World {
+    pub fn nemesis(&mut self) {
+        if self.healed {
+            return;
+        }
+        let mean = self.plan.fault_interval_us;
+        let next = self.random.between(mean / 4, mean * 7 / 4);
+        self.plan(next, Event::Nemesis);
+        let primary = self.primary();
+        let host = match primary {
+            Some(primary) if self.random.per_mille(550) => primary,
+            _ => self.random.below(self.plan.hosts as u64) as usize,
+        };
+        self.checker.faults += 1;
+        match self.random.below(100) {
+            0..=13 => self.crash(host, false),
+            14..=19 => self.crash(host, true),
+            20..=33 => self.kill_server(host),
+            34..=41 => self.kill_keeper(host),
+            42..=54 => self.last(Fault::Freeze { host }),
+            55..=66 => self.last(Fault::Isolate { host }),
+            67..=74 => {
+                let to = self.other(host);
+                let (from, to) = if self.random.per_mille(500) {
+                    (host, to)
+                } else {
+                    (to, host)
+                };
+                self.last(Fault::Cut { from, to });
+            }
+            75..=79 => {
+                let to = self.other(host);
+                self.last(Fault::Delay { from: host, to });
+            }
+            80..=82 => self.last(Fault::Slow { host }),
+            83..=85 => self.last(Fault::Unserviceable { host }),
+            86..=87 => self.last(Fault::Pause { host }),
+            88..=89 => self.last(Fault::Loss),
+            90..=93 => self.stray_reload(host),
+            _ => self.switch_over(),
+        }
+    }
+
+    /// The host whose server lets applications in on the highest timeline.
+    pub fn primary(&self) -> Option<usize> {
+        (0..self.hosts.len())
+            .filter(|host| !self.hosts[*host].down && self.hosts[*host].is_open())
+            .max_by_key(|host| {
+                self.hosts[*host]
+                    .server
+                    .process
+                    .as_ref()
+                    .map(|process| process.timeline)
+            })
+    }
+
+    fn other(&mut self, host: usize) -> usize {
+        let step = 1 + self.random.below(self.plan.hosts as u64 - 1) as usize;
+        (host + step) % self.plan.hosts
+    }
+
+    fn last(&mut self, fault: Fault) {
+        self.say(|| format!("fault {fault:?}"));
+        match fault {
+            Fault::Freeze { host } => {
+                if self.hosts[host].down {
+                    return;
+                }
+                self.hosts[host].frozen = true;
+            }
+            Fault::Cut { from, to } => self.network.cut(from, to, true),
+            Fault::Isolate { host } => {
+                for other in (0..self.plan.hosts).filter(|other| *other != host) {
+                    self.network.cut(host, other, true);
+                    self.network.cut(other, host, true);
+                }
+            }
+            Fault::Delay { from, to } => {
+                let added = self.random.between(20_000, 2_500_000);
+                self.network.delay(from, to, added);
+            }
+            Fault::Slow { host } => self.hosts[host].slow_us = self.random.between(5_000, 800_000),
+            Fault::Unserviceable { host } => {
+                let kinds = [
+                    Serviceability::Hung,
+                    Serviceability::NoSlots,
+                    Serviceability::DeadDisk,
+                ];
+                self.hosts[host].serviceability = kinds[self.random.below(3) as usize];
+            }
+            Fault::Pause { host } => self.operator(host, Operator::Pause),
+            Fault::Loss => self.network.loss_per_mille = self.random.between(50, 500),
+            Fault::Crash { .. } => {}
+        }
+        let lasting = if self.random.per_mille(300) {
+            self.random.between(200_000, 1_500_000)
+        } else {
+            self.random.between(1_500_000, 9_000_000)
+        };
+        self.plan(lasting, Event::End(fault));
+    }
+
+    pub fn end_fault(&mut self, fault: Fault) {
+        self.say(|| format!("end of {fault:?}"));
+        match fault {
+            Fault::Crash { host } => self.boot(host),
+            Fault::Freeze { host } => self.thaw(host),
+            Fault::Cut { from, to } => self.network.cut(from, to, false),
+            Fault::Isolate { host } => {
+                for other in 0..self.plan.hosts {
+                    self.network.cut(host, other, false);
+                    self.network.cut(other, host, false);
+                }
+            }
+            Fault::Delay { from, to } => self.network.delay(from, to, 0),
+            Fault::Slow { host } => self.hosts[host].slow_us = 0,
+            Fault::Unserviceable { host } => {
+                self.hosts[host].serviceability = Serviceability::Good;
+            }
+            Fault::Pause { host } => self.operator(host, Operator::Resume),
+            Fault::Loss => self.network.loss_per_mille = 0,
+        }
+    }
+
+    fn crash(&mut self, host: usize, with_disk: bool) {
+        let lost = with_disk && self.may_lose_disk(host);
+        self.say(|| format!("fault crash of host {} disk lost {lost}", host + 1));
+        if self.hosts[host].down {
+            return;
+        }
+        self.hosts[host].down = true;
+        self.hosts[host].frozen = false;
+        self.hosts[host].deferred.clear();
+        self.stop_keeper(host);
+        self.end_process(host);
+        self.hosts[host].server.lose_power();
+        self.hosts[host].lease = None;
+        if lost {
+            self.checker.disk_losses += 1;
+            self.hosts[host].server.folder = None;
+            self.hosts[host].disk.record = None;
+            self.hosts[host].promoted = 0;
+            self.checker.disk_lost(host);
+        }
+        let lasting = self.random.between(300_000, 9_000_000);
+        self.plan(lasting, Event::End(Fault::Crash { host }));
+    }
+
+    fn boot(&mut self, host: usize) {
+        if !self.hosts[host].down {
+            return;
+        }
+        self.hosts[host].down = false;
+        let generation = self.hosts[host].generation;
+        self.plan(1_000, Event::StartKeeper { host, generation });
+    }
+
+    /// One disk may be lost when everything that counts is on the others: more than that no cohort of
+    /// three survives, and none claims to.
+    fn may_lose_disk(&self, host: usize) -> bool {
+        let newest = self
+            .hosts
+            .iter()
+            .filter_map(|other| other.disk.record.as_ref()?.cohort.as_ref())
+            .max_by_key(|cohort| cohort.version);
+        let Some(newest) = newest.filter(|cohort| cohort.members.len() == self.plan.hosts) else {
+            return false;
+        };
+        (0..self.plan.hosts)
+            .filter(|other| *other != host)
+            .all(|other| {
+                let other = &self.hosts[other];
+                let record = other.disk.record.as_ref();
+                let counted = record.is_some_and(|record| {
+                    newest
+                        .members
+                        .get(&other.id)
+                        .is_some_and(|member| member.incarnation == record.incarnation)
+                });
+                let folder = other.server.folder.as_ref();
+                let whole = folder.is_some_and(|folder| {
+                    !folder.broken
+                        && record
+                            .is_some_and(|record| folder.incarnation == Some(record.incarnation.0))
+                });
+                let attached = other.server.process.as_ref().is_some_and(|process| {
+                    (process.primary && process.applications)
+                        || process.receiver.is_some_and(|receiver| receiver.streaming)
+                });
+                counted && whole && attached && other.disk.pending.is_empty()
+            })
+    }
+
+    fn kill_server(&mut self, host: usize) {
+        self.say(|| format!("fault kill of server {}", host + 1));
+        if self.hosts[host].is_up() {
+            self.end_process(host);
+            self.observe_soon(host);
+        }
+    }
+
+    fn kill_keeper(&mut self, host: usize) {
+        self.say(|| format!("fault kill of keeper {}", host + 1));
+        if self.hosts[host].is_up() && self.hosts[host].keeper.is_some() {
+            self.stop_keeper(host);
+            self.restart_keeper_later(host);
+        }
+    }
+
+    /// Somebody reloads the configuration for reasons of his own.
+    fn stray_reload(&mut self, host: usize) {
+        self.say(|| format!("fault stray reload {}", host + 1));
+        if self.hosts[host].is_up() {
+            self.reload(host);
+        }
+    }
+
+    fn switch_over(&mut self) {
+        let Some(primary) = self.primary() else {
+            return;
+        };
+        let to = self.other(primary);
+        self.say(|| format!("switchover from {} to {}", primary + 1, to + 1));
+        self.operator(
+            primary,
+            Operator::Switchover {
+                to: ReplicaId(to as u8 + 1),
+            },
+        );
+    }
+
+    fn thaw(&mut self, host: usize) {
+        if !self.hosts[host].frozen {
+            return;
+        }
+        self.hosts[host].frozen = false;
+        for event in std::mem::take(&mut self.hosts[host].deferred) {
+            self.plan(0, event);
+        }
+    }
+
+    /// The end of all faults: from here on the database must become available.
+    pub fn heal(&mut self) {
+        self.say(|| "healed".to_string());
+        self.healed = true;
+        self.network.heal();
+        for host in 0..self.plan.hosts {
+            self.thaw(host);
+            self.boot(host);
+            self.hosts[host].serviceability = Serviceability::Good;
+            self.hosts[host].slow_us = 0;
+            self.operator(host, Operator::Resume);
+        }
+        self.checker.healed();
+    }
+}

@@ -1,0 +1,58 @@
+//! One schedule: a seed run from beginning to end, and what came of it.
+
+use std::fmt::Write as _;
+
+use mainstay_keeper::PlantedBug;
+
+use crate::checker::Violation;
+use crate::world::World;
+
+/// What came of a schedule.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub seed: u64,
+    pub violation: Option<Violation>,
+    pub acknowledged: usize,
+    pub faults: u32,
+    pub failovers: u32,
+    pub disk_losses: u32,
+    pub reads: u32,
+    pub simulated_us: u64,
+    /// Which rows of the keeper's state table were used, one bit each.
+    pub rows_used: u64,
+    pub trace: [u8; 32],
+}
+
+/// How a schedule is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Narration {
+    Silent,
+    Aloud,
+}
+
+/// Runs one seed.
+pub fn run(seed: u64, bug: Option<PlantedBug>, narration: Narration) -> Outcome {
+    let mut world = World::new(seed, bug);
+    world.narrate = narration == Narration::Aloud;
+    world.run();
+    Outcome {
+        seed,
+        violation: world.checker.violation.clone(),
+        acknowledged: world.checker.acknowledged_count(),
+        faults: world.checker.faults,
+        failovers: world.checker.failovers,
+        disk_losses: world.checker.disk_losses,
+        reads: world.checker.reads,
+        simulated_us: world.now,
+        rows_used: world.rows_used,
+        trace: std::mem::take(&mut world.trace).close(),
+    }
+}
+
+/// A trace hash as text.
+pub fn hex(bytes: &[u8; 32]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

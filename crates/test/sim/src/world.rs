@@ -1,0 +1,380 @@
+//! The simulated world: hosts, network, time, and the loop that moves them.
+
+use mainstay_keeper::{
+    Body, Config, Effect, Input, Keeper, Message, Operator, PlantedBug, ReplicaId, RequestId,
+    Timings,
+};
+use mainstay_units::Instant;
+
+use crate::checker::Checker;
+use crate::event::{Event, Queue};
+use crate::host::{Clock, Host};
+use crate::network::Network;
+use crate::random::Random;
+use crate::trace::Trace;
+
+/// Clocks start this far from zero, so that subtracting from them is safe.
+const CLOCK_ORIGIN_US: u64 = 1_000_000_000;
+
+/// What a schedule is made of; drawn from its seed.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub hosts: usize,
+    pub copies: u8,
+    /// Nothing is injected after this.
+    pub heal_at_us: u64,
+    /// When faults begin; the database is founded before.
+    pub faults_at_us: u64,
+    pub finish_at_us: u64,
+    /// Mean time between faults.
+    pub fault_interval_us: u64,
+}
+
+pub struct World {
+    pub plan: Plan,
+    pub now: u64,
+    pub queue: Queue,
+    pub random: Random,
+    pub network: Network,
+    pub hosts: Vec<Host>,
+    pub checker: Checker,
+    pub trace: Trace,
+    pub bug: Option<PlantedBug>,
+    pub healed: bool,
+    pub timings: Timings,
+    pub next_token: u64,
+    pub next_write: u64,
+    pub next_request: u64,
+    pub rows_used: u64,
+    /// Prints what happens, for a person.
+    pub narrate: bool,
+}
+
+impl World {
+    pub fn new(seed: u64, bug: Option<PlantedBug>) -> Self {
+        let mut random = Random::new(seed);
+        let hosts = if random.per_mille(60) { 5 } else { 3 };
+        let copies = if hosts == 5 { 3 } else { 2 };
+        let network = Network::new(hosts, &mut random);
+        let plan = Plan {
+            hosts,
+            copies,
+            faults_at_us: 8_000_000,
+            heal_at_us: random.between(44_000_000, 52_000_000),
+            finish_at_us: 0,
+            fault_interval_us: random.between(1_500_000, 6_000_000),
+        };
+        let mut world = Self {
+            now: 0,
+            queue: Queue::default(),
+            network,
+            hosts: Vec::new(),
+            checker: Checker::new(hosts, copies),
+            trace: Trace::default(),
+            bug,
+            healed: false,
+            timings: timings(&mut random),
+            next_token: 0,
+            next_write: 1,
+            next_request: 0,
+            rows_used: 0,
+            narrate: false,
+            plan,
+            random,
+        };
+        world.plan.finish_at_us = world.plan.heal_at_us + 20_000_000;
+        world.populate();
+        world
+    }
+
+    fn populate(&mut self) {
+        for id in 0..self.plan.hosts {
+            let clock = Clock {
+                offset_us: CLOCK_ORIGIN_US + self.random.below(CLOCK_ORIGIN_US),
+                drift_ppm: self.random.between(0, 40_000) as i64 - 20_000,
+            };
+            self.hosts.push(Host::new(id as u8 + 1, clock));
+            let start = self.random.below(300_000);
+            self.queue.push(
+                start,
+                Event::StartKeeper {
+                    host: id,
+                    generation: 0,
+                },
+            );
+            self.queue
+                .push(2_000_000 + start, Event::Clients { host: id });
+        }
+        self.queue.push(self.plan.faults_at_us, Event::Nemesis);
+        self.queue.push(self.plan.heal_at_us, Event::Heal);
+        self.queue.push(self.plan.finish_at_us, Event::Finish);
+    }
+
+    /// Runs until the end, or until an invariant is broken.
+    pub fn run(&mut self) {
+        while let Some((at, event)) = self.queue.pop() {
+            self.now = at.max(self.now);
+            if matches!(event, Event::Finish) || self.checker.violation.is_some() {
+                break;
+            }
+            self.happen(event);
+        }
+        for host in &self.hosts {
+            if let Some(keeper) = &host.keeper {
+                self.rows_used |= keeper.rows_used();
+            }
+        }
+        self.checker.finish(&self.hosts);
+    }
+
+    pub fn plan(&mut self, after_us: u64, event: Event) {
+        self.queue.push(self.now + after_us, event);
+    }
+
+    pub fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    pub fn say(&self, what: impl FnOnce() -> String) {
+        if self.narrate {
+            println!("{:>10.3} {}", self.now as f64 / 1e6, what());
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        if let Some(host) = event.needs() {
+            let host = &mut self.hosts[host];
+            if host.down {
+                return;
+            }
+            if host.frozen {
+                host.deferred.push(event);
+                return;
+            }
+        }
+        match event {
+            Event::Deliver { to, message } => self.feed(to, Input::Message(message)),
+            Event::Tick { host, generation } => self.tick(host, generation),
+            Event::Observe {
+                host,
+                generation,
+                regular,
+            } => self.observe(host, generation, regular),
+            Event::Persisted {
+                host,
+                generation,
+                sequence,
+                silent,
+            } => self.persisted(host, generation, sequence, silent),
+            Event::CommandEnd { host, token } => self.command_end(host, token),
+            Event::Connect { host, process } => self.connect(host, process),
+            Event::WalArrive {
+                to,
+                connection,
+                records,
+                histories,
+            } => self.wal_arrive(to, connection, &records, histories),
+            Event::WalFlush { host, connection } => self.wal_flush(host, connection),
+            Event::FlushReply {
+                to,
+                from,
+                connection,
+                lsn,
+            } => self.flush_reply(to, from, connection, lsn),
+            Event::KeepAlive {
+                host,
+                connection,
+                missed,
+            } => self.keep_alive(host, connection, missed),
+            Event::Clients { host } => self.clients(host),
+            Event::Read {
+                host,
+                required,
+                process,
+            } => self.read(host, required, process),
+            Event::Cancel {
+                host,
+                process,
+                write,
+            } => self.cancel(host, process, write),
+            Event::StartKeeper { host, generation } => self.start_keeper(host, generation),
+            Event::Nemesis => self.nemesis(),
+            Event::End(fault) => self.end_fault(fault),
+            Event::Heal => self.heal(),
+            Event::Finish => {}
+        }
+    }
+
+    fn config(&mut self, host: usize) -> Config {
+        let seed = (u128::from(self.random.next()) << 64) | u128::from(self.random.next());
+        Config {
+            me: self.hosts[host].id,
+            replicas: (1..=self.plan.hosts as u8).map(ReplicaId).collect(),
+            home: ReplicaId(1),
+            copies: self.plan.copies,
+            fingerprint: 7,
+            seed,
+            timings: self.timings,
+        }
+    }
+
+    pub fn start_keeper(&mut self, host: usize, generation: u32) {
+        if self.hosts[host].generation != generation || self.hosts[host].keeper.is_some() {
+            return;
+        }
+        let config = self.config(host);
+        let now = self.local(host);
+        let loaded = self.hosts[host].disk.record.clone();
+        let Ok(mut keeper) = Keeper::new(config, loaded, now) else {
+            return;
+        };
+        if let Some(bug) = self.bug {
+            keeper.plant(bug);
+        }
+        self.hosts[host].keeper = Some(keeper);
+        self.hosts[host].tick_at = u64::MAX;
+        self.observe(host, generation, true);
+    }
+
+    pub fn local(&self, host: usize) -> Instant {
+        self.hosts[host].clock.local(self.now)
+    }
+
+    fn tick(&mut self, host: usize, generation: u32) {
+        let own = &mut self.hosts[host];
+        if own.generation != generation || own.keeper.is_none() {
+            return;
+        }
+        if own.tick_at <= self.now {
+            own.tick_at = u64::MAX;
+        }
+        let deadline = own.keeper.as_ref().and_then(Keeper::next_deadline);
+        if deadline.is_some_and(|(at, _)| at <= own.clock.local(self.now)) {
+            self.feed(host, Input::Tick);
+        } else {
+            self.plan_tick(host);
+        }
+    }
+
+    fn plan_tick(&mut self, host: usize) {
+        let own = &mut self.hosts[host];
+        let Some((deadline, _)) = own.keeper.as_ref().and_then(Keeper::next_deadline) else {
+            return;
+        };
+        let at = own.clock.global_us(deadline).max(self.now + 1);
+        if at < own.tick_at {
+            own.tick_at = at;
+            let generation = own.generation;
+            // Timers are a little late, as everywhere.
+            let late = self.random.below(300);
+            self.queue.push(at + late, Event::Tick { host, generation });
+        }
+    }
+
+    /// Hands a keeper an input and performs what it answers.
+    pub fn feed(&mut self, host: usize, input: Input) {
+        let local = self.local(host);
+        let Some(keeper) = self.hosts[host].keeper.as_mut() else {
+            return;
+        };
+        self.trace.record(self.now, host as u8, 0, &input);
+        let before = keeper.state();
+        keeper.handle(local, input);
+        let after = keeper.state();
+        let mut effects = Vec::new();
+        while let Some(effect) = keeper.poll_effect() {
+            effects.push(effect);
+        }
+        if self.narrate && before != after {
+            let reason = self.hosts[host]
+                .keeper
+                .as_ref()
+                .map(|keeper| keeper.status().reason);
+            self.say(|| format!("host {} {before:?} -> {after:?} {reason:?}", host + 1));
+        }
+        for effect in effects {
+            self.trace.record(self.now, host as u8, 1, &effect);
+            self.perform(host, effect);
+        }
+        self.plan_tick(host);
+    }
+
+    fn perform(&mut self, host: usize, effect: Effect) {
+        match effect {
+            Effect::Persist { sequence, durable } => {
+                self.say(|| format!("host {} persists {durable:?}", host + 1));
+                self.persist(host, sequence, durable);
+            }
+            Effect::Send { to, message } => self.send(host, to, message),
+            Effect::Postgres { operation, command } => self.command(host, operation, command),
+            Effect::WriteLease { term, expires } => {
+                self.hosts[host].lease = Some((term.0, expires));
+            }
+            Effect::ClearLease => self.hosts[host].lease = None,
+            Effect::Publish(status) => self.checker.published(host, &status),
+            Effect::Answer { answer, .. } => self.say(|| format!("host {} {answer:?}", host + 1)),
+            Effect::Halt(reason) => {
+                self.say(|| format!("host {} halts: {reason:?}", host + 1));
+                self.stop_keeper(host);
+                self.restart_keeper_later(host);
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, to: ReplicaId, message: Message) {
+        self.checker.sent(from, &message, &self.hosts);
+        let to = usize::from(to.0) - 1;
+        if !matches!(message.body, Body::Heartbeat(_) | Body::Grant { .. }) {
+            self.say(|| format!("host {} tells {}: {:?}", from + 1, to + 1, message.body));
+        }
+        if !self.network.is_open(from, to) || self.random.per_mille(self.network.loss_per_mille) {
+            return;
+        }
+        if self.random.per_mille(self.network.double_per_mille) {
+            let late = self.network.latency(from, to, &mut self.random) * 3;
+            let message = message.clone();
+            self.plan(late, Event::Deliver { to, message });
+        }
+        let latency = self.network.latency(from, to, &mut self.random);
+        self.plan(latency, Event::Deliver { to, message });
+    }
+
+    pub fn operator(&mut self, host: usize, command: Operator) {
+        self.next_request += 1;
+        let request = RequestId(self.next_request);
+        if self.hosts[host].is_up() {
+            self.feed(host, Input::Operator { request, command });
+        }
+    }
+
+    /// The keeper's process ends. What it had started of helpers ends with it.
+    pub fn stop_keeper(&mut self, host: usize) {
+        let own = &mut self.hosts[host];
+        if let Some(keeper) = own.keeper.take() {
+            self.rows_used |= keeper.rows_used();
+        }
+        own.generation += 1;
+        own.queue.clear();
+        own.current = None;
+        own.outcomes.clear();
+        own.tick_at = u64::MAX;
+        self.settle_pending(host);
+    }
+
+    pub fn restart_keeper_later(&mut self, host: usize) {
+        let after = self.random.between(100_000, 1_500_000);
+        let generation = self.hosts[host].generation;
+        self.plan(after, Event::StartKeeper { host, generation });
+    }
+}
+
+/// Mostly what production uses; sometimes quicker or slower hands.
+fn timings(random: &mut Random) -> Timings {
+    let mut timings = Timings::default();
+    let scale = [10, 10, 15, 7][random.below(4) as usize];
+    timings.heartbeat = timings.heartbeat * scale / 10;
+    timings.suspicion = timings.suspicion * scale / 10;
+    timings.lease = timings.lease * scale / 10;
+    timings
+}
