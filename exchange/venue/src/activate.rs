@@ -14,6 +14,7 @@ use crate::answers::Answers;
 use crate::batch::Statements;
 use crate::chain::Hash;
 use crate::clock;
+use crate::inactive::Inactive;
 use crate::restore::{self, RestoreError, Restored};
 use crate::schema;
 use crate::session::{Session, SessionError};
@@ -45,27 +46,17 @@ pub enum ActivateError {
 }
 
 impl ActivateError {
-    /// For `/health/ready`.
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Inactive {
         match self {
-            Self::Lease => "no_lease",
-            Self::Session(_) => "database_unreachable",
-            Self::InRecovery => "database_is_standby",
-            Self::Locked => "other_writer",
-            Self::Schema { .. } => "schema_unknown",
-            Self::Database(_) => "database_error",
-            Self::Restore(error) if error.is_damage() => "log_damaged",
-            Self::Restore(_) => "database_error",
-            Self::EpochWarned => "epoch_not_committed",
+            Self::Lease => Inactive::NoLease,
+            Self::Session(_) => Inactive::DatabaseUnreachable,
+            Self::InRecovery => Inactive::DatabaseIsStandby,
+            Self::Locked => Inactive::OtherWriter,
+            Self::Schema { .. } => Inactive::SchemaUnknown,
+            Self::Restore(error) if error.is_damage() => Inactive::LogDamaged,
+            Self::Database(_) | Self::Restore(_) => Inactive::DatabaseError,
+            Self::EpochWarned => Inactive::EpochNotCommitted,
         }
-    }
-
-    /// True for what is normal on a host whose server is not the primary.
-    pub fn is_waiting(&self) -> bool {
-        matches!(
-            self,
-            Self::Lease | Self::Session(_) | Self::InRecovery | Self::Locked
-        )
     }
 }
 
@@ -151,7 +142,6 @@ impl Writer {
 
 /// A connection to a standby is kept and asked again, so that a promotion is seen without a new connection.
 async fn wait_for_primary(shared: &Shared, session: &Session) -> Result<(), ActivateError> {
-    let mut last = shared.published.phase();
     while in_recovery(&session.client).await? {
         if !shared.lease.check().allows() {
             return Err(ActivateError::Lease);
@@ -159,14 +149,7 @@ async fn wait_for_primary(shared: &Shared, session: &Session) -> Result<(), Acti
         if shared.is_draining() {
             return Err(ActivateError::InRecovery);
         }
-        if let view::Phase::Standby(reason) = last
-            && reason != ActivateError::InRecovery.reason()
-        {
-            shared
-                .published
-                .deactivate(ActivateError::InRecovery.reason());
-            last = shared.published.phase();
-        }
+        shared.published.deactivate(Inactive::DatabaseIsStandby);
         tokio::time::sleep(crate::writer::POLL).await;
     }
     Ok(())

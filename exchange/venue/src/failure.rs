@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::inactive::Inactive;
 use crate::request::Invalid;
 
 /// The body of every error.
@@ -48,7 +49,7 @@ pub enum Problem {
     ReferenceNotAbove {
         highest: u64,
     },
-    NotActive(String),
+    NotActive(Inactive),
     LeaseExpired,
     Overloaded(&'static str),
     OutcomeUnknown(&'static str),
@@ -164,4 +165,24 @@ impl IntoResponse for Problem {
         }
         response
     }
+}
+
+/// An error and its causes as one line for the log. Of the database's own errors only code and message are told: their
+/// details quote rows, and rows are customers' data.
+pub fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        match cause.downcast_ref::<tokio_postgres::error::DbError>() {
+            Some(database) => text.push_str(&format!(
+                "{} ({})",
+                database.message(),
+                database.code().code()
+            )),
+            None => text.push_str(&cause.to_string()),
+        }
+        source = cause.source();
+    }
+    text
 }

@@ -20,7 +20,8 @@ use tokio::sync::oneshot;
 use crate::answer;
 use crate::clock;
 use crate::failure::Problem;
-use crate::intake::{Reply, Submission};
+use crate::inactive::Inactive;
+use crate::intake::{PushError, Reply, Submission};
 use crate::metrics::Why;
 use crate::openapi;
 use crate::queries;
@@ -183,7 +184,10 @@ async fn sequence(
     shared
         .intake
         .push(submission)
-        .map_err(|_| Problem::Overloaded("the queue is full"))?;
+        .map_err(|refusal| match refusal {
+            PushError::Full => Problem::Overloaded("the queue is full"),
+            PushError::Closed => Problem::NotActive(Inactive::Draining),
+        })?;
     let reply = wait_for(shared, answer, wait).await?;
     let text = match reply {
         Reply::Answer {
@@ -195,8 +199,8 @@ async fn sequence(
         Reply::Older { highest } => {
             queries::older(shared, epoch, &command, &canonical, highest).await?
         }
-        Reply::NotActive("lease_expired") => return Err(Problem::LeaseExpired),
-        Reply::NotActive(reason) => return Err(Problem::NotActive(reason.to_owned())),
+        Reply::LeaseExpired => return Err(Problem::LeaseExpired),
+        Reply::NotActive(reason) => return Err(Problem::NotActive(reason)),
         Reply::NoRoom => {
             return Err(Problem::Overloaded(
                 "the cell has no room for another account",
@@ -219,18 +223,15 @@ async fn sequence(
 /// The two conditions under which this instance speaks for the cell; returns the epoch it speaks under.
 pub fn may_serve(shared: &Shared) -> Result<u64, Problem> {
     if shared.is_draining() {
-        return Err(Problem::NotActive("draining".to_owned()));
+        return Err(Problem::NotActive(Inactive::Draining));
     }
-    let active = shared
-        .published
-        .active()
-        .map_err(|reason| Problem::NotActive(reason.to_owned()))?;
+    let active = shared.published.active().map_err(Problem::NotActive)?;
     let lease = shared.lease.check();
     if !lease.allows() {
         return Err(Problem::LeaseExpired);
     }
     if lease.term() != active.term {
-        return Err(Problem::NotActive("term_changed".to_owned()));
+        return Err(Problem::NotActive(Inactive::TermChanged));
     }
     Ok(active.epoch)
 }

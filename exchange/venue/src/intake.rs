@@ -13,6 +13,7 @@ use exchange_engine::units::Account;
 use tokio::sync::{Notify, oneshot};
 
 use crate::chain::Hash;
+use crate::inactive::Inactive;
 
 /// Commands other than cancels that may wait.
 pub const ORDINARY_MAX: usize = 4_096;
@@ -40,16 +41,22 @@ pub enum Reply {
     /// Not above the account's highest reference, and too old to be answered from memory.
     Older { highest: u64 },
     /// Nothing was done: this instance cannot write now.
-    NotActive(&'static str),
+    NotActive(Inactive),
+    /// Nothing was done: the lease ran out before it was sequenced.
+    LeaseExpired,
     /// Nothing was done: the cell has no room for another account.
     NoRoom,
     /// It was sent to the database and no clean commit came back.
     Unknown,
 }
 
-/// The line was full; nothing was done.
+/// Nothing was taken and nothing was done.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Overloaded;
+pub enum PushError {
+    Full,
+    /// The writer has stopped.
+    Closed,
+}
 
 #[derive(Debug, Default)]
 struct Lines {
@@ -59,6 +66,7 @@ struct Lines {
     waiting: BTreeMap<Account, u32>,
     /// Cancels in both lines.
     cancels: usize,
+    closed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +80,10 @@ fn is_cancel(command: &Command) -> bool {
 }
 
 impl Lines {
-    fn push(&mut self, submission: Submission) -> Result<(), Overloaded> {
+    fn push(&mut self, submission: Submission) -> Result<(), PushError> {
+        if self.closed {
+            return Err(PushError::Closed);
+        }
         let cancel = is_cancel(&submission.command);
         let (count, most) = if cancel {
             (self.cancels, CANCELS_MAX)
@@ -80,7 +91,7 @@ impl Lines {
             (self.len() - self.cancels, ORDINARY_MAX)
         };
         if count >= most {
-            return Err(Overloaded);
+            return Err(PushError::Full);
         }
         self.cancels += usize::from(cancel);
         let account = submission.command.account;
@@ -118,8 +129,8 @@ impl Lines {
 }
 
 impl Intake {
-    pub fn push(&self, submission: Submission) -> Result<(), Overloaded> {
-        let mut lines = self.lines.lock().map_err(|_| Overloaded)?;
+    pub fn push(&self, submission: Submission) -> Result<(), PushError> {
+        let mut lines = self.lines.lock().map_err(|_| PushError::Closed)?;
         lines.push(submission)?;
         drop(lines);
         self.arrived.notify_one();
@@ -134,6 +145,13 @@ impl Intake {
                 return batch;
             }
             self.arrived.notified().await;
+        }
+    }
+
+    /// Lets nothing more in; what waits can still be taken.
+    pub fn close(&self) {
+        if let Ok(mut lines) = self.lines.lock() {
+            lines.closed = true;
         }
     }
 
@@ -207,6 +225,8 @@ mod tests {
         }
         assert_eq!(order(&intake), [(3, 9), (1, 1), (2, 1), (1, 2), (3, 10)]);
         assert!(intake.is_empty());
+        intake.close();
+        assert_eq!(intake.push(submission(1, 9, false)), Err(PushError::Closed));
     }
 
     #[test]
@@ -215,12 +235,12 @@ mod tests {
         for reference in 1..=ORDINARY_MAX as u64 {
             intake.push(submission(1, reference, false)).unwrap();
         }
-        assert_eq!(intake.push(submission(2, 1, false)), Err(Overloaded));
+        assert_eq!(intake.push(submission(2, 1, false)), Err(PushError::Full));
         intake.push(submission(2, 1, true)).unwrap();
         assert_eq!(intake.take_now(1)[0].command.account.number(), 2);
         for reference in 1..=CANCELS_MAX as u64 {
             intake.push(submission(2, reference, true)).unwrap();
         }
-        assert_eq!(intake.push(submission(3, 1, true)), Err(Overloaded));
+        assert_eq!(intake.push(submission(3, 1, true)), Err(PushError::Full));
     }
 }

@@ -21,6 +21,7 @@ use crate::answer;
 use crate::chain::Hash;
 use crate::failure::Problem;
 use crate::http::{App, json, may_serve};
+use crate::inactive::Inactive;
 use crate::openapi;
 use crate::request::{Invalid, shown_digits};
 use crate::shared::Shared;
@@ -50,10 +51,7 @@ fn active(shared: &Shared, cell: &str) -> Result<Active, Problem> {
         return Err(Problem::UnknownCell);
     }
     may_serve(shared)?;
-    shared
-        .published
-        .active()
-        .map_err(|reason| Problem::NotActive(reason.to_owned()))
+    shared.published.active().map_err(Problem::NotActive)
 }
 
 fn path_error(_: PathRejection) -> Problem {
@@ -154,7 +152,7 @@ pub async fn balances(
     out.push_str("]}");
     // Balances and picture are published one after the other; the same life of the writer is what matters.
     if shared.published.active().map(|now| now.epoch) != Ok(active.epoch) {
-        return Err(Problem::NotActive("deactivated".to_owned()));
+        return Err(Problem::NotActive(Inactive::Deactivated));
     }
     still_serves(&shared)?;
     Ok(json(out))
@@ -227,7 +225,7 @@ fn column(number: u64) -> i64 {
 }
 
 fn hash_of(bytes: &[u8]) -> Result<Hash, Problem> {
-    Hash::try_from(bytes).map_err(|_| Problem::NotActive("log_damaged".to_owned()))
+    Hash::try_from(bytes).map_err(|_| Problem::NotActive(Inactive::LogDamaged))
 }
 
 /// A row read from a table, once nothing unsettled can be in it.
@@ -236,11 +234,11 @@ async fn settled<T>(
     epoch: u64,
     found: Result<T, tokio_postgres::Error>,
 ) -> Result<T, Problem> {
-    let found = found.map_err(|_| Problem::NotActive("database_error".to_owned()))?;
+    let found = found.map_err(|_| Problem::NotActive(Inactive::DatabaseError))?;
     match tokio::time::timeout(SETTLE_MAX, shared.published.barrier(epoch)).await {
         Ok(Ok(())) => Ok(found),
-        Ok(Err(Deactivated)) => Err(Problem::NotActive("deactivated".to_owned())),
-        Err(_) => Err(Problem::NotActive("commit_unsettled".to_owned())),
+        Ok(Err(Deactivated)) => Err(Problem::NotActive(Inactive::Deactivated)),
+        Err(_) => Err(Problem::NotActive(Inactive::CommitUnsettled)),
     }
 }
 
@@ -254,7 +252,7 @@ pub async fn older(
 ) -> Result<String, Problem> {
     let active = active(shared, &shared.cell)?;
     if active.epoch != epoch {
-        return Err(Problem::NotActive("deactivated".to_owned()));
+        return Err(Problem::NotActive(Inactive::Deactivated));
     }
     let (account, reference) = (
         column(command.account.number()),
@@ -294,8 +292,8 @@ pub async fn ready(State(shared): App) -> Response {
             "{{\"active\":true,\"cell\":\"{cell}\",\"epoch\":{},\"term\":{},\"sequence\":{}}}",
             active.epoch, active.term, active.picture.sequence
         )),
-        (Err(Problem::NotActive(reason)), _) => not_ready(&reason),
+        (Err(Problem::NotActive(reason)), _) => not_ready(reason.name()),
         (Err(_), _) => not_ready("lease_expired"),
-        (Ok(_), Phase::Standby(reason)) => not_ready(reason),
+        (Ok(_), Phase::Standby(reason)) => not_ready(reason.name()),
     }
 }

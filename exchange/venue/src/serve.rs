@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use axum::serve::ListenerExt;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::http;
 use crate::lease::LeaseFile;
@@ -33,16 +34,33 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     };
     let (writer_runtime, http_runtime) = (runtime()?, runtime()?);
     let (writer_shared, database) = (Arc::clone(&shared), settings.database.clone());
-    let writer = std::thread::Builder::new()
+    let (stopping, stopped) = oneshot::channel();
+    std::thread::Builder::new()
         .name("writer".to_owned())
-        .spawn(move || writer_runtime.block_on(writer::run(writer_shared, database)))
+        .spawn(move || {
+            writer_runtime.block_on(writer::run(writer_shared, database));
+            // Nobody listens any more when the drain took too long.
+            let _ = stopping.send(());
+        })
         .context("start the writer's thread")?;
-    let served = http_runtime.block_on(listen(Arc::clone(&shared), &settings));
-    if served.is_ok() && shared.is_draining() {
-        let stopped = writer.join();
-        anyhow::ensure!(stopped.is_ok(), "the writer's thread ended by a panic");
-    }
-    served
+    http_runtime.block_on(async {
+        let mut stopped = stopped;
+        let mut listening = std::pin::pin!(listen(Arc::clone(&shared), &settings));
+        tokio::select! {
+            served = &mut listening => served?,
+            // It ends on its own only while the process drains. After a panic there is nothing to listen for: the
+            // supervisor starts the venue anew, from what is in the tables.
+            writer = &mut stopped => {
+                writer.context("the writer's thread ended by a panic")?;
+                return listening.await;
+            }
+        }
+        // A commit that waits for a quorum that is gone does not end; its outcome is unknown either way.
+        match tokio::time::timeout(DRAIN_MAX, stopped).await {
+            Ok(writer) => writer.context("the writer's thread ended by a panic"),
+            Err(_) => bail!("the writer did not finish within {DRAIN_MAX:?}"),
+        }
+    })
 }
 
 async fn listen(shared: Arc<Shared>, settings: &Settings) -> anyhow::Result<()> {

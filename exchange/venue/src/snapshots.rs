@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use exchange_engine::engine::Engine;
 use exchange_engine::snapshot;
 
+use crate::failure::told;
 use crate::session::{Session, SessionError};
 use crate::settings::Database;
 use crate::shared::Shared;
@@ -78,11 +79,7 @@ fn report(shared: &Shared, sequence: u64, outcome: Result<(), SnapshotWriteError
             tracing::debug!(sequence, "snapshot written");
         }
         // The log stays the truth; the next snapshot is tried in its time.
-        Err(error) => tracing::info!(
-            sequence,
-            error = &error as &dyn std::error::Error,
-            "no snapshot this time"
-        ),
+        Err(error) => tracing::info!(sequence, error = told(&error), "no snapshot this time"),
     }
 }
 

@@ -15,6 +15,8 @@ use exchange_engine::units::{Account, Instrument, Side};
 use tokio::sync::watch;
 use tokio_postgres::Client;
 
+use crate::inactive::Inactive;
+
 /// Levels per side that a published picture holds.
 pub const DEPTH_MAX: usize = 200;
 /// Liquidity counts what rests within this of the middle: 1 %.
@@ -79,7 +81,7 @@ pub struct Active {
 #[derive(Clone, Debug)]
 pub enum Phase {
     /// Why this instance does not serve.
-    Standby(&'static str),
+    Standby(Inactive),
     Active(Active),
 }
 
@@ -105,7 +107,7 @@ pub struct Deactivated;
 impl Default for Published {
     fn default() -> Self {
         Self {
-            phase: Mutex::new(Phase::Standby("starting")),
+            phase: Mutex::new(Phase::Standby(Inactive::Starting)),
             balances: Mutex::default(),
             progress: watch::Sender::new(Progress::default()),
         }
@@ -116,10 +118,10 @@ impl Published {
     pub fn phase(&self) -> Phase {
         self.phase
             .lock()
-            .map_or(Phase::Standby("broken"), |phase| phase.clone())
+            .map_or(Phase::Standby(Inactive::Deactivated), |phase| phase.clone())
     }
 
-    pub fn active(&self) -> Result<Active, &'static str> {
+    pub fn active(&self) -> Result<Active, Inactive> {
         match self.phase() {
             Phase::Active(active) => Ok(active),
             Phase::Standby(reason) => Err(reason),
@@ -150,7 +152,7 @@ impl Published {
         self.set(Phase::Active(active));
     }
 
-    pub fn deactivate(&self, reason: &'static str) {
+    pub fn deactivate(&self, reason: Inactive) {
         self.set(Phase::Standby(reason));
         self.progress
             .send_if_modified(|progress| progress.epoch.take().is_some());

@@ -12,14 +12,17 @@ use exchange_engine::engine::ApplyError;
 use exchange_engine::outcome::Outcome;
 use tokio::sync::oneshot;
 
-use crate::activate::{self, Writer};
+use crate::activate::{self, ActivateError, Writer};
 use crate::answer;
 use crate::answers::Entry;
 use crate::batch::{Batch, CommitError};
 use crate::chain;
 use crate::clock;
+use crate::failure::told;
+use crate::inactive::Inactive;
 use crate::intake::{Reply, Submission};
 use crate::metrics::{Answered, Why};
+use crate::sentinel::Sentinel;
 use crate::settings::Database;
 use crate::shared::Shared;
 use crate::snapshots::Snapshots;
@@ -36,40 +39,45 @@ const DAMAGED: Duration = Duration::from_secs(1);
 
 /// Runs until the process drains: waits for the local server to be an open primary, serves, and starts over.
 pub async fn run(shared: Arc<Shared>, database: Database) {
-    let mut last_reason = "";
     let pulse = tokio::spawn(give_signs_of_life(Arc::clone(&shared)));
+    let mut last = None;
     while !shared.is_draining() {
         match activate::activate(&shared, &database).await {
             Ok(mut writer) => {
-                last_reason = "";
                 shared.metrics.activations.inc();
                 shared.published.activate(writer.active(), &writer.engine);
                 let reason = serve(&shared, &database, &mut writer).await;
                 shared.published.deactivate(reason);
-                tracing::info!(reason, epoch = writer.epoch, "no longer active");
+                tracing::info!(%reason, epoch = writer.epoch, "no longer active");
+                last = None;
             }
             Err(error) => {
                 let reason = error.reason();
                 shared.published.deactivate(reason);
-                if reason != last_reason && error.is_waiting() {
-                    tracing::info!(reason, "standing by");
-                } else if reason != last_reason {
-                    tracing::error!(reason, error = chain_of(&error), "cannot become active");
+                if last != Some(reason) {
+                    tell(reason, &error);
                 }
-                last_reason = reason;
-                let wait = if reason == "log_damaged" || reason == "schema_unknown" {
-                    DAMAGED
-                } else {
-                    POLL
-                };
-                tokio::time::sleep(wait).await;
+                last = Some(reason);
+                tokio::time::sleep(if reason.is_damage() { DAMAGED } else { POLL }).await;
             }
         }
         refuse_waiting(&shared);
     }
-    shared.published.deactivate("draining");
+    shared.published.deactivate(Inactive::Draining);
+    shared.intake.close();
     refuse_waiting(&shared);
     pulse.abort();
+}
+
+fn tell(reason: Inactive, error: &ActivateError) {
+    let error = told(error);
+    if reason.is_damage() {
+        tracing::error!(%reason, error, "cannot become active");
+    } else if reason.is_waiting() {
+        tracing::info!(%reason, error, "standing by");
+    } else {
+        tracing::warn!(%reason, error, "could not become active");
+    }
 }
 
 /// Says that this thread turns. A commit that waits for its quorum does not stop it.
@@ -85,76 +93,53 @@ async fn give_signs_of_life(shared: Arc<Shared>) {
 
 /// What waits in the queue of an instance that is not active was not done.
 fn refuse_waiting(shared: &Shared) {
-    let reason = shared.published.active().err().unwrap_or("standby");
+    let reason = shared
+        .published
+        .active()
+        .err()
+        .unwrap_or(Inactive::Deactivated);
     for submission in shared.intake.take_now(usize::MAX) {
         // A client that is gone needs no answer.
         let _ = submission.reply.send(Reply::NotActive(reason));
     }
 }
 
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
 /// Serves until something ends this life of the writer; returns what.
-async fn serve(shared: &Arc<Shared>, database: &Database, writer: &mut Writer) -> &'static str {
+async fn serve(shared: &Arc<Shared>, database: &Database, writer: &mut Writer) -> Inactive {
     let mut draining = shared.draining.subscribe();
     let mut snapshots = Snapshots::new(writer.snapshot_sequence);
-    let mut poll = tokio::time::interval(POLL);
-    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut sentinel = Sentinel::start(
+        Arc::clone(shared),
+        Arc::clone(&writer.reader.client),
+        writer.term,
+    );
     loop {
         if shared.is_draining() && shared.intake.is_empty() {
             snapshots.write_last(shared, database, &writer.engine).await;
-            return "draining";
+            return Inactive::Draining;
         }
         let submissions = tokio::select! {
             biased;
-            () = writer.session.closed() => return "connection_lost",
-            () = writer.reader.closed() => return "connection_lost",
+            () = writer.session.closed() => return Inactive::ConnectionLost,
+            () = writer.reader.closed() => return Inactive::ConnectionLost,
+            reason = sentinel.found() => return reason,
             submissions = shared.intake.take(BATCH_MAX) => submissions,
             _ = draining.changed() => continue,
-            _ = poll.tick() => {
-                match activate::in_recovery(&writer.reader.client).await {
-                    Ok(false) => {}
-                    Ok(true) => return "database_is_standby",
-                    Err(_) => return "connection_lost",
-                }
-                if lease_changed(shared, writer) {
-                    return "term_changed";
-                }
-                continue;
-            }
         };
         if let Err(error) = round(shared, writer, submissions).await {
-            shared
-                .metrics
-                .failures
-                .get_or_create(&Why {
-                    reason: error.reason(),
-                })
-                .inc();
+            let why = Why {
+                reason: error.reason(),
+            };
+            shared.metrics.failures.get_or_create(&why).inc();
             tracing::warn!(
-                error = chain_of(&error),
+                error = told(&error),
                 epoch = writer.epoch,
                 "a batch has an unknown outcome"
             );
-            return error.reason();
+            return Inactive::CommitUnknown;
         }
         snapshots.consider(shared, database, &writer.engine);
     }
-}
-
-/// True when the keeper holds its lease under another term than the one this life began with.
-fn lease_changed(shared: &Shared, writer: &Writer) -> bool {
-    let lease = shared.lease.check();
-    lease.allows() && lease.term() != writer.term
 }
 
 type Waiting = (oneshot::Sender<Reply>, Reply);
@@ -167,7 +152,7 @@ async fn round(
 ) -> Result<(), CommitError> {
     if !shared.lease.check().allows() {
         for submission in submissions {
-            let _ = submission.reply.send(Reply::NotActive("lease_expired"));
+            let _ = submission.reply.send(Reply::LeaseExpired);
         }
         return Ok(());
     }
@@ -239,7 +224,7 @@ fn sequence(
         Ok(applied) => applied,
         Err(ApplyError::ReferenceNotAbove { highest }) => return Reply::Older { highest },
         Err(ApplyError::TooManyAccounts) => return Reply::NoRoom,
-        Err(ApplyError::TimeWentBack { .. }) => return Reply::NotActive("clock"),
+        Err(ApplyError::TimeWentBack { .. }) => return Reply::NotActive(Inactive::ClockWentBack),
     };
     let stored = answer::stored(&shared.cell, writer.epoch, command, &applied);
     let hash = chain::next(

@@ -203,7 +203,9 @@ fn run_client(
         let (kind, body) = match reference {
             1 => ("deposits", deposit(account, 1, "USD", "1000000")),
             2 => ("deposits", deposit(account, 2, "BTC", "1000")),
-            _ if account.is_multiple_of(2) => ("orders", limit(account, reference, "sell", "100", "0.01")),
+            _ if account.is_multiple_of(2) => {
+                ("orders", limit(account, reference, "sell", "100", "0.01"))
+            }
             _ => ("orders", limit(account, reference, "buy", "100", "0.01")),
         };
         let answer = until("an answer", Duration::from_secs(30), || {

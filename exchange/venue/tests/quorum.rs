@@ -117,6 +117,50 @@ fn a_cancelled_wait_for_the_standby_is_never_an_acknowledgement() {
     );
 }
 
+/// What a keeper does in the end, without the keeper: the old primary is gone, the standby becomes the primary.
+#[test]
+fn the_instance_beside_the_promoted_standby_goes_on() {
+    if postgres_programs().is_none() {
+        println!(
+            "skipped: PostgreSQL's server programs are not installed (PG_BIN names their folder)"
+        );
+        return;
+    }
+    let (mut primary, standby) = pair();
+    let (first, second) = (
+        Venue::active(&primary, "first"),
+        Venue::start(&standby, "second"),
+    );
+    until("the second sees a standby", Duration::from_secs(5), || {
+        (second.get("/health/ready").body["reason"] == "database_is_standby").then_some(())
+    });
+    let mut answers = vec![];
+    for reference in 1..=50 {
+        let body = deposit(1, reference, "USD", "1");
+        let answer = first.post("deposits", &body);
+        assert_eq!(answer.outcome(), "accepted");
+        answers.push((body, answer.body));
+    }
+    primary.stop(Signal::KILL);
+    standby.sql("alter system set synchronous_standby_names = ''");
+    let promoted_ns = exchange_venue::clock::boot_ns();
+    standby.sql("select pg_promote(false)");
+    second.wait_active();
+    println!(
+        "active {} ms after the call to promote",
+        (exchange_venue::clock::boot_ns() - promoted_ns) / 1_000_000
+    );
+    for (body, mut expected) in answers {
+        expected["replayed"] = json!(true);
+        assert_eq!(second.post("deposits", &body).body, expected);
+    }
+    assert_eq!(
+        second.post("deposits", &deposit(1, 51, "USD", "1")).body["sequence"],
+        51
+    );
+    assert_eq!(first.get("/health/ready").status, 503);
+}
+
 #[test]
 fn an_epoch_whose_wait_was_cancelled_is_not_active() {
     if postgres_programs().is_none() {

@@ -1,7 +1,10 @@
 //! Real servers and venues for tests: started in folders of their own, on loopback addresses of their own, and stopped
 //! by process number whatever way a test ends.
 #![allow(dead_code, reason = "each test file uses its own part")]
-#![allow(clippy::unwrap_used, reason = "a test whose servers cannot be driven has failed")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test whose servers cannot be driven has failed"
+)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
