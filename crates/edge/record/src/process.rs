@@ -317,6 +317,8 @@ pub struct WireCondition {
 pub enum WireEffect {
     /// Silence both ways: no connection is made, established ones stall and go on when it ends.
     Cut,
+    /// As `Cut`; when it ends, connections from before are reset, since a crashed host has forgotten them.
+    Crash,
     /// Nothing passes from the connecting to the reached region; no connection is made either.
     CutForward,
     /// Nothing passes back; no connection is made either.

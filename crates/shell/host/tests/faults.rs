@@ -244,7 +244,7 @@ fn a_crashed_host_falls_silent_first_and_its_node_comes_back() {
             && faults::host_down(scene.path(), "b1").is_none()
     );
     for spec in &wires {
-        assert_eq!(effects(spec), [WireEffect::Cut]);
+        assert_eq!(effects(spec), [WireEffect::Crash]);
     }
     undone(&scene, "crash");
     assert!(faults::host_down(scene.path(), "a1").is_none());

@@ -133,6 +133,27 @@ fn a_shim_that_was_started_to_outlive_its_family_does() {
 }
 
 #[test]
+fn as_root_a_child_runs_as_the_user_of_its_spec() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not available here: only root may become another user");
+        return;
+    }
+    let mut scene = Scene::new();
+    let mut spec = scene.shim_spec("h", "user", "id -u; id -G; cat /proc/$PPID/status");
+    spec.user = Some("daemon".into());
+    spec.directory = "/".into();
+    let path = scene.path().join("spec.json");
+    std::fs::write(&path, serde_json::to_vec(&spec).unwrap()).unwrap();
+    scene.start_fixture(&["shim", path.to_str().unwrap()]);
+    exited(&spec);
+    let log = std::fs::read_to_string(&spec.log.path).unwrap();
+    assert!(
+        log.starts_with("1\n1\n"),
+        "user daemon and only its own group: {log}"
+    );
+}
+
+#[test]
 fn one_state_file_has_one_shim() {
     let mut scene = Scene::new();
     let spec = scene.shim_spec("h", "once", "echo x >> starts; sleep 1000");

@@ -227,9 +227,9 @@ fn around<'a>(data: &Path, wires: &'a [WireSpec], hosts: &[LaunchRecord]) -> Vec
                 regions.contains(spec.to.as_str()),
             );
             if (leads_out && whole(&spec.from)) || (leads_in && whole(&spec.to)) {
-                Some((spec, WireEffect::Cut, None))
+                Some((spec, WireEffect::Crash, None))
             } else if leads_in {
-                Some((spec, WireEffect::Cut, Some(names.clone())))
+                Some((spec, WireEffect::Crash, Some(names.clone())))
             } else {
                 None
             }

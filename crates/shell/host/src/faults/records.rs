@@ -15,6 +15,8 @@ use mainstay_units::Instant;
 use crate::identity;
 
 const FILE_LIMIT: u64 = 4 << 20;
+/// Records kept of faults that are over.
+const KEPT: usize = 200;
 /// Records read at once; old ones beyond that are history.
 const RECORD_LIMIT: usize = 10_000;
 
@@ -91,6 +93,21 @@ pub(crate) fn all(data: &Path) -> Vec<FaultRecord> {
         (one.injected_wall_ms, &one.id).cmp(&(other.injected_wall_ms, &other.id))
     });
     records
+}
+
+/// Forgets the oldest of those that are over: the journal has their story.
+pub(crate) fn prune(data: &Path) {
+    let over: Vec<FaultRecord> = all(data)
+        .into_iter()
+        .filter(|record| record.state == FaultState::Undone)
+        .collect();
+    for record in over.iter().rev().skip(KEPT) {
+        let path = path_of(data, &record.id);
+        for path in [path.with_extension("log"), path] {
+            // Another node may have been faster.
+            std::fs::remove_file(path).ok();
+        }
+    }
 }
 
 /// The record of a fault, also of one that is over.

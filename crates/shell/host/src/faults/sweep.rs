@@ -83,6 +83,7 @@ pub fn sweep(data: &Path, now: Instant) -> SweepReport {
             Err(problem) => report.failed.push((record.id, problem)),
         }
     }
+    records::prune(data);
     report.residue = residue(data);
     report
 }

@@ -17,6 +17,8 @@ pub(crate) enum Direction {
 pub(crate) struct DoorView {
     cut_forward: bool,
     cut_backward: bool,
+    /// What is connected now will be reset as soon as anything passes again.
+    pub(crate) forgets: bool,
     pub(crate) reset: bool,
     pub(crate) delay: Duration,
     pub(crate) jitter: Duration,
@@ -43,6 +45,11 @@ impl DoorView {
                 WireEffect::Cut => {
                     view.cut_forward = true;
                     view.cut_backward = true;
+                }
+                WireEffect::Crash => {
+                    view.cut_forward = true;
+                    view.cut_backward = true;
+                    view.forgets = true;
                 }
                 WireEffect::CutForward => view.cut_forward = true,
                 WireEffect::CutBackward => view.cut_backward = true,
