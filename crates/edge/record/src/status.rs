@@ -1,0 +1,290 @@
+//! The status of a platform, as `mainstay status --json` prints it.
+//!
+//! Every fact has its age: milliseconds since it was learned, absent if it never was. Whatever is not healthy
+//! says why, once as a [`Reason`] for programs and once as text with what to do next. What is not known is not
+//! healthy: [`Verdict::Unknown`] is a verdict of its own.
+
+use serde::{Deserialize, Serialize};
+
+use crate::process::FaultStatus;
+
+/// The version that this code writes.
+pub const VERSION: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: u32,
+    pub platform: String,
+    pub environment: String,
+    pub at_wall_ms: u64,
+    /// The worst of everything below.
+    pub verdict: Verdict,
+    pub leadership: Leadership,
+    pub regions: Vec<RegionStatus>,
+    pub databases: Vec<DatabaseStatus>,
+    pub services: Vec<ServiceStatus>,
+    pub gateways: Vec<GatewayView>,
+    /// In force, longest first.
+    pub faults: Vec<FaultStatus>,
+    /// Why it is not healthy, worst first; empty exactly when the verdict is healthy.
+    pub findings: Vec<Finding>,
+}
+
+/// From best to worst.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As the file says.
+    #[default]
+    Healthy,
+    /// It works, but with less protection or capacity than the file says, or something was disturbed on purpose.
+    Degraded,
+    /// Nobody could be asked.
+    Unknown,
+    /// It does not do what it is for.
+    Broken,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Such as `database ledger` or `host use1-a`.
+    pub subject: String,
+    pub severity: Verdict,
+    pub reason: Reason,
+    pub text: String,
+    /// What to do, if there is anything to do but wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    NodeSilent {
+        problem: String,
+    },
+    FactsOld {
+        age_ms: u64,
+    },
+    LeaderUnknown,
+    LeaderSilent {
+        leader: String,
+        silent_ms: u64,
+    },
+    LeadersDiffer {
+        claims: Vec<String>,
+    },
+    JournalTrouble {
+        problem: String,
+    },
+    OldGeneration {
+        has: u64,
+        newest: u64,
+    },
+    Paused,
+    KeeperSilent {
+        problem: String,
+    },
+    KeeperPaused,
+    PrimaryMissing {
+        keepers_seen: u32,
+        keepers: u32,
+        needed: u32,
+    },
+    PrimariesDiffer {
+        hosts: Vec<String>,
+    },
+    PrimaryClosed {
+        why: String,
+    },
+    PrimaryAway {
+        region: String,
+        home: String,
+    },
+    WritesWait {
+        copies: u32,
+        needed: u32,
+    },
+    NoSpareCopy {
+        copies: u32,
+        needed: u32,
+    },
+    ReplicaSeeding {
+        bytes: u64,
+        total_bytes: Option<u64>,
+    },
+    ReplicaNotCounting {
+        role: String,
+        why: String,
+    },
+    ReplicaLags {
+        bytes: u64,
+    },
+    InstanceMissing,
+    InstanceDown {
+        phase: String,
+        why: String,
+    },
+    CrashLoop {
+        restarts: u64,
+        why: String,
+    },
+    InstanceUnready {
+        why: String,
+    },
+    NoActiveInstance {
+        primary: String,
+    },
+    TooFewInstances {
+        ready: u32,
+        wanted: u32,
+    },
+    GatewaySilent {
+        problem: String,
+    },
+    GatewayRefusesSnapshot {
+        error: String,
+    },
+    GatewayStopping,
+    CellNotServed {
+        cell: String,
+        view: String,
+        why: String,
+        held: u64,
+    },
+    ServiceUnseen {
+        service: String,
+    },
+    FaultInForce {
+        id: String,
+        remaining_ms: u64,
+    },
+    FaultUnguarded {
+        id: String,
+    },
+    FaultTrouble {
+        id: String,
+        problem: String,
+    },
+}
+
+/// Who decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leadership {
+    pub verdict: Verdict,
+    pub leader: Option<String>,
+    pub epoch: u64,
+    pub entries: u64,
+    /// Version of the platform file in force.
+    pub generation: u64,
+    pub paused: bool,
+    /// Of the newest answer that names the leader.
+    pub age_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionStatus {
+    pub name: String,
+    pub verdict: Verdict,
+    pub hosts: Vec<HostStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostStatus {
+    pub name: String,
+    pub verdict: Verdict,
+    /// Where clients and tools reach it.
+    pub address: String,
+    /// `leading`, `following`, …
+    pub role: Option<String>,
+    pub node_pid: Option<u32>,
+    pub up_ms: Option<u64>,
+    pub age_ms: Option<u64>,
+    pub problem: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseStatus {
+    pub name: String,
+    pub verdict: Verdict,
+    pub home: String,
+    pub survive: String,
+    /// Host of the primary.
+    pub primary: Option<String>,
+    pub term: u32,
+    /// Applications may write.
+    pub open: bool,
+    /// Replicas whose flush counts for a commit just now, the primary included.
+    pub copies: u32,
+    /// How many a commit needs.
+    pub copies_needed: u32,
+    pub replicas: Vec<ReplicaStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    pub host: String,
+    pub region: String,
+    pub verdict: Verdict,
+    pub role: Option<String>,
+    pub term: u32,
+    pub lsn: Option<String>,
+    /// Bytes behind the primary, as the primary sees it.
+    pub lag_bytes: Option<u64>,
+    /// The primary waits for it when it commits.
+    pub acknowledges: bool,
+    pub why: String,
+    pub age_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    pub name: String,
+    pub verdict: Verdict,
+    /// The database that it follows, if it does.
+    pub follows: Option<String>,
+    pub wanted: u32,
+    pub ready: u32,
+    pub instances: Vec<InstanceView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceView {
+    pub host: String,
+    pub region: String,
+    pub verdict: Verdict,
+    /// `ready`, `standing by`, `starting`, …
+    pub state: String,
+    pub restarts: u64,
+    /// How long it has been in this state.
+    pub since_ms: Option<u64>,
+    pub why: String,
+    pub log: Option<String>,
+    pub age_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayView {
+    pub name: String,
+    pub verdict: Verdict,
+    pub processes: Vec<GatewayProcess>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayProcess {
+    pub host: String,
+    pub region: String,
+    pub verdict: Verdict,
+    pub state: String,
+    /// `NAME ADDRESS` of each listener.
+    pub listeners: Vec<String>,
+    pub generation: Option<u64>,
+    pub connections: Option<u64>,
+    pub requests: Option<u64>,
+    /// Requests that wait for a cell.
+    pub held: Option<u64>,
+    pub restarts: u64,
+    /// For each cell, where its requests go or why they do not.
+    pub cells: Vec<String>,
+    pub age_ms: Option<u64>,
+}

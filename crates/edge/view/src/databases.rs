@@ -1,0 +1,260 @@
+//! Databases: who is primary, who counts for commits, who is missing.
+
+use mainstay_model::database::{Database, Replica};
+use mainstay_record::keeper::{KeeperStatus, PeerStatus, SightRole};
+use mainstay_record::status::{DatabaseStatus, Reason, ReplicaStatus, Verdict};
+
+use crate::findings::{Findings, worst};
+use crate::gathered::{Gathered, Known};
+
+/// Behind by more than this, a replica is worth a word.
+const LAG_BYTES_MAX: u64 = 64 << 20;
+
+pub(crate) fn databases(gathered: &Gathered<'_>, findings: &mut Findings) -> Vec<DatabaseStatus> {
+    let databases = gathered.platform.databases().iter();
+    databases
+        .map(|database| View::of(gathered, database).status(findings))
+        .collect()
+}
+
+/// The host of the open primary of a database, if there is one.
+pub(crate) fn open_primary<'a>(
+    gathered: &'a Gathered<'_>,
+    database: &'a Database,
+) -> Option<&'a str> {
+    let view = View::of(gathered, database);
+    let (replica, status) = view.primary()?;
+    status.sight.open.then_some(replica.host.as_str())
+}
+
+struct View<'a> {
+    database: &'a Database,
+    replicas: Vec<(&'a Replica, Known<'a, KeeperStatus>)>,
+}
+
+impl<'a> View<'a> {
+    fn of(gathered: &'a Gathered<'_>, database: &'a Database) -> Self {
+        let replicas = database.replicas.iter();
+        let keeper = |replica: &'a Replica| {
+            let known = gathered.keeper(replica.host.as_str(), database.name.as_str());
+            (replica, known)
+        };
+        Self {
+            database,
+            replicas: replicas.map(keeper).collect(),
+        }
+    }
+
+    fn heard(&self) -> impl Iterator<Item = (&'a Replica, &'a KeeperStatus)> {
+        self.replicas
+            .iter()
+            .filter_map(|(replica, known)| Some((*replica, known.value()?)))
+    }
+
+    /// Of those that say they are, the one of the highest term.
+    fn primary(&self) -> Option<(&'a Replica, &'a KeeperStatus)> {
+        self.heard()
+            .filter(|(_, status)| status.sight.role == SightRole::Primary)
+            .max_by_key(|(_, status)| status.sight.term)
+    }
+
+    fn status(&self, findings: &mut Findings) -> DatabaseStatus {
+        let subject = format!("database {}", self.database.name);
+        let primary = self.primary();
+        let copies = primary.map_or(0, |(_, status)| copies(status));
+        let needed = u32::from(self.database.quorum.commit);
+        let mut verdicts = vec![match primary {
+            None => self.without_primary(&subject, findings),
+            Some((replica, status)) => {
+                self.with_primary(&subject, replica, status, copies, findings)
+            }
+        }];
+        let mut replicas = Vec::new();
+        for (replica, known) in &self.replicas {
+            replicas.push(self.replica(replica, known, primary, findings));
+        }
+        verdicts.extend(replicas.iter().map(|replica| match replica.verdict {
+            // One replica that nobody can ask takes protection away, not the database.
+            Verdict::Broken | Verdict::Unknown | Verdict::Degraded => Verdict::Degraded,
+            Verdict::Healthy => Verdict::Healthy,
+        }));
+        DatabaseStatus {
+            name: self.database.name.to_string(),
+            verdict: worst(verdicts),
+            home: self.database.home.to_string(),
+            survive: self.database.survive.to_string(),
+            primary: primary.map(|(replica, _)| replica.host.to_string()),
+            term: self
+                .heard()
+                .map(|(_, status)| status.sight.term)
+                .max()
+                .unwrap_or(0),
+            open: primary.is_some_and(|(_, status)| status.sight.open),
+            copies,
+            copies_needed: needed,
+            replicas,
+        }
+    }
+
+    fn without_primary(&self, subject: &str, findings: &mut Findings) -> Verdict {
+        let keepers_seen = u32::try_from(self.heard().count()).unwrap_or(u32::MAX);
+        let severity = if keepers_seen == 0 {
+            Verdict::Unknown
+        } else {
+            Verdict::Broken
+        };
+        let reason = Reason::PrimaryMissing {
+            keepers_seen,
+            keepers: u32::try_from(self.replicas.len()).unwrap_or(u32::MAX),
+            needed: u32::from(self.database.quorum.promise),
+        };
+        findings.note(subject, severity, reason)
+    }
+
+    fn with_primary(
+        &self,
+        subject: &str,
+        replica: &Replica,
+        status: &KeeperStatus,
+        copies: u32,
+        findings: &mut Findings,
+    ) -> Verdict {
+        let mut verdict = Verdict::Healthy;
+        let mut note =
+            |severity, reason| verdict = verdict.max(findings.note(subject, severity, reason));
+        let rivals = self
+            .heard()
+            .filter(|(_, status)| status.sight.role == SightRole::Primary);
+        let rivals: Vec<String> = rivals
+            .map(|(replica, status)| format!("{} (term {})", replica.host, status.sight.term))
+            .collect();
+        if rivals.len() > 1 {
+            note(Verdict::Degraded, Reason::PrimariesDiffer { hosts: rivals });
+        }
+        if !status.sight.open {
+            let why = status.sight.reason.clone();
+            note(Verdict::Broken, Reason::PrimaryClosed { why });
+        }
+        let needed = u32::from(self.database.quorum.commit);
+        if copies < needed {
+            note(Verdict::Broken, Reason::WritesWait { copies, needed });
+        } else if copies == needed && self.replicas.len() > usize::from(self.database.quorum.commit)
+        {
+            note(Verdict::Degraded, Reason::NoSpareCopy { copies, needed });
+        }
+        if replica.region != self.database.home {
+            let region = replica.region.to_string();
+            let home = self.database.home.to_string();
+            note(Verdict::Degraded, Reason::PrimaryAway { region, home });
+        }
+        verdict
+    }
+
+    fn replica(
+        &self,
+        replica: &Replica,
+        known: &Known<'_, KeeperStatus>,
+        primary: Option<(&Replica, &KeeperStatus)>,
+        findings: &mut Findings,
+    ) -> ReplicaStatus {
+        let subject = format!("database {} on {}", self.database.name, replica.host);
+        let peer = primary.and_then(|(_, status)| peer(status, replica.host.as_str()));
+        let status = match known {
+            Known::Fresh { value, .. } => *value,
+            Known::Missing { problem, age_ms } => {
+                let problem = problem.clone();
+                let reason = Reason::KeeperSilent { problem };
+                let verdict = findings.note(&subject, Verdict::Unknown, reason);
+                return self.silent_replica(replica, peer, verdict, *age_ms);
+            }
+        };
+        let is_primary = status.sight.role == SightRole::Primary;
+        let acknowledges = is_primary || peer.is_some_and(|peer| peer.acknowledges);
+        let lag_bytes = if is_primary {
+            None
+        } else {
+            peer.and_then(|peer| peer.lag_bytes)
+        };
+        let mut verdict = Verdict::Healthy;
+        let mut note = |reason| {
+            verdict = verdict.max(findings.note(&subject, Verdict::Degraded, reason));
+        };
+        if let Some(seeding) = &status.seeding {
+            note(Reason::ReplicaSeeding {
+                bytes: seeding.bytes,
+                total_bytes: seeding.total_bytes,
+            });
+        } else if !acknowledges && primary.is_some() {
+            note(Reason::ReplicaNotCounting {
+                role: role(status.sight.role).to_owned(),
+                why: status.sight.reason.clone(),
+            });
+        }
+        if let Some(bytes) = lag_bytes.filter(|bytes| *bytes > LAG_BYTES_MAX) {
+            note(Reason::ReplicaLags { bytes });
+        }
+        if status.paused {
+            note(Reason::KeeperPaused);
+        }
+        ReplicaStatus {
+            host: replica.host.to_string(),
+            region: replica.region.to_string(),
+            verdict,
+            role: Some(role(status.sight.role).to_owned()),
+            term: status.sight.term,
+            lsn: Some(status.sight.lsn.clone()),
+            lag_bytes,
+            acknowledges,
+            why: status.sight.reason.clone(),
+            age_ms: known.age_ms(),
+        }
+    }
+
+    /// Nobody answers there; what the primary last saw of it is all there is.
+    fn silent_replica(
+        &self,
+        replica: &Replica,
+        peer: Option<&PeerStatus>,
+        verdict: Verdict,
+        age_ms: Option<u64>,
+    ) -> ReplicaStatus {
+        ReplicaStatus {
+            host: replica.host.to_string(),
+            region: replica.region.to_string(),
+            verdict,
+            role: None,
+            term: 0,
+            lsn: peer.and_then(|peer| peer.flushed.clone()),
+            lag_bytes: peer.and_then(|peer| peer.lag_bytes),
+            acknowledges: peer.is_some_and(|peer| peer.acknowledges),
+            why: "its keeper does not answer".to_owned(),
+            age_ms,
+        }
+    }
+}
+
+fn peer<'a>(primary: &'a KeeperStatus, host: &str) -> Option<&'a PeerStatus> {
+    primary.peers.iter().find(|peer| peer.host == host)
+}
+
+/// The primary's own copy and those of the others whose flush it waits for.
+fn copies(primary: &KeeperStatus) -> u32 {
+    let own = &primary.sight.host;
+    let others = primary
+        .peers
+        .iter()
+        .filter(|peer| peer.host != *own && peer.acknowledges);
+    u32::try_from(others.count()).map_or(u32::MAX, |others| others.saturating_add(1))
+}
+
+const fn role(role: SightRole) -> &'static str {
+    match role {
+        SightRole::Primary => "primary",
+        SightRole::Standby => "standby",
+        SightRole::Learner => "learner",
+        SightRole::Candidate => "candidate",
+        SightRole::Fenced => "fenced",
+        SightRole::Starting => "starting",
+        SightRole::Stopped => "stopped",
+    }
+}

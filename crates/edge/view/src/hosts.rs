@@ -1,0 +1,77 @@
+//! Regions and their hosts.
+
+use mainstay_model::Host;
+use mainstay_record::status::{HostStatus, Leadership, Reason, RegionStatus, Verdict};
+
+use crate::findings::{Findings, worst};
+use crate::gathered::{Gathered, Known};
+
+pub(crate) fn regions(
+    gathered: &Gathered<'_>,
+    leadership: &Leadership,
+    findings: &mut Findings,
+) -> Vec<RegionStatus> {
+    let mut regions = Vec::new();
+    for region in gathered.platform.regions() {
+        let hosts: Vec<HostStatus> = gathered
+            .platform
+            .hosts_in(&region.name)
+            .map(|declared| host(gathered, leadership, declared, findings))
+            .collect();
+        regions.push(RegionStatus {
+            name: region.name.to_string(),
+            verdict: worst(hosts.iter().map(|host| host.verdict)),
+            hosts,
+        });
+    }
+    regions
+}
+
+fn host(
+    gathered: &Gathered<'_>,
+    leadership: &Leadership,
+    declared: &Host,
+    findings: &mut Findings,
+) -> HostStatus {
+    let name = declared.name.as_str();
+    let subject = format!("host {name}");
+    let address = declared.address(gathered.slot).to_string();
+    let (facts, age_ms) = match gathered.node(name) {
+        Known::Fresh { value, age_ms } => (value, age_ms),
+        Known::Missing { problem, age_ms } => {
+            let reason = Reason::NodeSilent {
+                problem: problem.clone(),
+            };
+            return HostStatus {
+                name: name.to_owned(),
+                verdict: findings.note(&subject, Verdict::Unknown, reason),
+                address,
+                role: None,
+                node_pid: None,
+                up_ms: None,
+                age_ms,
+                problem: Some(problem),
+            };
+        }
+    };
+    let (has, newest) = (facts.journal.generation, leadership.generation);
+    let verdict = if has < newest {
+        findings.note(
+            &subject,
+            Verdict::Degraded,
+            Reason::OldGeneration { has, newest },
+        )
+    } else {
+        Verdict::Healthy
+    };
+    HostStatus {
+        name: name.to_owned(),
+        verdict,
+        address,
+        role: Some(facts.journal.role.clone()),
+        node_pid: Some(facts.pid),
+        up_ms: Some(gathered.now_wall_ms.saturating_sub(facts.started_wall_ms)),
+        age_ms: Some(age_ms),
+        problem: None,
+    }
+}

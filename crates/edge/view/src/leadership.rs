@@ -1,0 +1,95 @@
+//! Who leads, by what all nodes say.
+
+use std::collections::BTreeSet;
+
+use mainstay_record::node::JournalFacts;
+use mainstay_record::status::{Leadership, Reason, Verdict};
+
+use crate::findings::{Findings, worst};
+use crate::gathered::{Gathered, Known, OLD_MS};
+
+pub(crate) fn leadership(gathered: &Gathered<'_>, findings: &mut Findings) -> Leadership {
+    let hosts = gathered.platform.hosts().iter();
+    let answers: Vec<(&str, &JournalFacts, u64)> = hosts
+        .filter_map(|host| match gathered.node(host.name.as_str()) {
+            Known::Fresh { value, age_ms } => Some((host.name.as_str(), &value.journal, age_ms)),
+            Known::Missing { .. } => None,
+        })
+        .collect();
+    // The newest claim is in the highest epoch; among those who know it, the youngest answer counts.
+    let newest = answers
+        .iter()
+        .max_by_key(|(_, facts, age_ms)| (facts.epoch, facts.entries, std::cmp::Reverse(*age_ms)));
+    let Some((_, facts, age_ms)) = newest else {
+        let reason = Reason::LeaderUnknown;
+        return Leadership {
+            verdict: findings.note("leadership", Verdict::Unknown, reason),
+            ..Leadership::default()
+        };
+    };
+    let mut verdicts = vec![led(findings, facts, &answers), agreed(findings, &answers)];
+    for (host, facts, _) in &answers {
+        if let Some(problem) = &facts.problem {
+            let problem = problem.clone();
+            let subject = format!("host {host}");
+            let reason = Reason::JournalTrouble { problem };
+            verdicts.push(findings.note(&subject, Verdict::Degraded, reason));
+        }
+    }
+    if facts.paused {
+        verdicts.push(findings.note("platform", Verdict::Degraded, Reason::Paused));
+    }
+    Leadership {
+        verdict: worst(verdicts),
+        leader: facts.leader.clone(),
+        epoch: facts.epoch,
+        entries: facts.entries,
+        generation: facts.generation,
+        paused: facts.paused,
+        age_ms: Some(*age_ms),
+    }
+}
+
+fn led(
+    findings: &mut Findings,
+    facts: &JournalFacts,
+    answers: &[(&str, &JournalFacts, u64)],
+) -> Verdict {
+    let Some(leader) = &facts.leader else {
+        return findings.note("leadership", Verdict::Broken, Reason::LeaderUnknown);
+    };
+    // The leader's own answer settles it; otherwise the longest silence that everybody agrees on.
+    let speaks = answers
+        .iter()
+        .any(|(host, facts, _)| host == leader && facts.role == "leading");
+    let heard = answers
+        .iter()
+        .filter_map(|(_, facts, age)| Some(facts.leader_heard_ms? + age));
+    let silent_ms = heard.min();
+    match silent_ms {
+        Some(silent_ms) if !speaks && silent_ms > OLD_MS => {
+            let leader = leader.clone();
+            let reason = Reason::LeaderSilent { leader, silent_ms };
+            findings.note("leadership", Verdict::Degraded, reason)
+        }
+        _ => Verdict::Healthy,
+    }
+}
+
+fn agreed(findings: &mut Findings, answers: &[(&str, &JournalFacts, u64)]) -> Verdict {
+    let leading = answers
+        .iter()
+        .filter(|(_, facts, _)| facts.role == "leading");
+    let claims: BTreeSet<String> = leading
+        .map(|(host, facts, _)| format!("{host} (epoch {})", facts.epoch))
+        .collect();
+    if claims.len() <= 1 {
+        return Verdict::Healthy;
+    }
+    let claims = claims.into_iter().collect();
+    findings.note(
+        "leadership",
+        Verdict::Degraded,
+        Reason::LeadersDiffer { claims },
+    )
+}

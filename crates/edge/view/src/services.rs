@@ -1,0 +1,194 @@
+//! Services and their instances.
+
+use mainstay_model::Host;
+use mainstay_model::service::Service;
+use mainstay_record::process::InstanceStatus;
+use mainstay_record::status::{InstanceView, Reason, ServiceStatus, Verdict};
+
+use crate::databases::open_primary;
+use crate::findings::{Findings, worst};
+use crate::gathered::{Gathered, Known};
+
+const STANDING_BY: &str = "standing by";
+
+pub(crate) fn services(gathered: &Gathered<'_>, findings: &mut Findings) -> Vec<ServiceStatus> {
+    let services = gathered.platform.services().iter();
+    services
+        .map(|service| match service.follows() {
+            Some(_) => following(gathered, service, findings),
+            None => spread(gathered, service, findings),
+        })
+        .collect()
+}
+
+/// One instance beside each replica; the one beside the open primary is active.
+fn following(gathered: &Gathered<'_>, service: &Service, findings: &mut Findings) -> ServiceStatus {
+    let database = service
+        .follows()
+        .and_then(|name| gathered.platform.database(name.as_str()));
+    let primary = database.and_then(|database| open_primary(gathered, database));
+    let mut instances = Vec::new();
+    for host in allowed(gathered, service) {
+        let active = primary == Some(host.name.as_str());
+        let duty = if active { Duty::Serve } else { Duty::StandBy };
+        instances.push(view(gathered, service, host, duty, findings));
+    }
+    let ready = count_ready(&instances);
+    let mut verdicts = Vec::new();
+    if let (Some(primary), 0) = (primary, ready) {
+        let primary = primary.to_owned();
+        let reason = Reason::NoActiveInstance { primary };
+        verdicts.push(findings.note(&subject(service), Verdict::Broken, reason));
+    } else if primary.is_none() {
+        // The database's own finding says why.
+        verdicts.push(Verdict::Broken);
+    }
+    verdicts.extend(
+        instances
+            .iter()
+            .map(|instance| instance.verdict.min(Verdict::Degraded)),
+    );
+    ServiceStatus {
+        name: service.name.to_string(),
+        verdict: worst(verdicts),
+        follows: service.follows().map(ToString::to_string),
+        wanted: 1,
+        ready,
+        instances,
+    }
+}
+
+/// So many ready instances anywhere; what stands where is the kernel's decision.
+fn spread(gathered: &Gathered<'_>, service: &Service, findings: &mut Findings) -> ServiceStatus {
+    let mut instances = Vec::new();
+    for host in allowed(gathered, service) {
+        if gathered
+            .instance(host.name.as_str(), service.name.as_str())
+            .is_some()
+        {
+            instances.push(view(gathered, service, host, Duty::Serve, findings));
+        }
+    }
+    let ready = count_ready(&instances);
+    let wanted = u32::try_from(service.replicas()).unwrap_or(u32::MAX);
+    let mut verdicts: Vec<Verdict> = Vec::new();
+    if ready < wanted {
+        let silent = allowed(gathered, service)
+            .any(|host| gathered.node(host.name.as_str()).value().is_none());
+        let severity = match (ready, silent) {
+            (0, false) => Verdict::Broken,
+            (0, true) => Verdict::Unknown,
+            _ => Verdict::Degraded,
+        };
+        let reason = Reason::TooFewInstances { ready, wanted };
+        verdicts.push(findings.note(&subject(service), severity, reason));
+    }
+    verdicts.extend(
+        instances
+            .iter()
+            .map(|instance| instance.verdict.min(Verdict::Degraded)),
+    );
+    ServiceStatus {
+        name: service.name.to_string(),
+        verdict: worst(verdicts),
+        follows: None,
+        wanted,
+        ready,
+        instances,
+    }
+}
+
+fn subject(service: &Service) -> String {
+    format!("service {}", service.name)
+}
+
+fn allowed<'a>(gathered: &'a Gathered<'_>, service: &'a Service) -> impl Iterator<Item = &'a Host> {
+    let hosts = service.allowed_hosts().iter();
+    hosts.filter_map(|name| gathered.platform.host(name.as_str()))
+}
+
+fn count_ready(instances: &[InstanceView]) -> u32 {
+    let ready = instances
+        .iter()
+        .filter(|instance| instance.state == "ready");
+    u32::try_from(ready.count()).unwrap_or(u32::MAX)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    /// It should take requests.
+    Serve,
+    /// It should run, and refuse.
+    StandBy,
+}
+
+fn view(
+    gathered: &Gathered<'_>,
+    service: &Service,
+    host: &Host,
+    duty: Duty,
+    findings: &mut Findings,
+) -> InstanceView {
+    let subject = format!("{} on {}", subject(service), host.name);
+    let found = gathered.instance(host.name.as_str(), service.name.as_str());
+    let Some((instance, age_ms)) = found else {
+        let (severity, reason) = match gathered.node(host.name.as_str()) {
+            Known::Fresh { .. } => (Verdict::Degraded, Reason::InstanceMissing),
+            Known::Missing { problem, .. } => (Verdict::Unknown, Reason::NodeSilent { problem }),
+        };
+        let why = crate::reason::text(&reason);
+        let verdict = findings.note(&subject, severity, reason);
+        return InstanceView {
+            host: host.name.to_string(),
+            region: host.region.to_string(),
+            verdict,
+            state: "unknown".to_owned(),
+            restarts: 0,
+            since_ms: None,
+            why,
+            log: None,
+            age_ms: None,
+        };
+    };
+    let standing_by = duty == Duty::StandBy && instance.phase == "unready";
+    let trouble = if standing_by { None } else { trouble(instance) };
+    let verdict = match trouble {
+        Some((severity, reason)) => findings.note(&subject, severity, reason),
+        None => Verdict::Healthy,
+    };
+    InstanceView {
+        host: host.name.to_string(),
+        region: host.region.to_string(),
+        verdict,
+        state: if standing_by {
+            STANDING_BY.to_owned()
+        } else {
+            instance.phase.replace('_', " ")
+        },
+        restarts: instance.restarts,
+        since_ms: Some(gathered.now_wall_ms.saturating_sub(instance.since_wall_ms)),
+        why: if standing_by {
+            "the primary is elsewhere".to_owned()
+        } else {
+            instance.why.clone()
+        },
+        log: Some(instance.log.display().to_string()),
+        age_ms: Some(age_ms),
+    }
+}
+
+/// Phases as nodes name them.
+pub(crate) fn trouble(instance: &InstanceStatus) -> Option<(Verdict, Reason)> {
+    let (phase, why) = (instance.phase.clone(), instance.why.clone());
+    match instance.phase.as_str() {
+        "ready" => None,
+        "crash_loop" => {
+            let restarts = instance.restarts;
+            Some((Verdict::Broken, Reason::CrashLoop { restarts, why }))
+        }
+        "starting" | "launching" | "unready" | "draining" => {
+            Some((Verdict::Degraded, Reason::InstanceUnready { why }))
+        }
+        _ => Some((Verdict::Broken, Reason::InstanceDown { phase, why })),
+    }
+}
