@@ -78,12 +78,19 @@ pub async fn restore(client: &Client, cell: &str) -> Result<Restored, RestoreErr
 async fn last_snapshot(client: &Client) -> Result<(Engine, Hash), RestoreError> {
     let candidates = client
         .query(
-            "select s.sequence, s.state, s.state_hash, c.hash from exchange.snapshots s \
-             join exchange.commands c using (sequence) order by s.sequence desc",
+            "select sequence from exchange.snapshots join exchange.commands using (sequence) order by sequence desc",
             &[],
         )
         .await?;
-    for row in &candidates {
+    // One at a time, because states are large and the newest nearly always checks.
+    for candidate in &candidates {
+        let row = client
+            .query_one(
+                "select s.sequence, s.state, s.state_hash, c.hash from exchange.snapshots s \
+                 join exchange.commands c using (sequence) where s.sequence = $1",
+                &[&candidate.get::<_, i64>(0)],
+            )
+            .await?;
         let sequence: i64 = row.get(0);
         let (state, state_hash, chain_hash): (&[u8], &[u8], &[u8]) =
             (row.get(1), row.get(2), row.get(3));
