@@ -144,12 +144,12 @@ impl FaultTarget {
             FaultKind::HostCrash | FaultKind::HostFreeze => host(text).map(Self::Host),
             FaultKind::RegionCrash | FaultKind::RegionFreeze => region(text).map(Self::Region),
             FaultKind::Cut | FaultKind::Delay => {
-                let parts = [" ", ",", ":", "--"]
+                let parts = [",", ":", "--", " "]
                     .into_iter()
                     .find_map(|mark| text.split_once(mark));
                 match parts {
                     Some((from, to)) => Some(Self::Between {
-                        from: region(from)?,
+                        from: region(from.trim_end())?,
                         to: Some(region(to.trim_start())?),
                     }),
                     None if kind == FaultKind::Cut => Some(Self::Between {

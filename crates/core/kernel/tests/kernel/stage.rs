@@ -1,0 +1,370 @@
+//! A small platform, and a stage on which signals are decided, applied, and written down as a person would.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use mainstay_kernel::{
+    Actor, Ask, Command, Desired, DesiredDatabase, DesiredOperator, DesiredService, EndReason,
+    Event, FaultKind, FaultSpec, FaultTarget, Outcome, PlacedBecause, Record, Reflex, Report,
+    Signal, State, WithdrawnBecause, decide,
+};
+use mainstay_model::EnvironmentKind;
+use mainstay_model::people::{Permission, UnixIdentity};
+use mainstay_units::{Epoch, Term};
+
+/// Parses a name of whatever kind is wanted.
+pub fn name<T: std::str::FromStr>(text: &str) -> T
+where
+    T::Err: std::fmt::Debug,
+{
+    text.parse().unwrap()
+}
+
+pub const HOSTS: [&str; 4] = ["h1", "h2", "h3", "h4"];
+
+/// Regions r1 to r4 with a host each; `ledger` on three of them; `web` twice anywhere; `engine` beside `ledger`.
+pub fn desired() -> Desired {
+    let operator = |identity, permissions: &[Permission]| DesiredOperator {
+        identity,
+        permissions: permissions.iter().copied().collect(),
+    };
+    let hosts = |hosts: &[&str]| hosts.iter().map(|host| name(host)).collect();
+    Desired {
+        platform: name("exchange"),
+        environment: EnvironmentKind::Rehearsal,
+        hosts: HOSTS
+            .iter()
+            .map(|host| (name(host), name(&host.replace('h', "r"))))
+            .collect(),
+        databases: BTreeMap::from([(
+            name("ledger"),
+            DesiredDatabase {
+                home: name("r1"),
+                replicas: hosts(&["h1", "h2", "h3"]),
+                fingerprint: 1,
+            },
+        )]),
+        services: BTreeMap::from([
+            (
+                name("web"),
+                DesiredService {
+                    replicas: 2,
+                    hosts: hosts(&HOSTS),
+                    follows: None,
+                    fingerprint: 1,
+                },
+            ),
+            (
+                name("engine"),
+                DesiredService {
+                    replicas: 3,
+                    hosts: hosts(&["h1", "h2", "h3"]),
+                    follows: Some(name("ledger")),
+                    fingerprint: 1,
+                },
+            ),
+        ]),
+        gateways: BTreeMap::from([(name("edge"), (hosts(&["h1", "h2"]), 1))]),
+        operators: BTreeMap::from([
+            (
+                name("owner"),
+                operator(UnixIdentity::Owner, &Permission::ALL),
+            ),
+            (
+                name("watcher"),
+                operator(UnixIdentity::Uid(7), &[Permission::StatusRead]),
+            ),
+            (
+                name("breaker"),
+                operator(
+                    UnixIdentity::User("eve".to_string()),
+                    &[Permission::FaultInject],
+                ),
+            ),
+        ]),
+    }
+}
+
+pub fn owner() -> Actor {
+    actor(1000, "ada")
+}
+
+pub fn actor(uid: u32, user: &str) -> Actor {
+    Actor {
+        uid,
+        user: Some(user.to_string()),
+    }
+}
+
+pub fn command(actor: Actor, ask: Ask) -> Signal {
+    Signal::Commanded(Command {
+        actor,
+        reason: "a rehearsal".to_string(),
+        ask,
+    })
+}
+
+pub fn fault(kind: FaultKind, target: &str, lasts_ms: u64) -> FaultSpec {
+    FaultSpec {
+        kind,
+        target: FaultTarget::parse(kind, target).unwrap(),
+        lasts_ms,
+        one_way: false,
+        delay_us: 0,
+    }
+}
+
+pub fn primary(host: &str, term: u32) -> Signal {
+    report(
+        host,
+        u64::from(term),
+        Reflex::BecamePrimary {
+            database: name("ledger"),
+            term: Term(term),
+        },
+    )
+}
+
+pub fn report(host: &str, at_ms: u64, reflex: Reflex) -> Signal {
+    Signal::Reported(Report {
+        host: name(host),
+        at_ms,
+        reflex,
+    })
+}
+
+pub fn answered(position: u64, outcome: Outcome) -> Signal {
+    Signal::Answered {
+        effect: mainstay_kernel::EffectId(mainstay_units::Position(position)),
+        outcome,
+    }
+}
+
+/// Where stories are played.
+#[derive(Default)]
+pub struct Stage {
+    pub state: State,
+    pub records: Vec<Record>,
+    script: String,
+}
+
+impl Stage {
+    /// With a file in force and the first positions used up.
+    pub fn with(desired: Desired) -> Self {
+        let mut stage = Self::default();
+        stage.put(Event::Opened {
+            origin: "mainstay/exchange/0123456789abcdef".to_string(),
+            platform: name("exchange"),
+            node: name("h1"),
+            key: "key-1".to_string(),
+        });
+        stage.put(Event::Claimed {
+            epoch: Epoch(1),
+            node: name("h1"),
+            why: mainstay_kernel::ClaimReason::First,
+        });
+        stage.at(
+            1_000,
+            &Signal::FileRead {
+                digest: "f00d".to_string(),
+                desired: Box::new(desired),
+                actor: owner(),
+            },
+        );
+        stage.script.clear();
+        stage
+    }
+
+    pub fn put(&mut self, event: Event) {
+        self.push(self.state.now_ms, event);
+    }
+
+    fn push(&mut self, at_ms: u64, event: Event) {
+        let record = Record {
+            position: self.state.next,
+            at_ms,
+            epoch: self.state.epoch,
+            cause: None,
+            event,
+        };
+        self.state.apply(&record);
+        self.records.push(record);
+    }
+
+    /// Decides a signal at a time, applies what was decided, writes both down.
+    pub fn at(&mut self, now_ms: u64, signal: &Signal) -> &mut Self {
+        writeln!(self.script, "{now_ms} > {}", tell_signal(signal)).unwrap();
+        let before = self.state.outstanding.clone();
+        let decision = decide(&self.state, now_ms, signal);
+        if decision.events.is_empty() {
+            writeln!(self.script, "     nothing: {}", decision.why).unwrap();
+        }
+        for event in decision.events {
+            writeln!(self.script, "     #{} {}", self.state.next, tell(&event)).unwrap();
+            self.push(now_ms, event);
+        }
+        for (id, outstanding) in &self.state.outstanding {
+            if !before.contains_key(id) {
+                let effect = format!("{:?}", outstanding.effect);
+                let verb = effect.split([' ', '{']).next().unwrap_or_default();
+                let script = &mut self.script;
+                writeln!(script, "     do #{id} {verb} by {:?}", outstanding.executor).unwrap();
+            }
+        }
+        self
+    }
+
+    pub fn script(&mut self) -> String {
+        std::mem::take(&mut self.script)
+            .replace("Host(HostName(\"", "")
+            .replace("\"))", "")
+    }
+}
+
+fn tell_signal(signal: &Signal) -> String {
+    match signal {
+        Signal::Tick => "time passes".to_string(),
+        Signal::KeyOffered { node, key } => format!("{node} shows the key {key}"),
+        Signal::HostHeard { host } => format!("{host} is heard"),
+        Signal::HostSilent { host, silent_ms } => format!("{host} is silent for {silent_ms} ms"),
+        Signal::FileRead { digest, .. } => format!("a node was started with file {digest}"),
+        Signal::Commanded(command) => {
+            format!("uid {} asks: {}", command.actor.uid, command.ask.as_str())
+        }
+        Signal::Reported(report) => {
+            format!("{} reports {}", report.host, tell_reflex(&report.reflex))
+        }
+        Signal::Answered { effect, outcome } => format!("#{effect} is {}", tell_outcome(outcome)),
+    }
+}
+
+fn tell_outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Done { .. } => "done".to_string(),
+        Outcome::Failed { why } => format!("failed: {why}"),
+        Outcome::Unknown { why } => format!("unknown: {why}"),
+    }
+}
+
+fn tell_reflex(reflex: &Reflex) -> String {
+    match reflex {
+        Reflex::BecamePrimary { database, term } => format!("{database} primary in term {term}"),
+        Reflex::LeftPrimary {
+            database,
+            term,
+            why,
+        } => {
+            format!("{database} primary no more in term {term}: {why}")
+        }
+        Reflex::InstanceRestarted {
+            instance,
+            restarts,
+            exit,
+        } => {
+            format!("{instance} restarted ({restarts}) after {exit}")
+        }
+        Reflex::CrashLoop { instance, restarts } => format!("{instance} loops ({restarts})"),
+        Reflex::HoldOpened { gateway, database } => format!("{gateway} holds for {database}"),
+        Reflex::HoldClosed {
+            gateway,
+            database,
+            lasted_ms,
+            released,
+            failed,
+        } => format!(
+            "{gateway} held for {database} {lasted_ms} ms: {released} released, {failed} failed"
+        ),
+        Reflex::FaultUndone { fault, by } => format!("fault {fault} undone by {by}"),
+    }
+}
+
+fn by(by: &mainstay_kernel::By) -> String {
+    by.operator
+        .as_ref()
+        .map_or("nobody yet".to_string(), ToString::to_string)
+}
+
+fn tell(event: &Event) -> String {
+    match event {
+        Event::Opened { platform, node, .. } => format!("{node} opened the journal of {platform}"),
+        Event::KeyAdmitted {
+            node,
+            key,
+            replaces,
+        } => match replaces {
+            Some(old) => format!("{key} of {node} admitted instead of {old}"),
+            None => format!("{key} of {node} admitted"),
+        },
+        Event::Claimed { epoch, node, why } => format!("{node} leads in epoch {epoch}: {why:?}"),
+        Event::PlatformAdopted {
+            generation,
+            digest,
+            plan,
+            by: who,
+            ..
+        } => format!(
+            "file {digest} in force as generation {generation} by {}: {} changes, {} steps",
+            by(who),
+            plan.changes.len(),
+            plan.steps.len()
+        ),
+        Event::CommandRefused { asked, why, .. } => {
+            format!("refused {asked}: {why} ({})", why.code())
+        }
+        Event::Paused { by: who, .. } => format!("paused by {}", by(who)),
+        Event::Resumed { by: who, .. } => format!("resumed by {}", by(who)),
+        Event::HostLost { host, silent_ms } => format!("{host} is lost, silent for {silent_ms} ms"),
+        Event::HostReturned { host } => format!("{host} is back"),
+        Event::InstancePlaced { service, host, why } => format!(
+            "{service} on {host}: {}",
+            match why {
+                PlacedBecause::Wanted => "wanted".to_string(),
+                PlacedBecause::BesideReplica { database } => format!("beside {database}"),
+                PlacedBecause::InsteadOf { lost } => format!("instead of {lost}"),
+            }
+        ),
+        Event::InstanceWithdrawn { service, host, why } => format!(
+            "{service} off {host}: {}",
+            match why {
+                WithdrawnBecause::NotWanted => "not wanted",
+                WithdrawnBecause::HostLost => "host lost",
+            }
+        ),
+        Event::FaultInjected {
+            fault,
+            spec,
+            until_ms,
+            by: who,
+            ..
+        } => format!(
+            "fault {fault} {} {} until {until_ms} by {}",
+            spec.kind.as_str(),
+            spec.target,
+            by(who)
+        ),
+        Event::FaultEnding { fault, why } => format!(
+            "fault {fault} ends: {}",
+            match why {
+                EndReason::Expired => "its time is over".to_string(),
+                EndReason::Cleared { by: who, .. } => format!("cleared by {}", by(who)),
+                EndReason::Again { failed } => format!("again, since {failed}"),
+            }
+        ),
+        Event::SwitchoverOrdered {
+            database,
+            from,
+            to,
+            by: who,
+            ..
+        } => {
+            format!("{database} from {from} to {to} by {}", by(who))
+        }
+        Event::EffectFinished { effect, outcome } => {
+            format!("effect #{effect} {}", tell_outcome(outcome))
+        }
+        Event::ReflexRecorded(report) => {
+            format!("recorded: {} {}", report.host, tell_reflex(&report.reflex))
+        }
+        Event::Unknown { kind, version } => format!("unknown {kind}/{version}"),
+    }
+}

@@ -1,0 +1,427 @@
+//! Golden transcripts. `UPDATE_EXPECT=1 cargo test -p mainstay-kernel` writes them anew; read what changed.
+
+use expect_test::{Expect, expect};
+use mainstay_kernel::{Ask, FaultKind, Outcome, Reflex, Signal};
+use mainstay_model::EnvironmentKind;
+
+use crate::stage::{Stage, actor, answered, command, desired, fault, name, owner, primary, report};
+
+fn check(stage: &mut Stage, expected: Expect) {
+    expected.assert_eq(&stage.script());
+}
+
+fn done() -> Outcome {
+    Outcome::Done {
+        detail: String::new(),
+    }
+}
+
+fn silent(host: &str, silent_ms: u64) -> Signal {
+    Signal::HostSilent {
+        host: name(host),
+        silent_ms,
+    }
+}
+
+#[test]
+fn a_platform_begins() {
+    let mut stage = Stage::with(desired());
+    let file = |digest: &str| Signal::FileRead {
+        digest: digest.to_string(),
+        desired: Box::new(desired()),
+        actor: owner(),
+    };
+    let key = |node: &str, key: &str| Signal::KeyOffered {
+        node: name(node),
+        key: key.to_string(),
+    };
+    stage
+        .at(1_100, &file("f00d"))
+        .at(1_100, &file("beef"))
+        .at(1_200, &key("h1", "key-1"))
+        .at(1_200, &key("h2", "key-2"))
+        .at(1_300, &key("h2", "key-2-new"))
+        .at(1_300, &key("stranger", "key-9"));
+    check(&mut stage, expect![[r#"
+        1100 > a node was started with file f00d
+             nothing: this file is in force
+        1100 > a node was started with file beef
+             nothing: another file is in force; a changed one is applied by command
+        1200 > h1 shows the key key-1
+             nothing: the key is known
+        1200 > h2 shows the key key-2
+             #8 key-2 of h2 admitted
+        1300 > h2 shows the key key-2-new
+             #9 key-2-new of h2 admitted instead of key-2
+        1300 > stranger shows the key key-9
+             nothing: the node is no host of the platform
+    "#]]);
+}
+
+#[test]
+fn a_lost_host_and_its_return() {
+    let mut stage = Stage::with(desired());
+    stage
+        .at(2_000, &silent("h1", 9_000))
+        .at(3_000, &silent("h1", 10_500))
+        .at(3_100, &silent("h1", 11_000))
+        .at(4_000, &silent("h3", 12_000))
+        .at(5_000, &silent("h4", 12_000))
+        .at(6_000, &Signal::HostHeard { host: name("h4") })
+        .at(6_000, &Signal::HostHeard { host: name("h1") })
+        .at(6_100, &Signal::HostHeard { host: name("h1") });
+    check(&mut stage, expect![[r#"
+        2000 > h1 is silent for 9000 ms
+             nothing: silent for 9000 ms only
+        3000 > h1 is silent for 10500 ms
+             #8 h1 is lost, silent for 10500 ms
+             #9 web off h1: host lost
+             #10 web on h3: instead of h1
+        3100 > h1 is silent for 11000 ms
+             nothing: the host is known to be lost
+        4000 > h3 is silent for 12000 ms
+             #11 h3 is lost, silent for 12000 ms
+             #12 web off h3: host lost
+             #13 web on h4: instead of h3
+        5000 > h4 is silent for 12000 ms
+             #14 h4 is lost, silent for 12000 ms
+        6000 > h4 is heard
+             #15 h4 is back
+        6000 > h1 is heard
+             #16 h1 is back
+        6100 > h1 is heard
+             nothing: the host was not lost
+    "#]]);
+}
+
+#[test]
+fn a_pause_keeps_hands_off_and_resuming_catches_up() {
+    let mut stage = Stage::with(desired());
+    stage
+        .at(2_000, &command(actor(7, "bob"), Ask::Pause))
+        .at(2_000, &command(owner(), Ask::Pause))
+        .at(2_100, &command(owner(), Ask::Pause))
+        .at(3_000, &silent("h1", 10_500))
+        .at(4_000, &command(owner(), Ask::Resume))
+        .at(4_100, &command(owner(), Ask::Resume));
+    check(&mut stage, expect![[r#"
+        2000 > uid 7 asks: pause
+             #8 refused pause: operator watcher does not have automation.pause (not_permitted)
+        2000 > uid 1000 asks: pause
+             #9 paused by owner
+        2100 > uid 1000 asks: pause
+             #10 refused pause: automation is paused already (already_paused)
+        3000 > h1 is silent for 10500 ms
+             #11 h1 is lost, silent for 10500 ms
+        4000 > uid 1000 asks: resume
+             #12 resumed by owner
+             #13 web off h1: host lost
+             #14 web on h3: instead of h1
+        4100 > uid 1000 asks: resume
+             #15 refused resume: automation is not paused (not_paused)
+    "#]]);
+}
+
+#[test]
+fn a_fault_is_set_after_it_is_written_and_ends_by_itself() {
+    let mut stage = Stage::with(desired());
+    let inject = command(
+        owner(),
+        Ask::InjectFault(fault(FaultKind::RegionFreeze, "r2", 30_000)),
+    );
+    stage.at(2_000, &inject);
+    let set = stage.state.next.0 - 1;
+    stage
+        .at(2_100, &answered(set, done()))
+        .at(2_200, &answered(set, done()))
+        .at(31_999, &Signal::Tick)
+        .at(32_000, &Signal::Tick);
+    let end = stage.state.next.0 - 1;
+    let failed = Outcome::Failed {
+        why: "the wire does not answer".to_string(),
+    };
+    stage
+        .at(32_100, &answered(end, failed))
+        .at(33_000, &Signal::Tick)
+        .at(37_100, &Signal::Tick);
+    let again = stage.state.next.0 - 1;
+    stage
+        .at(37_200, &answered(again, done()))
+        .at(60_000, &Signal::Tick);
+    check(&mut stage, expect![[r#"
+        2000 > uid 1000 asks: fault inject
+             #8 fault f1 region-freeze r2 until 32000 by owner
+             do #8 SetFault by Leader
+        2100 > #8 is done
+             #9 effect #8 done
+        2200 > #8 is done
+             nothing: effect 8 is not outstanding
+        31999 > time passes
+             nothing: nothing is due
+        32000 > time passes
+             #10 fault f1 ends: its time is over
+             do #10 ClearFault by Leader
+        32100 > #10 is failed: the wire does not answer
+             #11 effect #10 failed: the wire does not answer
+        33000 > time passes
+             nothing: nothing is due
+        37100 > time passes
+             #12 fault f1 ends: again, since the wire does not answer
+             do #12 ClearFault by Leader
+        37200 > #12 is done
+             #13 effect #12 done
+        60000 > time passes
+             nothing: nothing is due
+    "#]]);
+}
+
+#[test]
+fn faults_are_refused_with_reasons() {
+    let mut stage = Stage::with(desired());
+    let inject = |who, kind, target: &str, lasts_ms| {
+        command(who, Ask::InjectFault(fault(kind, target, lasts_ms)))
+    };
+    let clear = |fault: &str| {
+        let fault = fault.to_string();
+        command(owner(), Ask::ClearFault { fault })
+    };
+    stage
+        .at(
+            2_000,
+            &inject(actor(8, "mallory"), FaultKind::HostCrash, "h1", 1_000),
+        )
+        .at(
+            2_000,
+            &inject(actor(7, "bob"), FaultKind::HostCrash, "h1", 1_000),
+        )
+        .at(2_000, &inject(owner(), FaultKind::HostCrash, "h9", 1_000))
+        .at(2_000, &inject(owner(), FaultKind::Cut, "r1:r9", 1_000))
+        .at(2_000, &inject(owner(), FaultKind::Delay, "r1:r2", 1_000))
+        .at(2_000, &inject(owner(), FaultKind::HostCrash, "h1", 0))
+        .at(2_000, &clear("f9"))
+        .at(
+            2_000,
+            &inject(actor(9, "eve"), FaultKind::ProcessKill, "h1/web", 1_000),
+        )
+        .at(2_001, &clear("f1"))
+        .at(2_002, &clear("f1"));
+    check(&mut stage, expect![[r#"
+        2000 > uid 8 asks: fault inject
+             #8 refused fault inject: uid 8 is no operator of this platform (unknown_actor)
+        2000 > uid 7 asks: fault inject
+             #9 refused fault inject: operator watcher does not have fault.inject (not_permitted)
+        2000 > uid 1000 asks: fault inject
+             #10 refused fault inject: there is no host h9 (fault_target)
+        2000 > uid 1000 asks: fault inject
+             #11 refused fault inject: there is no region r9 (fault_target)
+        2000 > uid 1000 asks: fault inject
+             #12 refused fault inject: a delay of nothing is no fault (fault_delay)
+        2000 > uid 1000 asks: fault inject
+             #13 refused fault inject: a fault lasts from 1 to 3600000 ms, not 0 (fault_duration)
+        2000 > uid 1000 asks: fault clear
+             #14 refused fault clear: no fault f9 is in force (no_such_fault)
+        2000 > uid 9 asks: fault inject
+             #15 fault f1 process-kill h1/web until 3000 by breaker
+             do #15 SetFault by Leader
+        2001 > uid 1000 asks: fault clear
+             #16 fault f1 ends: cleared by owner
+             do #16 ClearFault by Leader
+        2002 > uid 1000 asks: fault clear
+             #17 refused fault clear: fault f1 is being ended (fault_ends_already)
+    "#]]);
+}
+
+#[test]
+fn production_wants_approval() {
+    let mut production = desired();
+    production.environment = EnvironmentKind::Production;
+    let mut stage = Stage::with(production);
+    let inject = |who| {
+        let spec = fault(FaultKind::ProcessKill, "h1/keeper-ledger", 1_000);
+        command(who, Ask::InjectFault(spec))
+    };
+    stage
+        .at(2_000, &inject(actor(9, "eve")))
+        .at(2_000, &inject(owner()));
+    check(&mut stage, expect![[r#"
+        2000 > uid 9 asks: fault inject
+             #8 refused fault inject: this is production: a fault needs somebody with fault.approve (production_unapproved)
+        2000 > uid 1000 asks: fault inject
+             #9 fault f1 process-kill h1/keeper-ledger until 3000 by owner
+             do #9 SetFault by Leader
+    "#]]);
+}
+
+#[test]
+fn a_switchover() {
+    let mut stage = Stage::with(desired());
+    let to = |region: &str| {
+        command(
+            owner(),
+            Ask::Switchover {
+                database: name("ledger"),
+                to: name(region),
+            },
+        )
+    };
+    stage
+        .at(2_000, &to("r2"))
+        .at(2_100, &primary("h1", 2))
+        .at(2_101, &primary("h1", 2))
+        .at(2_200, &to("r1"))
+        .at(2_200, &to("r4"))
+        .at(2_300, &to("r2"));
+    let order = stage.state.next.0 - 1;
+    stage
+        .at(2_301, &to("r3"))
+        .at(2_500, &primary("h2", 3))
+        .at(2_501, &answered(order, done()))
+        .at(2_600, &primary("h1", 2))
+        .at(2_700, &to("r1"))
+        // The host that is to do it dies, or nobody ever answers.
+        .at(20_000, &silent("h2", 17_000))
+        .at(20_100, &primary("h3", 4))
+        .at(20_200, &to("r1"))
+        .at(140_199, &Signal::Tick)
+        .at(140_200, &Signal::Tick);
+    check(&mut stage, expect![[r#"
+        2000 > uid 1000 asks: switchover
+             #8 refused switchover: where the primary of ledger is, is not known (primary_unknown)
+        2100 > h1 reports ledger primary in term 2
+             #9 recorded: h1 ledger primary in term 2
+        2101 > h1 reports ledger primary in term 2
+             nothing: recorded already
+        2200 > uid 1000 asks: switchover
+             #10 refused switchover: the primary of ledger is on h1 already (primary_there)
+        2200 > uid 1000 asks: switchover
+             #11 refused switchover: database ledger has no replica in r4 (no_replica)
+        2300 > uid 1000 asks: switchover
+             #12 ledger from h1 to h2 by owner
+             do #12 Switchover by h1
+        2301 > uid 1000 asks: switchover
+             #13 refused switchover: a switchover of ledger is under way (switchover_under_way)
+        2500 > h2 reports ledger primary in term 3
+             #14 recorded: h2 ledger primary in term 3
+        2501 > #12 is done
+             #15 effect #12 done
+        2600 > h1 reports ledger primary in term 2
+             nothing: recorded already
+        2700 > uid 1000 asks: switchover
+             #16 ledger from h2 to h1 by owner
+             do #16 Switchover by h2
+        20000 > h2 is silent for 17000 ms
+             #17 h2 is lost, silent for 17000 ms
+             #18 effect #16 unknown: host h2, which was to do it, is lost
+             #19 web off h2: host lost
+             #20 web on h3: instead of h2
+        20100 > h3 reports ledger primary in term 4
+             #21 recorded: h3 ledger primary in term 4
+        20200 > uid 1000 asks: switchover
+             #22 ledger from h3 to h1 by owner
+             do #22 Switchover by h3
+        140199 > time passes
+             nothing: nothing is due
+        140200 > time passes
+             #23 effect #22 unknown: the keeper's host did not say what became of it
+    "#]]);
+}
+
+#[test]
+fn reflexes_are_recorded_once() {
+    let mut stage = Stage::with(desired());
+    let restarted = |at_ms, restarts| {
+        let reflex = Reflex::InstanceRestarted {
+            instance: "web".to_string(),
+            restarts,
+            exit: "signal 9".to_string(),
+        };
+        report("h2", at_ms, reflex)
+    };
+    let held = report(
+        "h2",
+        5_000,
+        Reflex::HoldClosed {
+            gateway: name("edge"),
+            database: name("ledger"),
+            lasted_ms: 412,
+            released: 207,
+            failed: 0,
+        },
+    );
+    stage
+        .at(3_000, &restarted(2_900, 1))
+        .at(3_100, &restarted(2_900, 1))
+        .at(4_000, &restarted(3_900, 2))
+        .at(5_000, &held)
+        .at(5_100, &held);
+    check(&mut stage, expect![[r#"
+        3000 > h2 reports web restarted (1) after signal 9
+             #8 recorded: h2 web restarted (1) after signal 9
+        3100 > h2 reports web restarted (1) after signal 9
+             nothing: recorded already
+        4000 > h2 reports web restarted (2) after signal 9
+             #9 recorded: h2 web restarted (2) after signal 9
+        5000 > h2 reports edge held for ledger 412 ms: 207 released, 0 failed
+             #10 recorded: h2 edge held for ledger 412 ms: 207 released, 0 failed
+        5100 > h2 reports edge held for ledger 412 ms: 207 released, 0 failed
+             nothing: recorded already
+    "#]]);
+}
+
+#[test]
+fn a_changed_file_is_a_plan() {
+    let mut stage = Stage::with(desired());
+    let apply = |digest: &str, desired| {
+        let digest = digest.to_string();
+        let desired = Box::new(desired);
+        command(owner(), Ask::Apply { digest, desired })
+    };
+    let mut changed = desired();
+    let web = changed.services.get_mut("web").unwrap();
+    web.replicas = 3;
+    web.fingerprint = 2;
+    changed.services.remove("engine");
+    changed.gateways.get_mut("edge").unwrap().0.push(name("h3"));
+    let mut cohort = changed.clone();
+    cohort.databases.get_mut("ledger").unwrap().replicas.pop();
+    let mut gone = changed.clone();
+    gone.databases.clear();
+    let mut other = changed.clone();
+    other.platform = name("another");
+    stage
+        .at(2_000, &apply("beef", changed.clone()))
+        .at(2_100, &apply("beef", changed))
+        .at(2_200, &apply("c0c0", cohort))
+        .at(2_300, &apply("dead", gone))
+        .at(2_400, &apply("feed", other));
+    check(&mut stage, expect![[r#"
+        2000 > uid 1000 asks: apply
+             #8 file beef in force as generation 2 by owner: 3 changes, 3 steps
+             #9 engine off h1: not wanted
+             #10 engine off h2: not wanted
+             #11 engine off h3: not wanted
+             #12 web on h3: wanted
+        2100 > uid 1000 asks: apply
+             #13 refused apply: this file is in force already (file_in_force)
+        2200 > uid 1000 asks: apply
+             #14 refused apply: the replicas of ledger differ; changing them is not possible yet (cohort_change)
+        2300 > uid 1000 asks: apply
+             #15 refused apply: database ledger is missing; removing one is not possible yet (database_removed)
+        2400 > uid 1000 asks: apply
+             #16 refused apply: the file describes the platform another (other_platform)
+    "#]]);
+}
+
+#[test]
+fn a_command_without_a_reason() {
+    let mut stage = Stage::with(desired());
+    let mut pause = command(owner(), Ask::Pause);
+    if let Signal::Commanded(command) = &mut pause {
+        command.reason = " ".to_string();
+    }
+    stage.at(2_000, &pause);
+    check(&mut stage, expect![[r#"
+        2000 > uid 1000 asks: pause
+             #8 refused pause: a reason is needed (no_reason)
+    "#]]);
+}
