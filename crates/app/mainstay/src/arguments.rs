@@ -124,7 +124,9 @@ pub enum Fault {
     /// HOST/node is the node itself, HOST/postgres-DATABASE a database server); host-crash and host-freeze
     /// take HOST; region-crash and region-freeze take REGION; cut and delay take REGION (against all
     /// others) or REGION:REGION (from the first to the second when --one-way).
-    #[command(after_help = "Example: mainstay fault inject region-freeze us-east-1 --for 30s --reason 'does the desk notice?'")]
+    #[command(
+        after_help = "Example: mainstay fault inject region-freeze us-east-1 --for 30s --reason 'does the desk notice?'"
+    )]
     Inject(Inject),
     /// Faults in force, with the time they have left
     List(Status),
@@ -159,6 +161,22 @@ pub enum FaultKind {
     RegionFreeze,
     Cut,
     Delay,
+}
+
+impl FaultKind {
+    /// As it is typed, sent and journalled.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ProcessKill => "process-kill",
+            Self::ProcessFreeze => "process-freeze",
+            Self::HostCrash => "host-crash",
+            Self::HostFreeze => "host-freeze",
+            Self::RegionCrash => "region-crash",
+            Self::RegionFreeze => "region-freeze",
+            Self::Cut => "cut",
+            Self::Delay => "delay",
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -272,10 +290,18 @@ fn duration(text: &str) -> Result<Duration, String> {
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ => return Err(format!("`{text}` is not a time: write a whole number and ms, s, m or h, as in 30s")),
+        _ => {
+            return Err(format!(
+                "`{text}` is not a time: write a whole number and ms, s, m or h, as in 30s"
+            ));
+        }
     };
-    let number: u64 = number.parse().map_err(|_| format!("`{text}` does not begin with a whole number"))?;
-    let ms = number.checked_mul(unit_ms).ok_or_else(|| format!("`{text}` is too long"))?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("`{text}` does not begin with a whole number"))?;
+    let ms = number
+        .checked_mul(unit_ms)
+        .ok_or_else(|| format!("`{text}` is too long"))?;
     Ok(Duration::from_millis(ms))
 }
 
@@ -293,7 +319,15 @@ mod tests {
     fn times_have_units() {
         assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1_500)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        for text in ["", "s", "5", "-1s", "1.5s", "99999999999999999999h", "18446744073709551615h"] {
+        for text in [
+            "",
+            "s",
+            "5",
+            "-1s",
+            "1.5s",
+            "99999999999999999999h",
+            "18446744073709551615h",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

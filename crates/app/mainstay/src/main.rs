@@ -1,3 +1,51 @@
-//! The mainstay command.
+//! The mainstay command: parse, build, run, drain. Nothing is decided here.
 
-fn main() {}
+mod arguments;
+mod client;
+mod exit;
+mod journal;
+mod operate;
+mod print;
+mod process;
+mod status;
+mod up;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command, Fault};
+use exit::Outcome;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Command::Process(process) = &arguments.command {
+        return process::run(process);
+    }
+    match run(&arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.code()
+        }
+    }
+}
+
+fn run(command: &Command) -> Outcome {
+    match command {
+        Command::Validate(arguments) => validate::run(arguments),
+        Command::Schema => validate::print_schema(),
+        Command::Up(arguments) => up::up(arguments),
+        Command::Down(platform) => up::down(platform),
+        Command::Status(arguments) => status::run(arguments),
+        Command::Pause(act) => operate::pause(act),
+        Command::Resume(act) => operate::resume(act),
+        Command::Fault(Fault::Inject(arguments)) => operate::inject(arguments),
+        Command::Fault(Fault::List(arguments)) => status::faults(arguments),
+        Command::Fault(Fault::Clear(arguments)) => operate::clear(arguments),
+        Command::Switchover(arguments) => operate::switchover(arguments),
+        Command::Journal(command) => journal::run(command),
+        Command::Process(_) => Ok(()),
+    }
+}

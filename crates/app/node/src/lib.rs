@@ -1,5 +1,33 @@
 //! One host: supervises its processes, carries a kernel, answers commands.
+//!
+//! A node is a house with many rooms and one hall. In the hall ([`run()`]) everything that happens passes
+//! once: the journal has something new, a process moved, an order is to be carried out, an operator calls.
+//! The kernel lives behind a door of its own ([`deputy`]), because its IO blocks. Nothing that serves
+//! traffic lives here: killed or frozen, a node takes nothing with it, and the next one adopts what runs.
+//!
+//! - [`place`], [`prepare`], [`context`]: which platform, where, and what must stand before anything starts.
+//! - [`machine`]: power and cables, where a whole platform runs on one machine.
+//! - [`workloads`], [`stop`]: what shall run here, and how it ends.
+//! - [`sight`], [`reports`], [`facts`]: what is seen, and whom it is told.
+//! - [`control`]: the sockets. [`effects`]: what the kernel ordered.
+//! - [`kernel_runner`], [`events`]: the kernel over the journal, and the journal's words for its events.
 
+mod context;
+mod control;
+mod deputy;
 mod desired_form;
+mod effects;
 pub mod events;
+mod facts;
 pub mod kernel_runner;
+pub mod machine;
+pub mod place;
+pub mod prepare;
+mod reports;
+mod run;
+mod sight;
+mod stop;
+mod workloads;
+
+pub use context::keep_file;
+pub use run::run;

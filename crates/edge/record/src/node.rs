@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gateway::GatewayStatus;
 use crate::keeper::KeeperStatus;
-use crate::process::InstanceStatus;
+use crate::process::{FaultStatus, InstanceStatus};
 
 /// The version that this code writes, and the only one it reads.
 pub const VERSION: u32 = 1;
@@ -48,6 +48,18 @@ pub struct NodeFacts {
     pub journal: JournalFacts,
     /// Milliseconds since each other node was heard; absent: never.
     pub heard_ms: BTreeMap<String, u64>,
+}
+
+/// Everything one node knows: `GET /v1/gathered`. The status is made of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gathered {
+    pub version: u32,
+    /// Of the node that answers.
+    pub own: NodeFacts,
+    /// Of the other hosts, as they told it themselves.
+    pub others: BTreeMap<String, Seen<NodeFacts>>,
+    /// In force on this machine.
+    pub faults: Vec<FaultStatus>,
 }
 
 /// A fact with its age: what was last learned, and why nothing newer is known.
@@ -111,7 +123,7 @@ pub struct InjectFault {
 
 /// What became of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "result")]
+#[serde(rename_all = "snake_case")]
 pub enum CommandOutcome {
     /// Journalled at `position` and carried out.
     Done { position: u64, detail: String },
@@ -119,6 +131,4 @@ pub enum CommandOutcome {
     Refused { code: String, why: String, next: String },
     /// Journalled, but whether it was carried out is not known.
     Unknown { position: u64, why: String },
-    /// This node does not lead; `leader` does, as far as it knows.
-    NotLeader { leader: Option<String> },
 }

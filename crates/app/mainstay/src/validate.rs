@@ -1,0 +1,69 @@
+//! `mainstay validate` and `mainstay schema`.
+
+use std::path::Path;
+
+use mainstay_manifest::{FILE_BYTES_MAX, load, render, render_json, schema};
+use mainstay_model::Platform;
+use mainstay_rt::files;
+
+use crate::arguments::Validate;
+use crate::exit::{Failure, Outcome};
+use crate::print::json;
+
+pub fn run(arguments: &Validate) -> Outcome {
+    let text = read(&arguments.file)?;
+    match load(&arguments.file.display().to_string(), &text) {
+        Ok(platform) => {
+            if arguments.json {
+                json(&render_json(&[]))?;
+            } else {
+                println!(
+                    "{}: valid: {}",
+                    arguments.file.display(),
+                    summary(&platform)
+                );
+            }
+            Ok(())
+        }
+        Err(diagnostics) if arguments.json => {
+            json(&render_json(&diagnostics))?;
+            Err(Failure::Finding(format!("{} errors", diagnostics.len())))
+        }
+        Err(diagnostics) => Err(Failure::Finding(render(&diagnostics))),
+    }
+}
+
+pub fn print_schema() -> Outcome {
+    json(&schema())
+}
+
+/// A platform file with its text, or every error in it.
+pub fn read_valid(file: &Path) -> Result<(Platform, String), Failure> {
+    let text = read(file)?;
+    let platform = load(&file.display().to_string(), &text)
+        .map_err(|diagnostics| Failure::Finding(render(&diagnostics)))?;
+    Ok((platform, text))
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    let unreadable = |problem: String| {
+        Failure::Usage(format!(
+            "{}: {problem}\n  next: give the path of a platform file",
+            file.display()
+        ))
+    };
+    let bytes = files::read_limited(file, FILE_BYTES_MAX as u64)
+        .map_err(|error| unreadable(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| unreadable(format!("not UTF-8: {error}")))
+}
+
+fn summary(platform: &Platform) -> String {
+    format!(
+        "{} regions, {} hosts, {} databases, {} services, {} gateways",
+        platform.regions().len(),
+        platform.hosts().len(),
+        platform.databases().len(),
+        platform.services().len(),
+        platform.gateways().len()
+    )
+}

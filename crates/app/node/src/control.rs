@@ -1,0 +1,254 @@
+//! The node's sockets: commands from this host's people, facts for other nodes.
+//!
+//! Commands come over a Unix socket only, where the operating system names the caller. The TCP port answers
+//! what it sees and takes no orders.
+
+use std::rc::Rc;
+
+use http::{Method, StatusCode};
+use mainstay_host::faults;
+use mainstay_kernel::{
+    Actor, Answer, Ask, Command, Desired, FaultKind, FaultSpec, FaultTarget, Signal,
+};
+use mainstay_manifest::{load, render};
+use mainstay_model::name::{DatabaseName, RegionName};
+use mainstay_record::node::{
+    Command as CommandRecord, CommandOutcome, CommandRequest, Gathered, InjectFault, NodeFacts,
+    VERSION,
+};
+use mainstay_rt::clock;
+use mainstay_rt::http::{self as api, Call, Peer};
+use tokio::sync::Notify;
+
+use crate::context::{Context, keep_file};
+use crate::deputy::Deputy;
+use crate::facts::{gather, seen};
+use crate::sight::Sight;
+use mainstay_host::supervisor::Supervisor;
+
+/// What the handlers share.
+pub struct Desk {
+    pub context: Context,
+    pub sight: Sight,
+    pub deputy: Deputy,
+    pub supervisor: Supervisor,
+    pub started_wall_ms: u64,
+    /// Somebody asked this node to stop everything and leave.
+    pub stop: Notify,
+}
+
+impl Desk {
+    fn facts(&self) -> NodeFacts {
+        let view = self.deputy.view.borrow().clone();
+        gather(
+            &self.context,
+            &self.sight,
+            self.supervisor.status(),
+            &view,
+            self.started_wall_ms,
+        )
+    }
+
+    /// For other nodes.
+    pub async fn answer_node(self: Rc<Self>, call: Call) -> api::Answer {
+        match (call.method, call.path.as_str()) {
+            (Method::GET, "/v1/facts") => api::json(StatusCode::OK, &self.facts()),
+            _ => not_found(),
+        }
+    }
+
+    /// For people on this host.
+    pub async fn answer_operator(self: Rc<Self>, call: Call) -> api::Answer {
+        match (call.method.clone(), call.path.as_str()) {
+            (Method::GET, "/v1/gathered") => api::json(StatusCode::OK, &self.gathered()),
+            (Method::GET, "/v1/facts") => api::json(StatusCode::OK, &self.facts()),
+            (Method::POST, "/v1/command") => self.command(&call).await,
+            (Method::POST, "/v1/stop") => self.stop(&call),
+            _ => not_found(),
+        }
+    }
+
+    fn gathered(&self) -> Gathered {
+        Gathered {
+            version: VERSION,
+            own: self.facts(),
+            others: seen(&self.sight.nodes, clock::now()),
+            faults: faults::in_force(self.context.layout.data()),
+        }
+    }
+
+    async fn command(&self, call: &Call) -> api::Answer {
+        let Some(actor) = actor(&call.peer) else {
+            return not_found();
+        };
+        let request: CommandRequest = match serde_json::from_slice(&call.body) {
+            Ok(request) => request,
+            Err(error) => {
+                let message = format!("the command is not understood: {error}");
+                return api::error(
+                    StatusCode::BAD_REQUEST,
+                    "command",
+                    &message,
+                    "upgrade the older of the two programs",
+                );
+            }
+        };
+        let ask = match self.ask(request.command) {
+            Ok(ask) => ask,
+            Err(refused) => return api::json(StatusCode::OK, &refused),
+        };
+        let command = Command {
+            actor,
+            reason: request.reason,
+            ask,
+        };
+        let answer = self.deputy.command(Signal::Commanded(command)).await;
+        api::json(StatusCode::OK, &outcome(answer))
+    }
+
+    /// The kernel's words for what was typed, or why they mean nothing.
+    fn ask(&self, command: CommandRecord) -> Result<Ask, CommandOutcome> {
+        Ok(match command {
+            CommandRecord::Pause => Ask::Pause,
+            CommandRecord::Resume => Ask::Resume,
+            CommandRecord::ClearFault { id } => Ask::ClearFault { fault: id },
+            CommandRecord::InjectFault(fault) => Ask::InjectFault(fault_spec(&fault)?),
+            CommandRecord::Switchover { database, region } => Ask::Switchover {
+                database: DatabaseName::new(&database).map_err(|_| {
+                    refused(
+                        "name",
+                        format!("{database:?} is not the name of a database"),
+                    )
+                })?,
+                to: RegionName::new(&region).map_err(|_| {
+                    refused("name", format!("{region:?} is not the name of a region"))
+                })?,
+            },
+            CommandRecord::Apply { file } => {
+                let platform = load("platform file", &file)
+                    .map_err(|diagnostics| refused("file", render(&diagnostics)))?;
+                let digest = keep_file(&self.context.layout, &file).map_err(|error| {
+                    refused("storage", format!("the file cannot be kept: {error}"))
+                })?;
+                Ask::Apply {
+                    digest,
+                    desired: Box::new(Desired::of(&platform)),
+                }
+            }
+        })
+    }
+
+    /// Stopping is the right of whoever may give commands to this machine's processes anyway: the user that
+    /// runs them, or root. It is a matter of the machine, like pulling a plug, and needs no leader.
+    fn stop(&self, call: &Call) -> api::Answer {
+        let own = rustix::process::getuid().as_raw();
+        match call.peer {
+            Peer::Local { uid, .. } if uid == own || uid == 0 => {
+                self.stop.notify_one();
+                api::json(
+                    StatusCode::ACCEPTED,
+                    &serde_json::json!({ "stopping": true }),
+                )
+            }
+            Peer::Local { .. } | Peer::Remote(_) => api::error(
+                StatusCode::FORBIDDEN,
+                "not_yours",
+                "only the user that started the platform, or root, may stop it",
+                "ask them",
+            ),
+        }
+    }
+}
+
+fn actor(peer: &Peer) -> Option<Actor> {
+    match peer {
+        Peer::Local { uid, .. } => Some(Actor {
+            uid: *uid,
+            user: user_name(*uid),
+        }),
+        Peer::Remote(_) => None,
+    }
+}
+
+/// The name that the host's user table gives a number.
+pub fn user_name(uid: u32) -> Option<String> {
+    let table = std::fs::read_to_string("/etc/passwd").ok()?;
+    let mut rows = table
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>());
+    let row = rows.find(|row| row.get(2).and_then(|field| field.parse().ok()) == Some(uid))?;
+    row.first().map(|name| (*name).to_owned())
+}
+
+fn fault_spec(fault: &InjectFault) -> Result<FaultSpec, CommandOutcome> {
+    let kind = FaultKind::parse(&fault.kind).ok_or_else(|| {
+        let known: Vec<&str> = FaultKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        refused(
+            "kind",
+            format!(
+                "no fault is called {:?}; there are {}",
+                fault.kind,
+                known.join(", ")
+            ),
+        )
+    })?;
+    let target = FaultTarget::parse(kind, &fault.target)
+        .map_err(|error| refused("target", error.to_string()))?;
+    Ok(FaultSpec {
+        kind,
+        target,
+        lasts_ms: fault.lasts_ms,
+        one_way: fault.one_way,
+        delay_us: fault.delay_us,
+    })
+}
+
+fn refused(code: &str, why: String) -> CommandOutcome {
+    let next = "correct the command and give it again; nothing was journalled".to_owned();
+    CommandOutcome::Refused {
+        code: code.to_owned(),
+        why,
+        next,
+    }
+}
+
+fn outcome(answer: Answer) -> CommandOutcome {
+    match answer {
+        Answer::Done { position, detail } if detail.is_empty() => CommandOutcome::Done {
+            position: position.0,
+            detail: "done".to_owned(),
+        },
+        Answer::Done { position, detail } => CommandOutcome::Done {
+            position: position.0,
+            detail,
+        },
+        Answer::Refused { why, .. } => CommandOutcome::Refused {
+            code: why.code().to_owned(),
+            next: why.next_step().to_owned(),
+            why: why.to_string(),
+        },
+        Answer::Failed { position, why } => CommandOutcome::Refused {
+            code: "failed".to_owned(),
+            why: format!("journalled at {position}, but it could not be carried out: {why}"),
+            next: "`mainstay status` shows what stands in the way".to_owned(),
+        },
+        Answer::Unknown { position, why } => CommandOutcome::Unknown {
+            position: position.0,
+            why,
+        },
+        Answer::Passed { why } => CommandOutcome::Refused {
+            code: "nothing_to_do".to_owned(),
+            why,
+            next: "`mainstay status` shows the present state".to_owned(),
+        },
+    }
+}
+
+fn not_found() -> api::Answer {
+    api::error(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "a node answers GET /v1/facts and /v1/gathered, and POST /v1/command and /v1/stop",
+        "use `mainstay status` and its fellow commands",
+    )
+}

@@ -1,0 +1,210 @@
+//! Carrying out what the kernel ordered, and saying what became of it.
+//!
+//! An effect that may have been begun before is looked for first. What cannot be found out is told as
+//! unknown; nothing is repeated on a guess.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use mainstay_host::faults::{self, FaultRequest, Place};
+use mainstay_kernel::{Assigned, Effect, FaultId, FaultSpec, FaultTarget, Manner, Outcome};
+use mainstay_model::name::{DatabaseName, HostName};
+use mainstay_record::keeper::{ControlAnswer, KeeperStatus, SwitchoverRequest};
+use mainstay_record::process::{FaultKind, FaultParameters, FaultRecord, FaultState};
+use mainstay_rt::clock;
+use mainstay_rt::http::request_unix;
+use mainstay_storage::EpochFence;
+
+use crate::context::Context;
+
+/// A switchover that takes longer has failed or its outcome is unknown.
+const SWITCHOVER_LIMIT: Duration = Duration::from_secs(15);
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
+
+/// Carries out one effect. `None`: the order is of a leadership that has been overtaken.
+pub async fn carry_out(context: Context, assigned: Assigned) -> Option<Outcome> {
+    let path = context.layout.node(context.name()).join("epoch");
+    let admitted = EpochFence::open(&path).and_then(|mut fence| fence.admit(assigned.epoch));
+    if let Err(error) = admitted {
+        tracing::warn!(%error, effect = %assigned.id, "an order is not carried out");
+        return None;
+    }
+    let Assigned { effect, manner, .. } = assigned;
+    Some(match effect {
+        Effect::SetFault {
+            fault,
+            spec,
+            until_ms,
+        } => blocking(move || set_fault(&context, fault, &spec, until_ms)).await,
+        Effect::ClearFault { fault } => blocking(move || clear_fault(&context, fault)).await,
+        Effect::Switchover { database, to } => switch_over(&context, &database, &to, manner).await,
+    })
+}
+
+async fn blocking(work: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::Unknown {
+            why: error.to_string(),
+        },
+    }
+}
+
+/// The record of a fault has the fault's own name, so setting it twice is not possible.
+fn set_fault(context: &Context, fault: FaultId, spec: &FaultSpec, until_ms: u64) -> Outcome {
+    let data = context.layout.data();
+    let id = fault.to_string();
+    if let Some(record) = faults::find(data, &id) {
+        return found(&record);
+    }
+    let left_ms = until_ms.saturating_sub(clock::wall_ms()).min(spec.lasts_ms);
+    if left_ms == 0 {
+        return Outcome::Failed {
+            why: "its time was over before it could be set".to_owned(),
+        };
+    }
+    let request = match request(id, spec, Duration::from_millis(left_ms)) {
+        Ok(request) => request,
+        Err(why) => return Outcome::Failed { why },
+    };
+    let program = context.record.program.display().to_string();
+    let place = Place {
+        data: data.to_path_buf(),
+        guardian: vec![program, "guardian".to_owned()],
+    };
+    match faults::inject(&place, &request) {
+        Ok(record) => found(&record),
+        Err(error) => Outcome::Failed { why: chain(&error) },
+    }
+}
+
+fn found(record: &FaultRecord) -> Outcome {
+    match record.state {
+        FaultState::Prepared => Outcome::Unknown {
+            why: "prepared, and not known to be set".to_owned(),
+        },
+        FaultState::Set | FaultState::Undone => Outcome::Done {
+            detail: format!(
+                "{} {} is set as {}",
+                record.kind.name(),
+                record.target,
+                record.id
+            ),
+        },
+    }
+}
+
+fn request(id: String, spec: &FaultSpec, lasting: Duration) -> Result<FaultRequest, String> {
+    let name = spec.kind.as_str();
+    let kind = FaultKind::parse(name)
+        .ok_or_else(|| format!("this node does not know the fault {name}"))?;
+    let (target, to) = match &spec.target {
+        FaultTarget::Process { .. } | FaultTarget::Host(_) | FaultTarget::Region(_) => {
+            (spec.target.to_string(), None)
+        }
+        FaultTarget::Between { from, to } => {
+            (from.to_string(), to.as_ref().map(ToString::to_string))
+        }
+    };
+    let parameters = FaultParameters {
+        to,
+        one_way: spec.one_way,
+        delay_us: spec.delay_us,
+        ..FaultParameters::default()
+    };
+    Ok(FaultRequest {
+        id,
+        kind,
+        target,
+        parameters,
+        lasting,
+    })
+}
+
+fn clear_fault(context: &Context, fault: FaultId) -> Outcome {
+    let data = context.layout.data();
+    match faults::clear(data, &fault.to_string()) {
+        Ok(record) => Outcome::Done {
+            detail: format!("{} {} is over", record.kind.name(), record.target),
+        },
+        Err(faults::FaultError::UnknownFault(_)) => Outcome::Done {
+            detail: "it had never been set".to_owned(),
+        },
+        Err(error) => Outcome::Failed { why: chain(&error) },
+    }
+}
+
+/// Asks the keeper beside the primary, which answers when the target is open or the attempt is over.
+async fn switch_over(
+    context: &Context,
+    database: &DatabaseName,
+    to: &HostName,
+    manner: Manner,
+) -> Outcome {
+    let socket = context
+        .layout
+        .keeper_socket(context.name(), database.as_str());
+    if manner == Manner::Query {
+        let status = request_unix(&socket, Method::GET, "/v1/status", Vec::new(), LOOK_LIMIT).await;
+        let primary = status
+            .ok()
+            .and_then(|(_, body)| serde_json::from_slice::<KeeperStatus>(&body).ok())
+            .and_then(|status| status.sight.primary);
+        return match primary {
+            Some(primary) if primary == to.as_str() => Outcome::Done {
+                detail: format!("{database} is on {to}"),
+            },
+            Some(primary) => Outcome::Failed {
+                why: format!("the primary is on {primary}"),
+            },
+            None => Outcome::Unknown {
+                why: "the keeper names no primary".to_owned(),
+            },
+        };
+    }
+    let request = SwitchoverRequest { to: to.to_string() };
+    let Ok(body) = serde_json::to_vec(&request) else {
+        return Outcome::Failed {
+            why: "the request cannot be written".to_owned(),
+        };
+    };
+    match request_unix(
+        &socket,
+        Method::POST,
+        "/v1/switchover",
+        body,
+        SWITCHOVER_LIMIT,
+    )
+    .await
+    {
+        Ok((StatusCode::OK, _)) => Outcome::Done {
+            detail: format!("the primary of {database} is on {to}"),
+        },
+        Ok((status, body)) => {
+            let why = match serde_json::from_slice::<ControlAnswer>(&body) {
+                Ok(answer) => answer.reason,
+                Err(_) => format!(
+                    "the keeper answered {status}: {}",
+                    String::from_utf8_lossy(&body)
+                ),
+            };
+            Outcome::Failed { why }
+        }
+        Err(error @ mainstay_rt::http::RequestError::Connect(..)) => {
+            Outcome::Failed { why: chain(&error) }
+        }
+        Err(error) => Outcome::Unknown { why: chain(&error) },
+    }
+}
+
+/// An error with its causes, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

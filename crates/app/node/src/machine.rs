@@ -1,0 +1,235 @@
+//! What lies below the hosts when a whole platform runs on one machine: power and cables.
+//!
+//! In production a host boots its node by itself and the network is made of cables. Here this one process
+//! plays both parts: it keeps the wires between regions and one node per host running, and starts what
+//! died again, unless a fault says that the host is down. It decides nothing else, and nothing depends on
+//! it while all is well: killed, it leaves the platform running, and `mainstay up` starts it again.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use mainstay_derive::Layout;
+use mainstay_host::{faults, identity, launch, wire};
+use mainstay_model::Platform;
+use mainstay_record::node::MachineRecord;
+use mainstay_record::process::ProcessIdentity;
+use mainstay_rt::{clock, files};
+use mainstay_units::Instant;
+use rustix::fs::{FlockOperation, flock};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::place;
+
+/// Between two looks at what should run.
+const PERIOD: Duration = Duration::from_millis(200);
+/// Between two starts of the same process, at first and at most; it doubles in between.
+const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
+const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+/// A process that ran this long starts again without delay.
+const STEADY: Duration = Duration::from_secs(10);
+/// A node's log is put aside when it has this many bytes; one old log is kept.
+const LOG_BYTES_MAX: u64 = 16 << 20;
+const FILE_LIMIT: u64 = 1 << 20;
+
+/// `mainstay machine`: until SIGTERM. Nodes and wires go on.
+pub fn run(data: &Path) -> ExitCode {
+    match work(data) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the machine process cannot go on"
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(data: &Path) -> anyhow::Result<()> {
+    let (record, layout) = place::read(data)?;
+    let Some(_lock) = lock(&layout)? else {
+        tracing::info!("another process looks after this machine");
+        return Ok(());
+    };
+    write_identity(&layout)?;
+    rustix::process::setsid().ok();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(keep_running(&record, &layout))
+}
+
+async fn keep_running(record: &MachineRecord, layout: &Layout) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut machine = Machine {
+        record,
+        layout,
+        children: BTreeMap::new(),
+    };
+    loop {
+        machine.look();
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+    }
+}
+
+/// The lock that the machine process holds while it lives; `None` if another holds it.
+pub fn lock(layout: &Layout) -> io::Result<Option<File>> {
+    let path = layout.data().join("machine.lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn identity_path(layout: &Layout) -> PathBuf {
+    layout.data().join("machine.process")
+}
+
+fn write_identity(layout: &Layout) -> io::Result<()> {
+    files::write_atomic(
+        &identity_path(layout),
+        &serde_json::to_vec(&identity::this()?)?,
+    )
+}
+
+/// The machine process, if it lives.
+pub fn running(layout: &Layout) -> Option<ProcessIdentity> {
+    let bytes = files::read_limited(&identity_path(layout), FILE_LIMIT).ok()?;
+    let process: ProcessIdentity = serde_json::from_slice(&bytes).ok()?;
+    identity::is_alive(process).then_some(process)
+}
+
+/// Wires of the machine, by the folder of each.
+pub fn wire_folders(layout: &Layout) -> Vec<PathBuf> {
+    let listed = fs::read_dir(layout.wires()).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = listed.map(|entry| entry.path()).collect();
+    folders.sort();
+    folders
+}
+
+/// The node of a host, if it lives.
+pub fn node_process(layout: &Layout, host: &str) -> Option<ProcessIdentity> {
+    let launch = launch::read_launch(&layout.launch(host)).ok()?;
+    identity::is_alive(launch.process).then_some(launch.process)
+}
+
+/// How often a process was started of late, and when it may be started again.
+struct Child {
+    started: Instant,
+    delay: Duration,
+    process: Option<ProcessIdentity>,
+}
+
+struct Machine<'a> {
+    record: &'a MachineRecord,
+    layout: &'a Layout,
+    children: BTreeMap<String, Child>,
+}
+
+impl Machine<'_> {
+    fn look(&mut self) {
+        for folder in wire_folders(self.layout) {
+            let alive = wire::read_state(&folder.join("state.json"))
+                .and_then(|state| state.wire)
+                .is_some_and(identity::is_alive);
+            let spec = folder.join("spec.json").display().to_string();
+            self.keep(
+                alive,
+                &folder.display().to_string(),
+                &["wire", &spec],
+                &folder.join("log"),
+            );
+        }
+        for (host, folder) in place::node_folders(self.layout).unwrap_or_default() {
+            if faults::host_down(self.layout.data(), &host).is_some() {
+                continue;
+            }
+            let alive = node_process(self.layout, &host).is_some();
+            let data = self.layout.data().display().to_string();
+            self.keep(
+                alive,
+                &host,
+                &["node", "--host", &host, "--data", &data],
+                &folder.join("log"),
+            );
+        }
+    }
+
+    fn keep(&mut self, alive: bool, name: &str, arguments: &[&str], log: &Path) {
+        let now = clock::now();
+        let child = self.children.get(name);
+        // A process just started has not yet written who it is.
+        let starting = child
+            .and_then(|child| child.process)
+            .is_some_and(identity::is_alive);
+        if alive || starting {
+            return;
+        }
+        let delay = match child {
+            Some(child) if now.since(child.started) < child.delay => return,
+            Some(child) if now.since(child.started) < STEADY => (child.delay * 2).min(BACK_OFF_MAX),
+            Some(_) | None => BACK_OFF_FIRST,
+        };
+        let mut command = vec![self.record.program.display().to_string()];
+        command.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        put_aside(log);
+        let process = match launch::spawn_detached(&command, Some(log)) {
+            Ok(process) => {
+                tracing::info!(name, pid = process.pid, "started");
+                Some(process)
+            }
+            Err(error) => {
+                tracing::error!(name, %error, "cannot be started");
+                None
+            }
+        };
+        self.children.insert(
+            name.to_owned(),
+            Child {
+                started: now,
+                delay,
+                process,
+            },
+        );
+    }
+}
+
+fn put_aside(log: &Path) {
+    if fs::metadata(log).is_ok_and(|meta| meta.len() > LOG_BYTES_MAX) {
+        // A log that cannot be put aside grows on; that is no reason not to start its process.
+        fs::rename(log, log.with_extension("1")).ok();
+    }
+}
+
+/// Every host of the platform gets its folders, so that the machine process finds it.
+pub fn make_host_folders(layout: &Layout, platform: &Platform) -> io::Result<()> {
+    for host in platform.hosts() {
+        let name = host.name.as_str();
+        for folder in [
+            layout.node(name),
+            layout.instances(name),
+            layout.host(name).join("databases"),
+        ] {
+            fs::create_dir_all(folder)?;
+        }
+        fs::create_dir_all(layout.run_host(name))?;
+    }
+    Ok(())
+}

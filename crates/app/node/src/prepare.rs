@@ -1,0 +1,213 @@
+//! Everything that must stand on disk before the first process of a platform starts.
+//!
+//! A platform claims a *slot*, a block of loopback addresses, so that several can run on one machine. The
+//! claim is a file that says for which data folder; it is taken over when that folder no longer says so.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use mainstay_derive::{
+    APPLICATION_ROLE, KEEPER_ROLES, Layout, Machine, password_file_text, wire_specs,
+};
+use mainstay_model::Platform;
+use mainstay_model::address::Slot;
+use mainstay_record::node::{MachineRecord, VERSION};
+use mainstay_rt::{entropy, files};
+
+use crate::context::keep_file;
+use crate::machine::make_host_folders;
+use crate::place::{self, PlaceError};
+
+const CLAIM_LIMIT: u64 = 4096;
+/// Bytes of entropy in a password; written as hexadecimal.
+const PASSWORD_BYTES: usize = 24;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error("prepare {}", .0.display())]
+    Io(PathBuf, #[source] io::Error),
+    #[error(
+        "all {0} slots of this machine are taken by other platforms: stop one with `mainstay down --data DIR`"
+    )]
+    NoSlot(u8),
+    #[error(
+        "{} holds the platform `{there}`, and the file is of `{given}`: give another --data",
+        data.display()
+    )]
+    OtherPlatform {
+        data: PathBuf,
+        there: String,
+        given: String,
+    },
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> PrepareError {
+    let path = path.to_path_buf();
+    move |error| PrepareError::Io(path, error)
+}
+
+/// Makes folders, secrets and the machine's record, or finds them made. Nothing that exists is changed,
+/// except the program and the distance.
+///
+/// # Errors
+/// When the data folder is another platform's, or cannot be written.
+pub fn prepare(
+    data: &Path,
+    platform: &Platform,
+    text: &str,
+    distance_us: Option<u64>,
+    program: PathBuf,
+) -> Result<(MachineRecord, Layout), PrepareError> {
+    let name = platform.name().as_str();
+    let known = match place::read(data) {
+        Ok((record, _)) if record.platform == name => Some(record),
+        Ok((record, _)) => {
+            let (there, given) = (record.platform, name.to_owned());
+            return Err(PrepareError::OtherPlatform {
+                data: data.to_path_buf(),
+                there,
+                given,
+            });
+        }
+        Err(PlaceError::None(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    // Others must pass through to PostgreSQL's data folders, which may belong to another user.
+    private_folder(data, 0o711)?;
+    let slot = claim_slot(data, known.as_ref().map(|record| record.slot))?;
+    let run_folder = place::run_base().join(slot.to_string());
+    private_folder(&run_folder, 0o711)?;
+    let layout = Layout::new(data, &run_folder);
+    for folder in [layout.faults(), layout.wires(), layout.hosts()] {
+        private_folder(&folder, 0o711)?;
+    }
+    private_folder(&layout.secrets(), 0o700)?;
+    make_host_folders(&layout, platform).map_err(at(data))?;
+    make_secrets(&layout, platform)?;
+    let file = layout.platform_file();
+    if !file.exists() {
+        keep_file(&layout, text).map_err(at(&file))?;
+        files::write_atomic(&file, text.as_bytes()).map_err(at(&file))?;
+    }
+    write_wires(&layout, platform, slot, &program)?;
+    let record = MachineRecord {
+        version: VERSION,
+        platform: name.to_owned(),
+        slot: slot.number(),
+        run_folder,
+        file,
+        distance_us,
+        program,
+    };
+    place::write(&layout, &record)?;
+    Ok((record, layout))
+}
+
+/// The wires' specifications; a wire that runs keeps its own until it is started again.
+fn write_wires(
+    layout: &Layout,
+    platform: &Platform,
+    slot: Slot,
+    program: &Path,
+) -> Result<(), PrepareError> {
+    let machine = Machine {
+        platform,
+        slot,
+        layout,
+        program,
+        server_user: None,
+        server_programs: None,
+    };
+    for spec in wire_specs(&machine) {
+        let path = layout.wire_spec(&spec.from, &spec.to);
+        private_folder(&layout.wire(&spec.from, &spec.to), 0o700)?;
+        let bytes = serde_json::to_vec_pretty(&spec).map_err(|error| at(&path)(error.into()))?;
+        files::write_atomic(&path, &bytes).map_err(at(&path))?;
+    }
+    Ok(())
+}
+
+fn private_folder(path: &Path, mode: u32) -> Result<(), PrepareError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
+        .map_err(at(path))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(at(path))
+}
+
+/// Passwords are drawn once and never shown.
+fn make_secrets(layout: &Layout, platform: &Platform) -> Result<(), PrepareError> {
+    for database in platform.databases() {
+        let name = database.name.as_str();
+        for role in KEEPER_ROLES.into_iter().chain([APPLICATION_ROLE]) {
+            let path = layout.password(name, role);
+            if !path.exists() {
+                files::write_atomic(&path, password().as_bytes()).map_err(at(&path))?;
+            }
+        }
+        let application = layout.password(name, APPLICATION_ROLE);
+        let password = fs::read_to_string(&application).map_err(at(&application))?;
+        let path = layout.password_file(name);
+        files::write_atomic(
+            &path,
+            password_file_text(APPLICATION_ROLE, &password).as_bytes(),
+        )
+        .map_err(at(&path))?;
+    }
+    Ok(())
+}
+
+fn password() -> String {
+    let mut bytes = [0; PASSWORD_BYTES];
+    entropy::fill(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The slot that this data folder had, or a free one.
+fn claim_slot(data: &Path, preferred: Option<u8>) -> Result<Slot, PrepareError> {
+    let folder = place::run_base();
+    private_folder(&folder, 0o711)?;
+    let numbers = preferred.into_iter().chain(Slot::MIN..=Slot::MAX);
+    for slot in numbers.filter_map(Slot::new) {
+        let path = folder.join(format!("slot-{slot}"));
+        if try_claim(&path, data, slot).map_err(at(&path))? {
+            return Ok(slot);
+        }
+    }
+    Err(PrepareError::NoSlot(Slot::MAX))
+}
+
+fn try_claim(path: &Path, data: &Path, slot: Slot) -> io::Result<bool> {
+    let claim = data.display().to_string();
+    match files::publish_new(path, claim.as_bytes()) {
+        Ok(()) => return Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    let holder = String::from_utf8_lossy(&files::read_limited(path, CLAIM_LIMIT)?).into_owned();
+    if holder == claim {
+        return Ok(true);
+    }
+    let held =
+        place::read(Path::new(&holder)).is_ok_and(|(record, _)| record.slot == slot.number());
+    if held {
+        return Ok(false);
+    }
+    files::write_atomic(path, claim.as_bytes()).map(|()| true)
+}
+
+/// Gives the slot back.
+pub fn release_slot(record: &MachineRecord, layout: &Layout) {
+    let path = place::run_base().join(format!("slot-{}", record.slot));
+    let ours = files::read_limited(&path, CLAIM_LIMIT)
+        .is_ok_and(|holder| holder == layout.data().display().to_string().as_bytes());
+    if ours {
+        // A claim that stays is taken over by the next platform that looks for a slot.
+        fs::remove_file(path).ok();
+    }
+}

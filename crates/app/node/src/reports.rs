@@ -1,0 +1,182 @@
+//! What the reflexes of this host did, told to the kernel for the record.
+//!
+//! Keepers and gateways are watched for changes of what they say; supervision tells its moves itself. A
+//! report may be told twice, after a restart, say: the kernel drops repetitions.
+
+use std::collections::BTreeMap;
+
+use mainstay_host::supervisor::Moved;
+use mainstay_kernel::{Reflex, Report, Signal};
+use mainstay_model::name::{DatabaseName, GatewayName, HostName};
+use mainstay_record::gateway::GatewayStatus;
+use mainstay_record::keeper::{KeeperStatus, SightRole};
+use mainstay_record::process::ProcessExit;
+use mainstay_rt::clock;
+use mainstay_supervision::{Phase, Why};
+use mainstay_units::Term;
+
+use crate::sight::Sight;
+
+/// A hold that is open, and since when.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    since_ms: u64,
+    most_held: u64,
+}
+
+/// What was told last.
+#[derive(Debug)]
+pub struct Reporter {
+    host: HostName,
+    /// Databases whose open primary is here, with its term.
+    primaries: BTreeMap<String, u32>,
+    holds: BTreeMap<(String, String), Hold>,
+    restarts: BTreeMap<String, u64>,
+}
+
+impl Reporter {
+    pub fn new(host: HostName) -> Self {
+        Self {
+            host,
+            primaries: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            restarts: BTreeMap::new(),
+        }
+    }
+
+    fn report(&self, at_ms: u64, reflex: Reflex) -> Signal {
+        Signal::Reported(Report {
+            host: self.host.clone(),
+            at_ms,
+            reflex,
+        })
+    }
+
+    /// What changed since it was last looked.
+    pub fn look(&mut self, sight: &Sight) -> Vec<Signal> {
+        let now_ms = clock::wall_ms();
+        let mut signals = Vec::new();
+        for (database, fact) in &*sight.keepers.borrow() {
+            if let Some(status) = fact.latest() {
+                signals.extend(self.keeper(database, status, now_ms));
+            }
+        }
+        for (gateway, fact) in &*sight.gateways.borrow() {
+            if let Some(status) = fact.latest() {
+                signals.extend(self.gateway(gateway, status, now_ms));
+            }
+        }
+        signals
+    }
+
+    fn keeper(&mut self, name: &str, status: &KeeperStatus, now_ms: u64) -> Option<Signal> {
+        let database = DatabaseName::new(name).ok()?;
+        let sight = &status.sight;
+        let is_primary = sight.role == SightRole::Primary && sight.open;
+        match (self.primaries.get(name).copied(), is_primary) {
+            (Some(term), true) if term == sight.term => None,
+            (_, true) => {
+                self.primaries.insert(name.to_owned(), sight.term);
+                Some(self.report(
+                    now_ms,
+                    Reflex::BecamePrimary {
+                        database,
+                        term: Term(sight.term),
+                    },
+                ))
+            }
+            (Some(term), false) => {
+                self.primaries.remove(name);
+                let why = sight.reason.clone();
+                Some(self.report(
+                    now_ms,
+                    Reflex::LeftPrimary {
+                        database,
+                        term: Term(term),
+                        why,
+                    },
+                ))
+            }
+            (None, false) => None,
+        }
+    }
+
+    fn gateway(&mut self, name: &str, status: &GatewayStatus, now_ms: u64) -> Vec<Signal> {
+        let Ok(gateway) = GatewayName::new(name) else {
+            return Vec::new();
+        };
+        let mut signals = Vec::new();
+        for cell in &status.cells {
+            let Ok(database) = DatabaseName::new(&cell.database) else {
+                continue;
+            };
+            let key = (name.to_owned(), cell.database.clone());
+            let is_open = cell.view != "active";
+            match (self.holds.get(&key).copied(), is_open) {
+                (None, true) => {
+                    self.holds.insert(
+                        key,
+                        Hold {
+                            since_ms: now_ms,
+                            most_held: cell.held,
+                        },
+                    );
+                    let (gateway, database) = (gateway.clone(), database);
+                    signals.push(self.report(now_ms, Reflex::HoldOpened { gateway, database }));
+                }
+                (Some(hold), true) => {
+                    let most_held = hold.most_held.max(cell.held);
+                    self.holds.insert(key, Hold { most_held, ..hold });
+                }
+                (Some(hold), false) => {
+                    self.holds.remove(&key);
+                    signals.push(self.report(
+                        now_ms,
+                        Reflex::HoldClosed {
+                            gateway: gateway.clone(),
+                            database,
+                            lasted_ms: now_ms.saturating_sub(hold.since_ms),
+                            released: hold.most_held,
+                            failed: 0,
+                        },
+                    ));
+                }
+                (None, false) => {}
+            }
+        }
+        signals
+    }
+
+    /// A move of an instance, if it is worth an entry.
+    pub fn moved(&mut self, moved: &Moved) -> Option<Signal> {
+        let exit = match &moved.exit {
+            Some(ProcessExit::Code(code)) => format!("code {code}"),
+            Some(ProcessExit::Signal(signal)) => format!("signal {signal}"),
+            Some(ProcessExit::Failed(why)) => why.clone(),
+            None => "unknown".to_owned(),
+        };
+        let instance = moved.instance.clone();
+        let has_exited = matches!(
+            moved.why,
+            Why::Exited | Why::ExitedTooOften | Why::StartFailed
+        );
+        let restarts = self.restarts.entry(instance.clone()).or_default();
+        if has_exited {
+            *restarts += 1;
+        }
+        let restarts = *restarts;
+        if moved.to == Phase::CrashLoop {
+            return Some(self.report(moved.wall_ms, Reflex::CrashLoop { instance, restarts }));
+        }
+        has_exited.then(|| {
+            self.report(
+                moved.wall_ms,
+                Reflex::InstanceRestarted {
+                    instance,
+                    restarts,
+                    exit,
+                },
+            )
+        })
+    }
+}

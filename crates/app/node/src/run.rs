@@ -1,0 +1,316 @@
+//! `mainstay node`: one loop that reads like a list of everything a host's node does.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use http::Method;
+use mainstay_host::supervisor::{Hold, Moved, Settings, Supervisor};
+use mainstay_host::{faults, identity, launch};
+use mainstay_kernel::{Actor, Assigned, Desired, Signal};
+use mainstay_rt::http::{request_unix, serve_tcp, serve_unix};
+use mainstay_rt::{clock, entropy};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::LocalSet;
+
+use crate::context::Context;
+use crate::control::{Desk, user_name};
+use crate::deputy::{Deputy, View};
+use crate::effects::carry_out;
+use crate::reports::Reporter;
+use crate::sight::Sight;
+use crate::stop::stop_host;
+use crate::workloads::{LastPlacements, prepare};
+
+/// Between two looks at what the reflexes did.
+const LOOK_PERIOD: Duration = Duration::from_millis(200);
+/// Between two looks for faults that are overdue, and for what the supervisor must hold back.
+const SWEEP_PERIOD: Duration = Duration::from_secs(2);
+const RELOAD_LIMIT: Duration = Duration::from_secs(2);
+
+/// Runs the node of a host until it is told to stop everything, or to leave.
+pub fn run(host: &str, data: &Path) -> ExitCode {
+    match work(host, data) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(host, error = format!("{error:#}"), "the node cannot go on");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(host: &str, data: &Path) -> anyhow::Result<()> {
+    rustix::process::setsid().ok();
+    let context = Context::open(data, host)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let node = Node::start(context).await?;
+        node.run().await
+    })
+}
+
+struct Node {
+    desk: Rc<Desk>,
+    context: Context,
+    moved: mpsc::Receiver<Moved>,
+    assigned: mpsc::UnboundedReceiver<Assigned>,
+    placements: LastPlacements,
+    reporter: Reporter,
+    watches: Vec<tokio::task::AbortHandle>,
+    host_is_down: bool,
+    is_paused: bool,
+}
+
+impl Node {
+    async fn start(context: Context) -> anyhow::Result<Self> {
+        let layout = &context.layout;
+        std::fs::create_dir_all(layout.run_host(context.name()))?;
+        let log = layout.node(context.name()).join("log");
+        let other = launch::read_launch(&layout.launch(context.name())).ok();
+        if let Some(other) = other.filter(|other| identity::is_alive(other.process)) {
+            anyhow::bail!(
+                "another node of this host runs already (process {})",
+                other.process.pid
+            );
+        }
+        launch::record_launch(
+            &layout.launch(context.name()),
+            context.name(),
+            context.host.region.as_str(),
+            &log,
+        )
+        .context("record how this node was started")?;
+        sweep(&context).await;
+        let program = context.record.program.display().to_string();
+        let settings = Settings {
+            shim: vec![program, "shim".to_owned()],
+            folder: layout.instances(context.name()),
+            seed: entropy::u64(),
+        };
+        let (supervisor, moved) = Supervisor::start(settings);
+        let (deputy, assigned) = Deputy::start(&context)?;
+        let sight = Sight::default();
+        let watches = sight.watch(&context);
+        let desk = Rc::new(Desk {
+            context: context.clone(),
+            sight,
+            deputy,
+            supervisor,
+            started_wall_ms: clock::wall_ms(),
+            stop: Notify::new(),
+        });
+        serve(&desk).await?;
+        let uid = rustix::process::getuid().as_raw();
+        desk.deputy.submit(Signal::FileRead {
+            digest: context.digest.clone(),
+            desired: Box::new(Desired::of(&context.platform)),
+            actor: Actor {
+                uid,
+                user: user_name(uid),
+            },
+        });
+        let placements = LastPlacements::read(&context);
+        let reporter = Reporter::new(context.host.name.clone());
+        Ok(Self {
+            desk,
+            context,
+            moved,
+            assigned,
+            placements,
+            reporter,
+            watches,
+            host_is_down: false,
+            is_paused: false,
+        })
+    }
+
+    async fn run(mut self) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut view = self.desk.deputy.view.clone();
+        let mut look = tokio::time::interval(LOOK_PERIOD);
+        let mut sweeps = tokio::time::interval(SWEEP_PERIOD);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.wish().await?;
+        loop {
+            tokio::select! {
+                // Leaving is not stopping: what runs goes on, and the next node adopts it.
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                () = self.desk.stop.notified() => return self.stop().await,
+                changed = view.changed() => {
+                    changed.context("the kernel's thread ended")?;
+                    let seen = view.borrow_and_update().clone();
+                    self.follow(&seen).await?;
+                }
+                Some(assigned) = self.assigned.recv() => self.begin(assigned),
+                Some(moved) = self.moved.recv() => {
+                    if let Some(signal) = self.reporter.moved(&moved) {
+                        self.desk.deputy.submit(signal);
+                    }
+                }
+                _ = look.tick() => {
+                    for signal in self.reporter.look(&self.desk.sight) {
+                        self.desk.deputy.submit(signal);
+                    }
+                }
+                _ = sweeps.tick() => {
+                    sweep(&self.context).await;
+                    self.hold_if_down().await?;
+                }
+            }
+        }
+    }
+
+    /// Acts on what the journal says.
+    async fn follow(&mut self, view: &View) -> anyhow::Result<()> {
+        let Some(state) = &view.state else {
+            return Ok(());
+        };
+        if let Some(digest) = &state.digest
+            && *digest != self.context.digest
+        {
+            match self.context.with_file(digest) {
+                Ok(context) => self.change_file(context),
+                Err(error) => {
+                    tracing::error!(
+                        digest,
+                        error = format!("{error:#}"),
+                        "the journalled file cannot be used"
+                    );
+                }
+            }
+        }
+        if state.paused.is_some() != self.is_paused {
+            self.is_paused = state.paused.is_some();
+            let hold = if self.is_paused {
+                Hold::Pause
+            } else {
+                Hold::Resume
+            };
+            self.desk.supervisor.hold(hold).await?;
+        }
+        let placements = LastPlacements::of(state);
+        // Before a file is in force nothing was placed, which must not stop what an earlier journal placed.
+        if state.desired.is_some() && placements != self.placements {
+            placements
+                .keep(&self.context)
+                .context("keep the placements")?;
+            self.placements = placements;
+            self.wish().await?;
+        }
+        Ok(())
+    }
+
+    fn change_file(&mut self, context: Context) {
+        for watch in self.watches.drain(..) {
+            watch.abort();
+        }
+        self.watches = self.desk.sight.watch(&context);
+        self.context = context;
+    }
+
+    /// Tells supervision what shall run, and gateways what is new.
+    async fn wish(&self) -> anyhow::Result<()> {
+        let workloads = prepare(&self.context, &self.placements).context("write configurations")?;
+        self.desk
+            .supervisor
+            .set_desired(workloads.instances)
+            .await?;
+        for gateway in workloads.changed_gateways {
+            let socket = self
+                .context
+                .layout
+                .gateway_socket(self.context.name(), &gateway);
+            tokio::task::spawn_local(async move {
+                // A gateway that does not run yet will start from the new snapshot.
+                let reload = request_unix(
+                    &socket,
+                    Method::POST,
+                    "/v1/reload",
+                    Vec::new(),
+                    RELOAD_LIMIT,
+                );
+                if let Err(error) = reload.await {
+                    tracing::debug!(gateway, %error, "not told to reload");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn begin(&self, assigned: Assigned) {
+        let (context, deputy) = (self.context.clone(), self.desk.deputy.clone());
+        tokio::task::spawn_local(async move {
+            let effect = assigned.id;
+            if let Some(outcome) = carry_out(context, assigned).await {
+                deputy.submit(Signal::Answered { effect, outcome });
+            }
+        });
+    }
+
+    /// A host that a fault has taken starts nothing, also where its node was started too early.
+    async fn hold_if_down(&mut self) -> anyhow::Result<()> {
+        let is_down = faults::host_down(self.context.layout.data(), self.context.name()).is_some();
+        if is_down != self.host_is_down {
+            self.host_is_down = is_down;
+            let hold = if is_down {
+                Hold::HostDown
+            } else {
+                Hold::HostBack
+            };
+            self.desk.supervisor.hold(hold).await?;
+        }
+        Ok(())
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        tracing::info!("stopping everything on this host");
+        for watch in &self.watches {
+            watch.abort();
+        }
+        stop_host(&self.context, &self.desk.supervisor).await
+    }
+}
+
+async fn serve(desk: &Rc<Desk>) -> anyhow::Result<()> {
+    let context = &desk.context;
+    let socket = context.layout.node_socket(context.name());
+    let for_people = Rc::clone(desk);
+    tokio::task::spawn_local(async move {
+        let served = serve_unix(socket, move |call| {
+            Rc::clone(&for_people).answer_operator(call)
+        })
+        .await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the control socket cannot be served");
+        }
+    });
+    let address = context.machine().node_listen(&context.host);
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {address}"))?;
+    let for_nodes = Rc::clone(desk);
+    tokio::task::spawn_local(serve_tcp(listener, move |call| {
+        Rc::clone(&for_nodes).answer_node(call)
+    }));
+    Ok(())
+}
+
+/// Undoes faults that are overdue and says what no fault explains.
+async fn sweep(context: &Context) {
+    let data = context.layout.data().to_path_buf();
+    let swept = tokio::task::spawn_blocking(move || faults::sweep(&data, clock::now())).await;
+    match swept {
+        Ok(report) => tracing::debug!(?report, "swept"),
+        Err(error) => tracing::error!(%error, "the sweep for overdue faults ended"),
+    }
+}

@@ -1,0 +1,168 @@
+//! What this node sees: its own processes, and what other nodes tell of theirs. Every fact has its age.
+//!
+//! Looking is cheap and never stops: each keeper, gateway and node is asked again and again by a task of its
+//! own, with a limit, and the last answer is kept with the time at which it came. Nothing here decides.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::Method;
+use mainstay_record::gateway::GatewayStatus;
+use mainstay_record::keeper::KeeperStatus;
+use mainstay_record::node::{NodeFacts, Seen};
+use mainstay_rt::clock;
+use mainstay_rt::http::{request_tcp, request_unix};
+use mainstay_units::Instant;
+use serde::de::DeserializeOwned;
+
+use crate::context::Context;
+use crate::effects::chain;
+
+const KEEPER_PERIOD: Duration = Duration::from_millis(200);
+const GATEWAY_PERIOD: Duration = Duration::from_millis(500);
+const NODE_PERIOD: Duration = Duration::from_millis(500);
+/// For an answer from this host.
+const LOCAL_LIMIT: Duration = Duration::from_secs(1);
+/// For an answer from another region.
+const REMOTE_LIMIT: Duration = Duration::from_secs(2);
+
+/// The last answer of somebody, and what went wrong since.
+#[derive(Clone, Debug)]
+pub struct Fact<T> {
+    value: Option<(T, Instant)>,
+    asked: Instant,
+    problem: Option<String>,
+}
+
+impl<T: Clone> Fact<T> {
+    fn nothing(now: Instant) -> Self {
+        Self {
+            value: None,
+            asked: now,
+            problem: Some("not asked yet".to_owned()),
+        }
+    }
+
+    /// With its age; the age of nothing is the time since it was first asked for.
+    pub fn seen(&self, now: Instant) -> Seen<T> {
+        let learned = self.value.as_ref().map_or(self.asked, |(_, at)| *at);
+        Seen {
+            value: self.value.as_ref().map(|(value, _)| value.clone()),
+            age_ms: u64::try_from(now.since(learned).as_millis()).unwrap_or(u64::MAX),
+            problem: self.problem.clone(),
+        }
+    }
+
+    pub fn latest(&self) -> Option<&T> {
+        self.value.as_ref().map(|(value, _)| value)
+    }
+}
+
+/// All facts of one kind, by name.
+pub type Facts<T> = Rc<RefCell<BTreeMap<String, Fact<T>>>>;
+
+#[derive(Clone, Default)]
+pub struct Sight {
+    pub keepers: Facts<KeeperStatus>,
+    pub gateways: Facts<GatewayStatus>,
+    pub nodes: Facts<NodeFacts>,
+}
+
+enum Place {
+    Local(PathBuf),
+    Remote(SocketAddr),
+}
+
+impl Sight {
+    /// Starts asking everybody that the platform file names. Must run inside a local set; dropping the
+    /// handles ends the asking.
+    pub fn watch(&self, context: &Context) -> Vec<tokio::task::AbortHandle> {
+        let mut tasks = Vec::new();
+        for (database, _) in context.platform.replicas_on(&context.host.name) {
+            let name = database.name.as_str();
+            let place = Place::Local(context.layout.keeper_socket(context.name(), name));
+            tasks.push(ask_again(
+                &self.keepers,
+                name,
+                place,
+                "/v1/status",
+                KEEPER_PERIOD,
+            ));
+        }
+        for gateway in context.platform.gateways_on(&context.host.name) {
+            let name = gateway.name.as_str();
+            let place = Place::Local(context.layout.gateway_socket(context.name(), name));
+            tasks.push(ask_again(
+                &self.gateways,
+                name,
+                place,
+                "/v1/status",
+                GATEWAY_PERIOD,
+            ));
+        }
+        for (host, address) in context.peers() {
+            tasks.push(ask_again(
+                &self.nodes,
+                &host,
+                Place::Remote(address),
+                "/v1/facts",
+                NODE_PERIOD,
+            ));
+        }
+        let known = |names: Vec<String>| move |name: &String, _: &mut _| names.contains(name);
+        let peers = context.peers().into_iter().map(|(host, _)| host).collect();
+        self.nodes.borrow_mut().retain(known(peers));
+        tasks
+    }
+}
+
+fn ask_again<T>(
+    facts: &Facts<T>,
+    name: &str,
+    place: Place,
+    target: &'static str,
+    period: Duration,
+) -> tokio::task::AbortHandle
+where
+    T: DeserializeOwned + Clone + 'static,
+{
+    let (facts, name) = (Rc::clone(facts), name.to_owned());
+    let task = tokio::task::spawn_local(async move {
+        loop {
+            let answer = ask(&place, target).await;
+            let now = clock::now();
+            {
+                let mut facts = facts.borrow_mut();
+                let fact = facts
+                    .entry(name.clone())
+                    .or_insert_with(|| Fact::nothing(now));
+                match answer {
+                    Ok(value) => (fact.value, fact.problem) = (Some((value, now)), None),
+                    Err(problem) => fact.problem = Some(problem),
+                }
+            }
+            tokio::time::sleep(period).await;
+        }
+    });
+    task.abort_handle()
+}
+
+async fn ask<T: DeserializeOwned>(place: &Place, target: &str) -> Result<T, String> {
+    let answer = match place {
+        Place::Local(socket) => {
+            request_unix(socket, Method::GET, target, Vec::new(), LOCAL_LIMIT).await
+        }
+        Place::Remote(address) => {
+            request_tcp(*address, Method::GET, target, Vec::new(), REMOTE_LIMIT).await
+        }
+    };
+    let (status, body) = answer.map_err(|error| chain(&error))?;
+    if !status.is_success() {
+        return Err(format!("answered {status}"));
+    }
+    serde_json::from_slice(&body).map_err(|error| format!("not understood: {error}"))
+}

@@ -1,0 +1,326 @@
+//! Three kernels over one journal folder, in one process: opening, leading, losing the lead, commands.
+//!
+//! Nodes are runners here, without processes: a node is "killed" by dropping it and "frozen" by not turning
+//! it. Time is real, so this stays small.
+#![allow(clippy::unwrap_used, reason = "a test stops where an unwrap fails")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use mainstay_kernel::{
+    Actor, Answer, Ask, Command, Desired, DesiredDatabase, DesiredOperator, DesiredService, Effect,
+    FaultKind, FaultSpec, FaultTarget, Outcome, Reflex, Report, Role, Signal,
+};
+use mainstay_model::EnvironmentKind;
+use mainstay_model::people::{Permission, UnixIdentity};
+use mainstay_node::kernel_runner::{KernelRunner, Places, node_folders};
+use mainstay_rt::clock;
+use mainstay_storage::{Reach, verify};
+use mainstay_units::{Epoch, Term};
+
+const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
+
+fn desired() -> Desired {
+    let region = |host: &str| host.replace('h', "r").parse().unwrap();
+    let operator = DesiredOperator {
+        identity: UnixIdentity::Owner,
+        permissions: Permission::ALL.into(),
+    };
+    let hosts: Vec<mainstay_model::name::HostName> = HOSTS.map(|h| h.parse().unwrap()).into();
+    Desired {
+        platform: "test".parse().unwrap(),
+        environment: EnvironmentKind::Rehearsal,
+        hosts: HOSTS
+            .iter()
+            .map(|h| (h.parse().unwrap(), region(h)))
+            .collect(),
+        databases: BTreeMap::from([(
+            "ledger".parse().unwrap(),
+            DesiredDatabase {
+                home: "r1".parse().unwrap(),
+                replicas: hosts.clone(),
+                fingerprint: u64::MAX,
+            },
+        )]),
+        services: BTreeMap::from([(
+            "web".parse().unwrap(),
+            DesiredService {
+                replicas: 2,
+                hosts: hosts.clone(),
+                follows: None,
+                fingerprint: 1,
+            },
+        )]),
+        gateways: BTreeMap::from([("edge".parse().unwrap(), (hosts, 7))]),
+        operators: BTreeMap::from([("owner".parse().unwrap(), operator)]),
+    }
+}
+
+fn actor() -> Actor {
+    Actor {
+        uid: 1000,
+        user: Some("ada".to_string()),
+    }
+}
+
+fn open(data: &Path, host: &str) -> KernelRunner {
+    KernelRunner::open(&Places {
+        data: data.to_path_buf(),
+        host: host.parse().unwrap(),
+        platform: "test".parse().unwrap(),
+    })
+    .unwrap()
+}
+
+/// Turns all nodes until the condition holds for them.
+fn turn_until(
+    nodes: &mut BTreeMap<&str, KernelRunner>,
+    what: &str,
+    mut holds: impl FnMut(&mut BTreeMap<&str, KernelRunner>) -> bool,
+) {
+    let give_up = clock::now() + Duration::from_secs(20);
+    loop {
+        for node in nodes.values_mut() {
+            node.turn();
+        }
+        if holds(nodes) {
+            return;
+        }
+        assert!(clock::now() < give_up, "waited in vain for: {what}");
+        if let Some(node) = nodes.values_mut().next() {
+            node.wait(Duration::from_millis(20));
+        }
+    }
+}
+
+fn leader<'a>(nodes: &BTreeMap<&'a str, KernelRunner>) -> Option<&'a str> {
+    let leads = |node: &KernelRunner| matches!(node.role(), Role::Leading(_));
+    nodes
+        .iter()
+        .find(|(_, node)| leads(node))
+        .map(|(name, _)| *name)
+}
+
+fn command(ask: Ask) -> Signal {
+    Signal::Commanded(Command {
+        actor: actor(),
+        reason: "a test".to_string(),
+        ask,
+    })
+}
+
+/// Gives the command at `at`, plays executor for its effects, and returns the answer.
+fn carry_out(nodes: &mut BTreeMap<&str, KernelRunner>, at: &str, ask: Ask) -> Answer {
+    let cause = nodes
+        .get_mut(at)
+        .unwrap()
+        .submit_and_watch(command(ask))
+        .unwrap();
+    let mut answer = None;
+    turn_until(nodes, "an answer", |nodes| {
+        for (host, node) in nodes.iter_mut() {
+            while let Some(assigned) = node.poll_effect() {
+                let detail = format!("{host} did {:?}", std::mem::discriminant(&assigned.effect));
+                if let Effect::Switchover { database, to } = &assigned.effect {
+                    node.submit(Signal::Reported(Report {
+                        host: to.clone(),
+                        at_ms: clock::wall_ms(),
+                        reflex: Reflex::BecamePrimary {
+                            database: database.clone(),
+                            term: Term(3),
+                        },
+                    }));
+                }
+                node.submit(Signal::Answered {
+                    effect: assigned.id,
+                    outcome: Outcome::Done { detail },
+                });
+            }
+        }
+        if let Some((answered, what)) = nodes.get_mut(at).unwrap().poll_answer() {
+            assert_eq!(answered, cause);
+            answer = Some(what);
+        }
+        answer.is_some()
+    });
+    answer.unwrap()
+}
+
+fn start(data: &Path) -> BTreeMap<&'static str, KernelRunner> {
+    let mut nodes: BTreeMap<&str, KernelRunner> = HOSTS
+        .into_iter()
+        .map(|host| (host, open(data, host)))
+        .collect();
+    for node in nodes.values_mut() {
+        node.submit(Signal::FileRead {
+            digest: "aa".to_string(),
+            desired: Box::new(desired()),
+            actor: actor(),
+        });
+    }
+    turn_until(
+        &mut nodes,
+        "a file in force and all keys admitted",
+        |nodes| {
+            nodes
+                .values()
+                .all(|node| node.state().keys.len() == 3 && node.state().desired.is_some())
+        },
+    );
+    nodes
+}
+
+#[test]
+fn a_platform_opens_its_journal_and_carries_out_commands_given_anywhere() {
+    let data = tempfile::tempdir().unwrap();
+    let mut nodes = start(data.path());
+    let leads = leader(&nodes).unwrap();
+    let follower = HOSTS.into_iter().find(|host| *host != leads).unwrap();
+    let state = nodes[follower].state();
+    assert_eq!(state.placed["web"].len(), 2);
+    assert_eq!(state.owner, Some(1000));
+    assert!(matches!(
+        carry_out(&mut nodes, follower, Ask::Pause),
+        Answer::Done { .. }
+    ));
+    match carry_out(&mut nodes, leads, Ask::Pause) {
+        Answer::Refused { why, .. } => assert_eq!(why.code(), "already_paused"),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(
+        carry_out(&mut nodes, leads, Ask::Resume),
+        Answer::Done { .. }
+    ));
+    let spec = FaultSpec {
+        kind: FaultKind::RegionFreeze,
+        target: FaultTarget::Region("r2".parse().unwrap()),
+        lasts_ms: 300,
+        one_way: false,
+        delay_us: 0,
+    };
+    let set = carry_out(&mut nodes, follower, Ask::InjectFault(spec));
+    assert!(matches!(set, Answer::Done { .. }), "{set:?}");
+    // It ends by itself, in the journal too.
+    turn_until(&mut nodes, "the fault's end", |nodes| {
+        for node in nodes.values_mut() {
+            while let Some(assigned) = node.poll_effect() {
+                let detail = String::new();
+                node.submit(Signal::Answered {
+                    effect: assigned.id,
+                    outcome: Outcome::Done { detail },
+                });
+            }
+        }
+        nodes.values().all(|node| node.state().faults.is_empty())
+    });
+    let ask = || Ask::Switchover {
+        database: "ledger".parse().unwrap(),
+        to: "r3".parse().unwrap(),
+    };
+    match carry_out(&mut nodes, follower, ask()) {
+        Answer::Refused { why, .. } => assert_eq!(why.code(), "primary_unknown"),
+        other => panic!("{other:?}"),
+    }
+    nodes
+        .get_mut(follower)
+        .unwrap()
+        .submit(Signal::Reported(Report {
+            host: "h1".parse().unwrap(),
+            at_ms: 5,
+            reflex: Reflex::BecamePrimary {
+                database: "ledger".parse().unwrap(),
+                term: Term(2),
+            },
+        }));
+    turn_until(&mut nodes, "the primary", |nodes| {
+        nodes
+            .values()
+            .all(|node| !node.state().databases.is_empty())
+    });
+    match carry_out(&mut nodes, follower, ask()) {
+        Answer::Done { detail, .. } => assert!(detail.starts_with("h1 did"), "{detail}"),
+        other => panic!("{other:?}"),
+    }
+    let report = verify(
+        &data.path().join("journal"),
+        &node_folders(data.path()).unwrap(),
+    );
+    assert_eq!(report.findings, []);
+    assert_eq!(report.vouched.len(), 3);
+}
+
+#[test]
+fn leadership_moves_from_a_frozen_node_which_stops_when_it_thaws() {
+    let data = tempfile::tempdir().unwrap();
+    let mut nodes = start(data.path());
+    let first = leader(&nodes).unwrap();
+    let mut frozen = nodes.remove(first).unwrap();
+    turn_until(&mut nodes, "another leader", |nodes| {
+        leader(nodes).is_some()
+    });
+    let second = leader(&nodes).unwrap();
+    assert!(matches!(
+        carry_out(&mut nodes, second, Ask::Pause),
+        Answer::Done { .. }
+    ));
+    // It thaws with work in hand, believing that it leads.
+    assert_eq!(frozen.role(), Role::Leading(Epoch(1)));
+    let cause = frozen.submit_and_watch(command(Ask::Resume)).unwrap();
+    frozen.turn();
+    assert_eq!(frozen.role(), Role::Following);
+    assert_eq!(frozen.state().epoch, Epoch(2));
+    nodes.insert(first, frozen);
+    // Its command is not lost: it travels to the new leader.
+    turn_until(&mut nodes, "the answer", |nodes| {
+        nodes
+            .get_mut(first)
+            .unwrap()
+            .poll_answer()
+            .is_some_and(|(answered, answer)| {
+                answered == cause && matches!(answer, Answer::Done { .. })
+            })
+    });
+    // All are killed; whoever led comes back and leads again at once.
+    drop(nodes);
+    let mut nodes: BTreeMap<&str, KernelRunner> = HOSTS
+        .into_iter()
+        .map(|host| (host, open(data.path(), host)))
+        .collect();
+    turn_until(&mut nodes, "a leader", |nodes| leader(nodes).is_some());
+    assert_eq!(leader(&nodes), Some(second));
+    assert!(nodes[first].state().paused.is_none());
+    let report = verify(
+        &data.path().join("journal"),
+        &node_folders(data.path()).unwrap(),
+    );
+    assert_eq!(report.findings, []);
+}
+
+#[test]
+fn a_node_without_a_majority_neither_leads_nor_follows_until_it_has_one_again() {
+    let data = tempfile::tempdir().unwrap();
+    let mut nodes = start(data.path());
+    let first = leader(&nodes).unwrap();
+    nodes.get_mut(first).unwrap().set_reach(&Reach::Minority {
+        heard: 1,
+        regions: 3,
+    });
+    turn_until(&mut nodes, "another leader", |nodes| {
+        leader(nodes).is_some_and(|now| {
+            now != first
+                || nodes
+                    .values()
+                    .filter(|n| matches!(n.role(), Role::Leading(_)))
+                    .count()
+                    > 1
+        })
+    });
+    assert_eq!(
+        nodes[first].facts().problem.as_deref(),
+        Some("coordination is out of reach: 1 of 3 regions answers")
+    );
+    nodes.get_mut(first).unwrap().set_reach(&Reach::Majority);
+    nodes.get_mut(first).unwrap().turn();
+    assert_eq!(nodes[first].role(), Role::Following);
+}
