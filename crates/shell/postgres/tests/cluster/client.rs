@@ -45,15 +45,19 @@ impl Record {
     }
 }
 
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .user("shop")
+        .password("secret-application")
+        .dbname("shop");
+    config
+}
+
 pub async fn connect(address: SocketAddr) -> Result<Client> {
     let stream = tokio::net::TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let (client, mut connection) = Config::new()
-        .user("shop")
-        .password("secret-application")
-        .dbname("shop")
-        .connect_raw(stream, NoTls)
-        .await?;
+    let (client, mut connection) = config().connect_raw(stream, NoTls).await?;
     tokio::spawn(async move {
         while let Some(message) =
             std::future::poll_fn(|context| connection.poll_message(context)).await
@@ -90,6 +94,10 @@ impl Writer {
         cluster.wait("acknowledgements", || {
             (self.acknowledged.load(Ordering::Relaxed) >= goal).then_some(())
         })
+    }
+
+    pub fn count(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
     }
 
     pub fn finish(self) -> Result<Record> {
@@ -152,6 +160,45 @@ async fn find(addresses: &[SocketAddr], which: usize) -> Option<Client> {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     found
+}
+
+/// Commits while nobody acknowledges, and cancels the wait: whether it was answered as a success, and what
+/// was said beside it.
+pub async fn cancelled_commit(address: SocketAddr) -> Result<(bool, Vec<String>)> {
+    let stream = tokio::net::TcpStream::connect(address).await?;
+    let (client, mut connection) = config().connect_raw(stream, NoTls).await?;
+    let notices = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard = Arc::clone(&notices);
+    let driver = tokio::spawn(async move {
+        while let Some(Ok(message)) =
+            std::future::poll_fn(|context| connection.poll_message(context)).await
+        {
+            if let AsyncMessage::Notice(notice) = message {
+                heard
+                    .lock()
+                    .expect("one thread")
+                    .push(notice.message().to_owned());
+            }
+        }
+    });
+    let token = client.cancel_token();
+    let cancel = async {
+        // Long enough for the commit to wait; sent again should it not have begun to.
+        loop {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            if let Ok(stream) = tokio::net::TcpStream::connect(address).await {
+                token.cancel_query_raw(stream, NoTls).await.ok();
+            }
+        }
+    };
+    let statement = "INSERT INTO numbers VALUES (1000000)";
+    let answered = tokio::select! {
+        answer = client.simple_query(statement) => answer.is_ok(),
+        () = cancel => false,
+    };
+    driver.abort();
+    let notices = notices.lock().expect("one thread").clone();
+    Ok((answered, notices))
 }
 
 /// Creates the table, on whoever is primary.

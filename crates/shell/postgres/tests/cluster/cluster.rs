@@ -231,6 +231,12 @@ impl Cluster {
         }
     }
 
+    /// Lets time pass, where it is time that is tested.
+    pub fn pause(&self, time: Duration) {
+        self.runtime
+            .block_on(async { tokio::time::sleep(time).await });
+    }
+
     /// What every keeper says, for a failed wait.
     pub fn explain(&self) {
         for which in 0..COUNT {

@@ -12,6 +12,13 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("postmaster_killed", postmaster_killed),
     ("host_crashed", host_crashed),
     ("host_frozen", host_frozen),
+    ("quorum_missing", quorum_missing),
+    ("keeper_killed", keeper_killed),
+    ("disk_lost", disk_lost),
+    ("everything_killed", everything_killed),
+    ("switchover", switchover),
+    ("postmaster_frozen", postmaster_frozen),
+    ("false_acknowledgement", false_acknowledgement),
 ];
 
 /// A cluster to look at, until Enter.
@@ -79,4 +86,164 @@ fn host_frozen() -> Result<()> {
     ensure!(cluster.primary().is_some_and(|(which, _)| which != primary));
     writer.await_more(&cluster, 50)?;
     client::check(&cluster, &writer.finish()?)
+}
+
+/// Both standbys stand still: commits wait, nothing is demoted, and they end when one comes back.
+fn quorum_missing() -> Result<()> {
+    let mut cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 20)?;
+    let (primary, term) = cluster.await_primary(0)?;
+    // Their servers only: the keepers still speak, so the primary is not cut off and must not step down.
+    let standbys: Vec<usize> = (0..COUNT).filter(|which| *which != primary).collect();
+    for which in &standbys {
+        cluster.kill_keeper(*which);
+        cluster.signal_host(*which, Signal::STOP);
+    }
+    let frozen = writer.count();
+    // A second without either: whatever was on its way has arrived.
+    cluster.pause(std::time::Duration::from_secs(1));
+    let waiting = writer.count();
+    ensure!(
+        waiting <= frozen + 5,
+        "acknowledged without a quorum: {frozen} then {waiting}"
+    );
+    for which in &standbys {
+        cluster.signal_host(*which, Signal::CONT);
+        cluster.start_keeper(*which)?;
+    }
+    writer.await_more(&cluster, 20)?;
+    let (_, after) = cluster.await_healthy()?;
+    println!("  term {term} before, {after} after");
+    client::check(&cluster, &writer.finish()?)
+}
+
+/// A keeper dies and comes back: its server goes on and is adopted, in the same term.
+fn keeper_killed() -> Result<()> {
+    let mut cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 20)?;
+    let (primary, term) = cluster.await_primary(0)?;
+    let postmaster = cluster.postmaster(primary)?;
+    cluster.kill_keeper(primary);
+    ensure!(cluster.postmaster(primary)? == postmaster);
+    cluster.start_keeper(primary)?;
+    let (_, after) = cluster.await_healthy()?;
+    let same = cluster.postmaster(primary)? == postmaster;
+    println!("  term {term} before, {after} after; same server: {same}");
+    ensure!(
+        after > term || same,
+        "the server was restarted without a new term"
+    );
+    writer.await_more(&cluster, 20)?;
+    client::check(&cluster, &writer.finish()?)
+}
+
+/// A standby loses its disk: it is filled anew, with another incarnation, and counts again in the end.
+fn disk_lost() -> Result<()> {
+    let mut cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 20)?;
+    let (primary, _) = cluster.await_primary(0)?;
+    let victim = (primary + 1) % COUNT;
+    let before = cluster.status(victim)?.incarnation;
+    cluster.kill_host(victim);
+    std::fs::remove_dir_all(cluster.path(victim).join("keeper"))?;
+    std::fs::remove_dir_all(cluster.pgdata(victim))?;
+    cluster.start_keeper(victim)?;
+    cluster.await_healthy()?;
+    ensure!(
+        cluster.status(victim)?.incarnation != before,
+        "a new incarnation"
+    );
+    writer.await_more(&cluster, 20)?;
+    client::check(&cluster, &writer.finish()?)
+}
+
+/// Everything dies at once, and everything comes back.
+fn everything_killed() -> Result<()> {
+    let mut cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 50)?;
+    for which in 0..COUNT {
+        cluster.kill_host(which);
+    }
+    for which in 0..COUNT {
+        cluster.start_keeper(which)?;
+    }
+    cluster.await_healthy()?;
+    writer.await_more(&cluster, 50)?;
+    client::check(&cluster, &writer.finish()?)
+}
+
+/// A planned change of primary, there and back.
+fn switchover() -> Result<()> {
+    let cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 50)?;
+    for _ in 0..2 {
+        let (primary, term) = cluster.await_healthy()?;
+        let target = (primary + 1) % COUNT;
+        let body = format!("{{\"to\":\"host-{}\"}}", target + 1);
+        let answer = cluster.order(primary, "/v1/switchover", &body)?;
+        println!("  {answer}");
+        let (now, _) = cluster.await_primary(term)?;
+        ensure!(now == target, "the primary is on {now}, not {target}");
+        writer.await_more(&cluster, 50)?;
+    }
+    cluster.await_healthy()?;
+    client::check(&cluster, &writer.finish()?)
+}
+
+/// The postmaster alone stands still: sessions go on, new ones are not let in. Its keeper gives it up.
+fn postmaster_frozen() -> Result<()> {
+    let cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 20)?;
+    let (primary, term) = cluster.await_primary(0)?;
+    rustix::process::kill_process(cluster.postmaster(primary)?, Signal::STOP)?;
+    cluster.await_primary(term)?;
+    writer.await_more(&cluster, 20)?;
+    cluster.await_healthy()?;
+    client::check(&cluster, &writer.finish()?)
+}
+
+/// PostgreSQL's trap: a commit whose wait for the quorum is cancelled is answered as a success, with no more
+/// than a warning. Shown here so that nobody believes it cannot be: applications must look for the warning.
+fn false_acknowledgement() -> Result<()> {
+    let mut cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let (primary, _) = cluster.await_primary(0)?;
+    let standbys: Vec<usize> = (0..COUNT).filter(|which| *which != primary).collect();
+    let address = cluster.postgres_address(primary);
+    for which in &standbys {
+        cluster.kill_keeper(*which);
+        cluster.signal_host(*which, Signal::STOP);
+    }
+    let (answered, notices) = cluster
+        .runtime
+        .block_on(client::cancelled_commit(address))?;
+    for which in &standbys {
+        cluster.signal_host(*which, Signal::CONT);
+        cluster.start_keeper(*which)?;
+    }
+    println!("  answered as success: {answered}; notices: {notices:?}");
+    ensure!(
+        answered,
+        "PostgreSQL has changed: the wait cannot be cancelled any more"
+    );
+    ensure!(
+        notices
+            .iter()
+            .any(|notice| notice.contains("synchronous replication")),
+        "the one sign is the warning, and it did not come"
+    );
+    cluster.await_healthy()?;
+    Ok(())
 }
