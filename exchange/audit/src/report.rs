@@ -16,7 +16,7 @@ pub struct Report {
     pub clean: bool,
     pub witness_files: u64,
     pub witness_lines: u64,
-    /// Witness files whose last line was cut short; each such line was never followed by a request.
+    /// Witness files whose last line was cut short by the death of its writer.
     pub truncated: Vec<String>,
     pub classes: Classes,
     pub books: Volumes,
@@ -79,7 +79,7 @@ impl Report {
         for file in &self.truncated {
             let _ = writeln!(
                 text,
-                "note: the last line of {file} was cut short and never sent; left out"
+                "note: the last line of {file} was cut short by the death of its writer; left out"
             );
         }
         for (class, count) in &self.findings.counts {

@@ -1,9 +1,9 @@
 //! The customers' notes: JSON lines, one file per client.
 //!
 //! Reading is strict, since a note that is misread can hide a loss: any line that is not understood ends the audit with
-//! file and line. One exception: a file whose last line has no line end was cut short by the death of its writer. A
-//! writer notes an intent before it sends it, so a line that is not complete was never followed by a request; it is
-//! left out, and reported.
+//! file and line. One exception: a file whose last line has no line end was cut short by the death of its writer. That
+//! line is left out, and reported. It can hide nothing: a writer notes an intent before it sends it, so an intent cut short
+//! was never sent; and an answer cut short leaves an intent of unknown outcome, which the books resolve.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

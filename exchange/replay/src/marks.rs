@@ -28,8 +28,10 @@ pub fn read(path: &Path) -> Result<Vec<Mark>, ReplayError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failed(0, error.to_string())),
     };
+    // A last line without its end is still being written.
+    let complete = text.rfind('\n').map_or("", |end| &text[..=end]);
     let mut marks = Vec::new();
-    for (index, line) in text
+    for (index, line) in complete
         .lines()
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::arguments::{Arguments, Target};
 use crate::clock::Origin;
 use crate::measure::{Ended, LagLimits, Measure, Percentiles, Stretch, microseconds};
-use crate::{ReplayError, exit, marks};
+use crate::{exit, marks};
 
 /// Length of the windows in the JSON form, for whoever attributes stalls without marks.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -68,6 +68,8 @@ pub struct Report {
     pub latency: BTreeMap<&'static str, Percentiles>,
     pub overall: Stretch,
     pub marks: Vec<Marked>,
+    /// Why there are no marks although a file was named.
+    pub marks_problem: Option<String>,
     pub windows: Vec<Window>,
     pub lag: Percentiles,
     pub processor_ms: u64,
@@ -93,15 +95,17 @@ pub struct Window {
 }
 
 impl Report {
-    pub fn new(
-        arguments: &Arguments,
-        setting: &Setting<'_>,
-        measure: &Measure,
-    ) -> Result<Self, ReplayError> {
+    #[must_use]
+    pub fn new(arguments: &Arguments, setting: &Setting<'_>, measure: &Measure) -> Self {
+        // What somebody else wrote must not cost the results of a long run.
         let marks = arguments
             .marks
             .as_deref()
-            .map_or(Ok(Vec::new()), marks::read)?;
+            .map_or(Ok(Vec::new()), marks::read);
+        let (marks, marks_problem) = match marks {
+            Ok(marks) => (marks, None),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
         let (answered, refused, failed) = (
             measure.count(Ended::Answered),
             measure.count(Ended::Refused),
@@ -121,7 +125,7 @@ impl Report {
         let [overall] = measure.stretches(&[(begin_us, u64::MAX)])[..] else {
             unreachable!("one stretch was asked for")
         };
-        Ok(Self {
+        Self {
             version: 1,
             verdict,
             interrupted: setting.interrupted,
@@ -151,12 +155,13 @@ impl Report {
             latency: measure.percentiles(),
             overall,
             marks: marked(&marks, setting, measure),
+            marks_problem,
             windows: windows(setting, measure),
             lag: measure.lag(),
             processor_ms: microseconds(setting.processor) / 1_000,
             processor_per_mille: microseconds(setting.processor) * 1_000 / microseconds(length),
             witness: arguments.witness.display().to_string(),
-        })
+        }
     }
 
     #[must_use]
@@ -219,6 +224,9 @@ impl Report {
                 mark.stretch.acknowledged,
                 mark.stretch.failed
             );
+        }
+        if let Some(problem) = &self.marks_problem {
+            let _ = writeln!(text, "marks       none: {problem}");
         }
         let _ = writeln!(
             text,
