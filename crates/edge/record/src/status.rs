@@ -57,35 +57,51 @@ pub struct Finding {
     pub next: Option<String>,
 }
 
+/// By what it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    NodeSilent {
-        problem: String,
-    },
-    FactsOld {
-        age_ms: u64,
-    },
+    Platform(PlatformReason),
+    Host(HostReason),
+    Database(DatabaseReason),
+    Replica(ReplicaReason),
+    Service(ServiceReason),
+    Gateway(GatewayReason),
+    Fault(FaultReason),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlatformReason {
     LeaderUnknown,
-    LeaderSilent {
-        leader: String,
-        silent_ms: u64,
-    },
-    LeadersDiffer {
-        claims: Vec<String>,
-    },
-    JournalTrouble {
-        problem: String,
-    },
-    OldGeneration {
-        has: u64,
-        newest: u64,
-    },
+    LeaderSilent { leader: String, silent_ms: u64 },
+    LeadersDiffer { claims: Vec<String> },
     Paused,
-    KeeperSilent {
-        problem: String,
-    },
-    KeeperPaused,
+}
+
+impl From<PlatformReason> for Reason {
+    fn from(reason: PlatformReason) -> Self {
+        Self::Platform(reason)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostReason {
+    NodeSilent { problem: String },
+    JournalTrouble { problem: String },
+    OldGeneration { has: u64, newest: u64 },
+}
+
+impl From<HostReason> for Reason {
+    fn from(reason: HostReason) -> Self {
+        Self::Host(reason)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatabaseReason {
     PrimaryMissing {
         keepers_seen: u32,
         keepers: u32,
@@ -109,43 +125,67 @@ pub enum Reason {
         copies: u32,
         needed: u32,
     },
-    ReplicaSeeding {
+}
+
+impl From<DatabaseReason> for Reason {
+    fn from(reason: DatabaseReason) -> Self {
+        Self::Database(reason)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplicaReason {
+    Silent {
+        problem: String,
+    },
+    Paused,
+    Seeding {
         bytes: u64,
         total_bytes: Option<u64>,
     },
-    ReplicaNotCounting {
+    NotCounting {
         role: String,
         why: String,
     },
-    ReplicaLags {
+    Lags {
         bytes: u64,
     },
+}
+
+impl From<ReplicaReason> for Reason {
+    fn from(reason: ReplicaReason) -> Self {
+        Self::Replica(reason)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceReason {
+    NoActiveInstance { primary: String },
+    TooFewInstances { ready: u32, wanted: u32 },
     InstanceMissing,
-    InstanceDown {
-        phase: String,
-        why: String,
-    },
-    CrashLoop {
-        restarts: u64,
-        why: String,
-    },
-    InstanceUnready {
-        why: String,
-    },
-    NoActiveInstance {
-        primary: String,
-    },
-    TooFewInstances {
-        ready: u32,
-        wanted: u32,
-    },
-    GatewaySilent {
+    InstanceDown { phase: String, why: String },
+    CrashLoop { restarts: u64, why: String },
+    InstanceUnready { why: String },
+}
+
+impl From<ServiceReason> for Reason {
+    fn from(reason: ServiceReason) -> Self {
+        Self::Service(reason)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GatewayReason {
+    Silent {
         problem: String,
     },
-    GatewayRefusesSnapshot {
+    RefusesSnapshot {
         error: String,
     },
-    GatewayStopping,
+    Stopping,
     CellNotServed {
         cell: String,
         view: String,
@@ -155,17 +195,26 @@ pub enum Reason {
     ServiceUnseen {
         service: String,
     },
-    FaultInForce {
-        id: String,
-        remaining_ms: u64,
-    },
-    FaultUnguarded {
-        id: String,
-    },
-    FaultTrouble {
-        id: String,
-        problem: String,
-    },
+}
+
+impl From<GatewayReason> for Reason {
+    fn from(reason: GatewayReason) -> Self {
+        Self::Gateway(reason)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultReason {
+    InForce { id: String, remaining_ms: u64 },
+    Unguarded { id: String },
+    Trouble { id: String, problem: String },
+}
+
+impl From<FaultReason> for Reason {
+    fn from(reason: FaultReason) -> Self {
+        Self::Fault(reason)
+    }
 }
 
 /// Who decides.

@@ -2,7 +2,9 @@
 
 use mainstay_model::database::{Database, Replica};
 use mainstay_record::keeper::{KeeperStatus, PeerStatus, SightRole};
-use mainstay_record::status::{DatabaseStatus, Reason, ReplicaStatus, Verdict};
+use mainstay_record::status::{
+    DatabaseReason, DatabaseStatus, ReplicaReason, ReplicaStatus, Verdict,
+};
 
 use crate::findings::{Findings, worst};
 use crate::gathered::{Gathered, Known};
@@ -27,7 +29,13 @@ pub(crate) fn open_primary<'a>(
     status.sight.open.then_some(replica.host.as_str())
 }
 
+/// Whether any keeper of a database answers.
+pub(crate) fn is_heard(gathered: &Gathered<'_>, database: &Database) -> bool {
+    View::of(gathered, database).heard().next().is_some()
+}
+
 struct View<'a> {
+    gathered: &'a Gathered<'a>,
     database: &'a Database,
     replicas: Vec<(&'a Replica, Known<'a, KeeperStatus>)>,
 }
@@ -40,6 +48,7 @@ impl<'a> View<'a> {
             (replica, known)
         };
         Self {
+            gathered,
             database,
             replicas: replicas.map(keeper).collect(),
         }
@@ -51,11 +60,11 @@ impl<'a> View<'a> {
             .filter_map(|(replica, known)| Some((*replica, known.value()?)))
     }
 
-    /// Of those that say they are, the one of the highest term.
+    /// Of those that say they are, the one of the highest term, and of those the one that serves.
     fn primary(&self) -> Option<(&'a Replica, &'a KeeperStatus)> {
         self.heard()
             .filter(|(_, status)| status.sight.role == SightRole::Primary)
-            .max_by_key(|(_, status)| status.sight.term)
+            .max_by_key(|(_, status)| (status.sight.term, status.sight.open))
     }
 
     fn status(&self, findings: &mut Findings) -> DatabaseStatus {
@@ -103,7 +112,7 @@ impl<'a> View<'a> {
         } else {
             Verdict::Broken
         };
-        let reason = Reason::PrimaryMissing {
+        let reason = DatabaseReason::PrimaryMissing {
             keepers_seen,
             keepers: u32::try_from(self.replicas.len()).unwrap_or(u32::MAX),
             needed: u32::from(self.database.quorum.promise),
@@ -129,23 +138,35 @@ impl<'a> View<'a> {
             .map(|(replica, status)| format!("{} (term {})", replica.host, status.sight.term))
             .collect();
         if rivals.len() > 1 {
-            note(Verdict::Degraded, Reason::PrimariesDiffer { hosts: rivals });
+            note(
+                Verdict::Degraded,
+                DatabaseReason::PrimariesDiffer { hosts: rivals },
+            );
         }
         if !status.sight.open {
             let why = status.sight.reason.clone();
-            note(Verdict::Broken, Reason::PrimaryClosed { why });
+            note(Verdict::Broken, DatabaseReason::PrimaryClosed { why });
         }
         let needed = u32::from(self.database.quorum.commit);
         if copies < needed {
-            note(Verdict::Broken, Reason::WritesWait { copies, needed });
+            note(
+                Verdict::Broken,
+                DatabaseReason::WritesWait { copies, needed },
+            );
         } else if copies == needed && self.replicas.len() > usize::from(self.database.quorum.commit)
         {
-            note(Verdict::Degraded, Reason::NoSpareCopy { copies, needed });
+            note(
+                Verdict::Degraded,
+                DatabaseReason::NoSpareCopy { copies, needed },
+            );
         }
         if replica.region != self.database.home {
             let region = replica.region.to_string();
             let home = self.database.home.to_string();
-            note(Verdict::Degraded, Reason::PrimaryAway { region, home });
+            note(
+                Verdict::Degraded,
+                DatabaseReason::PrimaryAway { region, home },
+            );
         }
         verdict
     }
@@ -162,9 +183,13 @@ impl<'a> View<'a> {
         let status = match known {
             Known::Fresh { value, .. } => *value,
             Known::Missing { problem, age_ms } => {
-                let problem = problem.clone();
-                let reason = Reason::KeeperSilent { problem };
-                let verdict = findings.note(&subject, Verdict::Unknown, reason);
+                // Of a silent host the host's own finding says enough.
+                if !self.gathered.is_silent(replica.host.as_str()) {
+                    let problem = problem.clone();
+                    let reason = ReplicaReason::Silent { problem };
+                    findings.note(&subject, Verdict::Unknown, reason);
+                }
+                let verdict = Verdict::Unknown;
                 return self.silent_replica(replica, peer, verdict, *age_ms);
             }
         };
@@ -176,25 +201,25 @@ impl<'a> View<'a> {
             peer.and_then(|peer| peer.lag_bytes)
         };
         let mut verdict = Verdict::Healthy;
-        let mut note = |reason| {
+        let mut note = |reason: ReplicaReason| {
             verdict = verdict.max(findings.note(&subject, Verdict::Degraded, reason));
         };
         if let Some(seeding) = &status.seeding {
-            note(Reason::ReplicaSeeding {
+            note(ReplicaReason::Seeding {
                 bytes: seeding.bytes,
                 total_bytes: seeding.total_bytes,
             });
         } else if !acknowledges && primary.is_some() {
-            note(Reason::ReplicaNotCounting {
+            note(ReplicaReason::NotCounting {
                 role: role(status.sight.role).to_owned(),
                 why: status.sight.reason.clone(),
             });
         }
         if let Some(bytes) = lag_bytes.filter(|bytes| *bytes > LAG_BYTES_MAX) {
-            note(Reason::ReplicaLags { bytes });
+            note(ReplicaReason::Lags { bytes });
         }
         if status.paused {
-            note(Reason::KeeperPaused);
+            note(ReplicaReason::Paused);
         }
         ReplicaStatus {
             host: replica.host.to_string(),

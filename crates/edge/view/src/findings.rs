@@ -2,7 +2,7 @@
 
 use mainstay_record::status::{Finding, Reason, Verdict};
 
-use crate::reason;
+use crate::reason::{Words, explain};
 
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
@@ -11,8 +11,14 @@ pub(crate) struct Findings {
 
 impl Findings {
     /// Notes a reason and answers with its severity, for the verdict of the part it is about.
-    pub(crate) fn note(&mut self, subject: &str, severity: Verdict, reason: Reason) -> Verdict {
-        let (text, next) = (reason::text(&reason), reason::next(&reason));
+    pub(crate) fn note(
+        &mut self,
+        subject: &str,
+        severity: Verdict,
+        reason: impl Into<Reason>,
+    ) -> Verdict {
+        let reason = reason.into();
+        let Words { text, next } = explain(&reason);
         self.all.push(Finding {
             subject: subject.to_owned(),
             severity,

@@ -3,7 +3,7 @@
 use mainstay_model::Host;
 use mainstay_model::gateway::Gateway;
 use mainstay_record::gateway::{GatewayCellStatus, GatewayStatus};
-use mainstay_record::status::{GatewayProcess, GatewayView, Reason, Verdict};
+use mainstay_record::status::{GatewayProcess, GatewayReason, GatewayView, Verdict};
 
 use crate::findings::{Findings, worst};
 use crate::gathered::{Gathered, Known};
@@ -66,13 +66,19 @@ fn process(
         Known::Missing { problem, age_ms } => {
             view.age_ms = age_ms;
             let down = instance.and_then(|(instance, _)| trouble(instance));
-            let (severity, reason) =
-                down.unwrap_or((Verdict::Unknown, Reason::GatewaySilent { problem }));
+            view.verdict = match down {
+                // Of a silent host the host's own finding says enough.
+                None if gathered.is_silent(here) => Verdict::Unknown,
+                None => {
+                    let reason = GatewayReason::Silent { problem };
+                    findings.note(&subject, Verdict::Unknown, reason)
+                }
+                Some((severity, reason)) => findings.note(&subject, severity, reason),
+            };
             view.state = match instance {
                 Some((instance, _)) => instance.phase.replace('_', " "),
                 None => "unknown".to_owned(),
             };
-            view.verdict = findings.note(&subject, severity, reason);
         }
     }
     view
@@ -104,15 +110,15 @@ fn serving(
     view.connections = Some(status.connections);
     view.requests = Some(status.requests);
     view.held = Some(status.cells.iter().map(|cell| cell.held).sum());
-    let mut note = |severity, reason| {
+    let mut note = |severity, reason: GatewayReason| {
         view.verdict = view.verdict.max(findings.note(subject, severity, reason));
     };
     if status.stopping {
         view.state = "stopping".to_owned();
-        note(Verdict::Degraded, Reason::GatewayStopping);
+        note(Verdict::Degraded, GatewayReason::Stopping);
     }
     if let Some(error) = status.snapshot_error.clone() {
-        note(Verdict::Degraded, Reason::GatewayRefusesSnapshot { error });
+        note(Verdict::Degraded, GatewayReason::RefusesSnapshot { error });
     }
     for cell in &status.cells {
         view.cells.push(cell_text(cell));
@@ -122,7 +128,7 @@ fn serving(
             } else {
                 Verdict::Broken
             };
-            let reason = Reason::CellNotServed {
+            let reason = GatewayReason::CellNotServed {
                 cell: cell.database.clone(),
                 view: cell.view.clone(),
                 why: cell.reason.clone(),
@@ -136,7 +142,7 @@ fn serving(
         let seen = service.instances.iter().any(|instance| instance.ready);
         if !seen && !in_cells(&service.service) {
             let service = service.service.clone();
-            note(Verdict::Degraded, Reason::ServiceUnseen { service });
+            note(Verdict::Degraded, GatewayReason::ServiceUnseen { service });
         }
     }
 }

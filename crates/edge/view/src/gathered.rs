@@ -6,7 +6,7 @@ use mainstay_model::Platform;
 use mainstay_model::address::Slot;
 use mainstay_record::gateway::GatewayStatus;
 use mainstay_record::keeper::KeeperStatus;
-use mainstay_record::node::{NodeFacts, Seen};
+use mainstay_record::node::{self, NodeFacts, Seen};
 use mainstay_record::process::{FaultStatus, InstanceStatus};
 
 /// A fact older than this counts as missing, in milliseconds.
@@ -89,7 +89,41 @@ impl<'a, T> Known<'a, T> {
     }
 }
 
+impl<'a> Gathered<'a> {
+    /// From what one node knows of all.
+    pub fn of_node(
+        platform: &'a Platform,
+        slot: Slot,
+        now_wall_ms: u64,
+        known: node::Gathered,
+    ) -> Self {
+        let own = Seen {
+            age_ms: now_wall_ms.saturating_sub(known.own.wall_ms),
+            value: Some(known.own),
+            problem: None,
+        };
+        let own_host = own.value.as_ref().map(|facts| facts.host.clone());
+        let all = known.others.into_iter().chain(own_host.zip(Some(own)));
+        let answers = |node| HostAnswers {
+            node: Some(node),
+            ..HostAnswers::default()
+        };
+        Self {
+            platform,
+            slot,
+            now_wall_ms,
+            hosts: all.map(|(host, node)| (host, answers(node))).collect(),
+            faults: known.faults,
+        }
+    }
+}
+
 impl Gathered<'_> {
+    /// Whether anybody can say anything about the host's processes.
+    pub(crate) fn is_silent(&self, host: &str) -> bool {
+        matches!(self.node(host), Known::Missing { .. })
+    }
+
     pub(crate) fn node(&self, host: &str) -> Known<'_, NodeFacts> {
         let answers = self.hosts.get(host);
         Known::of(answers.and_then(|answers| answers.node.as_ref()), 0)

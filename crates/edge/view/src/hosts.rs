@@ -1,7 +1,7 @@
 //! Regions and their hosts.
 
 use mainstay_model::Host;
-use mainstay_record::status::{HostStatus, Leadership, Reason, RegionStatus, Verdict};
+use mainstay_record::status::{HostReason, HostStatus, Leadership, RegionStatus, Verdict};
 
 use crate::findings::{Findings, worst};
 use crate::gathered::{Gathered, Known};
@@ -39,7 +39,7 @@ fn host(
     let (facts, age_ms) = match gathered.node(name) {
         Known::Fresh { value, age_ms } => (value, age_ms),
         Known::Missing { problem, age_ms } => {
-            let reason = Reason::NodeSilent {
+            let reason = HostReason::NodeSilent {
                 problem: problem.clone(),
             };
             return HostStatus {
@@ -59,7 +59,7 @@ fn host(
         findings.note(
             &subject,
             Verdict::Degraded,
-            Reason::OldGeneration { has, newest },
+            HostReason::OldGeneration { has, newest },
         )
     } else {
         Verdict::Healthy

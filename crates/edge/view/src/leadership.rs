@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use mainstay_record::node::JournalFacts;
-use mainstay_record::status::{Leadership, Reason, Verdict};
+use mainstay_record::status::{HostReason, Leadership, PlatformReason, Verdict};
 
 use crate::findings::{Findings, worst};
 use crate::gathered::{Gathered, Known, OLD_MS};
@@ -21,7 +21,7 @@ pub(crate) fn leadership(gathered: &Gathered<'_>, findings: &mut Findings) -> Le
         .iter()
         .max_by_key(|(_, facts, age_ms)| (facts.epoch, facts.entries, std::cmp::Reverse(*age_ms)));
     let Some((_, facts, age_ms)) = newest else {
-        let reason = Reason::LeaderUnknown;
+        let reason = PlatformReason::LeaderUnknown;
         return Leadership {
             verdict: findings.note("leadership", Verdict::Unknown, reason),
             ..Leadership::default()
@@ -32,12 +32,12 @@ pub(crate) fn leadership(gathered: &Gathered<'_>, findings: &mut Findings) -> Le
         if let Some(problem) = &facts.problem {
             let problem = problem.clone();
             let subject = format!("host {host}");
-            let reason = Reason::JournalTrouble { problem };
+            let reason = HostReason::JournalTrouble { problem };
             verdicts.push(findings.note(&subject, Verdict::Degraded, reason));
         }
     }
     if facts.paused {
-        verdicts.push(findings.note("platform", Verdict::Degraded, Reason::Paused));
+        verdicts.push(findings.note("platform", Verdict::Degraded, PlatformReason::Paused));
     }
     Leadership {
         verdict: worst(verdicts),
@@ -56,7 +56,7 @@ fn led(
     answers: &[(&str, &JournalFacts, u64)],
 ) -> Verdict {
     let Some(leader) = &facts.leader else {
-        return findings.note("leadership", Verdict::Broken, Reason::LeaderUnknown);
+        return findings.note("leadership", Verdict::Broken, PlatformReason::LeaderUnknown);
     };
     // The leader's own answer settles it; otherwise the longest silence that everybody agrees on.
     let speaks = answers
@@ -69,7 +69,7 @@ fn led(
     match silent_ms {
         Some(silent_ms) if !speaks && silent_ms > OLD_MS => {
             let leader = leader.clone();
-            let reason = Reason::LeaderSilent { leader, silent_ms };
+            let reason = PlatformReason::LeaderSilent { leader, silent_ms };
             findings.note("leadership", Verdict::Degraded, reason)
         }
         _ => Verdict::Healthy,
@@ -90,6 +90,6 @@ fn agreed(findings: &mut Findings, answers: &[(&str, &JournalFacts, u64)]) -> Ve
     findings.note(
         "leadership",
         Verdict::Degraded,
-        Reason::LeadersDiffer { claims },
+        PlatformReason::LeadersDiffer { claims },
     )
 }

@@ -127,16 +127,22 @@ fn heading(text: &mut String, status: &Status) {
         seconds % 60
     );
     let leadership = &status.leadership;
-    let leader = leadership.leader.as_deref().unwrap_or("nobody");
     let paused = if leadership.paused { ", PAUSED" } else { "" };
-    line!(
-        text,
-        "  {leader} leads (epoch {}, journal entry {}, file version {}; {} old){paused}",
-        leadership.epoch,
-        leadership.entries,
-        leadership.generation,
-        age(leadership.age_ms)
-    );
+    match (&leadership.leader, leadership.age_ms) {
+        (Some(leader), Some(age_ms)) => {
+            line!(
+                text,
+                "  {leader} leads (epoch {}, journal entry {}, file version {}; seen {} ago){paused}",
+                leadership.epoch,
+                leadership.entries,
+                leadership.generation,
+                span(age_ms)
+            );
+        }
+        _ => {
+            line!(text, "  nobody is known to lead{paused}");
+        }
+    }
 }
 
 fn section(text: &mut String, title: &str, table: Table) {

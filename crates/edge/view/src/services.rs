@@ -3,11 +3,11 @@
 use mainstay_model::Host;
 use mainstay_model::service::Service;
 use mainstay_record::process::InstanceStatus;
-use mainstay_record::status::{InstanceView, Reason, ServiceStatus, Verdict};
+use mainstay_record::status::{InstanceView, ServiceReason, ServiceStatus, Verdict};
 
-use crate::databases::open_primary;
+use crate::databases::{is_heard, open_primary};
 use crate::findings::{Findings, worst};
-use crate::gathered::{Gathered, Known};
+use crate::gathered::Gathered;
 
 const STANDING_BY: &str = "standing by";
 
@@ -37,11 +37,16 @@ fn following(gathered: &Gathered<'_>, service: &Service, findings: &mut Findings
     let mut verdicts = Vec::new();
     if let (Some(primary), 0) = (primary, ready) {
         let primary = primary.to_owned();
-        let reason = Reason::NoActiveInstance { primary };
+        let reason = ServiceReason::NoActiveInstance { primary };
         verdicts.push(findings.note(&subject(service), Verdict::Broken, reason));
     } else if primary.is_none() {
         // The database's own finding says why.
-        verdicts.push(Verdict::Broken);
+        let heard = database.is_some_and(|database| is_heard(gathered, database));
+        verdicts.push(if heard {
+            Verdict::Broken
+        } else {
+            Verdict::Unknown
+        });
     }
     verdicts.extend(
         instances
@@ -73,14 +78,13 @@ fn spread(gathered: &Gathered<'_>, service: &Service, findings: &mut Findings) -
     let wanted = u32::try_from(service.replicas()).unwrap_or(u32::MAX);
     let mut verdicts: Vec<Verdict> = Vec::new();
     if ready < wanted {
-        let silent = allowed(gathered, service)
-            .any(|host| gathered.node(host.name.as_str()).value().is_none());
+        let silent = allowed(gathered, service).any(|host| gathered.is_silent(host.name.as_str()));
         let severity = match (ready, silent) {
             (0, false) => Verdict::Broken,
             (0, true) => Verdict::Unknown,
             _ => Verdict::Degraded,
         };
-        let reason = Reason::TooFewInstances { ready, wanted };
+        let reason = ServiceReason::TooFewInstances { ready, wanted };
         verdicts.push(findings.note(&subject(service), severity, reason));
     }
     verdicts.extend(
@@ -132,12 +136,16 @@ fn view(
     let subject = format!("{} on {}", subject(service), host.name);
     let found = gathered.instance(host.name.as_str(), service.name.as_str());
     let Some((instance, age_ms)) = found else {
-        let (severity, reason) = match gathered.node(host.name.as_str()) {
-            Known::Fresh { .. } => (Verdict::Degraded, Reason::InstanceMissing),
-            Known::Missing { problem, .. } => (Verdict::Unknown, Reason::NodeSilent { problem }),
+        // Of a silent host the host's own finding says enough.
+        let (verdict, why) = if gathered.is_silent(host.name.as_str()) {
+            (Verdict::Unknown, "its node does not answer")
+        } else {
+            let reason = ServiceReason::InstanceMissing;
+            (
+                findings.note(&subject, Verdict::Degraded, reason),
+                "its node knows no such process",
+            )
         };
-        let why = crate::reason::text(&reason);
-        let verdict = findings.note(&subject, severity, reason);
         return InstanceView {
             host: host.name.to_string(),
             region: host.region.to_string(),
@@ -145,7 +153,7 @@ fn view(
             state: "unknown".to_owned(),
             restarts: 0,
             since_ms: None,
-            why,
+            why: why.to_owned(),
             log: None,
             age_ms: None,
         };
@@ -178,17 +186,17 @@ fn view(
 }
 
 /// Phases as nodes name them.
-pub(crate) fn trouble(instance: &InstanceStatus) -> Option<(Verdict, Reason)> {
+pub(crate) fn trouble(instance: &InstanceStatus) -> Option<(Verdict, ServiceReason)> {
     let (phase, why) = (instance.phase.clone(), instance.why.clone());
     match instance.phase.as_str() {
         "ready" => None,
         "crash_loop" => {
             let restarts = instance.restarts;
-            Some((Verdict::Broken, Reason::CrashLoop { restarts, why }))
+            Some((Verdict::Broken, ServiceReason::CrashLoop { restarts, why }))
         }
         "starting" | "launching" | "unready" | "draining" => {
-            Some((Verdict::Degraded, Reason::InstanceUnready { why }))
+            Some((Verdict::Degraded, ServiceReason::InstanceUnready { why }))
         }
-        _ => Some((Verdict::Broken, Reason::InstanceDown { phase, why })),
+        _ => Some((Verdict::Broken, ServiceReason::InstanceDown { phase, why })),
     }
 }

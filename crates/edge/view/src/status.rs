@@ -1,6 +1,6 @@
 //! Puts the parts together.
 
-use mainstay_record::status::{Reason, Status, VERSION, Verdict};
+use mainstay_record::status::{FaultReason, Status, VERSION, Verdict};
 
 use crate::databases::databases;
 use crate::findings::{Findings, worst};
@@ -21,9 +21,17 @@ pub fn status(gathered: &Gathered<'_>) -> Status {
     let disturbed = faults(gathered, &mut findings);
     let mut faults = gathered.faults.clone();
     faults.sort_by_key(|fault| std::cmp::Reverse(fault.remaining_ms));
+    // What is lost with some hosts is seen in what ran there; only with all of them nothing is known.
+    let mut hosts = gathered.platform.hosts().iter();
+    let all_silent = hosts.all(|host| gathered.is_silent(host.name.as_str()));
+    let hosts_at_worst = if all_silent {
+        Verdict::Unknown
+    } else {
+        Verdict::Degraded
+    };
     let verdicts = [leadership.verdict, disturbed]
         .into_iter()
-        .chain(regions.iter().map(|part| part.verdict))
+        .chain(regions.iter().map(|part| part.verdict.min(hosts_at_worst)))
         .chain(databases.iter().map(|part| part.verdict))
         .chain(services.iter().map(|part| part.verdict))
         .chain(gateways.iter().map(|part| part.verdict));
@@ -55,18 +63,18 @@ fn faults(gathered: &Gathered<'_>, findings: &mut Findings) -> Verdict {
     for fault in &gathered.faults {
         let subject = format!("{} {}", fault.kind.name(), fault.target);
         let id = fault.id.clone();
-        let mut note = |reason| {
+        let mut note = |reason: FaultReason| {
             verdict = verdict.max(findings.note(&subject, Verdict::Degraded, reason));
         };
-        note(Reason::FaultInForce {
+        note(FaultReason::InForce {
             id: id.clone(),
             remaining_ms: fault.remaining_ms,
         });
         if !fault.guardian_alive && fault.remaining_ms > 0 {
-            note(Reason::FaultUnguarded { id: id.clone() });
+            note(FaultReason::Unguarded { id: id.clone() });
         }
         if let Some(problem) = fault.problem.clone() {
-            note(Reason::FaultTrouble { id, problem });
+            note(FaultReason::Trouble { id, problem });
         }
     }
     verdict

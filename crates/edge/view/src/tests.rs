@@ -273,6 +273,25 @@ fn in_good_times() {
 }
 
 #[test]
+fn what_one_node_knows_is_enough() {
+    let platform = platform();
+    let mut all = platform
+        .hosts()
+        .iter()
+        .map(|host| facts(&platform, host, "use1-a"));
+    let own = all.next().expect("a first host");
+    let known = mainstay_record::node::Gathered {
+        version: 1,
+        own,
+        others: all.map(|facts| (facts.host.clone(), seen(facts))).collect(),
+        faults: Vec::new(),
+    };
+    let slot = Slot::new(1).expect("a slot");
+    let status = status(&Gathered::of_node(&platform, slot, NOW + 20, known));
+    assert_eq!(status.verdict, Verdict::Healthy);
+}
+
+#[test]
 fn colours_move_nothing() {
     let status = look(|gathered| lose(gathered, "use1-a"));
     let plain = render(&status, Palette::Plain);
@@ -367,9 +386,7 @@ fn reasons_of_keepers_reach_the_status_even_if_nodes_are_dead() {
         expect![[r#"
             Broken
             Broken service venue: no instance is active, though use1-a has an open primary for it
-            Unknown host use1-a: its node does not answer: connection refused
-            Unknown service venue on use1-a: its node does not answer: connection refused
-            Unknown gateway edge on use1-a: it does not answer: its node is silent: connection refused
+            Unknown host use1-a: its node does not answer (connection refused), so nobody can say what runs there
             Degraded service ticker: 1 of 2 instances are ready
         "#]],
     );
@@ -467,7 +484,7 @@ fn services_and_gateways_in_trouble_say_why() {
             Unknown gateway edge on euw1-a: it does not answer: no such file or directory
             Degraded service ticker: 1 of 2 instances are ready
             Degraded gateway edge on use1-a: it goes on with old routes, because it refuses the new ones: line 3: unknown field
-            Degraded gateway edge on use1-a: it sees no ready instance of ticker, so its requests for it fail
+            Degraded gateway edge on use1-a: it sees no ready instance of ticker, so requests for it fail
         "#]],
     );
 }
