@@ -53,6 +53,10 @@ impl Peers {
         self.map.iter().map(|(replica, peer)| (*replica, peer))
     }
 
+    pub fn get(&self, replica: ReplicaId) -> Option<&Peer> {
+        self.map.get(&replica)
+    }
+
     pub fn get_mut(&mut self, replica: ReplicaId) -> Option<&mut Peer> {
         self.map.get_mut(&replica)
     }

@@ -249,7 +249,17 @@ impl Keeper {
         let missing: alloc::vec::Vec<ReplicaId> = self
             .config
             .peers()
-            .filter(|peer| !primary.kept.contains_key(peer))
+            .filter(|peer| {
+                let heartbeat = self
+                    .peers
+                    .get(*peer)
+                    .and_then(|peer| peer.heartbeat.as_ref());
+                let known = heartbeat.is_some_and(|heartbeat| {
+                    heartbeat.cohort == Some(cohort.version)
+                        && primary.kept.get(peer) == Some(&heartbeat.incarnation)
+                });
+                !known
+            })
             .collect();
         let cohort = Box::new(cohort.clone());
         for peer in missing {
@@ -271,11 +281,8 @@ impl Keeper {
         }
         if current < Some(version) {
             self.durable.cohort = Some(cohort);
-            if self.durable.promise.floor < version.term {
-                self.raise_floor(version.term);
-            } else {
-                self.persist();
-            }
+            self.persist();
+            self.raise_floor(version.term);
         }
         let incarnation = self.durable.incarnation;
         self.send(

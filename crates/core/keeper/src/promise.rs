@@ -23,15 +23,16 @@ impl Promise {
 }
 
 impl Keeper {
-    /// No primary below `term` is followed from now on.
+    /// There is a primary of `term`: none below is followed from now on. A promise of that very term is
+    /// thereby kept, whoever it was given to, and cannot be released any more.
     pub(crate) fn raise_floor(&mut self, term: Term) {
         let promise = &mut self.durable.promise;
-        if promise.floor >= term {
+        if promise.previous_floor >= term {
             return;
         }
-        promise.floor = term;
+        promise.floor = promise.floor.max(term);
         promise.previous_floor = term;
-        if promise.highest < term {
+        if promise.highest <= term {
             promise.highest = term;
             promise.coordinator = None;
         }

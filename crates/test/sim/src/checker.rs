@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mainstay_keeper::{Body, Durable, Message, Report, Role, Status, SynchronousStandbys};
 
 use crate::host::Host;
-use crate::postgres::log::Record;
+use crate::postgres::log::{Log, Record};
 use crate::postgres::{FIRST_RECORD, Waiter};
 use crate::shell::index;
 
@@ -63,6 +63,7 @@ pub enum Invariant {
 #[derive(Clone, Copy, Debug)]
 struct Acknowledged {
     write: u64,
+    term: u32,
 }
 
 #[derive(Debug)]
@@ -78,15 +79,19 @@ pub struct Checker {
     attempted: BTreeSet<u64>,
     /// The first record of every timeline, and who wrote it.
     timelines: BTreeMap<u32, (usize, u64)>,
+    /// Who coordinated the promotion to a timeline.
+    coordinators: BTreeMap<u32, usize>,
     opened: BTreeSet<u32>,
     /// Who durably promised a term, and to whom.
     promised: BTreeMap<u32, BTreeMap<usize, Option<u8>>>,
     /// The highest term that a host reported for.
     reported: Vec<u32>,
-    aborted: BTreeSet<u32>,
+    aborted: BTreeSet<(u32, usize)>,
     /// Fillings that were in a cohort record on a majority of disks.
     recorded_members: BTreeSet<(u8, u128)>,
     disks: Vec<Option<Durable>>,
+    /// Logs that were on disks which were lost or filled anew.
+    graves: Vec<(usize, Log)>,
     announced: BTreeSet<(u8, u128)>,
     acknowledged_at_heal: Option<usize>,
     roles: Vec<Role>,
@@ -105,12 +110,14 @@ impl Checker {
             acknowledged: Vec::new(),
             attempted: BTreeSet::new(),
             timelines: BTreeMap::new(),
+            coordinators: BTreeMap::new(),
             opened: BTreeSet::new(),
             promised: BTreeMap::new(),
             reported: vec![0; hosts],
             aborted: BTreeSet::new(),
             recorded_members: BTreeSet::new(),
             disks: vec![None; hosts],
+            graves: Vec::new(),
             announced: BTreeSet::new(),
             acknowledged_at_heal: None,
             roles: vec![Role::Starting; hosts],
@@ -180,6 +187,11 @@ impl Checker {
         }
     }
 
+    /// A log is about to be thrown away. What rested on it rested on it rightly.
+    pub fn buried(&mut self, host: usize, log: Log) {
+        self.graves.push((host, log));
+    }
+
     pub fn disk_lost(&mut self, host: usize) {
         self.disks[host] = None;
         self.reported[host] = 0;
@@ -211,8 +223,8 @@ impl Checker {
                 self.reported[host] = self.reported[host].max(term.0);
             }
             Body::Abort { term } => {
-                self.aborted.insert(term.0);
-                if self.timelines.contains_key(&term.0) {
+                self.aborted.insert((term.0, host));
+                if self.coordinators.get(&term.0) == Some(&host) {
                     self.broken(
                         Invariant::AbortedAndPromoted,
                         format!("term {term} aborted"),
@@ -289,7 +301,14 @@ impl Checker {
             );
             self.broken(Invariant::TimelineTwice, detail);
         }
-        if self.aborted.contains(&term) {
+        let coordinator = hosts[host]
+            .disk
+            .record
+            .as_ref()
+            .and_then(|disk| disk.promise.coordinator)
+            .map_or(host, index);
+        self.coordinators.insert(term, coordinator);
+        if self.aborted.contains(&(term, coordinator)) {
             self.broken(
                 Invariant::AbortedAndPromoted,
                 format!("term {term} promoted"),
@@ -301,21 +320,38 @@ impl Checker {
             let detail = format!("term {term} began with {promises} promises");
             self.broken(Invariant::PromotedWithoutMajority, detail);
         }
-        self.contains_all(host, hosts, "was promoted");
+        self.contains_all(host, hosts, term, "was promoted");
     }
 
-    fn contains_all(&mut self, host: usize, hosts: &[Host], how: &str) {
+    /// What was acknowledged under earlier terms is in this host's log.
+    fn contains_all(&mut self, host: usize, hosts: &[Host], before: u32, how: &str) {
         let Some(folder) = &hosts[host].server.folder else {
             return;
         };
         let missing = self
             .acknowledged
             .iter()
-            .find(|known| !contains(folder.log.records(), known.write));
+            .find(|known| known.term < before && !contains(folder.log.records(), known.write));
         if let Some(known) = missing {
             let detail = format!("host {} {how} without write {}", host + 1, known.write);
             self.broken(Invariant::AcknowledgedLost, detail);
         }
+    }
+
+    /// On how many disks a record is, or was until they were lost.
+    fn copies(&self, record: &Record, hosts: &[Host]) -> usize {
+        let had = |host: usize| {
+            hosts[host]
+                .server
+                .folder
+                .as_ref()
+                .is_some_and(|folder| folder.log.has_flushed(record))
+                || self
+                    .graves
+                    .iter()
+                    .any(|(other, log)| *other == host && log.has_flushed(record))
+        };
+        (0..hosts.len()).filter(|host| had(*host)).count()
     }
 
     /// Applications are let in.
@@ -331,12 +367,12 @@ impl Checker {
             let marker = self.timelines.get(&timeline)?.1;
             folder.log.find(marker)
         });
-        let copies = first.map_or(0, |record| copies(&record, hosts));
+        let copies = first.map_or(0, |record| self.copies(&record, hosts));
         if copies < self.copies {
             let detail = format!("host {} opened {timeline} with {copies} copies", host + 1);
             self.broken(Invariant::OpenedEarly, detail);
         }
-        self.contains_all(host, hosts, "opened");
+        self.contains_all(host, hosts, timeline, "opened");
         for (other, candidate) in hosts.iter().enumerate() {
             let answers = candidate.lease.is_some_and(|(term, _)| term < timeline)
                 && candidate.holds_lease(now)
@@ -369,7 +405,8 @@ impl Checker {
         };
         let term = process.timeline;
         let reported = self.reported[host];
-        if process.primary && reported > term && !self.aborted.contains(&reported) {
+        let given_up = self.aborted.iter().any(|(aborted, _)| *aborted == reported);
+        if process.primary && reported > term && !given_up {
             let detail = format!(
                 "host {} reported for {reported} and flushed for {term}",
                 host + 1
@@ -381,7 +418,18 @@ impl Checker {
             .record
             .as_ref()
             .map_or(0, |record| record.promise.floor.0);
-        if process.primary && floor < term {
+        let receiver = hosts[host]
+            .server
+            .process
+            .as_ref()
+            .and_then(|process| process.receiver);
+        let counts = match (&process.standbys, receiver) {
+            (SynchronousStandbys::Any { names, .. }, Some(receiver)) => {
+                names.contains(&receiver.name)
+            }
+            _ => false,
+        };
+        if process.primary && counts && floor < term {
             let detail = format!("host {} flushed for {term} with floor {floor}", host + 1);
             self.broken(Invariant::AcknowledgedWithoutFloor, detail);
         }
@@ -396,7 +444,7 @@ impl Checker {
         };
         let write = waiter.write;
         let record = folder.log.find(write);
-        let copies = record.map_or(0, |record| copies(&record, hosts));
+        let copies = record.map_or(0, |record| self.copies(&record, hosts));
         if copies < self.copies {
             let detail = format!(
                 "write {write} acknowledged by host {} with {copies} copies",
@@ -433,7 +481,7 @@ impl Checker {
                 self.broken(Invariant::AcknowledgedLost, detail);
             }
         }
-        self.acknowledged.push(Acknowledged { write });
+        self.acknowledged.push(Acknowledged { write, term });
     }
 
     pub fn read(&mut self, host: usize, required: usize, hosts: &[Host]) {
@@ -501,7 +549,7 @@ impl Checker {
             return;
         }
         let host = open[0];
-        self.contains_all(host, hosts, "ended");
+        self.contains_all(host, hosts, u32::MAX, "ended");
         let records = hosts[host]
             .server
             .folder
@@ -518,15 +566,6 @@ impl Checker {
             }
         }
     }
-}
-
-/// On how many disks a record is.
-fn copies(record: &Record, hosts: &[Host]) -> usize {
-    hosts
-        .iter()
-        .filter_map(|host| host.server.folder.as_ref())
-        .filter(|folder| folder.log.has_flushed(record))
-        .count()
 }
 
 /// Whether a write is among records, from the end since what is asked for is mostly recent.

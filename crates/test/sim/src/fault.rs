@@ -158,7 +158,9 @@ impl World {
         self.hosts[host].lease = None;
         if lost {
             self.checker.disk_losses += 1;
-            self.hosts[host].server.folder = None;
+            if let Some(folder) = self.hosts[host].server.folder.take() {
+                self.checker.buried(host, folder.log);
+            }
             self.hosts[host].disk.record = None;
             self.hosts[host].promoted = 0;
             self.checker.disk_lost(host);

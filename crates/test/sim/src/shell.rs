@@ -411,7 +411,9 @@ impl World {
         copy.upstream = None;
         copy.applications = false;
         copy.standbys = SynchronousStandbys::Nobody;
-        self.hosts[host].server.folder = Some(copy);
+        if let Some(old) = self.hosts[host].server.folder.replace(copy) {
+            self.checker.buried(host, old.log);
+        }
         Outcome::Done
     }
 

@@ -235,6 +235,9 @@ impl World {
         self.hosts[host].keeper = Some(keeper);
         self.hosts[host].tick_at = u64::MAX;
         self.observe(host, generation, true);
+        if self.healed {
+            self.operator(host, Operator::Resume);
+        }
     }
 
     pub fn local(&self, host: usize) -> Instant {
