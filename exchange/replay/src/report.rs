@@ -57,6 +57,8 @@ pub struct Report {
     pub expired: u64,
     /// Refused as malformed or contradictory (HTTP 4xx).
     pub refused: u64,
+    pub unanswered: u64,
+    /// The refused and the unanswered: this driver sends nothing on purpose that deserves refusal.
     pub failed: u64,
     pub attempts: u64,
     pub moves: u64,
@@ -106,14 +108,14 @@ impl Report {
             Ok(marks) => (marks, None),
             Err(error) => (Vec::new(), Some(error.to_string())),
         };
-        let (answered, refused, failed) = (
+        let (answered, refused, unanswered) = (
             measure.count(Ended::Answered),
             measure.count(Ended::Refused),
             measure.count(Ended::Unanswered),
         );
         let verdict = if measure.lagged(setting.lag_limits) {
             Verdict::Lagged
-        } else if refused + failed > 0 {
+        } else if refused + unanswered > 0 {
             Verdict::Failed
         } else {
             Verdict::Answered
@@ -145,7 +147,8 @@ impl Report {
             rejected: outcome("rejected"),
             expired: outcome("expired"),
             refused,
-            failed,
+            unanswered,
+            failed: refused + unanswered,
             attempts: measure.attempts,
             moves: measure.moves,
             homecomings: measure.homecomings,
@@ -192,7 +195,7 @@ impl Report {
         );
         let _ = writeln!(
             text,
-            "intents     sent {}  answered {}  (rejected {}, expired {})  refused {}  failed {}",
+            "intents     sent {}  answered {} (rejected {}, expired {})  failed {} (unanswered {}, refused {})",
             self.sent, self.answered, self.rejected, self.expired, self.refused, self.failed
         );
         let _ = writeln!(

@@ -12,8 +12,6 @@ use anyhow::{Context, Result, bail};
 pub const CLAIM_PORT: u16 = 29_999;
 /// The last byte of the address on which a claim is held.
 const CLAIM_HOST: u8 = 254;
-/// Platform slots are the second byte of an address: 127.SLOT.region.host.
-const PLATFORM_SLOTS: std::ops::RangeInclusive<u8> = 1..=199;
 
 /// The 254 addresses `127.network.block.1` … `.253`, ours until dropped.
 #[derive(Debug)]
@@ -56,33 +54,6 @@ impl AddressBlock {
     }
 }
 
-/// A platform slot (the second byte of all its addresses), ours until dropped.
-#[derive(Debug)]
-pub struct PlatformSlot {
-    slot: u8,
-    _claim: TcpListener,
-}
-
-impl PlatformSlot {
-    /// Claims the highest free slot, since platforms started by hand count from below.
-    pub fn claim() -> Result<Self> {
-        for slot in PLATFORM_SLOTS.rev() {
-            if let Some(claim) = hold(slot, 0)? {
-                return Ok(Self {
-                    slot,
-                    _claim: claim,
-                });
-            }
-        }
-        bail!("claim a platform slot: all are taken")
-    }
-
-    #[must_use]
-    pub fn slot(&self) -> u8 {
-        self.slot
-    }
-}
-
 fn hold(network: u8, block: u8) -> Result<Option<TcpListener>> {
     let address = SocketAddrV4::new(Ipv4Addr::new(127, network, block, CLAIM_HOST), CLAIM_PORT);
     match TcpListener::bind(address) {
@@ -94,7 +65,7 @@ fn hold(network: u8, block: u8) -> Result<Option<TcpListener>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{AddressBlock, PlatformSlot};
+    use super::AddressBlock;
 
     #[test]
     fn two_claims_never_overlap_and_a_dropped_one_is_free_again() {
@@ -104,12 +75,5 @@ mod tests {
         let address = first.free_socket_address(7).unwrap();
         assert_eq!(address.ip(), first.address(7));
         assert_ne!(address.port(), 0);
-    }
-
-    #[test]
-    fn slots_differ() {
-        let first = PlatformSlot::claim().unwrap();
-        let second = PlatformSlot::claim().unwrap();
-        assert_ne!(first.slot(), second.slot());
     }
 }
