@@ -51,8 +51,8 @@ mod tests {
             1 => 1,
             _ => 4,
         };
-        let rows: [(&[u16], u64, Option<u16>, Option<u16>); 6] = [
-            (&[], 7, None, None),
+        let rows = [
+            (&[][..], 7, None, None),
             (&[3], 7, None, Some(3)),
             (&[3], 7, Some(3), Some(3)),
             (&[0, 1], 7, None, Some(1)),
@@ -71,7 +71,7 @@ mod tests {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
-            let chosen = pick(&[0, 1, 2, 3], |i| u32::from(i), random, None);
+            let chosen = pick(&[0, 1, 2, 3], u32::from, random, None);
             assert!(chosen.is_some_and(|i| i < 3), "{chosen:?}");
         }
     }

@@ -166,10 +166,7 @@ impl Framing {
             heads: 0,
             violation: None,
         };
-        loop {
-            let Some(rest) = bytes.get(progress.passed..).filter(|rest| !rest.is_empty()) else {
-                break;
-            };
+        while let Some(rest) = bytes.get(progress.passed..).filter(|rest| !rest.is_empty()) {
             let (step, place) = match self.state {
                 State::Head { scanned, line } => {
                     let step = self.head(rest, scanned, line);

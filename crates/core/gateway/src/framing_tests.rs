@@ -1,7 +1,6 @@
 //! A corpus of requests that servers are known to read in different ways, and that everything which is
 //! said to be good passes however it is cut into pieces.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use proptest::prelude::*;
@@ -44,83 +43,195 @@ fn read_in_pieces(bytes: &[u8], sizes: &[usize]) -> Progress {
     total
 }
 
+use Violation as V;
+
+/// `{h}` stands for a Host field.
+const CORPUS: &[(&str, Violation)] = &[
+    (
+        "POST / HTTP/1.1\r\n{h}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        V::LengthBesideTransferEncoding,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        V::LengthBesideTransferEncoding,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        V::DuplicateContentLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Content-Length: 5\r\ncontent-length: 5\r\n\r\nhello",
+        V::DuplicateContentLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Content-Length: 5, 5\r\n\r\nhello",
+        V::BadContentLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Content-Length: +5\r\n\r\nhello",
+        V::BadContentLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Content-Length: 0x5\r\n\r\nhello",
+        V::BadContentLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Content-Length:\r\n\r\nhello",
+        V::BadContentLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Content-Length: 99999999999999999999\r\n\r\n",
+        V::BadContentLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Content-Length: 5 5\r\n\r\nhello",
+        V::BadContentLength,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Content-Length : 5\r\n\r\nhello",
+        V::BadHeaderName,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Content_Length: 5\r\n\r\nhello",
+        V::DisguisedFramingHeader,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer_Encoding: chunked\r\n\r\n0\r\n\r\n",
+        V::DisguisedFramingHeader,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        V::UnknownTransferEncoding,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: identity\r\n\r\n",
+        V::UnknownTransferEncoding,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        V::UnknownTransferEncoding,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        V::UnknownTransferEncoding,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n",
+        V::UnknownTransferEncoding,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        V::DuplicateTransferEncoding,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        V::DuplicateTransferEncoding,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+        V::BadHeaderValue,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding\x20: chunked\r\n\r\n0\r\n\r\n",
+        V::BadHeaderName,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h} Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        V::FoldedHeader,
+    ),
+    ("POST / HTTP/1.1\r\n{h}X: y\r\n\tz\r\n\r\n", V::FoldedHeader),
+    ("POST / HTTP/1.1\r\n Host: x\r\n\r\n", V::FoldedHeader),
+    (
+        "POST / HTTP/1.0\r\n{h}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        V::TransferEncodingInOldVersion,
+    ),
+    ("GET / HTTP/1.1\n{h}\r\n", V::BareLineFeed),
+    ("GET / HTTP/1.1\r\nHost: x\n\r\n", V::BareLineFeed),
+    ("GET / HTTP/1.1\r\nHost: x\r\n\n", V::BareLineFeed),
+    (
+        "GET / HTTP/1.1\r\nHost: x\rX: y\r\n\r\n",
+        V::BareCarriageReturn,
+    ),
+    ("GET / HTTP/1.1\r\r\n{h}\r\n", V::BareCarriageReturn),
+    ("GET / HTTP/1.1\r\nHost: x\0\r\n\r\n", V::BadHeaderValue),
+    ("GET / HTTP/1.1\r\n{h}X\0: y\r\n\r\n", V::BadHeaderName),
+    ("GET / HTTP/1.1\r\n{h}: y\r\n\r\n", V::BadHeaderName),
+    ("GET / HTTP/1.1\r\n{h}nocolon\r\n\r\n", V::BadHeaderName),
+    ("GET / HTTP/1.1\r\n{h}{h}\r\n", V::DuplicateHost),
+    ("GET / HTTP/1.1\r\nHost: x/y\r\n\r\n", V::BadHeaderValue),
+    ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", V::BadHeaderValue),
+    ("GET / HTTP/1.1\r\n\r\n", V::MissingHost),
+    ("\r\nGET / HTTP/1.1\r\n{h}\r\n", V::EmptyRequestLine),
+    ("GET  / HTTP/1.1\r\n{h}\r\n", V::BadRequestLine),
+    ("GET / HTTP/1.1 \r\n{h}\r\n", V::BadRequestLine),
+    ("GET /\r\n{h}\r\n", V::BadRequestLine),
+    ("GET\t/\tHTTP/1.1\r\n{h}\r\n", V::BadRequestLine),
+    ("G<T / HTTP/1.1\r\n{h}\r\n", V::BadMethod),
+    ("GET http://x/ HTTP/1.1\r\n{h}\r\n", V::BadTarget),
+    ("GET /a#b HTTP/1.1\r\n{h}\r\n", V::BadTarget),
+    ("GET /\u{7f} HTTP/1.1\r\n{h}\r\n", V::BadTarget),
+    ("GET * HTTP/1.1\r\n{h}\r\n", V::BadTarget),
+    ("CONNECT x:1 HTTP/1.1\r\n{h}\r\n", V::ConnectMethod),
+    ("GET / HTTP/1.2\r\n{h}\r\n", V::BadVersion),
+    ("GET / HTTP/2.0\r\n{h}\r\n", V::BadVersion),
+    ("GET / http/1.1\r\n{h}\r\n", V::BadVersion),
+    ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", V::BadTarget),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5;ext=1\r\nhello\r\n0\r\n\r\n",
+        V::BadChunkSize,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n",
+        V::BadChunkSize,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n",
+        V::BadChunkSize,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5 \r\nhello\r\n0\r\n\r\n",
+        V::BadChunkSize,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n\r\nhello\r\n0\r\n\r\n",
+        V::BadChunkSize,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
+        V::BadChunkSize,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\rXhello\r\n0\r\n\r\n",
+        V::BadChunkSize,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\r\nhelloXX0\r\n\r\n",
+        V::BadChunkEnd,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\n0\r\n\r\n",
+        V::BadChunkEnd,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n",
+        V::TrailersRefused,
+    ),
+    (
+        "POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n",
+        V::ChunkTooLarge,
+    ),
+];
+
 #[test]
 fn smuggling_corpus() {
-    use Violation as V;
-    let h = "Host: x\r\n";
-    let rows: Vec<(String, V)> = [
-        ("POST / HTTP/1.1\r\n{h}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", V::LengthBesideTransferEncoding),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", V::LengthBesideTransferEncoding),
-        ("POST / HTTP/1.1\r\n{h}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", V::DuplicateContentLength),
-        ("POST / HTTP/1.1\r\n{h}Content-Length: 5\r\ncontent-length: 5\r\n\r\nhello", V::DuplicateContentLength),
-        ("POST / HTTP/1.1\r\n{h}Content-Length: 5, 5\r\n\r\nhello", V::BadContentLength),
-        ("POST / HTTP/1.1\r\n{h}Content-Length: +5\r\n\r\nhello", V::BadContentLength),
-        ("POST / HTTP/1.1\r\n{h}Content-Length: 0x5\r\n\r\nhello", V::BadContentLength),
-        ("POST / HTTP/1.1\r\n{h}Content-Length:\r\n\r\nhello", V::BadContentLength),
-        ("POST / HTTP/1.1\r\n{h}Content-Length: 99999999999999999999\r\n\r\n", V::BadContentLength),
-        ("POST / HTTP/1.1\r\n{h}Content-Length: 5 5\r\n\r\nhello", V::BadContentLength),
-        ("POST / HTTP/1.1\r\n{h}Content-Length : 5\r\n\r\nhello", V::BadHeaderName),
-        ("POST / HTTP/1.1\r\n{h}Content_Length: 5\r\n\r\nhello", V::DisguisedFramingHeader),
-        ("POST / HTTP/1.1\r\n{h}Transfer_Encoding: chunked\r\n\r\n0\r\n\r\n", V::DisguisedFramingHeader),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", V::UnknownTransferEncoding),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: identity\r\n\r\n", V::UnknownTransferEncoding),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", V::UnknownTransferEncoding),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", V::UnknownTransferEncoding),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n", V::UnknownTransferEncoding),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", V::DuplicateTransferEncoding),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n", V::DuplicateTransferEncoding),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n", V::BadHeaderValue),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding\x20: chunked\r\n\r\n0\r\n\r\n", V::BadHeaderName),
-        ("POST / HTTP/1.1\r\n{h} Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", V::FoldedHeader),
-        ("POST / HTTP/1.1\r\n{h}X: y\r\n\tz\r\n\r\n", V::FoldedHeader),
-        ("POST / HTTP/1.1\r\n Host: x\r\n\r\n", V::FoldedHeader),
-        ("POST / HTTP/1.0\r\n{h}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", V::TransferEncodingInOldVersion),
-        ("GET / HTTP/1.1\n{h}\r\n", V::BareLineFeed),
-        ("GET / HTTP/1.1\r\nHost: x\n\r\n", V::BareLineFeed),
-        ("GET / HTTP/1.1\r\nHost: x\r\n\n", V::BareLineFeed),
-        ("GET / HTTP/1.1\r\nHost: x\rX: y\r\n\r\n", V::BareCarriageReturn),
-        ("GET / HTTP/1.1\r\r\n{h}\r\n", V::BareCarriageReturn),
-        ("GET / HTTP/1.1\r\nHost: x\0\r\n\r\n", V::BadHeaderValue),
-        ("GET / HTTP/1.1\r\n{h}X\0: y\r\n\r\n", V::BadHeaderName),
-        ("GET / HTTP/1.1\r\n{h}: y\r\n\r\n", V::BadHeaderName),
-        ("GET / HTTP/1.1\r\n{h}nocolon\r\n\r\n", V::BadHeaderName),
-        ("GET / HTTP/1.1\r\n{h}{h}\r\n", V::DuplicateHost),
-        ("GET / HTTP/1.1\r\nHost: x/y\r\n\r\n", V::BadHeaderValue),
-        ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", V::BadHeaderValue),
-        ("GET / HTTP/1.1\r\n\r\n", V::MissingHost),
-        ("\r\nGET / HTTP/1.1\r\n{h}\r\n", V::EmptyRequestLine),
-        ("GET  / HTTP/1.1\r\n{h}\r\n", V::BadRequestLine),
-        ("GET / HTTP/1.1 \r\n{h}\r\n", V::BadRequestLine),
-        ("GET /\r\n{h}\r\n", V::BadRequestLine),
-        ("GET\t/\tHTTP/1.1\r\n{h}\r\n", V::BadRequestLine),
-        ("G<T / HTTP/1.1\r\n{h}\r\n", V::BadMethod),
-        ("GET http://x/ HTTP/1.1\r\n{h}\r\n", V::BadTarget),
-        ("GET /a#b HTTP/1.1\r\n{h}\r\n", V::BadTarget),
-        ("GET /\u{7f} HTTP/1.1\r\n{h}\r\n", V::BadTarget),
-        ("GET * HTTP/1.1\r\n{h}\r\n", V::BadTarget),
-        ("CONNECT x:1 HTTP/1.1\r\n{h}\r\n", V::ConnectMethod),
-        ("GET / HTTP/1.2\r\n{h}\r\n", V::BadVersion),
-        ("GET / HTTP/2.0\r\n{h}\r\n", V::BadVersion),
-        ("GET / http/1.1\r\n{h}\r\n", V::BadVersion),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", V::BadTarget),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5;ext=1\r\nhello\r\n0\r\n\r\n", V::BadChunkSize),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n", V::BadChunkSize),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n", V::BadChunkSize),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5 \r\nhello\r\n0\r\n\r\n", V::BadChunkSize),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n\r\nhello\r\n0\r\n\r\n", V::BadChunkSize),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n", V::BadChunkSize),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\rXhello\r\n0\r\n\r\n", V::BadChunkSize),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\r\nhelloXX0\r\n\r\n", V::BadChunkEnd),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\n0\r\n\r\n", V::BadChunkEnd),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n", V::TrailersRefused),
-        ("POST / HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n", V::ChunkTooLarge),
-    ]
-    .into_iter()
-    .map(|(text, violation)| (text.replace("{h}", h), violation))
-    .collect();
-    for (text, violation) in rows {
+    for (text, violation) in CORPUS {
+        let text = text.replace("{h}", "Host: x\r\n");
         for progress in [read(text.as_bytes()), read_in_pieces(text.as_bytes(), &[1])] {
-            assert_eq!(progress.violation.map(|v| v.0), Some(violation), "{text:?}");
+            assert_eq!(
+                progress.violation.map(|v| v.0),
+                Some(*violation),
+                "{text:?}"
+            );
             let place = progress.violation.map(|v| v.1);
             assert_eq!(place == Some(Where::Head), progress.passed == 0, "{text:?}");
         }

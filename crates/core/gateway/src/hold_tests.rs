@@ -74,7 +74,7 @@ fn play(script: &str) -> String {
             }
             "time" => hold.handle_time(now),
             "stop" => hold.stop(),
-            other => panic!("no command {other}"),
+            other => unreachable!("no command {other}"),
         }
         write!(out, "{line:<24}").expect("writes");
         if let Some(said) = said {
@@ -185,7 +185,8 @@ fn bounds_and_evictions() {
         54 stop                  [Holding, 0 wait]
             Evict { (14), why: Stopping }
         55 admit 1 9000 4000     Refused { why: Stopping } [Holding, 0 wait]
-    "#]].assert_eq(&play(
+    "#]]
+    .assert_eq(&play(
         "10 absent
          11 admit 10 9000 4000
          12 admit 10 9000 4000
@@ -370,7 +371,7 @@ proptest! {
         let mut hold = Hold::new(at(0), LIMITS);
         let (mut model, mut now, mut term) = (Model::default(), at(1), 1u32);
         for (step, millis) in &steps {
-            now = now + core::time::Duration::from_millis(*millis);
+            now += core::time::Duration::from_millis(*millis);
             apply(&mut hold, &mut model, now, &mut term, step);
             model.effects(&mut hold);
             let waiting = model.requests.values().filter(|is| **is == Is::Waiting).count();

@@ -183,7 +183,11 @@ fn who_is_active() {
         200,
         is(0, 2, 1, 100),
     );
-    // Old facts are no facts.
+}
+
+#[test]
+fn old_facts_are_no_facts() {
+    let open = |term| keeper(100, KeeperRole::OpenPrimary, term);
     check(
         &[(1, open(1)), (2, open(1))],
         &[(0, active(100, 1, 1))],

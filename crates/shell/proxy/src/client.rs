@@ -157,7 +157,6 @@ async fn serve(
     connection.waiting_since.set(now);
     worker.stats.requests.up();
     let counted = Counted(Rc::clone(&worker));
-    let unrouted = std::sync::Arc::clone(&worker.stats);
     let stats: Cell<Option<std::sync::Arc<RouteStats>>> = Cell::new(None);
     let result = route(&worker, &connection, address, from, request, now, &stats).await;
     drop(counted);
@@ -165,7 +164,7 @@ async fn serve(
     connection.busy.set(false);
     connection.waiting_since.set(ended);
     let of_route = stats.take();
-    let counts = of_route.as_deref().unwrap_or(&unrouted.unrouted);
+    let counts = of_route.as_deref().unwrap_or(&worker.unrouted);
     let response = match result {
         Ok(response) => response,
         Err(own) => {
@@ -233,24 +232,7 @@ async fn route(
             })?;
     let route_stats = &local.routes[table_index][usize::from(route.index)];
     stats.set(Some(std::sync::Arc::clone(route_stats)));
-    let deadline = deadline(&head.headers, now, bounds.request_timeout);
-    let idempotence = idempotence(method, route, &head.headers);
-    let body = read_body(&local, connection, body, deadline).await?;
-    let mut headers = head.headers;
-    crate::headers::strip(&mut headers);
-    headers.remove(http::header::EXPECT);
-    if let Some(from) = from {
-        headers.append(FORWARDED_FOR, from);
-    }
-    let prepared = Prepared {
-        method: head.method,
-        uri: head.uri,
-        headers,
-        body,
-        idempotence,
-        arrived: now,
-        deadline,
-    };
+    let prepared = prepare(&local, connection, (head, body), route, from, now).await?;
     match destination {
         Destination::Service(service) => {
             crate::forward::to_service(worker, service, &prepared, route_stats).await
@@ -261,6 +243,35 @@ async fn route(
             crate::forward::to_cell(worker, gate, &prepared, patience, route_stats).await
         }
     }
+}
+
+/// Everything that can be sent on, again and again, and nothing that belongs to the client's connection.
+async fn prepare(
+    local: &Local,
+    connection: &Connection,
+    (head, body): (http::request::Parts, Incoming),
+    route: &Route,
+    from: Option<HeaderValue>,
+    now: Instant,
+) -> Result<Prepared, Own> {
+    let deadline = deadline(&head.headers, now, local.bounds().request_timeout);
+    let idempotence = idempotence(Method::parse(head.method.as_str()), route, &head.headers);
+    let body = read_body(local, connection, body, deadline).await?;
+    let mut headers = head.headers;
+    crate::headers::strip(&mut headers);
+    headers.remove(http::header::EXPECT);
+    if let Some(from) = from {
+        headers.append(FORWARDED_FOR, from);
+    }
+    Ok(Prepared {
+        method: head.method,
+        uri: head.uri,
+        headers,
+        body,
+        idempotence,
+        arrived: now,
+        deadline,
+    })
 }
 
 /// The client's own deadline if it names one, bounded by what this gateway waits at most.

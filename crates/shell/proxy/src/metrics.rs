@@ -195,14 +195,6 @@ impl Totals {
                 "TCP sessions reset because their server was demoted",
                 sum(&workers, |w| &w.sessions_cut),
             ),
-            (
-                "unrouted_requests",
-                "Requests without a route",
-                workers
-                    .iter()
-                    .map(|w| w.unrouted.classes.iter().map(Count::get).sum::<u64>())
-                    .sum(),
-            ),
         ];
         for (name, help, total) in totals {
             counters(encoder, name, help, std::iter::once((vec![], total)))?;

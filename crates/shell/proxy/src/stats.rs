@@ -130,8 +130,6 @@ pub struct WorkerStats {
     pub framing_violations: Count,
     pub sessions: Count,
     pub sessions_cut: Count,
-    /// Answers given on connections without a matching route.
-    pub unrouted: RouteStats,
 }
 
 type Named<T> = Mutex<BTreeMap<Vec<String>, Vec<Arc<T>>>>;
@@ -170,6 +168,11 @@ fn all<T>(named: &Named<T>) -> Vec<(Vec<String>, Vec<Arc<T>>)> {
 impl Stats {
     pub fn route(&self, listener: &str, route: &str, worker: usize) -> Arc<RouteStats> {
         slot(&self.routes, &[listener, route], worker)
+    }
+
+    /// For requests that have no route.
+    pub fn unrouted(&self, worker: usize) -> Arc<RouteStats> {
+        self.route("none", "none", worker)
     }
 
     pub fn upstream(&self, service: &str, instance: &str, worker: usize) -> Arc<UpstreamStats> {

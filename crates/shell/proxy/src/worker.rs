@@ -49,6 +49,7 @@ pub struct Worker {
     pub index: usize,
     pub shared: Arc<Shared>,
     pub stats: Arc<WorkerStats>,
+    pub unrouted: Arc<RouteStats>,
     local: RefCell<Rc<Local>>,
     seen: Cell<u64>,
     random: Cell<u64>,
@@ -71,6 +72,7 @@ impl Worker {
         let worker = Rc::new(Self {
             index,
             stats: shared.stats.worker(),
+            unrouted: shared.stats.unrouted(index),
             shared,
             local: RefCell::new(Rc::new(empty)),
             seen: Cell::new(0),

@@ -161,6 +161,7 @@ fn a_gateway_that_is_cut_off_says_so_at_once() {
         platform.instances[host].server.close();
         platform.keepers[host].server.close();
     }
+    until("the loss is seen", || platform.view() != "active");
     let waiting = order_later(&platform, "cut-off");
     let answer = waiting.join().expect("client");
     assert_eq!((answer.status, answer.code().as_str()), (503, "isolated"));

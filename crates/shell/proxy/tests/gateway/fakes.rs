@@ -32,7 +32,6 @@ pub fn pause(duration: Duration) {
 /// A server whose connections can be cut all at once.
 #[derive(Clone)]
 pub struct Server {
-    pub address: String,
     inner: Arc<Mutex<ServerState>>,
 }
 
@@ -49,7 +48,6 @@ impl Server {
             connections: vec![],
         }));
         let server = Self {
-            address: address.to_owned(),
             inner: Arc::clone(&inner),
         };
         let serve = Arc::new(serve);
@@ -285,7 +283,12 @@ fn serve_requests(
             answer(&mut stream, if now.active { 200 } else { 503 }, &text)?;
             continue;
         }
-        let manner = next_manner(state);
+        // As a venue does: whoever is not active does nothing and says so.
+        let manner = if now.active {
+            next_manner(state)
+        } else {
+            Manner::SaysNotActive
+        };
         let key = head
             .fields
             .get("idempotency-key")

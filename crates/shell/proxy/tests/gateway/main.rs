@@ -3,6 +3,7 @@
 mod fakes;
 mod process;
 
+mod edges;
 mod failover;
 
 /// Not a test: what a child process of these tests runs.

@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -160,10 +161,15 @@ impl Platform {
 
     pub fn start_with(&self, change: impl FnOnce(&mut serde_json::Value)) -> Gateway {
         let gateway = Gateway::start(&self.write_config(change));
-        until("the gateway listens", || {
-            TcpStream::connect(self.http()).is_ok()
-        });
+        self.wait_for_listeners();
         gateway
+    }
+
+    pub fn wait_for_listeners(&self) {
+        until("the gateway listens", || {
+            let socket = self.folder.path().join("gateway-front.sock");
+            TcpStream::connect(self.http()).is_ok() && UnixStream::connect(socket).is_ok()
+        });
     }
 
     pub fn effects(&self, key: &str) -> u32 {
