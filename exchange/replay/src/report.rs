@@ -196,7 +196,13 @@ impl Report {
         let _ = writeln!(
             text,
             "intents     sent {}  answered {} (rejected {}, expired {})  failed {} (unanswered {}, refused {})",
-            self.sent, self.answered, self.rejected, self.expired, self.refused, self.failed
+            self.sent,
+            self.answered,
+            self.rejected,
+            self.expired,
+            self.failed,
+            self.unanswered,
+            self.refused
         );
         let _ = writeln!(
             text,
