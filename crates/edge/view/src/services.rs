@@ -35,18 +35,30 @@ fn following(gathered: &Gathered<'_>, service: &Service, findings: &mut Findings
     }
     let ready = count_ready(&instances);
     let mut verdicts = Vec::new();
-    if let (Some(primary), 0) = (primary, ready) {
-        let primary = primary.to_owned();
-        let reason = ServiceReason::NoActiveInstance { primary };
-        verdicts.push(findings.note(&subject(service), Verdict::Broken, reason));
-    } else if primary.is_none() {
+    match primary {
+        Some(_) if ready > 0 => {}
+        // Nobody can ask the instance, but gateways may have seen it answer.
+        Some(primary) if gathered.is_silent(primary) => {
+            verdicts.push(if is_seen_active(gathered, service) {
+                Verdict::Degraded
+            } else {
+                Verdict::Unknown
+            });
+        }
+        Some(primary) => {
+            let primary = primary.to_owned();
+            let reason = ServiceReason::NoActiveInstance { primary };
+            verdicts.push(findings.note(&subject(service), Verdict::Broken, reason));
+        }
         // The database's own finding says why.
-        let heard = database.is_some_and(|database| is_heard(gathered, database));
-        verdicts.push(if heard {
-            Verdict::Broken
-        } else {
-            Verdict::Unknown
-        });
+        None => {
+            let heard = database.is_some_and(|database| is_heard(gathered, database));
+            verdicts.push(if heard {
+                Verdict::Broken
+            } else {
+                Verdict::Unknown
+            });
+        }
     }
     verdicts.extend(
         instances
@@ -61,6 +73,18 @@ fn following(gathered: &Gathered<'_>, service: &Service, findings: &mut Findings
         ready,
         instances,
     }
+}
+
+/// Whether some gateway routes to an active instance just now.
+fn is_seen_active(gathered: &Gathered<'_>, service: &Service) -> bool {
+    let gateways = gathered.platform.gateways().iter();
+    let mut processes =
+        gateways.flat_map(|gateway| gateway.hosts.iter().map(move |host| (gateway, host)));
+    processes.any(|(gateway, host)| {
+        let known = gathered.gateway(host.as_str(), gateway.name.as_str());
+        let mut cells = known.value().into_iter().flat_map(|status| &status.cells);
+        cells.any(|cell| service.name == *cell.service && cell.view == "active")
+    })
 }
 
 /// So many ready instances anywhere; what stands where is the kernel's decision.

@@ -384,8 +384,7 @@ fn reasons_of_keepers_reach_the_status_even_if_nodes_are_dead() {
             answers.keepers.insert("ledger".to_owned(), seen(keeper));
         },
         expect![[r#"
-            Broken
-            Broken service venue: no instance is active, though use1-a has an open primary for it
+            Degraded
             Unknown host use1-a: its node does not answer (connection refused), so nobody can say what runs there
             Degraded service ticker: 1 of 2 instances are ready
         "#]],
