@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use http::Method;
 use mainstay_host::supervisor::{Hold, Moved, Settings, Supervisor};
-use mainstay_host::{faults, identity, launch};
+use mainstay_host::{faults, launch};
 use mainstay_kernel::{Actor, Assigned, Desired, Signal};
 use mainstay_rt::http::{request_unix, serve_tcp, serve_unix};
 use mainstay_rt::{clock, entropy};
@@ -66,6 +66,7 @@ struct Node {
     watches: Vec<tokio::task::AbortHandle>,
     host_is_down: bool,
     is_paused: bool,
+    _lock: std::fs::File,
 }
 
 impl Node {
@@ -73,13 +74,9 @@ impl Node {
         let layout = &context.layout;
         std::fs::create_dir_all(layout.run_host(context.name()))?;
         let log = layout.node(context.name()).join("log");
-        let other = launch::read_launch(&layout.launch(context.name())).ok();
-        if let Some(other) = other.filter(|other| identity::is_alive(other.process)) {
-            anyhow::bail!(
-                "another node of this host runs already (process {})",
-                other.process.pid
-            );
-        }
+        // Held for life: two starters may race, and the launch record must name the node that runs.
+        let lock = launch::lock_node(&layout.launch(context.name()))?
+            .context("another node of this host runs already")?;
         launch::record_launch(
             &layout.launch(context.name()),
             context.name(),
@@ -128,6 +125,7 @@ impl Node {
             watches,
             host_is_down: false,
             is_paused: false,
+            _lock: lock,
         })
     }
 
@@ -310,7 +308,15 @@ async fn sweep(context: &Context) {
     let data = context.layout.data().to_path_buf();
     let swept = tokio::task::spawn_blocking(move || faults::sweep(&data, clock::now())).await;
     match swept {
-        Ok(report) => tracing::debug!(?report, "swept"),
+        Ok(report) => {
+            for (fault, problem) in &report.failed {
+                tracing::warn!(fault, problem, "an overdue fault is not undone yet");
+            }
+            for residue in &report.residue {
+                tracing::warn!(%residue, "a trace that no fault in force explains");
+            }
+            tracing::debug!(undone = ?report.undone, "swept");
+        }
         Err(error) => tracing::error!(%error, "the sweep for overdue faults ended"),
     }
 }

@@ -4,7 +4,7 @@
 //! the system's first process does. What was started is known by its [`ProcessIdentity`] from then on.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -138,6 +138,15 @@ pub async fn wait_gone(process: ProcessIdentity) -> io::Result<()> {
     )]
     let handle: AsyncFd<OwnedFd> = AsyncFd::with_interest(handle, Interest::READABLE)?;
     handle.readable().await.map(|_| ())
+}
+
+/// The right to be the node of a host, for as long as the file is kept open; `None` if a living process
+/// has it. Taken before [`record_launch`], so that the launch record always names the node.
+///
+/// # Errors
+/// When the lock file cannot be made.
+pub fn lock_node(launch: &Path) -> io::Result<Option<File>> {
+    shim::try_lock(&launch.with_file_name("node.lock"))
 }
 
 /// Notes how this node was started, for whoever has to start it again.

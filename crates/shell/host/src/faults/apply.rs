@@ -159,7 +159,7 @@ fn kill(living: impl Fn() -> Vec<ProcessRow>) -> Result<(), FaultError> {
     ))
 }
 
-fn pause(duration: Duration) {
+pub(super) fn pause(duration: Duration) {
     let request = rustix::time::Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(duration.subsec_nanos()),

@@ -16,7 +16,7 @@ use crate::identity;
 
 const FILE_LIMIT: u64 = 4 << 20;
 /// Records kept of faults that are over.
-const KEPT: usize = 200;
+const KEPT: usize = 32;
 /// Records read at once; old ones beyond that are history.
 const RECORD_LIMIT: usize = 10_000;
 

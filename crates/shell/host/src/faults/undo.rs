@@ -3,12 +3,19 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use mainstay_record::process::{FaultRecord, FaultState, FaultUndo, ProcessIdentity};
+use mainstay_rt::clock;
 use rustix::process::Signal;
 
+use super::apply::pause;
 use super::{FaultError, records, scope};
 use crate::{identity, launch, shim, wire};
+
+/// How long a node may take to say that it runs.
+const START_LIMIT: Duration = Duration::from_secs(10);
+const START_PERIOD: Duration = Duration::from_millis(10);
 
 /// Does every step; the first error is returned after the others were tried.
 pub(crate) fn undo(data: &Path, record: &FaultRecord) -> Result<(), FaultError> {
@@ -69,8 +76,8 @@ pub(crate) fn frozen(record: &FaultRecord) -> Vec<ProcessIdentity> {
     record.undo.iter().flat_map(processes).collect()
 }
 
-/// Under a lock, so that of two who mend only one starts it. The launch record names the node that was
-/// started last.
+/// Under a lock, so that of two who mend only one starts it. Somebody else may start it as well; the node
+/// that wins writes the launch record, and any living node will do.
 fn start_node(path: &Path) -> io::Result<()> {
     let Some(_lock) = shim::try_lock(&path.with_file_name("start.lock"))? else {
         return Err(io::Error::new(
@@ -78,15 +85,29 @@ fn start_node(path: &Path) -> io::Result<()> {
             "somebody else is starting it",
         ));
     };
-    let mut record = launch::read_launch(path)?;
+    let record = launch::read_launch(path)?;
     if identity::is_alive(record.process) {
         return Ok(());
     }
-    record.process = launch::spawn_detached_in(
+    let started = launch::spawn_detached_in(
         &record.command,
         &record.environment,
         &record.directory,
         Some(&record.log),
     )?;
-    launch::write_launch(path, &record)
+    let deadline = clock::now() + START_LIMIT;
+    loop {
+        let is_starting = identity::is_alive(started);
+        if launch::read_launch(path).is_ok_and(|record| identity::is_alive(record.process)) {
+            return Ok(());
+        }
+        if !is_starting {
+            return Err(io::Error::other("the node left at once; its log says why"));
+        }
+        if clock::now() >= deadline {
+            // It lives, so it will say so; a busy machine is no reason to start another.
+            return Ok(());
+        }
+        pause(START_PERIOD);
+    }
 }
