@@ -15,7 +15,6 @@
 mod context;
 mod control;
 mod deputy;
-mod desired_form;
 mod effects;
 pub mod events;
 mod facts;

@@ -318,7 +318,7 @@ fn a_node_without_a_majority_neither_leads_nor_follows_until_it_has_one_again() 
     });
     assert_eq!(
         nodes[first].facts().problem.as_deref(),
-        Some("coordination is out of reach: 1 of 3 regions answers")
+        Some("coordination is out of reach: 1 of 3 regions answer")
     );
     nodes.get_mut(first).unwrap().set_reach(&Reach::Majority);
     nodes.get_mut(first).unwrap().turn();

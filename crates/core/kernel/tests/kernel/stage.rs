@@ -284,6 +284,7 @@ fn by(by: &mainstay_kernel::By) -> String {
         .map_or("nobody yet".to_string(), ToString::to_string)
 }
 
+#[expect(clippy::too_many_lines, reason = "a table with one row for each kind")]
 fn tell(event: &Event) -> String {
     match event {
         Event::Opened { platform, node, .. } => format!("{node} opened the journal of {platform}"),

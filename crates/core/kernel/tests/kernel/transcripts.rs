@@ -42,7 +42,9 @@ fn a_platform_begins() {
         .at(1_200, &key("h2", "key-2"))
         .at(1_300, &key("h2", "key-2-new"))
         .at(1_300, &key("stranger", "key-9"));
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         1100 > a node was started with file f00d
              nothing: this file is in force
         1100 > a node was started with file beef
@@ -55,7 +57,8 @@ fn a_platform_begins() {
              #9 key-2-new of h2 admitted instead of key-2
         1300 > stranger shows the key key-9
              nothing: the node is no host of the platform
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -70,7 +73,9 @@ fn a_lost_host_and_its_return() {
         .at(6_000, &Signal::HostHeard { host: name("h4") })
         .at(6_000, &Signal::HostHeard { host: name("h1") })
         .at(6_100, &Signal::HostHeard { host: name("h1") });
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         2000 > h1 is silent for 9000 ms
              nothing: silent for 9000 ms only
         3000 > h1 is silent for 10500 ms
@@ -91,7 +96,8 @@ fn a_lost_host_and_its_return() {
              #16 h1 is back
         6100 > h1 is heard
              nothing: the host was not lost
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -104,7 +110,9 @@ fn a_pause_keeps_hands_off_and_resuming_catches_up() {
         .at(3_000, &silent("h1", 10_500))
         .at(4_000, &command(owner(), Ask::Resume))
         .at(4_100, &command(owner(), Ask::Resume));
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         2000 > uid 7 asks: pause
              #8 refused pause: operator watcher does not have automation.pause (not_permitted)
         2000 > uid 1000 asks: pause
@@ -119,7 +127,8 @@ fn a_pause_keeps_hands_off_and_resuming_catches_up() {
              #14 web on h3: instead of h1
         4100 > uid 1000 asks: resume
              #15 refused resume: automation is not paused (not_paused)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -148,7 +157,9 @@ fn a_fault_is_set_after_it_is_written_and_ends_by_itself() {
     stage
         .at(37_200, &answered(again, done()))
         .at(60_000, &Signal::Tick);
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         2000 > uid 1000 asks: fault inject
              #8 fault f1 region-freeze r2 until 32000 by owner
              do #8 SetFault by Leader
@@ -172,7 +183,8 @@ fn a_fault_is_set_after_it_is_written_and_ends_by_itself() {
              #13 effect #12 done
         60000 > time passes
              nothing: nothing is due
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -205,7 +217,9 @@ fn faults_are_refused_with_reasons() {
         )
         .at(2_001, &clear("f1"))
         .at(2_002, &clear("f1"));
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         2000 > uid 8 asks: fault inject
              #8 refused fault inject: uid 8 is no operator of this platform (unknown_actor)
         2000 > uid 7 asks: fault inject
@@ -228,7 +242,8 @@ fn faults_are_refused_with_reasons() {
              do #16 ClearFault by Leader
         2002 > uid 1000 asks: fault clear
              #17 refused fault clear: fault f1 is being ended (fault_ends_already)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -243,13 +258,16 @@ fn production_wants_approval() {
     stage
         .at(2_000, &inject(actor(9, "eve")))
         .at(2_000, &inject(owner()));
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         2000 > uid 9 asks: fault inject
              #8 refused fault inject: this is production: a fault needs somebody with fault.approve (production_unapproved)
         2000 > uid 1000 asks: fault inject
              #9 fault f1 process-kill h1/keeper-ledger until 3000 by owner
              do #9 SetFault by Leader
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -284,7 +302,9 @@ fn a_switchover() {
         .at(20_200, &to("r1"))
         .at(140_199, &Signal::Tick)
         .at(140_200, &Signal::Tick);
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         2000 > uid 1000 asks: switchover
              #8 refused switchover: where the primary of ledger is, is not known (primary_unknown)
         2100 > h1 reports ledger primary in term 2
@@ -323,7 +343,8 @@ fn a_switchover() {
              nothing: nothing is due
         140200 > time passes
              #23 effect #22 unknown: the keeper's host did not say what became of it
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -354,7 +375,9 @@ fn reflexes_are_recorded_once() {
         .at(4_000, &restarted(3_900, 2))
         .at(5_000, &held)
         .at(5_100, &held);
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         3000 > h2 reports web restarted (1) after signal 9
              #8 recorded: h2 web restarted (1) after signal 9
         3100 > h2 reports web restarted (1) after signal 9
@@ -365,7 +388,8 @@ fn reflexes_are_recorded_once() {
              #10 recorded: h2 edge held for ledger 412 ms: 207 released, 0 failed
         5100 > h2 reports edge held for ledger 412 ms: 207 released, 0 failed
              nothing: recorded already
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -394,7 +418,9 @@ fn a_changed_file_is_a_plan() {
         .at(2_200, &apply("c0c0", cohort))
         .at(2_300, &apply("dead", gone))
         .at(2_400, &apply("feed", other));
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         2000 > uid 1000 asks: apply
              #8 file beef in force as generation 2 by owner: 3 changes, 3 steps
              #9 engine off h1: not wanted
@@ -409,7 +435,8 @@ fn a_changed_file_is_a_plan() {
              #15 refused apply: database ledger is missing; removing one is not possible yet (database_removed)
         2400 > uid 1000 asks: apply
              #16 refused apply: the file describes the platform another (other_platform)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -420,8 +447,11 @@ fn a_command_without_a_reason() {
         command.reason = " ".to_string();
     }
     stage.at(2_000, &pause);
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         2000 > uid 1000 asks: pause
              #8 refused pause: a reason is needed (no_reason)
-    "#]]);
+    "#]],
+    );
 }

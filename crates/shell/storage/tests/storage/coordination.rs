@@ -126,7 +126,7 @@ fn a_journal_written_anew_is_noticed() {
 fn a_port_out_of_reach_is_neither_read_nor_written() {
     let platform = Platform::new();
     let mut a = platform.opened();
-    a.port().refuse(Some("1 of 3 regions answers".to_string()));
+    a.port().refuse(Some("1 of 3 regions answer".to_string()));
     assert!(matches!(
         append_work(&mut a, 1, 0..1),
         Err(AppendError::Publish(PublishError::Refused(_)))

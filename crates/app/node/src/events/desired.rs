@@ -8,9 +8,9 @@ use mainstay_record::event::{
     DesiredServiceRecord, IdentityRecord,
 };
 
-use crate::events::ReadError;
+use super::ReadError;
 
-pub(crate) fn desired_record(desired: &Desired) -> DesiredRecord {
+pub(super) fn desired_record(desired: &Desired) -> DesiredRecord {
     let names = |names: &[mainstay_model::name::HostName]| -> Vec<String> {
         names.iter().map(ToString::to_string).collect()
     };
@@ -62,7 +62,7 @@ pub(crate) fn desired_record(desired: &Desired) -> DesiredRecord {
     }
 }
 
-pub(crate) fn desired_of(record: DesiredRecord) -> Result<Desired, ReadError> {
+pub(super) fn desired_of(record: DesiredRecord) -> Result<Desired, ReadError> {
     let mut desired = Desired {
         platform: record.platform.parse()?,
         environment: if record.production {

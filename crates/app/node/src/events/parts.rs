@@ -1,0 +1,352 @@
+//! What events and signals are made of: actors, outcomes, faults, reports, plans.
+
+use mainstay_kernel::{
+    Actor, By, Change, ChangeKind, ClaimReason, EffectId, FaultKind, FaultSpec, FaultTarget,
+    Outcome, Reflex, Report, Step, Subject,
+};
+use mainstay_record::event::{
+    ActorRecord, ChangeRecord, ChangeWord, EffectFinishedBody, FaultSpecRecord, FaultTargetRecord,
+    OutcomeRecord, ReflexRecord, ReportRecord, StepRecord, SubjectWord,
+};
+use mainstay_record::journal::ClaimReasonRecord;
+use mainstay_record::process::FaultKind as FaultKindRecord;
+use mainstay_units::Term;
+
+use super::ReadError;
+
+pub(super) fn claim_reason_record(why: &ClaimReason) -> ClaimReasonRecord {
+    match why {
+        ClaimReason::First => ClaimReasonRecord::First,
+        ClaimReason::Returned => ClaimReasonRecord::Returned,
+        ClaimReason::LeaderSilent { leader, silent_ms } => ClaimReasonRecord::LeaderSilent {
+            leader: leader.to_string(),
+            silent_ms: *silent_ms,
+        },
+    }
+}
+
+pub(super) fn claim_reason(record: ClaimReasonRecord) -> Result<ClaimReason, ReadError> {
+    Ok(match record {
+        ClaimReasonRecord::First => ClaimReason::First,
+        ClaimReasonRecord::Returned => ClaimReason::Returned,
+        ClaimReasonRecord::LeaderSilent { leader, silent_ms } => ClaimReason::LeaderSilent {
+            leader: leader.parse()?,
+            silent_ms,
+        },
+    })
+}
+
+pub(super) fn actor_record(actor: &Actor) -> ActorRecord {
+    ActorRecord {
+        uid: actor.uid,
+        user: actor.user.clone(),
+        operator: None,
+    }
+}
+
+pub(super) fn actor_of(record: ActorRecord) -> Actor {
+    Actor {
+        uid: record.uid,
+        user: record.user,
+    }
+}
+
+pub(super) fn by_record(by: &By) -> ActorRecord {
+    ActorRecord {
+        operator: by.operator.as_ref().map(ToString::to_string),
+        ..actor_record(&by.actor)
+    }
+}
+
+pub(super) fn by_of(record: ActorRecord) -> Result<By, ReadError> {
+    let operator = record.operator.as_deref().map(str::parse).transpose()?;
+    Ok(By {
+        operator,
+        actor: actor_of(record),
+    })
+}
+
+pub(super) fn finished_body(effect: EffectId, outcome: &Outcome) -> EffectFinishedBody {
+    EffectFinishedBody {
+        effect: effect.0.0,
+        outcome: match outcome {
+            Outcome::Done { detail } => OutcomeRecord::Done {
+                detail: detail.clone(),
+            },
+            Outcome::Failed { why } => OutcomeRecord::Failed { why: why.clone() },
+            Outcome::Unknown { why } => OutcomeRecord::Unknown { why: why.clone() },
+        },
+    }
+}
+
+pub(super) fn outcome_of(record: OutcomeRecord) -> Outcome {
+    match record {
+        OutcomeRecord::Done { detail } => Outcome::Done { detail },
+        OutcomeRecord::Failed { why } => Outcome::Failed { why },
+        OutcomeRecord::Unknown { why } => Outcome::Unknown { why },
+    }
+}
+
+/// The two lists of kinds are the same list in two rings.
+pub(super) fn fault_kind_record(kind: FaultKind) -> FaultKindRecord {
+    match kind {
+        FaultKind::ProcessKill => FaultKindRecord::ProcessKill,
+        FaultKind::ProcessFreeze => FaultKindRecord::ProcessFreeze,
+        FaultKind::HostCrash => FaultKindRecord::HostCrash,
+        FaultKind::HostFreeze => FaultKindRecord::HostFreeze,
+        FaultKind::RegionCrash => FaultKindRecord::RegionCrash,
+        FaultKind::RegionFreeze => FaultKindRecord::RegionFreeze,
+        FaultKind::Cut => FaultKindRecord::Cut,
+        FaultKind::Delay => FaultKindRecord::Delay,
+    }
+}
+
+pub(super) fn spec_record(spec: &FaultSpec) -> FaultSpecRecord {
+    FaultSpecRecord {
+        kind: fault_kind_record(spec.kind),
+        target: match &spec.target {
+            FaultTarget::Process { host, instance } => FaultTargetRecord::Process {
+                host: host.to_string(),
+                instance: instance.clone(),
+            },
+            FaultTarget::Host(host) => FaultTargetRecord::Host(host.to_string()),
+            FaultTarget::Region(region) => FaultTargetRecord::Region(region.to_string()),
+            FaultTarget::Between { from, to } => FaultTargetRecord::Between {
+                from: from.to_string(),
+                to: to.as_ref().map(ToString::to_string),
+            },
+        },
+        lasts_ms: spec.lasts_ms,
+        one_way: spec.one_way,
+        delay_us: spec.delay_us,
+    }
+}
+
+pub(super) fn spec_of(record: FaultSpecRecord) -> Result<FaultSpec, ReadError> {
+    Ok(FaultSpec {
+        kind: FaultKind::parse(record.kind.name()).ok_or(ReadError::Form("fault kind"))?,
+        target: match record.target {
+            FaultTargetRecord::Process { host, instance } => FaultTarget::Process {
+                host: host.parse()?,
+                instance,
+            },
+            FaultTargetRecord::Host(host) => FaultTarget::Host(host.parse()?),
+            FaultTargetRecord::Region(region) => FaultTarget::Region(region.parse()?),
+            FaultTargetRecord::Between { from, to } => FaultTarget::Between {
+                from: from.parse()?,
+                to: to.as_deref().map(str::parse).transpose()?,
+            },
+        },
+        lasts_ms: record.lasts_ms,
+        one_way: record.one_way,
+        delay_us: record.delay_us,
+    })
+}
+
+pub(super) fn report_record(report: &Report) -> ReportRecord {
+    let reflex = match &report.reflex {
+        Reflex::BecamePrimary { database, term } => ReflexRecord::BecamePrimary {
+            database: database.to_string(),
+            term: term.0,
+        },
+        Reflex::LeftPrimary {
+            database,
+            term,
+            why,
+        } => ReflexRecord::LeftPrimary {
+            database: database.to_string(),
+            term: term.0,
+            why: why.clone(),
+        },
+        Reflex::InstanceRestarted {
+            instance,
+            restarts,
+            exit,
+        } => ReflexRecord::InstanceRestarted {
+            instance: instance.clone(),
+            restarts: *restarts,
+            exit: exit.clone(),
+        },
+        Reflex::CrashLoop { instance, restarts } => ReflexRecord::CrashLoop {
+            instance: instance.clone(),
+            restarts: *restarts,
+        },
+        Reflex::HoldOpened { gateway, database } => ReflexRecord::HoldOpened {
+            gateway: gateway.to_string(),
+            database: database.to_string(),
+        },
+        Reflex::HoldClosed {
+            gateway,
+            database,
+            lasted_ms,
+            released,
+            failed,
+        } => ReflexRecord::HoldClosed {
+            gateway: gateway.to_string(),
+            database: database.to_string(),
+            lasted_ms: *lasted_ms,
+            released: *released,
+            failed: *failed,
+        },
+        Reflex::FaultUndone { fault, by } => ReflexRecord::FaultUndone {
+            fault: fault.clone(),
+            by: by.clone(),
+        },
+    };
+    ReportRecord {
+        host: report.host.to_string(),
+        at_ms: report.at_ms,
+        reflex,
+    }
+}
+
+pub(super) fn report_of(record: ReportRecord) -> Result<Report, ReadError> {
+    let reflex = match record.reflex {
+        ReflexRecord::BecamePrimary { database, term } => Reflex::BecamePrimary {
+            database: database.parse()?,
+            term: Term(term),
+        },
+        ReflexRecord::LeftPrimary {
+            database,
+            term,
+            why,
+        } => Reflex::LeftPrimary {
+            database: database.parse()?,
+            term: Term(term),
+            why,
+        },
+        ReflexRecord::InstanceRestarted {
+            instance,
+            restarts,
+            exit,
+        } => Reflex::InstanceRestarted {
+            instance,
+            restarts,
+            exit,
+        },
+        ReflexRecord::CrashLoop { instance, restarts } => Reflex::CrashLoop { instance, restarts },
+        ReflexRecord::HoldOpened { gateway, database } => Reflex::HoldOpened {
+            gateway: gateway.parse()?,
+            database: database.parse()?,
+        },
+        ReflexRecord::HoldClosed {
+            gateway,
+            database,
+            lasted_ms,
+            released,
+            failed,
+        } => Reflex::HoldClosed {
+            gateway: gateway.parse()?,
+            database: database.parse()?,
+            lasted_ms,
+            released,
+            failed,
+        },
+        ReflexRecord::FaultUndone { fault, by } => Reflex::FaultUndone { fault, by },
+    };
+    Ok(Report {
+        host: record.host.parse()?,
+        at_ms: record.at_ms,
+        reflex,
+    })
+}
+
+pub(super) fn change_record(change: &Change) -> ChangeRecord {
+    ChangeRecord {
+        change: match change.kind {
+            ChangeKind::Removed => ChangeWord::Removed,
+            ChangeKind::Added => ChangeWord::Added,
+            ChangeKind::Changed => ChangeWord::Changed,
+        },
+        subject: match change.subject {
+            Subject::Environment => SubjectWord::Environment,
+            Subject::Host => SubjectWord::Host,
+            Subject::Database => SubjectWord::Database,
+            Subject::Service => SubjectWord::Service,
+            Subject::Gateway => SubjectWord::Gateway,
+            Subject::Operator => SubjectWord::Operator,
+        },
+        name: change.name.clone(),
+    }
+}
+
+pub(super) fn change_of(record: ChangeRecord) -> Change {
+    Change {
+        kind: match record.change {
+            ChangeWord::Removed => ChangeKind::Removed,
+            ChangeWord::Added => ChangeKind::Added,
+            ChangeWord::Changed => ChangeKind::Changed,
+        },
+        subject: match record.subject {
+            SubjectWord::Environment => Subject::Environment,
+            SubjectWord::Host => Subject::Host,
+            SubjectWord::Database => Subject::Database,
+            SubjectWord::Service => Subject::Service,
+            SubjectWord::Gateway => Subject::Gateway,
+            SubjectWord::Operator => Subject::Operator,
+        },
+        name: record.name,
+    }
+}
+
+pub(super) fn step_record(step: &Step) -> StepRecord {
+    match step {
+        Step::CreateReplica { database, host } => StepRecord::CreateReplica {
+            database: database.to_string(),
+            host: host.to_string(),
+        },
+        Step::StartGateway { gateway, host } => StepRecord::StartGateway {
+            gateway: gateway.to_string(),
+            host: host.to_string(),
+        },
+        Step::ReloadGateway { gateway, host } => StepRecord::ReloadGateway {
+            gateway: gateway.to_string(),
+            host: host.to_string(),
+        },
+        Step::StopGateway { gateway, host } => StepRecord::StopGateway {
+            gateway: gateway.to_string(),
+            host: host.to_string(),
+        },
+        Step::PlaceService { service, instances } => StepRecord::PlaceService {
+            service: service.to_string(),
+            instances: *instances,
+        },
+        Step::ReplaceInstances { service } => StepRecord::ReplaceInstances {
+            service: service.to_string(),
+        },
+        Step::WithdrawService { service } => StepRecord::WithdrawService {
+            service: service.to_string(),
+        },
+    }
+}
+
+pub(super) fn step_of(record: StepRecord) -> Result<Step, ReadError> {
+    Ok(match record {
+        StepRecord::CreateReplica { database, host } => Step::CreateReplica {
+            database: database.parse()?,
+            host: host.parse()?,
+        },
+        StepRecord::StartGateway { gateway, host } => Step::StartGateway {
+            gateway: gateway.parse()?,
+            host: host.parse()?,
+        },
+        StepRecord::ReloadGateway { gateway, host } => Step::ReloadGateway {
+            gateway: gateway.parse()?,
+            host: host.parse()?,
+        },
+        StepRecord::StopGateway { gateway, host } => Step::StopGateway {
+            gateway: gateway.parse()?,
+            host: host.parse()?,
+        },
+        StepRecord::PlaceService { service, instances } => Step::PlaceService {
+            service: service.parse()?,
+            instances,
+        },
+        StepRecord::ReplaceInstances { service } => Step::ReplaceInstances {
+            service: service.parse()?,
+        },
+        StepRecord::WithdrawService { service } => Step::WithdrawService {
+            service: service.parse()?,
+        },
+    })
+}

@@ -1,0 +1,102 @@
+//! Signals on their way to the leader.
+
+use mainstay_kernel::{Ask, Command, EffectId, Signal};
+use mainstay_record::event::{AskRecord, SignalRecord};
+use mainstay_units::Position;
+
+use super::ReadError;
+use super::desired::{desired_of, desired_record};
+use super::parts::{
+    actor_of, actor_record, finished_body, outcome_of, report_of, report_record, spec_of,
+    spec_record,
+};
+
+/// What a heartbeat carries of a signal; `None` for those that only the leader itself makes.
+pub fn signal_record(signal: &Signal) -> Option<SignalRecord> {
+    Some(match signal {
+        Signal::FileRead {
+            digest,
+            desired,
+            actor,
+        } => SignalRecord::FileRead {
+            digest: digest.clone(),
+            desired: Box::new(desired_record(desired)),
+            actor: actor_record(actor),
+        },
+        Signal::Commanded(command) => SignalRecord::Commanded {
+            actor: actor_record(&command.actor),
+            reason: command.reason.clone(),
+            ask: ask_record(&command.ask),
+        },
+        Signal::Reported(report) => SignalRecord::Reported(report_record(report)),
+        Signal::Answered { effect, outcome } => {
+            SignalRecord::Answered(finished_body(*effect, outcome))
+        }
+        Signal::Tick
+        | Signal::KeyOffered { .. }
+        | Signal::HostHeard { .. }
+        | Signal::HostSilent { .. } => return None,
+    })
+}
+
+/// # Errors
+/// When a name in it is none.
+pub fn signal_of(record: SignalRecord) -> Result<Signal, ReadError> {
+    Ok(match record {
+        SignalRecord::FileRead {
+            digest,
+            desired,
+            actor,
+        } => Signal::FileRead {
+            digest,
+            desired: Box::new(desired_of(*desired)?),
+            actor: actor_of(actor),
+        },
+        SignalRecord::Commanded { actor, reason, ask } => Signal::Commanded(Command {
+            actor: actor_of(actor),
+            reason,
+            ask: ask_of(ask)?,
+        }),
+        SignalRecord::Reported(report) => Signal::Reported(report_of(report)?),
+        SignalRecord::Answered(body) => Signal::Answered {
+            effect: EffectId(Position(body.effect)),
+            outcome: outcome_of(body.outcome),
+        },
+    })
+}
+
+fn ask_record(ask: &Ask) -> AskRecord {
+    match ask {
+        Ask::Apply { digest, desired } => AskRecord::Apply {
+            digest: digest.clone(),
+            desired: Box::new(desired_record(desired)),
+        },
+        Ask::Pause => AskRecord::Pause,
+        Ask::Resume => AskRecord::Resume,
+        Ask::InjectFault(spec) => AskRecord::InjectFault(spec_record(spec)),
+        Ask::ClearFault { fault } => AskRecord::ClearFault {
+            fault: fault.clone(),
+        },
+        Ask::Switchover { database, to } => AskRecord::Switchover {
+            database: database.to_string(),
+            region: to.to_string(),
+        },
+    }
+}
+
+fn ask_of(record: AskRecord) -> Result<Ask, ReadError> {
+    Ok(match record {
+        AskRecord::Apply { digest, desired } => Ask::Apply {
+            digest,
+            desired: Box::new(desired_of(*desired)?),
+        },
+        AskRecord::Pause => Ask::Pause,
+        AskRecord::Resume => Ask::Resume,
+        AskRecord::InjectFault(spec) => Ask::InjectFault(spec_of(spec)?),
+        AskRecord::ClearFault { fault } => Ask::ClearFault { fault },
+        AskRecord::Switchover { database, region } => Ask::Switchover {
+            database: database.parse()?,
+            to: region.parse()?,
+        },
+    })
+}

@@ -1,0 +1,418 @@
+//! Every kind of event and signal there and back.
+
+use mainstay_kernel::{
+    Actor, Ask, By, Cause, Change, ChangeKind, ClaimReason, Command, Desired, DesiredDatabase,
+    DesiredOperator, DesiredService, EffectId, EndReason, Event, FaultId, FaultKind, FaultSpec,
+    FaultTarget, Outcome, PlacedBecause, Plan, Record, Reflex, Refusal, Report, Signal, Step,
+    Subject, WithdrawnBecause,
+};
+use mainstay_model::EnvironmentKind;
+use mainstay_model::people::{Permission, UnixIdentity};
+use mainstay_record::event::{EventBody, SignalRecord};
+use mainstay_units::{Epoch, Generation, Position, Term};
+
+use super::{decode, encode, signal_of, signal_record};
+
+fn name<T: std::str::FromStr>(text: &str) -> T
+where
+    T::Err: std::fmt::Debug,
+{
+    text.parse().unwrap()
+}
+
+/// Some Ed25519 public key.
+const KEY: &str = "GlzZBxQ8OExB6DDFvOEqqIF+xWSaqr8sMTiLNbLXRNY=";
+
+fn text() -> String {
+    "quoted \"\u{fc}\" and a\nline".to_string()
+}
+
+fn actor() -> Actor {
+    Actor {
+        uid: 1000,
+        user: Some("ada".to_string()),
+    }
+}
+
+fn by() -> By {
+    By {
+        actor: actor(),
+        operator: Some(name("owner")),
+    }
+}
+
+fn desired() -> Desired {
+    let hosts = || vec![name("h1"), name("h2")];
+    let database = DesiredDatabase {
+        home: name("r1"),
+        replicas: hosts(),
+        fingerprint: u64::MAX,
+    };
+    let service = |follows| DesiredService {
+        replicas: 2,
+        hosts: hosts(),
+        follows,
+        fingerprint: 3,
+    };
+    let operator = |identity| DesiredOperator {
+        identity,
+        permissions: Permission::ALL.into(),
+    };
+    Desired {
+        platform: name("exchange"),
+        environment: EnvironmentKind::Production,
+        hosts: [(name("h1"), name("r1")), (name("h2"), name("r2"))].into(),
+        databases: [(name("ledger"), database)].into(),
+        services: [
+            (name("web"), service(None)),
+            (name("engine"), service(Some(name("ledger")))),
+        ]
+        .into(),
+        gateways: [(name("edge"), (hosts(), 9))].into(),
+        operators: [
+            (name("a"), operator(UnixIdentity::Owner)),
+            (name("b"), operator(UnixIdentity::Uid(7))),
+            (name("c"), operator(UnixIdentity::User("eve".to_string()))),
+        ]
+        .into(),
+    }
+}
+
+fn plan() -> Plan {
+    let steps = vec![
+        Step::CreateReplica {
+            database: name("ledger"),
+            host: name("h1"),
+        },
+        Step::StartGateway {
+            gateway: name("edge"),
+            host: name("h1"),
+        },
+        Step::ReloadGateway {
+            gateway: name("edge"),
+            host: name("h1"),
+        },
+        Step::StopGateway {
+            gateway: name("edge"),
+            host: name("h1"),
+        },
+        Step::PlaceService {
+            service: name("web"),
+            instances: 2,
+        },
+        Step::ReplaceInstances {
+            service: name("web"),
+        },
+        Step::WithdrawService {
+            service: name("web"),
+        },
+    ];
+    let subjects = [
+        Subject::Environment,
+        Subject::Host,
+        Subject::Database,
+        Subject::Service,
+        Subject::Gateway,
+        Subject::Operator,
+    ];
+    let kinds = [ChangeKind::Removed, ChangeKind::Added, ChangeKind::Changed];
+    let changes = subjects.into_iter().zip(kinds.into_iter().cycle());
+    let changes = changes.map(|(subject, kind)| Change {
+        kind,
+        subject,
+        name: "x".to_string(),
+    });
+    Plan {
+        changes: changes.collect(),
+        steps,
+    }
+}
+
+fn outcomes() -> Vec<Outcome> {
+    vec![
+        Outcome::Done { detail: text() },
+        Outcome::Failed { why: text() },
+        Outcome::Unknown { why: text() },
+    ]
+}
+
+fn specs() -> Vec<FaultSpec> {
+    let targets = ["h1/web", "h1/web", "h1", "h1", "r1", "r1", "r1", "r1:r2"];
+    let kinds = FaultKind::ALL.into_iter().zip(targets);
+    let specs = kinds.map(|(kind, target)| FaultSpec {
+        kind,
+        target: FaultTarget::parse(kind, target).unwrap(),
+        lasts_ms: 30_000,
+        one_way: kind == FaultKind::Cut,
+        delay_us: if kind == FaultKind::Delay { 5 } else { 0 },
+    });
+    specs.collect()
+}
+
+fn reports() -> Vec<Report> {
+    let instance = || "web".to_string();
+    let reflexes = vec![
+        Reflex::BecamePrimary {
+            database: name("ledger"),
+            term: Term(3),
+        },
+        Reflex::LeftPrimary {
+            database: name("ledger"),
+            term: Term(3),
+            why: text(),
+        },
+        Reflex::InstanceRestarted {
+            instance: instance(),
+            restarts: 2,
+            exit: text(),
+        },
+        Reflex::CrashLoop {
+            instance: instance(),
+            restarts: 5,
+        },
+        Reflex::HoldOpened {
+            gateway: name("edge"),
+            database: name("ledger"),
+        },
+        Reflex::HoldClosed {
+            gateway: name("edge"),
+            database: name("ledger"),
+            lasted_ms: 412,
+            released: 207,
+            failed: 1,
+        },
+        Reflex::FaultUndone {
+            fault: "f1".to_string(),
+            by: text(),
+        },
+    ];
+    let reports = reflexes.into_iter().map(|reflex| Report {
+        host: name("h1"),
+        at_ms: 7,
+        reflex,
+    });
+    reports.collect()
+}
+
+fn events() -> Vec<Event> {
+    let reason = text;
+    let effect = EffectId(Position(8));
+    let mut events = vec![
+        Event::Opened {
+            origin: "mainstay/exchange/1".to_string(),
+            platform: name("exchange"),
+            node: name("h1"),
+            key: KEY.to_string(),
+        },
+        Event::KeyAdmitted {
+            node: name("h2"),
+            key: KEY.to_string(),
+            replaces: Some("o".to_string()),
+        },
+        Event::PlatformAdopted {
+            generation: Generation(2),
+            digest: "f00d".to_string(),
+            desired: Box::new(desired()),
+            plan: plan(),
+            by: by(),
+            reason: reason(),
+        },
+        Event::Paused {
+            by: by(),
+            reason: reason(),
+        },
+        Event::Resumed {
+            by: by(),
+            reason: reason(),
+        },
+        Event::HostLost {
+            host: name("h1"),
+            silent_ms: 10_001,
+        },
+        Event::HostReturned { host: name("h1") },
+        Event::SwitchoverOrdered {
+            database: name("ledger"),
+            from: name("h1"),
+            to: name("h2"),
+            by: by(),
+            reason: reason(),
+        },
+    ];
+    let claims = [
+        ClaimReason::First,
+        ClaimReason::Returned,
+        ClaimReason::LeaderSilent {
+            leader: name("h1"),
+            silent_ms: 3_100,
+        },
+    ];
+    events.extend(claims.map(|why| Event::Claimed {
+        epoch: Epoch(2),
+        node: name("h2"),
+        why,
+    }));
+    let placed = [
+        PlacedBecause::Wanted,
+        PlacedBecause::BesideReplica {
+            database: name("ledger"),
+        },
+        PlacedBecause::InsteadOf { lost: name("h1") },
+    ];
+    let (service, host) = (|| name("web"), || name("h2"));
+    events.extend(placed.map(|why| Event::InstancePlaced {
+        service: service(),
+        host: host(),
+        why,
+    }));
+    let withdrawn = [WithdrawnBecause::NotWanted, WithdrawnBecause::HostLost];
+    events.extend(withdrawn.map(|why| Event::InstanceWithdrawn {
+        service: service(),
+        host: host(),
+        why,
+    }));
+    events.extend(specs().into_iter().map(|spec| Event::FaultInjected {
+        fault: FaultId(3),
+        spec,
+        until_ms: 99,
+        by: by(),
+        reason: reason(),
+    }));
+    let ends = [
+        EndReason::Expired,
+        EndReason::Cleared {
+            by: by(),
+            reason: reason(),
+        },
+        EndReason::Again { failed: text() },
+    ];
+    events.extend(ends.map(|why| Event::FaultEnding {
+        fault: FaultId(3),
+        why,
+    }));
+    events.extend(
+        outcomes()
+            .into_iter()
+            .map(|outcome| Event::EffectFinished { effect, outcome }),
+    );
+    events.extend(reports().into_iter().map(Event::ReflexRecorded));
+    events
+}
+
+fn record(event: Event) -> Record {
+    Record {
+        position: Position(4),
+        at_ms: 1_763_636_129_123,
+        epoch: Epoch(2),
+        cause: Some(Cause {
+            node: name("h1"),
+            number: u64::MAX >> 11,
+        }),
+        event,
+    }
+}
+
+#[test]
+fn every_event_there_and_back() {
+    let mut kinds = std::collections::BTreeSet::new();
+    for event in events() {
+        let record = record(event);
+        let entry = encode(&record).unwrap();
+        assert_eq!(decode(Position(4), &entry), record, "{}", entry.as_str());
+        let stored: mainstay_record::journal::EntryRecord =
+            serde_json::from_str(entry.as_str()).unwrap();
+        kinds.insert(stored.kind);
+        // The log must be able to read its own kinds, and must not stumble over others.
+        assert_ne!(
+            mainstay_storage::meaning_of(&entry),
+            mainstay_journal::Meaning::Unreadable,
+            "{}",
+            entry.as_str()
+        );
+    }
+    kinds.insert("command.refused".to_string());
+    let known: std::collections::BTreeSet<String> =
+        EventBody::KINDS.iter().map(ToString::to_string).collect();
+    assert_eq!(kinds, known);
+}
+
+#[test]
+fn a_refusal_comes_back_as_code_and_text() {
+    let refused = |why| {
+        record(Event::CommandRefused {
+            asked: "pause".to_string(),
+            uid: 7,
+            reason: text(),
+            why,
+        })
+    };
+    let entry = encode(&refused(Refusal::NotPaused)).unwrap();
+    let text = Refusal::NotPaused.to_string();
+    let code = "not_paused".to_string();
+    assert_eq!(
+        decode(Position(4), &entry),
+        refused(Refusal::Other { code, text })
+    );
+}
+
+#[test]
+fn every_signal_that_travels_there_and_back() {
+    let desired = || Box::new(desired());
+    let digest = || "f00d".to_string();
+    let mut asks = vec![
+        Ask::Apply {
+            digest: digest(),
+            desired: desired(),
+        },
+        Ask::Pause,
+        Ask::Resume,
+        Ask::ClearFault {
+            fault: "f1".to_string(),
+        },
+        Ask::Switchover {
+            database: name("ledger"),
+            to: name("r2"),
+        },
+    ];
+    asks.extend(specs().into_iter().map(Ask::InjectFault));
+    let commands = asks.into_iter().map(|ask| {
+        Signal::Commanded(Command {
+            actor: actor(),
+            reason: text(),
+            ask,
+        })
+    });
+    let effect = EffectId(Position(8));
+    let answers = outcomes()
+        .into_iter()
+        .map(|outcome| Signal::Answered { effect, outcome });
+    let file = Signal::FileRead {
+        digest: digest(),
+        desired: desired(),
+        actor: actor(),
+    };
+    let signals = commands
+        .chain(answers)
+        .chain(reports().into_iter().map(Signal::Reported))
+        .chain([file]);
+    for signal in signals {
+        let text = serde_json::to_string(&signal_record(&signal).unwrap()).unwrap();
+        let back: SignalRecord = serde_json::from_str(&text).unwrap();
+        assert_eq!(signal_of(back).unwrap(), signal, "{text}");
+    }
+    assert!(signal_record(&Signal::Tick).is_none());
+}
+
+#[test]
+fn what_is_not_understood_is_unknown() {
+    let entry = |text: &str| mainstay_journal::Entry::new(text.to_string()).unwrap();
+    for text in [
+        r#"{"kind":"weather.changed","version":1,"at_ms":5,"epoch":1,"body":{}}"#,
+        r#"{"kind":"host.lost","version":2,"at_ms":5,"epoch":1,"body":{"host":"h1"}}"#,
+        r#"{"kind":"host.lost","version":1,"at_ms":5,"epoch":1,"body":{"host":"h1"}}"#,
+        r#"{"kind":"host.returned","version":1,"at_ms":5,"epoch":1,"body":{"host":"NO NAME"}}"#,
+        r#"{"what":1}"#,
+    ] {
+        let record = decode(Position(4), &entry(text));
+        assert!(matches!(record.event, Event::Unknown { .. }), "{text}");
+    }
+}
