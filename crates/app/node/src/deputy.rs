@@ -213,7 +213,7 @@ impl Surroundings {
                     let forward = || (from.clone(), to.clone());
                     let backward = || (to.clone(), from.clone());
                     match effect {
-                        WireEffect::Cut => cut.extend([forward(), backward()]),
+                        WireEffect::Cut | WireEffect::Crash => cut.extend([forward(), backward()]),
                         WireEffect::CutForward => cut.extend([forward()]),
                         WireEffect::CutBackward => cut.extend([backward()]),
                         WireEffect::Delay { .. } | WireEffect::Reset => {}
