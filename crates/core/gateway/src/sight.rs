@@ -21,6 +21,8 @@ use crate::routing::{Cell, CellId, DatabaseId, Place, Routing, ServiceId};
 pub struct SightLimits {
     pub evidence_age: Duration,
     pub isolated_after: Duration,
+    /// See [`CellView::Isolated`]. Longer than a failover lasts.
+    pub stranded_after: Duration,
 }
 
 /// What a keeper last said.
@@ -31,6 +33,8 @@ pub struct KeeperFact {
     pub term: Term,
     /// End of the lease that this primary serves under, on our own clock; the past for all others.
     pub lease_until: Instant,
+    /// The replica that this keeper takes for the primary.
+    pub follows: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +87,9 @@ pub enum CellView {
     },
     /// Nobody is active; a failover is plausible or has begun.
     Absent(AbsentWhy),
-    /// Neither an active instance nor a majority of keepers seen for longer than `isolated_after`.
+    /// Waiting here makes no sense, it is we who are cut off. Either we have seen neither an active
+    /// instance nor a majority of keepers for `isolated_after`; or those whom we hear have had one and
+    /// the same primary for `stranded_after`, and we cannot reach the instance beside it.
     Isolated,
 }
 
@@ -149,6 +155,8 @@ pub struct Sight {
     terms: Vec<Term>,
     /// Per cell, when waiting last made sense.
     hope: Vec<Instant>,
+    /// Per cell without an active instance, the primary that others have, and since when.
+    stranded: Vec<Option<(u16, Instant)>>,
 }
 
 impl Sight {
@@ -173,6 +181,7 @@ impl Sight {
                 .collect(),
             terms: vec![Term::ZERO; routing.databases.len()],
             hope: vec![now; routing.cells.len()],
+            stranded: vec![None; routing.cells.len()],
             places,
         }
     }
@@ -246,6 +255,7 @@ impl Sight {
             .flatten()
             .for_each(|fact| *fact = None);
         self.hope.iter_mut().for_each(|hope| *hope = now);
+        self.stranded.iter_mut().for_each(|since| *since = None);
     }
 
     /// What follows from the facts at this moment. Ageing alone changes it, so it is asked regularly.
@@ -307,16 +317,40 @@ impl Sight {
 
     fn cell(&mut self, now: Instant, index: usize, databases: &[DatabaseView]) -> CellView {
         let (view, majority) = self.cell_now(now, index, databases);
-        let hopeful = majority || matches!(view, CellView::Active(_) | CellView::Switching { .. });
-        let Some(hope) = self.hope.get_mut(index) else {
+        let served = matches!(view, CellView::Active(_) | CellView::Switching { .. });
+        let elsewhere = if served {
+            None
+        } else {
+            self.primary_of_others(now, index)
+        };
+        let (Some(hope), Some(stranded)) = (self.hope.get_mut(index), self.stranded.get_mut(index))
+        else {
             return view;
         };
-        if hopeful {
+        *stranded = elsewhere.map(|primary| match *stranded {
+            Some((same, since)) if same == primary => (primary, since),
+            Some(_) | None => (primary, now),
+        });
+        if served || majority {
             *hope = now;
-        } else if now.since(*hope) > self.limits.isolated_after {
-            return CellView::Isolated;
         }
-        view
+        let cut_off = now.since(*hope) > self.limits.isolated_after;
+        let left_behind =
+            stranded.is_some_and(|(_, since)| now.since(since) > self.limits.stranded_after);
+        match served || !(cut_off || left_behind) {
+            true => view,
+            false => CellView::Isolated,
+        }
+    }
+
+    /// Whom the keepers that are heard take for the primary, themselves included.
+    fn primary_of_others(&self, now: Instant, index: usize) -> Option<u16> {
+        let database = usize::from(self.cells.get(index)?.database.0);
+        let count = self.keepers.get(database)?.len();
+        (0..count)
+            .filter_map(|replica| self.keeper(now, database, replica))
+            .max_by_key(|fact| (fact.term, fact.follows.is_some()))?
+            .follows
     }
 
     fn cell_now(&self, now: Instant, index: usize, databases: &[DatabaseView]) -> (CellView, bool) {
@@ -373,7 +407,7 @@ impl Sight {
         let keeper = self.own_keeper(now, cell, instance);
         let denied = keeper.is_some_and(|keeper| match keeper.role {
             KeeperRole::OpenPrimary | KeeperRole::LeavingPrimary => keeper.term > term,
-            KeeperRole::Standby | KeeperRole::Closed => keeper.heard > fact.asked,
+            KeeperRole::Standby | KeeperRole::Closed => keeper.term >= term,
         });
         (!denied).then_some(Active {
             instance: instance as u16,
@@ -420,14 +454,6 @@ impl Sight {
             }
         }
         if own.is_empty() { other } else { own }
-    }
-
-    /// The fact an instance is judged by, for status.
-    pub fn instance(&self, service: ServiceId, instance: u16) -> Option<InstanceFact> {
-        *self
-            .instances
-            .get(usize::from(service.0))?
-            .get(usize::from(instance))?
     }
 
     /// True while a cell has no active instance: its instances are asked more often.

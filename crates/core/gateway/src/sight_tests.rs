@@ -11,6 +11,7 @@ use crate::routing::{
 const LIMITS: SightLimits = SightLimits {
     evidence_age: Duration::from_secs(1),
     isolated_after: Duration::from_secs(1),
+    stranded_after: Duration::from_secs(4),
 };
 const US: DatabaseId = DatabaseId(0);
 const VENUE: ServiceId = ServiceId(0);
@@ -66,6 +67,7 @@ fn keeper(heard: u64, role: KeeperRole, term: u32) -> KeeperFact {
         role,
         term: Term(term),
         lease_until: at(heard + 500),
+        follows: None,
     }
 }
 
@@ -163,7 +165,7 @@ fn who_is_active() {
         200,
         is(0, 1, 1, 100),
     );
-    // The own host's keeper denies it later than the instance was asked.
+    // The own host's keeper denies it, unless what it says is of an earlier term.
     let fenced = keeper(150, Closed, 1);
     check(
         &[(0, fenced)],
@@ -286,4 +288,32 @@ fn a_stale_primary_that_returns_is_not_the_primary() {
     );
     sight.handle_keeper_lost(US, 1);
     assert_eq!(sight.evaluate(at(120)).databases[0].primary, None);
+}
+
+#[test]
+fn others_have_a_primary_that_we_cannot_reach() {
+    let mut sight = sight();
+    let follow = |sight: &mut Sight, now: u64, primary: Option<u16>| {
+        for replica in 1..3 {
+            let follows = primary;
+            let fact = KeeperFact {
+                follows,
+                ..keeper(now, KeeperRole::Standby, 1)
+            };
+            sight.handle_keeper(US, replica, fact);
+        }
+        sight.evaluate(at(now)).cells[0]
+    };
+    let waiting = CellView::Absent(AbsentWhy::NoOpenPrimary);
+    for now in [100, 1_000, 2_000, 4_000] {
+        assert_eq!(follow(&mut sight, now, Some(0)), waiting, "{now}");
+    }
+    // A failover begins in time: waiting makes sense again, and again for the new primary.
+    assert_eq!(follow(&mut sight, 4_050, None), waiting);
+    for now in [4_100, 5_000, 6_000, 7_000, 8_000] {
+        assert_eq!(follow(&mut sight, now, Some(1)), waiting, "{now}");
+    }
+    assert_eq!(follow(&mut sight, 8_101, Some(1)), CellView::Isolated);
+    sight.handle_probe(VENUE, 1, active(8_150, 2, 1));
+    assert_eq!(follow(&mut sight, 8_200, Some(1)), is(1, 2, 1, 8_150));
 }

@@ -217,6 +217,8 @@ pub struct GatewayLimits {
     /// A stream or a probe that is silent for longer is no evidence any more.
     pub evidence_age_ms: u64,
     pub isolated_after_ms: u64,
+    /// Others have a primary and we cannot reach its instance for this long: longer than a failover.
+    pub stranded_after_ms: u64,
     /// How long a stopping gateway waits for what it has begun.
     pub stop_ms: u64,
 }
@@ -249,6 +251,7 @@ impl Default for GatewayLimits {
             probe_timeout_ms: 500,
             evidence_age_ms: 1_000,
             isolated_after_ms: 1_000,
+            stranded_after_ms: 4_000,
             stop_ms: 10_000,
         }
     }

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
-use mainstay_gateway::routing::{CellId, ServiceId};
-use mainstay_gateway::sight::CellView;
+use mainstay_gateway::sight::{CellView, InstanceState};
 use mainstay_record::gateway::{
     GatewayCellStatus, GatewayDatabaseStatus, GatewayInstanceStatus, GatewayServiceStatus,
     GatewayStatus,
@@ -14,6 +13,7 @@ use mainstay_rt::http::{Answer, Call, error, json, text};
 use tokio::sync::mpsc;
 
 use crate::config::{self, Config, ConfigError};
+use crate::eyes::Facts;
 use crate::world::{Shared, World};
 
 /// What the control socket needs.
@@ -24,6 +24,7 @@ pub struct Admin {
     pub configs: mpsc::UnboundedSender<Arc<Config>>,
     /// Why the file on disk is not what is served.
     pub snapshot_error: std::cell::RefCell<Option<String>>,
+    pub facts: Facts,
 }
 
 /// Whether a caller may change anything. The TCP address only shows.
@@ -129,7 +130,7 @@ impl Admin {
             connections: workers.iter().map(|w| w.connections.get()).sum(),
             requests: workers.iter().map(|w| w.requests.get()).sum(),
             cells: self.cells(&world),
-            services: services(&world),
+            services: services(&world, &self.facts),
             databases: databases(&world, workers.iter().map(|w| w.sessions.get()).sum()),
         }
     }
@@ -191,47 +192,35 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn services(world: &World) -> Vec<GatewayServiceStatus> {
-    let routing = &world.config.routing;
-    let active = |service: ServiceId, instance: usize| {
-        routing.cells.iter().enumerate().any(|(index, cell)| {
-            let view = world.view.cells.get(usize::from(CellId(index as u16).0));
-            let is_it =
-                matches!(view, Some(CellView::Active(a)) if usize::from(a.instance) == instance);
-            cell.service == service && is_it
-        })
-    };
-    let of_service = |(index, service): (usize, &mainstay_gateway::routing::Service)| {
-        let ready = world
-            .view
-            .ready
-            .get(index)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let instances = service.instances.iter().enumerate().map(|(at, instance)| {
-            let is_ready = ready.contains(&(at as u16)) || active(ServiceId(index as u16), at);
-            GatewayInstanceStatus {
-                instance: instance.name.clone(),
-                ready: is_ready,
-                age_ms: None,
-                reason: if is_ready {
-                    "answers"
-                } else {
-                    "not given requests"
-                }
-                .to_owned(),
-            }
-        });
-        GatewayServiceStatus {
-            service: service.name.clone(),
-            instances: instances.collect(),
+fn services(world: &World, facts: &Facts) -> Vec<GatewayServiceStatus> {
+    let now = mainstay_rt::clock::now();
+    let facts = facts.borrow();
+    let of_instance = |service: usize, at: usize, name: &str| {
+        let fact = facts.get(&(service as u16, at as u16));
+        let (ready, reason) = match fact.map(|fact| fact.state) {
+            None => (false, "never answered"),
+            Some(InstanceState::Unreachable) => (false, "unreachable"),
+            Some(InstanceState::NotReady) => (false, "says that it is not ready"),
+            Some(InstanceState::Ready { .. }) => (true, "says that it is ready"),
+        };
+        GatewayInstanceStatus {
+            instance: name.to_owned(),
+            ready,
+            age_ms: fact.map(|fact| now.since(fact.heard).as_millis() as u64),
+            reason: reason.to_owned(),
         }
     };
-    routing
-        .services
-        .iter()
-        .enumerate()
-        .map(of_service)
+    let services = world.config.routing.services.iter().enumerate();
+    services
+        .map(|(index, service)| GatewayServiceStatus {
+            service: service.name.clone(),
+            instances: service
+                .instances
+                .iter()
+                .enumerate()
+                .map(|(at, instance)| of_instance(index, at, &instance.name))
+                .collect(),
+        })
         .collect()
 }
 

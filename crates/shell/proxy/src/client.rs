@@ -155,6 +155,7 @@ async fn serve(
 ) -> Result<Response<OutBody>, Infallible> {
     let now = mainstay_rt::clock::now();
     connection.waiting_since.set(now);
+    connection.busy.set(true);
     worker.stats.requests.up();
     let counted = Counted(Rc::clone(&worker));
     let stats: Cell<Option<std::sync::Arc<RouteStats>>> = Cell::new(None);

@@ -87,6 +87,7 @@ pub struct Bounds {
     pub probe_timeout: Duration,
     pub evidence_age: Duration,
     pub isolated_after: Duration,
+    pub stranded_after: Duration,
     pub stop: Duration,
 }
 
@@ -393,6 +394,7 @@ fn bounds(limits: &GatewayLimits, workers: u16) -> Result<Bounds, ConfigError> {
         probe_timeout: milliseconds(limits.probe_timeout_ms),
         evidence_age: milliseconds(limits.evidence_age_ms),
         isolated_after: milliseconds(limits.isolated_after_ms),
+        stranded_after: milliseconds(limits.stranded_after_ms),
         stop: milliseconds(limits.stop_ms),
     })
 }

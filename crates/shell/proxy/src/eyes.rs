@@ -8,7 +8,8 @@
 //! buffers: it was true once. So when a tick is late beyond `OVERSLEPT`, every fact is forgotten and every
 //! stream opened anew; until then the picture is not vouched for, and workers hold.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -69,8 +70,12 @@ pub struct Urgency {
     pub ask_now: Notify,
 }
 
+/// When each instance last answered and what, for status; read on the same thread.
+pub type Facts = Rc<RefCell<BTreeMap<(u16, u16), InstanceFact>>>;
+
 #[derive(Debug)]
 pub struct Eyes {
+    facts: Facts,
     shared: Arc<Shared>,
     config: Arc<Config>,
     sight: Sight,
@@ -86,6 +91,7 @@ fn sight_of(now: Instant, config: &Config) -> Sight {
     let limits = SightLimits {
         evidence_age: config.bounds.evidence_age,
         isolated_after: config.bounds.isolated_after,
+        stranded_after: config.bounds.stranded_after,
     };
     Sight::new(now, &config.routing, limits)
 }
@@ -99,12 +105,13 @@ pub fn first_view(now: Instant, config: &Config) -> View {
 pub async fn run(
     shared: Arc<Shared>,
     config: Arc<Config>,
+    facts: Facts,
     mut suspicions: mpsc::UnboundedReceiver<Suspicion>,
     mut configs: mpsc::UnboundedReceiver<Arc<Config>>,
 ) {
     let (reports, mut seen) = mpsc::unbounded_channel();
     let now = mainstay_rt::clock::now();
-    let mut eyes = Eyes::new(now, shared, config, reports);
+    let mut eyes = Eyes::new(now, shared, config, facts, reports);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut last = now;
@@ -138,9 +145,11 @@ impl Eyes {
         now: Instant,
         shared: Arc<Shared>,
         config: Arc<Config>,
+        facts: Facts,
         reports: mpsc::UnboundedSender<(u64, Seen)>,
     ) -> Self {
         let mut eyes = Self {
+            facts,
             sight: sight_of(now, &config),
             shared,
             config,
@@ -227,8 +236,10 @@ impl Eyes {
                 at,
                 line,
             } => {
+                let hosts = &self.config.routing.databases[usize::from(database)].replicas;
+                let fact = keeper_fact(at, &line, hosts);
                 self.sight
-                    .handle_keeper(DatabaseId(database), replica, keeper_fact(at, &line));
+                    .handle_keeper(DatabaseId(database), replica, fact);
             }
             Seen::KeeperLost { database, replica } => {
                 self.sight.handle_keeper_lost(DatabaseId(database), replica);
@@ -253,6 +264,7 @@ impl Eyes {
                     heard: at.max(asked),
                     state,
                 };
+                self.facts.borrow_mut().insert((service, instance), fact);
                 self.sight.handle_probe(ServiceId(service), instance, fact);
             }
         }
@@ -290,6 +302,7 @@ impl Eyes {
                 sight.raise_term(DatabaseId(index as u16), view.term);
             }
         }
+        self.facts.borrow_mut().clear();
         self.sight = sight;
         self.config = config;
         self.watch();
@@ -331,7 +344,7 @@ impl Eyes {
     }
 }
 
-fn keeper_fact(at: Instant, line: &SightLine) -> KeeperFact {
+fn keeper_fact(at: Instant, line: &SightLine, hosts: &[String]) -> KeeperFact {
     let role = match line.role {
         SightRole::Primary if line.open && line.switchover => KeeperRole::LeavingPrimary,
         SightRole::Primary if line.open => KeeperRole::OpenPrimary,
@@ -348,5 +361,10 @@ fn keeper_fact(at: Instant, line: &SightLine) -> KeeperFact {
         role,
         term: Term(line.term),
         lease_until: at + Duration::from_millis(line.lease_remaining_ms),
+        follows: line
+            .primary
+            .as_ref()
+            .and_then(|primary| hosts.iter().position(|host| host == primary))
+            .map(|replica| replica as u16),
     }
 }

@@ -118,6 +118,7 @@ fn serve(
         config_path: config_path.to_owned(),
         configs,
         snapshot_error: std::cell::RefCell::new(snapshot_error),
+        facts: eyes::Facts::default(),
     });
     tracing::info!(
         gateway = snapshot.gateway,
@@ -130,6 +131,7 @@ fn serve(
         let eyes = spawn_local(eyes::run(
             Arc::clone(&shared),
             Arc::clone(&config),
+            Rc::clone(&admin.facts),
             suspected,
             new_configs,
         ));
