@@ -32,6 +32,8 @@ const SETTINGS: &str = "select current_setting('synchronous_commit') = 'on' \
 
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
+    #[error("read the password file that PGPASSFILE names")]
+    Password(#[source] std::io::Error),
     #[error("connect to the local server")]
     Connect(#[source] tokio_postgres::Error),
     #[error("set up the session")]
@@ -49,11 +51,9 @@ pub struct Session {
 
 impl Session {
     pub async fn open(database: &Database) -> Result<Self, SessionError> {
-        let (client, mut connection) = database
-            .config()
-            .connect(NoTls)
-            .await
-            .map_err(SessionError::Connect)?;
+        let config = database.config().map_err(SessionError::Password)?;
+        let (client, mut connection) =
+            config.connect(NoTls).await.map_err(SessionError::Connect)?;
         let notices = Arc::new(AtomicU64::new(0));
         let (closing, closed) = watch::channel(false);
         let heard = Arc::clone(&notices);

@@ -3,11 +3,12 @@
 //! The password is looked up in the file that `PGPASSFILE` names (PostgreSQL's own format), never taken from an
 //! argument, and never logged.
 
+use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -25,8 +26,16 @@ pub struct Database {
     pub port: u16,
     pub user: String,
     pub name: String,
-    pub password: Option<String>,
+    pub password: Password,
     pub application_name: String,
+}
+
+/// Where the password comes from. A file is read for every connection, so it may appear late and change.
+#[derive(Clone)]
+pub enum Password {
+    None,
+    Given(String),
+    File(PathBuf),
 }
 
 impl std::fmt::Debug for Database {
@@ -41,7 +50,8 @@ impl Database {
     /// Unacknowledged bytes to the local server break the connection after this.
     const SILENCE: Duration = Duration::from_secs(5);
 
-    pub fn config(&self) -> tokio_postgres::Config {
+    /// Everything needed to connect, the password included.
+    pub fn config(&self) -> io::Result<tokio_postgres::Config> {
         let mut config = tokio_postgres::Config::new();
         config
             .host(&self.host)
@@ -51,10 +61,43 @@ impl Database {
             .application_name(&self.application_name)
             .connect_timeout(Self::CONNECT)
             .tcp_user_timeout(Self::SILENCE);
-        if let Some(password) = &self.password {
-            config.password(password);
+        match &self.password {
+            Password::None => {}
+            Password::Given(password) => {
+                config.password(password);
+            }
+            Password::File(path) => {
+                if let Some(password) = self.find_password(&std::fs::read_to_string(path)?) {
+                    config.password(password);
+                }
+            }
         }
-        config
+        Ok(config)
+    }
+
+    /// The password of the first line of a password file that matches this database; no match means no password.
+    fn find_password(&self, text: &str) -> Option<String> {
+        // A socket's folder stands in such a file as this name.
+        let host = if self.host.starts_with('/') {
+            "localhost"
+        } else {
+            &self.host
+        };
+        let port = self.port.to_string();
+        let wanted = [host, &port, &self.name, &self.user];
+        let lines = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(split_fields);
+        lines
+            .filter(|fields| fields.len() == wanted.len() + 1)
+            .find_map(|mut fields| {
+                let matches = fields
+                    .iter()
+                    .zip(wanted)
+                    .all(|(field, wanted)| field == "*" || field == wanted);
+                matches.then(|| fields.pop()).flatten()
+            })
     }
 }
 
@@ -93,10 +136,9 @@ impl Settings {
         let user = required("PGUSER")?;
         let name = lookup("PGDATABASE").unwrap_or_else(|| user.clone());
         let password = match (lookup("PGPASSFILE"), lookup("PGPASSWORD")) {
-            (Some(path), _) => {
-                password_from(Path::new(&path), &[&host, &port_text(port), &name, &user])?
-            }
-            (None, password) => password,
+            (Some(path), _) => Password::File(PathBuf::from(path)),
+            (None, Some(password)) => Password::Given(password),
+            (None, None) => Password::None,
         };
         let application_name = format!("exchange-venue/{instance}");
         Ok(Self {
@@ -118,40 +160,6 @@ impl Settings {
     }
 }
 
-fn port_text(port: u16) -> String {
-    port.to_string()
-}
-
-/// The first line of a password file whose four fields match `wanted`; no match means no password.
-fn password_from(path: &Path, wanted: &[&str; 4]) -> anyhow::Result<Option<String>> {
-    let text = std::fs::read_to_string(path).with_context(|| {
-        format!(
-            "the password file {} (PGPASSFILE) cannot be read",
-            path.display()
-        )
-    })?;
-    for line in text
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
-        let fields = split_fields(line);
-        let [host, port, name, user, password] = fields.as_slice() else {
-            bail!(
-                "{}: a line is not host:port:database:user:password",
-                path.display()
-            );
-        };
-        let matches = [host, port, name, user]
-            .iter()
-            .zip(wanted)
-            .all(|(field, wanted)| *field == "*" || field == wanted);
-        if matches {
-            return Ok(Some(password.clone()));
-        }
-    }
-    Ok(None)
-}
-
 /// Fields between colons; a backslash takes the next character as it is.
 fn split_fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
@@ -171,20 +179,36 @@ fn split_fields(line: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn database(host: &str, user: &str) -> Database {
+        Database {
+            host: host.to_owned(),
+            port: 5432,
+            user: user.to_owned(),
+            name: "cell".to_owned(),
+            password: Password::None,
+            application_name: String::new(),
+        }
+    }
+
     #[test]
     fn the_password_file_is_read_as_postgresql_reads_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pgpass");
-        std::fs::write(
-            &path,
-            "# comment\nother:*:*:*:no\n127.0.0.1:*:cell:venue:a\\:b\\\\c\n",
-        )
-        .unwrap();
-        let found = password_from(&path, &["127.0.0.1", "5432", "cell", "venue"]).unwrap();
-        assert_eq!(found.as_deref(), Some("a:b\\c"));
-        assert_eq!(
-            password_from(&path, &["127.0.0.1", "5432", "cell", "else"]).unwrap(),
-            None
+        let text = "# comment\n\nnot a line\nother:*:*:*:no\n127.0.0.1:*:cell:venue:a\\:b\\\\c\nlocalhost:5432:*:venue:socket\n";
+        let found = |host, user| database(host, user).find_password(text);
+        assert_eq!(found("127.0.0.1", "venue").as_deref(), Some("a:b\\c"));
+        assert_eq!(found("/run/mainstay/1", "venue").as_deref(), Some("socket"));
+        assert_eq!(found("127.0.0.1", "else"), None);
+    }
+
+    #[test]
+    fn a_password_file_that_is_not_there_is_an_error_of_the_connection_only() {
+        let password = Password::File(PathBuf::from("/nonexistent/pgpass"));
+        assert!(
+            Database {
+                password,
+                ..database("127.0.0.1", "venue")
+            }
+            .config()
+            .is_err()
         );
     }
 

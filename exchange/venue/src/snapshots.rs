@@ -14,8 +14,8 @@ use crate::session::{Session, SessionError};
 use crate::settings::Database;
 use crate::shared::Shared;
 
-/// Commands between two snapshots at least; with a large state an eighth of its entries.
-const EVERY: u64 = 5_000;
+/// Commands between two snapshots at least; with a large state a quarter of its entries.
+const EVERY: u64 = 2_000;
 /// Snapshots that stay in the table.
 const KEPT: i64 = 3;
 
@@ -46,7 +46,7 @@ impl Snapshots {
     /// Starts a snapshot if enough has happened since the last. The engine must be in a durable state.
     pub fn consider(&mut self, shared: &Arc<Shared>, database: &Database, engine: &Engine) {
         let sequence = engine.sequence().0;
-        let due = EVERY.max(engine.size() as u64 / 8);
+        let due = EVERY.max(engine.size() as u64 / 4);
         if sequence - self.last < due || self.running.swap(true, Ordering::SeqCst) {
             return;
         }

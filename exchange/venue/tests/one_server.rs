@@ -381,6 +381,33 @@ fn without_a_lease_nothing_is_said() {
 }
 
 #[test]
+fn a_damaged_snapshot_is_passed_over() {
+    if skipped() {
+        return;
+    }
+    let server = Server::create();
+    for life in 1..=2 {
+        let mut venue = Venue::active(&server, "one");
+        assert_eq!(
+            venue
+                .post("deposits", &deposit(life, 1, "USD", "5"))
+                .outcome(),
+            "accepted"
+        );
+        assert!(venue.terminate());
+    }
+    assert_eq!(server.count("select count(*) from exchange.snapshots"), 2);
+    server.sql("update exchange.snapshots set state = set_byte(state, 12, 255) where sequence = 2");
+    let venue = Venue::active(&server, "two");
+    assert!(venue.log().contains("passed over"), "{}", venue.log());
+    for account in 1..=2 {
+        let balances = venue.of_cell(&format!("balances/{account}")).body;
+        assert_eq!(balances["balances"][0]["available"], "5.00");
+        assert_eq!(balances["sequence"], 2);
+    }
+}
+
+#[test]
 fn a_damaged_log_keeps_the_venue_closed() {
     if skipped() {
         return;
