@@ -261,4 +261,29 @@ mod tests {
             ],
         );
     }
+
+    #[test]
+    fn compressed_and_plain_recordings_are_the_same_flow() {
+        let text = format!("{HEADER}3,1000,1,1,5,created,bid\n3,1001,1,1,5,deleted,bid\n");
+        let folder = tempfile::tempdir().unwrap();
+        let (plain, packed) = (
+            folder.path().join("flow.csv"),
+            folder.path().join("flow.csv.xz"),
+        );
+        std::fs::write(&plain, &text).unwrap();
+        let mut encoder = liblzma::read::XzEncoder::new(text.as_bytes(), 6);
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut encoder, &mut bytes).unwrap();
+        std::fs::write(&packed, bytes).unwrap();
+        let flow = super::read(&plain).unwrap();
+        assert_eq!(flow.events.len(), 2);
+        assert_eq!(super::read(&packed).unwrap(), flow);
+        std::fs::write(&packed, "no archive").unwrap();
+        assert!(
+            super::read(&packed)
+                .unwrap_err()
+                .to_string()
+                .contains("flow.csv.xz line 1")
+        );
+    }
 }
