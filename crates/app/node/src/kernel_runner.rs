@@ -95,6 +95,8 @@ impl KernelRunner {
     pub fn turn(&mut self) {
         self.problem = None;
         if let Err(error) = self.follow() {
+            // Who cannot read must not go on beating as the leader: others wait for its silence.
+            self.driver.handle_rejected();
             self.note(&error);
         } else {
             self.hear();

@@ -16,9 +16,8 @@ pub const KIND_CLAIMED: &str = "leadership.claimed";
 /// The version of the three kinds above. It stays: a log that cannot be followed cannot be verified either.
 pub const LOG_KINDS_VERSION: u32 = 1;
 
-/// The envelope. Its fields are never renamed; bodies change by version.
+/// The envelope. Its fields are never renamed and unknown ones are passed over; bodies change by version.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct EntryRecord {
     pub kind: String,
     pub version: u32,
@@ -81,9 +80,9 @@ pub enum ClaimReasonRecord {
     Returned,
 }
 
-/// What every node writes several times a second: that it lives, its key, and signals for the leader.
+/// What every node writes several times a second: that it lives, its key, and signals for the leader. Unknown
+/// fields are passed over: nodes of two versions hear each other.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct BeatRecord {
     pub version: u32,
     pub node: String,
@@ -103,7 +102,6 @@ pub struct BeatRecord {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PendingSignal {
     pub number: u64,
     pub signal: Box<RawValue>,
@@ -111,7 +109,6 @@ pub struct PendingSignal {
 
 /// A signal that changed nothing, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PassedSignal {
     pub node: String,
     pub number: u64,

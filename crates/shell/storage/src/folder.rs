@@ -36,6 +36,8 @@ const BEAT_SUFFIX: &str = ".json";
 pub struct LocalFolder {
     root: PathBuf,
     refused: Option<String>,
+    /// Parts up to here have durable names: there were others after them, or the folder was made durable since.
+    settled: Option<Position>,
     /// Absent where the system has no watches left: then `wait` only waits.
     watch: Option<OwnedFd>,
 }
@@ -50,11 +52,23 @@ impl LocalFolder {
         let mut folder = Self {
             root: root.to_path_buf(),
             refused: None,
+            settled: None,
             watch: None,
         };
         folder.watch = folder.watch_folders().ok();
         folder.sweep();
+        folder
+            .settle()
+            .map_err(PortError::io("list and fsync the folder of parts"))?;
         Ok(folder)
+    }
+
+    /// Makes durable in one go what a long journal already has.
+    fn settle(&mut self) -> io::Result<()> {
+        let last = list_parts(&self.root)?.parts.last().copied();
+        files::fsync_dir(&self.root.join(PARTS))?;
+        self.settled = last;
+        Ok(())
     }
 
     /// Removes temporary files of writers that died. A writer that is only frozen finds its file gone when it
@@ -123,8 +137,11 @@ impl Coordination for LocalFolder {
         let path = part_path(&self.root, position);
         match files::read_limited(&path, PART_BYTES_MAX as u64) {
             Ok(bytes) => {
-                files::fsync_dir(&self.root.join(PARTS))
-                    .map_err(PortError::io("fsync the folder of parts"))?;
+                if self.settled.is_none_or(|settled| position > settled) {
+                    files::fsync_dir(&self.root.join(PARTS))
+                        .map_err(PortError::io("fsync the folder of parts"))?;
+                    self.settled = Some(position);
+                }
                 Ok(Some(bytes))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

@@ -90,7 +90,6 @@ struct Mutation {
 
 struct Bench {
     root: PathBuf,
-    nodes: Vec<(String, PathBuf)>,
     memories: Vec<Memory>,
     parts: BTreeMap<Position, Vec<u8>>,
     /// The log as it is before the part at each position.
@@ -107,7 +106,6 @@ impl Bench {
         let memories = memories(nodes, &mut sound);
         let mut bench = Self {
             root: root.to_path_buf(),
-            nodes: nodes.to_vec(),
             remembered: memories
                 .iter()
                 .map(|m| m.checkpoint.checkpoint.size)
@@ -238,7 +236,7 @@ impl Bench {
             .filter(|memory| memory.checkpoint.checkpoint.size > log.end().0)
             .cloned()
             .collect();
-        let mut walk = Walk::resumed(log.clone(), &self.root);
+        let mut walk = Walk::until_damage(log.clone(), &self.root);
         let mut read = |position: Position| {
             let changed = mutation.changes.get(&position).cloned().flatten();
             changed
@@ -260,7 +258,15 @@ impl Bench {
                 None => fs::write(part_path(&copy.0, *position), bytes)?,
             }
         }
-        Ok(!verify(&copy.0, &self.nodes).is_sound())
+        // The nodes' memories as they were when the copies were taken: the platform may be running.
+        let mut nodes = Vec::new();
+        for memory in &self.memories {
+            let folder = copy.0.join("nodes").join(&memory.node);
+            create_private(&folder)?;
+            fs::write(folder.join("checkpoint"), memory.checkpoint.note())?;
+            nodes.push((memory.node.clone(), folder));
+        }
+        Ok(!verify(&copy.0, &nodes).is_sound())
     }
 }
 

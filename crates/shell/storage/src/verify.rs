@@ -79,19 +79,35 @@ pub(crate) fn memories(nodes: &[(String, PathBuf)], report: &mut VerifyReport) -
 pub(crate) struct Walk {
     pub(crate) log: Log,
     pub(crate) report: VerifyReport,
+    beyond: BeyondDamage,
+}
+
+/// Whether parts behind the first damage are looked at as well.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum BeyondDamage {
+    Look,
+    Stop,
 }
 
 type ReadPart<'a> = dyn FnMut(Position) -> io::Result<Vec<u8>> + 'a;
 
 impl Walk {
     pub(crate) fn new(root: &Path) -> Self {
-        Self::resumed(Log::new(meaning_of), root)
+        Self::from_log(Log::new(meaning_of), root)
     }
 
-    /// Goes on where `log` stands; what is before it was verified already.
-    pub(crate) fn resumed(log: Log, root: &Path) -> Self {
+    /// Goes on where `log` stands; what is before it was verified already. Stops at the first damage.
+    pub(crate) fn until_damage(log: Log, root: &Path) -> Self {
+        Self {
+            beyond: BeyondDamage::Stop,
+            ..Self::from_log(log, root)
+        }
+    }
+
+    fn from_log(log: Log, root: &Path) -> Self {
         Self {
             log,
+            beyond: BeyondDamage::Look,
             report: VerifyReport {
                 version: 1,
                 folder: root.display().to_string(),
@@ -117,8 +133,10 @@ impl Walk {
         let start = self.log.end();
         let mut parts = parts.iter().copied().filter(|p| *p >= start);
         let stopped = self.follow_all(&mut parts, &mut by_size, read);
-        for position in parts {
-            self.look_at_part_alone(position, read);
+        if self.beyond == BeyondDamage::Look {
+            for position in parts {
+                self.look_at_part_alone(position, read);
+            }
         }
         match stopped {
             Stopped::AtDamage => {

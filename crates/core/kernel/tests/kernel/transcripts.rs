@@ -270,38 +270,32 @@ fn production_wants_approval() {
     );
 }
 
+fn switch_to(region: &str) -> Signal {
+    command(
+        owner(),
+        Ask::Switchover {
+            database: name("ledger"),
+            to: name(region),
+        },
+    )
+}
+
 #[test]
 fn a_switchover() {
     let mut stage = Stage::with(desired());
-    let to = |region: &str| {
-        command(
-            owner(),
-            Ask::Switchover {
-                database: name("ledger"),
-                to: name(region),
-            },
-        )
-    };
     stage
-        .at(2_000, &to("r2"))
+        .at(2_000, &switch_to("r2"))
         .at(2_100, &primary("h1", 2))
         .at(2_101, &primary("h1", 2))
-        .at(2_200, &to("r1"))
-        .at(2_200, &to("r4"))
-        .at(2_300, &to("r2"));
+        .at(2_200, &switch_to("r1"))
+        .at(2_200, &switch_to("r4"))
+        .at(2_300, &switch_to("r2"));
     let order = stage.state.next.0 - 1;
     stage
-        .at(2_301, &to("r3"))
+        .at(2_301, &switch_to("r3"))
         .at(2_500, &primary("h2", 3))
         .at(2_501, &answered(order, done()))
-        .at(2_600, &primary("h1", 2))
-        .at(2_700, &to("r1"))
-        // The host that is to do it dies, or nobody ever answers.
-        .at(20_000, &silent("h2", 17_000))
-        .at(20_100, &primary("h3", 4))
-        .at(20_200, &to("r1"))
-        .at(140_199, &Signal::Tick)
-        .at(140_200, &Signal::Tick);
+        .at(2_600, &primary("h1", 2));
     check(
         &mut stage,
         expect![[r#"
@@ -326,23 +320,46 @@ fn a_switchover() {
              #15 effect #12 done
         2600 > h1 reports ledger primary in term 2
              nothing: recorded already
+    "#]],
+    );
+}
+
+#[test]
+fn a_switchover_of_which_nobody_tells() {
+    let mut stage = Stage::with(desired());
+    stage
+        .at(2_500, &primary("h2", 3))
+        .at(2_700, &switch_to("r1"))
+        .at(20_000, &silent("h2", 17_000))
+        .at(20_100, &primary("h3", 4))
+        .at(20_200, &switch_to("r2"))
+        .at(20_200, &switch_to("r1"))
+        .at(140_199, &Signal::Tick)
+        .at(140_200, &Signal::Tick);
+    check(
+        &mut stage,
+        expect![[r#"
+        2500 > h2 reports ledger primary in term 3
+             #8 recorded: h2 ledger primary in term 3
         2700 > uid 1000 asks: switchover
-             #16 ledger from h2 to h1 by owner
-             do #16 Switchover by h2
+             #9 ledger from h2 to h1 by owner
+             do #9 Switchover by h2
         20000 > h2 is silent for 17000 ms
-             #17 h2 is lost, silent for 17000 ms
-             #18 effect #16 unknown: host h2, which was to do it, is lost
-             #19 web off h2: host lost
-             #20 web on h3: instead of h2
+             #10 h2 is lost, silent for 17000 ms
+             #11 effect #9 unknown: host h2, which was to do it, is lost
+             #12 web off h2: host lost
+             #13 web on h3: instead of h2
         20100 > h3 reports ledger primary in term 4
-             #21 recorded: h3 ledger primary in term 4
+             #14 recorded: h3 ledger primary in term 4
         20200 > uid 1000 asks: switchover
-             #22 ledger from h3 to h1 by owner
-             do #22 Switchover by h3
+             #15 refused switchover: host h2 is lost (host_lost)
+        20200 > uid 1000 asks: switchover
+             #16 ledger from h3 to h1 by owner
+             do #16 Switchover by h3
         140199 > time passes
              nothing: nothing is due
         140200 > time passes
-             #23 effect #22 unknown: the keeper's host did not say what became of it
+             #17 effect #16 unknown: the keeper's host did not say what became of it
     "#]],
     );
 }
