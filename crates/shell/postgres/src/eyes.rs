@@ -5,7 +5,9 @@
 //! once when the postmaster dies, which the kernel tells through a descriptor. What they do not get an
 //! answer to within the deadline they report as such: silence is a finding.
 
+use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_keeper::{
@@ -18,6 +20,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::data;
 use crate::process;
+use crate::pulse::Pulse;
 use crate::replication::{Connection, Identity};
 use crate::server;
 use crate::settings::SUPERUSER;
@@ -61,7 +64,9 @@ struct Eyes {
     last: ProcessState,
     last_clients: Vec<Client>,
     last_receipt: Option<String>,
-    knocked: Option<(mainstay_units::Instant, Serviceability)>,
+    /// What the one who knocks found last.
+    door: Rc<Cell<Serviceability>>,
+    pulse: Arc<Pulse>,
 }
 
 /// Looks until nobody listens any more.
@@ -70,6 +75,7 @@ pub async fn watch(
     mut attention: watch::Receiver<Attention>,
     report: mpsc::UnboundedSender<Sighting>,
 ) {
+    let pulse = Pulse::start(&setup);
     let mut eyes = Eyes {
         setup,
         sessions: None,
@@ -77,8 +83,10 @@ pub async fn watch(
         last: ProcessState::Changing,
         last_clients: Vec::new(),
         last_receipt: None,
-        knocked: None,
+        door: Rc::new(Cell::new(Serviceability::Good)),
+        pulse,
     };
+    tokio::task::spawn_local(knock(Rc::clone(&eyes.setup), Rc::clone(&eyes.door)));
     loop {
         let glance = attention.borrow_and_update().glance;
         let sighting = eyes.look(glance).await;
@@ -145,7 +153,7 @@ impl Eyes {
             Ok(Ok(())) => {
                 self.last = observation.process;
                 self.last_clients.clone_from(&observation.clients);
-                observation.serviceability = self.knock().await;
+                observation.serviceability = self.door.get();
             }
             Ok(Err(Blocked::Changing)) => {
                 self.sessions = None;
@@ -162,6 +170,9 @@ impl Eyes {
                 observation.clients.clone_from(&self.last_clients);
                 observation.serviceability = Serviceability::Hung;
             }
+        }
+        if self.pulse.is_missing() {
+            observation.serviceability = Serviceability::DeadDisk;
         }
         Sighting {
             glance,
@@ -237,27 +248,27 @@ impl Eyes {
             }
         }
     }
+}
 
-    /// An established session says nothing about a postmaster that no longer takes new ones.
-    async fn knock(&mut self) -> Serviceability {
-        let now = mainstay_rt::clock::now();
-        if let Some((at, found)) = self.knocked
-            && now.since(at) < KNOCK_PERIOD
-        {
-            return found;
+/// Tries again and again whether the postmaster still lets anyone in: an established session says nothing
+/// about that. It has a task of its own, because a postmaster that does not keeps the caller waiting.
+async fn knock(setup: Rc<Setup>, found: Rc<Cell<Serviceability>>) {
+    loop {
+        tokio::time::sleep(KNOCK_PERIOD).await;
+        if server::postmaster(&setup).is_none() {
+            found.set(Serviceability::Good);
+            continue;
         }
-        let limit = LOOK_LIMIT;
-        let found = match tokio::time::timeout(limit, server::login(&self.setup, limit)).await {
-            Ok(Ok(_)) => Serviceability::Good,
-            Ok(Err(error)) if error.state() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
+        let answer = server::login(&setup, LOOK_LIMIT).await;
+        found.set(match answer {
+            Ok(_) => Serviceability::Good,
+            Err(error) if error.state() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
                 Serviceability::NoSlots
             }
+            Err(SqlError::Late { .. }) => Serviceability::Hung,
             // A refusal is an answer: it starts, stops, or has other troubles that are seen elsewhere.
-            Ok(Err(_)) => Serviceability::Good,
-            Err(_) => Serviceability::Hung,
-        };
-        self.knocked = Some((mainstay_rt::clock::now(), found));
-        found
+            Err(_) => Serviceability::Good,
+        });
     }
 }
 
