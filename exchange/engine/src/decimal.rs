@@ -18,7 +18,7 @@ pub enum DecimalError {
 }
 
 /// Digits in front of the point that are read at all; more is too large whatever the scale.
-const WHOLE_DIGITS_MAX: usize = 27;
+const WHOLE_DIGITS_MAX: usize = 38;
 
 pub fn parse(text: &str, scale: u32) -> Result<i128, DecimalError> {
     if text.is_empty() {
@@ -116,7 +116,7 @@ mod tests {
             ("1.2.3", 2, Err(DecimalError::Malformed)),
             ("1.005", 2, Err(DecimalError::TooPrecise(2))),
             (
-                "1000000000000000000000000000",
+                "1000000000000000000000000000000000000000",
                 2,
                 Err(DecimalError::TooLarge),
             ),

@@ -176,6 +176,7 @@ impl Intake {
 mod tests {
     use super::*;
     use exchange_engine::units::{Amount, Asset, Reference};
+    use proptest::prelude::*;
 
     fn submission(account: u64, reference: u64, cancel: bool) -> Submission {
         let action = if cancel {
@@ -242,5 +243,27 @@ mod tests {
             intake.push(submission(2, reference, true)).unwrap();
         }
         assert_eq!(intake.push(submission(3, 1, true)), Err(PushError::Full));
+    }
+
+    proptest! {
+        #[test]
+        fn an_account_is_never_reordered(arrivals in prop::collection::vec((1u64..4, any::<bool>()), 0..60), taken in 1usize..8) {
+            let intake = Intake::default();
+            let mut served: BTreeMap<u64, u64> = BTreeMap::new();
+            let mut serve = |most: usize| {
+                for one in intake.take_now(most) {
+                    let last = served.insert(one.command.account.number(), one.command.reference.number());
+                    assert!(last < Some(one.command.reference.number()));
+                }
+            };
+            for (reference, (account, cancel)) in (1..).zip(&arrivals) {
+                intake.push(submission(*account, reference, *cancel)).unwrap();
+                if reference % 5 == 0 {
+                    serve(taken);
+                }
+            }
+            serve(usize::MAX);
+            prop_assert!(intake.is_empty());
+        }
     }
 }

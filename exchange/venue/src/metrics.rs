@@ -187,3 +187,32 @@ impl Metrics {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inactive::Inactive;
+
+    #[test]
+    fn the_names_that_alerts_are_written_for_are_there() {
+        let metrics = Metrics::default();
+        metrics.order_processing.observe(0.002);
+        metrics
+            .rejections
+            .get_or_create(&Why {
+                reason: "insufficient_funds",
+            })
+            .inc();
+        let text = metrics.render(&Phase::Standby(Inactive::Starting), 3);
+        for line in [
+            "order_processing_duration_seconds_bucket{le=\"0.0025\"} 1",
+            "transaction_failures_total{reason=\"commit_warned\"} 0",
+            "business_rejections_total{reason=\"insufficient_funds\"} 1",
+            "available_liquidity_usd 0.0",
+            "venue_active 0",
+            "queue_commands 3",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+    }
+}

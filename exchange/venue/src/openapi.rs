@@ -184,3 +184,77 @@ pub fn document() -> String {
     // The document is built from constants; it always serializes.
     Description::openapi().to_json().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{self, Kind};
+    use serde_json::Value;
+
+    fn properties(name: &str) -> Vec<String> {
+        let document: Value = serde_json::from_str(&document()).unwrap();
+        let properties = &document["components"]["schemas"][name]["properties"];
+        properties
+            .as_object()
+            .unwrap_or_else(|| panic!("{name} is described"))
+            .keys()
+            .cloned()
+            .collect()
+    }
+
+    #[test]
+    fn requests_have_exactly_the_fields_described() {
+        for (kind, name) in [
+            (Kind::Order, "OrderRequest"),
+            (Kind::Cancel, "CancelRequest"),
+            (Kind::Deposit, "DepositRequest"),
+        ] {
+            let fields = properties(name);
+            let body = |fields: &[String]| {
+                let text: Vec<String> = fields
+                    .iter()
+                    .map(|field| format!("\"{field}\":null"))
+                    .collect();
+                format!("{{{}}}", text.join(","))
+            };
+            let all = request::parse(kind, &body(&fields)).unwrap_err();
+            assert_ne!(all.problem, "unknown field", "{name}: {all}");
+            let more = [fields, vec!["more".to_owned()]].concat();
+            assert_eq!(
+                request::parse(kind, &body(&more)).unwrap_err().field,
+                "more"
+            );
+        }
+    }
+
+    #[test]
+    fn answers_have_no_field_that_is_not_described() {
+        let stored = r#"{"cell":"c","sequence":1,"epoch":1,"account":1,"reference":1,"outcome":"cancelled","reason":"x","filled":"1","fills":[],"cancelled":"1"}"#;
+        let answer: Value =
+            serde_json::from_str(&crate::answer::sent(stored, &[0; 32], true)).unwrap();
+        let described = properties("Answer");
+        for field in answer.as_object().unwrap().keys() {
+            assert!(described.contains(field), "{field}");
+        }
+    }
+
+    #[test]
+    fn every_route_is_described() {
+        let document: Value = serde_json::from_str(&document()).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        for path in [
+            "/v1/cells/{cell}/orders",
+            "/v1/cells/{cell}/cancels",
+            "/v1/cells/{cell}/deposits",
+            "/v1/cells/{cell}/orders/{account}/{reference}",
+            "/v1/cells/{cell}/book",
+            "/v1/cells/{cell}/balances/{account}",
+            "/health/startup",
+            "/health/ready",
+            "/health/live",
+            "/metrics",
+        ] {
+            assert!(paths.contains_key(path), "{path}");
+        }
+    }
+}

@@ -408,6 +408,7 @@ pub const fn shown_digits(asset: Asset) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const ORDER: &str = r#"{"account":1,"reference":2,"instrument":"BTC-USD","side":"buy","type":"limit","price":"236.47","quantity":"2.00000000","deadline_ms":5}"#;
 
@@ -468,5 +469,69 @@ mod tests {
         );
         check("}", "", "body");
         check("{", "[", "body");
+    }
+
+    fn commands() -> impl Strategy<Value = Command> {
+        let terms = prop_oneof![
+            Just(Terms::Market),
+            (1..=PRICE_MAX_CENTS).prop_map(|cents| Terms::Limit(Price::from_cents(cents).unwrap())),
+            (1..=PRICE_MAX_CENTS)
+                .prop_map(|cents| Terms::ImmediateOrCancel(Price::from_cents(cents).unwrap())),
+        ];
+        let side = prop_oneof![Just(Side::Buy), Just(Side::Sell)];
+        let asset = prop_oneof![Just(Asset::Usd), Just(Asset::Btc)];
+        let identifier = 1..=i64::MAX as u64;
+        let action = prop_oneof![
+            (side, terms, 1..=QUANTITY_MAX).prop_map(|(side, terms, units)| {
+                let quantity = Quantity::positive(units).unwrap();
+                Action::Order(Order {
+                    instrument: Instrument::BtcUsd,
+                    side,
+                    terms,
+                    quantity,
+                })
+            }),
+            identifier.clone().prop_map(|target| Action::Cancel {
+                target: Reference::new(target).unwrap()
+            }),
+            (asset, 1..=ISSUED_MAX).prop_map(|(asset, units)| Action::Deposit {
+                asset,
+                amount: Amount::from_units(units)
+            }),
+        ];
+        (identifier.clone(), identifier, any::<u64>(), action).prop_map(
+            |(account, reference, deadline_ms, action)| {
+                let account = Account::customer(account).unwrap();
+                let reference = Reference::new(reference).unwrap();
+                Command {
+                    account,
+                    reference,
+                    deadline_ms,
+                    action,
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn every_command_survives_its_canonical_text(command in commands()) {
+            let text = canonical(&command);
+            let again = parse(Kind::of(&command), &text);
+            prop_assert_eq!(again.as_ref(), Ok(&command));
+            prop_assert_eq!(canonical(&again.unwrap()), text);
+        }
+
+        #[test]
+        fn no_body_panics_and_every_refusal_has_a_remedy(body in ".{0,80}", at in 0usize..200, to in any::<char>()) {
+            for kind in [Kind::Order, Kind::Cancel, Kind::Deposit] {
+                let damaged: String = ORDER.chars().enumerate().map(|(place, was)| if place == at { to } else { was }).collect();
+                for text in [&body, &damaged] {
+                    if let Err(error) = parse(kind, text) {
+                        prop_assert!(!error.field.is_empty() && !error.remedy.is_empty());
+                    }
+                }
+            }
+        }
     }
 }

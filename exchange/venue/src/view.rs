@@ -207,3 +207,47 @@ impl Published {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{self, Kind};
+
+    fn play(engine: &mut Engine, kind: Kind, body: &str) {
+        let command = request::parse(kind, body).unwrap();
+        engine.apply(0, &command).unwrap();
+    }
+
+    fn order(engine: &mut Engine, reference: u64, side: &str, price: &str, quantity: &str) {
+        let body = format!(
+            r#"{{"account":1,"reference":{reference},"instrument":"BTC-USD","side":"{side}","type":"limit","price":"{price}","quantity":"{quantity}","deadline_ms":9}}"#
+        );
+        play(engine, Kind::Order, &body);
+    }
+
+    #[test]
+    fn liquidity_is_the_smaller_side_within_one_percent_of_the_middle() {
+        let mut engine = Engine::default();
+        for (reference, asset) in [(1, "USD"), (2, "BTC")] {
+            let body = format!(
+                r#"{{"account":1,"reference":{reference},"asset":"{asset}","amount":"1000000","deadline_ms":9}}"#
+            );
+            play(&mut engine, Kind::Deposit, &body);
+        }
+        assert_eq!(Picture::of(&engine).liquidity_usd, 0.0);
+        order(&mut engine, 3, "buy", "99.50", "10");
+        assert_eq!(
+            Picture::of(&engine).liquidity_usd,
+            0.0,
+            "no middle with one side"
+        );
+        order(&mut engine, 4, "sell", "100.50", "5");
+        assert_eq!(Picture::of(&engine).liquidity_usd, 502.5);
+        // The middle is 100: 101 is at the edge of the band, 101.01 outside.
+        order(&mut engine, 5, "sell", "101", "1");
+        order(&mut engine, 6, "sell", "101.01", "100");
+        assert_eq!(Picture::of(&engine).liquidity_usd, 603.5);
+        order(&mut engine, 7, "sell", "101", "100");
+        assert_eq!(Picture::of(&engine).liquidity_usd, 995.0);
+    }
+}
