@@ -1,0 +1,111 @@
+//! The board itself: answers from what was last seen, and says how old it is.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch::Receiver;
+
+use crate::clock::wall_ms;
+use crate::watch::Reading;
+
+type Seen = Receiver<Option<Reading>>;
+
+/// Until SIGTERM.
+pub async fn run(listen: SocketAddr, seen: Seen) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("listen at {listen}"))?;
+    let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
+    tracing::info!(%listen, "serving");
+    axum::serve(listener, router(seen))
+        .with_graceful_shutdown(async move {
+            terminate.recv().await;
+        })
+        .await
+        .context("serve")
+}
+
+fn router(seen: Seen) -> Router {
+    Router::new()
+        .route("/v1/ticker", get(ticker))
+        .route("/health/startup", get(alive))
+        .route("/health/live", get(alive))
+        .route("/health/ready", get(ready))
+        .with_state(seen)
+}
+
+async fn ticker(State(seen): State<Seen>) -> Response {
+    match seen.borrow().as_ref() {
+        Some(reading) => Json(describe(reading, wall_ms())).into_response(),
+        None => nothing_seen(),
+    }
+}
+
+fn describe(reading: &Reading, now_ms: u64) -> Value {
+    let book = &reading.book;
+    json!({
+        "cell": book.cell,
+        "instrument": book.instrument,
+        "bid": book.bids.first(),
+        "ask": book.asks.first(),
+        "sequence": book.sequence,
+        "epoch": book.epoch,
+        "read_ms": reading.read_ms,
+        "age_ms": now_ms.saturating_sub(reading.read_ms),
+    })
+}
+
+async fn alive() -> StatusCode {
+    StatusCode::OK
+}
+
+/// Ready once there is something to show. It stays so when prices grow old: they say their age.
+async fn ready(State(seen): State<Seen>) -> Response {
+    if seen.borrow().is_some() {
+        Json(json!({ "ready": true })).into_response()
+    } else {
+        nothing_seen()
+    }
+}
+
+fn nothing_seen() -> Response {
+    let error = json!({ "error": { "code": "no_prices_yet", "message": "no book was read since the start" } });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(error)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::{Book, Level};
+
+    #[test]
+    fn a_price_says_its_age() {
+        let level = Level {
+            price: "236.47".to_owned(),
+            quantity: "2.00000000".to_owned(),
+        };
+        let reading = Reading {
+            book: Book {
+                cell: "ledger".to_owned(),
+                instrument: "BTC-USD".to_owned(),
+                sequence: 7,
+                epoch: 2,
+                bids: vec![level],
+                asks: Vec::new(),
+            },
+            read_ms: 1_000,
+        };
+        let shown = describe(&reading, 1_250);
+        assert_eq!(shown["age_ms"], 250);
+        assert_eq!(shown["bid"]["price"], "236.47");
+        assert!(shown["ask"].is_null());
+    }
+}
