@@ -45,7 +45,9 @@ impl Granted {
 
 impl Keeper {
     pub(crate) fn answer_with_grant(&mut self, from: ReplicaId, heartbeat: &Heartbeat) {
-        if !leads(heartbeat) || heartbeat.term < self.durable.promise.floor {
+        // One that forgot what it granted or promised before must not grant: it could be recruited, by
+        // its former self, for a later term.
+        if !leads(heartbeat) || heartbeat.term < self.durable.promise.floor || !self.is_voter() {
             return;
         }
         if self

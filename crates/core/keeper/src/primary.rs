@@ -35,6 +35,8 @@ pub(crate) struct Primary {
     kept: BTreeMap<ReplicaId, Incarnation>,
     /// The cohort before a change that is not known to be durable.
     previous: Option<Cohort>,
+    /// The record that was on enough disks; what was once, stays decided.
+    settled: Option<CohortVersion>,
     admission: Option<Admission>,
     quorum_missing_since: Option<Instant>,
     promoted_at: Option<Instant>,
@@ -63,6 +65,7 @@ impl Primary {
             checkpoint: None,
             kept: BTreeMap::new(),
             previous: None,
+            settled: None,
             admission: None,
             quorum_missing_since: None,
             promoted_at: None,
@@ -149,6 +152,9 @@ impl Keeper {
         let (Some(primary), Some(cohort)) = (&self.primary, &self.durable.cohort) else {
             return false;
         };
+        if primary.settled == Some(cohort.version) {
+            return true;
+        }
         let by_majority = |of: &Cohort| {
             let keeping = of
                 .members
@@ -188,6 +194,7 @@ impl Keeper {
             return false;
         }
         self.note_quorum();
+        self.note_settled();
         self.run_lease();
         if self.durable.paused {
             return false;
@@ -196,6 +203,17 @@ impl Keeper {
         self.spread_cohort();
         self.keep_setting();
         self.admit()
+    }
+
+    fn note_settled(&mut self) {
+        let version = self.durable.cohort.as_ref().map(|cohort| cohort.version);
+        if !self.cohort_is_durable() {
+            return;
+        }
+        if let Some(primary) = self.primary.as_mut() {
+            primary.settled = version;
+            primary.previous = None;
+        }
     }
 
     fn note_quorum(&mut self) {

@@ -92,7 +92,6 @@ pub struct Checker {
     disks: Vec<Option<Durable>>,
     /// Logs that were on disks which were lost or filled anew.
     graves: Vec<(usize, Log)>,
-    announced: BTreeSet<(u8, u128)>,
     acknowledged_at_heal: Option<usize>,
     roles: Vec<Role>,
 }
@@ -118,7 +117,6 @@ impl Checker {
             recorded_members: BTreeSet::new(),
             disks: vec![None; hosts],
             graves: Vec::new(),
-            announced: BTreeSet::new(),
             acknowledged_at_heal: None,
             roles: vec![Role::Starting; hosts],
         }
@@ -143,7 +141,7 @@ impl Checker {
     }
 
     /// A record reached a disk.
-    pub fn recorded(&mut self, host: usize, durable: &Durable) {
+    pub fn recorded(&mut self, host: usize, durable: &Durable, hosts: &[Host]) {
         let term = durable.promise.highest.0;
         let coordinator = durable.promise.coordinator.map(|replica| replica.0);
         if coordinator.is_some() {
@@ -183,6 +181,7 @@ impl Checker {
             // The founder's own record makes it a member; it is alone.
             if keeping.count() > self.hosts / 2 {
                 self.recorded_members.insert(member);
+                self.admitted(usize::from(member.0) - 1, member, term_of(durable), hosts);
             }
         }
     }
@@ -231,14 +230,6 @@ impl Checker {
                     );
                 }
             }
-            Body::KeepCohort { cohort } => {
-                for (replica, member) in &cohort.members {
-                    let filling = (replica.0, member.incarnation.0);
-                    if self.announced.insert(filling) {
-                        self.admitted(index(*replica), filling, hosts);
-                    }
-                }
-            }
             Body::Heartbeat(_)
             | Body::Grant { .. }
             | Body::AskPreVote { .. }
@@ -246,21 +237,32 @@ impl Checker {
             | Body::Recruit { .. }
             | Body::Report { .. }
             | Body::Promote { .. }
+            | Body::KeepCohort { .. }
             | Body::CohortKept { .. } => {}
         }
     }
 
-    fn admitted(&mut self, host: usize, filling: (u8, u128), hosts: &[Host]) {
+    /// A majority of disks says that this filling counts.
+    fn admitted(&mut self, host: usize, filling: (u8, u128), term: u32, hosts: &[Host]) {
         let Some(folder) = hosts[host].server.folder.as_ref() else {
             return;
         };
         if folder.incarnation != Some(filling.1) {
             return;
         }
-        let missing = self
-            .acknowledged
-            .iter()
-            .find(|known| !contains(folder.log.flushed_records(), known.write));
+        // With it in the place of its former filling, every acknowledged write is still on enough.
+        let missing =
+            self.acknowledged
+                .iter()
+                .filter(|known| known.term <= term)
+                .find(|known| {
+                    let holders = hosts.iter().filter(|other| {
+                        other.server.folder.as_ref().is_some_and(|folder| {
+                            contains(folder.log.flushed_records(), known.write)
+                        })
+                    });
+                    holders.count() < self.copies
+                });
         if let Some(known) = missing {
             let detail = format!("host {} counts without write {}", host + 1, known.write);
             self.broken(Invariant::AdmittedEarly, detail);
@@ -571,4 +573,11 @@ impl Checker {
 /// Whether a write is among records, from the end since what is asked for is mostly recent.
 fn contains(records: &[Record], write: u64) -> bool {
     records.iter().rev().any(|record| record.payload == write)
+}
+
+fn term_of(durable: &Durable) -> u32 {
+    durable
+        .cohort
+        .as_ref()
+        .map_or(0, |cohort| cohort.version.term.0)
 }

@@ -1,6 +1,6 @@
 //! What goes wrong: drawn one after the other until the world is healed.
 
-use mainstay_keeper::{Operator, ReplicaId, Serviceability};
+use mainstay_keeper::{Operator, ReplicaId, Serviceability, SynchronousStandbys};
 
 use crate::event::Event;
 use crate::world::World;
@@ -181,36 +181,36 @@ impl World {
     /// One disk may be lost when everything that counts is on the others: more than that no cohort of
     /// three survives, and none claims to.
     fn may_lose_disk(&self, host: usize) -> bool {
-        let newest = self
-            .hosts
-            .iter()
-            .filter_map(|other| other.disk.record.as_ref()?.cohort.as_ref())
-            .max_by_key(|cohort| cohort.version);
-        let Some(newest) = newest.filter(|cohort| cohort.members.len() == self.plan.hosts) else {
+        let Some(primary) = self.primary() else {
+            return false;
+        };
+        let setting = self.hosts[primary]
+            .server
+            .process
+            .as_ref()
+            .map(|process| &process.standbys);
+        let Some(SynchronousStandbys::Any { names, .. }) = setting else {
             return false;
         };
         (0..self.plan.hosts)
             .filter(|other| *other != host)
             .all(|other| {
-                let other = &self.hosts[other];
-                let record = other.disk.record.as_ref();
-                let counted = record.is_some_and(|record| {
-                    newest
-                        .members
-                        .get(&other.id)
-                        .is_some_and(|member| member.incarnation == record.incarnation)
+                let own = &self.hosts[other];
+                let Some(record) = own.disk.record.as_ref() else {
+                    return false;
+                };
+                // Counts already, not only soon.
+                let counts = other == primary
+                    || names.iter().any(|name| {
+                        name.replica == own.id && name.incarnation == record.incarnation
+                    });
+                let whole = own.server.folder.as_ref().is_some_and(|folder| {
+                    !folder.broken && folder.incarnation == Some(record.incarnation.0)
                 });
-                let folder = other.server.folder.as_ref();
-                let whole = folder.is_some_and(|folder| {
-                    !folder.broken
-                        && record
-                            .is_some_and(|record| folder.incarnation == Some(record.incarnation.0))
+                let attached = own.server.process.as_ref().is_some_and(|process| {
+                    process.primary || process.receiver.is_some_and(|receiver| receiver.streaming)
                 });
-                let attached = other.server.process.as_ref().is_some_and(|process| {
-                    (process.primary && process.applications)
-                        || process.receiver.is_some_and(|receiver| receiver.streaming)
-                });
-                counted && whole && attached && other.disk.pending.is_empty()
+                counts && whole && attached && own.disk.pending.is_empty()
             })
     }
 

@@ -78,7 +78,7 @@ impl World {
             {
                 // A failed flush leaves the old record or the new one, and nobody knows which.
                 if !fails || self.random.per_mille(500) {
-                    self.checker.recorded(host, &durable);
+                    self.checker.recorded(host, &durable, &self.hosts);
                     self.hosts[host].disk.record = Some(durable);
                 }
             }
@@ -103,7 +103,7 @@ impl World {
                 self.hosts[host].disk.pending.clear();
                 return;
             }
-            self.checker.recorded(host, &durable);
+            self.checker.recorded(host, &durable, &self.hosts);
             self.hosts[host].disk.record = Some(durable);
         }
     }

@@ -125,6 +125,10 @@ impl World {
             }
         }
         self.checker.finish(&self.hosts);
+        for host in &self.hosts {
+            self.say(|| format!("{:?}", host.keeper));
+            self.say(|| format!("{:?}", host.server.process));
+        }
     }
 
     pub fn plan(&mut self, after_us: u64, event: Event) {
