@@ -19,6 +19,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("switchover", switchover),
     ("postmaster_frozen", postmaster_frozen),
     ("false_acknowledgement", false_acknowledgement),
+    ("many_faults", many_faults),
 ];
 
 /// A cluster to look at, until Enter.
@@ -246,4 +247,73 @@ fn false_acknowledgement() -> Result<()> {
     );
     cluster.await_healthy()?;
     Ok(())
+}
+
+/// One fault after the other, drawn at random, on whichever host; the seed is printed and can be given by
+/// `MAINSTAY_SEED`, the number of faults by `MAINSTAY_FAULTS`.
+fn many_faults() -> Result<()> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let mut seed = number("MAINSTAY_SEED").unwrap_or_else(mainstay_rt::entropy::u64);
+    let faults = number("MAINSTAY_FAULTS").unwrap_or(6);
+    println!("  seed {seed}");
+    // Splitmix64: a draw per call.
+    let mut draw = move |below: u64| {
+        seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = seed;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % below
+    };
+    let mut cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    for _ in 0..faults {
+        let (primary, term) = cluster.await_healthy()?;
+        writer.await_more(&cluster, 5 + draw(50))?;
+        let victim = if draw(3) == 0 {
+            draw(COUNT as u64) as usize
+        } else {
+            primary
+        };
+        let pause = std::time::Duration::from_millis(draw(4_000));
+        let kind = draw(6);
+        println!("  term {term}, primary {primary}: fault {kind} on {victim} for {pause:?}");
+        match kind {
+            0 => cluster.kill_postmaster(victim)?,
+            1 => {
+                cluster.kill_host(victim);
+                cluster.pause(pause);
+                cluster.start_keeper(victim)?;
+            }
+            2 => {
+                cluster.signal_host(victim, Signal::STOP);
+                cluster.pause(pause);
+                cluster.signal_host(victim, Signal::CONT);
+            }
+            3 => {
+                cluster.kill_keeper(victim);
+                cluster.pause(pause);
+                cluster.start_keeper(victim)?;
+            }
+            4 => {
+                let target = (primary + 1 + draw(2) as usize) % COUNT;
+                let body = format!("{{\"to\":\"host-{}\"}}", target + 1);
+                match cluster.order(primary, "/v1/switchover", &body) {
+                    Ok(answer) => println!("    {answer}"),
+                    Err(error) => println!("    {error:#}"),
+                }
+            }
+            _ => {
+                for which in 0..COUNT {
+                    cluster.kill_host(which);
+                }
+                for which in 0..COUNT {
+                    cluster.start_keeper(which)?;
+                }
+            }
+        }
+    }
+    cluster.await_healthy()?;
+    writer.await_more(&cluster, 20)?;
+    client::check(&cluster, &writer.finish()?)
 }
