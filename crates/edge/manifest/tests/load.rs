@@ -277,3 +277,15 @@ fn the_schema_names_and_explains_every_field() {
     assert!(fields > 60, "{fields}");
     assert_eq!(unexplained, Vec::<String>::new());
 }
+
+#[test]
+fn the_documentation_knows_every_code_and_permission() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/platform-file.md");
+    let text = fs::read_to_string(path).expect("the page is there");
+    for code in mainstay_model::Code::ALL {
+        assert!(text.contains(&format!("`{code}`")), "{code}");
+    }
+    for permission in mainstay_model::people::Permission::ALL {
+        assert!(text.contains(&format!("`{permission}`")), "{permission}");
+    }
+}
