@@ -4,4 +4,5 @@
 mod properties;
 mod stage;
 mod transcripts;
+mod voyage;
 mod watch;
