@@ -147,7 +147,7 @@ fn a_frozen_host_thaws_although_its_injector_was_killed() {
         "what a record explains is no residue"
     );
     let listed = faults::in_force(scene.path());
-    assert!(listed[0].guardian_alive && listed[0].remaining_ms <= 1_500);
+    assert!(listed[0].guardian_alive && listed[0].remaining_ms <= 4_000);
     let record = undone(&scene, "freeze");
     assert!(!is_stopped(node) && !is_stopped(work.shim) && !is_stopped(work.child.unwrap()));
     gone(record.guardian.unwrap());
@@ -227,12 +227,7 @@ fn a_crashed_host_falls_silent_first_and_its_node_comes_back() {
     let wires = start_wires(&mut scene, 60);
     let (node, work) = start_host(&mut scene, "a1", "a");
     let (other, _) = start_host(&mut scene, "b1", "b");
-    let request = request(
-        "crash",
-        FaultKind::HostCrash,
-        "a1",
-        Duration::from_millis(1_500),
-    );
+    let request = request("crash", FaultKind::HostCrash, "a1", Duration::from_secs(4));
     let record = inject(&mut scene, &request);
     assert_eq!(record.state, FaultState::Set);
     for process in [node, work.shim, work.child.unwrap()] {

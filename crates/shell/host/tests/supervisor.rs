@@ -230,6 +230,35 @@ fn a_killed_shim_takes_nothing_with_it_that_its_successor_would_meet() {
 }
 
 #[test]
+fn a_frozen_process_fails_its_probe_and_is_replaced() {
+    let scene = Scene::new();
+    let mut spec = instance(&scene, "frozen", "rm -f sick; sleep 1000");
+    spec.probes.liveness = probe(ProbeCheck::Exec {
+        command: ["/usr/bin/test", "!", "-e", "sick"]
+            .map(str::to_owned)
+            .to_vec(),
+    });
+    live(async {
+        let (supervisor, _moves) = supervise(&scene);
+        supervisor.set_desired(vec![spec.clone()]).await.unwrap();
+        let first = ready(&supervisor, "frozen").await.process.unwrap();
+        identity::signal(first, Signal::STOP).unwrap();
+        std::fs::write(spec.shim.directory.join("sick"), "").unwrap();
+        until(&supervisor, |status| {
+            status
+                .iter()
+                .any(|one| one.ready && one.process.is_some_and(|it| it != first))
+        })
+        .await;
+        assert!(
+            !identity::is_alive(first),
+            "stopped processes end by SIGKILL"
+        );
+        end(&supervisor).await;
+    });
+}
+
+#[test]
 fn what_starts_last_stops_first_and_a_deaf_one_is_killed() {
     let scene = Scene::new();
     let script = |name: &str| {

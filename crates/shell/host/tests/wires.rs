@@ -186,7 +186,7 @@ fn a_target_that_is_not_there_resets() {
 fn a_cut_is_silent_and_ends_by_itself() {
     let setting = Setting::new(3, WireShape::default());
     let (mut client, mut server) = setting.connect();
-    setting.set(WireEffect::Cut, Duration::from_millis(1_500));
+    setting.set(WireEffect::Cut, Duration::from_secs(4));
     client.write_all(b"held").unwrap();
     assert!(setting.is_silent());
     nothing_arrives(&mut server);
@@ -261,7 +261,7 @@ fn a_wire_that_was_cut_at_its_start_heals_while_it_runs() {
     let mut setting = Setting::new(6, WireShape::default());
     identity::signal(setting.wire, Signal::KILL).unwrap();
     gone(setting.wire);
-    setting.set(WireEffect::Cut, Duration::from_millis(1_500));
+    setting.set(WireEffect::Cut, Duration::from_secs(4));
     setting.start();
     assert!(setting.is_silent());
     wait_for("the cut to end", || (!setting.is_silent()).then_some(()));

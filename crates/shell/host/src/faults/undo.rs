@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mainstay_record::process::{FaultRecord, FaultState, FaultUndo, ProcessIdentity};
 use mainstay_rt::clock;
+use mainstay_units::Instant;
 use rustix::process::Signal;
 
 use super::apply::pause;
@@ -76,26 +77,36 @@ pub(crate) fn frozen(record: &FaultRecord) -> Vec<ProcessIdentity> {
     record.undo.iter().flat_map(processes).collect()
 }
 
-/// Under a lock, so that of two who mend only one starts it. Somebody else may start it as well; the node
-/// that wins writes the launch record, and any living node will do.
+/// Under a lock, so that of two who mend only one starts it and the other waits for what comes of it.
+/// Somebody else may start it as well; the node that wins writes the launch record, and any living node
+/// will do.
 fn start_node(path: &Path) -> io::Result<()> {
-    let Some(_lock) = shim::try_lock(&path.with_file_name("start.lock"))? else {
-        return Err(io::Error::new(
-            io::ErrorKind::WouldBlock,
-            "somebody else is starting it",
-        ));
-    };
-    let record = launch::read_launch(path)?;
-    if identity::is_alive(record.process) {
-        return Ok(());
-    }
-    let started = launch::spawn_detached_in(
-        &record.command,
-        &record.environment,
-        &record.directory,
-        Some(&record.log),
-    )?;
     let deadline = clock::now() + START_LIMIT;
+    loop {
+        let record = launch::read_launch(path)?;
+        if identity::is_alive(record.process) {
+            return Ok(());
+        }
+        if let Some(_lock) = shim::try_lock(&path.with_file_name("start.lock"))? {
+            let started = launch::spawn_detached_in(
+                &record.command,
+                &record.environment,
+                &record.directory,
+                Some(&record.log),
+            )?;
+            return await_node(path, started, deadline);
+        }
+        if clock::now() >= deadline {
+            return Err(io::Error::new(
+                io::ErrorKind::WouldBlock,
+                "somebody else is starting it",
+            ));
+        }
+        pause(START_PERIOD);
+    }
+}
+
+fn await_node(path: &Path, started: ProcessIdentity, deadline: Instant) -> io::Result<()> {
     loop {
         let is_starting = identity::is_alive(started);
         if launch::read_launch(path).is_ok_and(|record| identity::is_alive(record.process)) {

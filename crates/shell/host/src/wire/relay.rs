@@ -323,20 +323,26 @@ mod tests {
         DoorView::of(shape, &[], "h")
     }
 
-    #[test]
-    fn pieces_never_overtake_each_other() {
-        let view = view(WireShape {
-            delay_us: 1_000,
-            jitter_us: 900,
-            bytes_per_second: None,
-        });
-        let mut line = Line::default();
-        let mut last = Instant::ZERO;
-        for step in 0..1_000 {
-            let now = Instant::from_nanos(step * 10_000);
-            let due = line.due(now, &view, 100);
-            assert!(due >= last && due >= now + Duration::from_millis(1));
-            last = due;
+    proptest::proptest! {
+        #[test]
+        fn pieces_never_overtake_each_other_nor_come_early(
+            delay_us in 0..50_000_u64,
+            jitter_us in 0..50_000_u64,
+            rate in proptest::option::of(1..1_000_000_u64),
+            steps in proptest::collection::vec((0..20_000_000_u64, 0..300_000_usize), 1..50),
+        ) {
+            let view = view(WireShape { delay_us, jitter_us, bytes_per_second: rate });
+            let mut line = Line::default();
+            let (mut now, mut last) = (Instant::ZERO, Instant::ZERO);
+            for (pause, length) in steps {
+                now += Duration::from_nanos(pause);
+                let due = line.due(now, &view, length);
+                assert!(due >= last && due >= now + view.delay);
+                if rate.is_none() {
+                    assert!(due <= last.max(now + view.delay + view.jitter));
+                }
+                last = due;
+            }
         }
     }
 
