@@ -39,6 +39,10 @@ pub(crate) struct Primary {
     settled: Option<CohortVersion>,
     admission: Option<Admission>,
     quorum_missing_since: Option<Instant>,
+    /// Since when the quorum is missing, or the cohort record cannot be made durable.
+    stalled_since: Option<Instant>,
+    /// Since when a member is bound to a later term.
+    bound_away_since: Option<Instant>,
     promoted_at: Option<Instant>,
     pub lease_written: Option<Instant>,
     kept_asked: Option<Instant>,
@@ -68,6 +72,8 @@ impl Primary {
             settled: None,
             admission: None,
             quorum_missing_since: None,
+            stalled_since: None,
+            bound_away_since: None,
             promoted_at: None,
             lease_written: None,
             kept_asked: None,
@@ -122,21 +128,40 @@ impl Keeper {
             .is_some_and(|primary| primary.quorum_missing_since.is_some())
     }
 
-    /// A commit quorum has been missing for long, and a member that promised a later term away will not
-    /// come back by itself.
+    /// A member that this primary hears is bound to a later term. It cannot come back by itself.
+    fn is_anyone_bound_away(&self, term: Term) -> bool {
+        let cohort = self.durable.cohort.as_ref();
+        self.config.peers().any(|peer| {
+            self.peers
+                .alive(self.now, &self.config.timings, peer)
+                .is_some_and(|heartbeat| {
+                    heartbeat.promise.floor > term
+                        && cohort.is_some_and(|cohort| cohort.counts(peer, heartbeat.incarnation))
+                })
+        })
+    }
+
+    /// This term has not got what it needs for long, and a member that promised a later one away will
+    /// not bring it.
     pub(crate) fn is_blocked(&self) -> bool {
         let Some(primary) = &self.primary else {
             return false;
         };
-        let missing = primary
-            .quorum_missing_since
-            .is_some_and(|since| self.now.since(since) >= self.config.timings.suspicion);
-        missing
-            && self.config.peers().any(|peer| {
-                self.peers
-                    .alive(self.now, &self.config.timings, peer)
-                    .is_some_and(|heartbeat| heartbeat.promise.floor > primary.term)
-            })
+        let patience = self.config.timings.suspicion;
+        let stalled = primary
+            .stalled_since
+            .is_some_and(|since| self.now.since(since) >= patience);
+        stalled && self.is_anyone_bound_away(primary.term)
+    }
+
+    /// A member has been bound to a later term for so long that nobody will release it: its coordinator
+    /// died. While this primary serves, nobody else can begin the later term that would take it back.
+    pub(crate) fn must_renew_term(&self) -> bool {
+        let patience = self.config.timings.recruitment + self.config.timings.promotion;
+        self.primary
+            .as_ref()
+            .and_then(|primary| primary.bound_away_since)
+            .is_some_and(|since| self.now.since(since) >= patience)
     }
 
     /// Every replica of the file counts: needed once, before the first opening.
@@ -217,18 +242,23 @@ impl Keeper {
     }
 
     fn note_quorum(&mut self) {
-        if self.server.fresh().is_none() {
-            return;
-        }
-        let acknowledges = self.quorum_acknowledges(Lsn::INVALID);
         let now = self.now;
-        if let Some(primary) = self.primary.as_mut() {
-            primary.promoted_at.get_or_insert(now);
-            if acknowledges {
-                primary.quorum_missing_since = None;
-            } else {
-                primary.quorum_missing_since.get_or_insert(now);
-            }
+        let Some(term) = self.primary.as_ref().map(|primary| primary.term) else {
+            return;
+        };
+        let bound_away = self.is_anyone_bound_away(term);
+        let durable = self.cohort_is_durable();
+        let acknowledges = self.quorum_acknowledges(Lsn::INVALID);
+        let fresh = self.server.fresh().is_some();
+        let Some(primary) = self.primary.as_mut() else {
+            return;
+        };
+        let since = |before: Option<Instant>, holds: bool| holds.then(|| before.unwrap_or(now));
+        primary.promoted_at.get_or_insert(now);
+        primary.bound_away_since = since(primary.bound_away_since, bound_away);
+        if fresh {
+            primary.quorum_missing_since = since(primary.quorum_missing_since, !acknowledges);
+            primary.stalled_since = since(primary.stalled_since, !acknowledges || !durable);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::keeper::Keeper;
 use crate::machine::Event;
 use crate::message::Heartbeat;
 use crate::postgres::DataState;
+use crate::status::Reason;
 
 impl Keeper {
     /// The primary that this replica may follow.
@@ -44,10 +45,29 @@ impl Keeper {
         others >= majority(cohort.members.len())
     }
 
+    /// Where a primary does not open for want of followers, those whose logs do not fit are taken back
+    /// one after the other: two that forgot at once could not be readmitted.
+    fn is_next_to_return(&self, leader: (ReplicaId, &Heartbeat)) -> bool {
+        let Some(cohort) = &self.durable.cohort else {
+            return false;
+        };
+        let earlier = |peer: &ReplicaId| *peer < self.config.me && *peer != leader.0;
+        self.config.peers().filter(earlier).all(|peer| {
+            self.peers
+                .alive(self.now, &self.config.timings, peer)
+                .is_none_or(|heartbeat| {
+                    let counts = cohort.counts(peer, heartbeat.incarnation);
+                    counts
+                        && heartbeat.reason == Reason::Following
+                        && heartbeat.term == leader.1.term
+                })
+        })
+    }
+
     /// Whether this replica may forget what it has and take the primary's log instead. A primary that
     /// does not open is given time to open with the others first.
     pub(crate) fn may_rewind(&self) -> bool {
-        let Some((_, leader)) = self.leader() else {
+        let Some((replica, leader)) = self.leader() else {
             return false;
         };
         let patience = self.config.timings.suspicion * 2;
@@ -56,7 +76,7 @@ impl Keeper {
             .is_none_or(|at| self.now.since(at) >= patience);
         leader.history.is_some()
             && leader.rewind_source
-            && (leader.open || stuck)
+            && (leader.open || (stuck && self.is_next_to_return((replica, leader))))
             && (!self.is_voter() || self.others_suffice(leader))
     }
 

@@ -16,7 +16,8 @@ use crate::status::{Answer, SwitchoverRefusal, WakeReason};
 /// A switchover under way.
 #[derive(Debug)]
 pub(crate) struct Switchover {
-    request: RequestId,
+    /// Who asked; nobody, when the keeper itself renews a term.
+    request: Option<RequestId>,
     target: ReplicaId,
     started: Instant,
     /// When the sessions had ended.
@@ -31,7 +32,7 @@ impl Keeper {
             Some(refusal) => self.answer(request, Answer::Refused(refusal)),
             None => {
                 self.switchover = Some(Switchover {
-                    request,
+                    request: Some(request),
                     target: to,
                     started: self.now,
                     closed: None,
@@ -90,10 +91,33 @@ impl Keeper {
         self.switchover.is_some()
     }
 
+    /// Hands over to a standby that streams, so that a member that is bound to a later term can follow.
+    fn renew_term(&mut self) -> bool {
+        if self.server.state != State::Open || self.durable.paused || !self.must_renew_term() {
+            return false;
+        }
+        let target = self
+            .config
+            .peers()
+            .filter(|peer| self.target_stream(*peer).is_some())
+            .max_by_key(|peer| (*peer == self.config.home, core::cmp::Reverse(*peer)));
+        let Some(target) = target else {
+            return false;
+        };
+        self.switchover = Some(Switchover {
+            request: None,
+            target,
+            started: self.now,
+            closed: None,
+            term: None,
+        });
+        true
+    }
+
     /// Draws the conclusions of a switchover; whether there were any.
     pub(crate) fn run_switchover(&mut self) -> bool {
         let Some(switchover) = &self.switchover else {
-            return false;
+            return self.renew_term();
         };
         let target = switchover.target;
         if let Some(term) = switchover.term {
@@ -185,7 +209,9 @@ impl Keeper {
 
     fn end_switchover(&mut self, answer: Answer) -> bool {
         if let Some(switchover) = self.switchover.take() {
-            self.answer(switchover.request, answer);
+            if let Some(request) = switchover.request {
+                self.answer(request, answer);
+            }
         }
         true
     }

@@ -208,7 +208,10 @@ impl World {
                     !folder.broken && folder.incarnation == Some(record.incarnation.0)
                 });
                 let attached = own.server.process.as_ref().is_some_and(|process| {
-                    process.primary || process.receiver.is_some_and(|receiver| receiver.streaming)
+                    (process.primary && other == primary)
+                        || process.receiver.is_some_and(|receiver| {
+                            receiver.streaming && receiver.source == self.hosts[primary].id
+                        })
                 });
                 counts && whole && attached && own.disk.pending.is_empty()
             })
