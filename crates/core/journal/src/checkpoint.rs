@@ -5,8 +5,9 @@ use alloc::string::{String, ToString};
 
 use thiserror::Error;
 
+use crate::base64;
 use crate::hash::Hash;
-use crate::note::{self, NodeKey, Note, NoteError, PublicKey};
+use crate::note::{NodeKey, Note, NoteError, PublicKey};
 use crate::tree::Head;
 
 /// What a checkpoint says. Without extension lines: those would not be auditable.
@@ -33,7 +34,7 @@ impl Checkpoint {
             "{}\n{}\n{}\n",
             self.origin,
             self.size,
-            note::encode(&self.root.0)
+            base64::encode(&self.root.0)
         )
     }
 
@@ -67,9 +68,9 @@ impl Checkpoint {
             origin: origin.to_string(),
             size: size.parse().map_err(|_| CheckpointError::Lines)?,
             root: Hash(
-                note::decode(root)?
-                    .try_into()
-                    .map_err(|_| CheckpointError::Lines)?,
+                base64::decode(root)
+                    .and_then(|root| root.try_into().ok())
+                    .ok_or(CheckpointError::Lines)?,
             ),
         };
         if origin.is_empty() || checkpoint.text() != text {

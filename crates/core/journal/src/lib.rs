@@ -37,6 +37,7 @@
 
 extern crate alloc;
 
+mod base64;
 mod checkpoint;
 mod entry;
 mod hash;

@@ -9,11 +9,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use thiserror::Error;
 
+use crate::base64;
 use crate::hash::Hash;
 
 /// Signature type identifier of Ed25519 in a signed note.
@@ -50,7 +49,7 @@ impl PublicKey {
         let mut key = Vec::with_capacity(33);
         key.push(ALGORITHM_ED25519);
         key.extend_from_slice(&self.0);
-        format!("{name}+{}+{}", self.id(name), STANDARD.encode(key))
+        format!("{name}+{}+{}", self.id(name), base64::encode(&key))
     }
 
     fn verifies(&self, text: &str, signature: &[u8; 64]) -> bool {
@@ -63,7 +62,7 @@ impl PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&STANDARD.encode(self.0))
+        f.write_str(&base64::encode(&self.0))
     }
 }
 
@@ -106,7 +105,7 @@ impl NodeKey {
         signature.extend_from_slice(&self.0.sign(text.as_bytes()).to_bytes());
         format!(
             "{text}\n{SIGNATURE_MARK}{name} {}\n",
-            STANDARD.encode(signature)
+            base64::encode(&signature)
         )
     }
 }
@@ -213,11 +212,6 @@ fn is_key_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '+' || c.is_control())
 }
 
-/// Strict: no other text decodes to the same bytes.
-pub(crate) fn decode(text: &str) -> Result<Vec<u8>, NoteError> {
-    STANDARD.decode(text).map_err(|_| NoteError::Base64)
-}
-
-pub(crate) fn encode(bytes: &[u8]) -> String {
-    STANDARD.encode(bytes)
+fn decode(text: &str) -> Result<Vec<u8>, NoteError> {
+    base64::decode(text).ok_or(NoteError::Base64)
 }
