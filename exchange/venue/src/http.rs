@@ -118,12 +118,12 @@ async fn command(
 ) -> Response {
     let started_ns = clock::boot_ns();
     let outcome = sequence(&shared, kind, &cell, &headers, body).await;
-    shared
-        .metrics
-        .order_processing
-        .observe((clock::boot_ns() - started_ns) as f64 / 1e9);
     match outcome {
-        Ok(text) => json(text),
+        Ok(text) => {
+            let seconds = (clock::boot_ns() - started_ns) as f64 / 1e9;
+            shared.metrics.order_processing.observe(seconds);
+            json(text)
+        }
         Err(problem) => {
             shared
                 .metrics

@@ -22,6 +22,7 @@ pub mod http;
 pub mod inactive;
 pub mod intake;
 pub mod lease;
+pub mod listener;
 pub mod load;
 pub mod metrics;
 pub mod numeric;

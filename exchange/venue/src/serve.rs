@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use axum::serve::ListenerExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::http;
 use crate::lease::LeaseFile;
+use crate::listener::{Bounded, bind, raise_descriptors};
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::writer;
@@ -20,6 +20,7 @@ use crate::writer;
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 pub fn run(settings: Settings) -> anyhow::Result<()> {
+    raise_descriptors();
     let lease = LeaseFile::new(settings.lease_file.clone());
     let shared = Arc::new(Shared::new(
         settings.cell.clone(),
@@ -65,17 +66,11 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 
 async fn listen(shared: Arc<Shared>, settings: &Settings) -> anyhow::Result<()> {
     let address = settings.listen;
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .with_context(|| format!("listen on {address}"))?;
+    let listener = bind(address).with_context(|| format!("listen on {address}"))?;
     let bound = listener
         .local_addr()
         .context("ask for the address that was bound")?;
     tracing::info!(address = %bound, cell = settings.cell, instance = settings.instance, database = ?settings.database, "listening");
-    let listener = listener.tap_io(|stream| {
-        // Without it answers wait for the client's delayed acknowledgements.
-        let _ = stream.set_nodelay(true);
-    });
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let told = Arc::clone(&shared);
@@ -88,7 +83,8 @@ async fn listen(shared: Arc<Shared>, settings: &Settings) -> anyhow::Result<()> 
         told.draining.send_replace(true);
     };
     let mut drained = shared.draining.subscribe();
-    let server = axum::serve(listener, http::router(shared)).with_graceful_shutdown(stop);
+    let server =
+        axum::serve(Bounded::new(listener), http::router(shared)).with_graceful_shutdown(stop);
     let too_long = async move {
         let _ = drained.wait_for(|draining| *draining).await;
         tokio::time::sleep(DRAIN_MAX).await;

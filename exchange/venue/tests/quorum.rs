@@ -4,9 +4,10 @@ mod support;
 
 use std::time::Duration;
 
+use exchange_venue::intake::ORDINARY_MAX;
 use rustix::process::Signal;
 use serde_json::json;
-use support::{Client, Server, Venue, deposit, postgres_programs, until};
+use support::{Client, Server, Venue, cancel, deposit, limit, postgres_programs, until};
 
 /// A primary that waits for its standby.
 fn pair() -> (Server, Server) {
@@ -15,8 +16,7 @@ fn pair() -> (Server, Server) {
     primary.sql("alter role venue set client_min_messages = error");
     primary.sql("alter role venue set synchronous_commit = off");
     let standby = primary.standby("second");
-    primary.sql("alter system set synchronous_standby_names = 'second'");
-    primary.sql("select pg_reload_conf()");
+    primary.wait_for("second");
     until(
         "the standby is synchronous",
         Duration::from_secs(20),
@@ -142,7 +142,7 @@ fn the_instance_beside_the_promoted_standby_goes_on() {
         answers.push((body, answer.body));
     }
     primary.stop(Signal::KILL);
-    standby.sql("alter system set synchronous_standby_names = ''");
+    standby.wait_for("");
     let promoted_ns = exchange_venue::clock::boot_ns();
     standby.sql("select pg_promote(false)");
     second.wait_active();
@@ -159,6 +159,62 @@ fn the_instance_beside_the_promoted_standby_goes_on() {
         51
     );
     assert_eq!(first.get("/health/ready").status, 503);
+}
+
+/// The writer waits for its standby, and far more orders come in than may wait.
+#[test]
+fn under_a_flood_orders_are_refused_and_cancels_are_not() {
+    if postgres_programs().is_none() {
+        println!(
+            "skipped: PostgreSQL's server programs are not installed (PG_BIN names their folder)"
+        );
+        return;
+    }
+    exchange_venue::listener::raise_descriptors();
+    let (primary, mut standby) = pair();
+    let venue = Venue::active(&primary, "only");
+    assert_eq!(
+        venue.post("deposits", &deposit(1, 1, "BTC", "1")).outcome(),
+        "accepted"
+    );
+    assert_eq!(
+        venue
+            .post("orders", &limit(1, 2, "sell", "100", "1"))
+            .outcome(),
+        "accepted"
+    );
+    primary.wait_for("nobody");
+    let mut stuck = Client::new(venue.address);
+    stuck.send("deposits", &deposit(2, 1, "USD", "1")).unwrap();
+    waiting_backend(&primary);
+    let mut flood: Vec<Client> = (0..ORDINARY_MAX as u64)
+        .map(|number| {
+            let mut client = Client::new(venue.address);
+            client
+                .send("orders", &limit(1_000 + number, 1, "buy", "100", "1"))
+                .unwrap();
+            client
+        })
+        .collect();
+    let refused = venue.post("orders", &limit(3, 1, "buy", "100", "1"));
+    assert_eq!((refused.status, refused.code()), (503, "overloaded"));
+    assert!(refused.head.contains("retry-after: 1"));
+    let mut cancelling = Client::new(venue.address);
+    cancelling.send("cancels", &cancel(1, 3, 2)).unwrap();
+    until("the cancel waits too", Duration::from_secs(5), || {
+        (venue.metric("queue_commands") > ORDINARY_MAX as f64).then_some(())
+    });
+    primary.wait_for("");
+    assert_eq!(stuck.receive().unwrap().outcome(), "accepted");
+    let cancelled = cancelling.receive().unwrap();
+    assert_eq!(
+        (cancelled.outcome(), &cancelled.body["sequence"]),
+        ("cancelled", &json!(4)),
+        "before the whole flood"
+    );
+    for client in &mut flood {
+        assert_eq!(client.receive().unwrap().status, 200);
+    }
 }
 
 #[test]

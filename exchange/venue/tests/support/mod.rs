@@ -258,6 +258,14 @@ impl Server {
         self.query(sql);
     }
 
+    /// Makes commits wait for the standby of this name; for none with an empty one.
+    pub fn wait_for(&self, standby: &str) {
+        self.sql(&format!(
+            "alter system set synchronous_standby_names = '{standby}'"
+        ));
+        self.sql("select pg_reload_conf()");
+    }
+
     pub fn count(&self, sql: &str) -> i64 {
         self.query(sql)[0].get(0)
     }
@@ -427,6 +435,12 @@ impl Client {
         self.post_with(kind, body, "")
     }
 
+    /// Sends and does not wait.
+    pub fn send(&mut self, kind: &str, body: &Value) -> std::io::Result<()> {
+        let request = post_of(kind, body, "");
+        self.connected()?.write_all(request.as_bytes())
+    }
+
     /// `headers` are whole lines.
     pub fn post_with(
         &mut self,
@@ -434,23 +448,28 @@ impl Client {
         body: &Value,
         headers: &str,
     ) -> std::io::Result<Answer> {
-        let text = body.to_string();
-        let length = text.len();
-        self.request(&format!(
-            "POST /v1/cells/{CELL}/{kind} HTTP/1.1\r\nhost: venue\r\n{headers}content-length: {length}\r\n\r\n{text}"
-        ))
+        self.request(&post_of(kind, body, headers))
+    }
+
+    fn connected(&mut self) -> std::io::Result<&mut TcpStream> {
+        if self.stream.is_none() {
+            let stream = TcpStream::connect(self.address)?;
+            stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+            self.stream = Some(stream);
+        }
+        self.stream
+            .as_mut()
+            .ok_or_else(|| std::io::ErrorKind::NotConnected.into())
     }
 
     pub fn request(&mut self, request: &str) -> std::io::Result<Answer> {
-        let stream = match &mut self.stream {
-            Some(stream) => stream,
-            None => {
-                let stream = TcpStream::connect(self.address)?;
-                stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-                self.stream.insert(stream)
-            }
-        };
-        stream.write_all(request.as_bytes())?;
+        self.connected()?.write_all(request.as_bytes())?;
+        self.receive()
+    }
+
+    /// Reads one answer.
+    pub fn receive(&mut self) -> std::io::Result<Answer> {
+        let stream = self.connected()?;
         let mut read = Vec::new();
         let mut chunk = [0; 65_536];
         loop {
@@ -485,6 +504,14 @@ impl Client {
             });
         }
     }
+}
+
+fn post_of(kind: &str, body: &Value, headers: &str) -> String {
+    let text = body.to_string();
+    let length = text.len();
+    format!(
+        "POST /v1/cells/{CELL}/{kind} HTTP/1.1\r\nhost: venue\r\n{headers}content-length: {length}\r\n\r\n{text}"
+    )
 }
 
 pub fn soon() -> u64 {
