@@ -6,6 +6,7 @@
 //! away and the notes are the answer.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use mainstay_model::nearest::nearest;
@@ -16,32 +17,75 @@ use crate::file::PlatformFile;
 use crate::tree::{Entry, Node, Value};
 use crate::{API_VERSION, KIND};
 
+/// A file with more faults than this is not read for further ones.
+const FAULTS_MAX: usize = 1_000;
+
+/// What is shared by all decoders of one file.
+struct Context {
+    faults: RefCell<Vec<Fault>>,
+    /// Which fields a structure must have, by its name; from the schema, which knows all of them at once.
+    required: BTreeMap<String, Vec<String>>,
+}
+
+impl Context {
+    /// Once each: a missing field is noted by the schema's account and by serde's.
+    fn note(&self, fault: Fault) {
+        let mut faults = self.faults.borrow_mut();
+        if faults.len() < FAULTS_MAX && !faults.contains(&fault) {
+            faults.push(fault);
+        }
+    }
+
+    fn is_content(&self) -> bool {
+        self.faults.borrow().is_empty()
+    }
+}
+
 pub(crate) fn platform(tree: &Node) -> Result<PlatformFile, Vec<Fault>> {
-    let faults = RefCell::new(Vec::new());
-    heading(tree, &faults);
-    if faults.borrow().is_empty() {
+    let context = Context {
+        faults: RefCell::new(Vec::new()),
+        required: required_fields(&crate::schema()),
+    };
+    heading(tree, &context);
+    if context.is_content() {
         let decoder = Decoder {
             node: tree,
-            faults: &faults,
+            context: &context,
         };
         match PlatformFile::deserialize(decoder) {
-            Ok(file) if faults.borrow().is_empty() => return Ok(file),
+            Ok(file) if context.is_content() => return Ok(file),
             Ok(_) => {}
             Err(error) => {
-                let _noted = error.note(tree.position, &faults);
+                let _noted = error.note(tree.position, &context);
             }
         }
     }
-    Err(faults.into_inner())
+    Err(context.faults.into_inner())
+}
+
+fn required_fields(schema: &serde_json::Value) -> BTreeMap<String, Vec<String>> {
+    let definitions = schema["definitions"].as_object();
+    let named = definitions
+        .into_iter()
+        .flatten()
+        .map(|(name, form)| (name.as_str(), form));
+    let root = std::iter::once(("PlatformFile", schema));
+    let mut required = BTreeMap::new();
+    for (name, form) in named.chain(root) {
+        let fields = form["required"].as_array().into_iter().flatten();
+        let fields = fields.filter_map(|field| field.as_str().map(str::to_owned));
+        required.insert(name.to_owned(), fields.collect());
+    }
+    required
 }
 
 /// A file of another kind or version is told so, and nothing about its fields.
-fn heading(tree: &Node, faults: &RefCell<Vec<Fault>>) {
+fn heading(tree: &Node, context: &Context) {
     let Value::Map(entries) = &tree.value else {
         let message = format!("a platform file is a mapping, not {}", tree.value.kind());
         let help = format!("begin with `apiVersion: {API_VERSION}` and `kind: {KIND}`");
         let fault = Fault::new(tree.position, "wrong-type", message).help(help);
-        faults.borrow_mut().push(fault);
+        context.note(fault);
         return;
     };
     for (field, wanted, code) in [
@@ -59,7 +103,7 @@ fn heading(tree: &Node, faults: &RefCell<Vec<Fault>>) {
             let message = format!("`{field}: {text}` is not known here");
             let fault = Fault::new(entry.value.position, code, message);
             let fault = fault.help(format!("write `{field}: {wanted}`"));
-            faults.borrow_mut().push(fault);
+            context.note(fault);
         }
     }
 }
@@ -103,7 +147,7 @@ enum Error {
 }
 
 impl Error {
-    fn note(self, position: Position, faults: &RefCell<Vec<Fault>>) -> Self {
+    fn note(self, position: Position, context: &Context) -> Self {
         if let Self::Fresh {
             code,
             message,
@@ -111,7 +155,7 @@ impl Error {
         } = self
         {
             let fault = Fault::new(position, code, message);
-            faults.borrow_mut().push(match help {
+            context.note(match help {
                 Some(help) => fault.help(help),
                 None => fault,
             });
@@ -155,16 +199,17 @@ impl de::Error for Error {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::new(
-            "missing-field",
-            format!("the field `{field}` is missing here"),
-        )
+        Self::new("missing-field", missing(field))
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
         let message = format!("`{variant}` is not known here");
         Self::with_help("unknown-value", message, suggestion(variant, expected))
     }
+}
+
+fn missing(field: &str) -> String {
+    format!("the field `{field}` is missing here")
 }
 
 fn suggestion(word: &str, known: &[&str]) -> String {
@@ -181,12 +226,12 @@ fn suggestion(word: &str, known: &[&str]) -> String {
 #[derive(Clone, Copy)]
 struct Decoder<'a> {
     node: &'a Node,
-    faults: &'a RefCell<Vec<Fault>>,
+    context: &'a Context,
 }
 
 impl Decoder<'_> {
     fn note(&self, fault: Fault) {
-        self.faults.borrow_mut().push(fault);
+        self.context.note(fault);
     }
 
     fn wrong_type(&self, wanted: &str) {
@@ -250,7 +295,7 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
             Value::List(_) => self.deserialize_seq(visitor),
             Value::Map(_) => self.deserialize_map(visitor),
         };
-        result.map_err(|error| error.note(self.node.position, self.faults))
+        result.map_err(|error| error.note(self.node.position, self.context))
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -302,7 +347,7 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
         };
         visitor.visit_seq(Elements {
             rest: nodes.iter(),
-            faults: self.faults,
+            context: self.context,
         })
     }
 
@@ -320,7 +365,7 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
@@ -331,7 +376,7 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
                 let message = format!("a mapping is expected here, not {}", found.kind());
                 let help = suggestion("", fields);
                 let error = Error::with_help("wrong-type", message, help);
-                return Err(error.note(self.node.position, self.faults));
+                return Err(error.note(self.node.position, self.context));
             }
         };
         let (known, unknown): (Vec<&Entry>, Vec<&Entry>) = entries
@@ -346,6 +391,11 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
                 .collect();
             let fault = Fault::new(entry.key_position, "unknown-field", message);
             self.note(fault.help(suggestion(&entry.key, &absent)));
+        }
+        if self.misses_fields(name, &known) {
+            // What is there is read for its own faults, and thrown away.
+            let _ = self.visit_entries(known, visitor);
+            return Err(Error::Noted);
         }
         self.visit_entries(known, visitor)
     }
@@ -364,7 +414,7 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
                 Err(Error::with_help("wrong-type", message, help))
             }
         };
-        result.map_err(|error| error.note(self.node.position, self.faults))
+        result.map_err(|error| error.note(self.node.position, self.context))
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -381,6 +431,26 @@ impl<'de> de::Deserializer<'de> for Decoder<'de> {
 }
 
 impl<'de> Decoder<'de> {
+    fn misses_fields(self, name: &str, known: &[&Entry]) -> bool {
+        let required = self
+            .context
+            .required
+            .get(name)
+            .map_or(&[][..], Vec::as_slice);
+        let mut misses = false;
+        for field in required {
+            if !known.iter().any(|entry| entry.key == *field) {
+                self.note(Fault::new(
+                    self.node.position,
+                    "missing-field",
+                    missing(field),
+                ));
+                misses = true;
+            }
+        }
+        misses
+    }
+
     fn visit_entries<V: Visitor<'de>>(
         self,
         entries: Vec<&'de Entry>,
@@ -389,16 +459,16 @@ impl<'de> Decoder<'de> {
         let entries = Entries {
             rest: entries.into_iter(),
             current: None,
-            faults: self.faults,
+            context: self.context,
         };
         let result = visitor.visit_map(entries);
-        result.map_err(|error| error.note(self.node.position, self.faults))
+        result.map_err(|error| error.note(self.node.position, self.context))
     }
 }
 
 struct Elements<'a> {
     rest: std::slice::Iter<'a, Node>,
-    faults: &'a RefCell<Vec<Fault>>,
+    context: &'a Context,
 }
 
 impl<'de> de::SeqAccess<'de> for Elements<'de> {
@@ -411,18 +481,18 @@ impl<'de> de::SeqAccess<'de> for Elements<'de> {
         let Some(node) = self.rest.next() else {
             return Ok(None);
         };
-        let faults = self.faults;
-        let decoder = Decoder { node, faults };
+        let context = self.context;
+        let decoder = Decoder { node, context };
         seed.deserialize(decoder)
             .map(Some)
-            .map_err(|error| error.note(node.position, faults))
+            .map_err(|error| error.note(node.position, context))
     }
 }
 
 struct Entries<'a> {
     rest: std::vec::IntoIter<&'a Entry>,
     current: Option<&'a Entry>,
-    faults: &'a RefCell<Vec<Fault>>,
+    context: &'a Context,
 }
 
 impl<'de> de::MapAccess<'de> for Entries<'de> {
@@ -439,7 +509,7 @@ impl<'de> de::MapAccess<'de> for Entries<'de> {
         let key: de::value::StrDeserializer<'_, Error> = entry.key.as_str().into_deserializer();
         seed.deserialize(key)
             .map(Some)
-            .map_err(|error| error.note(entry.key_position, self.faults))
+            .map_err(|error| error.note(entry.key_position, self.context))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
@@ -451,9 +521,9 @@ impl<'de> de::MapAccess<'de> for Entries<'de> {
         };
         let decoder = Decoder {
             node: &entry.value,
-            faults: self.faults,
+            context: self.context,
         };
         seed.deserialize(decoder)
-            .map_err(|error| error.note(entry.value.position, self.faults))
+            .map_err(|error| error.note(entry.value.position, self.context))
     }
 }

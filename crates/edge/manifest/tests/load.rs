@@ -142,55 +142,91 @@ fn mistakes_of_meaning_are_all_found_at_once() {
                   = help: choose from 1ms to 60s
         "#]],
     );
-    check(&[("        - host: euw1-a\n", "")], expect![[r#"
+    check(
+        &[("        - host: euw1-a\n", "")],
+        expect![[r#"
         p.yaml:63:16: error[survival-impossible]: `ledger` cannot survive the loss of region `us-west-2`: a commit needs 2 of 2 replicas on disk, and the loss takes 1 and leaves 1
            63 |       survive: region
               |                ^
               = see p.yaml:64:7: replicas:
               = help: add a replica on `euw1-a` (region `eu-west-1`); what is needed is one replica in each of three regions
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn broken_yaml_says_where() {
-    check_text("", expect![[r#"
+    check_text(
+        "",
+        expect![[r#"
         p.yaml:1:1: error[wrong-type]: a platform file is a mapping, not nothing
               = help: begin with `apiVersion: mainstay/v1` and `kind: Platform`
-    "#]]);
-    check_text("- a\n- b\n", expect![[r#"
+    "#]],
+    );
+    check_text(
+        "- a\n- b\n",
+        expect![[r#"
         p.yaml:1:1: error[wrong-type]: a platform file is a mapping, not a list
             1 | - a
               | ^
               = help: begin with `apiVersion: mainstay/v1` and `kind: Platform`
-    "#]]);
-    check_text("a: [1, 2\nb: 3\n", expect![[r#"
+    "#]],
+    );
+    check_text(
+        "a: [1, 2\nb: 3\n",
+        expect![[r#"
         p.yaml:2:2: error[yaml]: this is not YAML: illegal placement of ':' indicator
             2 | b: 3
               |  ^
-    "#]]);
-    check_text("kind: Platform\nkind: Platform\n", expect![[r#"
+    "#]],
+    );
+    check_text(
+        "kind: Platform\nkind: Platform\n",
+        expect![[r#"
         p.yaml:2:1: error[duplicate-field]: the field `kind` is already given
             2 | kind: Platform
               | ^
               = help: remove one of the two: only one could take effect
-    "#]]);
-    check_text("\tkind: Platform\n", expect![[r#"
+    "#]],
+    );
+    check_text(
+        "\tkind: Platform\n",
+        expect![[r#"
         p.yaml:1:2: error[missing-field]: the field `apiVersion` is missing here
             1 |  kind: Platform
               |  ^
-    "#]]);
-    check_text("a: *nothing\n", expect![[r#"
+        p.yaml:1:2: error[missing-field]: the field `metadata` is missing here
+            1 |  kind: Platform
+              |  ^
+        p.yaml:1:2: error[missing-field]: the field `spec` is missing here
+            1 |  kind: Platform
+              |  ^
+    "#]],
+    );
+    check_text(
+        "a: *nothing\n",
+        expect![[r#"
         p.yaml:1:4: error[yaml]: this is not YAML: alias references unknown anchor
             1 | a: *nothing
               |    ^
-    "#]]);
-    check_text("a: 1\n---\nb: 2\n", expect![[r#"
+    "#]],
+    );
+}
+
+#[test]
+fn another_kind_of_file_says_so() {
+    check_text(
+        "a: 1\n---\nb: 2\n",
+        expect![[r#"
         p.yaml:2:1: error[yaml]: a second document begins here
             2 | ---
               | ^
               = help: a file describes one platform: remove `---` and what follows
-    "#]]);
-    check_text("apiVersion: mainstay/v2\nkind: Deployment\n", expect![[r#"
+    "#]],
+    );
+    check_text(
+        "apiVersion: mainstay/v2\nkind: Deployment\n",
+        expect![[r#"
         p.yaml:1:13: error[unknown-version]: `apiVersion: mainstay/v2` is not known here
             1 | apiVersion: mainstay/v2
               |             ^
@@ -199,12 +235,19 @@ fn broken_yaml_says_where() {
             2 | kind: Deployment
               |       ^
               = help: write `kind: Platform`
-    "#]]);
-    check_text("apiVersion: mainstay/v1\nkind: Platform\n", expect![[r#"
+    "#]],
+    );
+    check_text(
+        "apiVersion: mainstay/v1\nkind: Platform\n",
+        expect![[r#"
         p.yaml:1:1: error[missing-field]: the field `metadata` is missing here
             1 | apiVersion: mainstay/v1
               | ^
-    "#]]);
+        p.yaml:1:1: error[missing-field]: the field `spec` is missing here
+            1 | apiVersion: mainstay/v1
+              | ^
+    "#]],
+    );
     check_text(
         "apiVersion: mainstay/v1\nkind: Platform\nmetadata: x\nspec:\n  regions: us\n",
         expect![[r#"
@@ -213,6 +256,9 @@ fn broken_yaml_says_where() {
                   |           ^
                   = help: known here: `name`
             p.yaml:5:3: error[missing-field]: the field `environment` is missing here
+                5 |   regions: us
+                  |   ^
+            p.yaml:5:3: error[missing-field]: the field `hosts` is missing here
                 5 |   regions: us
                   |   ^
             p.yaml:5:12: error[wrong-type]: a list is expected here, not a text
