@@ -24,7 +24,13 @@ const CONNECT_LIMIT: Duration = Duration::from_millis(300);
 pub struct Writer {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
-    thread: JoinHandle<Record>,
+    thread: Option<JoinHandle<Record>>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 /// When each number was acknowledged.
@@ -84,7 +90,7 @@ impl Writer {
         Ok(Self {
             stop,
             acknowledged,
-            thread,
+            thread: Some(thread),
         })
     }
 
@@ -100,9 +106,13 @@ impl Writer {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    pub fn finish(self) -> Result<Record> {
+    pub fn finish(mut self) -> Result<Record> {
+        self.end().context("join the writer")
+    }
+
+    fn end(&mut self) -> Option<Record> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().ok().context("join the writer")
+        self.thread.take()?.join().ok()
     }
 }
 

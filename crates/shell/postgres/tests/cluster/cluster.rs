@@ -13,13 +13,19 @@ use mainstay_record::keeper::{
 use mainstay_testkit::address::AddressBlock;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::wires::{Wires, door};
+
 /// For everything that is waited for.
 const LIMIT: Duration = Duration::from_secs(60);
 pub const COUNT: usize = 3;
+const PEER_PORT: u16 = 7001;
+const HTTP_PORT: u16 = 7002;
+const POSTGRES_PORT: u16 = 5432;
 
 pub struct Cluster {
     folder: tempfile::TempDir,
     block: AddressBlock,
+    pub wires: Wires,
     keepers: [Option<Child>; COUNT],
     pub runtime: tokio::runtime::Runtime,
 }
@@ -47,9 +53,12 @@ impl Cluster {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        let block = AddressBlock::claim(202)?;
+        let wires = Wires::start(&block, &[PEER_PORT, POSTGRES_PORT])?;
         let mut cluster = Self {
             folder,
-            block: AddressBlock::claim(202)?,
+            block,
+            wires,
             keepers: [const { None }; COUNT],
             runtime,
         };
@@ -82,8 +91,16 @@ impl Cluster {
         SocketAddr::from((self.block.address(which as u8 + 1), port))
     }
 
+    /// Where `from` reaches `to`.
+    fn seen(&self, from: usize, to: usize, port: u16) -> SocketAddr {
+        if from == to {
+            return self.address(to, port);
+        }
+        SocketAddr::from((door(&self.block, from, to), port))
+    }
+
     pub fn postgres_address(&self, which: usize) -> SocketAddr {
-        self.address(which, 5432)
+        self.address(which, POSTGRES_PORT)
     }
 
     pub fn start_keeper(&mut self, which: usize) -> Result<()> {
@@ -120,12 +137,12 @@ impl Cluster {
         };
         let user = user();
         let replicas = (0..COUNT)
-            .map(|which| KeeperReplica {
-                id: which as u32 + 1,
-                host: format!("host-{}", which + 1),
-                region: format!("region-{}", which + 1),
-                peer_address: self.address(which, 7001),
-                postgres_address: self.address(which, 5432),
+            .map(|other| KeeperReplica {
+                id: other as u32 + 1,
+                host: format!("host-{}", other + 1),
+                region: format!("region-{}", other + 1),
+                peer_address: self.seen(which, other, PEER_PORT),
+                postgres_address: self.seen(which, other, POSTGRES_PORT),
             })
             .collect();
         Ok(KeeperConfig {
@@ -137,9 +154,9 @@ impl Cluster {
             copies: 2,
             home: 1,
             listen: KeeperListen {
-                peer: self.address(which, 7001),
-                http: self.address(which, 7002),
-                postgres: self.address(which, 5432),
+                peer: self.address(which, PEER_PORT),
+                http: self.address(which, HTTP_PORT),
+                postgres: self.address(which, POSTGRES_PORT),
             },
             pgdata: self.pgdata(which),
             folder: own.join("keeper"),
@@ -165,7 +182,7 @@ impl Cluster {
 
     pub fn status(&self, which: usize) -> Result<KeeperStatus> {
         let request = mainstay_rt::http::request_tcp(
-            self.address(which, 7002),
+            self.address(which, HTTP_PORT),
             http::Method::GET,
             "/v1/status",
             Vec::new(),

@@ -8,6 +8,7 @@
 mod client;
 mod cluster;
 mod scenarios;
+mod wires;
 
 use std::process::ExitCode;
 

@@ -19,6 +19,9 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("switchover", switchover),
     ("postmaster_frozen", postmaster_frozen),
     ("false_acknowledgement", false_acknowledgement),
+    ("primary_cut_off", primary_cut_off),
+    ("primary_deaf", primary_deaf),
+    ("primary_mute", primary_mute),
     ("many_faults", many_faults),
 ];
 
@@ -249,6 +252,48 @@ fn false_acknowledgement() -> Result<()> {
     Ok(())
 }
 
+/// The primary's host is cut off both ways: its sessions end, another takes over; healed, it rejoins.
+fn primary_cut_off() -> Result<()> {
+    cut(|cluster, primary, is_cut| cluster.wires.isolate(primary, is_cut))
+}
+
+/// Nothing reaches the primary's host, what it says goes out.
+fn primary_deaf() -> Result<()> {
+    cut(|cluster, primary, is_cut| {
+        for other in (0..COUNT).filter(|other| *other != primary) {
+            cluster.wires.cut(other, primary, is_cut);
+        }
+    })
+}
+
+/// Nothing leaves the primary's host, what others say comes in.
+fn primary_mute() -> Result<()> {
+    cut(|cluster, primary, is_cut| {
+        for other in (0..COUNT).filter(|other| *other != primary) {
+            cluster.wires.cut(primary, other, is_cut);
+        }
+    })
+}
+
+fn cut(set: impl Fn(&Cluster, usize, bool)) -> Result<()> {
+    let cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 50)?;
+    let (primary, term) = cluster.await_primary(0)?;
+    set(&cluster, primary, true);
+    cluster.await_primary(term)?;
+    writer.await_more(&cluster, 50)?;
+    cluster.wait("the old primary to let nobody in", || {
+        let status = cluster.status(primary).ok()?;
+        (!status.sight.open).then_some(())
+    })?;
+    set(&cluster, primary, false);
+    cluster.await_healthy()?;
+    writer.await_more(&cluster, 50)?;
+    client::check(&cluster, &writer.finish()?)
+}
+
 /// One fault after the other, drawn at random, on whichever host; the seed is printed and can be given by
 /// `MAINSTAY_SEED`, the number of faults by `MAINSTAY_FAULTS`.
 fn many_faults() -> Result<()> {
@@ -276,7 +321,7 @@ fn many_faults() -> Result<()> {
             primary
         };
         let pause = std::time::Duration::from_millis(draw(4_000));
-        let kind = draw(6);
+        let kind = draw(8);
         println!("  term {term}, primary {primary}: fault {kind} on {victim} for {pause:?}");
         match kind {
             0 => cluster.kill_postmaster(victim)?,
@@ -302,6 +347,17 @@ fn many_faults() -> Result<()> {
                     Ok(answer) => println!("    {answer}"),
                     Err(error) => println!("    {error:#}"),
                 }
+            }
+            5 => {
+                cluster.wires.isolate(victim, true);
+                cluster.pause(pause);
+                cluster.wires.isolate(victim, false);
+            }
+            6 => {
+                let (from, to) = (victim, (victim + 1 + draw(2) as usize) % COUNT);
+                cluster.wires.cut(from, to, true);
+                cluster.pause(pause);
+                cluster.wires.cut(from, to, false);
             }
             _ => {
                 for which in 0..COUNT {
