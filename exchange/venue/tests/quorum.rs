@@ -171,7 +171,7 @@ fn under_a_flood_orders_are_refused_and_cancels_are_not() {
         return;
     }
     exchange_venue::listener::raise_descriptors();
-    let (primary, mut standby) = pair();
+    let primary = Server::create();
     let venue = Venue::active(&primary, "only");
     assert_eq!(
         venue.post("deposits", &deposit(1, 1, "BTC", "1")).outcome(),
