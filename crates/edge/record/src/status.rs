@@ -102,6 +102,11 @@ impl From<HostReason> for Reason {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DatabaseReason {
+    /// Nobody can ask it, but others hear it; `serving` if gateways route to it.
+    PrimaryUnasked {
+        host: String,
+        serving: bool,
+    },
     PrimaryMissing {
         keepers_seen: u32,
         keepers: u32,

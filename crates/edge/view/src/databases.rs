@@ -25,9 +25,23 @@ pub(crate) fn open_primary<'a>(
     database: &'a Database,
 ) -> Option<&'a str> {
     let view = View::of(gathered, database);
-    let (replica, status) = view.primary()?;
-    status.sight.open.then_some(replica.host.as_str())
+    match view.primary() {
+        Some((replica, status)) => status.sight.open.then_some(replica.host.as_str()),
+        None => {
+            let heard = view.hearsay()?;
+            heard.serving.then_some(heard.replica.host.as_str())
+        }
+    }
 }
+
+/// A primary that others speak of.
+struct Hearsay<'a> {
+    replica: &'a Replica,
+    serving: bool,
+}
+
+/// So recently must another keeper have heard it.
+const HEARSAY_MS: u64 = 2_000;
 
 /// Whether any keeper of a database answers.
 pub(crate) fn is_heard(gathered: &Gathered<'_>, database: &Database) -> bool {
@@ -67,13 +81,41 @@ impl<'a> View<'a> {
             .max_by_key(|(_, status)| (status.sight.term, status.sight.open))
     }
 
+    /// The primary of which nobody answers, by what other keepers of the highest term say and have heard just now.
+    fn hearsay(&self) -> Option<Hearsay<'a>> {
+        let (_, teller) = self.heard().max_by_key(|(_, status)| status.sight.term)?;
+        let named = teller.sight.primary.as_ref()?;
+        let mut silent = self
+            .replicas
+            .iter()
+            .filter(|(_, known)| known.value().is_none());
+        let (replica, _) = silent.find(|(replica, _)| replica.host == **named)?;
+        let heard_ms = peer(teller, named)?.heard_ms?;
+        let serving = self.is_led_to(replica);
+        (heard_ms <= HEARSAY_MS).then_some(Hearsay { replica, serving })
+    }
+
+    /// Whether some gateway takes the replica for the primary.
+    fn is_led_to(&self, replica: &Replica) -> bool {
+        let (name, host) = (self.database.name.as_str(), replica.host.as_str());
+        self.gathered.gateway_processes().any(|status| {
+            let mut databases = status.databases.iter();
+            databases.any(|seen| seen.database == name && seen.primary.as_deref() == Some(host))
+        })
+    }
+
     fn status(&self, findings: &mut Findings) -> DatabaseStatus {
         let subject = format!("database {}", self.database.name);
         let primary = self.primary();
+        let hearsay = if primary.is_some() {
+            None
+        } else {
+            self.hearsay()
+        };
         let copies = primary.map_or(0, |(_, status)| copies(status));
         let needed = u32::from(self.database.quorum.commit);
         let mut verdicts = vec![match primary {
-            None => self.without_primary(&subject, findings),
+            None => self.without_primary(&subject, hearsay.as_ref(), findings),
             Some((replica, status)) => {
                 self.with_primary(&subject, replica, status, copies, findings)
             }
@@ -92,20 +134,42 @@ impl<'a> View<'a> {
             verdict: worst(verdicts),
             home: self.database.home.to_string(),
             survive: self.database.survive.to_string(),
-            primary: primary.map(|(replica, _)| replica.host.to_string()),
+            primary: primary
+                .map(|(replica, _)| replica)
+                .or(hearsay.as_ref().map(|heard| heard.replica))
+                .map(|replica| replica.host.to_string()),
             term: self
                 .heard()
                 .map(|(_, status)| status.sight.term)
                 .max()
                 .unwrap_or(0),
-            open: primary.is_some_and(|(_, status)| status.sight.open),
+            open: primary.is_some_and(|(_, status)| status.sight.open)
+                || hearsay.is_some_and(|heard| heard.serving),
             copies,
             copies_needed: needed,
             replicas,
         }
     }
 
-    fn without_primary(&self, subject: &str, findings: &mut Findings) -> Verdict {
+    fn without_primary(
+        &self,
+        subject: &str,
+        hearsay: Option<&Hearsay<'_>>,
+        findings: &mut Findings,
+    ) -> Verdict {
+        if let Some(Hearsay { replica, serving }) = hearsay {
+            let (host, serving) = (replica.host.to_string(), *serving);
+            let severity = if serving {
+                Verdict::Degraded
+            } else {
+                Verdict::Unknown
+            };
+            return findings.note(
+                subject,
+                severity,
+                DatabaseReason::PrimaryUnasked { host, serving },
+            );
+        }
         let keepers_seen = u32::try_from(self.heard().count()).unwrap_or(u32::MAX);
         let severity = if keepers_seen == 0 {
             Verdict::Unknown

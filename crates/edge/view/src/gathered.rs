@@ -146,6 +146,16 @@ impl Gathered<'_> {
         self.younger(host, own, |facts| facts.gateways.get(gateway))
     }
 
+    /// Every process of a gateway that answers.
+    pub(crate) fn gateway_processes(&self) -> impl Iterator<Item = &GatewayStatus> {
+        let gateways = self.platform.gateways().iter();
+        let processes =
+            gateways.flat_map(|gateway| gateway.hosts.iter().map(move |host| (gateway, host)));
+        processes.filter_map(|(gateway, host)| {
+            self.gateway(host.as_str(), gateway.name.as_str()).value()
+        })
+    }
+
     fn younger<'b, T>(
         &'b self,
         host: &str,

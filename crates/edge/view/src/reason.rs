@@ -93,6 +93,18 @@ fn database(reason: &DatabaseReason) -> Words {
             ),
             "bring back hosts until enough keepers are heard; then they choose by themselves",
         ),
+        DatabaseReason::PrimaryUnasked { host, serving } => words(
+            if *serving {
+                format!(
+                    "its primary on {host} cannot be asked, but other keepers hear it and gateways lead to it"
+                )
+            } else {
+                format!(
+                    "its primary on {host} cannot be asked; other keepers hear it, but no gateway leads to it"
+                )
+            },
+            "its node answers again once it runs: see the host's own entry",
+        ),
         DatabaseReason::PrimariesDiffer { hosts } => words(
             format!(
                 "several replicas say that they are primary: {}",

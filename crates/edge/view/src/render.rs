@@ -208,9 +208,18 @@ fn database_table(databases: &[DatabaseStatus]) -> Table {
             (Some(host), false) => format!("primary {host}, CLOSED"),
             (None, _) => "NO PRIMARY".to_owned(),
         };
+        let asked = database
+            .replicas
+            .iter()
+            .any(|r| r.role.as_deref() == Some("primary"));
+        let copies = if asked || database.primary.is_none() {
+            database.copies.to_string()
+        } else {
+            "an unknown number of".to_owned()
+        };
         let why = format!(
-            "{primary}; {} copies count, a commit needs {}; home {}, survives: {}",
-            database.copies, database.copies_needed, database.home, database.survive
+            "{primary}; {copies} copies count, a commit needs {}; home {}, survives: {}",
+            database.copies_needed, database.home, database.survive
         );
         let mut cells = vec![database.name.clone()];
         cells.extend(["", "", &database.term.to_string(), "", "", "", ""].map(str::to_owned));

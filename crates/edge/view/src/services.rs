@@ -77,12 +77,8 @@ fn following(gathered: &Gathered<'_>, service: &Service, findings: &mut Findings
 
 /// Whether some gateway routes to an active instance just now.
 fn is_seen_active(gathered: &Gathered<'_>, service: &Service) -> bool {
-    let gateways = gathered.platform.gateways().iter();
-    let mut processes =
-        gateways.flat_map(|gateway| gateway.hosts.iter().map(move |host| (gateway, host)));
-    processes.any(|(gateway, host)| {
-        let known = gathered.gateway(host.as_str(), gateway.name.as_str());
-        let mut cells = known.value().into_iter().flat_map(|status| &status.cells);
+    gathered.gateway_processes().any(|status| {
+        let mut cells = status.cells.iter();
         cells.any(|cell| service.name == *cell.service && cell.view == "active")
     })
 }

@@ -7,7 +7,8 @@ use expect_test::{Expect, ExpectFile, expect, expect_file};
 use mainstay_model::address::Slot;
 use mainstay_model::{Host, Platform};
 use mainstay_record::gateway::{
-    GatewayCellStatus, GatewayInstanceStatus, GatewayServiceStatus, GatewayStatus,
+    GatewayCellStatus, GatewayDatabaseStatus, GatewayInstanceStatus, GatewayServiceStatus,
+    GatewayStatus,
 };
 use mainstay_record::keeper::{CohortStatus, KeeperStatus, PeerStatus, Sight, SightRole};
 use mainstay_record::node::{JournalFacts, NodeFacts, Seen};
@@ -148,7 +149,14 @@ fn gateway(host: &Host, primary: &str) -> GatewayStatus {
                 reason: "ready".to_owned(),
             }],
         }],
-        databases: Vec::new(),
+        databases: vec![GatewayDatabaseStatus {
+            database: "ledger".to_owned(),
+            primary: Some(primary.to_owned()),
+            term: 1,
+            keepers_seen: 3,
+            keepers: 3,
+            sessions: 0,
+        }],
     }
 }
 
@@ -350,6 +358,7 @@ fn while_nobody_is_primary() {
             lose(gathered, "use1-a");
             for host in ["usw2-a", "euw1-a"] {
                 let keeper = ledger(gathered, host);
+                keeper.sight.primary = None;
                 keeper.sight.role = SightRole::Candidate;
                 keeper.sight.reason = "recruits".to_owned();
                 let edge = node(gathered, host)
@@ -388,6 +397,19 @@ fn reasons_of_keepers_reach_the_status_even_if_nodes_are_dead() {
             Unknown host use1-a: its node does not answer (connection refused), so nobody can say what runs there
             Degraded service ticker: 1 of 2 instances are ready
         "#]],
+    );
+}
+
+#[test]
+fn a_dead_node_does_not_hide_a_living_primary() {
+    check_why(
+        |gathered| lose(gathered, "use1-a"),
+        expect![[r#"
+        Degraded
+        Unknown host use1-a: its node does not answer (connection refused), so nobody can say what runs there
+        Degraded database ledger: its primary on use1-a cannot be asked, but other keepers hear it and gateways lead to it
+        Degraded service ticker: 1 of 2 instances are ready
+    "#]],
     );
 }
 
