@@ -2,7 +2,7 @@
 
 use mainstay_model::Host;
 use mainstay_model::service::Service;
-use mainstay_record::process::InstanceStatus;
+use mainstay_record::process::{InstanceStatus, ProcessExit};
 use mainstay_record::status::{InstanceView, ServiceReason, ServiceStatus, Verdict};
 
 use crate::databases::{is_heard, open_primary};
@@ -198,16 +198,29 @@ fn view(
         why: if standing_by {
             "the primary is elsewhere".to_owned()
         } else {
-            instance.why.clone()
+            why(instance)
         },
         log: Some(instance.log.display().to_string()),
         age_ms: Some(age_ms),
     }
 }
 
+/// Why it is in its phase, and how it ended last if that matters.
+fn why(instance: &InstanceStatus) -> String {
+    let why = &instance.why;
+    match (instance.phase.as_str(), &instance.last_exit) {
+        ("ready", _) | (_, None) => why.clone(),
+        (_, Some(ProcessExit::Code(code))) => format!("{why}; it last ended with code {code}"),
+        (_, Some(ProcessExit::Signal(signal))) => {
+            format!("{why}; it was last ended by signal {signal}")
+        }
+        (_, Some(ProcessExit::Failed(problem))) => format!("{why}; {problem}"),
+    }
+}
+
 /// Phases as nodes name them.
 pub(crate) fn trouble(instance: &InstanceStatus) -> Option<(Verdict, ServiceReason)> {
-    let (phase, why) = (instance.phase.clone(), instance.why.clone());
+    let (phase, why) = (instance.phase.clone(), why(instance));
     match instance.phase.as_str() {
         "ready" => None,
         "crash_loop" => {

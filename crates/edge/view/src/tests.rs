@@ -13,7 +13,7 @@ use mainstay_record::gateway::{
 use mainstay_record::keeper::{CohortStatus, KeeperStatus, PeerStatus, Sight, SightRole};
 use mainstay_record::node::{JournalFacts, NodeFacts, Seen};
 use mainstay_record::process::{
-    FaultKind, FaultParameters, FaultState, FaultStatus, InstanceStatus,
+    FaultKind, FaultParameters, FaultState, FaultStatus, InstanceStatus, ProcessExit,
 };
 use mainstay_record::status::{Status, Verdict};
 
@@ -480,6 +480,9 @@ fn services_and_gateways_in_trouble_say_why() {
                     instance.phase = "crash_loop".to_owned();
                     instance.why = "it exits again and again (crash loop)".to_owned();
                     instance.restarts = 6;
+                    instance.last_exit = Some(ProcessExit::Failed(
+                        "exchange-venue: no such file".to_owned(),
+                    ));
                 }
             }
             node(gathered, "usw2-a")
@@ -500,7 +503,7 @@ fn services_and_gateways_in_trouble_say_why() {
         },
         expect![[r#"
             Broken
-            Broken service venue on use1-a: it ends again and again (6 restarts): it exits again and again (crash loop)
+            Broken service venue on use1-a: it ends again and again (6 restarts): it exits again and again (crash loop); exchange-venue: no such file
             Broken service venue: no instance is active, though use1-a has an open primary for it
             Unknown gateway edge on euw1-a: it does not answer: no such file or directory
             Degraded service ticker: 1 of 2 instances are ready
