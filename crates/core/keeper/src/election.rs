@@ -365,10 +365,9 @@ impl Keeper {
             .chain(self.durable.cohort.as_ref())
             .max_by_key(|cohort| cohort.version)?;
         let counted = || {
-            reports.iter().filter(|(replica, recruit)| {
-                newest.counts(**replica, recruit.incarnation)
-                    || self.has(PlantedBug::RebuiltReplicaCounted)
-            })
+            reports
+                .iter()
+                .filter(|(replica, recruit)| newest.counts(**replica, recruit.incarnation))
         };
         let needed = if self.has(PlantedBug::PromotionWithoutMajority) {
             1
@@ -458,7 +457,12 @@ impl Keeper {
             return true;
         }
         let lapsed = winner == self.config.me;
-        if lapsed || self.now.since(started) >= self.config.timings.promotion {
+        let patience = if self.has(PlantedBug::AbortAfterPromotion) {
+            self.config.timings.heartbeat * 2
+        } else {
+            self.config.timings.promotion
+        };
+        if lapsed || self.now.since(started) >= patience {
             if self.has(PlantedBug::AbortAfterPromotion) {
                 self.abort_election();
             } else {

@@ -154,8 +154,7 @@ impl Keeper {
         }
         let promise = self.durable.promise;
         let bound = promise.binds() && promise.highest == term && promise.coordinator == Some(from);
-        let counted = cohort.counts(self.config.me, self.durable.incarnation)
-            || self.has(PlantedBug::RebuiltReplicaCounted);
+        let counted = cohort.counts(self.config.me, self.durable.incarnation);
         let newer = self
             .durable
             .cohort

@@ -497,10 +497,12 @@ impl Keeper {
 
     /// From here on this replica has forgotten what it acknowledged, whatever becomes of the folder.
     fn new_incarnation(&mut self) -> mainstay_units::Incarnation {
-        if !self.has(PlantedBug::RebuiltReplicaCounted) || self.durable.incarnation.0 == 0 {
-            self.durable.incarnation = self.random.incarnation();
-            self.persist();
-        }
+        self.durable.incarnation = if self.has(PlantedBug::RebuiltReplicaCounted) {
+            mainstay_units::Incarnation(u128::from(self.config.me.0))
+        } else {
+            self.random.incarnation()
+        };
+        self.persist();
         self.durable.incarnation
     }
 

@@ -54,6 +54,8 @@ pub enum Invariant {
     AdmittedEarly,
     /// An acknowledgement rests on a replica whose membership no majority had recorded.
     CountedUnrecorded,
+    /// An acknowledgement rests on a replica that forgot what it had and was not readmitted.
+    CountedForgetful,
     /// A primary opened while another could still answer readers.
     LeasesOverlap,
     /// Healed, and not available.
@@ -92,6 +94,11 @@ pub struct Checker {
     disks: Vec<Option<Durable>>,
     /// Logs that were on disks which were lost or filled anew.
     graves: Vec<(usize, Log)>,
+    /// Fillings that were lost, and the first connection that can only be of what came after.
+    forgotten: BTreeMap<(u8, u128), u64>,
+    /// Where a primary's log ended when a filling first streamed from it: (timeline, filling).
+    noted: BTreeMap<(u32, u8, u128), u64>,
+    announced: BTreeSet<(u32, u8, u128)>,
     acknowledged_at_heal: Option<usize>,
     roles: Vec<Role>,
 }
@@ -117,6 +124,9 @@ impl Checker {
             recorded_members: BTreeSet::new(),
             disks: vec![None; hosts],
             graves: Vec::new(),
+            forgotten: BTreeMap::new(),
+            noted: BTreeMap::new(),
+            announced: BTreeSet::new(),
             acknowledged_at_heal: None,
             roles: vec![Role::Starting; hosts],
         }
@@ -186,6 +196,47 @@ impl Checker {
         }
     }
 
+    /// What a folder was filled with is forgotten from here on.
+    pub fn forgotten(&mut self, host: usize, incarnation: Option<u128>, connection: u64) {
+        if let Some(incarnation) = incarnation {
+            let filling = (host as u8 + 1, incarnation);
+            self.forgotten.insert(filling, connection);
+        }
+    }
+
+    /// A standby begins to stream.
+    pub fn connected(&mut self, host: usize, incarnation: Option<u128>, timeline: u32, end: u64) {
+        if let Some(incarnation) = incarnation {
+            let key = (timeline, host as u8 + 1, incarnation);
+            self.noted.entry(key).or_insert(end);
+        }
+    }
+
+    /// A primary announces a cohort: whoever is new in it must have what there was when it came.
+    fn announces(&mut self, from: usize, filling: (u8, u128), hosts: &[Host]) {
+        let timeline = hosts[from]
+            .server
+            .process
+            .as_ref()
+            .filter(|process| process.primary)
+            .map_or(0, |process| process.timeline);
+        let key = (timeline, filling.0, filling.1);
+        if !self.announced.insert(key) {
+            return;
+        }
+        let host = usize::from(filling.0) - 1;
+        let known = self.recorded_members.contains(&filling);
+        let folder = hosts[host].server.folder.as_ref();
+        let (Some(noted), Some(folder)) = (self.noted.get(&key), folder) else {
+            return;
+        };
+        let flushed = folder.log.flushed_end();
+        if !known && folder.incarnation == Some(filling.1) && flushed < *noted {
+            let detail = format!("host {} counts at {flushed}, noted {noted}", host + 1);
+            self.broken(Invariant::AdmittedEarly, detail);
+        }
+    }
+
     /// A log is about to be thrown away. What rested on it rested on it rightly.
     pub fn buried(&mut self, host: usize, log: Log) {
         self.graves.push((host, log));
@@ -230,6 +281,11 @@ impl Checker {
                     );
                 }
             }
+            Body::KeepCohort { cohort } => {
+                for (replica, member) in &cohort.members {
+                    self.announces(host, (replica.0, member.incarnation.0), hosts);
+                }
+            }
             Body::Heartbeat(_)
             | Body::Grant { .. }
             | Body::AskPreVote { .. }
@@ -237,7 +293,6 @@ impl Checker {
             | Body::Recruit { .. }
             | Body::Report { .. }
             | Body::Promote { .. }
-            | Body::KeepCohort { .. }
             | Body::CohortKept { .. } => {}
         }
     }
@@ -460,6 +515,18 @@ impl Checker {
             if !self.recorded_members.contains(&filling) {
                 let detail = format!("write {write} rests on host {}", name.replica);
                 self.broken(Invariant::CountedUnrecorded, detail);
+            }
+        }
+        for sender in process.counted(waiter.lsn) {
+            let name = sender.client.name;
+            let filling = (name.replica.0, name.incarnation.0);
+            if self
+                .forgotten
+                .get(&filling)
+                .is_some_and(|since| sender.connection > *since)
+            {
+                let detail = format!("write {write} rests on host {}", name.replica);
+                self.broken(Invariant::CountedForgetful, detail);
             }
         }
         let term = process.timeline;

@@ -19,6 +19,12 @@ impl World {
             return;
         }
         let process = self.hosts[host].process;
+        // Idle connections look at the lease now and then.
+        let valid = self.hosts[host].holds_lease(self.now);
+        let frozen = self.hosts[host].frozen;
+        if let Some(engine) = self.hosts[host].engine.as_mut().filter(|_| !frozen) {
+            engine.lease_seen = valid;
+        }
         let engine = self.hosts[host]
             .engine
             .filter(|engine| engine.process == process);
@@ -140,9 +146,6 @@ impl World {
         };
         if believed {
             self.checker.read(host, required, &self.hosts);
-        }
-        if let Some(engine) = &mut self.hosts[host].engine {
-            engine.lease_seen = valid;
         }
     }
 }

@@ -78,6 +78,10 @@ pub enum Event {
         process: u64,
         write: u64,
     },
+    /// The server's files are applied, for reasons of somebody else.
+    Reload {
+        host: usize,
+    },
     StartKeeper {
         host: usize,
         generation: u32,
@@ -105,6 +109,7 @@ impl Event {
             | Self::WalFlush { host, .. }
             | Self::KeepAlive { host, .. }
             | Self::Read { host, .. }
+            | Self::Reload { host }
             | Self::StartKeeper { host, .. } => Some(*host),
             Self::Clients { .. }
             | Self::Cancel { .. }

@@ -158,7 +158,9 @@ impl World {
         self.hosts[host].lease = None;
         if lost {
             self.checker.disk_losses += 1;
+            let token = self.next_token;
             if let Some(folder) = self.hosts[host].server.folder.take() {
+                self.checker.forgotten(host, folder.incarnation, token);
                 self.checker.buried(host, folder.log);
             }
             self.hosts[host].disk.record = None;

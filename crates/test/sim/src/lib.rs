@@ -15,6 +15,7 @@
     reason = "the command line measures its own speed with the real clock"
 )]
 
+pub mod campaign;
 pub mod checker;
 mod clients;
 pub mod event;

@@ -1,27 +1,202 @@
 //! The simulator's command line.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "it measures its own speed with the real clock"
-)]
+use std::process::ExitCode;
 
-use mainstay_sim::schedule::{Narration, run};
+use mainstay_keeper::{PlantedBug, TABLE};
+use mainstay_sim::campaign::{Summary, campaign, hunt};
+use mainstay_sim::schedule::{Narration, Outcome, hex, run};
 
-fn main() {
-    let mut args = std::env::args().skip(1);
-    let seed: u64 = args.next().and_then(|text| text.parse().ok()).unwrap_or(1);
-    let count: u64 = args.next().and_then(|text| text.parse().ok()).unwrap_or(1);
-    let start = std::time::Instant::now();
-    for seed in seed..seed + count {
-        let narration = if count == 1 {
-            Narration::Aloud
-        } else {
-            Narration::Silent
+const USAGE: &str = "\
+Deterministic simulation of Mainstay's keepers.
+
+Usage:
+  mainstay-sim run [--schedules N] [--seed S] [--threads T]
+      Run N schedules (default 1000) from seed S (default 1) on T threads (default 1).
+  mainstay-sim case SEED [--bug NAME]
+      Run one seed aloud: what every host does, then the outcome.
+  mainstay-sim plant [--all | NAME] [--schedules N] [--seed S]
+      Plant one bug, or each of them in turn, and look for it in at most N schedules (default 3000).
+  mainstay-sim bugs
+      List the bugs that can be planted.
+
+Exit codes: 0 nothing wrong (for plant: every bug found), 1 an invariant broken (for plant: a bug not
+found), 2 usage.
+";
+
+struct Options {
+    words: Vec<String>,
+    schedules: Option<u64>,
+    seed: u64,
+    threads: usize,
+    bug: Option<PlantedBug>,
+    all: bool,
+}
+
+fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+    let mut options = Options {
+        words: Vec::new(),
+        schedules: None,
+        seed: 1,
+        threads: 1,
+        bug: None,
+        all: false,
+    };
+    let mut arguments = arguments;
+    while let Some(word) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{word} needs a value"));
+        let number = |text: String| {
+            text.parse::<u64>()
+                .map_err(|_| format!("not a number: {text}"))
         };
-        let outcome = run(seed, None, narration);
-        if count == 1 || outcome.violation.is_some() {
-            println!("{outcome:?}");
+        match word.as_str() {
+            "--schedules" => options.schedules = Some(number(value()?)?),
+            "--seed" => options.seed = number(value()?)?,
+            "--threads" => options.threads = number(value()?)? as usize,
+            "--bug" => options.bug = Some(bug(&value()?)?),
+            "--all" => options.all = true,
+            _ if word.starts_with("--") => return Err(format!("unknown option {word}")),
+            _ => options.words.push(word),
         }
     }
-    eprintln!("{:?}", start.elapsed());
+    Ok(options)
+}
+
+fn bug(name: &str) -> Result<PlantedBug, String> {
+    PlantedBug::ALL
+        .into_iter()
+        .find(|bug| format!("{bug:?}").eq_ignore_ascii_case(name))
+        .ok_or(format!(
+            "no such bug: {name}; `mainstay-sim bugs` lists them"
+        ))
+}
+
+fn main() -> ExitCode {
+    let outcome = parse(std::env::args().skip(1)).and_then(|options| {
+        match options.words.first().map(String::as_str) {
+            Some("run") => Ok(run_many(&options)),
+            Some("case") => run_case(&options),
+            Some("plant") => plant(&options),
+            Some("bugs") => {
+                PlantedBug::ALL.iter().for_each(|bug| println!("{bug:?}"));
+                Ok(ExitCode::SUCCESS)
+            }
+            Some("help") => {
+                print!("{USAGE}");
+                Ok(ExitCode::SUCCESS)
+            }
+            _ => Err("say what to do".to_string()),
+        }
+    });
+    outcome.unwrap_or_else(|error| {
+        eprintln!("mainstay-sim: {error}\n\n{USAGE}");
+        ExitCode::from(2)
+    })
+}
+
+fn run_many(options: &Options) -> ExitCode {
+    let schedules = options.schedules.unwrap_or(1_000);
+    let summary = campaign(options.seed, schedules, options.threads);
+    report(&summary);
+    if summary.violations.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    }
+}
+
+fn report(summary: &Summary) {
+    let seconds = summary.took.as_secs_f64();
+    println!(
+        "{} schedules in {seconds:.1} s ({:.0} per second; {} thin ones not counted)",
+        summary.schedules,
+        summary.schedules as f64 / seconds,
+        summary.thin
+    );
+    println!(
+        "{} with a failover, {} failovers, {} faults, {} disks lost, {} writes acknowledged, {} reads answered",
+        summary.with_failover,
+        summary.failovers,
+        summary.faults,
+        summary.disk_losses,
+        summary.acknowledged,
+        summary.reads
+    );
+    let unused = summary.rows_unused();
+    println!(
+        "state table: {} of {} rows used",
+        TABLE.len() - unused.len(),
+        TABLE.len()
+    );
+    for row in unused {
+        println!("  not used: {row}");
+    }
+    for outcome in &summary.violations {
+        print_violation(outcome);
+    }
+}
+
+fn print_violation(outcome: &Outcome) {
+    if let Some(violation) = &outcome.violation {
+        println!(
+            "seed {}: {:?}: {} (at {:.3} s; `mainstay-sim case {}` tells the story)",
+            outcome.seed,
+            violation.invariant,
+            violation.detail,
+            outcome.simulated_us as f64 / 1e6,
+            outcome.seed
+        );
+    }
+}
+
+fn run_case(options: &Options) -> Result<ExitCode, String> {
+    let seed = options
+        .words
+        .get(1)
+        .and_then(|text| text.parse().ok())
+        .ok_or("case needs a seed")?;
+    let outcome = run(seed, options.bug, Narration::Aloud);
+    println!(
+        "{} acknowledged, {} faults, {} failovers, trace {}",
+        outcome.acknowledged,
+        outcome.faults,
+        outcome.failovers,
+        hex(&outcome.trace)
+    );
+    print_violation(&outcome);
+    Ok(if outcome.violation.is_some() {
+        ExitCode::from(1)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn plant(options: &Options) -> Result<ExitCode, String> {
+    let bugs = match (options.all, options.words.get(1)) {
+        (true, _) => PlantedBug::ALL.to_vec(),
+        (false, Some(name)) => vec![bug(name)?],
+        (false, None) => return Err("plant needs a bug's name or --all".to_string()),
+    };
+    let limit = options.schedules.unwrap_or(3_000);
+    let mut missed = 0;
+    for bug in bugs {
+        match hunt(bug, options.seed, limit) {
+            Some(outcome) => {
+                let violation = outcome.violation.map(|found| found.invariant);
+                println!(
+                    "{bug:?}: found by seed {} ({})",
+                    outcome.seed,
+                    violation.map_or_else(String::new, |invariant| format!("{invariant:?}"))
+                );
+            }
+            None => {
+                missed += 1;
+                println!("{bug:?}: NOT FOUND in {limit} schedules");
+            }
+        }
+    }
+    Ok(if missed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }

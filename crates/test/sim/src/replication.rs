@@ -96,6 +96,17 @@ impl World {
                 client,
             });
         }
+        let incarnation = self.hosts[host]
+            .server
+            .folder
+            .as_ref()
+            .and_then(|folder| folder.incarnation);
+        let source = &self.hosts[from].server;
+        if let (Some(folder), Some(process)) = (&source.folder, &source.process) {
+            let end = folder.log.flushed_end();
+            self.checker
+                .connected(host, incarnation, process.timeline, end);
+        }
         self.reply(host, connection, flushed);
         self.pump(from);
         self.plan(

@@ -192,9 +192,12 @@ impl World {
         if matches!(
             work.command,
             Command::Rewind { .. } | Command::Rebuild { .. }
-        ) && let Some(folder) = &mut self.hosts[host].server.folder
-        {
-            folder.broken = true;
+        ) {
+            let token = self.next_token;
+            if let Some(folder) = &mut self.hosts[host].server.folder {
+                folder.broken = true;
+                self.checker.forgotten(host, folder.incarnation, token);
+            }
         }
         if let Command::SetSynchronousStandbys(SynchronousStandbys::Off) = work.command {
             self.set_standbys(host, SynchronousStandbys::Off);
@@ -297,6 +300,11 @@ impl World {
         };
         process.upstream = None;
         process.receiver = None;
+        // Reloads come at any time: a log rotation, an operator, a package's script.
+        if self.random.per_mille(300) {
+            let after = self.random.below(800_000);
+            self.plan(after, Event::Reload { host });
+        }
         true
     }
 

@@ -202,6 +202,7 @@ impl World {
                 process,
                 write,
             } => self.cancel(host, process, write),
+            Event::Reload { host } => self.reload(host),
             Event::StartKeeper { host, generation } => self.start_keeper(host, generation),
             Event::Nemesis => self.nemesis(),
             Event::End(fault) => self.end_fault(fault),
