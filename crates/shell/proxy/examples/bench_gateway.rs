@@ -142,7 +142,7 @@ fn wait_for(address: &str) -> Outcome<()> {
         if mainstay_rt::clock::now() > deadline {
             return Err(format!("{address} does not answer").into());
         }
-        runtime.block_on(tokio::time::sleep(Duration::from_millis(20)));
+        runtime.block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
     }
     Ok(())
 }
