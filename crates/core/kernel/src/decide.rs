@@ -193,9 +193,15 @@ fn reported(state: &State, report: &Report) -> Decision {
             .databases
             .get(database)
             .is_some_and(|view| view.term >= *term),
+        // A loop may go on for days: its beginning is news, then each doubling.
+        Reflex::CrashLoop { instance, restarts } => {
+            let instance = (report.host.clone(), instance.clone());
+            let recorded = state.crash_loops.get(&instance);
+            // Fewer than recorded: the node counts anew, so this is another loop.
+            recorded.is_some_and(|n| (*n..n.saturating_mul(2)).contains(restarts))
+        }
         Reflex::LeftPrimary { .. }
         | Reflex::InstanceRestarted { .. }
-        | Reflex::CrashLoop { .. }
         | Reflex::HoldOpened { .. }
         | Reflex::HoldClosed { .. }
         | Reflex::FaultUndone { .. } => {

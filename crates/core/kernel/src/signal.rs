@@ -109,7 +109,7 @@ pub enum Reflex {
         restarts: u64,
         exit: String,
     },
-    /// Supervision starts it no more until it is told to.
+    /// It ends again and again; supervision starts it rarely now.
     CrashLoop { instance: String, restarts: u64 },
     /// The gateway began to hold requests of a database's cell.
     HoldOpened {

@@ -46,8 +46,8 @@ pub struct State {
     pub taken: BTreeMap<HostName, u64>,
     /// When each stream of reports was last heard of: by host and by what it is about.
     pub reported: BTreeMap<(HostName, String), u64>,
-    /// Instances that supervision gave up on.
-    pub crash_loops: BTreeSet<(HostName, String)>,
+    /// Instances in a crash loop, with the restarts that were last recorded.
+    pub crash_loops: BTreeMap<(HostName, String), u64>,
     /// Kinds (and versions) in the journal that this version does not understand.
     pub unknown: BTreeSet<(String, u32)>,
 }
@@ -335,9 +335,9 @@ impl State {
                     view.since_ms = report.at_ms;
                 }
             }
-            Reflex::CrashLoop { instance, .. } => {
+            Reflex::CrashLoop { instance, restarts } => {
                 let instance = (report.host.clone(), instance.clone());
-                self.crash_loops.insert(instance);
+                self.crash_loops.insert(instance, *restarts);
             }
             Reflex::InstanceRestarted { instance, .. } => {
                 let instance = (report.host.clone(), instance.clone());

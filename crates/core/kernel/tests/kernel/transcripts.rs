@@ -410,6 +410,33 @@ fn reflexes_are_recorded_once() {
 }
 
 #[test]
+fn a_crash_loop_is_news_at_first_and_when_it_doubles() {
+    let mut stage = Stage::with(desired());
+    let loops = |at_ms, restarts| {
+        let instance = "web".to_string();
+        report("h2", at_ms, Reflex::CrashLoop { instance, restarts })
+    };
+    stage
+        .at(3_000, &loops(2_900, 5))
+        .at(9_000, &loops(8_900, 6))
+        .at(9_100, &loops(9_000, 9))
+        .at(15_000, &loops(14_900, 10));
+    check(
+        &mut stage,
+        expect![[r#"
+        3000 > h2 reports web loops (5)
+             #8 recorded: h2 web loops (5)
+        9000 > h2 reports web loops (6)
+             nothing: recorded already
+        9100 > h2 reports web loops (9)
+             nothing: recorded already
+        15000 > h2 reports web loops (10)
+             #9 recorded: h2 web loops (10)
+    "#]],
+    );
+}
+
+#[test]
 fn a_changed_file_is_a_plan() {
     let mut stage = Stage::with(desired());
     let apply = |digest: &str, desired| {
