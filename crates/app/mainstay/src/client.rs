@@ -10,7 +10,7 @@ use anyhow::Context;
 use http::{Method, StatusCode};
 use mainstay_derive::Layout;
 use mainstay_node::place::{self, PlaceError};
-use mainstay_record::node::{Command, CommandOutcome, CommandRequest, MachineRecord};
+use mainstay_record::node::{Command, CommandOutcome, CommandRequest, MachineRecord, NodeFacts};
 use mainstay_rt::http::{RequestError, request_unix};
 use serde::de::DeserializeOwned;
 
@@ -20,6 +20,8 @@ use crate::print::json;
 
 /// For what a node answers from memory.
 const LOOK_LIMIT: Duration = Duration::from_secs(3);
+/// For asking who leads, before a command.
+const RANK_LIMIT: Duration = Duration::from_millis(500);
 /// For what is journalled and carried out first.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 
@@ -97,6 +99,24 @@ pub fn command(act: &Act, command: Command) -> Outcome {
     }
 }
 
+/// The nodes, those first that can have a command journalled: the leader, then who hears it. A node that is
+/// frozen or cut off takes a command too, and then nobody knows what becomes of it.
+fn by_promise(layout: &Layout) -> Vec<(String, PathBuf)> {
+    let mut nodes = sockets(layout);
+    nodes.sort_by_cached_key(|(_, socket)| {
+        let facts = ask(socket, Method::GET, "/v1/facts", Vec::new(), RANK_LIMIT)
+            .ok()
+            .and_then(|(_, body)| serde_json::from_slice::<NodeFacts>(&body).ok());
+        match facts.map(|facts| facts.journal.role) {
+            Some(role) if role == "leading" => 0,
+            Some(role) if role == "following" => 1,
+            Some(_) => 2,
+            None => 3,
+        }
+    });
+    nodes
+}
+
 /// Sends a command to the first node that takes it.
 pub fn send(layout: &Layout, command: Command, reason: &str) -> Result<CommandOutcome, Failure> {
     let request = CommandRequest {
@@ -105,7 +125,7 @@ pub fn send(layout: &Layout, command: Command, reason: &str) -> Result<CommandOu
     };
     let body = serde_json::to_vec(&request).context("write the command")?;
     let mut problems = Vec::new();
-    for (host, socket) in sockets(layout) {
+    for (host, socket) in by_promise(layout) {
         match ask(
             &socket,
             Method::POST,
