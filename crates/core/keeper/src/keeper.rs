@@ -48,7 +48,8 @@ pub struct Keeper {
     pub(crate) founding: Founding,
     pub(crate) planted: Planted,
     heartbeat_due: Instant,
-    expected: Instant,
+    /// What `next_deadline` answers; drawn up at the end of each `handle`.
+    deadline: Option<(Instant, WakeReason)>,
     strangers: u64,
     status: Status,
     said: Said,
@@ -86,7 +87,7 @@ impl Keeper {
             founding: Founding::default(),
             planted: Planted::default(),
             heartbeat_due: now,
-            expected: Instant::FAR_FUTURE,
+            deadline: None,
             strangers: 0,
             status: Status::default(),
             said: Said::default(),
@@ -115,7 +116,11 @@ impl Keeper {
     pub fn handle(&mut self, now: Instant, input: Input) {
         assert!(now >= self.now, "time fell");
         self.now = now;
-        let late = now.since(self.expected);
+        let late = self
+            .deadline
+            .map_or(core::time::Duration::ZERO, |(expected, _)| {
+                now.since(expected)
+            });
         self.peers
             .note_lateness(now, late, self.config.timings.overrun);
         if self.server.state == State::Halted {
@@ -130,7 +135,7 @@ impl Keeper {
             }
         }
         self.say();
-        self.expected = self.next_deadline().map_or(now, |(deadline, _)| deadline);
+        self.deadline = self.earliest_deadline();
     }
 
     fn take_in(&mut self, input: Input) {
@@ -419,6 +424,10 @@ impl Keeper {
 
     /// When to call `handle` with a tick if nothing happens before.
     pub fn next_deadline(&self) -> Option<(Instant, WakeReason)> {
+        self.deadline
+    }
+
+    fn earliest_deadline(&self) -> Option<(Instant, WakeReason)> {
         if self.server.state == State::Halted {
             return None;
         }

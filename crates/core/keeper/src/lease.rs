@@ -112,17 +112,22 @@ impl Keeper {
             return None;
         }
         let cohort = self.durable.cohort.as_ref()?;
-        let mut granted: alloc::vec::Vec<Instant> = self
+        // The latest sending time that a majority, this server counted, granted for.
+        let needed = majority(cohort.members.len());
+        let granted = |at: Instant| {
+            let others = self.peers.iter().filter(|(replica, peer)| {
+                peer.granted >= Some(at) && cohort.members.contains_key(replica)
+            });
+            1 + others.count() >= needed
+        };
+        let own = granted(self.now).then_some(self.now);
+        let latest = self
             .peers
             .iter()
-            .filter(|(replica, _)| cohort.members.contains_key(replica))
             .filter_map(|(_, peer)| peer.granted)
-            .collect();
-        granted.push(self.now);
-        granted.sort_unstable();
-        let needed = majority(cohort.members.len());
-        let index = granted.len().checked_sub(needed)?;
-        Some(*granted.get(index)? + self.config.timings.lease)
+            .filter(|at| granted(*at))
+            .max();
+        Some(own.max(latest)? + self.config.timings.lease)
     }
 
     pub(crate) fn has_lease(&self) -> bool {

@@ -60,7 +60,7 @@ impl World {
             hosts,
             copies,
             faults_at_us: 8_000_000,
-            heal_at_us: random.between(44_000_000, 52_000_000),
+            heal_at_us: random.between(42_500_000, 46_000_000),
             finish_at_us: 0,
             fault_interval_us: random.between(1_500_000, 6_000_000),
         };
@@ -82,7 +82,7 @@ impl World {
             plan,
             random,
         };
-        world.plan.finish_at_us = world.plan.heal_at_us + 20_000_000;
+        world.plan.finish_at_us = world.plan.heal_at_us + 18_000_000;
         world.populate();
         world
     }
@@ -380,7 +380,7 @@ impl World {
 /// Mostly what production uses; sometimes quicker or slower hands.
 fn timings(random: &mut Random) -> Timings {
     let mut timings = Timings::default();
-    let scale = [10, 10, 15, 7][random.below(4) as usize];
+    let scale = [10, 10, 15, 20][random.below(4) as usize];
     timings.heartbeat = timings.heartbeat * scale / 10;
     timings.suspicion = timings.suspicion * scale / 10;
     timings.lease = timings.lease * scale / 10;
