@@ -41,6 +41,9 @@ const OUTBOX_MAX: usize = 1_024;
 const PENDING_PER_BEAT_MAX: usize = 128;
 /// Numbers of signals are taken from the wall clock, so that they grow over restarts.
 const NUMBERS_PER_MS: u64 = 1_000;
+/// A command that reaches a leader later than this is not carried out: whoever gave it has long gone. It may
+/// stand in the heartbeat of a node that died.
+const COMMAND_AGE_MS_MAX: u64 = 60_000;
 /// The number that no heartbeat has.
 const NEVER: u64 = u64::MAX;
 /// Answers to signals that led to nothing, kept for the nodes that wait for them.
@@ -361,9 +364,11 @@ impl Driver {
 
     pub fn poll_effect(&mut self) -> Option<Assigned> {
         while let Some(assigned) = self.assigned.pop_front() {
-            // What was given up while this node slept is not begun.
+            // What was given up while this node slept is not begun; what still stands, stands under the
+            // leadership of now.
             if self.state.outstanding.contains_key(&assigned.id) {
-                return Some(assigned);
+                let epoch = self.state.epoch;
+                return Some(Assigned { epoch, ..assigned });
             }
         }
         None
@@ -435,6 +440,16 @@ impl Driver {
                 taken.is_some_and(|number| *number >= cause.number)
             };
             if cause.as_ref().is_some_and(taken) {
+                continue;
+            }
+            if let Some(cause) = cause
+                .as_ref()
+                .filter(|cause| is_stale(cause, &signal, at_ms))
+            {
+                self.pass(
+                    cause.clone(),
+                    "given too long ago; give it again".to_string(),
+                );
                 continue;
             }
             let decision = decide(&batch.after, at_ms, &signal);
@@ -534,6 +549,12 @@ impl Driver {
         let outstanding = &self.state.outstanding;
         self.begun.retain(|id| outstanding.contains_key(id));
     }
+}
+
+/// The number of a signal says when it was handed in.
+fn is_stale(cause: &Cause, signal: &Signal, at_ms: u64) -> bool {
+    let given_ms = cause.number / NUMBERS_PER_MS;
+    matches!(signal, Signal::Commanded(_)) && given_ms.saturating_add(COMMAND_AGE_MS_MAX) < at_ms
 }
 
 impl Batch {

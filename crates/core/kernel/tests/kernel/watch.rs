@@ -286,3 +286,23 @@ fn a_batch_that_cannot_be_written_is_given_up_and_the_leader_leads_on() {
     }
     assert!(ship.get("h1").state().paused.is_none());
 }
+
+#[test]
+fn a_command_in_the_heartbeat_of_the_dead_is_not_carried_out_much_later() {
+    let mut ship = Ship::new();
+    let cause = ship.submit("h3", command(owner(), Ask::Pause));
+    let dead = Beat {
+        node: name("h3"),
+        number: 77_777,
+        key: "key-h3".to_string(),
+        leads: None,
+        pending: ship.drivers["h3"].pending().cloned().collect(),
+        passed: Vec::new(),
+    };
+    ship.rounds(&["h1", "h2"], Duration::from_secs(70));
+    let now = ship.now;
+    ship.get("h1").handle_beat(now, dead);
+    ship.round(&["h1", "h2"]);
+    assert!(ship.get("h1").state().paused.is_none());
+    assert!(ship.get("h1").passed().any(|passed| passed.cause == cause));
+}
