@@ -378,7 +378,7 @@ pub struct FaultRecord {
     pub state: FaultState,
     /// In this order.
     pub undo: Vec<FaultUndo>,
-    /// Absent until it runs, and for faults that are over at once.
+    /// Absent until it runs.
     pub guardian: Option<ProcessIdentity>,
     /// Why the last attempt to undo it failed.
     #[serde(default)]

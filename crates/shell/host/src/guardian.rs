@@ -91,6 +91,12 @@ async fn watch(
         say(&format!("{FAILED}{error}"));
         return Ok(());
     }
+    if record.undo.is_empty() {
+        // A killed process: over at once.
+        let closed = close(data, &mut record);
+        say(SET);
+        return closed;
+    }
     say(SET);
     stand(path, &record, terminate).await;
     // The list may have grown while the fault was being set, and a command may have ended it.

@@ -8,14 +8,15 @@ use mainstay_record::process::{
     FaultKind, FaultRecord, FaultUndo, LaunchRecord, ProcessIdentity, WireCondition, WireEffect,
     WireSpec,
 };
+use mainstay_rt::clock;
 use rustix::process::Signal;
 
 use super::{FaultError, records, scope};
 use crate::identity::{self, ProcessRow};
 use crate::{shim, wire};
 
-/// Passes over the process table until no new process appears.
-const PASS_LIMIT: usize = 200;
+/// How long processes may go on appearing, or not stopping, or not ending.
+const PASS_LIMIT: Duration = Duration::from_secs(10);
 const PASS_PAUSE: Duration = Duration::from_millis(5);
 
 /// Everything that must be undone, known before anything is done.
@@ -104,7 +105,8 @@ fn processes(data: &Path, hosts: &[LaunchRecord]) -> Vec<ProcessRow> {
 }
 
 /// Stops everything that `living` shows, until it shows nothing that moves. Each process is in the record
-/// before it is stopped.
+/// before it is stopped. A signal takes effect when its process is next scheduled, so the last passes only
+/// wait; one that hangs in the kernel stops when it comes back from there.
 fn freeze(
     data: &Path,
     record: &mut FaultRecord,
@@ -115,7 +117,8 @@ fn freeze(
         source,
     };
     let mut done: BTreeSet<ProcessIdentity> = BTreeSet::new();
-    for _ in 0..PASS_LIMIT {
+    let deadline = clock::now() + PASS_LIMIT;
+    loop {
         let rows = living();
         let fresh: Vec<ProcessIdentity> = rows
             .iter()
@@ -123,8 +126,21 @@ fn freeze(
             .map(|row| row.identity)
             .filter(|process| !done.contains(process))
             .collect();
+        let is_late = clock::now() >= deadline;
         if fresh.is_empty() {
-            return Ok(());
+            if is_late
+                || rows
+                    .iter()
+                    .all(|row| row.is_stopped() || !row.is_alive() || row.state == 'D')
+            {
+                return Ok(());
+            }
+            pause(PASS_PAUSE);
+            continue;
+        }
+        if is_late {
+            let reason = "new processes appear faster than they can be stopped";
+            return Err(FaultError::NotAvailable(reason.into()));
         }
         done.extend(&fresh);
         record.undo.push(FaultUndo::Thaw {
@@ -135,17 +151,20 @@ fn freeze(
             signal(process, Signal::STOP)?;
         }
     }
-    Err(FaultError::NotAvailable(
-        "new processes appear faster than they can be stopped".into(),
-    ))
 }
 
 /// Stops everything first, so that nobody sees anybody die, then kills until nothing is left.
 fn kill(living: impl Fn() -> Vec<ProcessRow>) -> Result<(), FaultError> {
-    for _ in 0..PASS_LIMIT {
+    let deadline = clock::now() + PASS_LIMIT;
+    loop {
         let rows = living();
         if rows.is_empty() {
             return Ok(());
+        }
+        if clock::now() >= deadline {
+            return Err(FaultError::NotAvailable(
+                "processes do not end by SIGKILL".into(),
+            ));
         }
         for number in [Signal::STOP, Signal::KILL] {
             for row in &rows {
@@ -154,9 +173,6 @@ fn kill(living: impl Fn() -> Vec<ProcessRow>) -> Result<(), FaultError> {
         }
         pause(PASS_PAUSE);
     }
-    Err(FaultError::NotAvailable(
-        "processes do not end by SIGKILL".into(),
-    ))
 }
 
 pub(super) fn pause(duration: Duration) {

@@ -134,12 +134,6 @@ pub fn inject(place: &Place, request: &FaultRequest) -> Result<FaultRecord, Faul
     };
     record.undo = apply::plan(&place.data, &record)?;
     records::publish(&place.data, &record).map_err(keep)?;
-    if request.kind == FaultKind::ProcessKill {
-        // Over at once: there is nothing to undo and nothing to guard.
-        let done = apply(&place.data, &mut record);
-        records::close(&place.data, &mut record).map_err(keep)?;
-        return done.map(|()| record);
-    }
     match guard(place, &mut record) {
         Ok(()) => read(&path_of(&place.data, &record.id)).map_err(keep),
         Err(error) => {
