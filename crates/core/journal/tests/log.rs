@@ -177,3 +177,43 @@ fn what_is_cut_off_is_torn_and_what_is_changed_is_not() {
         Ok(_) | Err(Damage::Form(PartError::Torn))
     ));
 }
+
+mod any {
+    use super::*;
+    use mainstay_journal::{Part, SignedCheckpoint};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn text_of_any_script_is_stored_as_it_is(texts in prop::collection::vec("[^\\x00-\\x1f]{0,200}", 1..40)) {
+            let (mut log, _) = opened();
+            let lines: Vec<String> = texts.iter().map(|text| format!("work {text}")).collect();
+            let at = log.end();
+            let part = log.seal(entries(&lines), &key(1)).unwrap();
+            let followed = log.follow(at, &part).unwrap();
+            prop_assert_eq!(followed.entries, entries(&lines));
+            prop_assert_eq!(Part::parse(&part).unwrap().encode(), part);
+        }
+
+        /// Bytes put in, taken out or doubled, anywhere and of any length.
+        #[test]
+        fn spliced_parts_are_noticed(at: prop::sample::Index, gone in 0_usize..300, put: Vec<u8>) {
+            let (log, _) = opened();
+            let part = log.seal(entries(&line("work with words")), &key(1)).unwrap();
+            let start = at.index(part.len());
+            let end = part.len().min(start + gone);
+            let mut bent = part.clone();
+            bent.splice(start..end, put);
+            if bent != part {
+                prop_assert!(log.clone().follow(Position(3), &bent).is_err());
+            }
+        }
+
+        #[test]
+        fn garbage_is_refused_and_breaks_nothing(bytes: Vec<u8>, text: String) {
+            prop_assert!(Part::parse(&bytes).is_err());
+            prop_assert!(Part::parse(text.as_bytes()).is_err());
+            prop_assert!(SignedCheckpoint::parse(&text).is_err());
+        }
+    }
+}
