@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
+use tokio_postgres::error::DbError;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use crate::settings::Database;
@@ -29,6 +30,9 @@ set search_path = pg_catalog";
 
 const SETTINGS: &str = "select current_setting('synchronous_commit') = 'on' \
     and current_setting('client_min_messages') in ('warning', 'notice', 'log', 'debug1')";
+
+/// The class of codes of a server that is being stopped.
+const OPERATOR_INTERVENTION: &str = "57";
 
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -63,12 +67,7 @@ impl Session {
             {
                 if let AsyncMessage::Notice(notice) = message {
                     heard.fetch_add(1, Ordering::SeqCst);
-                    tracing::warn!(
-                        severity = notice.severity(),
-                        code = notice.code().code(),
-                        "the server sent a notice: {}",
-                        notice.message()
-                    );
+                    report(&notice);
                 }
             }
             closing.send_replace(true);
@@ -108,5 +107,15 @@ impl Session {
         let mut closed = self.closed.clone();
         // An error means that the driver is gone, and the connection with it.
         let _ = closed.wait_for(|closed| *closed).await;
+    }
+}
+
+/// A server that is shut down says so; that is how a primary is fenced and nobody has to wake up for it.
+fn report(notice: &DbError) {
+    let (severity, code) = (notice.severity(), notice.code().code());
+    if code.starts_with(OPERATOR_INTERVENTION) {
+        tracing::info!(severity, code, "the server says: {}", notice.message());
+    } else {
+        tracing::warn!(severity, code, "the server warns: {}", notice.message());
     }
 }

@@ -30,8 +30,10 @@ use crate::view::Picture;
 
 /// Commands per transaction.
 pub const BATCH_MAX: usize = 1_024;
-/// How often the local server is asked what it is.
+/// How often the local server is tried while it is not an open primary.
 pub const POLL: Duration = Duration::from_millis(25);
+/// How often the lease is looked for.
+const LEASE_POLL: Duration = Duration::from_millis(10);
 /// How often this thread says that it turns.
 const PULSE: Duration = Duration::from_millis(250);
 /// How long to wait after a log that does not check: waiting does not cure it, but an operator may.
@@ -58,7 +60,7 @@ pub async fn run(shared: Arc<Shared>, database: Database) {
                     tell(reason, &error);
                 }
                 last = Some(reason);
-                tokio::time::sleep(if reason.is_damage() { DAMAGED } else { POLL }).await;
+                tokio::time::sleep(pause_after(reason)).await;
             }
         }
         refuse_waiting(&shared);
@@ -67,6 +69,15 @@ pub async fn run(shared: Arc<Shared>, database: Database) {
     shared.intake.close();
     refuse_waiting(&shared);
     pulse.abort();
+}
+
+/// A missing lease costs a read to look for, a closed server a connection attempt, a damaged log a whole replay.
+fn pause_after(reason: Inactive) -> Duration {
+    match reason {
+        Inactive::NoLease => LEASE_POLL,
+        reason if reason.is_damage() => DAMAGED,
+        _ => POLL,
+    }
 }
 
 fn tell(reason: Inactive, error: &ActivateError) {
