@@ -250,4 +250,37 @@ mod tests {
         order(&mut engine, 7, "sell", "101", "100");
         assert_eq!(Picture::of(&engine).liquidity_usd, 995.0);
     }
+
+    #[tokio::test]
+    async fn a_read_waits_for_the_batch_in_flight_and_is_dropped_when_it_is_unknown() {
+        let published = Arc::new(Published::default());
+        assert_eq!(
+            published.barrier(1).await,
+            Err(Deactivated),
+            "nobody is active"
+        );
+        published
+            .progress
+            .send_modify(|progress| progress.epoch = Some(1));
+        assert_eq!(published.barrier(1).await, Ok(()));
+        assert_eq!(published.barrier(2).await, Err(Deactivated), "another life");
+
+        let read = |published: &Arc<Published>| {
+            let published = Arc::clone(published);
+            tokio::spawn(async move { published.barrier(1).await })
+        };
+        published.sent();
+        let waiting = read(&published);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished(), "the batch is in flight");
+        let engine = Engine::default();
+        published.committed(Picture::of(&engine), std::iter::empty(), &engine);
+        assert_eq!(waiting.await.unwrap(), Ok(()));
+
+        published.sent();
+        let waiting = read(&published);
+        tokio::task::yield_now().await;
+        published.deactivate(Inactive::CommitUnknown);
+        assert_eq!(waiting.await.unwrap(), Err(Deactivated));
+    }
 }
