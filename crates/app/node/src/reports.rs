@@ -3,7 +3,7 @@
 //! Keepers and gateways are watched for changes of what they say; supervision tells its moves itself. A
 //! report may be told twice, after a restart, say: the kernel drops repetitions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_host::supervisor::Moved;
 use mainstay_kernel::{Reflex, Report, Signal};
@@ -32,6 +32,8 @@ pub struct Reporter {
     primaries: BTreeMap<String, u32>,
     holds: BTreeMap<(String, String), Hold>,
     restarts: BTreeMap<String, u64>,
+    /// Told once, until the instance is ready again.
+    crash_loops: BTreeSet<String>,
 }
 
 impl Reporter {
@@ -41,6 +43,7 @@ impl Reporter {
             primaries: BTreeMap::new(),
             holds: BTreeMap::new(),
             restarts: BTreeMap::new(),
+            crash_loops: BTreeSet::new(),
         }
     }
 
@@ -165,8 +168,14 @@ impl Reporter {
             *restarts += 1;
         }
         let restarts = *restarts;
-        if moved.to == Phase::CrashLoop {
+        if moved.to == Phase::Ready {
+            self.crash_loops.remove(&instance);
+        }
+        if moved.to == Phase::CrashLoop && self.crash_loops.insert(instance.clone()) {
             return Some(self.report(moved.wall_ms, Reflex::CrashLoop { instance, restarts }));
+        }
+        if self.crash_loops.contains(&instance) {
+            return None;
         }
         has_exited.then(|| {
             self.report(

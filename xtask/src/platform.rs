@@ -1,0 +1,157 @@
+//! A platform of its own for a suite: started, watched, broken and stopped through the command line only.
+//!
+//! The suite sees what a user sees. Whatever happens, the platform is stopped when the value is dropped,
+//! and its data folder is removed unless something failed, so that there is something to look at.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::step::{program, root};
+
+/// Between two looks at the status.
+const POLL: Duration = Duration::from_millis(200);
+
+pub struct Platform {
+    mainstay: PathBuf,
+    data: PathBuf,
+    /// The data folder is removed at the end.
+    pub clean: bool,
+}
+
+impl Platform {
+    /// Starts the example platform in a new data folder and waits until it is healthy.
+    pub fn start(name: &str, distance_ms: u64) -> Result<Self> {
+        let mainstay = program("mainstay")?;
+        let data = std::env::temp_dir().join(format!("mainstay-{name}-{}", std::process::id()));
+        if data.exists() {
+            bail!("{} exists already: stop what runs there and remove it", data.display());
+        }
+        let platform = Self { mainstay, data, clean: false };
+        platform.up(distance_ms)?;
+        Ok(platform)
+    }
+
+    /// `mainstay up --detach`: starts, or adopts what still runs.
+    pub fn up(&self, distance_ms: u64) -> Result<Duration> {
+        let file = root()?.join("examples/exchange/platform.yaml");
+        let distance = format!("{distance_ms}ms");
+        let started = now();
+        self.mainstay(&["up", &file.display().to_string(), "--detach", "--distance", &distance])?;
+        Ok(started.elapsed())
+    }
+
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Runs a command on this platform; its output is returned if it ended with 0.
+    pub fn mainstay(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.output(arguments)?;
+        if !output.status.success() {
+            bail!(
+                "mainstay {} ended with {}\n{}{}",
+                arguments.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn output(&self, arguments: &[&str]) -> Result<Output> {
+        Command::new(&self.mainstay)
+            .args(arguments)
+            .env("MAINSTAY_DATA", &self.data)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("start {}", self.mainstay.display()))
+    }
+
+    /// The status document, also of a platform that is not healthy.
+    pub fn status(&self) -> Result<Value> {
+        let output = self.output(&["status", "--json"])?;
+        serde_json::from_slice(&output.stdout).with_context(|| {
+            format!("read the status: {}", String::from_utf8_lossy(&output.stderr).trim())
+        })
+    }
+
+    /// Waits until `condition` holds of the status, at most `limit`.
+    pub fn wait(&self, what: &str, limit: Duration, condition: impl Fn(&Value) -> bool) -> Result<Value> {
+        let started = now();
+        loop {
+            let status = self.status();
+            if let Ok(status) = &status
+                && condition(status)
+            {
+                return Ok(status.clone());
+            }
+            if started.elapsed() > limit {
+                let last = status.map_or_else(|error| format!("{error:#}"), |status| format!("{status:#}"));
+                bail!("{what}: not within {limit:?}; last status: {last}");
+            }
+            pause(POLL);
+        }
+    }
+
+    /// Waits until nothing is wrong but, at most, where the primary lives.
+    pub fn wait_healthy(&self, limit: Duration) -> Result<Value> {
+        self.wait("healthy again", limit, is_healthy)
+    }
+}
+
+/// After a failover the primary is away from its home, which is worth a finding and no trouble.
+fn is_healthy(status: &Value) -> bool {
+    let is_away = |finding: &Value| !finding["reason"]["database"]["primary_away"].is_null();
+    let findings = status["findings"].as_array().is_some_and(|findings| findings.iter().all(is_away));
+    findings && status["verdict"].as_str().is_some_and(|verdict| matches!(verdict, "healthy" | "degraded"))
+}
+
+/// Name, region and address of every host.
+pub fn hosts(status: &Value) -> Result<Vec<Host>> {
+    let text = |value: &Value| value.as_str().map(str::to_owned).context("the status lacks a name or an address");
+    let mut hosts = Vec::new();
+    for region in status["regions"].as_array().context("the status lists no regions")? {
+        for host in region["hosts"].as_array().context("a region without hosts")? {
+            let (name, address) = (text(&host["name"])?, text(&host["address"])?);
+            hosts.push(Host { name, region: text(&region["name"])?, address });
+        }
+    }
+    Ok(hosts)
+}
+
+#[derive(Clone, Debug)]
+pub struct Host {
+    pub name: String,
+    pub region: String,
+    pub address: String,
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        if let Err(error) = self.mainstay(&["down"]) {
+            eprintln!("the platform in {} was not stopped: {error:#}", self.data.display());
+            return;
+        }
+        if self.clean {
+            std::fs::remove_dir_all(&self.data).ok();
+        } else {
+            eprintln!("left for a look: {}", self.data.display());
+        }
+    }
+}
+
+/// The suite is itself an observer with a clock; it measures, and waits between looks.
+#[allow(clippy::disallowed_methods, reason = "a suite watches real processes from outside")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+#[allow(clippy::disallowed_methods, reason = "a suite watches real processes from outside")]
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

@@ -1,0 +1,37 @@
+//! What `make test` and `make sim` run, in the order in which a failure is cheapest to find.
+
+use anyhow::Result;
+
+use crate::faults;
+use crate::step::{program, run};
+
+#[derive(clap::Args)]
+pub struct SimArguments {
+    /// Schedules to run
+    #[arg(long, default_value_t = 100_000)]
+    pub schedules: u64,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// The bounded whole: unit and golden tests with the short simulation inside, then real processes.
+pub fn test() -> Result<()> {
+    run("cargo", &["test", "--workspace", "--locked"])?;
+    run("cargo", &["build", "--release", "--locked", "--bins"])?;
+    faults::run(&faults::Arguments {
+        rate: 500,
+        seconds: 120,
+        distance_ms: vec![0],
+        fault_seconds: 5,
+        only: Vec::new(),
+        mutations: 1_000,
+    })
+}
+
+pub fn sim(arguments: &SimArguments) -> Result<()> {
+    run("cargo", &["build", "--release", "--locked", "--package", "mainstay-sim"])?;
+    let simulator = program("mainstay-sim")?.display().to_string();
+    let (schedules, seed) = (arguments.schedules.to_string(), arguments.seed.to_string());
+    run(&simulator, &["run", "--schedules", &schedules, "--seed", &seed, "--threads", "2"])?;
+    run(&simulator, &["plant", "--all"])
+}
