@@ -100,18 +100,32 @@ pub fn command(act: &Act, command: Command) -> Outcome {
 }
 
 /// The nodes, those first that can have a command journalled: the leader, then who hears it. A node that is
-/// frozen or cut off takes a command too, and then nobody knows what becomes of it.
-fn by_promise(layout: &Layout) -> Vec<(String, PathBuf)> {
+/// frozen or cut off takes a command too, and then nobody knows what becomes of it; so one that the command
+/// itself is about to break is asked after those that will be there to answer.
+fn by_promise(layout: &Layout, command: &Command) -> Vec<(String, PathBuf)> {
+    let target = match command {
+        Command::InjectFault(fault) => fault.target.as_str(),
+        Command::Pause
+        | Command::Resume
+        | Command::ClearFault { .. }
+        | Command::Switchover { .. }
+        | Command::Apply { .. } => "",
+    };
+    let is_target = |name: &str| target.split(['/', ':']).any(|word| word == name);
     let mut nodes = sockets(layout);
     nodes.sort_by_cached_key(|(_, socket)| {
         let facts = ask(socket, Method::GET, "/v1/facts", Vec::new(), RANK_LIMIT)
             .ok()
             .and_then(|(_, body)| serde_json::from_slice::<NodeFacts>(&body).ok());
-        match facts.map(|facts| facts.journal.role) {
-            Some(role) if role == "leading" => 0,
-            Some(role) if role == "following" => 1,
-            Some(_) => 2,
-            None => 3,
+        let Some(facts) = facts else {
+            return (3, false);
+        };
+        let will_break = is_target(&facts.host) || is_target(&facts.region);
+        match facts.journal.role.as_str() {
+            "leading" if will_break => (1, true),
+            "leading" => (0, false),
+            "following" => (1, will_break),
+            _ => (2, will_break),
         }
     });
     nodes
@@ -125,7 +139,7 @@ pub fn send(layout: &Layout, command: Command, reason: &str) -> Result<CommandOu
     };
     let body = serde_json::to_vec(&request).context("write the command")?;
     let mut problems = Vec::new();
-    for (host, socket) in by_promise(layout) {
+    for (host, socket) in by_promise(layout, &request.command) {
         match ask(
             &socket,
             Method::POST,
