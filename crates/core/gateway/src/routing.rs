@@ -22,6 +22,8 @@ pub struct DatabaseId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CellId(pub u16);
 
+/// A service may have no instance for a while: one that is being placed, or scaled to nothing. Its requests
+/// are then answered "unavailable".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     pub name: String,
@@ -152,7 +154,6 @@ pub enum Flaw {
     DuplicateName { kind: &'static str, name: String },
     UnknownService { route: String, service: String },
     UnknownDatabase { route: String, database: String },
-    NoInstances { service: String },
     NoReplicas { database: String },
     PrefixNotAbsolute { route: String },
     NoCells { route: String },
@@ -178,7 +179,6 @@ impl fmt::Display for Flaw {
                     "route {route} follows database {database}, which does not exist"
                 )
             }
-            Self::NoInstances { service } => write!(f, "service {service} has no instances"),
             Self::NoReplicas { database } => write!(f, "database {database} has no replicas"),
             Self::PrefixNotAbsolute { route } => {
                 write!(
@@ -218,11 +218,6 @@ impl Routing {
         check_names("database", databases.iter().map(|d| &d.name), &mut flaws);
         check_names("listener", listeners.iter().map(|l| &l.0), &mut flaws);
         for service in &services {
-            if service.instances.is_empty() {
-                flaws.push(Flaw::NoInstances {
-                    service: service.name.clone(),
-                });
-            }
             check_names(
                 "instance",
                 service.instances.iter().map(|i| &i.name),

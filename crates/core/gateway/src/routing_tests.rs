@@ -159,7 +159,6 @@ fn all_flaws_are_reported_at_once() {
     let text: Vec<String> = flaws.iter().map(ToString::to_string).collect();
     expect_test::expect![[r#"
         two services are named venue
-        service venue has no instances
         the path prefix of route one does not begin with a slash
         route one has no key and more than one cell
         route one follows database nowhere, which does not exist

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use mainstay_gateway::routing::{CellId, DatabaseId, ServiceId};
 use mainstay_gateway::sight::{
-    InstanceFact, InstanceState, KeeperFact, KeeperRole, Sight, SightLimits, View,
+    CellView, InstanceFact, InstanceState, KeeperFact, KeeperRole, Sight, SightLimits, View,
 };
 use mainstay_record::gateway::ReadinessAnswer;
 use mainstay_record::keeper::{Sight as SightLine, SightRole};
@@ -319,6 +319,48 @@ impl Eyes {
             .publish(Arc::clone(&self.config), self.view.clone());
     }
 
+    fn tell(&self, cell: usize, view: &CellView) {
+        let routing = &self.config.routing;
+        let Some(cell) = routing.cells.get(cell) else {
+            return;
+        };
+        let database = &routing.databases[usize::from(cell.database.0)].name;
+        match view {
+            CellView::Active(active) => {
+                let instances = &routing.services[usize::from(cell.service.0)].instances;
+                let instance = instances.get(usize::from(active.instance)).map(|i| &i.name);
+                let (term, epoch) = (active.term.0, active.epoch.0);
+                tracing::info!(
+                    database,
+                    ?instance,
+                    term,
+                    epoch,
+                    "the cell is active: requests go"
+                );
+            }
+            CellView::Switching { term } => {
+                tracing::info!(
+                    database,
+                    term = term.0,
+                    "a switchover is announced: requests wait"
+                );
+            }
+            CellView::Absent(why) => {
+                tracing::info!(
+                    database,
+                    ?why,
+                    "the cell has no active instance: requests wait"
+                );
+            }
+            CellView::Isolated => {
+                tracing::warn!(
+                    database,
+                    "cut off from the cell: requests are sent elsewhere"
+                );
+            }
+        }
+    }
+
     fn judge(&mut self, now: Instant) {
         let view = self.sight.evaluate(now);
         self.shared.vouch_until(now + OVERSLEPT);
@@ -333,9 +375,10 @@ impl Eyes {
             }
             urgency.urgent.set(urgent);
             let (old, new) = (self.view.cells.get(index), view.cells.get(index));
-            if old.map(std::mem::discriminant) != new.map(std::mem::discriminant) {
-                let database = &self.config.routing.databases[usize::from(cell.database.0)].name;
-                tracing::info!(database, view = ?new, "a cell looks different");
+            if let Some(new) = new
+                && old.map(std::mem::discriminant) != Some(std::mem::discriminant(new))
+            {
+                self.tell(index, new);
             }
         }
         self.view = view;
