@@ -173,7 +173,10 @@ async fn rewind(
 
 async fn detach(local: &mut Local) -> Result<(), ServerError> {
     let action = "leave the primary";
-    local.change(action, |stance| stance.following = None)?;
+    local.change(action, |stance| {
+        stance.following = None;
+        stance.access = Access::Closed;
+    })?;
     local.await_setting(action, "primary_conninfo", "").await?;
     let deadline = mainstay_rt::clock::now() + EFFECT_LIMIT;
     let session = local.session().await?;
@@ -186,7 +189,7 @@ async fn detach(local: &mut Local) -> Result<(), ServerError> {
             )
             .await?;
         if left == "0" {
-            return Ok(());
+            break;
         }
         if mainstay_rt::clock::now() >= deadline {
             let limit = EFFECT_LIMIT;
@@ -194,6 +197,8 @@ async fn detach(local: &mut Local) -> Result<(), ServerError> {
         }
         tokio::time::sleep(PAUSE).await;
     }
+    // A reader's session that lived through a promotion would be a writer's.
+    turn_away(local).await
 }
 
 /// Replay position, the start-up process while it waits for more log, and how many receivers there are.
@@ -299,7 +304,11 @@ async fn follow(
         password_file: local.setup.layout.password_file.clone(),
         receiver: name.to_string(),
     };
-    local.change(action, |stance| stance.following = Some(following))?;
+    local.change(action, |stance| {
+        stance.following = Some(following);
+        // A standby may be read; what it shows may be old, and nobody is promised otherwise.
+        stance.access = Access::Open;
+    })?;
     let shown = settings::shown_conninfo(&local.stance);
     local
         .await_setting(action, "primary_conninfo", &shown)
@@ -423,6 +432,9 @@ async fn await_senders(local: &mut Local) -> Result<(), ServerError> {
 }
 
 async fn promote(local: &mut Local, timeline: Timeline) -> Result<Outcome, ServerError> {
+    if local.stance.access == Access::Open {
+        close(local).await?;
+    }
     let pgdata = local.setup.layout.pgdata.clone();
     let before = identify(local).await?;
     if history::highest_real(&pgdata).is_some_and(|highest| highest > before.timeline) {
@@ -431,7 +443,9 @@ async fn promote(local: &mut Local, timeline: Timeline) -> Result<Outcome, Serve
         local.stop().await?;
         history::forget_above(&pgdata, before.timeline)?;
         local.start().await?;
-        local.change("promote", |new| *new = stance)?;
+        local.change("promote", |new| {
+            new.acknowledging = stance.acknowledging;
+        })?;
         await_parked(local).await?;
     }
     let setup = std::rc::Rc::clone(&local.setup);
@@ -512,8 +526,15 @@ fn end_sessions() -> String {
 }
 
 async fn close(local: &mut Local) -> Result<(), ServerError> {
+    local.change("turn applications away", |stance| {
+        stance.access = Access::Closed;
+    })?;
+    turn_away(local).await
+}
+
+/// Waits until the shut door is shut, and ends every session that came through it.
+async fn turn_away(local: &mut Local) -> Result<(), ServerError> {
     let action = "turn applications away";
-    local.change(action, |stance| stance.access = Access::Closed)?;
     let deadline = mainstay_rt::clock::now() + EFFECT_LIMIT;
     let question = end_sessions();
     loop {

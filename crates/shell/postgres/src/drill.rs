@@ -95,6 +95,18 @@ impl Servers {
             .unwrap_or_default()
     }
 
+    /// A session as an application has it.
+    async fn application(&self, which: usize) -> Result<crate::sql::Session, crate::sql::SqlError> {
+        let setup = &self.locals[which].setup;
+        let login = crate::sql::Login {
+            server: &setup.local(),
+            database: &setup.config.application.database,
+            user: &setup.config.application.role,
+            password: &setup.secrets.application,
+        };
+        crate::sql::Session::open(login, Duration::from_secs(2)).await
+    }
+
     /// A primary in timeline 3 and a standby that its commits wait for.
     async fn pair(&mut self) {
         self.must(
@@ -250,8 +262,16 @@ fn a_promotion_takes_the_timeline_of_its_term_and_the_old_primary_rejoins_by_rew
             std::fs::metadata(servers.locals[0].setup.layout.pgdata.join("standby.signal"));
         assert!(standby.is_ok(), "put back after the promotion");
 
-        // The standby is recruited: it leaves, and says what it has.
+        // A standby can be read. Recruited, it leaves, ends its readers, and says what it has.
+        let reader = servers.application(1).await.unwrap();
         servers.must(1, Command::Detach).await;
+        assert!(
+            reader
+                .ask("read", "SELECT 1", Duration::from_secs(2))
+                .await
+                .is_err()
+        );
+        assert!(servers.application(1).await.is_err(), "nobody is let in");
         let rank = servers.rank(1).await;
         assert_eq!(rank.timeline, Timeline(3));
         // What the old primary writes now is never acknowledged.

@@ -67,15 +67,17 @@ pub fn signal(process: ProcessIdentity, signal: Signal) {
     }
 }
 
-/// Living processes whose working folder is `folder`.
+/// Living processes whose working folder is `folder`, or was before it was deleted.
 pub fn standing_in(folder: &Path) -> Vec<ProcessIdentity> {
+    let deleted = format!("{} (deleted)", folder.display());
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
         .filter(|pid| {
-            std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|link| link == folder)
+            std::fs::read_link(format!("/proc/{pid}/cwd"))
+                .is_ok_and(|link| link == folder || link.as_os_str() == deleted.as_str())
         })
         .filter_map(identify)
         .collect()

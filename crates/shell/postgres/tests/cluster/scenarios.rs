@@ -1,5 +1,7 @@
 //! What may befall a cluster, one function each.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
@@ -15,6 +17,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("quorum_missing", quorum_missing),
     ("keeper_killed", keeper_killed),
     ("disk_lost", disk_lost),
+    ("data_deleted", data_deleted),
     ("everything_killed", everything_killed),
     ("switchover", switchover),
     ("postmaster_frozen", postmaster_frozen),
@@ -107,7 +110,7 @@ fn quorum_missing() -> Result<()> {
     }
     let frozen = writer.count();
     // A second without either: whatever was on its way has arrived.
-    cluster.pause(std::time::Duration::from_secs(1));
+    cluster.pause(Duration::from_secs(1));
     let waiting = writer.count();
     ensure!(
         waiting <= frozen + 5,
@@ -163,6 +166,21 @@ fn disk_lost() -> Result<()> {
         cluster.status(victim)?.incarnation != before,
         "a new incarnation"
     );
+    writer.await_more(&cluster, 20)?;
+    client::check(&cluster, &writer.finish()?)
+}
+
+/// The data folder of the running primary is deleted: another takes over, and it is filled anew.
+fn data_deleted() -> Result<()> {
+    let cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 20)?;
+    let (primary, term) = cluster.await_primary(0)?;
+    // The server may write while it is done: what is left then is deleted by a second try.
+    while std::fs::remove_dir_all(cluster.pgdata(primary)).is_err() {}
+    cluster.await_primary(term)?;
+    cluster.await_healthy()?;
     writer.await_more(&cluster, 20)?;
     client::check(&cluster, &writer.finish()?)
 }
@@ -294,82 +312,97 @@ fn cut(set: impl Fn(&Cluster, usize, bool)) -> Result<()> {
     client::check(&cluster, &writer.finish()?)
 }
 
+/// Splitmix64: a number per call, from a seed.
+struct Dice(u64);
+
+impl Dice {
+    fn draw(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % below
+    }
+}
+
 /// One fault after the other, drawn at random, on whichever host; the seed is printed and can be given by
 /// `MAINSTAY_SEED`, the number of faults by `MAINSTAY_FAULTS`.
 fn many_faults() -> Result<()> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
-    let mut seed = number("MAINSTAY_SEED").unwrap_or_else(mainstay_rt::entropy::u64);
-    let faults = number("MAINSTAY_FAULTS").unwrap_or(6);
-    println!("  seed {seed}");
-    // Splitmix64: a draw per call.
-    let mut draw = move |below: u64| {
-        seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = seed;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % below
-    };
+    let mut dice = Dice(number("MAINSTAY_SEED").unwrap_or_else(mainstay_rt::entropy::u64));
+    println!("  seed {}", dice.0);
     let mut cluster = Cluster::healthy()?;
     client::prepare(&cluster)?;
     let writer = Writer::start(&cluster)?;
-    for _ in 0..faults {
+    for _ in 0..number("MAINSTAY_FAULTS").unwrap_or(5) {
         let (primary, term) = cluster.await_healthy()?;
-        writer.await_more(&cluster, 5 + draw(50))?;
-        let victim = if draw(3) == 0 {
-            draw(COUNT as u64) as usize
-        } else {
-            primary
+        writer.await_more(&cluster, 5 + dice.draw(50))?;
+        let victim = match dice.draw(3) {
+            0 => dice.draw(COUNT as u64) as usize,
+            _ => primary,
         };
-        let pause = std::time::Duration::from_millis(draw(4_000));
-        let kind = draw(8);
+        let pause = Duration::from_millis(dice.draw(4_000));
+        let kind = dice.draw(8);
         println!("  term {term}, primary {primary}: fault {kind} on {victim} for {pause:?}");
-        match kind {
-            0 => cluster.kill_postmaster(victim)?,
-            1 => {
-                cluster.kill_host(victim);
-                cluster.pause(pause);
-                cluster.start_keeper(victim)?;
-            }
-            2 => {
-                cluster.signal_host(victim, Signal::STOP);
-                cluster.pause(pause);
-                cluster.signal_host(victim, Signal::CONT);
-            }
-            3 => {
-                cluster.kill_keeper(victim);
-                cluster.pause(pause);
-                cluster.start_keeper(victim)?;
-            }
-            4 => {
-                let target = (primary + 1 + draw(2) as usize) % COUNT;
-                let body = format!("{{\"to\":\"host-{}\"}}", target + 1);
-                match cluster.order(primary, "/v1/switchover", &body) {
-                    Ok(answer) => println!("    {answer}"),
-                    Err(error) => println!("    {error:#}"),
-                }
-            }
-            5 => {
-                cluster.wires.isolate(victim, true);
-                cluster.pause(pause);
-                cluster.wires.isolate(victim, false);
-            }
-            6 => {
-                let (from, to) = (victim, (victim + 1 + draw(2) as usize) % COUNT);
-                cluster.wires.cut(from, to, true);
-                cluster.pause(pause);
-                cluster.wires.cut(from, to, false);
-            }
-            _ => {
-                for which in 0..COUNT {
-                    cluster.kill_host(which);
-                }
-                for which in 0..COUNT {
-                    cluster.start_keeper(which)?;
-                }
-            }
-        }
+        let other = (victim + 1 + dice.draw(2) as usize) % COUNT;
+        strike(&mut cluster, kind, primary, victim, other, pause)?;
     }
     cluster.await_healthy()?;
     writer.await_more(&cluster, 20)?;
     client::check(&cluster, &writer.finish()?)
+}
+
+/// One fault, over when this returns.
+fn strike(
+    cluster: &mut Cluster,
+    kind: u64,
+    primary: usize,
+    victim: usize,
+    other: usize,
+    pause: Duration,
+) -> Result<()> {
+    match kind {
+        0 => cluster.kill_postmaster(victim)?,
+        1 => {
+            cluster.kill_host(victim);
+            cluster.pause(pause);
+            cluster.start_keeper(victim)?;
+        }
+        2 => {
+            cluster.signal_host(victim, Signal::STOP);
+            cluster.pause(pause);
+            cluster.signal_host(victim, Signal::CONT);
+        }
+        3 => {
+            cluster.kill_keeper(victim);
+            cluster.pause(pause);
+            cluster.start_keeper(victim)?;
+        }
+        4 => {
+            let body = format!("{{\"to\":\"host-{}\"}}", other + 1);
+            match cluster.order(primary, "/v1/switchover", &body) {
+                Ok(answer) => println!("    {answer}"),
+                Err(error) => println!("    {error:#}"),
+            }
+        }
+        5 => {
+            cluster.wires.isolate(victim, true);
+            cluster.pause(pause);
+            cluster.wires.isolate(victim, false);
+        }
+        6 => {
+            cluster.wires.cut(victim, other, true);
+            cluster.pause(pause);
+            cluster.wires.cut(victim, other, false);
+        }
+        _ => {
+            for which in 0..COUNT {
+                cluster.kill_host(which);
+            }
+            for which in 0..COUNT {
+                cluster.start_keeper(which)?;
+            }
+        }
+    }
+    Ok(())
 }
