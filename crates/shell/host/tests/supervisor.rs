@@ -232,7 +232,7 @@ fn a_killed_shim_takes_nothing_with_it_that_its_successor_would_meet() {
 #[test]
 fn a_frozen_process_fails_its_probe_and_is_replaced() {
     let scene = Scene::new();
-    let mut spec = instance(&scene, "frozen", "rm -f sick; sleep 1000");
+    let mut spec = instance(&scene, "frozen", "rm -f sick; touch begun; sleep 1000");
     spec.probes.liveness = probe(ProbeCheck::Exec {
         command: ["/usr/bin/test", "!", "-e", "sick"]
             .map(str::to_owned)
@@ -242,6 +242,9 @@ fn a_frozen_process_fails_its_probe_and_is_replaced() {
         let (supervisor, _moves) = supervise(&scene);
         supervisor.set_desired(vec![spec.clone()]).await.unwrap();
         let first = ready(&supervisor, "frozen").await.process.unwrap();
+        while !spec.shim.directory.join("begun").exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         identity::signal(first, Signal::STOP).unwrap();
         std::fs::write(spec.shim.directory.join("sick"), "").unwrap();
         until(&supervisor, |status| {

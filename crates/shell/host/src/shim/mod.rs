@@ -19,7 +19,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, PipeWriter};
+use std::io::{self, PipeWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -424,7 +424,12 @@ impl Shim {
             source,
         };
         let bytes = serde_json::to_vec(&self.state).map_err(|error| failed(error.into()))?;
-        match files::write_atomic_mode(path, &bytes, 0o644) {
+        // Only the exit must survive the machine: with the machine, everything that runs is gone.
+        let written = match self.state.phase {
+            ShimPhase::Exited => files::write_atomic_mode(path, &bytes, 0o644),
+            ShimPhase::Starting | ShimPhase::Running | ShimPhase::Stopping => replace(path, &bytes),
+        };
+        match written {
             Ok(()) => Ok(()),
             // A full disk must not take a running workload with it: the identity in the last state holds.
             Err(error) if self.state.child.is_some() => {
@@ -434,6 +439,21 @@ impl Shim {
             Err(error) => Err(failed(error)),
         }
     }
+}
+
+/// Readers see the old file or the new one; nothing waits for the disk.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Under the lock of the state, so nobody else writes this name.
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o644)
+        .open(&temporary)?;
+    file.write_all(bytes)?;
+    std::fs::rename(&temporary, path)
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -209,7 +209,10 @@ impl Entry {
         ] {
             std::fs::create_dir_all(folder.unwrap_or(Path::new(".")))?;
         }
-        files::write_atomic(&path, &serde_json::to_vec_pretty(spec)?)?;
+        let bytes = serde_json::to_vec_pretty(spec)?;
+        if std::fs::read(&path).ok().as_ref() != Some(&bytes) {
+            files::write_atomic(&path, &bytes)?;
+        }
         let mut argv = shim.to_vec();
         argv.push(path.to_string_lossy().into_owned());
         let process = launch::spawn_detached(&argv, Some(&beside(&spec.log, "shim")))?;
