@@ -18,6 +18,7 @@ use crate::keeper::Keeper;
 use crate::machine::State;
 use crate::message::{Body, Heartbeat};
 use crate::peers::leads;
+use crate::planted::PlantedBug;
 use crate::status::{Role, WakeReason};
 
 /// The lease that this keeper granted last.
@@ -47,7 +48,8 @@ impl Keeper {
     pub(crate) fn answer_with_grant(&mut self, from: ReplicaId, heartbeat: &Heartbeat) {
         // One that forgot what it granted or promised before must not grant: it could be recruited, by
         // its former self, for a later term.
-        if !leads(heartbeat) || heartbeat.term < self.durable.promise.floor || !self.is_voter() {
+        let remembers = self.is_voter() || self.has(PlantedBug::ForgetfulGrantsLease);
+        if !leads(heartbeat) || heartbeat.term < self.durable.promise.floor || !remembers {
             return;
         }
         if self

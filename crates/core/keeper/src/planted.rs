@@ -27,11 +27,22 @@ pub enum PlantedBug {
     LearnerAdmittedEarly,
     LeaseCheckedBeforeReading,
     WarningTreatedAsSuccess,
+    // Mistakes of this keeper's own first version, which the simulator found.
+    /// A replica that forgot its promises grants leases.
+    ForgetfulGrantsLease,
+    /// A promise is released although a primary of its term is known.
+    KeptPromiseReleased,
+    /// A cohort record that was durable stops being decided when a disk that kept it is lost.
+    DecidedCohortUndecided,
+    /// Replicas that a closed primary needs rewind all at once.
+    RewoundTogether,
+    /// A member that is bound to a dead coordinator's term stays out for ever.
+    BoundMemberLeftOut,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 22] = [
         Self::PromiseWithoutFsync,
         Self::PromiseCountedAsRank,
         Self::TimelineClashUnnoticed,
@@ -49,6 +60,11 @@ impl PlantedBug {
         Self::LearnerAdmittedEarly,
         Self::LeaseCheckedBeforeReading,
         Self::WarningTreatedAsSuccess,
+        Self::ForgetfulGrantsLease,
+        Self::KeptPromiseReleased,
+        Self::DecidedCohortUndecided,
+        Self::RewoundTogether,
+        Self::BoundMemberLeftOut,
     ];
 }
 

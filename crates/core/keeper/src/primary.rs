@@ -158,10 +158,12 @@ impl Keeper {
     /// died. While this primary serves, nobody else can begin the later term that would take it back.
     pub(crate) fn must_renew_term(&self) -> bool {
         let patience = self.config.timings.recruitment + self.config.timings.promotion;
-        self.primary
+        let since = self
+            .primary
             .as_ref()
-            .and_then(|primary| primary.bound_away_since)
-            .is_some_and(|since| self.now.since(since) >= patience)
+            .and_then(|primary| primary.bound_away_since);
+        since.is_some_and(|since| self.now.since(since) >= patience)
+            && !self.has(PlantedBug::BoundMemberLeftOut)
     }
 
     /// Every replica of the file counts: needed once, before the first opening.
@@ -232,7 +234,7 @@ impl Keeper {
 
     fn note_settled(&mut self) {
         let version = self.durable.cohort.as_ref().map(|cohort| cohort.version);
-        if !self.cohort_is_durable() {
+        if !self.cohort_is_durable() || self.has(PlantedBug::DecidedCohortUndecided) {
             return;
         }
         if let Some(primary) = self.primary.as_mut() {

@@ -26,8 +26,9 @@ impl Keeper {
     /// There is a primary of `term`: none below is followed from now on. A promise of that very term is
     /// thereby kept, whoever it was given to, and cannot be released any more.
     pub(crate) fn raise_floor(&mut self, term: Term) {
+        let forgets = self.has(PlantedBug::KeptPromiseReleased);
         let promise = &mut self.durable.promise;
-        if promise.previous_floor >= term {
+        if promise.previous_floor >= term || (forgets && promise.floor >= term) {
             return;
         }
         promise.floor = promise.floor.max(term);

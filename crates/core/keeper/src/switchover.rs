@@ -208,10 +208,9 @@ impl Keeper {
     }
 
     fn end_switchover(&mut self, answer: Answer) -> bool {
-        if let Some(switchover) = self.switchover.take() {
-            if let Some(request) = switchover.request {
-                self.answer(request, answer);
-            }
+        let ended = self.switchover.take();
+        if let Some(request) = ended.and_then(|switchover| switchover.request) {
+            self.answer(request, answer);
         }
         true
     }

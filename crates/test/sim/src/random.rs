@@ -22,7 +22,7 @@ impl Random {
         }
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         let state = &mut self.state;
         let result = state[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let shifted = state[1] << 17;
@@ -37,7 +37,7 @@ impl Random {
 
     /// Below `limit`, which is not zero.
     pub fn below(&mut self, limit: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
+        ((u128::from(self.draw()) * u128::from(limit)) >> 64) as u64
     }
 
     /// From `low` to `high`, both included.
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn the_sequence_is_pinned() {
         let mut random = Random::new(1);
-        let drawn = [random.next(), random.next(), random.next()];
+        let drawn = [random.draw(), random.draw(), random.draw()];
         assert_eq!(
             drawn,
             [

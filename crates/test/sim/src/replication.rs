@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_keeper::{Client, ClientState};
+use mainstay_keeper::{Client, ClientState, ReceiverName, ReplicaId};
 use mainstay_units::Lsn;
 
 use crate::event::Event;
@@ -56,11 +56,7 @@ impl World {
             return;
         };
         let from = index(source);
-        let (timeline, end, flushed) = (
-            folder.log.timeline(),
-            folder.log.end(),
-            folder.log.flushed_end(),
-        );
+        let (timeline, end) = (folder.log.timeline(), folder.log.end());
         let system = folder.system_identifier;
         let reachable = self.network.is_open_both(host, from) && self.hosts[from].is_up();
         let answer = if reachable && from != host {
@@ -74,6 +70,10 @@ impl World {
             self.connect_later(host, micros(RETRY));
             return;
         }
+        self.establish(host, from, source, name);
+    }
+
+    fn establish(&mut self, host: usize, from: usize, source: ReplicaId, name: ReceiverName) {
         let connection = self.token();
         let client = Client {
             name,
@@ -107,6 +107,11 @@ impl World {
             self.checker
                 .connected(host, incarnation, process.timeline, end);
         }
+        let flushed = self.hosts[host]
+            .server
+            .folder
+            .as_ref()
+            .map_or(0, |folder| folder.log.flushed_end());
         self.reply(host, connection, flushed);
         self.pump(from);
         self.plan(

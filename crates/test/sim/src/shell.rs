@@ -232,7 +232,7 @@ impl World {
     fn execute(&mut self, host: usize, command: &Command) -> Outcome {
         let done = match command {
             Command::Initialize { incarnation } => {
-                let identifier = self.random.next();
+                let identifier = self.random.draw();
                 self.hosts[host]
                     .server
                     .initialize(identifier, incarnation.0);

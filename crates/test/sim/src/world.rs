@@ -212,7 +212,7 @@ impl World {
     }
 
     fn config(&mut self, host: usize) -> Config {
-        let seed = (u128::from(self.random.next()) << 64) | u128::from(self.random.next());
+        let seed = (u128::from(self.random.draw()) << 64) | u128::from(self.random.draw());
         Config {
             me: self.hosts[host].id,
             replicas: (1..=self.plan.hosts as u8).map(ReplicaId).collect(),
