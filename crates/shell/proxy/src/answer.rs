@@ -91,6 +91,26 @@ impl Code {
         }
     }
 
+    /// When the same request may help again, here; elsewhere it may at once. Zero if it never will.
+    fn retry_after_ms(self) -> u64 {
+        match self {
+            Self::OutcomeUnknown => 50,
+            Self::Unavailable | Self::HeldTooLong | Self::PushedOut | Self::Overloaded => 250,
+            Self::Isolated => 2_000,
+            Self::Stopping => 5_000,
+            Self::BadFraming
+            | Self::AmbiguousPath
+            | Self::HeaderTooLarge
+            | Self::BodyTooLarge
+            | Self::BodyUnread
+            | Self::NoRoute
+            | Self::UnknownCell
+            | Self::MethodNotAllowed
+            | Self::DeadlinePassed
+            | Self::KeyMissing => 0,
+        }
+    }
+
     fn closes(self) -> bool {
         matches!(
             self,
@@ -141,15 +161,20 @@ impl From<Violation> for Code {
 
 /// An answer of the gateway's own.
 pub fn own(code: Code, message: &str) -> Response<OutBody> {
-    let value = serde_json::json!({
+    let pause_ms = code.retry_after_ms();
+    let mut value = serde_json::json!({
         "error": { "code": code.text(), "message": message, "next": code.next() }
     });
+    if pause_ms > 0 {
+        value["error"]["retry_after_ms"] = pause_ms.into();
+    }
     let mut response = Response::new(OutBody::whole(Bytes::from(value.to_string())));
     *response.status_mut() = code.status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if code.status() == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    if pause_ms > 0 {
+        // The header knows whole seconds only.
+        headers.insert(RETRY_AFTER, HeaderValue::from(pause_ms.div_ceil(1_000)));
     }
     if code == Code::MethodNotAllowed {
         headers.insert(ALLOW, HeaderValue::from_static(""));
