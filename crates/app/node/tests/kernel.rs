@@ -214,11 +214,21 @@ fn a_platform_opens_its_journal_and_carries_out_commands_given_anywhere() {
         }
         nodes.values().all(|node| node.state().faults.is_empty())
     });
+    switch_over(&mut nodes, follower);
+    let report = verify(
+        &data.path().join("journal"),
+        &node_folders(data.path()).unwrap(),
+    );
+    assert_eq!(report.findings, []);
+    assert_eq!(report.vouched.len(), 3);
+}
+
+fn switch_over(nodes: &mut BTreeMap<&str, KernelRunner>, follower: &str) {
     let ask = || Ask::Switchover {
         database: "ledger".parse().unwrap(),
         to: "r3".parse().unwrap(),
     };
-    match carry_out(&mut nodes, follower, ask()) {
+    match carry_out(nodes, follower, ask()) {
         Answer::Refused { why, .. } => assert_eq!(why.code(), "primary_unknown"),
         other => panic!("{other:?}"),
     }
@@ -233,21 +243,15 @@ fn a_platform_opens_its_journal_and_carries_out_commands_given_anywhere() {
                 term: Term(2),
             },
         }));
-    turn_until(&mut nodes, "the primary", |nodes| {
+    turn_until(nodes, "the primary", |nodes| {
         nodes
             .values()
             .all(|node| !node.state().databases.is_empty())
     });
-    match carry_out(&mut nodes, follower, ask()) {
+    match carry_out(nodes, follower, ask()) {
         Answer::Done { detail, .. } => assert!(detail.starts_with("h1 did"), "{detail}"),
         other => panic!("{other:?}"),
     }
-    let report = verify(
-        &data.path().join("journal"),
-        &node_folders(data.path()).unwrap(),
-    );
-    assert_eq!(report.findings, []);
-    assert_eq!(report.vouched.len(), 3);
 }
 
 #[test]

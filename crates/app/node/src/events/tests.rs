@@ -194,6 +194,7 @@ fn reports() -> Vec<Report> {
     reports.collect()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of every kind")]
 fn events() -> Vec<Event> {
     let reason = text;
     let effect = EffectId(Position(8));
