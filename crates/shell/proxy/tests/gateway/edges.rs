@@ -233,6 +233,36 @@ fn nothing_passes_from_a_primary_whose_lease_is_over() {
     assert!(greeting(&mut session).is_err(), "the answer must not pass");
 }
 
+/// A lease file as keepers write it.
+fn lease(term: u32, until_ns: u64) -> String {
+    let signed = format!("{term:010} {until_ns:020} ");
+    let hash = signed.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    format!("{:<64}", format!("{signed}{hash:08x}\n"))
+}
+
+#[test]
+fn on_the_own_host_the_lease_file_decides_whatever_the_keeper_says() {
+    let platform = Platform::with_primary(33);
+    let _server = echo("127.205.33.1:5432", b"a");
+    let file = platform.folder.path().join("lease-us");
+    let now = mainstay_rt::clock::now().as_nanos();
+    std::fs::write(&file, lease(1, now + 60_000_000_000)).expect("lease");
+    let _gateway = platform.start_with(|config| {
+        let path = file.to_str().expect("text");
+        config["databases"][0]["replicas"][0]["lease_file"] = path.into();
+    });
+    wait_for_active(&platform);
+    let mut session = TcpStream::connect(platform.sql()).expect("connects");
+    assert_eq!(greeting(&mut session).expect("greets"), b"a");
+    session.write_all(b"ping").expect("writes");
+    assert_eq!(greeting(&mut session).expect("echoes"), b"ping");
+    std::fs::write(&file, lease(1, now)).expect("lease");
+    session.write_all(b"late").expect("writes");
+    assert!(greeting(&mut session).is_err(), "the answer must not pass");
+}
+
 #[test]
 fn it_starts_from_disk_when_everything_else_is_dead() {
     let platform = Platform::with_primary(26);

@@ -11,13 +11,13 @@ pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until `condition` holds; panics after five seconds.
+/// Waits until `condition` holds; panics after fifteen seconds, which is long for a busy machine.
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = mainstay_rt::clock::now() + Duration::from_secs(5);
+    let deadline = mainstay_rt::clock::now() + Duration::from_secs(15);
     while !condition() {
         assert!(
             mainstay_rt::clock::now() < deadline,
-            "not within five seconds: {what}"
+            "not within fifteen seconds: {what}"
         );
         pause(Duration::from_millis(5));
     }

@@ -140,7 +140,7 @@ impl Platform {
             "listeners": {
                 "http": [{"name": "public", "address": self.http(), "routes": [
                     {"name": "cells", "path_prefix": "/v1/cells", "idempotency_header": "Idempotency-Key",
-                     "hold": {"max_wait_ms": 4000},
+                     "hold": {"max_wait_ms": 10000},
                      "target": {"cell": {"key": {"path_part": 2},
                         "cells": [{"values": ["us"], "database": "us", "service": "venue"}]}}},
                     {"name": "equal", "path_prefix": "/equal", "target": {"service": "venue"}}]}],
