@@ -5,7 +5,7 @@ BIN := $(CARGO_TARGET_DIR)/release
 FILE ?= examples/exchange/platform.yaml
 XTASK := cargo run --quiet --package xtask --
 
-.PHONY: help setup build up down status test lint sim bench test-faults test-calm deny fmt
+.PHONY: help setup build up down status flow audit test lint sim bench test-faults test-calm deny fmt
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,12 @@ down: build ## stop the example platform
 
 status: build ## what runs, and why anything is not green
 	$(BIN)/mainstay status
+
+flow: build ## a minute of orders through all three gateways, audited afterwards
+	$(XTASK) flow
+
+audit: build ## has everything audited that was sent through the running platform
+	$(XTASK) audit
 
 test: setup ## everything that must hold, bounded: unit, golden, simulation, real processes
 	$(XTASK) test

@@ -5,16 +5,43 @@
 //! not installed says so and is left out. Before each section the load of others is measured and printed,
 //! because a figure taken on a busy machine describes the machine.
 
+mod failover;
+mod gateway;
+mod journal;
 mod machine;
+mod orders;
 mod simulator;
+mod stall;
+
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+
+use crate::step::{run as step, target_folder};
 
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Only these sections
     #[arg(long, value_enum, value_delimiter = ',')]
     pub only: Vec<Section>,
+    /// How often each fault is set
+    #[arg(long, default_value_t = 2)]
+    pub repetitions: u32,
+    /// Only these faults
+    #[arg(long, value_delimiter = ',')]
+    pub faults: Vec<String>,
+    /// Rounds for each proxy
+    #[arg(long, default_value_t = 3)]
+    pub rounds: u32,
+    /// Commands that the engine plays
+    #[arg(long, default_value_t = 1_000_000)]
+    pub commands: u64,
+    /// A rate of orders is held while the 99th percentile of the latency stays within this
+    #[arg(long, default_value_t = 50)]
+    pub p99_limit_ms: u64,
+    /// Batches of each size that the journal appends
+    #[arg(long, default_value_t = 200)]
+    pub batches: u32,
     /// Schedules that the simulator runs
     #[arg(long, default_value_t = 5_000)]
     pub schedules: u64,
@@ -22,20 +49,55 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Section {
+    /// The longest client-side stall of each fault
+    Failover,
+    /// Processor time per request of the gateway, beside HAProxy
+    Gateway,
+    /// Commands per second of the engine alone
+    Engine,
+    /// Acknowledged orders per second through the gateways
+    Orders,
+    /// Append and verify rates of the journal
+    Journal,
     /// Schedules of the simulator per second
     Simulator,
 }
 
-const ALL: [Section; 1] = [Section::Simulator];
+impl Section {
+    const ALL: [Self; 6] =
+        [Self::Failover, Self::Gateway, Self::Engine, Self::Orders, Self::Journal, Self::Simulator];
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Failover => "Failover: the longest stall that clients see",
+            Self::Gateway => "Gateway: processor time per request",
+            Self::Engine => "Engine: commands per second without network and database",
+            Self::Orders => "Orders: acknowledged per second through the gateways",
+            Self::Journal => "Journal: append and verify",
+            Self::Simulator => "Simulator: schedules per second",
+        }
+    }
+
+    fn measure(self, arguments: &Arguments) -> Result<()> {
+        match self {
+            Self::Failover => failover::measure(arguments.repetitions.max(1), &arguments.faults),
+            Self::Gateway => gateway::measure(arguments.rounds.max(1)),
+            Self::Engine => orders::engine(arguments.commands),
+            Self::Orders => orders::through_gateways(arguments.p99_limit_ms),
+            Self::Journal => journal::measure(arguments.batches.max(1)),
+            Self::Simulator => simulator::measure(arguments.schedules),
+        }
+    }
+}
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     machine::print()?;
+    let wanted = |section: &Section| arguments.only.is_empty() || arguments.only.contains(section);
     let mut failures = Vec::new();
-    for section in ALL {
-        if !arguments.only.is_empty() && !arguments.only.contains(&section) {
-            continue;
-        }
-        if let Err(error) = measure(section, arguments) {
+    for section in Section::ALL.into_iter().filter(wanted) {
+        println!("\n## {}\n", section.title());
+        machine::print_load()?;
+        if let Err(error) = section.measure(arguments) {
             println!("not measured: {error:#}");
             failures.push(section);
         }
@@ -46,10 +108,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn measure(section: Section, arguments: &Arguments) -> Result<()> {
-    println!("\n## {section:?}\n");
-    machine::print_load()?;
-    match section {
-        Section::Simulator => simulator::measure(arguments.schedules),
+/// An optimised example of a package of ours, built if it is not up to date.
+fn example(package: &str, name: &str) -> Result<PathBuf> {
+    step("cargo", &["build", "--quiet", "--release", "--locked", "--package", package, "--example", name])?;
+    let path = target_folder()?.join("release/examples").join(name);
+    if !path.is_file() {
+        bail!("{} was not built", path.display());
     }
+    Ok(path)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::platform::{Platform, now, pause};
+use crate::platform::{Afterwards, Platform, now, pause};
 
 /// Busy loops for each processor.
 const OVERSUBSCRIPTION: usize = 4;
@@ -41,7 +41,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         bail!("terms went from {before:?} to {after:?}");
     }
     println!("nobody was promoted");
-    platform.clean = true;
+    platform.afterwards = Afterwards::Remove;
     Ok(())
 }
 

@@ -6,16 +6,15 @@
 //! What decides: no acknowledged intent is lost, duplicated, altered or invented, no intent failed, the
 //! journal verifies, and every change made to copies of it is found.
 
-mod flow;
-mod scenario;
+pub mod scenario;
 mod verdict;
 
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::platform::{Platform, now, pause};
-use flow::{Flow, Source};
+use crate::flow::{Flow, Source};
+use crate::platform::{Afterwards, Platform, now, pause};
 use scenario::Scenario;
 
 /// How long the platform may take to be healthy again after a fault before the suite gives up.
@@ -78,9 +77,9 @@ fn at_distance(arguments: &Arguments, distance_ms: u64) -> Result<()> {
     platform.wait_healthy(RECOVERY_LIMIT)?;
     verdict::print(&results);
     let judged = verdict::judge(&platform, &results, arguments.mutations);
-    let restarted = verdict::survives_the_end_of_everything(&platform, distance_ms, &results);
+    let restarted = verdict::survives_the_end_of_everything(&platform, distance_ms);
     judged.and(restarted)?;
-    platform.clean = true;
+    platform.afterwards = Afterwards::Remove;
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 mod bench;
 mod calm;
 mod faults;
+mod flow;
 mod lint;
 mod platform;
 mod step;
@@ -33,6 +34,10 @@ enum Task {
     Test,
     /// The long simulation and every planted bug.
     Sim(suites::SimArguments),
+    /// A flow of orders through the platform that `make up` started, audited afterwards.
+    Flow(flow::Arguments),
+    /// Has everything audited that was sent through the platform that runs.
+    Audit,
     /// Order flow through every fault on real processes, audited afterwards.
     Faults(faults::Arguments),
     /// Processors oversubscribed: nobody may be promoted.
@@ -48,6 +53,8 @@ fn main() -> anyhow::Result<()> {
         Task::Deny => lint::deny(),
         Task::Test => suites::test(),
         Task::Sim(arguments) => suites::sim(&arguments),
+        Task::Flow(arguments) => flow::run(&arguments),
+        Task::Audit => flow::audit_running(),
         Task::Faults(arguments) => faults::run(&arguments),
         Task::Calm(arguments) => calm::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),

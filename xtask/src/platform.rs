@@ -12,14 +12,26 @@ use serde_json::Value;
 
 use crate::step::{program, root};
 
+/// The database of the example, and so its cell.
+pub const DATABASE: &str = "ledger";
 /// Between two looks at the status.
 const POLL: Duration = Duration::from_millis(200);
 
 pub struct Platform {
     mainstay: PathBuf,
     data: PathBuf,
-    /// The data folder is removed at the end.
-    pub clean: bool,
+    /// What becomes of it when the suite lets go.
+    pub afterwards: Afterwards,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    /// It was there before and stays.
+    Leave,
+    /// Stopped, with its data kept for a look.
+    Stop,
+    /// Stopped, and its data removed.
+    Remove,
 }
 
 impl Platform {
@@ -30,9 +42,22 @@ impl Platform {
         if data.exists() {
             bail!("{} exists already: stop what runs there and remove it", data.display());
         }
-        let platform = Self { mainstay, data, clean: false };
-        platform.up(distance_ms)?;
+        let platform = Self { mainstay, data, afterwards: Afterwards::Stop };
+        let time = platform.up(distance_ms)?;
+        println!("  from nothing to healthy in {:.1} s", time.as_secs_f64());
         Ok(platform)
+    }
+
+    /// The platform that `make up` started, in `MAINSTAY_DATA` or the default data folder.
+    pub fn running() -> Result<Self> {
+        let data = match std::env::var_os("MAINSTAY_DATA") {
+            Some(data) => PathBuf::from(data),
+            None => default_data().context("no default data folder: set HOME or MAINSTAY_DATA")?,
+        };
+        if !data.join("machine.json").is_file() {
+            bail!("no platform in {}: start one with `make up` first", data.display());
+        }
+        Ok(Self { mainstay: program("mainstay")?, data, afterwards: Afterwards::Leave })
     }
 
     /// `mainstay up --detach`: starts, or adopts what still runs.
@@ -131,13 +156,27 @@ pub struct Host {
     pub address: String,
 }
 
+/// As `mainstay --help` describes it: only root can write the first.
+fn default_data() -> Option<PathBuf> {
+    let root = PathBuf::from("/var/lib/mainstay");
+    if root.join("machine.json").is_file() {
+        return Some(root);
+    }
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let share = variable("XDG_DATA_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/share")));
+    share.map(|share| share.join("mainstay"))
+}
+
 impl Drop for Platform {
     fn drop(&mut self) {
+        if self.afterwards == Afterwards::Leave {
+            return;
+        }
         if let Err(error) = self.mainstay(&["down"]) {
             eprintln!("the platform in {} was not stopped: {error:#}", self.data.display());
             return;
         }
-        if self.clean {
+        if self.afterwards == Afterwards::Remove {
             std::fs::remove_dir_all(&self.data).ok();
         } else {
             eprintln!("left for a look: {}", self.data.display());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::platform::{Platform, hosts};
+use crate::platform::{DATABASE, Platform, hosts};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
@@ -98,8 +98,6 @@ impl Scenario {
         }
     }
 }
-
-pub const DATABASE: &str = "ledger";
 
 fn primary_of(status: &Value) -> Result<String> {
     let databases = status["databases"].as_array().context("the status lists no databases")?;

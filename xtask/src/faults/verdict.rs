@@ -6,13 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::flow::FlowResult;
-use super::scenario::{DATABASE, Scenario};
-use crate::platform::{Platform, hosts};
-use crate::step::program;
+use super::scenario::Scenario;
+use crate::flow::{FlowResult, audit};
+use crate::platform::Platform;
 
-/// Where gateways of the example lead to the ledger's primary.
-const PRIMARY_PORT: u16 = 6432;
 /// How long everything may take to come back after all of it was killed.
 const RETURN_LIMIT: Duration = Duration::from_secs(120);
 
@@ -50,7 +47,7 @@ pub fn judge(platform: &Platform, results: &[FlowResult], mutations: u32) -> Res
             bail!("no intent of the {name} flow was answered: nothing was shown");
         }
     }
-    audit(platform, results)?;
+    audit(platform)?;
     print!("{}", platform.mainstay(&["journal", "verify"])?);
     if mutations > 0 {
         print!("{}", platform.mainstay(&["journal", "mutate", "--count", &mutations.to_string()])?);
@@ -58,40 +55,14 @@ pub fn judge(platform: &Platform, results: &[FlowResult], mutations: u32) -> Res
     Ok(())
 }
 
-/// Reads the primary with the auditor's own code, through a gateway's door to it.
-fn audit(platform: &Platform, results: &[FlowResult]) -> Result<()> {
-    let hosts = hosts(&platform.status()?)?;
-    let host = hosts.first().context("the status lists no host")?;
-    let mut command = Command::new(program("exchange-audit")?);
-    command
-        .env("PGHOST", &host.address)
-        .env("PGPORT", PRIMARY_PORT.to_string())
-        .env("PGUSER", "application")
-        .env("PGDATABASE", DATABASE)
-        .env("PGPASSFILE", platform.data().join("secrets").join(format!("{DATABASE}.pgpass")))
-        .args(["check", "--require-answers", "--cell", DATABASE]);
-    for result in results {
-        command.arg("--witness").arg(&result.witness);
-    }
-    let status = command.status().context("start the auditor")?;
-    if !status.success() {
-        bail!("the auditor ended with {status}");
-    }
-    Ok(())
-}
-
 /// Kills every process of the platform at once, starts it again, and audits once more.
-pub fn survives_the_end_of_everything(
-    platform: &Platform,
-    distance_ms: u64,
-    results: &[FlowResult],
-) -> Result<()> {
+pub fn survives_the_end_of_everything(platform: &Platform, distance_ms: u64) -> Result<()> {
     let killed = kill_everything(platform.data())?;
     println!("  killed {killed} processes at once");
     let time = platform.up(distance_ms)?;
     platform.wait_healthy(RETURN_LIMIT)?;
     println!("  healthy again after {:.1} s", time.as_secs_f64());
-    audit(platform, results)?;
+    audit(platform)?;
     print!("{}", platform.mainstay(&["journal", "verify"])?);
     Ok(())
 }

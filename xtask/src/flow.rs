@@ -2,25 +2,80 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::scenario::DATABASE;
-use crate::platform::{Platform, hosts};
+use crate::platform::{DATABASE, Platform, hosts};
 use crate::step::{program, root};
 
+/// How long the flow of `make flow` runs at most.
+const SECONDS_MAX: u64 = 3_600;
 /// Where the gateways of the example listen for clients.
 const GATEWAY_PORT: u16 = 8080;
+/// Where gateways of the example lead to the ledger's primary.
+const PRIMARY_PORT: u16 = 6432;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A recorded day, looped; generated where the recording is not at hand.
     Recorded,
     Generated,
+}
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Requests a second
+    #[arg(long, default_value_t = 200)]
+    pub rate: u32,
+    /// How long it runs
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
+    pub seconds: u64,
+}
+
+/// Sends a flow through the platform that runs, and has it audited.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let platform = Platform::running()?;
+    let flow = Flow::start(&platform, Source::Recorded, arguments.rate, Duration::from_secs(arguments.seconds))?;
+    println!("  break something meanwhile: mainstay fault inject region-freeze us-east-1 --for 20s --reason 'to see'");
+    let result = flow.finish()?;
+    print!("{}", std::fs::read_to_string(result.folder.join("output"))?);
+    audit(&platform)
+}
+
+/// Has everything audited that was ever sent through this platform.
+pub fn audit_running() -> Result<()> {
+    audit(&Platform::running()?)
+}
+
+/// Reads the primary with the auditor's own code, through a gateway's door to it.
+pub fn audit(platform: &Platform) -> Result<()> {
+    let hosts = hosts(&platform.status()?)?;
+    let host = hosts.first().context("the status lists no host")?;
+    let mut command = Command::new(program("exchange-audit")?);
+    command
+        .env("PGHOST", &host.address)
+        .env("PGPORT", PRIMARY_PORT.to_string())
+        .env("PGUSER", "application")
+        .env("PGDATABASE", DATABASE)
+        .env("PGPASSFILE", platform.data().join("secrets").join(format!("{DATABASE}.pgpass")))
+        .args(["check", "--require-answers", "--cell", DATABASE]);
+    for entry in std::fs::read_dir(flows(platform)).context("list the flows that were sent")? {
+        command.arg("--witness").arg(entry?.path().join("witness"));
+    }
+    let status = command.status().context("start the auditor")?;
+    if !status.success() {
+        bail!("the auditor ended with {status}");
+    }
+    Ok(())
+}
+
+/// Where the witness logs of a platform's flows stand: the clients' own, of no use to the platform.
+fn flows(platform: &Platform) -> PathBuf {
+    platform.data().join("flows")
 }
 
 pub struct Flow {
@@ -33,7 +88,7 @@ pub struct Flow {
 pub struct FlowResult {
     pub name: String,
     pub report: Value,
-    pub witness: PathBuf,
+    pub folder: PathBuf,
 }
 
 impl Flow {
@@ -45,14 +100,25 @@ impl Flow {
             Source::Generated => ("generated", None),
         };
         println!("  flow: {name}, {} s", time.as_secs());
-        let folder = platform.data().join("suite").join(name);
+        Self::start_named(platform, name, file.as_deref(), rate, time)
+    }
+
+    /// A flow with a name that no other of the platform has; generated where no recording is given.
+    pub fn start_named(
+        platform: &Platform,
+        name: &str,
+        recording: Option<&Path>,
+        rate: u32,
+        time: Duration,
+    ) -> Result<Self> {
+        let folder = flows(platform).join(format!("{}-{name}", wall_ms()?));
         std::fs::create_dir_all(&folder)?;
         let mut command = Command::new(program("exchange-replay")?);
         for host in hosts(&platform.status()?)? {
             command.arg("--gateway").arg(format!("{}=http://{}:{GATEWAY_PORT}", host.region, host.address));
         }
-        if let Some(file) = file {
-            command.arg("--flow").arg(file);
+        if let Some(recording) = recording {
+            command.arg("--flow").arg(recording);
         }
         let driver = command
             .args(["--cell", DATABASE, "--quiet", "--rate", &rate.to_string()])
@@ -71,6 +137,11 @@ impl Flow {
         Ok(Self { driver, folder, name: name.to_owned() })
     }
 
+    /// What the clients of this flow have written down so far.
+    pub fn witness(&self) -> PathBuf {
+        self.folder.join("witness")
+    }
+
     /// From now on stalls belong to `name`.
     pub fn mark(&self, name: &str) -> Result<()> {
         let line = json!({ "wall_ms": wall_ms()?, "name": name });
@@ -87,7 +158,7 @@ impl Flow {
             format!("the driver ended with {status} and no report; see {}", self.folder.join("output").display())
         })?;
         let report: Value = serde_json::from_str(&text)?;
-        Ok(FlowResult { name: self.name.clone(), report, witness: self.folder.join("witness") })
+        Ok(FlowResult { name: self.name.clone(), report, folder: self.folder.clone() })
     }
 }
 
