@@ -39,7 +39,7 @@ pub fn measure(repetitions: u32, only: &[String]) -> Result<()> {
         }
         println!("{}", stalls.row(scenario.name(), Scenario::aim_ms(scenario.name())));
     }
-    platform.afterwards = crate::platform::Afterwards::Remove;
+    platform.afterwards = Afterwards::Remove;
     Ok(())
 }
 

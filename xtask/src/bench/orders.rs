@@ -48,7 +48,7 @@ pub fn through_gateways(p99_limit_ms: u64) -> Result<()> {
         None => println!("No rate was held."),
         Some(rate) => println!("Highest rate held: {rate:.0} acknowledged orders and cancels per second."),
     }
-    platform.afterwards = crate::platform::Afterwards::Remove;
+    platform.afterwards = Afterwards::Remove;
     Ok(())
 }
 
