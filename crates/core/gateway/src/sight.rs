@@ -89,7 +89,8 @@ pub enum CellView {
     Absent(AbsentWhy),
     /// Waiting here makes no sense, it is we who are cut off. Either we have seen neither an active
     /// instance nor a majority of keepers for `isolated_after`; or those whom we hear have had one and
-    /// the same primary for `stranded_after`, and we cannot reach the instance beside it.
+    /// the same primary for `stranded_after` and the instance beside it cannot be reached; or that primary
+    /// itself is heard, and the instance beside it has been silent for `isolated_after`.
     Isolated,
 }
 
@@ -140,6 +141,16 @@ pub struct View {
     pub databases: Vec<DatabaseView>,
     /// For each service the instances to choose among, those of the own region alone if there are any.
     pub ready: Vec<Vec<u16>>,
+}
+
+/// How sure it is that others have a primary and only we cannot reach it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Certainty {
+    /// Its own keeper is heard saying that it is open, and the instance beside it is silent: what we send
+    /// does not arrive, what they send does.
+    Heard,
+    /// Others name it. They may be about to learn that it is dead.
+    Named,
 }
 
 /// The facts. One per gateway process.
@@ -321,13 +332,17 @@ impl Sight {
         let elsewhere = if served {
             None
         } else {
-            self.primary_of_others(now, index)
+            self.out_of_reach(now, index)
+        };
+        let patience = match elsewhere {
+            Some((_, Certainty::Heard)) => self.limits.isolated_after,
+            Some((_, Certainty::Named)) | None => self.limits.stranded_after,
         };
         let (Some(hope), Some(stranded)) = (self.hope.get_mut(index), self.stranded.get_mut(index))
         else {
             return view;
         };
-        *stranded = elsewhere.map(|primary| match *stranded {
+        *stranded = elsewhere.map(|(primary, _)| match *stranded {
             Some((same, since)) if same == primary => (primary, since),
             Some(_) | None => (primary, now),
         });
@@ -335,22 +350,41 @@ impl Sight {
             *hope = now;
         }
         let cut_off = now.since(*hope) > self.limits.isolated_after;
-        let left_behind =
-            stranded.is_some_and(|(_, since)| now.since(since) > self.limits.stranded_after);
+        let left_behind = stranded.is_some_and(|(_, since)| now.since(since) > patience);
         match served || !(cut_off || left_behind) {
             true => view,
             false => CellView::Isolated,
         }
     }
 
-    /// Whom the keepers that are heard take for the primary, themselves included.
-    fn primary_of_others(&self, now: Instant, index: usize) -> Option<u16> {
-        let database = usize::from(self.cells.get(index)?.database.0);
+    /// The primary that the others have, if the instance beside it does not answer *us*. One that answers
+    /// that it is not active yet is worth waiting for.
+    fn out_of_reach(&self, now: Instant, index: usize) -> Option<(u16, Certainty)> {
+        let cell = self.cells.get(index)?;
+        let database = usize::from(cell.database.0);
         let count = self.keepers.get(database)?.len();
-        (0..count)
-            .filter_map(|replica| self.keeper(now, database, replica))
+        let heard = (0..count).filter_map(|replica| self.keeper(now, database, replica));
+        let primary = heard
             .max_by_key(|fact| (fact.term, fact.follows.is_some()))?
-            .follows
+            .follows?;
+        let facts = self.instances.get(usize::from(cell.service.0))?;
+        let answers = facts.iter().zip(&cell.replica_of).any(|(fact, replica)| {
+            *replica == Some(primary)
+                && fact.is_some_and(|fact| {
+                    self.is_fresh(now, fact.heard) && fact.state != InstanceState::Unreachable
+                })
+        });
+        let silent = facts.iter().zip(&cell.replica_of).all(|(fact, replica)| {
+            *replica != Some(primary) || fact.is_none_or(|fact| !self.is_fresh(now, fact.heard))
+        });
+        let own = self.keeper(now, database, usize::from(primary));
+        let is_open = own.is_some_and(|own| own.role == KeeperRole::OpenPrimary);
+        let certainty = if is_open && silent {
+            Certainty::Heard
+        } else {
+            Certainty::Named
+        };
+        (!answers).then_some((primary, certainty))
     }
 
     fn cell_now(&self, now: Instant, index: usize, databases: &[DatabaseView]) -> (CellView, bool) {

@@ -317,3 +317,41 @@ fn others_have_a_primary_that_we_cannot_reach() {
     sight.handle_probe(VENUE, 1, active(8_150, 2, 1));
     assert_eq!(follow(&mut sight, 8_200, Some(1)), is(1, 2, 1, 8_150));
 }
+
+#[test]
+fn a_primary_that_we_hear_and_cannot_speak_to() {
+    let mut sight = sight();
+    let hear = |sight: &mut Sight, now: u64| {
+        for (replica, role) in [(1, KeeperRole::OpenPrimary), (2, KeeperRole::Standby)] {
+            let fact = KeeperFact {
+                follows: Some(1),
+                ..keeper(now, role, 2)
+            };
+            sight.handle_keeper(US, replica, fact);
+        }
+        sight.evaluate(at(now)).cells[0]
+    };
+    let waiting = CellView::Absent(AbsentWhy::AwaitingActivation { term: Term(2) });
+    let answers = |now| InstanceFact {
+        asked: at(now),
+        heard: at(now),
+        state: InstanceState::NotReady,
+    };
+    // While its instance answers that it is not ready yet, waiting makes sense, however long.
+    for now in [100, 1_000, 2_000, 4_000, 6_000] {
+        sight.handle_probe(VENUE, 1, answers(now));
+        assert_eq!(hear(&mut sight, now), waiting, "{now}");
+    }
+    // It falls silent: believed for a second, waited for during another one.
+    for now in [6_500, 7_001, 8_001] {
+        assert_eq!(hear(&mut sight, now), waiting, "{now}");
+    }
+    assert_eq!(hear(&mut sight, 8_002), CellView::Isolated);
+    // One whose process is gone is being started again: it gets the time of a failover.
+    let gone = InstanceFact {
+        state: InstanceState::Unreachable,
+        ..answers(8_050)
+    };
+    sight.handle_probe(VENUE, 1, gone);
+    assert_eq!(hear(&mut sight, 8_060), waiting);
+}

@@ -96,7 +96,7 @@ impl Code {
         match self {
             Self::OutcomeUnknown => 50,
             Self::Unavailable | Self::HeldTooLong | Self::PushedOut | Self::Overloaded => 250,
-            Self::Isolated => 2_000,
+            Self::Isolated => 1_000,
             Self::Stopping => 5_000,
             Self::BadFraming
             | Self::AmbiguousPath
