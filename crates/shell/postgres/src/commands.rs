@@ -318,13 +318,14 @@ async fn follow(
 /// Compares the primary's history with what is here, and takes over what it says of every timeline
 /// above this one: a placeholder of ours would hide its real history.
 async fn take_histories(
-    local: &Local,
+    local: &mut Local,
     source: ReplicaId,
     mine: Identity,
 ) -> Result<(), ServerError> {
     let server = source_server(local, source)?;
+    let name = source_name(local, source);
     let diverged = |why: String| ServerError::Diverged {
-        source_name: source_name(local, source),
+        source_name: name.clone(),
         why,
     };
     let mut connection =
@@ -368,9 +369,9 @@ async fn take_histories(
 
 /// The end of the last whole record that is here. What was received beyond it and is no whole record is
 /// overwritten when streaming begins, and divergence is a matter of records.
-async fn replayed(local: &Local, mine: Identity) -> Result<Lsn, ServerError> {
+async fn replayed(local: &mut Local, mine: Identity) -> Result<Lsn, ServerError> {
     let action = "read the replay position";
-    let session = server::login(&local.setup, ANSWER_LIMIT).await?;
+    let session = local.session().await?;
     let text = session
         .value(
             action,

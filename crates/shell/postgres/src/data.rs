@@ -315,16 +315,26 @@ pub fn finish_filling(setup: &Setup, incarnation: Incarnation) -> Result<(), Dat
     mainstay_rt::files::fsync_dir(folder).map_err(at("flush", folder))
 }
 
-/// Writes both configuration files whole.
+/// Writes both configuration files whole, those that differ.
 ///
 /// # Errors
 /// Whatever the file system says.
 pub fn write_settings(setup: &Setup, stance: &Stance) -> Result<(), DataError> {
     let application = &setup.config.application;
     let access = settings::access(stance, &application.role, &application.database);
-    put(setup, "pg_hba.conf", access.as_bytes())?;
+    put_changed(setup, "pg_hba.conf", access.as_bytes())?;
     let server = settings::server(&setup.fixed_settings(), stance);
-    put(setup, "postgresql.conf", server.as_bytes())
+    put_changed(setup, "postgresql.conf", server.as_bytes())
+}
+
+/// As [`put`], unless the file says so already: flushing takes the time of a commit, and what stands there
+/// was flushed when it was put there.
+fn put_changed(setup: &Setup, name: &str, content: &[u8]) -> Result<(), DataError> {
+    let path = setup.layout.pgdata.join(name);
+    match std::fs::read(&path) {
+        Ok(present) if present == content => Ok(()),
+        _ => put(setup, name, content),
+    }
 }
 
 /// What the configuration of a server that is already there says.

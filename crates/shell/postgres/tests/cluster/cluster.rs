@@ -1,6 +1,7 @@
 //! Three keepers on addresses of their own, and every way to hurt them.
 
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub struct Cluster {
     block: AddressBlock,
     pub wires: Wires,
     keepers: [Option<Child>; COUNT],
+    guard: Child,
     pub runtime: tokio::runtime::Runtime,
 }
 
@@ -39,7 +41,40 @@ impl Drop for Cluster {
             println!("kept: {}", self.folder.path().display());
             self.folder.disable_cleanup(true);
         }
+        // The end of its input is its sign.
+        drop(self.guard.stdin.take());
+        self.guard.wait().ok();
     }
+}
+
+/// Waits until whoever started this is gone, however it went, and kills all that stands below the folder.
+pub fn guard(folder: &Path) {
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).ok();
+    for _ in 0..100 {
+        let left = standing_below(folder);
+        for pid in &left {
+            kill_process(*pid, Signal::KILL).ok();
+        }
+        if left.is_empty() {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Every process whose working folder is below this one: keepers, servers, tools.
+fn standing_below(folder: &Path) -> Vec<Pid> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| {
+            std::fs::read_link(format!("/proc/{pid}/cwd"))
+                .is_ok_and(|stands| stands.starts_with(folder))
+        })
+        .filter_map(Pid::from_raw)
+        .collect()
 }
 
 impl Cluster {
@@ -55,7 +90,16 @@ impl Cluster {
             .build()?;
         let block = AddressBlock::claim(202)?;
         let wires = Wires::start(&block, &[PEER_PORT, POSTGRES_PORT])?;
+        let guard = Command::new(std::env::current_exe()?)
+            .arg("guard")
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            // A Ctrl-C is not meant for it.
+            .process_group(0)
+            .spawn()
+            .context("start a guard")?;
         let mut cluster = Self {
+            guard,
             folder,
             block,
             wires,
@@ -119,6 +163,7 @@ impl Cluster {
         let child = Command::new(program)
             .args(arguments)
             .arg(&config)
+            .current_dir(&own)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -311,27 +356,13 @@ impl Cluster {
 
     /// Stops (SIGSTOP) or continues every process of a host.
     pub fn signal_host(&self, which: usize, signal: Signal) {
-        let keeper = self.keepers[which].as_ref();
-        let keeper = keeper.and_then(|keeper| Pid::from_raw(keeper.id().cast_signed()));
-        for pid in keeper.into_iter().chain(self.processes(which)) {
+        for pid in self.processes(which) {
             kill_process(pid, signal).ok();
         }
     }
 
-    /// Everything that stands in the host's folder: server, tools.
     fn processes(&self, which: usize) -> Vec<Pid> {
-        let own = self.path(which);
-        let Ok(entries) = std::fs::read_dir("/proc") else {
-            return Vec::new();
-        };
-        entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
-            .filter(|pid| {
-                std::fs::read_link(format!("/proc/{pid}/cwd"))
-                    .is_ok_and(|folder| folder.starts_with(&own))
-            })
-            .filter_map(Pid::from_raw)
-            .collect()
+        standing_below(&self.path(which))
     }
 }
 

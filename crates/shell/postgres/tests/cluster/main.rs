@@ -20,6 +20,12 @@ fn main() -> ExitCode {
         mainstay_rt::log::init();
         return mainstay_postgres::run(std::path::Path::new(file));
     }
+    if let [guard, folder] = &arguments[..]
+        && guard == "guard"
+    {
+        cluster::guard(std::path::Path::new(folder));
+        return ExitCode::SUCCESS;
+    }
     if arguments.iter().any(|argument| argument == "--list") {
         return ExitCode::SUCCESS;
     }
