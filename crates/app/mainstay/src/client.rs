@@ -1,27 +1,36 @@
 //! Talking to the nodes of this machine over their Unix sockets.
 //!
-//! Any node answers; the first that does is asked. A command that was taken and not answered is an
+//! Any node answers; all are asked at once, since one may be frozen. A command that was taken and not answered is an
 //! unknown outcome, and is never sent to a second node.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use http::{Method, StatusCode};
 use mainstay_derive::Layout;
 use mainstay_node::place::{self, PlaceError};
-use mainstay_record::node::{Command, CommandOutcome, CommandRequest, MachineRecord, NodeFacts};
+use mainstay_node::user_name;
+use mainstay_record::node::{
+    Command, CommandOutcome, CommandRequest, Gathered, MachineRecord, NodeFacts,
+};
 use mainstay_rt::http::{RequestError, request_unix};
 use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
 
 use crate::arguments::{Act, Platform};
 use crate::exit::{Failure, Outcome};
-use crate::print::json;
+use crate::print::{json, line};
 
 /// For what a node answers from memory.
 const LOOK_LIMIT: Duration = Duration::from_secs(3);
 /// For asking who leads, before a command.
-const RANK_LIMIT: Duration = Duration::from_millis(500);
+const RANK_LIMIT: Duration = Duration::from_secs(2);
+/// After the first answer the others have this long.
+const SETTLE: Duration = Duration::from_millis(250);
+/// A node that was heard within this time counts as heard.
+const HEARD_MS: u64 = 3_000;
 /// For what is journalled and carried out first.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 
@@ -33,6 +42,7 @@ pub fn find(platform: &Platform) -> Result<(MachineRecord, Layout), Failure> {
             "there is no platform in {}\n  next: start one with `mainstay up FILE`, or name its folder with --data",
             folder.display()
         )),
+        PlaceError::Read(path, error) if is_barred(&error) => not_yours(&path),
         other => Failure::Fault(other.into()),
     })
 }
@@ -53,29 +63,128 @@ pub fn sockets(layout: &Layout) -> Vec<(String, PathBuf)> {
         .collect()
 }
 
-/// Asks the nodes one after the other until one answers.
-pub fn look<T: DeserializeOwned>(layout: &Layout, target: &str) -> Result<T, Failure> {
-    let mut problems = Vec::new();
-    for (host, socket) in sockets(layout) {
-        match ask(&socket, Method::GET, target, Vec::new(), LOOK_LIMIT) {
-            Ok((status, body)) if status.is_success() => {
-                return serde_json::from_slice(&body)
-                    .with_context(|| format!("read the answer of {host}"))
-                    .map_err(Failure::from);
-            }
-            Ok((status, _)) => problems.push(format!("{host}: {status}")),
-            Err(error) => problems.push(format!("{host}: {}", chain(&error))),
-        }
+/// What the node knows that hears most of the others; the leader, if several do.
+///
+/// All are asked at once, because a frozen one takes the question and never answers.
+pub fn look(layout: &Layout) -> Result<Gathered, Failure> {
+    let round = ask_all::<Gathered>(layout, "/v1/gathered", LOOK_LIMIT)?;
+    let hears = |gathered: &Gathered| {
+        let others = gathered.others.values();
+        let fresh = others.filter(|seen| seen.value.is_some() && seen.age_ms < HEARD_MS);
+        (fresh.count(), standing(&gathered.own))
+    };
+    let best = round
+        .answers
+        .into_iter()
+        .max_by_key(|(_, gathered)| hears(gathered));
+    match best {
+        Some((_, gathered)) => Ok(gathered),
+        None => Err(nobody(
+            round.problems,
+            "`mainstay up FILE` starts or adopts the nodes",
+        )),
     }
+}
+
+/// How much a node can do for a command: lead it, pass it on, or neither.
+fn standing(facts: &NodeFacts) -> u8 {
+    match facts.journal.role.as_str() {
+        "leading" => 2,
+        "following" => 1,
+        _ => 0,
+    }
+}
+
+/// Whether every node that answers, and at least one does, has a file of this generation in force.
+pub fn all_have_file(layout: &Layout, generation: u64) -> bool {
+    ask_all::<NodeFacts>(layout, "/v1/facts", LOOK_LIMIT).is_ok_and(|round| {
+        let has = |(_, facts): &(String, NodeFacts)| facts.journal.generation >= generation;
+        !round.answers.is_empty() && round.answers.iter().all(has)
+    })
+}
+
+/// What came back when every node was asked the same.
+struct Round<T> {
+    answers: Vec<(String, T)>,
+    problems: Vec<String>,
+}
+
+/// Asks every node at the same time. Once one has answered, the others have a moment to do so too.
+fn ask_all<T: DeserializeOwned>(
+    layout: &Layout,
+    target: &'static str,
+    limit: Duration,
+) -> Result<Round<T>, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the client")?;
+    let asked = sockets(layout);
+    let mut silent: BTreeSet<String> = asked.iter().map(|(host, _)| host.clone()).collect();
+    let (mut answers, mut problems, mut barred) = (Vec::new(), Vec::new(), None);
+    runtime.block_on(async {
+        let mut asking = JoinSet::new();
+        for (host, socket) in asked {
+            asking.spawn(async move {
+                let answer = request_unix(&socket, Method::GET, target, Vec::new(), limit).await;
+                (host, socket, answer)
+            });
+        }
+        let mut deadline = tokio::time::Instant::now() + limit;
+        while let Ok(Some(Ok((host, socket, answer)))) =
+            tokio::time::timeout_at(deadline, asking.join_next()).await
+        {
+            silent.remove(&host);
+            match answer.map(|(status, body)| (status, serde_json::from_slice::<T>(&body))) {
+                Ok((_, Ok(value))) => {
+                    answers.push((host, value));
+                    deadline = deadline.min(tokio::time::Instant::now() + SETTLE);
+                }
+                Ok((status, Err(error))) => problems.push(format!("{host}: {status}: {error}")),
+                Err(RequestError::Connect(_, error)) if is_barred(&error) => barred = Some(socket),
+                Err(error) => problems.push(format!("{host}: {}", chain(&error))),
+            }
+        }
+    });
+    match barred {
+        Some(socket) if answers.is_empty() => return Err(not_yours(&socket)),
+        Some(_) | None => {}
+    }
+    problems.extend(silent.into_iter().map(|host| format!("{host}: no answer")));
+    Ok(Round { answers, problems })
+}
+
+fn nobody(problems: Vec<String>, next: &str) -> Failure {
     let what = if problems.is_empty() {
         "no node has ever run here".to_owned()
     } else {
         problems.join("; ")
     };
-    Err(Failure::NoAnswer {
+    Failure::NoAnswer {
         what,
-        next: "`mainstay up FILE` starts or adopts the nodes".to_owned(),
-    })
+        next: next.to_owned(),
+    }
+}
+
+pub fn is_barred(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::PermissionDenied
+}
+
+/// Sockets and data are for the user that runs the platform, and for root.
+pub fn not_yours(path: &Path) -> Failure {
+    use std::os::unix::fs::MetadataExt;
+    let nearest = path.ancestors().find_map(|path| path.metadata().ok());
+    let owner = nearest.map_or_else(
+        || "another user".to_owned(),
+        |meta| user_name(meta.uid()).unwrap_or_else(|| format!("uid {}", meta.uid())),
+    );
+    Failure::Refused {
+        why: format!(
+            "{} is open to {owner} and root only, who run this platform",
+            path.display()
+        ),
+        next: format!("give the command as one of them, `sudo -u {owner} mainstay …`, say"),
+    }
 }
 
 /// Has a command journalled and carried out, and prints what became of it.
@@ -88,7 +197,7 @@ pub fn command(act: &Act, command: Command) -> Outcome {
     match outcome {
         CommandOutcome::Done { position, detail } => {
             if !act.json {
-                println!("{detail} (journal entry {position})");
+                line(format_args!("{detail} (journal entry {position})"))?;
             }
             Ok(())
         }
@@ -99,36 +208,35 @@ pub fn command(act: &Act, command: Command) -> Outcome {
     }
 }
 
-/// The nodes, those first that can have a command journalled: the leader, then who hears it. A node that is
-/// frozen or cut off takes a command too, and then nobody knows what becomes of it; so one that the command
-/// itself is about to break is asked after those that will be there to answer.
-fn by_promise(layout: &Layout, command: &Command) -> Vec<(String, PathBuf)> {
-    let target = match command {
-        Command::InjectFault(fault) => fault.target.as_str(),
-        Command::Pause
-        | Command::Resume
-        | Command::ClearFault { .. }
-        | Command::Switchover { .. }
-        | Command::Apply { .. } => "",
-    };
-    let is_target = |name: &str| target.split(['/', ':']).any(|word| word == name);
-    let mut nodes = sockets(layout);
-    nodes.sort_by_cached_key(|(_, socket)| {
-        let facts = ask(socket, Method::GET, "/v1/facts", Vec::new(), RANK_LIMIT)
-            .ok()
-            .and_then(|(_, body)| serde_json::from_slice::<NodeFacts>(&body).ok());
-        let Some(facts) = facts else {
-            return (3, false);
-        };
-        let will_break = is_target(&facts.host) || is_target(&facts.region);
-        match facts.journal.role.as_str() {
-            "leading" if will_break => (1, true),
-            "leading" => (0, false),
-            "following" => (1, will_break),
-            _ => (2, will_break),
-        }
+/// The nodes that answer, those first that can have a command journalled: the leader, then who hears it. A
+/// node that is frozen would take a command too, and then nobody knows what becomes of it; so one that does
+/// not answer is not asked, and one that the command itself is about to break comes after the others.
+fn by_promise(layout: &Layout, command: &Command) -> Result<Vec<String>, Failure> {
+    let round = ask_all::<NodeFacts>(layout, "/v1/facts", RANK_LIMIT)?;
+    if round.answers.is_empty() {
+        return Err(nobody(
+            round.problems,
+            "nothing was sent; `mainstay up FILE` starts or adopts the nodes",
+        ));
+    }
+    let mut nodes = round.answers;
+    nodes.sort_by_key(|(_, facts)| {
+        let breaks = will_break(command, facts);
+        // Who will be there to answer, and then who leads.
+        (standing(facts) == 0, breaks, 2 - standing(facts))
     });
-    nodes
+    Ok(nodes.into_iter().map(|(host, _)| host).collect())
+}
+
+/// Whether a fault is aimed at this node's host or region.
+fn will_break(command: &Command, facts: &NodeFacts) -> bool {
+    let Command::InjectFault(fault) = command else {
+        return false;
+    };
+    fault
+        .target
+        .split(['/', ':', ',', ' '])
+        .any(|word| word == facts.host || word == facts.region)
 }
 
 /// Sends a command to the first node that takes it.
@@ -139,9 +247,9 @@ pub fn send(layout: &Layout, command: Command, reason: &str) -> Result<CommandOu
     };
     let body = serde_json::to_vec(&request).context("write the command")?;
     let mut problems = Vec::new();
-    for (host, socket) in by_promise(layout, &request.command) {
+    for host in by_promise(layout, &request.command)? {
         match ask(
-            &socket,
+            &layout.node_socket(&host),
             Method::POST,
             "/v1/command",
             body.clone(),

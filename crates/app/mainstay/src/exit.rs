@@ -21,6 +21,10 @@ pub enum Failure {
     Unknown {
         why: String,
     },
+    /// Ctrl-C, before it was done.
+    Interrupted,
+    /// Whoever read what this command prints has seen enough (`| head`).
+    ReaderLeft,
     /// Something that should work did not.
     Fault(anyhow::Error),
 }
@@ -28,6 +32,9 @@ pub enum Failure {
 impl Failure {
     pub fn code(&self) -> ExitCode {
         ExitCode::from(match self {
+            Self::ReaderLeft => 0,
+            // As a shell says of a process that SIGINT ended.
+            Self::Interrupted => 130,
             Self::Finding(_) | Self::Fault(_) => 1,
             Self::Usage(_) => 2,
             Self::Refused { .. } => 3,
@@ -40,6 +47,10 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ReaderLeft => Ok(()),
+            Self::Interrupted => f.write_str(
+                "interrupted; what was started keeps running\n  next: `mainstay status`, or `mainstay down`",
+            ),
             Self::Finding(what) | Self::Usage(what) => f.write_str(what),
             Self::Refused { why, next } => write!(f, "refused: {why}\n  next: {next}"),
             Self::NoAnswer { what, next } => write!(f, "no answer: {what}\n  next: {next}"),

@@ -10,7 +10,7 @@ use mainstay_units::Position;
 use crate::arguments::{Journal, JournalExport, JournalMutate, JournalShow, Status};
 use crate::client::find;
 use crate::exit::{Failure, Outcome};
-use crate::print::{json, time_of_day};
+use crate::print::{json, line, time_of_day};
 
 pub fn run(command: &Journal) -> Outcome {
     match command {
@@ -52,13 +52,13 @@ fn print_entry(arguments: &JournalShow, position: Position, text: &str) -> Outco
         return Ok(());
     }
     if arguments.json {
-        println!("{text}");
+        line(format_args!("{text}"))?;
     } else {
         let time = time_of_day(entry.at_ms);
-        println!(
+        line(format_args!(
             "{position:>6}  {time}  epoch {:<4} {:<26} {}",
             entry.epoch, entry.kind, entry.body
-        );
+        ))?;
     }
     Ok(())
 }
@@ -70,21 +70,21 @@ fn check(arguments: &Status) -> Outcome {
     if arguments.json {
         json(&report)?;
     } else {
-        println!(
+        line(format_args!(
             "journal {}: {} entries in {} parts, epoch {}",
             report.origin.as_deref().unwrap_or("without a name"),
             report.entries,
             report.parts,
             report.epoch
-        );
+        ))?;
         for vouched in &report.vouched {
-            println!(
+            line(format_args!(
                 "  {} remembers {} entries, and they are there",
                 vouched.node, vouched.size
-            );
+            ))?;
         }
         for note in &report.notes {
-            println!("  note: {note}");
+            line(format_args!("  note: {note}"))?;
         }
         for finding in &report.findings {
             let place = finding
@@ -92,16 +92,16 @@ fn check(arguments: &Status) -> Outcome {
                 .as_deref()
                 .or(finding.node.as_deref())
                 .unwrap_or("");
-            println!(
+            line(format_args!(
                 "  FOUND {} {place}: {}",
                 finding.code.as_str(),
                 finding.what
-            );
+            ))?;
         }
     }
     if report.is_sound() {
         if !arguments.json {
-            println!("  chain, tree, signatures and memories agree");
+            line(format_args!("  chain, tree, signatures and memories agree"))?;
         }
         return Ok(());
     }
@@ -114,12 +114,12 @@ fn check(arguments: &Status) -> Outcome {
 fn write_out(arguments: &JournalExport) -> Outcome {
     let (_, layout) = find(&arguments.platform)?;
     let report = export(&layout.journal(), &arguments.to).map_err(|error| anyhow!(error))?;
-    println!(
+    line(format_args!(
         "{} entries of {} in {} files below {}",
         report.entries, report.origin, report.files, report.folder
-    );
+    ))?;
     for key in &report.verifier_keys {
-        println!("  verifier key: {key}");
+        line(format_args!("  verifier key: {key}"))?;
     }
     Ok(())
 }
@@ -135,10 +135,13 @@ fn mutate(arguments: &JournalMutate) -> Outcome {
     )
     .context("change copies of the journal")?;
     for kind in &report.kinds {
-        println!("  {}: {} made, {} found", kind.kind, kind.made, kind.found);
+        line(format_args!(
+            "  {}: {} made, {} found",
+            kind.kind, kind.made, kind.found
+        ))?;
     }
     for skipped in &report.skipped {
-        println!("  skipped: {skipped}");
+        line(format_args!("  skipped: {skipped}"))?;
     }
     if report.everything_found() {
         return Ok(());

@@ -1,8 +1,11 @@
 //! The mainstay command: parse, build, run, drain. Nothing is decided here.
 
 mod arguments;
+mod changes;
 mod client;
+mod down;
 mod exit;
+mod interrupt;
 mod journal;
 mod operate;
 mod print;
@@ -25,8 +28,9 @@ fn main() -> ExitCode {
     }
     match run(&arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure @ exit::Failure::ReaderLeft) => failure.code(),
         Err(failure) => {
-            eprintln!("{failure}");
+            print::problem(&failure);
             failure.code()
         }
     }
@@ -37,7 +41,7 @@ fn run(command: &Command) -> Outcome {
         Command::Validate(arguments) => validate::run(arguments),
         Command::Schema => validate::print_schema(),
         Command::Up(arguments) => up::up(arguments),
-        Command::Down(platform) => up::down(platform),
+        Command::Down(platform) => down::down(platform),
         Command::Status(arguments) => status::run(arguments),
         Command::Pause(act) => operate::pause(act),
         Command::Resume(act) => operate::resume(act),

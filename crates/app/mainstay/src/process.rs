@@ -19,7 +19,7 @@ pub fn run(process: &Process) -> ExitCode {
         Process::Machine(platform) => match crate::client::data_folder(platform) {
             Ok(data) => mainstay_node::machine::run(&data),
             Err(failure) => {
-                eprintln!("{failure}");
+                crate::print::problem(&failure);
                 failure.code()
             }
         },

@@ -1,57 +1,119 @@
-//! `mainstay up` and `mainstay down`.
+//! `mainstay up`: from a file to a platform that runs, or from one version of the file to the next.
+//!
+//! What the file in force says is started or adopted first; only then a changed file is shown, journalled
+//! and carried out by the nodes. So a file that is refused has changed nothing.
 
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
-use http::Method;
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use mainstay_derive::Layout;
-use mainstay_host::{faults, identity, launch, wire};
-use mainstay_node::{machine, place, prepare};
+use mainstay_host::{identity, launch, wire};
+use mainstay_manifest::load;
+use mainstay_model::Platform;
+use mainstay_node::prepare::{self, PrepareError};
+use mainstay_node::{machine, place};
 use mainstay_record::node::{Command, CommandOutcome};
-use mainstay_record::process::ProcessIdentity;
-use mainstay_record::status::{Status, Verdict};
+use mainstay_record::status::{DatabaseReason, Reason, Status, Verdict};
 use mainstay_rt::clock;
 use mainstay_units::Instant;
 use rustix::process::Signal;
 
-use crate::arguments::{Platform, Up};
-use crate::client::{ask, data_folder, find, send, sockets};
+use crate::arguments::Up;
+use crate::changes;
+use crate::client::{all_have_file, chain, data_folder, look, not_yours, send};
+use crate::down::stop;
 use crate::exit::{Failure, Outcome};
-use crate::status::{current, watch};
+use crate::interrupt::Interrupt;
+use crate::print::{line, progress};
+use crate::status::{current, palette, watch};
 use crate::validate::read_valid;
 
 /// Between two looks at the progress.
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
-const STOP_LIMIT: Duration = Duration::from_secs(2);
-/// Nodes that have not stopped everything in this time are reported.
-const DOWN_LIMIT: Duration = Duration::from_secs(60);
+/// A platform whose file has just changed is healthy when it was so this many times in a row: the nodes may
+/// not yet have begun.
+const STEADY_LOOKS: u32 = 8;
+/// A wire that was told to leave is started again within this time.
+const WIRE_LIMIT: Duration = Duration::from_secs(5);
 
 pub fn up(arguments: &Up) -> Outcome {
     let (platform, text) = read_valid(&arguments.file)?;
+    let interrupt = Interrupt::catch()?;
     let data = data_folder(&arguments.platform)?;
     let program = std::env::current_exe().context("find this program's own path")?;
     let distance_us = arguments
         .distance
         .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-    let (record, layout) = prepare::prepare(&data, &platform, &text, distance_us, program)
-        .map_err(|error| Failure::Usage(crate::client::chain(&error)))?;
+    let known = in_force(&data, &platform);
+    let (first, first_text) = known.as_ref().map_or((&platform, &text), |(p, t)| (p, t));
+    let (record, layout) = prepare::prepare(&data, first, first_text, distance_us, program)
+        .map_err(|error| unprepared(&data, &error))?;
     start_machine(&layout, &record.program)?;
-    println!("platform {} in {}", record.platform, data.display());
+    progress(format_args!(
+        "platform {} in {}",
+        record.platform,
+        data.display()
+    ));
     let deadline = clock::now() + arguments.timeout;
-    let mut status = wait_healthy(&layout, deadline)?;
-    if apply_if_changed(&layout, &text, &arguments.reason)? {
-        status = wait_healthy(&layout, deadline)?;
+    let begun = match &known {
+        Some((old, known_text)) if *known_text != text => {
+            let change = Change {
+                old,
+                known_text,
+                new: &platform,
+                text: &text,
+            };
+            change.carry_out(&layout, arguments, &interrupt, deadline)
+        }
+        Some(_) | None => wait_healthy(&layout, &interrupt, deadline, 0, 1),
+    };
+    match begun {
+        Err(Failure::Interrupted) if !arguments.detach => {}
+        Err(failure) => return Err(failure),
+        Ok(status) if arguments.detach => {
+            return line(mainstay_view::render(&status, palette()));
+        }
+        // Whoever reads may leave: the platform is here to stay until somebody interrupts.
+        Ok(_) => match watch(&layout, &interrupt, "Ctrl-C stops everything in order") {
+            Err(Failure::ReaderLeft) => wait_for(&interrupt),
+            watched => watched?,
+        },
     }
-    if arguments.detach {
-        println!("{}", mainstay_view::render(&status, crate::status::style()));
-        return Ok(());
+    progress("stopping everything in order");
+    stop(&layout)
+}
+
+fn wait_for(interrupt: &Interrupt) {
+    while !interrupt.is_set() {
+        interrupt.wait(Duration::from_secs(1));
     }
-    let watched = watch(&layout);
-    println!("stopping everything in order");
-    stop(&layout)?;
-    watched
+}
+
+/// The file that a platform of this name has in force in this folder.
+fn in_force(data: &Path, platform: &Platform) -> Option<(Platform, String)> {
+    let (record, layout) = place::read(data).ok()?;
+    let path = layout.platform_file();
+    let text = std::fs::read_to_string(&path).ok()?;
+    let known = load(&path.display().to_string(), &text).ok()?;
+    (record.platform == platform.name().as_str()).then_some((known, text))
+}
+
+fn unprepared(data: &Path, error: &PrepareError) -> Failure {
+    match error {
+        PrepareError::Io(path, source) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            not_yours(path)
+        }
+        PrepareError::Io(path, source) => Failure::Fault(anyhow::anyhow!(
+            "{}: {source}\n  next: make room for the data in {}, or name another folder with --data",
+            path.display(),
+            data.display()
+        )),
+        PrepareError::Place(_) | PrepareError::NoSlot(_) | PrepareError::OtherPlatform { .. } => {
+            Failure::Usage(chain(error))
+        }
+    }
 }
 
 /// Wires and nodes are kept by a process of their own, which stays when this one goes.
@@ -70,199 +132,190 @@ fn start_machine(layout: &Layout, program: &Path) -> Outcome {
     Ok(())
 }
 
-/// Shows what is being made until the platform is healthy.
-fn wait_healthy(layout: &Layout, deadline: Instant) -> Result<Status, Failure> {
-    let line = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
-        line.set_style(style);
-    }
-    let mut last = String::new();
+/// Shows what is being made until the platform has been healthy for `steady` looks, with a file of at least
+/// this generation on every node that answers.
+fn wait_healthy(
+    layout: &Layout,
+    interrupt: &Interrupt,
+    deadline: Instant,
+    generation: u64,
+    steady: u32,
+) -> Result<Status, Failure> {
+    let show = Progress::new();
+    let mut healthy = 0;
     loop {
         let looked = current(layout);
-        if let Ok(status) = &looked
-            && is_up(status)
-        {
-            line.finish_and_clear();
-            return Ok(status.clone());
+        match &looked {
+            Ok(status) if is_up(status) && all_have_file(layout, generation) => {
+                healthy += 1;
+                if healthy >= steady {
+                    show.end();
+                    return Ok(status.clone());
+                }
+            }
+            Ok(_) | Err(_) => healthy = 0,
         }
-        let doing = match &looked {
-            Ok(status) => status.findings.first().map_or_else(String::new, |finding| {
-                format!("{}: {}", finding.subject, finding.text)
+        show.doing(&match &looked {
+            Ok(status) => status.findings.first().map_or_else(String::new, |found| {
+                format!("{}: {}", found.subject, found.text)
             }),
-            Err(_) => "starting nodes".to_owned(),
-        };
-        if doing != last {
-            line.println(format!("  {doing}"));
-            last.clone_from(&doing);
+            Err(Failure::NoAnswer { .. }) => "starting nodes".to_owned(),
+            Err(failure) => failure.to_string(),
+        });
+        if interrupt.is_set() {
+            show.end();
+            return Err(Failure::Interrupted);
         }
-        line.set_message(doing);
-        line.tick();
         if clock::now() >= deadline {
-            line.finish_and_clear();
+            show.end();
             let findings = match looked {
-                Ok(status) => mainstay_view::render(&status, crate::status::style()),
+                Ok(status) => mainstay_view::render(&status, palette()),
                 Err(failure) => failure.to_string(),
             };
             return Err(Failure::Finding(format!(
                 "not healthy in time; what was started keeps running\n{findings}\n  next: `mainstay status --watch`, or a longer --timeout"
             )));
         }
-        wait(LOOK_PERIOD);
+        interrupt.wait(LOOK_PERIOD);
+    }
+}
+
+/// A line that turns while it lasts on a terminal, a line for each step elsewhere.
+struct Progress {
+    bar: ProgressBar,
+    last: std::cell::RefCell<String>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
+            bar.set_style(style);
+        }
+        Self {
+            bar,
+            last: std::cell::RefCell::default(),
+        }
+    }
+
+    fn doing(&self, what: &str) {
+        self.bar.set_message(what.to_owned());
+        self.bar.tick();
+        if !what.is_empty() && self.last.replace(what.to_owned()) != what {
+            self.bar.suspend(|| progress(format_args!("  {what}")));
+        }
+    }
+
+    fn end(&self) {
+        self.bar.finish_and_clear();
     }
 }
 
 /// Healthy, or degraded by nothing but where the primary lives, which no waiting changes.
 fn is_up(status: &Status) -> bool {
-    use mainstay_record::status::Reason;
+    let is_lasting =
+        |reason: &Reason| matches!(reason, Reason::Database(DatabaseReason::PrimaryAway { .. }));
     status.verdict == Verdict::Healthy
         || status
             .findings
             .iter()
-            .all(|finding| matches!(finding.reason, Reason::PrimaryAway { .. } | Reason::Paused))
+            .all(|found| is_lasting(&found.reason))
 }
 
-/// A file that differs from the one in force is journalled and carried out.
-fn apply_if_changed(layout: &Layout, text: &str, reason: &str) -> Result<bool, Failure> {
-    let path = layout.platform_file();
-    let known =
-        std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    if known == text {
-        return Ok(false);
-    }
-    let outcome = send(
-        layout,
-        Command::Apply {
-            file: text.to_owned(),
-        },
-        reason,
-    )?;
-    match outcome {
-        CommandOutcome::Done { position, detail } => {
-            mainstay_rt::files::write_atomic(&path, text.as_bytes())
-                .context("keep the platform file")?;
-            println!("the changed file is in force (journal entry {position}): {detail}");
-            Ok(true)
+/// One version of the file after another.
+struct Change<'a> {
+    old: &'a Platform,
+    known_text: &'a str,
+    new: &'a Platform,
+    text: &'a str,
+}
+
+impl Change<'_> {
+    fn carry_out(
+        &self,
+        layout: &Layout,
+        arguments: &Up,
+        interrupt: &Interrupt,
+        deadline: Instant,
+    ) -> Result<Status, Failure> {
+        progress(changes::difference(self.known_text, self.text));
+        progress(changes::plan(self.old, self.new));
+        let generation = wait_leader(layout, interrupt, deadline)?;
+        // The nodes look for passwords as soon as the file is journalled.
+        prepare::make_secrets(layout, self.new).context("draw passwords of new databases")?;
+        let command = Command::Apply {
+            file: self.text.to_owned(),
+        };
+        match send(layout, command, &arguments.reason)? {
+            CommandOutcome::Done { position, .. } => {
+                progress(format_args!(
+                    "the changed file is in force (journal entry {position})"
+                ));
+            }
+            // An earlier attempt, whose answer was lost, has done it.
+            CommandOutcome::Refused { code, .. } if code == "file_in_force" => {
+                progress("the changed file was in force already");
+            }
+            CommandOutcome::Refused { why, next, .. } => {
+                return Err(Failure::Refused { why, next });
+            }
+            CommandOutcome::Unknown { why, .. } => return Err(Failure::Unknown { why }),
         }
-        CommandOutcome::Refused { why, next, .. } => Err(Failure::Refused { why, next }),
-        CommandOutcome::Unknown { why, .. } => Err(Failure::Unknown { why }),
+        let changed = prepare::extend(layout, self.new, self.text)
+            .map_err(|error| unprepared(layout.data(), &error))?;
+        renew_wires(&changed, deadline)?;
+        wait_healthy(layout, interrupt, deadline, generation + 1, STEADY_LOOKS)
     }
 }
 
-pub fn down(platform: &Platform) -> Outcome {
-    let (_, layout) = find(platform)?;
-    stop(&layout)
-}
-
-/// First nobody starts anything any more, then faults end, then the nodes stop what is theirs, then the wires.
-fn stop(layout: &Layout) -> Outcome {
-    if let Some(machine) = machine::running(layout) {
-        end(machine)?;
-    }
-    for fault in faults::in_force(layout.data()) {
-        faults::clear(layout.data(), &fault.id)
-            .with_context(|| format!("end fault {}", fault.id))?;
-    }
-    start_missing_nodes(layout)?;
-    let mut nodes = Vec::new();
-    for (host, socket) in sockets(layout) {
-        ask_to_stop(&host, &socket)?;
-        nodes.extend(machine::node_process(layout, &host).map(|process| (host, process)));
-    }
-    let deadline = clock::now() + DOWN_LIMIT;
-    for (host, process) in nodes {
-        if !gone(process, deadline) {
-            return Err(Failure::Unknown {
-                why: format!(
-                    "the node of {host} (process {}) has not stopped everything",
-                    process.pid
-                ),
+/// A file needs a leader to be journalled, not a healthy platform: it may be the cure. Returns the
+/// generation in force.
+fn wait_leader(layout: &Layout, interrupt: &Interrupt, deadline: Instant) -> Result<u64, Failure> {
+    let show = Progress::new();
+    loop {
+        let known = look(layout).ok().map(|gathered| gathered.own.journal);
+        if let Some(journal) = known
+            && journal.generation > 0
+            && (journal.role == "leading" || journal.leader_heard_ms.is_some_and(|ms| ms < 1_000))
+        {
+            show.end();
+            return Ok(journal.generation);
+        }
+        show.doing("waiting for a node that leads");
+        if interrupt.is_set() {
+            return Err(Failure::Interrupted);
+        }
+        if clock::now() >= deadline {
+            return Err(Failure::NoAnswer {
+                what:
+                    "no node leads, so the changed file cannot be journalled; nothing was changed"
+                        .to_owned(),
+                next: "`mainstay status` says why; then `mainstay up FILE` again".to_owned(),
             });
         }
-        println!("  {host} stopped");
+        interrupt.wait(LOOK_PERIOD);
     }
-    for folder in machine::wire_folders(layout) {
-        if let Some(process) =
-            wire::read_state(&folder.join("state.json")).and_then(|state| state.wire)
-        {
-            end(process)?;
-        }
-    }
-    let (record, layout) = place::read(layout.data()).map_err(|error| anyhow!(error))?;
-    prepare::release_slot(&record, &layout);
-    println!(
-        "everything is stopped; the data stays in {}",
-        layout.data().display()
-    );
-    Ok(())
 }
 
-/// A host whose node is dead may still run processes; a node that starts adopts them and can stop them.
-fn start_missing_nodes(layout: &Layout) -> Outcome {
-    let (record, _) = place::read(layout.data()).map_err(|error| anyhow!(error))?;
-    for (host, folder) in place::node_folders(layout).context("list the nodes")? {
-        if machine::node_process(layout, &host).is_none() {
-            let data = layout.data().display().to_string();
-            let command = [
-                record.program.display().to_string(),
-                "node".into(),
-                "--host".into(),
-                host,
-                "--data".into(),
-                data,
-            ];
-            launch::spawn_detached(&command, Some(&folder.join("log")))
-                .context("start a node to stop its host")?;
-        }
-    }
-    Ok(())
-}
-
-/// A node that was just started needs a moment to listen.
-fn ask_to_stop(host: &str, socket: &Path) -> Outcome {
-    let deadline = clock::now() + Duration::from_secs(10);
-    loop {
-        match ask(socket, Method::POST, "/v1/stop", Vec::new(), STOP_LIMIT) {
-            Ok((status, _)) if status.is_success() => return Ok(()),
-            Ok((_, body)) => {
-                let why = format!("{host}: {}", String::from_utf8_lossy(&body));
-                return Err(Failure::Refused {
-                    why,
-                    next: "stop it as the user that started it".to_owned(),
-                });
+/// Wires read their specification when they start. One leaves after the other, and the machine process
+/// starts it again, so that never two of them are away.
+fn renew_wires(changed: &[std::path::PathBuf], deadline: Instant) -> Outcome {
+    for folder in changed {
+        let running = || {
+            let state = wire::read_state(&folder.join("state.json"));
+            state.and_then(|state| state.wire)
+        };
+        let Some(before) = running().filter(|process| identity::is_alive(*process)) else {
+            continue;
+        };
+        identity::signal(before, Signal::TERM).context("tell a wire to leave")?;
+        let limit = deadline.min(clock::now() + WIRE_LIMIT);
+        while running().is_none_or(|now| now == before || !identity::is_alive(now)) {
+            if clock::now() >= limit {
+                break;
             }
-            Err(error) if clock::now() >= deadline => {
-                return Err(Failure::NoAnswer {
-                    what: format!("{host}: {}", crate::client::chain(&error)),
-                    next: "try again; `mainstay status` shows which nodes live".to_owned(),
-                });
-            }
-            Err(_) => wait(LOOK_PERIOD),
+            crate::down::wait(Duration::from_millis(20));
         }
-    }
-}
-
-fn end(process: ProcessIdentity) -> Outcome {
-    identity::signal(process, Signal::TERM).context("end a process")?;
-    if !gone(process, clock::now() + Duration::from_secs(5)) {
-        identity::signal(process, Signal::KILL).context("end a process")?;
     }
     Ok(())
-}
-
-fn gone(process: ProcessIdentity, deadline: Instant) -> bool {
-    while identity::is_alive(process) {
-        if clock::now() >= deadline {
-            return false;
-        }
-        wait(Duration::from_millis(20));
-    }
-    true
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the command line waits between two looks, with a limit around it"
-)]
-pub fn wait(time: Duration) {
-    std::thread::sleep(time);
 }

@@ -8,7 +8,7 @@ use mainstay_rt::files;
 
 use crate::arguments::Validate;
 use crate::exit::{Failure, Outcome};
-use crate::print::json;
+use crate::print::{json, line};
 
 pub fn run(arguments: &Validate) -> Outcome {
     let text = read(&arguments.file)?;
@@ -17,11 +17,11 @@ pub fn run(arguments: &Validate) -> Outcome {
             if arguments.json {
                 json(&render_json(&[]))?;
             } else {
-                println!(
+                line(format_args!(
                     "{}: valid: {}",
                     arguments.file.display(),
                     summary(&platform)
-                );
+                ))?;
             }
             Ok(())
         }

@@ -29,4 +29,6 @@ mod stop;
 mod workloads;
 
 pub use context::keep_file;
+pub use control::user_name;
 pub use run::run;
+pub use stop::{leftovers, stop_without_node};

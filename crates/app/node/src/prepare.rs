@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mainstay_derive::{
     APPLICATION_ROLE, KEEPER_ROLES, Layout, Machine, password_file_text, wire_specs,
@@ -21,6 +22,7 @@ use crate::machine::make_host_folders;
 use crate::place::{self, PlaceError};
 
 const CLAIM_LIMIT: u64 = 4096;
+const SPEC_LIMIT: u64 = 16 << 20;
 /// Bytes of entropy in a password; written as hexadecimal.
 const PASSWORD_BYTES: usize = 24;
 
@@ -93,7 +95,7 @@ pub fn prepare(
         keep_file(&layout, text).map_err(at(&file))?;
         files::write_atomic(&file, text.as_bytes()).map_err(at(&file))?;
     }
-    write_wires(&layout, platform, slot, &program)?;
+    write_wires(&layout, platform, slot, distance_us, &program)?;
     let record = MachineRecord {
         version: VERSION,
         platform: name.to_owned(),
@@ -107,13 +109,37 @@ pub fn prepare(
     Ok((record, layout))
 }
 
+/// Makes room for what a changed file adds, once it is in force: hosts, wires, and the file itself.
+/// Returns the folders of wires whose specification is another one now.
+///
+/// # Errors
+/// When the data folder cannot be written.
+pub fn extend(
+    layout: &Layout,
+    platform: &Platform,
+    text: &str,
+) -> Result<Vec<PathBuf>, PrepareError> {
+    let (record, _) = place::read(layout.data())?;
+    let slot = Slot::new(record.slot).ok_or(PrepareError::NoSlot(record.slot))?;
+    let changed = write_wires(layout, platform, slot, record.distance_us, &record.program)?;
+    let file = layout.platform_file();
+    files::write_atomic(&file, text.as_bytes()).map_err(at(&file))?;
+    // Last: a host that has a folder gets a node, which reads the file.
+    make_host_folders(layout, platform).map_err(at(layout.data()))?;
+    Ok(changed)
+}
+
 /// The wires' specifications; a wire that runs keeps its own until it is started again.
 fn write_wires(
     layout: &Layout,
     platform: &Platform,
     slot: Slot,
+    distance_us: Option<u64>,
     program: &Path,
-) -> Result<(), PrepareError> {
+) -> Result<Vec<PathBuf>, PrepareError> {
+    let everywhere =
+        distance_us.map(|us| platform.clone().with_distance(Duration::from_micros(us)));
+    let platform = everywhere.as_ref().unwrap_or(platform);
     let machine = Machine {
         platform,
         slot,
@@ -122,13 +148,18 @@ fn write_wires(
         server_user: None,
         server_programs: None,
     };
+    let mut changed = Vec::new();
     for spec in wire_specs(&machine) {
         let path = layout.wire_spec(&spec.from, &spec.to);
         private_folder(&layout.wire(&spec.from, &spec.to), 0o700)?;
         let bytes = serde_json::to_vec_pretty(&spec).map_err(|error| at(&path)(error.into()))?;
-        files::write_atomic(&path, &bytes).map_err(at(&path))?;
+        let known = files::read_limited(&path, SPEC_LIMIT).ok();
+        if known.as_ref() != Some(&bytes) {
+            files::write_atomic(&path, &bytes).map_err(at(&path))?;
+            changed.push(layout.wire(&spec.from, &spec.to));
+        }
     }
-    Ok(())
+    Ok(changed)
 }
 
 fn private_folder(path: &Path, mode: u32) -> Result<(), PrepareError> {
@@ -141,7 +172,10 @@ fn private_folder(path: &Path, mode: u32) -> Result<(), PrepareError> {
 }
 
 /// Passwords are drawn once and never shown.
-fn make_secrets(layout: &Layout, platform: &Platform) -> Result<(), PrepareError> {
+///
+/// # Errors
+/// When the folder for secrets cannot be written.
+pub fn make_secrets(layout: &Layout, platform: &Platform) -> Result<(), PrepareError> {
     for database in platform.databases() {
         let name = database.name.as_str();
         for role in KEEPER_ROLES.into_iter().chain([APPLICATION_ROLE]) {

@@ -163,6 +163,7 @@ impl Node {
                 _ = sweeps.tick() => {
                     sweep(&self.context).await;
                     self.hold_if_down().await?;
+                    self.tell_keepers();
                 }
             }
         }
@@ -173,11 +174,16 @@ impl Node {
         let Some(state) = &view.state else {
             return Ok(());
         };
+        let mut file_changed = false;
         if let Some(digest) = &state.digest
             && *digest != self.context.digest
         {
             match self.context.with_file(digest) {
-                Ok(context) => self.change_file(context),
+                Ok(context) => {
+                    tracing::info!(digest, "another version of the platform file is in force");
+                    self.change_file(context);
+                    file_changed = true;
+                }
                 Err(error) => {
                     tracing::error!(
                         digest,
@@ -195,10 +201,11 @@ impl Node {
                 Hold::Resume
             };
             self.desk.supervisor.hold(hold).await?;
+            self.tell_keepers();
         }
         let placements = LastPlacements::of(state);
         // Before a file is in force nothing was placed, which must not stop what an earlier journal placed.
-        if state.desired.is_some() && placements != self.placements {
+        if state.desired.is_some() && (file_changed || placements != self.placements) {
             placements
                 .keep(&self.context)
                 .context("keep the placements")?;
@@ -253,6 +260,44 @@ impl Node {
                 deputy.submit(Signal::Answered { effect, outcome });
             }
         });
+    }
+
+    /// Hands off means keepers too. They keep it on disk, but one may have been away when it was said: so
+    /// whoever says otherwise is told again.
+    fn tell_keepers(&self) {
+        let view = self.desk.deputy.view.borrow().clone();
+        // What an unread journal would say is not known.
+        let Some(is_paused) = view.state.map(|state| state.paused.is_some()) else {
+            return;
+        };
+        for (database, fact) in &*self.desk.sight.keepers.borrow() {
+            if fact
+                .latest()
+                .is_none_or(|status| status.paused == is_paused)
+            {
+                continue;
+            }
+            let target = if is_paused { "/v1/pause" } else { "/v1/resume" };
+            let socket = self
+                .context
+                .layout
+                .keeper_socket(self.context.name(), database);
+            let database = database.clone();
+            tokio::task::spawn_local(async move {
+                let told = request_unix(&socket, Method::POST, target, Vec::new(), RELOAD_LIMIT);
+                match told.await {
+                    Ok((status, _)) if status.is_success() => {
+                        tracing::info!(database, target, "told the keeper");
+                    }
+                    Ok((status, _)) => {
+                        tracing::warn!(database, target, %status, "the keeper refused")
+                    }
+                    Err(error) => {
+                        tracing::debug!(database, target, %error, "the keeper was not told")
+                    }
+                }
+            });
+        }
     }
 
     /// A host that a fault has taken starts nothing, also where its node was started too early.

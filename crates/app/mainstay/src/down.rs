@@ -1,0 +1,161 @@
+//! `mainstay down`: nothing of the platform runs afterwards, whatever state it was in before.
+//!
+//! First nobody starts anything any more, then faults end, then each host is stopped: by its node where that
+//! answers, from here where it is dead or hangs. The wires go last. At the end the process table is read:
+//! what still belongs to this data folder is ended, and said.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use http::Method;
+use mainstay_derive::Layout;
+use mainstay_host::{faults, identity, wire};
+use mainstay_node::{leftovers, machine, place, prepare, stop_without_node};
+use mainstay_record::process::ProcessIdentity;
+use mainstay_rt::clock;
+use mainstay_rt::http::RequestError;
+use mainstay_units::Instant;
+use rustix::process::Signal;
+
+use crate::arguments::Platform;
+use crate::client::{ask, find, is_barred, not_yours, sockets};
+use crate::exit::{Failure, Outcome};
+use crate::print::progress;
+
+/// A node takes this long to answer at most, or it is taken for frozen.
+const ASK_LIMIT: Duration = Duration::from_secs(2);
+/// A node that answers may need this long to stop its host: drain, grace, and PostgreSQL's last checkpoint.
+const NODE_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+pub fn down(platform: &Platform) -> Outcome {
+    let (_, layout) = find(platform)?;
+    stop(&layout)
+}
+
+/// Stops everything. What it says on the way goes unheard if nobody reads; it is done all the same.
+pub fn stop(layout: &Layout) -> Outcome {
+    // Before anything is touched: may we?
+    std::fs::read_dir(layout.secrets()).map_err(|error| match is_barred(&error) {
+        true => not_yours(&layout.secrets()),
+        false => Failure::Fault(error.into()),
+    })?;
+    let mut ran = false;
+    if let Some(machine) = machine::running(layout) {
+        ran = true;
+        end(machine)?;
+    }
+    for fault in faults::in_force(layout.data()) {
+        faults::clear(layout.data(), &fault.id)
+            .with_context(|| format!("end fault {}", fault.id))?;
+        progress(format_args!("  fault {} is over", fault.id));
+    }
+    let nodes: Vec<(String, Option<ProcessIdentity>)> = sockets(layout)
+        .into_iter()
+        .map(|(host, socket)| {
+            let node = machine::node_process(layout, &host);
+            let told = node.map_or(Ok(false), |_| tell(&socket));
+            told.map(|told| (host, node.filter(|_| told)))
+        })
+        .collect::<Result<_, Failure>>()?;
+    let deadline = clock::now() + NODE_LIMIT;
+    for (host, told) in nodes {
+        ran |= told.is_some();
+        let stopped_itself = told.is_some_and(|node| gone(node, deadline));
+        ran |= stop_rest(layout, &host, stopped_itself)?;
+    }
+    for folder in machine::wire_folders(layout) {
+        let state = wire::read_state(&folder.join("state.json"));
+        if let Some(process) = state.and_then(|state| state.wire) {
+            end(process)?;
+        }
+    }
+    end_leftovers(layout)?;
+    let (record, layout) = place::read(layout.data()).map_err(|error| anyhow!(error))?;
+    prepare::release_slot(&record, &layout);
+    progress(format_args!(
+        "{}; the data stays in {}",
+        if ran {
+            "everything is stopped"
+        } else {
+            "nothing was running"
+        },
+        layout.data().display()
+    ));
+    Ok(())
+}
+
+/// Says whether the node has taken the order; one that does not answer is frozen or ill.
+fn tell(socket: &Path) -> Result<bool, Failure> {
+    match ask(socket, Method::POST, "/v1/stop", Vec::new(), ASK_LIMIT) {
+        Ok((status, _)) if status.is_success() => Ok(true),
+        Ok((_, body)) => Err(Failure::Refused {
+            why: String::from_utf8_lossy(&body).into_owned(),
+            next: "stop it as the user that started it".to_owned(),
+        }),
+        Err(RequestError::Connect(_, error)) if is_barred(&error) => Err(not_yours(socket)),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Stops from here what a node has not. Says whether anything ran.
+fn stop_rest(layout: &Layout, host: &str, stopped_itself: bool) -> Result<bool, Failure> {
+    if let Some(node) = machine::node_process(layout, host) {
+        progress(format_args!(
+            "  the node of {host} does not answer; its host is stopped without it"
+        ));
+        identity::signal(node, Signal::KILL).context("end a node")?;
+        gone(node, clock::now() + END_LIMIT);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("stop a host")?;
+    let ended = runtime
+        .block_on(stop_without_node(layout, host))
+        .with_context(|| format!("stop {host}"))?;
+    if stopped_itself || ended > 0 {
+        progress(format_args!("  {host} stopped"));
+    }
+    Ok(ended > 0)
+}
+
+/// Nobody's children any more: their shim was killed, say.
+fn end_leftovers(layout: &Layout) -> Outcome {
+    for process in leftovers(layout) {
+        progress(format_args!(
+            "  process {} was left over; it is ended",
+            process.pid
+        ));
+        end(process)?;
+    }
+    Ok(())
+}
+
+fn end(process: ProcessIdentity) -> Outcome {
+    identity::signal(process, Signal::TERM).context("end a process")?;
+    if !gone(process, clock::now() + END_LIMIT) {
+        identity::signal(process, Signal::KILL).context("end a process")?;
+        gone(process, clock::now() + END_LIMIT);
+    }
+    Ok(())
+}
+
+fn gone(process: ProcessIdentity, deadline: Instant) -> bool {
+    while identity::is_alive(process) {
+        if clock::now() >= deadline {
+            return false;
+        }
+        wait(Duration::from_millis(20));
+    }
+    true
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the command line waits between two looks, with a limit around it"
+)]
+pub fn wait(time: Duration) {
+    std::thread::sleep(time);
+}
