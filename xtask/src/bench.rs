@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+use crate::platform::now;
 use crate::step::{run as step, target_folder};
 
 #[derive(clap::Args)]
@@ -30,6 +31,9 @@ pub struct Arguments {
     /// Only these faults
     #[arg(long, value_delimiter = ',')]
     pub faults: Vec<String>,
+    /// Round trip between regions, for faults and orders
+    #[arg(long, default_value_t = 0)]
+    pub distance_ms: u64,
     /// Rounds for each proxy
     #[arg(long, default_value_t = 3)]
     pub rounds: u32,
@@ -80,10 +84,12 @@ impl Section {
 
     fn measure(self, arguments: &Arguments) -> Result<()> {
         match self {
-            Self::Failover => failover::measure(arguments.repetitions.max(1), &arguments.faults),
+            Self::Failover => {
+                failover::measure(arguments.repetitions.max(1), &arguments.faults, arguments.distance_ms)
+            },
             Self::Gateway => gateway::measure(arguments.rounds.max(1)),
             Self::Engine => orders::engine(arguments.commands),
-            Self::Orders => orders::through_gateways(arguments.p99_limit_ms),
+            Self::Orders => orders::through_gateways(arguments.p99_limit_ms, arguments.distance_ms),
             Self::Journal => journal::measure(arguments.batches.max(1)),
             Self::Simulator => simulator::measure(arguments.schedules),
         }
@@ -91,6 +97,7 @@ impl Section {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
+    let started = now();
     machine::print()?;
     let wanted = |section: &Section| arguments.only.is_empty() || arguments.only.contains(section);
     let mut failures = Vec::new();
@@ -102,6 +109,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             failures.push(section);
         }
     }
+    println!("\ntook {:.0} s", started.elapsed().as_secs_f64());
     if !failures.is_empty() {
         bail!("these sections could not be measured: {failures:?}");
     }

@@ -18,18 +18,18 @@ const RATE: u32 = 500;
 /// Flow before the fault.
 const LEAD: Duration = Duration::from_secs(2);
 /// How long a fault lasts, where it lasts: longer than any recovery that is aimed at.
-const FAULT: Duration = Duration::from_secs(5);
+const FAULT: Duration = Duration::from_secs(6);
 /// Flow after the fault: long enough for it to be felt and answered.
-const TAIL: Duration = Duration::from_secs(8);
+const TAIL: Duration = Duration::from_secs(9);
 const RECOVERY_LIMIT: Duration = Duration::from_secs(90);
 /// Accounts are funded before the first order.
 const FUNDING_LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
-pub fn measure(repetitions: u32, only: &[String]) -> Result<()> {
-    let mut platform = Platform::start("bench-failover", 0)?;
+pub fn measure(repetitions: u32, only: &[String], distance_ms: u64) -> Result<()> {
+    let mut platform = Platform::start("bench-failover", distance_ms)?;
     let chosen = scenario::chosen(only)?;
-    println!("{repetitions} of each fault, {RATE} requests/s through all gateways, 0 ms between regions.\n");
+    println!("{repetitions} of each fault, {RATE} requests/s through all gateways, {distance_ms} ms between regions.\n");
     println!("| fault | longest stall, ms: each run | worst | slowest answer, ms | failed | aim, ms |");
     println!("|---|---|---|---|---|---|");
     for scenario in chosen {

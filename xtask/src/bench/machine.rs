@@ -2,11 +2,11 @@
 
 use std::fs::read_to_string;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::platform::pause;
+use crate::platform::{now, pause};
 
 /// How long the load of others is looked at before a section.
 const LOOK: Duration = Duration::from_secs(2);
@@ -30,12 +30,28 @@ pub fn print() -> Result<()> {
 
 /// How many processors were busy with something else just before a section.
 pub fn print_load() -> Result<()> {
-    let before = busy_ticks()?;
+    let busy = Busy::start()?;
     pause(LOOK);
-    let busy = (busy_ticks()? - before) as f64 / TICKS_PER_SECOND / LOOK.as_secs_f64();
     let processors = std::thread::available_parallelism()?;
-    println!("Other work used {busy:.1} of {processors} processors just before.\n");
+    println!("Other work used {:.1} of {processors} processors just before.\n", busy.processors()?);
     Ok(())
+}
+
+/// How many processors of the machine are busy, on average since the start.
+pub struct Busy {
+    ticks: u64,
+    since: Instant,
+}
+
+impl Busy {
+    pub fn start() -> Result<Self> {
+        Ok(Self { ticks: busy_ticks()?, since: now() })
+    }
+
+    pub fn processors(&self) -> Result<f64> {
+        let ticks = busy_ticks()?.saturating_sub(self.ticks);
+        Ok(ticks as f64 / TICKS_PER_SECOND / self.since.elapsed().as_secs_f64())
+    }
 }
 
 /// `/proc/stat` counts in ticks of 10 ms on every Linux that we run on (USER_HZ, proc(5)).
