@@ -317,3 +317,76 @@ fn a_promotion_takes_the_timeline_of_its_term_and_the_old_primary_rejoins_by_rew
         assert_eq!(incarnation, Some(Incarnation(7)));
     });
 }
+
+#[test]
+fn a_history_that_was_fetched_and_never_followed_does_not_become_an_ancestor() {
+    drill(async {
+        let mut servers = Servers::new(2);
+        servers.pair().await;
+        servers.sql(0, "CREATE TABLE t (i int)").await;
+        servers.must(1, Command::Detach).await;
+        let rank = servers.rank(1).await;
+        // A primary of term 5 began here and died before it wrote anything that reached this replica.
+        let setup = Rc::clone(&servers.locals[1].setup);
+        let own = std::fs::read(crate::history::path(&setup.layout.pgdata, Timeline(3))).unwrap();
+        let content = [&own[..], format!("3\t{}\tx\n", rank.lsn).as_bytes()].concat();
+        let give = |path: &Path| setup.programs.give(path);
+        crate::history::store(&setup.layout.pgdata, Timeline(5), &content, give).unwrap();
+        let shorter = [&own[..], b"3\t0/3000100\tx\n"].concat();
+        crate::history::store(&setup.layout.pgdata, Timeline(6), &shorter, give).unwrap();
+        servers.must(1, Command::StopImmediate).await;
+        servers.must(1, Command::StartStandby).await;
+        assert_eq!(servers.rank(1).await, rank, "all of its own log counts");
+        crate::history::store(&setup.layout.pgdata, Timeline(5), &content, give).unwrap();
+        // Time for start-up to find it and to make up its mind.
+        servers.rank(1).await;
+        let outcome = servers
+            .run(
+                1,
+                Command::Promote {
+                    timeline: Timeline(7),
+                },
+            )
+            .await;
+        let Outcome::Promoted {
+            timeline, history, ..
+        } = outcome
+        else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(timeline, Timeline(7));
+        let ancestors: Vec<Timeline> = history.0.iter().map(|entry| entry.timeline).collect();
+        assert_eq!(ancestors, [Timeline(1), Timeline(3)]);
+    });
+}
+
+#[test]
+fn an_interrupted_filling_is_broken_and_is_moved_aside() {
+    drill(async {
+        let mut servers = Servers::new(3);
+        let incarnation = Incarnation(1);
+        servers.must(0, Command::Initialize { incarnation }).await;
+        let setup = Rc::clone(&servers.locals[0].setup);
+        assert!(matches!(data::state(&setup), DataState::Present { .. }));
+        // As a keeper that died in the middle leaves it.
+        std::fs::write(&setup.layout.filling, b"").unwrap();
+        assert_eq!(data::state(&setup), DataState::Broken);
+        // The source is not there: the copy fails, and what was there is not gone.
+        let source = ReplicaId(2);
+        let outcome = servers
+            .run(
+                0,
+                Command::Rebuild {
+                    source,
+                    incarnation,
+                },
+            )
+            .await;
+        assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+        let kept: Vec<_> = std::fs::read_dir(&setup.layout.quarantine)
+            .unwrap()
+            .collect();
+        assert_eq!(kept.len(), 1);
+        assert!(!matches!(data::state(&setup), DataState::Present { .. }));
+    });
+}

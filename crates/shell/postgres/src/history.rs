@@ -181,11 +181,34 @@ pub fn forget_above(pgdata: &Path, own: Timeline) -> Result<(), HistoryError> {
     Ok(())
 }
 
-/// Takes away the placeholders above the last real history: with them no server starts.
+/// The highest timeline of which the folder has log: the first eight digits of a segment's name.
+fn highest_segment(pgdata: &Path) -> Option<Timeline> {
+    std::fs::read_dir(pgdata.join("pg_wal"))
+        .ok()?
+        .filter_map(|entry| {
+            let name = entry.ok()?.file_name();
+            let digits = name.to_str()?;
+            if digits.len() != SEGMENT_DIGITS {
+                return None;
+            }
+            u32::from_str_radix(digits.get(..8)?, 16).ok()
+        })
+        .max()
+        .map(Timeline)
+}
+
+/// Digits in the name of a log segment.
+const SEGMENT_DIGITS: usize = 24;
+
+/// Takes away what would keep a server from starting, or make it stop short of the end of its own log: the
+/// histories of timelines of which it has no log, and placeholders above the last real history.
 ///
 /// # Errors
 /// When a file cannot be removed.
 pub fn forget_dangling(pgdata: &Path) -> Result<(), HistoryError> {
+    if let Some(highest) = highest_segment(pgdata) {
+        forget_above(pgdata, highest)?;
+    }
     let highest = highest_real(pgdata).unwrap_or(Timeline(1));
     forget_above(pgdata, highest)
 }
@@ -258,5 +281,14 @@ mod tests {
         let folder = folder(&[(2, ""), (3, ""), (4, "1\t0/1\tx\n"), (5, ""), (6, "")]);
         forget_dangling(folder.path()).unwrap();
         assert_eq!(numbers(folder.path()), [2, 3, 4]);
+    }
+
+    #[test]
+    fn a_history_without_log_goes() {
+        let folder = folder(&[(2, "1\t0/1\tx\n"), (5, "2\t0/2\tx\n")]);
+        let segment = folder.path().join("pg_wal/000000020000000000000003");
+        std::fs::write(segment, "").unwrap();
+        forget_dangling(folder.path()).unwrap();
+        assert_eq!(numbers(folder.path()), [2]);
     }
 }
