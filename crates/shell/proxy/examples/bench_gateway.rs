@@ -6,7 +6,7 @@
 //! keep-alive, an answer of 86 bytes). The proxy is pinned to the first processor, client and origin to
 //! the second. What counts is the processor time that the proxy used (user and system, of the whole
 //! process) divided by the requests it answered; requests per second depend on client and origin as well.
-//! The median of the rounds is printed. Needs `wrk`; without `haproxy` only ours is measured.
+//! Rounds of the contestants take turns; the median of each is printed. Needs `wrk`; without `haproxy` only ours is measured.
 
 use std::error::Error;
 use std::io::Write;
@@ -19,7 +19,8 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 
 const ORIGIN: &str = "127.205.250.1:18081";
-const OURS: &str = "127.205.250.2:18082";
+const OURS_SERVICE: &str = "127.205.250.2:18082";
+const OURS_CELL: &str = "127.205.250.2:18084";
 const HAPROXY: &str = "127.205.250.3:18083";
 const ANSWER: &str =
     r#"{"cell":"us","sequence":123456,"epoch":1,"account":7,"reference":42,"outcome":"filled"}"#;
@@ -189,43 +190,57 @@ fn contest(folder: &Path, seconds: u64, rounds: u64) -> Outcome<()> {
     let _origin = Process::start(pinned(1, &own).arg("origin"))?;
     wait_for(ORIGIN)?;
     let config = folder.join("gateway.json");
-    let instance = serde_json::json!({"name": "origin", "host": "a", "region": "r", "address": ORIGIN, "readiness_path": "/"});
-    let snapshot = |target: serde_json::Value| {
-        serde_json::json!({
-            "version": 1, "generation": 1, "gateway": "bench", "host": "a", "region": "r", "workers": 1,
-            "run_folder": folder,
-            "listeners": {"http": [{"name": "bench", "address": OURS, "routes":
-                [{"name": "all", "path_prefix": "/", "target": target}]}]},
-            "services": [{"name": "origin", "instances": [instance]}],
-            "databases": [{"name": "us", "replicas":
-                [{"host": "a", "region": "r", "sight_address": "127.205.250.9:1", "postgres_address": "127.205.250.9:2"}]}],
-        })
-    };
-    let cell = serde_json::json!({"cell": {"key": "always", "cells": [{"database": "us", "service": "origin"}]}});
-    let kinds = [
-        (
-            "ours, service route",
-            serde_json::json!({"service": "origin"}),
-        ),
-        ("ours, cell route", cell),
+    std::fs::write(&config, snapshot(folder).to_string())?;
+    let gateway = Process::start(pinned(0, &own).arg("gateway").arg(&config))?;
+    let haproxy = start_haproxy(folder)?;
+    let mut contestants = vec![
+        ("ours, service route", &gateway, OURS_SERVICE, Vec::new()),
+        ("ours, cell route", &gateway, OURS_CELL, Vec::new()),
     ];
-    let mut rows = Vec::new();
-    for (name, target) in kinds {
-        std::fs::write(&config, snapshot(target).to_string())?;
-        let gateway = Process::start(pinned(0, &own).arg("gateway").arg(&config))?;
-        wait_for(OURS)?;
-        rows.push((name, measure(&gateway, OURS, seconds, rounds)?));
+    if let Some(haproxy) = &haproxy {
+        contestants.push(("haproxy", haproxy, HAPROXY, Vec::new()));
     }
-    if let Some(haproxy) = start_haproxy(folder)? {
-        wait_for(HAPROXY)?;
-        rows.push(("haproxy", measure(&haproxy, HAPROXY, seconds, rounds)?));
+    for _ in 0..rounds.max(1) {
+        for (_, proxy, address, results) in &mut contestants {
+            wait_for(address)?;
+            results.push(round(proxy, address, seconds)?);
+        }
     }
+    let medians = contestants.into_iter().map(|(name, _, _, mut results)| {
+        results.sort_by(|a, b| a.micros.total_cmp(&b.micros));
+        let middle = results.len() / 2;
+        (name, results.swap_remove(middle))
+    });
+    print(&medians.collect::<Vec<_>>())
+}
+
+fn snapshot(folder: &Path) -> serde_json::Value {
+    let listener = |name: &str, address: &str, target: serde_json::Value| {
+        let route = serde_json::json!({"name": name, "path_prefix": "/", "target": target});
+        serde_json::json!({"name": name, "address": address, "routes": [route]})
+    };
+    let cell = serde_json::json!({"cell": {"key": "always",
+        "cells": [{"database": "us", "service": "origin"}]}});
+    serde_json::json!({
+        "version": 1, "generation": 1, "gateway": "bench", "host": "a", "region": "r", "workers": 1,
+        "run_folder": folder,
+        "listeners": {"http": [
+            listener("service", OURS_SERVICE, serde_json::json!({"service": "origin"})),
+            listener("cell", OURS_CELL, cell)]},
+        "services": [{"name": "origin", "instances": [{"name": "origin", "host": "a", "region": "r",
+            "address": ORIGIN, "readiness_path": "/"}]}],
+        "databases": [{"name": "us", "replicas": [{"host": "a", "region": "r",
+            "sight_address": "127.205.250.9:1", "postgres_address": "127.205.250.9:2"}]}],
+    })
+}
+
+fn print(rows: &[(&str, Round)]) -> Outcome<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
         "| proxy | requests/s | processor us per request |\n|---|---|---|"
     )?;
-    for (name, round) in &rows {
+    for (name, round) in rows {
         writeln!(
             out,
             "| {name} | {:.0} | {:.2} |",
@@ -236,24 +251,12 @@ fn contest(folder: &Path, seconds: u64, rounds: u64) -> Outcome<()> {
         None => writeln!(out, "haproxy is not installed: nothing to compare with")?,
         Some((_, haproxy)) => {
             for (name, round) in rows.iter().filter(|row| row.0 != "haproxy") {
-                writeln!(
-                    out,
-                    "{name}: {:.2} times haproxy's processor time",
-                    round.micros / haproxy.micros
-                )?;
+                let ratio = round.micros / haproxy.micros;
+                writeln!(out, "{name}: {ratio:.2} times haproxy's processor time")?;
             }
         }
     }
     Ok(())
-}
-
-/// The median by processor time.
-fn measure(proxy: &Process, address: &str, seconds: u64, rounds: u64) -> Outcome<Round> {
-    let mut all = (0..rounds.max(1))
-        .map(|_| round(proxy, address, seconds))
-        .collect::<Outcome<Vec<Round>>>()?;
-    all.sort_by(|a, b| a.micros.total_cmp(&b.micros));
-    Ok(all.swap_remove(all.len() / 2))
 }
 
 fn start_haproxy(folder: &Path) -> Outcome<Option<Process>> {
