@@ -171,7 +171,8 @@ impl Eyes {
                 observation.serviceability = Serviceability::Hung;
             }
         }
-        if self.pulse.is_missing() {
+        // A server whose folder was taken away goes on from memory, for a while.
+        if self.pulse.is_missing() || data == DataState::Blank {
             observation.serviceability = Serviceability::DeadDisk;
         }
         Sighting {
