@@ -31,6 +31,8 @@ use crate::worker::{Local, Worker};
 
 const DEADLINE_HEADER: &str = "x-request-deadline-ms";
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Header fields that hyper accepts unless told otherwise, of requests and of answers.
+const LIBRARY_HEADERS_LIMIT: usize = 100;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Accepts connections of one HTTP listener until the task is aborted.
@@ -95,10 +97,13 @@ async fn converse(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, addre
             )
         })
     };
-    let serving = hyper::server::conn::http1::Builder::new()
-        .max_headers(bounds.framing.headers)
-        .max_buf_size(bounds.framing.head_bytes.max(8192) * 2)
-        .serve_connection(TokioIo::new(framed), service);
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.max_buf_size(bounds.framing.head_bytes.max(8192) * 2);
+    // The strict reader has counted them already; the library's own count is dearer when it is changed.
+    if bounds.framing.headers > LIBRARY_HEADERS_LIMIT {
+        builder.max_headers(bounds.framing.headers);
+    }
+    let serving = builder.serve_connection(TokioIo::new(framed), service);
     let mut serving = std::pin::pin!(serving);
     loop {
         tokio::select! {

@@ -195,7 +195,6 @@ impl Upstream {
             written: Rc::clone(&written),
         });
         let (sender, connection) = Builder::new()
-            .max_headers(RESPONSE_HEADERS_LIMIT)
             .handshake::<_, Full<Bytes>>(io)
             .await
             .map_err(|_| NothingWhy::ConnectFailed)?;
@@ -233,9 +232,6 @@ impl Upstream {
             .retain(|conn| conn.idle_since > before && !conn.sender.is_closed());
     }
 }
-
-/// Header fields of an answer; more break the connection to the instance.
-const RESPONSE_HEADERS_LIMIT: usize = 128;
 
 /// The body of an answer. When it has been read whole its connection goes back to the pool.
 #[derive(Debug)]
