@@ -64,6 +64,8 @@ pub struct Journal<C> {
     log: Log,
     /// What this node saw in earlier runs, until following has come past it.
     remembered: Option<SignedCheckpoint>,
+    /// Followed, and not yet handed out: an error on the way must not swallow them.
+    untold: Vec<(Position, Entry)>,
 }
 
 impl<C: Coordination> Journal<C> {
@@ -77,6 +79,7 @@ impl<C: Coordination> Journal<C> {
             key,
             log: Log::new(meaning_of),
             remembered,
+            untold: Vec::new(),
         })
     }
 
@@ -92,32 +95,43 @@ impl<C: Coordination> Journal<C> {
         &mut self.port
     }
 
-    /// The next entries, some at a time; empty at the end of the journal.
+    /// The next entries, some at a time; empty at the end of the journal. What was followed before an error is
+    /// handed out by the next call that succeeds: every entry is handed out once, in order.
     pub fn catch_up(&mut self) -> Result<Vec<(Position, Entry)>, FollowError> {
-        let mut entries = Vec::new();
-        let start = self.log.end();
         for _ in 0..PARTS_PER_STEP {
-            let position = self.log.end();
-            let Some(part) = self.port.read_from(position)? else {
-                self.check_not_rolled_back()?;
-                break;
-            };
-            let followed = self
-                .log
-                .follow(position, &part)
-                .map_err(|damage| FollowError::Damaged { position, damage })?;
-            self.check_against_memory()?;
-            let Followed {
-                first,
-                entries: new,
-                ..
-            } = followed;
-            entries.extend((first.0..).map(Position).zip(new));
+            match self.follow_next() {
+                Ok(true) => {}
+                Ok(false) => break,
+                // What is sound is told first; the error comes again.
+                Err(FollowError::Damaged { .. } | FollowError::Port(_))
+                    if !self.untold.is_empty() =>
+                {
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        if self.log.end() > start {
+        if !self.untold.is_empty() {
             self.remember()?;
         }
-        Ok(entries)
+        Ok(std::mem::take(&mut self.untold))
+    }
+
+    /// Takes in the next part; whether there was one.
+    fn follow_next(&mut self) -> Result<bool, FollowError> {
+        let position = self.log.end();
+        self.check_against_memory()?;
+        let Some(part) = self.port.read_from(position)? else {
+            self.check_not_rolled_back()?;
+            return Ok(false);
+        };
+        let Followed { first, entries, .. } = self
+            .log
+            .follow(position, &part)
+            .map_err(|damage| FollowError::Damaged { position, damage })?;
+        self.check_against_memory()?;
+        self.untold.extend((first.0..).map(Position).zip(entries));
+        Ok(true)
     }
 
     /// Publishes the entries as the next part. After any error the caller follows until it knows what the

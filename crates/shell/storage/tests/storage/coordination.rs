@@ -100,6 +100,42 @@ fn a_rolled_back_journal_is_noticed_by_who_saw_more() {
 }
 
 #[test]
+fn what_was_followed_before_an_error_is_handed_out_all_the_same() {
+    let platform = Platform::new();
+    let mut a = platform.opened();
+    append_work(&mut a, 1, 0..3).unwrap();
+    append_work(&mut a, 1, 3..4).unwrap();
+    let last = part_files(&platform.root()).pop().unwrap();
+    let whole = fs::read(&last).unwrap();
+    fs::write(&last, &whole[..whole.len() / 2]).unwrap();
+    // The last part is torn: what is before it is told, then the damage.
+    let mut b = platform.journal("b");
+    let told = b.catch_up().unwrap();
+    assert_eq!(told.len(), 7);
+    assert!(matches!(
+        b.catch_up(),
+        Err(FollowError::Damaged {
+            position: Position(7),
+            ..
+        })
+    ));
+    fs::write(&last, &whole).unwrap();
+    let told = b.catch_up().unwrap();
+    assert_eq!(told[0].0, Position(7));
+    // Nowhere to remember them: they wait.
+    append_work(&mut a, 1, 4..6).unwrap();
+    let folder = platform.node_folder("b");
+    let aside = folder.with_extension("aside");
+    fs::rename(&folder, &aside).unwrap();
+    assert!(matches!(b.catch_up(), Err(FollowError::Node(_))));
+    fs::rename(&aside, &folder).unwrap();
+    let told = b.catch_up().unwrap();
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0].0, Position(8));
+    assert!(b.catch_up().unwrap().is_empty());
+}
+
+#[test]
 fn a_journal_written_anew_is_noticed() {
     let platform = Platform::new();
     let mut a = platform.opened();
