@@ -102,10 +102,17 @@ pub enum Command {
     Pause,
     Resume,
     InjectFault(InjectFault),
-    ClearFault { id: String },
-    Switchover { database: String, region: String },
+    ClearFault {
+        id: String,
+    },
+    Switchover {
+        database: String,
+        region: String,
+    },
     /// The text of a changed platform file.
-    Apply { file: String },
+    Apply {
+        file: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +135,11 @@ pub enum CommandOutcome {
     /// Journalled at `position` and carried out.
     Done { position: u64, detail: String },
     /// Not journalled as decided, or journalled as refused; nothing was changed.
-    Refused { code: String, why: String, next: String },
+    Refused {
+        code: String,
+        why: String,
+        next: String,
+    },
     /// Journalled, but whether it was carried out is not known.
     Unknown { position: u64, why: String },
 }
