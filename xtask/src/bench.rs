@@ -25,6 +25,9 @@ pub struct Arguments {
     /// Only these sections
     #[arg(long, value_enum, value_delimiter = ',')]
     pub only: Vec<Section>,
+    /// Use the programs as they are built, although sources may have changed
+    #[arg(long)]
+    pub no_build: bool,
     /// How often each fault is set
     #[arg(long, default_value_t = 2)]
     pub repetitions: u32,
@@ -87,10 +90,10 @@ impl Section {
             Self::Failover => {
                 failover::measure(arguments.repetitions.max(1), &arguments.faults, arguments.distance_ms)
             },
-            Self::Gateway => gateway::measure(arguments.rounds.max(1)),
+            Self::Gateway => gateway::measure(arguments),
             Self::Engine => orders::engine(arguments.commands),
             Self::Orders => orders::through_gateways(arguments.p99_limit_ms, arguments.distance_ms),
-            Self::Journal => journal::measure(arguments.batches.max(1)),
+            Self::Journal => journal::measure(arguments),
             Self::Simulator => simulator::measure(arguments.schedules),
         }
     }
@@ -116,12 +119,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// An optimised example of a package of ours, built if it is not up to date.
-fn example(package: &str, name: &str) -> Result<PathBuf> {
-    step("cargo", &["build", "--quiet", "--release", "--locked", "--package", package, "--example", name])?;
-    let path = target_folder()?.join("release/examples").join(name);
-    if !path.is_file() {
-        bail!("{} was not built", path.display());
+impl Arguments {
+    /// An optimised example of a package of ours, built if it is not up to date.
+    fn example(&self, package: &str, name: &str) -> Result<PathBuf> {
+        if !self.no_build {
+            let what = ["--package", package, "--example", name];
+            step("cargo", &[&["build", "--quiet", "--release", "--locked"], &what[..]].concat())?;
+        }
+        let path = target_folder()?.join("release/examples").join(name);
+        if !path.is_file() {
+            bail!("{} is not built", path.display());
+        }
+        Ok(path)
     }
-    Ok(path)
 }

@@ -32,15 +32,29 @@ pub fn measure(repetitions: u32, only: &[String], distance_ms: u64) -> Result<()
     println!("{repetitions} of each fault, {RATE} requests/s through all gateways, {distance_ms} ms between regions.\n");
     println!("| fault | longest stall, ms: each run | worst | slowest answer, ms | failed | aim, ms |");
     println!("|---|---|---|---|---|---|");
+    let mut failures = Vec::new();
     for scenario in chosen {
-        let mut stalls = Stalls::default();
-        for repetition in 1..=repetitions {
-            stalls.add(&once(&platform, scenario, repetition)?);
+        match repeated(&platform, scenario, repetitions) {
+            Ok(stalls) => println!("{}", stalls.row(scenario.name(), Scenario::aim_ms(scenario.name()))),
+            Err(error) => {
+                println!("| {} | not measured | | | | |", scenario.name());
+                failures.push(format!("{}: {error:#}", scenario.name()));
+            }
         }
-        println!("{}", stalls.row(scenario.name(), Scenario::aim_ms(scenario.name())));
+    }
+    if !failures.is_empty() {
+        bail!("{}", failures.join("; "));
     }
     platform.afterwards = Afterwards::Remove;
     Ok(())
+}
+
+fn repeated(platform: &Platform, scenario: Scenario, repetitions: u32) -> Result<Stalls> {
+    let mut stalls = Stalls::default();
+    for repetition in 1..=repetitions {
+        stalls.add(&once(platform, scenario, repetition)?);
+    }
+    Ok(stalls)
 }
 
 /// The driver's report of one flow with one fault in it.

@@ -6,10 +6,10 @@
 
 use anyhow::{Result, bail};
 
-use super::example;
+use super::Arguments;
 use crate::step::{installed, run};
 
-pub fn measure(rounds: u32) -> Result<()> {
+pub fn measure(arguments: &Arguments) -> Result<()> {
     if let Some(missing) = ["wrk", "taskset"].into_iter().find(|tool| !installed(tool)) {
         println!("skipped: {missing} is not installed");
         return Ok(());
@@ -17,7 +17,8 @@ pub fn measure(rounds: u32) -> Result<()> {
     if std::thread::available_parallelism()?.get() < 2 {
         bail!("proxy and client need a processor each");
     }
-    let bench = example("mainstay-proxy", "bench_gateway")?.display().to_string();
+    let rounds = arguments.rounds.max(1);
+    let bench = arguments.example("mainstay-proxy", "bench_gateway")?.display().to_string();
     println!("wrk with 64 connections, HTTP/1.1 keep-alive, an answer of 86 bytes; median of {rounds} rounds.");
     println!("Ours reads the framing strictly, counts every request and can hold it; HAProxy checks health and logs nothing.\n");
     run(&bench, &["--seconds", "5", "--rounds", &rounds.to_string()])

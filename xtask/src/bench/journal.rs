@@ -6,14 +6,15 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::example;
+use super::Arguments;
 
-pub fn measure(parts: u32) -> Result<()> {
-    let rates = example("mainstay-storage", "journal-rates")?;
+pub fn measure(arguments: &Arguments) -> Result<()> {
+    let parts = arguments.batches.max(1);
+    let program = arguments.example("mainstay-storage", "journal-rates")?;
     let scratch = std::env::temp_dir().join(format!("mainstay-bench-journal-{}", std::process::id()));
-    let output = Command::new(&rates).arg(&scratch).arg(parts.to_string()).output()?;
+    let output = Command::new(&program).arg(&scratch).arg(parts.to_string()).output()?;
     if !output.status.success() {
-        bail!("{}: {}", rates.display(), String::from_utf8_lossy(&output.stderr).trim());
+        bail!("{}: {}", program.display(), String::from_utf8_lossy(&output.stderr).trim());
     }
     let rates: Value = serde_json::from_slice(&output.stdout).context("read the journal's rates")?;
     let number = |value: &Value| value.as_f64().context("the journal's rates lack a figure");
