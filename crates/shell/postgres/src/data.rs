@@ -26,6 +26,8 @@ use crate::setup::Setup;
 /// The file in the data folder that says which filling it is.
 const INCARNATION_FILE: &str = "mainstay.incarnation";
 pub const STANDBY_SIGNAL: &str = "standby.signal";
+/// The file by which the postmaster is told to promote.
+pub const PROMOTE_SIGNAL: &str = "promote";
 /// How many folders set aside are kept; older ones are removed.
 const QUARANTINE_LIMIT: usize = 2;
 const INITIALIZE_LIMIT: Duration = Duration::from_secs(120);
@@ -424,7 +426,7 @@ fn trim_quarantine(setup: &Setup) -> Result<(), DataError> {
 /// # Errors
 /// Whatever the file system says.
 pub fn write_promote_signal(setup: &Setup) -> Result<(), DataError> {
-    let path = setup.layout.pgdata.join("promote");
+    let path = setup.layout.pgdata.join(PROMOTE_SIGNAL);
     File::create(&path)
         .and_then(|mut file| file.flush())
         .and_then(|()| setup.programs.give(&path))

@@ -390,3 +390,41 @@ fn an_interrupted_filling_is_broken_and_is_moved_aside() {
         assert!(!matches!(data::state(&setup), DataState::Present { .. }));
     });
 }
+
+#[test]
+fn a_stop_that_overtakes_a_start_leaves_nothing_that_starts_later() {
+    drill(async {
+        let mut servers = Servers::new(4);
+        let incarnation = Incarnation(1);
+        servers.must(0, Command::Initialize { incarnation }).await;
+        for pause_ms in [0, 5, 20, 60] {
+            let starting = servers.must(0, Command::StartStandby);
+            let pause = Duration::from_millis(pause_ms);
+            // The start is dropped half-way, as the hands do it.
+            tokio::time::timeout(pause, starting).await.ok();
+            servers.must(0, Command::StopImmediate).await;
+            let pgdata = servers.locals[0].setup.layout.pgdata.clone();
+            for _ in 0..30 {
+                let standing = process::standing_in(&pgdata);
+                assert!(standing.is_empty(), "after {pause_ms} ms: {standing:?}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_promotion_that_died_before_its_signal_does_not_happen_later() {
+    drill(async {
+        let mut servers = Servers::new(5);
+        servers.pair().await;
+        let setup = Rc::clone(&servers.locals[1].setup);
+        data::write_promote_signal(&setup).unwrap();
+        servers.locals[1] = Local::new(Rc::clone(&setup));
+        // As a child does that wants something of the postmaster.
+        let postmaster = crate::server::postmaster(&setup).unwrap();
+        process::signal(postmaster, rustix::process::Signal::USR1);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(servers.sql(1, "SELECT pg_is_in_recovery()").await, "t");
+    });
+}

@@ -29,6 +29,8 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 /// After this an immediate shutdown is helped with SIGKILL.
 const QUIT_LIMIT: Duration = Duration::from_millis(200);
 const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// For a shim to end what is left of its family, which is nothing, and to say so.
+const SHIM_LIMIT: Duration = Duration::from_secs(3);
 /// For a setting to become effective, for a receiver to leave.
 pub const EFFECT_LIMIT: Duration = Duration::from_secs(5);
 /// For one answer of the local server.
@@ -109,6 +111,9 @@ pub struct Local {
 
 impl Local {
     pub fn new(setup: Rc<Setup>) -> Self {
+        // Left by a predecessor that died in the middle of a promotion: the next signal that any child sends
+        // the postmaster would promote a server that by then follows somebody. A start removes it too.
+        std::fs::remove_file(setup.layout.pgdata.join(data::PROMOTE_SIGNAL)).ok();
         let stance = data::read_stance(&setup).unwrap_or_else(Stance::alone);
         Self {
             setup,
@@ -262,13 +267,28 @@ impl Local {
             })
             .await;
         }
-        if process::clear(&pgdata, KILL_LIMIT).await {
+        let stopped = process::clear(&pgdata, KILL_LIMIT).await;
+        self.dismiss_shims().await;
+        // What a shim was about to start when it was dismissed.
+        if stopped && process::clear(&pgdata, KILL_LIMIT).await {
             return Ok(());
         }
         Err(ServerError::Late {
             action: "stop the server",
             limit: KILL_LIMIT,
         })
+    }
+
+    /// The shim of a start that was cut short may be about to start the server.
+    async fn dismiss_shims(&mut self) {
+        for mut shim in self.shims.drain(..) {
+            if let Some(identity) = shim.id().and_then(process::identify) {
+                process::signal(identity, Signal::TERM);
+            }
+            if tokio::time::timeout(SHIM_LIMIT, shim.wait()).await.is_err() {
+                shim.kill().await.ok();
+            }
+        }
     }
 
     /// Writes a changed stance and has the server read it; does nothing if nothing changes.

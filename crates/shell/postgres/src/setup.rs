@@ -78,9 +78,9 @@ pub struct Layout {
 
 impl Layout {
     fn of(config: &KeeperConfig) -> Self {
-        let folder = config.folder.clone();
+        let folder = resolved(&config.folder);
         Self {
-            pgdata: config.pgdata.clone(),
+            pgdata: resolved(&config.pgdata),
             promise: folder.join("promise"),
             filling: folder.join("filling"),
             quarantine: folder.join("quarantine"),
@@ -93,6 +93,17 @@ impl Layout {
             folder,
         }
     }
+}
+
+/// The path without symbolic links, which is how the kernel names a process's working folder: by that a server
+/// is known. What does not exist yet is no link.
+fn resolved(path: &Path) -> PathBuf {
+    for ancestor in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), path.strip_prefix(ancestor)) {
+            return real.components().chain(rest.components()).collect();
+        }
+    }
+    path.to_owned()
 }
 
 /// All that the threads of a keeper share; it never changes.
@@ -349,5 +360,21 @@ fn secret(path: &Path) -> Result<String, SetupError> {
     } else {
         let path = path.to_owned();
         Err(SetupError::SecretForm { path })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_named_as_the_kernel_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap().join("real");
+        std::fs::create_dir(&real).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert_eq!(resolved(&link.join("not/yet")), real.join("not/yet"));
+        assert_eq!(resolved(&link), real);
     }
 }
