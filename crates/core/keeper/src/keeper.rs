@@ -311,7 +311,10 @@ impl Keeper {
             rewind_source: promoted.is_some_and(|primary| primary.rewind_source),
             promise: self.durable.promise,
             incarnation: self.durable.incarnation,
-            cohort: self.status.cohort,
+            cohort: match &self.primary {
+                Some(primary) => primary.settled,
+                None => self.status.cohort,
+            },
             timeline,
             flushed,
             system_identifier: match data {

@@ -12,7 +12,7 @@ use mainstay_units::{Instant, Term};
 
 use crate::cohort::majority;
 use crate::config::ReplicaId;
-use crate::durable::Durable;
+use crate::durable::{Cohort, Durable};
 use crate::effect::Effect;
 use crate::keeper::Keeper;
 use crate::machine::State;
@@ -118,7 +118,7 @@ impl Keeper {
         let needed = majority(cohort.members.len());
         let granted = |at: Instant| {
             let others = self.peers.iter().filter(|(replica, peer)| {
-                peer.granted >= Some(at) && cohort.members.contains_key(replica)
+                peer.granted >= Some(at) && self.may_grant(cohort, *replica)
             });
             1 + others.count() >= needed
         };
@@ -132,6 +132,24 @@ impl Keeper {
         Some(own.max(latest)? + self.config.timings.lease)
     }
 
+    /// Grants count of members only, and of a new one not before its admission is decided: until then its
+    /// former self may have promised a later term.
+    fn may_grant(&self, cohort: &Cohort, replica: ReplicaId) -> bool {
+        let incarnation = self
+            .peers
+            .get(replica)
+            .and_then(|peer| peer.heartbeat.as_ref())
+            .map(|heartbeat| heartbeat.incarnation);
+        let before = self.primary.as_ref().and_then(|own| own.previous.as_ref());
+        let counts = incarnation.is_some_and(|incarnation| {
+            cohort.counts(replica, incarnation)
+                && before.is_none_or(|before| {
+                    !before.members.contains_key(&replica) || before.counts(replica, incarnation)
+                })
+        });
+        counts || self.has(PlantedBug::ForgetfulGrantsLease)
+    }
+
     pub(crate) fn has_lease(&self) -> bool {
         self.lease_expires()
             .is_some_and(|expires| expires > self.now)
@@ -140,6 +158,28 @@ impl Keeper {
     /// No majority of keepers was heard within the lease.
     pub(crate) fn is_isolated(&self) -> bool {
         !self.has_lease()
+    }
+
+    pub(crate) fn note_isolation(&mut self) {
+        let now = self.now;
+        // A closing primary has given its lease away.
+        let has_lease = self.has_lease() || self.server.state == State::Closing;
+        if let Some(primary) = self.primary.as_mut() {
+            if has_lease {
+                primary.isolated_since = None;
+            } else {
+                primary.isolated_since.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Isolated for so long that it must not even seem to lead: one that is only deaf is still heard by the
+    /// others, and nobody would suspect it.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.primary
+            .as_ref()
+            .and_then(|primary| primary.isolated_since)
+            .is_some_and(|since| self.now.since(since) >= self.config.timings.suspicion)
     }
 
     pub(crate) fn run_lease(&mut self) {

@@ -90,6 +90,7 @@ pub struct Heartbeat {
     pub rewind_source: bool,
     pub promise: Promise,
     pub incarnation: Incarnation,
+    /// The cohort record that the sender keeps; of a primary, the one that is known to be decided.
     pub cohort: Option<CohortVersion>,
     /// What the server has on disk, as last observed.
     pub timeline: Timeline,

@@ -34,9 +34,9 @@ pub(crate) struct Primary {
     /// Who keeps the present cohort record, in which incarnation.
     kept: BTreeMap<ReplicaId, Incarnation>,
     /// The cohort before a change that is not known to be durable.
-    previous: Option<Cohort>,
+    pub previous: Option<Cohort>,
     /// The record that was on enough disks; what was once, stays decided.
-    settled: Option<CohortVersion>,
+    pub settled: Option<CohortVersion>,
     admission: Option<Admission>,
     quorum_missing_since: Option<Instant>,
     /// Since when the quorum is missing, or the cohort record cannot be made durable.
@@ -44,6 +44,8 @@ pub(crate) struct Primary {
     /// Since when a member is bound to a later term.
     bound_away_since: Option<Instant>,
     promoted_at: Option<Instant>,
+    /// Since when there is no lease.
+    pub isolated_since: Option<Instant>,
     pub lease_written: Option<Instant>,
     kept_asked: Option<Instant>,
 }
@@ -75,6 +77,7 @@ impl Primary {
             stalled_since: None,
             bound_away_since: None,
             promoted_at: None,
+            isolated_since: None,
             lease_written: None,
             kept_asked: None,
         }

@@ -27,6 +27,10 @@ impl Keeper {
         let Some(cohort) = &self.durable.cohort else {
             return false;
         };
+        // A change that is not decided yet may need this replica's word for it.
+        if leader.cohort != Some(cohort.version) {
+            return self.has(PlantedBug::RewoundTogether);
+        }
         let keeping = |heartbeat: &Heartbeat| {
             heartbeat
                 .cohort

@@ -328,6 +328,9 @@ impl Keeper {
         if leader.is_some_and(|(_, leader)| leader.term > primary.term) {
             return Some(Reason::Superseded);
         }
+        if self.is_cut_off() {
+            return Some(Reason::Isolated);
+        }
         let since = self.server.unserviceable_since?;
         let serviceability = self.server.observation.as_ref()?.serviceability;
         (self.now.since(since) >= self.config.timings.unserviceable)

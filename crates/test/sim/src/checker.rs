@@ -56,6 +56,8 @@ pub enum Invariant {
     CountedUnrecorded,
     /// An acknowledgement rests on a replica that forgot what it had and was not readmitted.
     CountedForgetful,
+    /// A lease was granted by a replica that no cohort record names.
+    GrantedByStranger,
     /// A primary opened while another could still answer readers.
     LeasesOverlap,
     /// Healed, and not available.
@@ -286,8 +288,24 @@ impl Checker {
                     self.announces(host, (replica.0, member.incarnation.0), hosts);
                 }
             }
+            Body::Grant { term, .. } => {
+                let own = hosts[host]
+                    .disk
+                    .record
+                    .as_ref()
+                    .map(|disk| disk.incarnation);
+                let named = self.disks.iter().flatten().any(|disk| {
+                    disk.cohort.as_ref().is_some_and(|cohort| {
+                        let member = cohort.members.get(&hosts[host].id);
+                        member.map(|member| member.incarnation) == own
+                    })
+                });
+                if !named {
+                    let detail = format!("host {} granted a lease of {term}", host + 1);
+                    self.broken(Invariant::GrantedByStranger, detail);
+                }
+            }
             Body::Heartbeat(_)
-            | Body::Grant { .. }
             | Body::AskPreVote { .. }
             | Body::PreVote { .. }
             | Body::Recruit { .. }
