@@ -37,13 +37,17 @@ pub struct BookQuery {
     depth: Option<usize>,
 }
 
-/// The second check, right before an answer leaves.
-fn still_serves(shared: &Shared) -> Result<(), Problem> {
-    if shared.lease.check().allows() {
-        Ok(())
-    } else {
-        Err(Problem::LeaseExpired)
+/// The second check, right before an answer leaves: the lease, and that it is the one that was read under. A
+/// process that slept while the primary left and came back finds a valid lease of another term.
+fn still_serves(shared: &Shared, term: u64) -> Result<(), Problem> {
+    let lease = shared.lease.check();
+    if !lease.allows() {
+        return Err(Problem::LeaseExpired);
     }
+    if lease.term() != term {
+        return Err(Problem::NotActive(Inactive::TermChanged));
+    }
+    Ok(())
 }
 
 fn active(shared: &Shared, cell: &str) -> Result<Active, Problem> {
@@ -100,7 +104,7 @@ pub async fn book(
         out.push(']');
     }
     out.push('}');
-    still_serves(&shared)?;
+    still_serves(&shared, active.term)?;
     Ok(json(out))
 }
 
@@ -154,7 +158,7 @@ pub async fn balances(
     if shared.published.active().map(|now| now.epoch) != Ok(active.epoch) {
         return Err(Problem::NotActive(Inactive::Deactivated));
     }
-    still_serves(&shared)?;
+    still_serves(&shared, active.term)?;
     Ok(json(out))
 }
 
@@ -216,7 +220,7 @@ pub async fn order(
         }
     }
     let _ = write!(out, ",\"answer\":{}}}", answer::sent(outcome, &hash, true));
-    still_serves(&shared)?;
+    still_serves(&shared, active.term)?;
     Ok(json(out))
 }
 

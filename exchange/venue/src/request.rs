@@ -316,7 +316,9 @@ fn out_of_range(field: &str) -> Invalid {
 /// Errors of the JSON itself; serde names the field between backticks where there is one.
 fn structural(error: &serde_json::Error) -> Invalid {
     let message = error.to_string();
-    let field = message.split('`').nth(1).unwrap_or("body");
+    // A field may have no name at all.
+    let named = message.split('`').nth(1).filter(|name| !name.is_empty());
+    let field = named.unwrap_or("body");
     if message.starts_with("unknown field") {
         return Invalid::new(
             field,
