@@ -3,6 +3,7 @@
 //! An effect that may have been begun before is looked for first. What cannot be found out is told as
 //! unknown; nothing is repeated on a guess.
 
+use std::path::Path;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -20,6 +21,9 @@ use crate::context::Context;
 /// A switchover that takes longer has failed or its outcome is unknown.
 const SWITCHOVER_LIMIT: Duration = Duration::from_secs(15);
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
+/// How long a fault that another leader had begun may take to be set.
+const SETTLE_LIMIT: Duration = Duration::from_secs(5);
+const SETTLE_PERIOD: Duration = Duration::from_millis(50);
 
 /// Carries out one effect. `None`: the order is of a leadership that has been overtaken.
 pub async fn carry_out(context: Context, assigned: Assigned) -> Option<Outcome> {
@@ -54,7 +58,7 @@ async fn blocking(work: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
 fn set_fault(context: &Context, fault: FaultId, spec: &FaultSpec, until_ms: u64) -> Outcome {
     let data = context.layout.data();
     let id = fault.to_string();
-    if let Some(record) = faults::find(data, &id) {
+    if let Some(record) = settled(data, &id) {
         return found(&record);
     }
     let left_ms = until_ms.saturating_sub(clock::wall_ms()).min(spec.lasts_ms);
@@ -76,6 +80,27 @@ fn set_fault(context: &Context, fault: FaultId, spec: &FaultSpec, until_ms: u64)
         Ok(record) => found(&record),
         Err(error) => Outcome::Failed { why: chain(&error) },
     }
+}
+
+/// The record of a fault that was begun before. One that is only prepared may be set at this moment by its
+/// guardian: it gets a little time.
+fn settled(data: &Path, id: &str) -> Option<FaultRecord> {
+    let deadline = clock::now() + SETTLE_LIMIT;
+    loop {
+        let record = faults::find(data, id)?;
+        if record.state != FaultState::Prepared || clock::now() >= deadline {
+            return Some(record);
+        }
+        wait(SETTLE_PERIOD);
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "on a thread that may block, between two looks, within a limit"
+)]
+fn wait(time: Duration) {
+    std::thread::sleep(time);
 }
 
 fn found(record: &FaultRecord) -> Outcome {

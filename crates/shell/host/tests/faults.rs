@@ -176,6 +176,31 @@ fn a_host_that_freezes_itself_thaws() {
 }
 
 #[test]
+fn a_node_that_freezes_itself_does_not_freeze_its_guardian() {
+    let mut scene = Scene::new();
+    std::fs::create_dir_all(scene.path().join("hosts/a1/node")).unwrap();
+    let data = scene.path().to_str().unwrap().to_owned();
+    let arguments = [
+        "node",
+        &data,
+        "a1",
+        "a",
+        "own",
+        "process-freeze",
+        "a1/node",
+        "700",
+    ];
+    let node = scene.start_fixture(&arguments);
+    wait_for("the fault to be set", || {
+        faults::find(scene.path(), "own").filter(|record| record.state == FaultState::Set)
+    });
+    assert!(is_stopped(node));
+    // The guardian is a child of the node that asked for it: nobody else is there to end the fault.
+    undone(&scene, "own");
+    wait_for("the node to go on", || (!is_stopped(node)).then_some(()));
+}
+
+#[test]
 fn without_guardian_a_sweep_mends_and_without_record_it_reports() {
     let mut scene = Scene::new();
     let (_, work) = start_host(&mut scene, "a1", "a");

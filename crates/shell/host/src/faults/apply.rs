@@ -13,7 +13,7 @@ use rustix::process::Signal;
 
 use super::{FaultError, records, scope};
 use crate::identity::{self, ProcessRow};
-use crate::{shim, wire};
+use crate::wire;
 
 /// How long processes may go on appearing, or not stopping, or not ending.
 const PASS_LIMIT: Duration = Duration::from_secs(10);
@@ -69,11 +69,13 @@ pub(crate) fn apply(data: &Path, record: &mut FaultRecord) -> Result<(), FaultEr
         }
         FaultKind::ProcessFreeze => {
             let process = scope::instance(data, &record.target)?;
-            freeze(data, record, || {
-                let mut rows = shim::living_below(process.pid);
-                rows.extend(identity::row_of(process));
-                rows
-            })
+            let host = record
+                .target
+                .split('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            freeze(data, record, || scope::family(data, &host, process))
         }
         FaultKind::HostFreeze | FaultKind::RegionFreeze => {
             let hosts = scope::hosts_of(data, record.kind, &record.target)?;

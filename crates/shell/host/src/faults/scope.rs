@@ -168,6 +168,37 @@ pub(crate) fn processes(data: &Path, host: &str) -> Vec<ProcessRow> {
     node.into_iter().chain(found.into_values()).collect()
 }
 
+/// One process of a host and what is below it, but for what only happens to be there: a node is the parent of
+/// the shims and guardians that it started, a keeper of its server's shim, and none of these is a part of it.
+pub(crate) fn family(data: &Path, host: &str, process: ProcessIdentity) -> Vec<ProcessRow> {
+    let table = identity::table();
+    let below = identity::descendants(&table, process.pid);
+    let shims = shims(data, host).into_iter().map(|state| state.shim);
+    let strangers: BTreeSet<ProcessIdentity> = shims.chain(spared(data)).collect();
+    let mut apart: BTreeSet<u32> = BTreeSet::new();
+    for stranger in below.iter().filter(|row| strangers.contains(&row.identity)) {
+        let pid = stranger.identity.pid;
+        apart.insert(pid);
+        apart.extend(
+            identity::descendants(&table, pid)
+                .iter()
+                .map(|row| row.identity.pid),
+        );
+    }
+    let own = table
+        .get(&process.pid)
+        .filter(|row| row.identity == process)
+        .copied();
+    own.into_iter()
+        .chain(
+            below
+                .into_iter()
+                .filter(|row| !apart.contains(&row.identity.pid)),
+        )
+        .filter(ProcessRow::is_alive)
+        .collect()
+}
+
 /// The process an instance is (`HOST/NAME`), without its shim.
 pub(crate) fn instance(data: &Path, target: &str) -> Result<ProcessIdentity, FaultError> {
     let unknown = |known: Vec<String>| FaultError::UnknownTarget {

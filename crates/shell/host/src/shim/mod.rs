@@ -36,7 +36,6 @@ use rustix::process::{Signal, WaitStatus, set_child_subreaper, setsid};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use tree::OUTLIVES;
-pub(crate) use tree::living_below;
 
 use crate::identity;
 use crate::user;
