@@ -71,8 +71,14 @@ pub enum Section {
 }
 
 impl Section {
-    const ALL: [Self; 6] =
-        [Self::Failover, Self::Gateway, Self::Engine, Self::Orders, Self::Journal, Self::Simulator];
+    const ALL: [Self; 6] = [
+        Self::Failover,
+        Self::Gateway,
+        Self::Engine,
+        Self::Orders,
+        Self::Journal,
+        Self::Simulator,
+    ];
 
     const fn title(self) -> &'static str {
         match self {
@@ -87,9 +93,11 @@ impl Section {
 
     fn measure(self, arguments: &Arguments) -> Result<()> {
         match self {
-            Self::Failover => {
-                failover::measure(arguments.repetitions.max(1), &arguments.faults, arguments.distance_ms)
-            },
+            Self::Failover => failover::measure(
+                arguments.repetitions.max(1),
+                &arguments.faults,
+                arguments.distance_ms,
+            ),
             Self::Gateway => gateway::measure(arguments),
             Self::Engine => orders::engine(arguments.commands),
             Self::Orders => orders::through_gateways(arguments.p99_limit_ms, arguments.distance_ms),
@@ -124,7 +132,10 @@ impl Arguments {
     fn example(&self, package: &str, name: &str) -> Result<PathBuf> {
         if !self.no_build {
             let what = ["--package", package, "--example", name];
-            step("cargo", &[&["build", "--quiet", "--release", "--locked"], &what[..]].concat())?;
+            step(
+                "cargo",
+                &[&["build", "--quiet", "--release", "--locked"], &what[..]].concat(),
+            )?;
         }
         let path = target_folder()?.join("release/examples").join(name);
         if !path.is_file() {

@@ -22,7 +22,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut platform = Platform::start("calm", 0)?;
     let before = terms(&platform.wait_healthy(Duration::from_secs(60))?)?;
     let loops = Loops::start(std::thread::available_parallelism()?.get() * OVERSUBSCRIPTION)?;
-    println!("{} busy loops for {} s; terms {before:?}", loops.children.len(), arguments.seconds);
+    println!(
+        "{} busy loops for {} s; terms {before:?}",
+        loops.children.len(),
+        arguments.seconds
+    );
     let started = now();
     let time = Duration::from_secs(arguments.seconds);
     while started.elapsed() < time {
@@ -32,7 +36,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         if let Ok(after) = after
             && after != before
         {
-            bail!("after {:?}: terms went from {before:?} to {after:?}", started.elapsed());
+            bail!(
+                "after {:?}: terms went from {before:?} to {after:?}",
+                started.elapsed()
+            );
         }
     }
     drop(loops);
@@ -47,9 +54,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Database and term: a promotion of anybody changes it.
 fn terms(status: &Value) -> Result<Vec<(String, u64)>> {
-    let databases = status["databases"].as_array().context("the status lists no databases")?;
-    let term = |database: &Value| Some((database["name"].as_str()?.to_owned(), database["term"].as_u64()?));
-    databases.iter().map(|database| term(database).context("a database without a term")).collect()
+    let databases = status["databases"]
+        .as_array()
+        .context("the status lists no databases")?;
+    let term = |database: &Value| {
+        Some((
+            database["name"].as_str()?.to_owned(),
+            database["term"].as_u64()?,
+        ))
+    };
+    databases
+        .iter()
+        .map(|database| term(database).context("a database without a term"))
+        .collect()
 }
 
 /// Shells that do nothing, as fast as they can; killed when dropped.
@@ -59,7 +76,9 @@ struct Loops {
 
 impl Loops {
     fn start(count: usize) -> Result<Self> {
-        let mut loops = Self { children: Vec::new() };
+        let mut loops = Self {
+            children: Vec::new(),
+        };
         for _ in 0..count {
             let child = Command::new("sh")
                 .args(["-c", "while :; do :; done"])

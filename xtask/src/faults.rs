@@ -47,7 +47,10 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let mut failures = Vec::new();
     for distance_ms in &arguments.distance_ms {
-        println!("== {distance_ms} ms between regions, {} requests/s, {} s", arguments.rate, arguments.seconds);
+        println!(
+            "== {distance_ms} ms between regions, {} requests/s, {} s",
+            arguments.rate, arguments.seconds
+        );
         if let Err(error) = at_distance(arguments, *distance_ms) {
             println!("FAILED at {distance_ms} ms: {error:#}");
             failures.push(*distance_ms);
@@ -65,13 +68,27 @@ fn at_distance(arguments: &Arguments, distance_ms: u64) -> Result<()> {
     // The recorded flow for the first half of the scenarios, the generated one for the second.
     let half = chosen.len().div_ceil(2);
     let mut results = Vec::new();
-    for (source, scenarios) in [(Source::Recorded, &chosen[..half]), (Source::Generated, &chosen[half..])] {
+    for (source, scenarios) in [
+        (Source::Recorded, &chosen[..half]),
+        (Source::Generated, &chosen[half..]),
+    ] {
         if scenarios.is_empty() {
             continue;
         }
         let share = arguments.seconds * scenarios.len() as u64 / chosen.len() as u64;
-        let flow = Flow::start(&platform, source, arguments.rate, Duration::from_secs(share))?;
-        set_faults(&platform, &flow, scenarios, Duration::from_secs(share), arguments)?;
+        let flow = Flow::start(
+            &platform,
+            source,
+            arguments.rate,
+            Duration::from_secs(share),
+        )?;
+        set_faults(
+            &platform,
+            &flow,
+            scenarios,
+            Duration::from_secs(share),
+            arguments,
+        )?;
         results.push(flow.finish()?);
     }
     platform.wait_healthy(RECOVERY_LIMIT)?;
@@ -96,9 +113,17 @@ fn set_faults(
     pause(MARGIN);
     for (place, scenario) in scenarios.iter().enumerate() {
         let status = platform.wait_healthy(RECOVERY_LIMIT)?;
-        println!("  {:>5.1} s  {}", started.elapsed().as_secs_f64(), scenario.name());
+        println!(
+            "  {:>5.1} s  {}",
+            started.elapsed().as_secs_f64(),
+            scenario.name()
+        );
         flow.mark(scenario.name())?;
-        scenario.set(platform, &status, Duration::from_secs(arguments.fault_seconds))?;
+        scenario.set(
+            platform,
+            &status,
+            Duration::from_secs(arguments.fault_seconds),
+        )?;
         let next = MARGIN + slot * u32::try_from(place + 1)?;
         pause(next.saturating_sub(started.elapsed()));
     }

@@ -39,8 +39,15 @@ pub struct Arguments {
 /// Sends a flow through the platform that runs, and has it audited.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let platform = Platform::running()?;
-    let flow = Flow::start(&platform, Source::Recorded, arguments.rate, Duration::from_secs(arguments.seconds))?;
-    println!("  break something meanwhile: mainstay fault inject region-freeze us-east-1 --for 20s --reason 'to see'");
+    let flow = Flow::start(
+        &platform,
+        Source::Recorded,
+        arguments.rate,
+        Duration::from_secs(arguments.seconds),
+    )?;
+    println!(
+        "  break something meanwhile: mainstay fault inject region-freeze us-east-1 --for 20s --reason 'to see'"
+    );
     let result = flow.finish()?;
     print!("{}", std::fs::read_to_string(result.folder.join("output"))?);
     audit(&platform)
@@ -61,7 +68,13 @@ pub fn audit(platform: &Platform) -> Result<()> {
         .env("PGPORT", PRIMARY_PORT.to_string())
         .env("PGUSER", "application")
         .env("PGDATABASE", DATABASE)
-        .env("PGPASSFILE", platform.data().join("secrets").join(format!("{DATABASE}.pgpass")))
+        .env(
+            "PGPASSFILE",
+            platform
+                .data()
+                .join("secrets")
+                .join(format!("{DATABASE}.pgpass")),
+        )
         .args(["check", "--require-answers", "--cell", DATABASE]);
     for entry in std::fs::read_dir(flows(platform)).context("list the flows that were sent")? {
         command.arg("--witness").arg(entry?.path().join("witness"));
@@ -115,7 +128,10 @@ impl Flow {
         std::fs::create_dir_all(&folder)?;
         let mut command = Command::new(program("exchange-replay")?);
         for host in hosts(&platform.status()?)? {
-            command.arg("--gateway").arg(format!("{}=http://{}:{GATEWAY_PORT}", host.region, host.address));
+            command.arg("--gateway").arg(format!(
+                "{}=http://{}:{GATEWAY_PORT}",
+                host.region, host.address
+            ));
         }
         if let Some(recording) = recording {
             command.arg("--flow").arg(recording);
@@ -131,10 +147,19 @@ impl Flow {
             .arg("--json")
             .arg(folder.join("report.json"))
             .stdin(Stdio::null())
-            .stdout(OpenOptions::new().create(true).append(true).open(folder.join("output"))?)
+            .stdout(
+                OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(folder.join("output"))?,
+            )
             .spawn()
             .context("start the driver")?;
-        Ok(Self { driver, folder, name: name.to_owned() })
+        Ok(Self {
+            driver,
+            folder,
+            name: name.to_owned(),
+        })
     }
 
     /// What the clients of this flow have written down so far.
@@ -145,7 +170,10 @@ impl Flow {
     /// From now on stalls belong to `name`.
     pub fn mark(&self, name: &str) -> Result<()> {
         let line = json!({ "wall_ms": wall_ms()?, "name": name });
-        let mut file = OpenOptions::new().create(true).append(true).open(self.folder.join("marks"))?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("marks"))?;
         writeln!(file, "{line}")?;
         Ok(())
     }
@@ -155,10 +183,17 @@ impl Flow {
         let status = self.driver.wait()?;
         let path = self.folder.join("report.json");
         let text = std::fs::read_to_string(&path).with_context(|| {
-            format!("the driver ended with {status} and no report; see {}", self.folder.join("output").display())
+            format!(
+                "the driver ended with {status} and no report; see {}",
+                self.folder.join("output").display()
+            )
         })?;
         let report: Value = serde_json::from_str(&text)?;
-        Ok(FlowResult { name: self.name.clone(), report, folder: self.folder.clone() })
+        Ok(FlowResult {
+            name: self.name.clone(),
+            report,
+            folder: self.folder.clone(),
+        })
     }
 }
 
@@ -169,7 +204,12 @@ impl Drop for Flow {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "marks carry the time of day, as witness logs do")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "marks carry the time of day, as witness logs do"
+)]
 fn wall_ms() -> Result<u64> {
-    Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
+    Ok(u64::try_from(
+        SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis(),
+    )?)
 }

@@ -11,10 +11,20 @@ const DENY_VERSION: &str = "0.20.2";
 pub fn run() -> Result<()> {
     step("cargo", &["fmt", "--all", "--check"])?;
     tidy::run()?;
-    step("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    step(
+        "cargo",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )?;
     deny()
 }
-
 
 /// Licences, bans and sources. Advisories need a database from the network and are not asked here.
 pub fn deny() -> Result<()> {
@@ -25,9 +35,31 @@ pub fn deny() -> Result<()> {
     } else {
         if !own_program.is_file() {
             let root = own.display().to_string();
-            step("cargo", &["install", "--quiet", "--locked", "--root", &root, "--version", DENY_VERSION, "cargo-deny"])?;
+            step(
+                "cargo",
+                &[
+                    "install",
+                    "--quiet",
+                    "--locked",
+                    "--root",
+                    &root,
+                    "--version",
+                    DENY_VERSION,
+                    "cargo-deny",
+                ],
+            )?;
         }
         own_program.display().to_string()
     };
-    step(&program, &["--workspace", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"])
+    step(
+        &program,
+        &[
+            "--workspace",
+            "check",
+            "--hide-inclusion-graph",
+            "licenses",
+            "bans",
+            "sources",
+        ],
+    )
 }

@@ -40,9 +40,16 @@ impl Platform {
         let mainstay = program("mainstay")?;
         let data = std::env::temp_dir().join(format!("mainstay-{name}-{}", std::process::id()));
         if data.exists() {
-            bail!("{} exists already: stop what runs there and remove it", data.display());
+            bail!(
+                "{} exists already: stop what runs there and remove it",
+                data.display()
+            );
         }
-        let platform = Self { mainstay, data, afterwards: Afterwards::Stop };
+        let platform = Self {
+            mainstay,
+            data,
+            afterwards: Afterwards::Stop,
+        };
         let time = platform.up(distance_ms)?;
         println!("  from nothing to healthy in {:.1} s", time.as_secs_f64());
         Ok(platform)
@@ -55,9 +62,16 @@ impl Platform {
             None => default_data().context("no default data folder: set HOME or MAINSTAY_DATA")?,
         };
         if !data.join("machine.json").is_file() {
-            bail!("no platform in {}: start one with `make up` first", data.display());
+            bail!(
+                "no platform in {}: start one with `make up` first",
+                data.display()
+            );
         }
-        Ok(Self { mainstay: program("mainstay")?, data, afterwards: Afterwards::Leave })
+        Ok(Self {
+            mainstay: program("mainstay")?,
+            data,
+            afterwards: Afterwards::Leave,
+        })
     }
 
     /// `mainstay up --detach`: starts, or adopts what still runs.
@@ -65,7 +79,13 @@ impl Platform {
         let file = root()?.join("examples/exchange/platform.yaml");
         let distance = format!("{distance_ms}ms");
         let started = now();
-        self.mainstay(&["up", &file.display().to_string(), "--detach", "--distance", &distance])?;
+        self.mainstay(&[
+            "up",
+            &file.display().to_string(),
+            "--detach",
+            "--distance",
+            &distance,
+        ])?;
         Ok(started.elapsed())
     }
 
@@ -101,12 +121,20 @@ impl Platform {
     pub fn status(&self) -> Result<Value> {
         let output = self.output(&["status", "--json"])?;
         serde_json::from_slice(&output.stdout).with_context(|| {
-            format!("read the status: {}", String::from_utf8_lossy(&output.stderr).trim())
+            format!(
+                "read the status: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            )
         })
     }
 
     /// Waits until `condition` holds of the status, at most `limit`.
-    pub fn wait(&self, what: &str, limit: Duration, condition: impl Fn(&Value) -> bool) -> Result<Value> {
+    pub fn wait(
+        &self,
+        what: &str,
+        limit: Duration,
+        condition: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
         let started = now();
         loop {
             let status = self.status();
@@ -116,7 +144,8 @@ impl Platform {
                 return Ok(status.clone());
             }
             if started.elapsed() > limit {
-                let last = status.map_or_else(|error| format!("{error:#}"), |status| format!("{status:#}"));
+                let last = status
+                    .map_or_else(|error| format!("{error:#}"), |status| format!("{status:#}"));
                 bail!("{what}: not within {limit:?}; last status: {last}");
             }
             pause(POLL);
@@ -132,18 +161,38 @@ impl Platform {
 /// After a failover the primary is away from its home, which is worth a finding and no trouble.
 fn is_healthy(status: &Value) -> bool {
     let is_away = |finding: &Value| !finding["reason"]["database"]["primary_away"].is_null();
-    let findings = status["findings"].as_array().is_some_and(|findings| findings.iter().all(is_away));
-    findings && status["verdict"].as_str().is_some_and(|verdict| matches!(verdict, "healthy" | "degraded"))
+    let findings = status["findings"]
+        .as_array()
+        .is_some_and(|findings| findings.iter().all(is_away));
+    findings
+        && status["verdict"]
+            .as_str()
+            .is_some_and(|verdict| matches!(verdict, "healthy" | "degraded"))
 }
 
 /// Name, region and address of every host.
 pub fn hosts(status: &Value) -> Result<Vec<Host>> {
-    let text = |value: &Value| value.as_str().map(str::to_owned).context("the status lacks a name or an address");
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map(str::to_owned)
+            .context("the status lacks a name or an address")
+    };
     let mut hosts = Vec::new();
-    for region in status["regions"].as_array().context("the status lists no regions")? {
-        for host in region["hosts"].as_array().context("a region without hosts")? {
+    for region in status["regions"]
+        .as_array()
+        .context("the status lists no regions")?
+    {
+        for host in region["hosts"]
+            .as_array()
+            .context("a region without hosts")?
+        {
             let (name, address) = (text(&host["name"])?, text(&host["address"])?);
-            hosts.push(Host { name, region: text(&region["name"])?, address });
+            hosts.push(Host {
+                name,
+                region: text(&region["name"])?,
+                address,
+            });
         }
     }
     Ok(hosts)
@@ -163,7 +212,8 @@ fn default_data() -> Option<PathBuf> {
         return Some(root);
     }
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let share = variable("XDG_DATA_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/share")));
+    let share = variable("XDG_DATA_HOME")
+        .or_else(|| variable("HOME").map(|home| home.join(".local/share")));
     share.map(|share| share.join("mainstay"))
 }
 
@@ -173,7 +223,10 @@ impl Drop for Platform {
             return;
         }
         if let Err(error) = self.mainstay(&["down"]) {
-            eprintln!("the platform in {} was not stopped: {error:#}", self.data.display());
+            eprintln!(
+                "the platform in {} was not stopped: {error:#}",
+                self.data.display()
+            );
             return;
         }
         if self.afterwards == Afterwards::Remove {
@@ -185,12 +238,18 @@ impl Drop for Platform {
 }
 
 /// The suite is itself an observer with a clock; it measures, and waits between looks.
-#[allow(clippy::disallowed_methods, reason = "a suite watches real processes from outside")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a suite watches real processes from outside"
+)]
 pub fn now() -> Instant {
     Instant::now()
 }
 
-#[allow(clippy::disallowed_methods, reason = "a suite watches real processes from outside")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a suite watches real processes from outside"
+)]
 pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail};
 /// The root of the checkout, wherever the task was started.
 pub fn root() -> Result<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().map(Path::to_path_buf).context("xtask stands in no checkout")
+    here.parent()
+        .map(Path::to_path_buf)
+        .context("xtask stands in no checkout")
 }
 
 /// Runs a command in the checkout and fails if it does.
@@ -27,7 +29,9 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<()> {
 
 /// Whether a program of that name can be started.
 pub fn installed(program: &str) -> bool {
-    let Some(path) = std::env::var_os("PATH") else { return false };
+    let Some(path) = std::env::var_os("PATH") else {
+        return false;
+    };
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 

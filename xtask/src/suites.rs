@@ -29,9 +29,29 @@ pub fn test() -> Result<()> {
 }
 
 pub fn sim(arguments: &SimArguments) -> Result<()> {
-    run("cargo", &["build", "--release", "--locked", "--package", "mainstay-sim"])?;
+    run(
+        "cargo",
+        &[
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "mainstay-sim",
+        ],
+    )?;
     let simulator = program("mainstay-sim")?.display().to_string();
     let (schedules, seed) = (arguments.schedules.to_string(), arguments.seed.to_string());
-    run(&simulator, &["run", "--schedules", &schedules, "--seed", &seed, "--threads", "2"])?;
+    run(
+        &simulator,
+        &[
+            "run",
+            "--schedules",
+            &schedules,
+            "--seed",
+            &seed,
+            "--threads",
+            "2",
+        ],
+    )?;
     run(&simulator, &["plant", "--all"])
 }

@@ -18,8 +18,16 @@ const FILE_LINES: usize = 1_000;
 /// What a core or a base crate may use from outside: arithmetic on what it is given, nothing else.
 const PURE: &[&str] = &["thiserror", "sha2", "ed25519-dalek", "libm"];
 /// What a form may use besides.
-const FORMS: &[&str] =
-    &["anstyle", "base64", "comfy-table", "schemars", "serde", "serde-saphyr", "serde_json", "thiserror"];
+const FORMS: &[&str] = &[
+    "anstyle",
+    "base64",
+    "comfy-table",
+    "schemars",
+    "serde",
+    "serde-saphyr",
+    "serde_json",
+    "thiserror",
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Ring {
@@ -56,7 +64,9 @@ impl Ring {
             (Self::Core, Self::Core) => name == "mainstay-kernel" && other_name == "mainstay-model",
             (Self::Edge, Self::Edge) => other_name == "mainstay-record",
             (Self::App, Self::App) | (Self::Test, Self::Test) => true,
-            (Self::Exchange, Self::Exchange) => name != "exchange-audit" && other_name == "exchange-engine",
+            (Self::Exchange, Self::Exchange) => {
+                name != "exchange-audit" && other_name == "exchange-engine"
+            }
             (Self::Exchange | Self::Xtask, _) | (_, Self::Exchange | Self::Xtask) => false,
             (Self::Shell | Self::Runtime, Self::Shell) => false,
             (Self::App, Self::Test) => false,
@@ -68,7 +78,9 @@ impl Ring {
         match self {
             Self::Base | Self::Core => PURE.contains(&external),
             Self::Edge => FORMS.contains(&external),
-            Self::Runtime | Self::Shell | Self::App | Self::Exchange | Self::Test | Self::Xtask => true,
+            Self::Runtime | Self::Shell | Self::App | Self::Exchange | Self::Test | Self::Xtask => {
+                true
+            }
         }
     }
 }
@@ -76,7 +88,10 @@ impl Ring {
 pub fn run() -> Result<()> {
     println!("+ tidy");
     let root = root()?;
-    let metadata = MetadataCommand::new().manifest_path(root.join("Cargo.toml")).no_deps().exec()?;
+    let metadata = MetadataCommand::new()
+        .manifest_path(root.join("Cargo.toml"))
+        .no_deps()
+        .exec()?;
     let mut findings = Vec::new();
     check_rings(&metadata, &root, &mut findings)?;
     check_files(&root, &mut findings)?;
@@ -90,7 +105,11 @@ pub fn run() -> Result<()> {
 }
 
 fn check_rings(metadata: &Metadata, root: &Path, findings: &mut Vec<String>) -> Result<()> {
-    let ours: BTreeSet<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
+    let ours: BTreeSet<&str> = metadata
+        .packages
+        .iter()
+        .map(|package| package.name.as_str())
+        .collect();
     for package in &metadata.packages {
         let ring = Ring::of(&relative_folder(package, root)?)?;
         for dependency in &package.dependencies {
@@ -99,9 +118,16 @@ fn check_rings(metadata: &Metadata, root: &Path, findings: &mut Vec<String>) -> 
             }
             let name = dependency.name.as_str();
             let allowed = if ours.contains(name) {
-                let other = metadata.packages.iter().find(|other| other.name.as_str() == name);
+                let other = metadata
+                    .packages
+                    .iter()
+                    .find(|other| other.name.as_str() == name);
                 let other = other.context("a package of ours vanished")?;
-                ring.may_use(package.name.as_str(), Ring::of(&relative_folder(other, root)?)?, name)
+                ring.may_use(
+                    package.name.as_str(),
+                    Ring::of(&relative_folder(other, root)?)?,
+                    name,
+                )
             } else {
                 ring.may_use_external(name)
             };
@@ -123,7 +149,10 @@ fn check_rings(metadata: &Metadata, root: &Path, findings: &mut Vec<String>) -> 
 }
 
 fn relative_folder(package: &Package, root: &Path) -> Result<String> {
-    let folder = package.manifest_path.parent().context("a manifest without a folder")?;
+    let folder = package
+        .manifest_path
+        .parent()
+        .context("a manifest without a folder")?;
     let relative = folder.as_std_path().strip_prefix(root);
     let relative = relative.with_context(|| format!("{folder} lies outside the checkout"))?;
     Ok(relative.to_string_lossy().into_owned())
@@ -151,16 +180,28 @@ fn check_files(root: &Path, findings: &mut Vec<String>) -> Result<()> {
 fn check_source(relative: &str, text: &str, findings: &mut Vec<String>) {
     let lines = text.lines().count();
     if lines > FILE_LINES {
-        findings.push(format!("{relative}: {lines} lines, more than {FILE_LINES}: it has two subjects"));
+        findings.push(format!(
+            "{relative}: {lines} lines, more than {FILE_LINES}: it has two subjects"
+        ));
     }
     if !text.starts_with("//!") && !relative.contains("/tests/") {
-        findings.push(format!("{relative}:1: a module begins with its mental model (`//! …`)"));
+        findings.push(format!(
+            "{relative}:1: a module begins with its mental model (`//! …`)"
+        ));
     }
     // Spelled apart so that this file does not find itself.
-    let left_behind = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("#[ig", "nore"), concat!("todo", "!(")];
+    let left_behind = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("#[ig", "nore"),
+        concat!("todo", "!("),
+    ];
     for (number, line) in text.lines().enumerate() {
         if let Some(word) = left_behind.iter().find(|word| line.contains(**word)) {
-            findings.push(format!("{relative}:{}: `{word}` is left behind", number + 1));
+            findings.push(format!(
+                "{relative}:{}: `{word}` is left behind",
+                number + 1
+            ));
         }
     }
 }
@@ -185,7 +226,11 @@ mod tests {
     #[test]
     fn what_is_left_behind_is_found_with_its_line() {
         let mut findings = Vec::new();
-        check_source("a.rs", concat!("//! x\nfn f() {} // TO", "DO later\n"), &mut findings);
+        check_source(
+            "a.rs",
+            concat!("//! x\nfn f() {} // TO", "DO later\n"),
+            &mut findings,
+        );
         assert_eq!(findings.len(), 1);
         assert!(findings[0].starts_with("a.rs:2:"), "{findings:?}");
     }

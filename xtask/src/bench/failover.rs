@@ -29,13 +29,20 @@ const POLL: Duration = Duration::from_millis(50);
 pub fn measure(repetitions: u32, only: &[String], distance_ms: u64) -> Result<()> {
     let mut platform = Platform::start("bench-failover", distance_ms)?;
     let chosen = scenario::chosen(only)?;
-    println!("{repetitions} of each fault, {RATE} requests/s through all gateways, {distance_ms} ms between regions.\n");
-    println!("| fault | longest stall, ms: each run | worst | slowest answer, ms | failed | aim, ms |");
+    println!(
+        "{repetitions} of each fault, {RATE} requests/s through all gateways, {distance_ms} ms between regions.\n"
+    );
+    println!(
+        "| fault | longest stall, ms: each run | worst | slowest answer, ms | failed | aim, ms |"
+    );
     println!("|---|---|---|---|---|---|");
     let mut failures = Vec::new();
     for scenario in chosen {
         match repeated(&platform, scenario, repetitions) {
-            Ok(stalls) => println!("{}", stalls.row(scenario.name(), Scenario::aim_ms(scenario.name()))),
+            Ok(stalls) => println!(
+                "{}",
+                stalls.row(scenario.name(), Scenario::aim_ms(scenario.name()))
+            ),
             Err(error) => {
                 println!("| {} | not measured | | | | |", scenario.name());
                 failures.push(format!("{}: {error:#}", scenario.name()));
@@ -65,7 +72,9 @@ fn once(platform: &Platform, scenario: Scenario, repetition: u32) -> Result<serd
     wait_for_orders(&flow.witness())?;
     pause(LEAD);
     flow.mark(scenario.name())?;
-    scenario.set(platform, &status, FAULT).with_context(|| format!("set {name}"))?;
+    scenario
+        .set(platform, &status, FAULT)
+        .with_context(|| format!("set {name}"))?;
     Ok(flow.finish()?.report)
 }
 
@@ -81,5 +90,8 @@ fn wait_for_orders(witness: &Path) -> Result<()> {
         }
         pause(POLL);
     }
-    bail!("no order was sent within {FUNDING_LIMIT:?}; see {}", witness.display())
+    bail!(
+        "no order was sent within {FUNDING_LIMIT:?}; see {}",
+        witness.display()
+    )
 }

@@ -18,8 +18,15 @@ pub fn measure(arguments: &Arguments) -> Result<()> {
         bail!("proxy and client need a processor each");
     }
     let rounds = arguments.rounds.max(1);
-    let bench = arguments.example("mainstay-proxy", "bench_gateway")?.display().to_string();
-    println!("wrk with 64 connections, HTTP/1.1 keep-alive, an answer of 86 bytes; median of {rounds} rounds.");
-    println!("Ours reads the framing strictly, counts every request and can hold it; HAProxy checks health and logs nothing.\n");
+    let bench = arguments
+        .example("mainstay-proxy", "bench_gateway")?
+        .display()
+        .to_string();
+    println!(
+        "wrk with 64 connections, HTTP/1.1 keep-alive, an answer of 86 bytes; median of {rounds} rounds."
+    );
+    println!(
+        "Ours reads the framing strictly, counts every request and can hold it; HAProxy checks health and logs nothing.\n"
+    );
     run(&bench, &["--seconds", "5", "--rounds", &rounds.to_string()])
 }

@@ -11,16 +11,31 @@ use super::Arguments;
 pub fn measure(arguments: &Arguments) -> Result<()> {
     let parts = arguments.batches.max(1);
     let program = arguments.example("mainstay-storage", "journal-rates")?;
-    let scratch = std::env::temp_dir().join(format!("mainstay-bench-journal-{}", std::process::id()));
-    let output = Command::new(&program).arg(&scratch).arg(parts.to_string()).output()?;
+    let scratch =
+        std::env::temp_dir().join(format!("mainstay-bench-journal-{}", std::process::id()));
+    let output = Command::new(&program)
+        .arg(&scratch)
+        .arg(parts.to_string())
+        .output()?;
     if !output.status.success() {
-        bail!("{}: {}", program.display(), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{}: {}",
+            program.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
-    let rates: Value = serde_json::from_slice(&output.stdout).context("read the journal's rates")?;
+    let rates: Value =
+        serde_json::from_slice(&output.stdout).context("read the journal's rates")?;
     let number = |value: &Value| value.as_f64().context("the journal's rates lack a figure");
     println!("| entries in a batch | batches/s | entries/s |\n|---|---|---|");
-    for append in rates["appends"].as_array().context("the journal's rates list no appends")? {
-        let (parts, entries) = (number(&append["parts_per_s"])?, number(&append["entries_per_s"])?);
+    for append in rates["appends"]
+        .as_array()
+        .context("the journal's rates list no appends")?
+    {
+        let (parts, entries) = (
+            number(&append["parts_per_s"])?,
+            number(&append["entries_per_s"])?,
+        );
         println!("| {} | {parts:.0} | {entries:.0} |", append["batch"]);
     }
     println!(

@@ -21,10 +21,19 @@ pub fn print() -> Result<()> {
         .and_then(|text| text.split_whitespace().next()?.parse().ok())
         .unwrap_or(0);
     let kernel = read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    println!("date      {}", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])?);
-    println!("machine   {processors} processors ({model}), {} GB", memory_kb / 1_000_000);
+    println!(
+        "date      {}",
+        said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])?
+    );
+    println!(
+        "machine   {processors} processors ({model}), {} GB",
+        memory_kb / 1_000_000
+    );
     println!("system    Linux {}", kernel.trim());
-    println!("revision  {}", said("git", &["rev-parse", "--short", "HEAD"])?);
+    println!(
+        "revision  {}",
+        said("git", &["rev-parse", "--short", "HEAD"])?
+    );
     Ok(())
 }
 
@@ -33,7 +42,10 @@ pub fn print_load() -> Result<()> {
     let busy = Busy::start()?;
     pause(LOOK);
     let processors = std::thread::available_parallelism()?;
-    println!("Other work used {:.1} of {processors} processors just before.\n", busy.processors()?);
+    println!(
+        "Other work used {:.1} of {processors} processors just before.\n",
+        busy.processors()?
+    );
     Ok(())
 }
 
@@ -45,7 +57,10 @@ pub struct Busy {
 
 impl Busy {
     pub fn start() -> Result<Self> {
-        Ok(Self { ticks: busy_ticks()?, since: now() })
+        Ok(Self {
+            ticks: busy_ticks()?,
+            since: now(),
+        })
     }
 
     pub fn processors(&self) -> Result<f64> {
@@ -61,9 +76,19 @@ const TICKS_PER_SECOND: f64 = 100.0;
 fn busy_ticks() -> Result<u64> {
     let text = read_to_string("/proc/stat")?;
     let line = text.lines().next().context("/proc/stat is empty")?;
-    let ticks: Vec<u64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+    let ticks: Vec<u64> = line
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|word| word.parse().ok())
+        .collect();
     let idle = [3, 4];
-    Ok(ticks.iter().take(8).enumerate().filter(|(at, _)| !idle.contains(at)).map(|(_, ticks)| ticks).sum())
+    Ok(ticks
+        .iter()
+        .take(8)
+        .enumerate()
+        .filter(|(at, _)| !idle.contains(at))
+        .map(|(_, ticks)| ticks)
+        .sum())
 }
 
 /// The value of the first line `name : value`.

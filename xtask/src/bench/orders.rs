@@ -16,8 +16,9 @@ use crate::platform::{Afterwards, Platform};
 use crate::step::{program, run};
 
 /// Intents a second, one step after the other.
-const RATES: [u32; 12] =
-    [250, 500, 1_000, 1_500, 2_000, 2_500, 3_000, 4_000, 5_000, 6_000, 8_000, 10_000];
+const RATES: [u32; 12] = [
+    250, 500, 1_000, 1_500, 2_000, 2_500, 3_000, 4_000, 5_000, 6_000, 8_000, 10_000,
+];
 const STEP: Duration = Duration::from_secs(8);
 const HEADINGS: &str = "\
 | planned/s | acknowledged/s | p50, ms | p99, ms | p99.9, ms | failed | driver late p99, ms | driver, processors | machine, processors |
@@ -33,8 +34,13 @@ pub fn engine(orders: u64) -> Result<()> {
 
 pub fn through_gateways(p99_limit_ms: u64, distance_ms: u64) -> Result<()> {
     let mut platform = Platform::start("bench-orders", distance_ms)?;
-    println!("{} s at each rate, {distance_ms} ms between regions.", STEP.as_secs());
-    println!("A rate is held if its 99th percentile stays within {p99_limit_ms} ms and nothing fails.\n");
+    println!(
+        "{} s at each rate, {distance_ms} ms between regions.",
+        STEP.as_secs()
+    );
+    println!(
+        "A rate is held if its 99th percentile stays within {p99_limit_ms} ms and nothing fails.\n"
+    );
     println!("{HEADINGS}");
     let mut highest = None;
     for rate in RATES {
@@ -51,7 +57,9 @@ pub fn through_gateways(p99_limit_ms: u64, distance_ms: u64) -> Result<()> {
     }
     match highest {
         None => println!("No rate was held."),
-        Some(rate) => println!("Highest rate held: {rate:.0} acknowledged orders and cancels per second."),
+        Some(rate) => {
+            println!("Highest rate held: {rate:.0} acknowledged orders and cancels per second.")
+        }
     }
     platform.afterwards = Afterwards::Remove;
     Ok(())
@@ -72,7 +80,9 @@ struct Step {
 impl Step {
     fn read(report: &Value) -> Result<Self> {
         let ms = |percentiles: &Value, key: &str| {
-            let us = percentiles[key].as_f64().context("the report lacks a percentile")?;
+            let us = percentiles[key]
+                .as_f64()
+                .context("the report lacks a percentile")?;
             anyhow::Ok(us / 1_000.0)
         };
         let all = &report["latency"]["all"];
@@ -82,7 +92,9 @@ impl Step {
             p50_ms: ms(all, "p50_us")?,
             p99_ms: ms(all, "p99_us")?,
             p999_ms: ms(all, "p999_us")?,
-            failed: report["failed"].as_u64().context("the report counts no failures")?,
+            failed: report["failed"]
+                .as_u64()
+                .context("the report counts no failures")?,
             late_ms: ms(&report["lag"], "p99_us")?,
             driver_processors: report["processor_per_mille"].as_f64().unwrap_or(f64::NAN) / 1_000.0,
             lagged: report["verdict"] == "lagged",
@@ -131,15 +143,26 @@ mod tests {
             "verdict": "answered"});
         report[change.0] = change.1;
         let step = Step::read(&report).unwrap();
-        assert_eq!(step.not_held(1_000, 50).unwrap_or("held"), expected, "{}", step.row(1_000));
+        assert_eq!(
+            step.not_held(1_000, 50).unwrap_or("held"),
+            expected,
+            "{}",
+            step.row(1_000)
+        );
     }
 
     #[test]
     fn a_rate_is_held_or_it_is_said_why_not() {
         check(("failed", json!(0)), "held");
         check(("failed", json!(1)), "intents failed");
-        check(("answered_per_second", json!(850.0)), "fewer were acknowledged than planned");
-        check(("verdict", json!("lagged")), "the driver itself lagged, so its latencies are no measurement");
+        check(
+            ("answered_per_second", json!(850.0)),
+            "fewer were acknowledged than planned",
+        );
+        check(
+            ("verdict", json!("lagged")),
+            "the driver itself lagged, so its latencies are no measurement",
+        );
         let slow = json!({"all": {"p50_us": 4_000, "p99_us": 50_001, "p999_us": 60_000}});
         check(("latency", slow), "the 99th percentile passes the limit");
     }

@@ -46,7 +46,8 @@ mod tests {
     fn a_row_shows_every_run_and_the_worst() {
         let mut stalls = Stalls::default();
         for (stall_us, failed) in [(412_300, 0), (1_220_900, 2)] {
-            let overall = json!({"longest_stall_us": stall_us, "worst_latency_us": stall_us + 10_000});
+            let overall =
+                json!({"longest_stall_us": stall_us, "worst_latency_us": stall_us + 10_000});
             stalls.add(&json!({"overall": overall, "failed": failed, "verdict": "answered"}));
         }
         let expected = "| host-crash | 412, 1221 | 1221 | 1231 | 2 | 3000 |";

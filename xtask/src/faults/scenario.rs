@@ -36,11 +36,18 @@ const ALL: [Scenario; 10] = [
 
 /// The scenarios of these names, or all of them.
 pub fn chosen(names: &[String]) -> Result<Vec<Scenario>> {
-    if let Some(unknown) = names.iter().find(|name| ALL.iter().all(|scenario| scenario.name() != *name)) {
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| ALL.iter().all(|scenario| scenario.name() != *name))
+    {
         let known: Vec<_> = ALL.iter().map(|scenario| scenario.name()).collect();
-        bail!("no scenario is called {unknown}; there are {}", known.join(", "));
+        bail!(
+            "no scenario is called {unknown}; there are {}",
+            known.join(", ")
+        );
     }
-    let wanted = |scenario: &Scenario| names.is_empty() || names.iter().any(|name| name == scenario.name());
+    let wanted =
+        |scenario: &Scenario| names.is_empty() || names.iter().any(|name| name == scenario.name());
     Ok(ALL.into_iter().filter(wanted).collect())
 }
 
@@ -76,12 +83,25 @@ impl Scenario {
         let region = region_of(status, &primary)?;
         let lasts = format!("{}s", lasts.as_secs());
         let inject = |kind: &str, target: &str, more: &[&str]| {
-            let mut arguments = vec!["fault", "inject", kind, target, "--for", &lasts, "--reason", self.name()];
+            let mut arguments = vec![
+                "fault",
+                "inject",
+                kind,
+                target,
+                "--for",
+                &lasts,
+                "--reason",
+                self.name(),
+            ];
             arguments.extend(more);
             platform.mainstay(&arguments).map(drop)
         };
         match self {
-            Self::PostmasterKill => inject("process-kill", &format!("{primary}/postgres-{DATABASE}"), &[]),
+            Self::PostmasterKill => inject(
+                "process-kill",
+                &format!("{primary}/postgres-{DATABASE}"),
+                &[],
+            ),
             Self::HostCrash => inject("host-crash", &primary, &[]),
             Self::RegionFreeze => inject("region-freeze", &region, &[]),
             Self::CutBothWays => inject("cut", &region, &[]),
@@ -91,31 +111,50 @@ impl Scenario {
                 let arguments = ["switchover", DATABASE, "--to", &to, "--reason", self.name()];
                 platform.mainstay(&arguments).map(drop)
             }
-            Self::LeaderKill => inject("process-kill", &format!("{}/node", leader_of(status)?), &[]),
-            Self::LeaderFreeze => inject("process-freeze", &format!("{}/node", leader_of(status)?), &[]),
-            Self::GatewayRegionCrash => inject("region-crash", &other_region(status, &region)?, &[]),
+            Self::LeaderKill => {
+                inject("process-kill", &format!("{}/node", leader_of(status)?), &[])
+            }
+            Self::LeaderFreeze => inject(
+                "process-freeze",
+                &format!("{}/node", leader_of(status)?),
+                &[],
+            ),
+            Self::GatewayRegionCrash => {
+                inject("region-crash", &other_region(status, &region)?, &[])
+            }
             Self::StalePrimary => inject("host-freeze", &primary, &[]),
         }
     }
 }
 
 fn primary_of(status: &Value) -> Result<String> {
-    let databases = status["databases"].as_array().context("the status lists no databases")?;
-    let database = databases.iter().find(|database| database["name"] == DATABASE);
+    let databases = status["databases"]
+        .as_array()
+        .context("the status lists no databases")?;
+    let database = databases
+        .iter()
+        .find(|database| database["name"] == DATABASE);
     let primary = database.and_then(|database| database["primary"].as_str());
     Ok(primary.context("the status names no primary")?.to_owned())
 }
 
 fn leader_of(status: &Value) -> Result<String> {
-    Ok(status["leadership"]["leader"].as_str().context("the status names no leader")?.to_owned())
+    Ok(status["leadership"]["leader"]
+        .as_str()
+        .context("the status names no leader")?
+        .to_owned())
 }
 
 fn region_of(status: &Value, name: &str) -> Result<String> {
     let host = hosts(status)?.into_iter().find(|host| host.name == name);
-    Ok(host.with_context(|| format!("the status does not know host {name}"))?.region)
+    Ok(host
+        .with_context(|| format!("the status does not know host {name}"))?
+        .region)
 }
 
 fn other_region(status: &Value, region: &str) -> Result<String> {
-    let host = hosts(status)?.into_iter().find(|host| host.region != region);
+    let host = hosts(status)?
+        .into_iter()
+        .find(|host| host.region != region);
     Ok(host.context("there is no other region")?.region)
 }

@@ -14,7 +14,10 @@ use crate::platform::Platform;
 const RETURN_LIMIT: Duration = Duration::from_secs(120);
 
 pub fn print(results: &[FlowResult]) {
-    println!("  {:<22} {:>12} {:>14} {:>8}", "fault", "longest stall", "worst intent", "aim");
+    println!(
+        "  {:<22} {:>12} {:>14} {:>8}",
+        "fault", "longest stall", "worst intent", "aim"
+    );
     for result in results {
         for mark in result.report["marks"].as_array().into_iter().flatten() {
             let name = mark["name"].as_str().unwrap_or("?");
@@ -23,20 +26,30 @@ pub fn print(results: &[FlowResult]) {
             }
             let ms = |key: &str| format!("{:.0} ms", mark[key].as_f64().unwrap_or(0.0) / 1_000.0);
             let aim = Scenario::aim_ms(name).map_or_else(String::new, |aim| format!("{aim} ms"));
-            println!("  {name:<22} {:>12} {:>14} {aim:>8}", ms("longest_stall_us"), ms("worst_latency_us"));
+            println!(
+                "  {name:<22} {:>12} {:>14} {aim:>8}",
+                ms("longest_stall_us"),
+                ms("worst_latency_us")
+            );
         }
     }
     for FlowResult { name, report, .. } in results {
         println!(
             "  {name}: {} sent, {} answered ({} rejected by rule), {} failed, {} attempts",
-            report["sent"], report["answered"], report["rejected"], report["failed"], report["attempts"]
+            report["sent"],
+            report["answered"],
+            report["rejected"],
+            report["failed"],
+            report["attempts"]
         );
     }
 }
 
 pub fn judge(platform: &Platform, results: &[FlowResult], mutations: u32) -> Result<()> {
     for FlowResult { name, report, .. } in results {
-        let failed = report["failed"].as_u64().context("the report counts no failures")?;
+        let failed = report["failed"]
+            .as_u64()
+            .context("the report counts no failures")?;
         if failed > 0 {
             bail!("{failed} intents of the {name} flow failed");
         }
@@ -50,7 +63,10 @@ pub fn judge(platform: &Platform, results: &[FlowResult], mutations: u32) -> Res
     audit(platform)?;
     print!("{}", platform.mainstay(&["journal", "verify"])?);
     if mutations > 0 {
-        print!("{}", platform.mainstay(&["journal", "mutate", "--count", &mutations.to_string()])?);
+        print!(
+            "{}",
+            platform.mainstay(&["journal", "mutate", "--count", &mutations.to_string()])?
+        );
     }
     Ok(())
 }
@@ -74,10 +90,18 @@ fn kill_everything(data: &Path) -> Result<usize> {
     let needle = data.display().to_string();
     let mut pids = Vec::new();
     for entry in std::fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
         let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
         let told = [read("cmdline"), read("environ")];
-        let ours = told.iter().any(|bytes| String::from_utf8_lossy(bytes).contains(&needle));
+        let ours = told
+            .iter()
+            .any(|bytes| String::from_utf8_lossy(bytes).contains(&needle));
         if ours && pid != std::process::id() {
             pids.push(pid.to_string());
         }
@@ -85,7 +109,11 @@ fn kill_everything(data: &Path) -> Result<usize> {
     if pids.is_empty() {
         bail!("found no process of the platform to kill");
     }
-    let status = Command::new("kill").arg("-KILL").args(&pids).stderr(std::process::Stdio::null()).status()?;
+    let status = Command::new("kill")
+        .arg("-KILL")
+        .args(&pids)
+        .stderr(std::process::Stdio::null())
+        .status()?;
     if !status.success() {
         println!("  some had ended before they could be killed");
     }
