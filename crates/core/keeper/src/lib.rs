@@ -60,6 +60,8 @@ mod rejoin;
 mod server;
 mod status;
 mod switchover;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Config, ConfigError, ReplicaId, Timings};
 pub use durable::{Cohort, CohortVersion, Durable, Member, Promise};
