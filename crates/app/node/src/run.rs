@@ -1,6 +1,6 @@
 //! `mainstay node`: one loop that reads like a list of everything a host's node does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -31,6 +31,9 @@ const LOOK_PERIOD: Duration = Duration::from_millis(200);
 /// Between two looks for faults that are overdue, and for what the supervisor must hold back.
 const SWEEP_PERIOD: Duration = Duration::from_secs(2);
 const RELOAD_LIMIT: Duration = Duration::from_secs(2);
+/// How often a gateway that does not answer is told to reload, and how long between.
+const RELOAD_ATTEMPTS: u32 = 40;
+const RELOAD_PAUSE: Duration = Duration::from_millis(250);
 
 /// Runs the node of a host until it is told to stop everything, or to leave.
 pub fn run(host: &str, data: &Path) -> ExitCode {
@@ -235,19 +238,7 @@ impl Node {
                 .context
                 .layout
                 .gateway_socket(self.context.name(), &gateway);
-            tokio::task::spawn_local(async move {
-                // A gateway that does not run yet will start from the new snapshot.
-                let reload = request_unix(
-                    &socket,
-                    Method::POST,
-                    "/v1/reload",
-                    Vec::new(),
-                    RELOAD_LIMIT,
-                );
-                if let Err(error) = reload.await {
-                    tracing::debug!(gateway, %error, "not told to reload");
-                }
-            });
+            tokio::task::spawn_local(tell_to_reload(socket, gateway));
         }
         Ok(())
     }
@@ -346,6 +337,29 @@ async fn serve(desk: &Rc<Desk>) -> anyhow::Result<()> {
         Rc::clone(&for_nodes).answer_node(call)
     }));
     Ok(())
+}
+
+/// Tells a gateway to serve the snapshot that has just been written. One that is starting may have read the
+/// old snapshot and not opened its socket yet, so it is told until it answers.
+async fn tell_to_reload(socket: PathBuf, gateway: String) {
+    for _ in 0..RELOAD_ATTEMPTS {
+        let told = request_unix(
+            &socket,
+            Method::POST,
+            "/v1/reload",
+            Vec::new(),
+            RELOAD_LIMIT,
+        );
+        match told.await {
+            Ok(_) => return,
+            Err(error) => tracing::debug!(gateway, %error, "not told to reload yet"),
+        }
+        tokio::time::sleep(RELOAD_PAUSE).await;
+    }
+    tracing::info!(
+        gateway,
+        "was not told to reload: it does not answer, and will start from the new snapshot"
+    );
 }
 
 /// Undoes faults that are overdue and says what no fault explains.
