@@ -7,19 +7,109 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Keeps a platform standing through failure, change and load, and proves it.
 #[derive(Debug, Parser)]
-#[command(name = "mainstay", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "mainstay", version, max_term_width = 100, after_help = TOP_HELP)]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 the thing asked about is not as it should be (not green, not verified, not valid);
-2 the command line is wrong; 3 refused (role, pause, production, a rule); 4 nobody answered;
-5 it may or may not have happened: look with `mainstay status` before trying again.
+const TOP_HELP: &str = "\
+A first walk:
+  mainstay up examples/exchange/platform.yaml    start it; Ctrl-C stops everything in order
+  mainstay status                                in another terminal: is it green, and why not
+  mainstay fault inject host-crash use1-a --for 30s --reason 'does anybody notice?'
+  mainstay journal show                          who decided what, when, and why
 
-A platform is found by --data, else by the environment variable MAINSTAY_DATA, else in the default data
-folder (/var/lib/mainstay for root, the XDG data folder otherwise).";
+Exit codes:
+  0  done, or green
+  1  what was asked about is not as it should be: not green, not verified, not valid
+  2  the command line is wrong, or points to nothing
+  3  refused: by role, in production, or by a rule that the message names; nothing was changed
+  4  nobody answered; nothing was changed
+  5  it may or may not have happened: look with `mainstay status` before trying again
+
+Which platform: the data folder of --data, else of the variable MAINSTAY_DATA, else the default
+(/var/lib/mainstay for root, ~/.local/share/mainstay or $XDG_DATA_HOME/mainstay otherwise).
+
+Who may: commands go over a socket of mode 0700, which the user that runs the platform and root
+can open. The platform file maps that user to an operator and its roles.";
+
+const UP_HELP: &str = "\
+Examples:
+  mainstay up platform.yaml                      in the foreground; Ctrl-C stops everything
+  mainstay up platform.yaml --detach             returns when healthy; `mainstay down` stops it
+  mainstay up platform.yaml --data /tmp/try --distance 80ms
+
+A second `up` on the same data adopts what still runs, whatever was killed, and starts what is missing.
+With a changed file it prints the lines that differ and the plan, has the file journalled, and waits until
+every node follows it. A file that is invalid or refused changes nothing.
+
+Exit codes: 0 healthy (--detach) or stopped by Ctrl-C; 1 invalid file, or not healthy within --timeout (what
+was started keeps running); 2 the data folder holds another platform; 3 the change was refused; 4 no node
+leads; 5 unknown; 130 interrupted while waiting with --detach.";
+
+const DOWN_HELP: &str = "\
+Ends faults in force, then stops each host: gateways leave, services drain and stop, keepers leave, PostgreSQL
+stops last. A host whose node is dead or frozen is stopped without it. What is stopped stays stopped; the data
+stays where it is. Stopping what is stopped already does nothing, and is no failure.
+
+Exit codes: 0 nothing runs any more; 2 there is no such platform; 3 it belongs to another user.";
+
+const STATUS_HELP: &str = "\
+Prints regions and hosts, databases (role, term, position, lag, who counts for a commit), services and their
+instances, gateways and their cells, leadership and faults in force, each with the age of the fact; then why
+anything is not healthy, with the next step.
+
+  mainstay status --watch                        again every second
+  mainstay status --json | jq .verdict           for scripts
+  until mainstay status >/dev/null 2>&1; do sleep 1; done
+
+Exit codes: 0 healthy; 1 anything less, also what is not known; 2 there is no such platform; 3 it belongs to
+another user; 4 no node answers.";
+
+const PAUSE_HELP: &str = "\
+While paused nothing is placed, started, restarted or promoted, on any host: what fails stays as it is, and
+`mainstay status` says so. What runs goes on; gateways and PostgreSQL are not touched. Commands are still taken,
+`mainstay down` and faults among them.
+
+Example: mainstay pause --reason 'the network is being worked on until noon'";
+
+const FAULT_HELP: &str = "\
+Examples:
+  mainstay fault inject process-kill use1-a/postgres-ledger --reason 'primary gone'
+  mainstay fault inject region-freeze us-east-1 --for 30s --reason 'does the desk notice?'
+  mainstay fault inject cut us-east-1:eu-west-1 --one-way --for 1m --reason 'half a cable'
+  mainstay fault inject delay us-east-1:us-west-2 --by 40ms --reason 'a detour'
+
+How it is undone is on disk and guarded by a process of its own before anything is broken.
+In production an operator with fault.approve is needed.
+
+Exit codes: 0 it is in force; 2 the command line is wrong; 3 refused: no such target, no permission; 4 nobody
+answered; 5 unknown: `mainstay fault list` shows whether it is in force.";
+
+const SWITCHOVER_HELP: &str = "\
+Requests wait in the gateways meanwhile, well under a second, and none fails. It is refused where the region has
+no replica, has the primary already, or its host is lost.
+
+Example: mainstay switchover ledger --to us-west-2 --reason 'maintenance in us-east-1'
+
+Exit codes: 0 the primary is there; 3 refused, or it could not be done and all is as before; 5 unknown.";
+
+const SHOW_HELP: &str = "\
+A line for each entry: position, time (UTC), leadership, kind, and what it says. The whole entry, byte for byte as
+it is stored and hashed, comes with --json, a line each.
+
+  mainstay journal show --kind fault             fault.injected, fault.set, fault.ending, …
+  mainstay journal show --kind platform.adopted --json | jq .body.changes
+  mainstay journal show --from 100
+
+Exit codes: 0 printed; 1 an entry or part is damaged.";
+
+const VERIFY_HELP: &str = "\
+Reads every part: form, chain of hashes, Merkle tree, the signature of every checkpoint by an admitted key, and
+whether all that each node remembers of its own is still there. It changes nothing.
+
+Exit codes: 0 sound; 1 it found something, and says what and where.";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -32,19 +122,24 @@ pub enum Command {
     /// Starts one node per host, the wires between regions, and through the nodes everything the file
     /// names. In the foreground it shows progress, then a live status; Ctrl-C stops everything in order.
     /// A changed file is planned, shown, journalled and carried out.
+    #[command(after_help = UP_HELP)]
     Up(Up),
     /// Stop everything in order: out of routing, drained, terminated
+    #[command(after_help = DOWN_HELP)]
     Down(Platform),
     /// What runs, who leads, what is broken on purpose, and why anything is not green
+    #[command(after_help = STATUS_HELP)]
     Status(Status),
     /// Hands off: Mainstay decides nothing until `resume`; traffic and PostgreSQL stay untouched
+    #[command(after_help = PAUSE_HELP)]
     Pause(Act),
-    /// End a pause
+    /// End a pause: what was put off is decided now
     Resume(Act),
     /// Break something on purpose, for a bounded time
     #[command(subcommand)]
     Fault(Fault),
     /// Move the primary of a database to another region, as planned work
+    #[command(after_help = SWITCHOVER_HELP)]
     Switchover(Switchover),
     /// The record of every decision, which outsiders can verify
     #[command(subcommand)]
@@ -103,6 +198,16 @@ pub struct Status {
     pub watch: bool,
 }
 
+/// What is read where it stands.
+#[derive(Debug, Args)]
+pub struct Look {
+    #[command(flatten)]
+    pub platform: Platform,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// A command that changes something says why.
 #[derive(Debug, Args)]
 pub struct Act {
@@ -122,21 +227,21 @@ pub enum Fault {
     ///
     /// TARGET by kind: process-kill and process-freeze take HOST/INSTANCE (as `mainstay status` names them;
     /// HOST/node is the node itself, HOST/postgres-DATABASE a database server); host-crash and host-freeze
-    /// take HOST; region-crash and region-freeze take REGION; cut and delay take REGION (against all
-    /// others) or REGION:REGION (from the first to the second when --one-way).
-    #[command(
-        after_help = "Example: mainstay fault inject region-freeze us-east-1 --for 30s --reason 'does the desk notice?'"
-    )]
+    /// take HOST; region-crash and region-freeze take REGION; cut takes REGION (against all others) or
+    /// REGION:REGION (from the first to the second when --one-way); delay takes REGION:REGION.
+    #[command(after_help = FAULT_HELP)]
     Inject(Inject),
     /// Faults in force, with the time they have left
-    List(Status),
+    List(Look),
     /// End a fault now
     Clear(Clear),
 }
 
 #[derive(Debug, Args)]
 pub struct Inject {
+    /// What breaks
     pub kind: FaultKind,
+    /// Where, as described above
     pub target: String,
     #[command(flatten)]
     pub act: Act,
@@ -189,6 +294,7 @@ pub struct Clear {
 
 #[derive(Debug, Args)]
 pub struct Switchover {
+    /// As `mainstay status` names it
     pub database: String,
     /// The region that shall have the primary
     #[arg(long, value_name = "REGION")]
@@ -200,9 +306,11 @@ pub struct Switchover {
 #[derive(Debug, Subcommand)]
 pub enum Journal {
     /// Print entries
+    #[command(after_help = SHOW_HELP)]
     Show(JournalShow),
     /// Check chain, tree, signatures, and each node's own last checkpoint; never repairs
-    Verify(Status),
+    #[command(after_help = VERIFY_HELP)]
+    Verify(Look),
     /// Write the log as C2SP tlog-tiles, which tools that Mainstay did not write can check
     Export(JournalExport),
     /// Change copies of the journal at random and count how many changes `verify` finds
@@ -219,7 +327,7 @@ pub struct JournalShow {
     /// First position to print
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub from: u64,
-    /// Only entries of this kind
+    /// Only entries of this kind, or of all kinds that begin with it: `fault`, `fault.injected`
     #[arg(long, value_name = "KIND")]
     pub kind: Option<String>,
 }
@@ -240,6 +348,7 @@ pub struct JournalMutate {
     /// How many changed copies to check
     #[arg(long, default_value_t = 1_000)]
     pub count: u32,
+    /// The same seed makes the same changes
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
@@ -313,6 +422,63 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    /// The width is fixed, so that the text does not depend on the terminal.
+    #[test]
+    fn the_first_help_is_worth_reading() {
+        let help = Arguments::command()
+            .term_width(100)
+            .render_help()
+            .to_string();
+        expect_test::expect_file!["../tests/help.txt"].assert_eq(&help);
+    }
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn what_changes_something_needs_a_reason() {
+        for line in [
+            "mainstay pause",
+            "mainstay resume",
+            "mainstay fault inject cut a",
+            "mainstay fault clear f1",
+            "mainstay switchover ledger --to a",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+            assert!(parse(&format!("{line} --reason x")).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_told_by_its_code() {
+        for line in [
+            "mainstay",
+            "mainstay fault inject volcano a --reason x",
+            "mainstay fault inject delay a:b --reason x",
+            "mainstay fault inject cut a --for 5 --reason x",
+            "mainstay status --watch --json",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_fault_is_typed_as_the_kernel_names_it() {
+        for kind in mainstay_kernel::FaultKind::ALL {
+            let line = format!(
+                "mainstay fault inject {} a --by 1ms --reason x",
+                kind.as_str()
+            );
+            let parsed = parse(&line).expect("parsed");
+            let Command::Fault(Fault::Inject(inject)) = parsed.command else {
+                panic!("{line}");
+            };
+            assert_eq!(inject.kind.name(), kind.as_str());
+        }
     }
 
     #[test]

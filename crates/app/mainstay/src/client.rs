@@ -179,6 +179,7 @@ pub fn not_yours(path: &Path) -> Failure {
         |meta| user_name(meta.uid()).unwrap_or_else(|| format!("uid {}", meta.uid())),
     );
     Failure::Refused {
+        code: "not_yours".to_owned(),
         why: format!(
             "{} is open to {owner} and root only, who run this platform",
             path.display()
@@ -189,6 +190,11 @@ pub fn not_yours(path: &Path) -> Failure {
 
 /// Has a command journalled and carried out, and prints what became of it.
 pub fn command(act: &Act, command: Command) -> Outcome {
+    command_saying(act, command, "")
+}
+
+/// As [`command`]; `said` stands for an outcome that has no words of its own.
+pub fn command_saying(act: &Act, command: Command, said: &str) -> Outcome {
     let (_, layout) = find(&act.platform)?;
     let outcome = send(&layout, command, &act.reason)?;
     if act.json {
@@ -197,13 +203,17 @@ pub fn command(act: &Act, command: Command) -> Outcome {
     match outcome {
         CommandOutcome::Done { position, detail } => {
             if !act.json {
+                let detail = if said.is_empty() { &detail } else { said };
                 line(format_args!("{detail} (journal entry {position})"))?;
             }
             Ok(())
         }
-        CommandOutcome::Refused { why, next, .. } => Err(Failure::Refused { why, next }),
+        CommandOutcome::Refused { code, why, next } => Err(Failure::Refused { code, why, next }),
         CommandOutcome::Unknown { position, why } => Err(Failure::Unknown {
-            why: format!("journal entry {position}: {why}"),
+            why: match position {
+                0 => why,
+                _ => format!("journal entry {position}: {why}"),
+            },
         }),
     }
 }

@@ -91,6 +91,7 @@ fn tell(socket: &Path) -> Result<bool, Failure> {
     match ask(socket, Method::POST, "/v1/stop", Vec::new(), ASK_LIMIT) {
         Ok((status, _)) if status.is_success() => Ok(true),
         Ok((_, body)) => Err(Failure::Refused {
+            code: "not_yours".to_owned(),
             why: String::from_utf8_lossy(&body).into_owned(),
             next: "stop it as the user that started it".to_owned(),
         }),

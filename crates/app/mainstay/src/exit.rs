@@ -11,6 +11,7 @@ pub enum Failure {
     /// The command line, or what it points to, cannot be used.
     Usage(String),
     Refused {
+        code: String,
         why: String,
         next: String,
     },
@@ -52,7 +53,7 @@ impl fmt::Display for Failure {
                 "interrupted; what was started keeps running\n  next: `mainstay status`, or `mainstay down`",
             ),
             Self::Finding(what) | Self::Usage(what) => f.write_str(what),
-            Self::Refused { why, next } => write!(f, "refused: {why}\n  next: {next}"),
+            Self::Refused { why, next, .. } => write!(f, "refused: {why}\n  next: {next}"),
             Self::NoAnswer { what, next } => write!(f, "no answer: {what}\n  next: {next}"),
             Self::Unknown { why } => write!(
                 f,
@@ -70,3 +71,51 @@ impl From<anyhow::Error> for Failure {
 }
 
 pub type Outcome = Result<(), Failure>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_those_of_the_help() {
+        let text = String::new;
+        let cases = [
+            (Failure::ReaderLeft, 0),
+            (Failure::Finding(text()), 1),
+            (Failure::Fault(anyhow::anyhow!("broken")), 1),
+            (Failure::Usage(text()), 2),
+            (
+                Failure::Refused {
+                    code: text(),
+                    why: text(),
+                    next: text(),
+                },
+                3,
+            ),
+            (
+                Failure::NoAnswer {
+                    what: text(),
+                    next: text(),
+                },
+                4,
+            ),
+            (Failure::Unknown { why: text() }, 5),
+            (Failure::Interrupted, 130),
+        ];
+        for (failure, code) in cases {
+            // An exit code has no other way to be compared.
+            let (found, expected) = (failure.code(), ExitCode::from(code));
+            assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn every_failure_names_a_next_step_where_there_is_one() {
+        let refused = Failure::Refused {
+            code: "x".into(),
+            why: "no".into(),
+            next: "ask".into(),
+        };
+        assert_eq!(refused.to_string(), "refused: no\n  next: ask");
+    }
+}

@@ -6,11 +6,15 @@ use mainstay_node::place;
 use mainstay_record::journal::EntryRecord;
 use mainstay_storage::{Coordination, LocalFolder, export, meaning_of, mutate_and_verify, verify};
 use mainstay_units::Position;
+use serde_json::Value;
 
-use crate::arguments::{Journal, JournalExport, JournalMutate, JournalShow, Status};
+use crate::arguments::{Journal, JournalExport, JournalMutate, JournalShow, Look};
 use crate::client::find;
 use crate::exit::{Failure, Outcome};
 use crate::print::{json, line, time_of_day};
+
+/// A part of an entry that takes more than this is counted, not shown.
+const LONG: usize = 160;
 
 pub fn run(command: &Journal) -> Outcome {
     match command {
@@ -44,26 +48,62 @@ fn show(arguments: &JournalShow) -> Outcome {
 fn print_entry(arguments: &JournalShow, position: Position, text: &str) -> Outcome {
     let entry: EntryRecord = serde_json::from_str(text)
         .with_context(|| format!("entry {position} is not in the form of an entry"))?;
-    let other_kind = arguments
+    let is_wanted = arguments
         .kind
-        .as_ref()
-        .is_some_and(|kind| *kind != entry.kind);
-    if position.0 < arguments.from || other_kind {
+        .as_deref()
+        .is_none_or(|kind| is_of(&entry.kind, kind));
+    if position.0 < arguments.from || !is_wanted {
         return Ok(());
     }
     if arguments.json {
-        line(format_args!("{text}"))?;
-    } else {
-        let time = time_of_day(entry.at_ms);
-        line(format_args!(
-            "{position:>6}  {time}  epoch {:<4} {:<26} {}",
-            entry.epoch, entry.kind, entry.body
-        ))?;
+        return line(text);
     }
-    Ok(())
+    let time = time_of_day(entry.at_ms);
+    let body: Value = serde_json::from_str(entry.body.get()).context("read an entry's body")?;
+    line(format_args!(
+        "{position:>6}  {time}  epoch {:<4} {:<20} {}",
+        entry.epoch,
+        entry.kind,
+        words(&body)
+    ))
 }
 
-fn check(arguments: &Status) -> Outcome {
+/// `fault` means `fault.injected` too, and `fault.inj` means nothing.
+fn is_of(kind: &str, asked: &str) -> bool {
+    let rest = kind.strip_prefix(asked);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// A body for reading: names and values in a row, long parts counted. `--json` has everything.
+fn words(body: &Value) -> String {
+    match body {
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(_, value)| !value.is_null());
+            let said: Vec<String> = fields
+                .map(|(name, value)| match value {
+                    Value::Object(inner) if value.to_string().len() > LONG => {
+                        format!("{name} ({} fields)", inner.len())
+                    }
+                    Value::Object(_) => format!("{name} ({})", words(value)),
+                    Value::Array(list) if value.to_string().len() > LONG => {
+                        format!("{name} ({} of them)", list.len())
+                    }
+                    value => format!("{name} {}", words(value)),
+                })
+                .collect();
+            said.join(", ")
+        }
+        Value::Array(list) => {
+            let said: Vec<String> = list.iter().map(words).collect();
+            format!("[{}]", said.join(", "))
+        }
+        Value::String(text) if text.contains([' ', ',']) || text.is_empty() => format!("{text:?}"),
+        Value::String(text) => text.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => body.to_string(),
+    }
+}
+
+fn check(arguments: &Look) -> Outcome {
     let (_, layout) = find(&arguments.platform)?;
     let nodes = place::node_folders(&layout).context("list the nodes")?;
     let report = verify(&layout.journal(), &nodes);
@@ -150,4 +190,31 @@ fn mutate(arguments: &JournalMutate) -> Outcome {
         "not every change was found: {:?}",
         report.missed
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_asked_for_by_whole_words() {
+        assert!(is_of("fault.injected", "fault"));
+        assert!(is_of("fault.injected", "fault.injected"));
+        assert!(!is_of("fault.injected", "fault.inj"));
+        assert!(!is_of("default", "fault"));
+    }
+
+    #[test]
+    fn a_body_reads_as_a_row_of_names_and_values() {
+        let body = serde_json::json!({
+            "service": "venue", "host": "use1-a", "missing": null,
+            "why": {"beside_replica": {"database": "ledger"}},
+            "reason": "does the desk notice?", "steps": vec!["something long"; 20],
+        });
+        assert_eq!(
+            words(&body),
+            "host use1-a, reason \"does the desk notice?\", service venue, steps (20 of them), \
+             why (beside_replica (database ledger))"
+        );
+    }
 }

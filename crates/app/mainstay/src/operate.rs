@@ -3,15 +3,23 @@
 use mainstay_record::node::{Command, InjectFault};
 
 use crate::arguments::{Act, Clear, Inject, Switchover};
-use crate::client::command;
+use crate::client::{command, command_saying, find};
 use crate::exit::{Failure, Outcome};
+use crate::print::line;
+
+/// Clears every fault in force.
+const ALL: &str = "all";
 
 pub fn pause(act: &Act) -> Outcome {
-    command(act, Command::Pause)
+    command_saying(
+        act,
+        Command::Pause,
+        "paused: Mainstay decides nothing until `mainstay resume`; what runs goes on",
+    )
 }
 
 pub fn resume(act: &Act) -> Outcome {
-    command(act, Command::Resume)
+    command_saying(act, Command::Resume, "resumed: Mainstay decides again")
 }
 
 pub fn inject(arguments: &Inject) -> Outcome {
@@ -32,12 +40,33 @@ pub fn inject(arguments: &Inject) -> Outcome {
 }
 
 pub fn clear(arguments: &Clear) -> Outcome {
+    if arguments.id == ALL {
+        return clear_all(&arguments.act);
+    }
     command(
         &arguments.act,
         Command::ClearFault {
             id: arguments.id.clone(),
         },
     )
+}
+
+/// Each fault in force is a command, and an entry, of its own.
+fn clear_all(act: &Act) -> Outcome {
+    let (_, layout) = find(&act.platform)?;
+    let faults = mainstay_host::faults::in_force(layout.data());
+    if faults.is_empty() && !act.json {
+        line("nothing is broken on purpose")?;
+    }
+    for fault in faults {
+        match command(act, Command::ClearFault { id: fault.id }) {
+            // Its time was over in between.
+            Err(Failure::Refused { code, .. })
+                if code == "no_such_fault" || code == "fault_ends_already" => {}
+            cleared => cleared?,
+        }
+    }
+    Ok(())
 }
 
 pub fn switchover(arguments: &Switchover) -> Outcome {

@@ -12,7 +12,7 @@ use mainstay_record::status::{Status as StatusRecord, Verdict};
 use mainstay_rt::clock;
 use mainstay_view::{Gathered as Facts, Palette};
 
-use crate::arguments::Status;
+use crate::arguments::{Look, Status};
 use crate::client::{find, look};
 use crate::exit::{Failure, Outcome};
 use crate::interrupt::Interrupt;
@@ -79,7 +79,7 @@ pub fn watch(layout: &Layout, interrupt: &Interrupt, then: &str) -> Outcome {
     Ok(())
 }
 
-pub fn faults(arguments: &Status) -> Outcome {
+pub fn faults(arguments: &Look) -> Outcome {
     let (_, layout) = find(&arguments.platform)?;
     let faults = mainstay_host::faults::in_force(layout.data());
     if arguments.json {

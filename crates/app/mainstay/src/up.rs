@@ -256,8 +256,8 @@ impl Change<'_> {
             CommandOutcome::Refused { code, .. } if code == "file_in_force" => {
                 progress("the changed file was in force already");
             }
-            CommandOutcome::Refused { why, next, .. } => {
-                return Err(Failure::Refused { why, next });
+            CommandOutcome::Refused { code, why, next } => {
+                return Err(Failure::Refused { code, why, next });
             }
             CommandOutcome::Unknown { why, .. } => return Err(Failure::Unknown { why }),
         }

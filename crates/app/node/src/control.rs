@@ -8,7 +8,8 @@ use std::rc::Rc;
 use http::{Method, StatusCode};
 use mainstay_host::faults;
 use mainstay_kernel::{
-    Actor, Answer, Ask, Command, Desired, FaultKind, FaultSpec, FaultTarget, Signal,
+    Actor, Answer, Ask, Command, Desired, FaultKind, FaultSpec, FaultTarget, FaultTargetError,
+    Refusal, Signal,
 };
 use mainstay_manifest::{load, render};
 use mainstay_model::name::{DatabaseName, RegionName};
@@ -103,7 +104,39 @@ impl Desk {
             ask,
         };
         let answer = self.deputy.command(Signal::Commanded(command)).await;
-        api::json(StatusCode::OK, &outcome(answer))
+        let mut outcome = outcome(&answer);
+        if let (Answer::Refused { why, .. }, CommandOutcome::Refused { why: text, .. }) =
+            (&answer, &mut outcome)
+        {
+            text.push_str(&self.what_exists(why).unwrap_or_default());
+        }
+        api::json(StatusCode::OK, &outcome)
+    }
+
+    /// What could have been meant instead of something that is not there.
+    fn what_exists(&self, why: &Refusal) -> Option<String> {
+        let view = self.deputy.view.borrow();
+        let desired = view.state.as_ref()?.desired.as_ref()?;
+        let mut known: Vec<String> = match why {
+            Refusal::FaultTarget(FaultTargetError::NoHost(_)) => {
+                desired.hosts.keys().map(ToString::to_string).collect()
+            }
+            Refusal::FaultTarget(FaultTargetError::NoRegion(_)) => {
+                desired.hosts.values().map(ToString::to_string).collect()
+            }
+            Refusal::NoSuchDatabase(_) => {
+                desired.databases.keys().map(ToString::to_string).collect()
+            }
+            Refusal::NoReplicaIn { database, .. } => {
+                let replicas = &desired.databases.get(database)?.replicas;
+                let regions = replicas.iter().filter_map(|host| desired.hosts.get(host));
+                regions.map(ToString::to_string).collect()
+            }
+            _ => return None,
+        };
+        known.sort();
+        known.dedup();
+        Some(format!("; there is {}", known.join(", ")))
     }
 
     /// The kernel's words for what was typed, or why they mean nothing.
@@ -212,8 +245,8 @@ fn refused(code: &str, why: String) -> CommandOutcome {
     }
 }
 
-fn outcome(answer: Answer) -> CommandOutcome {
-    match answer {
+fn outcome(answer: &Answer) -> CommandOutcome {
+    match answer.clone() {
         Answer::Done { position, detail } if detail.is_empty() => CommandOutcome::Done {
             position: position.0,
             detail: "done".to_owned(),

@@ -50,11 +50,15 @@ pub fn default_data() -> Result<PathBuf, PlaceError> {
         .ok_or(PlaceError::NoDefault)
 }
 
+pub fn run_base_of_root() -> PathBuf {
+    PathBuf::from("/run/mainstay")
+}
+
 /// Where run folders of platforms stand: short, and gone with the boot.
 pub fn run_base() -> PathBuf {
     let uid = getuid();
     if uid.is_root() {
-        return PathBuf::from("/run/mainstay");
+        return run_base_of_root();
     }
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|value| !value.is_empty()) {
         Some(folder) => PathBuf::from(folder).join("mainstay"),

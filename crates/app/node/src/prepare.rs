@@ -218,6 +218,20 @@ fn claim_slot(data: &Path, preferred: Option<u8>) -> Result<Slot, PrepareError> 
 
 fn try_claim(path: &Path, data: &Path, slot: Slot) -> io::Result<bool> {
     let claim = data.display().to_string();
+    let is_ours = files::read_limited(path, CLAIM_LIMIT).is_ok_and(|held| held == claim.as_bytes());
+    // Other users keep their claims elsewhere, but the addresses are the same machine's.
+    if !is_ours
+        && is_used(
+            slot,
+            &fs::read_to_string("/proc/net/tcp").unwrap_or_default(),
+        )
+    {
+        return Ok(false);
+    }
+    let of_root = place::run_base_of_root().join(format!("slot-{slot}"));
+    if of_root != path && of_root.exists() {
+        return Ok(false);
+    }
     match files::publish_new(path, claim.as_bytes()) {
         Ok(()) => return Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -235,6 +249,19 @@ fn try_claim(path: &Path, data: &Path, slot: Slot) -> io::Result<bool> {
     files::write_atomic(path, claim.as_bytes()).map(|()| true)
 }
 
+/// Whether anybody listens on an address of the slot, as the table of sockets (proc(5)) says.
+fn is_used(slot: Slot, table: &str) -> bool {
+    let listens = |row: &str| {
+        let mut fields = row.split_ascii_whitespace().skip(1);
+        let (local, state) = (fields.next()?, fields.nth(1)?);
+        // The address stands there as a number in the machine's own order of bytes.
+        let address = u32::from_str_radix(local.split_once(':')?.0, 16).ok()?;
+        let [first, second, ..] = address.to_ne_bytes();
+        Some(state == "0A" && first == 127 && second == slot.number())
+    };
+    table.lines().any(|row| listens(row).unwrap_or(false))
+}
+
 /// Gives the slot back.
 pub fn release_slot(record: &MachineRecord, layout: &Layout) {
     let path = place::run_base().join(format!("slot-{}", record.slot));
@@ -243,5 +270,21 @@ pub fn release_slot(record: &MachineRecord, layout: &Layout) {
     if ours {
         // A claim that stays is taken over by the next platform that looks for a slot.
         fs::remove_file(path).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_used_while_somebody_listens_there() {
+        let listener = std::net::TcpListener::bind("127.197.1.1:0").expect("bind");
+        let slot = |number| Slot::new(number).expect("in range");
+        let table = || fs::read_to_string("/proc/net/tcp").expect("table");
+        assert!(is_used(slot(197), &table()));
+        drop(listener);
+        assert!(!is_used(slot(197), &table()));
+        assert!(!is_used(slot(1), ""));
     }
 }
