@@ -103,6 +103,11 @@ pub fn all_have_file(layout: &Layout, generation: u64) -> bool {
     })
 }
 
+/// Whether no node that answers objects to being stopped by this user.
+pub fn may_stop(layout: &Layout) -> Outcome {
+    ask_all::<serde_json::Value>(layout, "/v1/stop", RANK_LIMIT).map(|_| ())
+}
+
 /// What came back when every node was asked the same.
 struct Round<T> {
     answers: Vec<(String, T)>,
@@ -122,6 +127,7 @@ fn ask_all<T: DeserializeOwned>(
     let asked = sockets(layout);
     let mut silent: BTreeSet<String> = asked.iter().map(|(host, _)| host.clone()).collect();
     let (mut answers, mut problems, mut barred) = (Vec::new(), Vec::new(), None);
+    let mut refused = None;
     runtime.block_on(async {
         let mut asking = JoinSet::new();
         for (host, socket) in asked {
@@ -135,6 +141,13 @@ fn ask_all<T: DeserializeOwned>(
             tokio::time::timeout_at(deadline, asking.join_next()).await
         {
             silent.remove(&host);
+            if let Ok((StatusCode::FORBIDDEN, body)) = &answer
+                && let Ok(CommandOutcome::Refused { code, why, next }) =
+                    serde_json::from_slice(body)
+            {
+                refused = Some(Failure::Refused { code, why, next });
+                continue;
+            }
             match answer.map(|(status, body)| (status, serde_json::from_slice::<T>(&body))) {
                 Ok((_, Ok(value))) => {
                     answers.push((host, value));
@@ -146,6 +159,9 @@ fn ask_all<T: DeserializeOwned>(
             }
         }
     });
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
     match barred {
         Some(socket) if answers.is_empty() => return Err(not_yours(&socket)),
         Some(_) | None => {}

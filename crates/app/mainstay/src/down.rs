@@ -19,7 +19,7 @@ use mainstay_units::Instant;
 use rustix::process::Signal;
 
 use crate::arguments::Platform;
-use crate::client::{ask, find, is_barred, not_yours, sockets};
+use crate::client::{ask, find, is_barred, may_stop, not_yours, sockets};
 use crate::exit::{Failure, Outcome};
 use crate::print::progress;
 
@@ -41,6 +41,7 @@ pub fn stop(layout: &Layout) -> Outcome {
         true => not_yours(&layout.secrets()),
         false => Failure::Fault(error.into()),
     })?;
+    may_stop(layout)?;
     let mut ran = false;
     if let Some(machine) = machine::running(layout) {
         ran = true;

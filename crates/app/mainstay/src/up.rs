@@ -12,6 +12,7 @@ use mainstay_derive::Layout;
 use mainstay_host::{identity, launch, wire};
 use mainstay_manifest::load;
 use mainstay_model::Platform;
+use mainstay_node::place::PlaceError;
 use mainstay_node::prepare::{self, PrepareError};
 use mainstay_node::{machine, place};
 use mainstay_record::node::{Command, CommandOutcome};
@@ -103,13 +104,23 @@ fn in_force(data: &Path, platform: &Platform) -> Option<(Platform, String)> {
 fn unprepared(data: &Path, error: &PrepareError) -> Failure {
     match error {
         PrepareError::Io(path, source) if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            not_yours(path)
+            Failure::Refused {
+                code: "not_yours".to_owned(),
+                why: format!("{} cannot be written by this user", path.display()),
+                next: "name a folder of your own with --data, or run it as the folder's owner"
+                    .to_owned(),
+            }
         }
         PrepareError::Io(path, source) => Failure::Fault(anyhow::anyhow!(
             "{}: {source}\n  next: make room for the data in {}, or name another folder with --data",
             path.display(),
             data.display()
         )),
+        PrepareError::Place(PlaceError::Read(path, source))
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            not_yours(path)
+        }
         PrepareError::Place(_) | PrepareError::NoSlot(_) | PrepareError::OtherPlatform { .. } => {
             Failure::Usage(chain(error))
         }

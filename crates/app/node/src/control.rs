@@ -9,10 +9,11 @@ use http::{Method, StatusCode};
 use mainstay_host::faults;
 use mainstay_kernel::{
     Actor, Answer, Ask, Command, Desired, FaultKind, FaultSpec, FaultTarget, FaultTargetError,
-    Refusal, Signal,
+    Refusal, Signal, authorize,
 };
 use mainstay_manifest::{load, render};
 use mainstay_model::name::{DatabaseName, RegionName};
+use mainstay_model::people::Permission;
 use mainstay_record::node::{
     Command as CommandRecord, CommandOutcome, CommandRequest, Gathered, InjectFault, NodeFacts,
     VERSION,
@@ -61,7 +62,15 @@ impl Desk {
     /// For people on this host.
     pub async fn answer_operator(self: Rc<Self>, call: Call) -> api::Answer {
         match (call.method.clone(), call.path.as_str()) {
-            (Method::GET, "/v1/gathered") => api::json(StatusCode::OK, &self.gathered()),
+            (Method::GET, "/v1/gathered") => match self.may(&call.peer, Permission::StatusRead) {
+                Ok(()) => api::json(StatusCode::OK, &self.gathered()),
+                Err(refusal) => forbidden(&refusal),
+            },
+            // Asked of all nodes before the first is stopped.
+            (Method::GET, "/v1/stop") => match self.may(&call.peer, Permission::PlatformStop) {
+                Ok(()) => api::json(StatusCode::OK, &serde_json::json!({ "may": true })),
+                Err(refusal) => forbidden(&refusal),
+            },
             (Method::GET, "/v1/facts") => api::json(StatusCode::OK, &self.facts()),
             (Method::POST, "/v1/command") => self.command(&call).await,
             (Method::POST, "/v1/stop") => self.stop(&call),
@@ -171,24 +180,27 @@ impl Desk {
         })
     }
 
-    /// Stopping is the right of whoever may give commands to this machine's processes anyway: the user that
-    /// runs them, or root. It is a matter of the machine, like pulling a plug, and needs no leader.
+    /// What needs no leader is decided here, by the roles of the file in force. Where none is known, the
+    /// socket alone decides: whoever can open it runs the platform, or is root.
+    fn may(&self, peer: &Peer, permission: Permission) -> Result<(), Refusal> {
+        let view = self.deputy.view.borrow();
+        let state = view.state.as_ref().filter(|state| state.desired.is_some());
+        match (actor(peer), state) {
+            (Some(actor), Some(state)) => authorize(state, &actor, permission).map(|_| ()),
+            (Some(_), None) => Ok(()),
+            (None, _) => Err(Refusal::NoPlatform),
+        }
+    }
+
+    /// Stopping is a matter of the machine, like pulling a plug, and needs no leader.
     fn stop(&self, call: &Call) -> api::Answer {
-        let own = rustix::process::getuid().as_raw();
-        match call.peer {
-            Peer::Local { uid, .. } if uid == own || uid == 0 => {
+        match self.may(&call.peer, Permission::PlatformStop) {
+            Ok(()) => {
                 self.stop.notify_one();
-                api::json(
-                    StatusCode::ACCEPTED,
-                    &serde_json::json!({ "stopping": true }),
-                )
+                let stopping = serde_json::json!({ "stopping": true });
+                api::json(StatusCode::ACCEPTED, &stopping)
             }
-            Peer::Local { .. } | Peer::Remote(_) => api::error(
-                StatusCode::FORBIDDEN,
-                "not_yours",
-                "only the user that started the platform, or root, may stop it",
-                "ask them",
-            ),
+            Err(refusal) => forbidden(&refusal),
         }
     }
 }
@@ -275,6 +287,16 @@ fn outcome(answer: &Answer) -> CommandOutcome {
             next: "`mainstay status` shows the present state".to_owned(),
         },
     }
+}
+
+/// As the answer to a command would say it.
+fn forbidden(refusal: &Refusal) -> api::Answer {
+    let outcome = CommandOutcome::Refused {
+        code: refusal.code(),
+        why: refusal.to_string(),
+        next: refusal.next_step().to_owned(),
+    };
+    api::json(StatusCode::FORBIDDEN, &outcome)
 }
 
 fn not_found() -> api::Answer {

@@ -26,11 +26,10 @@ pub struct By {
 
 /// May `actor` do what needs `permission`? Before a platform file is in force, whoever starts the platform
 /// is its owner and may.
-pub(crate) fn authorize(
-    state: &State,
-    actor: &Actor,
-    permission: Permission,
-) -> Result<By, Refusal> {
+///
+/// # Errors
+/// Who is unknown, or which permission is missing.
+pub fn authorize(state: &State, actor: &Actor, permission: Permission) -> Result<By, Refusal> {
     let by = |operator| By {
         actor: actor.clone(),
         operator,

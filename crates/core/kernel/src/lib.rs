@@ -50,7 +50,7 @@ mod state;
 mod waiting;
 mod why;
 
-pub use authority::{Actor, By};
+pub use authority::{Actor, By, authorize};
 pub use decide::{Decision, HOST_LOST_AFTER_MS, decide};
 pub use desired::{Desired, DesiredDatabase, DesiredOperator, DesiredService};
 pub use difference::{Change, ChangeKind, Plan, Step, Subject, plan};
