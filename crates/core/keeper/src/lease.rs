@@ -83,9 +83,9 @@ impl Keeper {
         }
     }
 
-    /// A primary that recruits has closed itself before.
-    pub(crate) fn note_surrender_by_recruit(&mut self, from: ReplicaId) {
-        if self.granted.to == Some(from) {
+    /// A primary that recruits for a later term has closed itself before.
+    pub(crate) fn note_surrender_by_recruit(&mut self, from: ReplicaId, term: Term) {
+        if self.granted.to == Some(from) && term > self.granted.term {
             self.granted.at = None;
         }
     }

@@ -53,6 +53,11 @@ impl Peers {
         self.map.iter().map(|(replica, peer)| (*replica, peer))
     }
 
+    /// Grants were given to the primary of one term and say nothing of another.
+    pub fn forget_grants(&mut self) {
+        self.map.values_mut().for_each(|peer| peer.granted = None);
+    }
+
     pub fn get(&self, replica: ReplicaId) -> Option<&Peer> {
         self.map.get(&replica)
     }

@@ -57,6 +57,8 @@ struct Admission {
     incarnation: Incarnation,
     /// Where the primary's log ended when the learner was first seen to stream.
     noted: Lsn,
+    /// When that was. What the replica was before was gone by then.
+    since: Instant,
 }
 
 impl Primary {
@@ -225,6 +227,7 @@ impl Keeper {
         }
         self.note_quorum();
         self.note_settled();
+        self.note_isolation();
         self.run_lease();
         if self.durable.paused {
             return false;
@@ -410,27 +413,48 @@ impl Keeper {
         let Some(primary) = self.primary.as_mut() else {
             return false;
         };
-        let noted = match primary.admission {
-            Some(admission)
-                if admission.replica == candidate.name.replica
-                    && admission.incarnation == candidate.name.incarnation =>
-            {
-                admission.noted
-            }
-            Some(_) | None => {
-                primary.admission = Some(Admission {
-                    replica: candidate.name.replica,
-                    incarnation: candidate.name.incarnation,
-                    noted: own_flushed,
-                });
-                own_flushed
-            }
+        let (replica, incarnation) = (candidate.name.replica, candidate.name.incarnation);
+        let admission = match primary.admission {
+            Some(known) if (known.replica, known.incarnation) == (replica, incarnation) => known,
+            Some(_) | None => Admission {
+                replica,
+                incarnation,
+                noted: own_flushed,
+                since: self.now,
+            },
         };
-        if candidate.flushed < noted && !self.has(PlantedBug::LearnerAdmittedEarly) {
+        primary.admission = Some(admission);
+        if candidate.flushed < admission.noted && !self.has(PlantedBug::LearnerAdmittedEarly) {
+            return false;
+        }
+        if !self.nobody_was_elected_with(admission) {
             return false;
         }
         self.change_cohort(candidate.name.replica, candidate.name.incarnation);
         true
+    }
+
+    /// The learner's former self may have promised a later term and forgotten it. To replace it in the record
+    /// is to remove one member and to add another at once, and a majority of the old cohort with it need not
+    /// meet a majority of the new one. So enough of the others must have answered something that was said
+    /// after it was gone: who grants has promised nothing later, and the rest, it included, elects nobody.
+    fn nobody_was_elected_with(&self, admission: Admission) -> bool {
+        let Some(cohort) = &self.durable.cohort else {
+            return false;
+        };
+        let answered = |replica: ReplicaId| {
+            replica != admission.replica
+                && self
+                    .peers
+                    .get(replica)
+                    .is_some_and(|peer| peer.granted >= Some(admission.since))
+        };
+        let silent = cohort
+            .members
+            .keys()
+            .filter(|replica| **replica != self.config.me && !answered(**replica))
+            .count();
+        silent < cohort.recruits_needed(self.config.copies)
     }
 
     fn admission_candidate(&self) -> Option<(Client, Lsn)> {

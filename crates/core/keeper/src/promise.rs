@@ -87,7 +87,7 @@ impl Keeper {
             self.report();
             return;
         }
-        self.note_surrender_by_recruit(from);
+        self.note_surrender_by_recruit(from, term);
         if let Some(refusal) = self.recruit_refusal(term) {
             let highest = self.durable.promise.highest.max(self.peers.highest_term());
             let verdict = Report::Refused { refusal, highest };
@@ -131,6 +131,11 @@ impl Keeper {
             return;
         };
         if self.server.state != State::Ranked {
+            return;
+        }
+        // Every term whose log can be here was followed or won before this promise. A timeline that is above
+        // them is somebody's stray promotion, and its number must not outrank what was acknowledged.
+        if Term::from(rank.timeline) > promise.previous_floor {
             return;
         }
         if self.has(PlantedBug::PromiseCountedAsRank) {

@@ -153,6 +153,9 @@ impl Keeper {
             Outcome::Failed(_) => Event::Failed,
         };
         self.apply(event);
+        if self.server.state == State::Ranked {
+            self.report();
+        }
     }
 
     /// Raises events until there is none; whether there was any.
@@ -251,6 +254,9 @@ impl Keeper {
             return Some(Event::Unusable);
         }
         self.durable.cohort.as_ref()?;
+        if self.server.process() != ProcessState::Stopped {
+            return Some(Event::Ready);
+        }
         if self.server.diverged && self.may_rewind() {
             return Some(Event::Diverged);
         }
@@ -337,10 +343,19 @@ impl Keeper {
             .then_some(Reason::Unserviceable(serviceability))
     }
 
+    /// It ended, or somebody else ended it and started another in its place: what runs there is not what this
+    /// state knows of. Starting the server again ends that one first.
     fn has_died(&self) -> bool {
-        self.server
-            .fresh()
-            .is_some_and(|seen| seen.process == ProcessState::Stopped)
+        let promoted = self.server.state.is_promoted();
+        self.server.fresh().is_some_and(|seen| {
+            let certain = seen.serviceability == Serviceability::Good;
+            match seen.process {
+                ProcessState::Stopped => true,
+                ProcessState::Changing => false,
+                ProcessState::Standby { .. } => promoted && certain,
+                ProcessState::Primary { .. } => !self.server.state.is_primary() && certain,
+            }
+        })
     }
 
     fn must_leave(&self) -> bool {
@@ -414,6 +429,7 @@ impl Keeper {
             State::Configuring => {
                 let term = self.durable.promise.highest;
                 self.server.followed = None;
+                self.peers.forget_grants();
                 self.primary = Some(Primary::new(term));
                 if let Some(cohort) = &self.durable.cohort {
                     let standbys = self.standbys(cohort, term);
