@@ -3,7 +3,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mainstay/target
 BIN := $(CARGO_TARGET_DIR)/release
 FILE ?= examples/exchange/platform.yaml
-XTASK := cargo run --quiet --package xtask --
+XTASK := cargo run --quiet --locked --package xtask --
 
 .PHONY: help setup build up down status flow audit test lint sim bench test-faults test-calm deny fmt
 
