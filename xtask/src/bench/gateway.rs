@@ -28,5 +28,16 @@ pub fn measure(arguments: &Arguments) -> Result<()> {
     println!(
         "Ours reads the framing strictly, counts every request and can hold it; HAProxy checks health and logs nothing.\n"
     );
-    run(&bench, &["--seconds", "5", "--rounds", &rounds.to_string()])
+    let rounds = rounds.to_string();
+    run(
+        "env",
+        &[
+            "MAINSTAY_LOG=warn",
+            &bench,
+            "--seconds",
+            "5",
+            "--rounds",
+            &rounds,
+        ],
+    )
 }

@@ -19,6 +19,7 @@ use crate::step::{program, run};
 const RATES: [u32; 12] = [
     250, 500, 1_000, 1_500, 2_000, 2_500, 3_000, 4_000, 5_000, 6_000, 8_000, 10_000,
 ];
+const ATTEMPTS: u32 = 2;
 const STEP: Duration = Duration::from_secs(8);
 const HEADINGS: &str = "\
 | planned/s | acknowledged/s | p50, ms | p99, ms | p99.9, ms | failed | driver late p99, ms | driver, processors | machine, processors |
@@ -44,15 +45,9 @@ pub fn through_gateways(p99_limit_ms: u64, distance_ms: u64) -> Result<()> {
     println!("{HEADINGS}");
     let mut highest = None;
     for rate in RATES {
-        platform.wait_healthy(RECOVERY_LIMIT)?;
-        let flow = Flow::start_named(&platform, &format!("rate-{rate}"), None, rate, STEP)?;
-        let busy = Busy::start()?;
-        let step = Step::read(&flow.finish()?.report)?;
-        println!("{} {:.1} |", step.row(rate), busy.processors()?);
-        if let Some(why) = step.not_held(rate, p99_limit_ms) {
-            println!("\n{rate}/s is not held: {why}.");
+        let Some(step) = try_rate(&platform, rate, p99_limit_ms)? else {
             break;
-        }
+        };
         highest = Some(step.acknowledged_per_s);
     }
     match highest {
@@ -63,6 +58,31 @@ pub fn through_gateways(p99_limit_ms: u64, distance_ms: u64) -> Result<()> {
     }
     platform.afterwards = Afterwards::Remove;
     Ok(())
+}
+
+/// The step at this rate if it was held. A busy moment of the machine is no limit of the platform, so each
+/// rate has two attempts.
+fn try_rate(platform: &Platform, rate: u32, p99_limit_ms: u64) -> Result<Option<Step>> {
+    let mut reasons = Vec::new();
+    for attempt in 1..=ATTEMPTS {
+        platform.wait_healthy(RECOVERY_LIMIT)?;
+        let flow = Flow::start_named(
+            platform,
+            &format!("rate-{rate}-{attempt}"),
+            None,
+            rate,
+            STEP,
+        )?;
+        let busy = Busy::start()?;
+        let step = Step::read(&flow.finish()?.report)?;
+        println!("{} {:.1} |", step.row(rate), busy.processors()?);
+        match step.not_held(rate, p99_limit_ms) {
+            None => return Ok(Some(step)),
+            Some(why) => reasons.push(why),
+        }
+    }
+    println!("\n{rate}/s is not held: {}.", reasons.join("; again: "));
+    Ok(None)
 }
 
 /// What the driver reported of one rate.
