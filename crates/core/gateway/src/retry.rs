@@ -189,6 +189,17 @@ impl History {
         }
     }
 
+    /// May an answer go to the client that says "not done" (`refused`)? It is true of the attempt that brought
+    /// it, and not of an earlier one of which nobody knows what became.
+    pub fn pass(&self, refused: bool) -> Result<(), EndWhy> {
+        match (self.unknown, self.idempotence, refused) {
+            (Some(cause), Idempotence::Repeatable | Idempotence::Once, true) => {
+                Err(EndWhy::OutcomeUnknown(cause))
+            }
+            (Some(_) | None, _, _) => Ok(()),
+        }
+    }
+
     /// How a request ends that will not be sent again: what was unknown once stays unknown.
     pub fn end(&self, why: EndWhy) -> EndWhy {
         match (self.unknown, self.idempotence) {

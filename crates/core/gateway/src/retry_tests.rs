@@ -203,3 +203,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_refusal_after_an_unknown_attempt_is_not_taken_for_the_whole_truth() {
+    let mut history = History::new(Idempotence::Repeatable, 4);
+    assert_eq!(history.dispatch(Term(1)), Ok(()));
+    assert_eq!(history.pass(true), Ok(()));
+    let lost = Outcome::Unknown(UnknownCause::ConnectionLost);
+    history.judge(lost, Term(1), Term(1));
+    assert_eq!(history.dispatch(Term(2)), Ok(()));
+    let unknown = EndWhy::OutcomeUnknown(UnknownCause::ConnectionLost);
+    assert_eq!(history.pass(true), Err(unknown));
+    assert_eq!(history.pass(false), Ok(()), "an outcome is an outcome");
+    let mut safe = History::new(Idempotence::Safe, 4);
+    assert_eq!(safe.dispatch(Term(1)), Ok(()));
+    safe.judge(lost, Term(1), Term(1));
+    assert_eq!(safe.pass(true), Ok(()));
+}

@@ -82,6 +82,9 @@ pub async fn to_service(
             .await;
         let outcome = match sent {
             Ok(response) => {
+                history
+                    .pass(is_refusal(response.status()))
+                    .map_err(|why| ended(why, history.attempts()))?;
                 let mut response = response.map(|rest| OutBody::Streaming { first: None, rest });
                 crate::headers::strip(response.headers_mut());
                 return Ok(response);
@@ -103,6 +106,14 @@ pub async fn to_service(
             }
         }
     }
+}
+
+/// Does the instance say that it did nothing with this attempt?
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+    )
 }
 
 /// Does this outcome say something about the instance, so that it has to be asked again?
@@ -203,7 +214,12 @@ impl Way<'_> {
                 self.history.judge(outcome, to.term, self.gate.term()),
                 answer,
             ) {
-                (Verdict::PassAnswer, Some(answer)) => return Ok(answer),
+                (Verdict::PassAnswer, Some(answer)) => {
+                    self.history
+                        .pass(is_refusal(answer.status()))
+                        .map_err(|why| ended(why, self.history.attempts()))?;
+                    return Ok(answer);
+                }
                 (Verdict::PassAnswer, None) => return Err(self.end(EndWhy::TooManyAttempts)),
                 (Verdict::End(why), _) => return Err(ended(why, self.history.attempts())),
                 (Verdict::Repeat(why), _) => entered = self.again(place, to, outcome, why),
