@@ -293,7 +293,7 @@ impl Keeper {
         }
     }
 
-    fn heartbeat(&self) -> Heartbeat {
+    pub(crate) fn heartbeat(&self) -> Heartbeat {
         let (timeline, flushed) = self.position();
         let promoted = self
             .primary
