@@ -38,11 +38,13 @@ pub enum PlantedBug {
     RewoundTogether,
     /// A member that is bound to a dead coordinator's term stays out for ever.
     BoundMemberLeftOut,
+    /// A member's new filling replaces its former one in one step, whoever was elected by what it forgot.
+    ReplacedInOneStep,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::PromiseWithoutFsync,
         Self::PromiseCountedAsRank,
         Self::TimelineClashUnnoticed,
@@ -65,6 +67,7 @@ impl PlantedBug {
         Self::DecidedCohortUndecided,
         Self::RewoundTogether,
         Self::BoundMemberLeftOut,
+        Self::ReplacedInOneStep,
     ];
 }
 

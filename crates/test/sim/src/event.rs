@@ -86,6 +86,10 @@ pub enum Event {
         host: usize,
         generation: u32,
     },
+    /// A host or its keeper ends, at the worst moment.
+    Strike {
+        host: usize,
+    },
     /// The next fault is drawn.
     Nemesis,
     /// A fault ends.
@@ -113,6 +117,7 @@ impl Event {
             | Self::StartKeeper { host, .. } => Some(*host),
             Self::Clients { .. }
             | Self::Cancel { .. }
+            | Self::Strike { .. }
             | Self::Nemesis
             | Self::End(_)
             | Self::Heal

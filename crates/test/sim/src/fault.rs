@@ -219,6 +219,26 @@ impl World {
             })
     }
 
+    /// Sometimes a host ends in the middle of what matters: as it recruits, as it was just promoted.
+    pub fn strike_later(&mut self, host: usize, per_mille: u64) {
+        if !self.healed && self.random.per_mille(per_mille) {
+            let after = self.random.below(60_000);
+            self.plan(after, Event::Strike { host });
+        }
+    }
+
+    pub fn strike(&mut self, host: usize) {
+        if self.healed || self.now < self.plan.faults_at_us {
+            return;
+        }
+        self.checker.faults += 1;
+        if self.random.per_mille(500) {
+            self.crash(host, false);
+        } else {
+            self.kill_keeper(host);
+        }
+    }
+
     fn kill_server(&mut self, host: usize) {
         self.say(|| format!("fault kill of server {}", host + 1));
         if self.hosts[host].is_up() {

@@ -14,7 +14,7 @@ use crate::postgres::History;
 use crate::world::World;
 
 /// How often a server is observed.
-const OBSERVATION_INTERVAL: Duration = Duration::from_millis(100);
+const OBSERVATION_INTERVAL: Duration = Duration::from_millis(150);
 
 /// A walsender whose standby is missing on this many observations is given up.
 const MISSING_LIMIT: u32 = 15;
@@ -124,16 +124,14 @@ impl World {
                 self.begin(host, work);
             }
             Command::Checkpoint => {
-                let after = self.random.between(30_000, 400_000);
-                let generation = self.hosts[host].generation;
-                self.checkpoint_later(host, work.operation, after, generation);
+                self.checkpoint(host, work.operation);
             }
             _ if self.hosts[host].current.is_none() => self.begin(host, work),
             _ => self.hosts[host].queue.push_back(work),
         }
     }
 
-    fn checkpoint_later(&mut self, host: usize, operation: OperationId, _: u64, _: u32) {
+    fn checkpoint(&mut self, host: usize, operation: OperationId) {
         // Runs beside everything else; its length does not matter to the protocol.
         let own = &mut self.hosts[host];
         let done = match (&mut own.server.folder, &own.server.process) {
@@ -368,6 +366,7 @@ impl World {
         };
         self.hosts[host].promoted = chosen;
         self.checker.promoted(host, timeline, &self.hosts);
+        self.strike_later(host, 50);
         Outcome::Promoted {
             timeline: Timeline(chosen),
             first_record_end: Lsn(end),
@@ -442,10 +441,9 @@ impl World {
         if own.generation != generation {
             return;
         }
-        let busy = own.current.is_some();
         let observation = Observation {
             data: data_state(own.server.folder.as_ref()),
-            process: process_state(&own.server, busy),
+            process: process_state(&own.server),
             serviceability: own.serviceability,
             receiver: own
                 .server
@@ -550,7 +548,7 @@ fn data_state(folder: Option<&crate::postgres::Folder>) -> DataState {
     }
 }
 
-fn process_state(server: &crate::postgres::Server, _busy: bool) -> ProcessState {
+fn process_state(server: &crate::postgres::Server) -> ProcessState {
     let (Some(folder), Some(process)) = (&server.folder, &server.process) else {
         return ProcessState::Stopped;
     };

@@ -53,7 +53,7 @@ pub struct World {
 impl World {
     pub fn new(seed: u64, bug: Option<PlantedBug>) -> Self {
         let mut random = Random::new(seed);
-        let hosts = if random.per_mille(60) { 5 } else { 3 };
+        let hosts = if random.per_mille(30) { 5 } else { 3 };
         let copies = if hosts == 5 { 3 } else { 2 };
         let network = Network::new(hosts, &mut random);
         let plan = Plan {
@@ -204,6 +204,7 @@ impl World {
             } => self.cancel(host, process, write),
             Event::Reload { host } => self.reload(host),
             Event::StartKeeper { host, generation } => self.start_keeper(host, generation),
+            Event::Strike { host } => self.strike(host),
             Event::Nemesis => self.nemesis(),
             Event::End(fault) => self.end_fault(fault),
             Event::Heal => self.heal(),
@@ -335,6 +336,9 @@ impl World {
         let to = usize::from(to.0) - 1;
         if !matches!(message.body, Body::Heartbeat(_) | Body::Grant { .. }) {
             self.say(|| format!("host {} tells {}: {:?}", from + 1, to + 1, message.body));
+        }
+        if matches!(message.body, Body::Recruit { .. }) {
+            self.strike_later(from, 10);
         }
         if !self.network.is_open(from, to) || self.random.per_mille(self.network.loss_per_mille) {
             return;

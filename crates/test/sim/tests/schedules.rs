@@ -50,6 +50,6 @@ fn a_seed_has_one_trace() {
     let trace = |seed| hex(&run(seed, None, Narration::Silent).trace);
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
-    expect![["783b2af8c2a0145b1077197f15a5506e0fda054fdb53099c809bf7c510de7ffa"]]
+    expect![["9f15d05919b9058762260c06f801fcdeea69df50cd13317b7199830ebf45a0d9"]]
         .assert_eq(&trace(7));
 }
