@@ -197,7 +197,7 @@ pub fn not_yours(path: &Path) -> Failure {
     Failure::Refused {
         code: "not_yours".to_owned(),
         why: format!(
-            "{} is open to {owner} and root only, who run this platform",
+            "{} is for {owner} and root, who run this platform",
             path.display()
         ),
         next: format!("give the command as one of them, `sudo -u {owner} mainstay …`, say"),

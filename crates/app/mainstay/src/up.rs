@@ -14,7 +14,7 @@ use mainstay_manifest::load;
 use mainstay_model::Platform;
 use mainstay_node::place::PlaceError;
 use mainstay_node::prepare::{self, PrepareError};
-use mainstay_node::{machine, place};
+use mainstay_node::{machine, place, user_name};
 use mainstay_record::node::{Command, CommandOutcome};
 use mainstay_record::status::{DatabaseReason, Reason, Status, Verdict};
 use mainstay_rt::clock;
@@ -47,6 +47,7 @@ pub fn up(arguments: &Up) -> Outcome {
     let distance_us = arguments
         .distance
         .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    belongs_to_caller(&data)?;
     let known = in_force(&data, &platform);
     let (first, first_text) = known.as_ref().map_or((&platform, &text), |(p, t)| (p, t));
     let (record, layout) = prepare::prepare(&data, first, first_text, distance_us, program)
@@ -89,6 +90,27 @@ pub fn up(arguments: &Up) -> Outcome {
 fn wait_for(interrupt: &Interrupt) {
     while !interrupt.is_set() {
         interrupt.wait(Duration::from_secs(1));
+    }
+}
+
+/// A platform runs as the user whose data it is: another's files would be out of its reach, and root's are
+/// out of reach of the next `up` of that user.
+fn belongs_to_caller(data: &Path) -> Outcome {
+    use std::os::unix::fs::MetadataExt;
+    let record = data.join("machine.json");
+    let own = rustix::process::getuid().as_raw();
+    match record.metadata() {
+        Ok(meta) if meta.uid() != own => {
+            let owner = user_name(meta.uid()).unwrap_or_else(|| format!("#{}", meta.uid()));
+            Err(Failure::Refused {
+                code: "not_yours".to_owned(),
+                why: format!("the platform in {} runs as {owner}", data.display()),
+                next: format!(
+                    "`sudo -u {owner} mainstay up …`, or name another folder with --data"
+                ),
+            })
+        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
@@ -171,6 +193,7 @@ fn wait_healthy(
                 format!("{}: {}", found.subject, found.text)
             }),
             Err(Failure::NoAnswer { .. }) => "starting nodes".to_owned(),
+            Err(Failure::Refused { .. }) => "this user may not read the status".to_owned(),
             Err(failure) => failure.to_string(),
         });
         if interrupt.is_set() {
@@ -284,7 +307,11 @@ impl Change<'_> {
 fn wait_leader(layout: &Layout, interrupt: &Interrupt, deadline: Instant) -> Result<u64, Failure> {
     let show = Progress::new();
     loop {
-        let known = look(layout).ok().map(|gathered| gathered.own.journal);
+        let known = match look(layout) {
+            Ok(gathered) => Some(gathered.own.journal),
+            Err(refused @ Failure::Refused { .. }) => return Err(refused),
+            Err(_) => None,
+        };
         if let Some(journal) = known
             && journal.generation > 0
             && (journal.role == "leading" || journal.leader_heard_ms.is_some_and(|ms| ms < 1_000))

@@ -264,7 +264,9 @@ fn is_used(slot: Slot, table: &str) -> bool {
 
 /// Gives the slot back.
 pub fn release_slot(record: &MachineRecord, layout: &Layout) {
-    let path = place::run_base().join(format!("slot-{}", record.slot));
+    // Beside the run folder, which may be another user's than the one who stops it.
+    let base = record.run_folder.parent().unwrap_or(&record.run_folder);
+    let path = base.join(format!("slot-{}", record.slot));
     let ours = files::read_limited(&path, CLAIM_LIMIT)
         .is_ok_and(|holder| holder == layout.data().display().to_string().as_bytes());
     if ours {

@@ -1,0 +1,69 @@
+//! The program as a shell meets it: exit codes, and readers that leave.
+
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+fn mainstay(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+    command.args(arguments).env_remove("MAINSTAY_DATA");
+    command
+}
+
+#[test]
+fn a_reader_that_leaves_ends_a_command_quietly() {
+    let mut child = mainstay(&["schema"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start");
+    let mut first = String::new();
+    // As `| head -1` does: one line, and the pipe is closed while more would come.
+    let mut reader = BufReader::with_capacity(16, child.stdout.take().expect("a pipe"));
+    reader.read_line(&mut first).expect("a line");
+    drop(reader);
+    let ended = child.wait_with_output().expect("ended");
+    assert_eq!(ended.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
+}
+
+#[test]
+fn a_folder_without_a_platform_is_told_with_the_next_step() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().display().to_string();
+    let commands: [&[&str]; 6] = [
+        &["status"],
+        &["down"],
+        &["pause", "--reason", "x"],
+        &["fault", "list"],
+        &["journal", "verify"],
+        &["switchover", "ledger", "--to", "a", "--reason", "x"],
+    ];
+    for command in commands {
+        let mut arguments = command.to_vec();
+        arguments.extend(["--data", &data]);
+        let ended = mainstay(&arguments).output().expect("ended");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(2), "{command:?}: {said}");
+        assert!(said.contains("next: "), "{command:?}: {said}");
+    }
+    let left = std::fs::read_dir(folder.path()).expect("list").count();
+    assert_eq!(left, 0, "looking changes nothing");
+}
+
+#[test]
+fn an_invalid_file_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("platform.yaml");
+    std::fs::write(&file, "apiVersion: mainstay/v1\nkind: Platform\nbogus: 1\n").expect("write");
+    let data = folder.path().join("data");
+    let ended = mainstay(&["up", &file.display().to_string(), "--detach"])
+        .args(["--data", &data.display().to_string()])
+        .output()
+        .expect("ended");
+    assert_eq!(ended.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(said.contains("platform.yaml:3:1"), "{said}");
+    assert!(!data.exists());
+}
