@@ -8,8 +8,8 @@ use std::rc::Rc;
 use http::{Method, StatusCode};
 use mainstay_host::faults;
 use mainstay_kernel::{
-    Actor, Answer, Ask, Command, Desired, FaultKind, FaultSpec, FaultTarget, FaultTargetError,
-    Refusal, Signal, authorize,
+    Actor, Answer, Ask, Command, Desired, FaultKind, FaultSpec, FaultTarget, Refusal, Signal,
+    authorize,
 };
 use mainstay_manifest::{load, render};
 use mainstay_model::name::{DatabaseName, RegionName};
@@ -113,32 +113,29 @@ impl Desk {
             ask,
         };
         let answer = self.deputy.command(Signal::Commanded(command)).await;
-        let mut outcome = outcome(&answer);
-        if let (Answer::Refused { why, .. }, CommandOutcome::Refused { why: text, .. }) =
-            (&answer, &mut outcome)
-        {
-            text.push_str(&self.what_exists(why).unwrap_or_default());
+        let mut outcome = outcome(answer);
+        if let CommandOutcome::Refused { code, why, .. } = &mut outcome {
+            why.push_str(&self.what_exists(code, why).unwrap_or_default());
         }
         api::json(StatusCode::OK, &outcome)
     }
 
-    /// What could have been meant instead of something that is not there.
-    fn what_exists(&self, why: &Refusal) -> Option<String> {
+    /// What could have been meant instead of something that is not there. Refusals may come from the journal,
+    /// with code and text only.
+    fn what_exists(&self, code: &str, text: &str) -> Option<String> {
         let view = self.deputy.view.borrow();
         let desired = view.state.as_ref()?.desired.as_ref()?;
-        let mut known: Vec<String> = match why {
-            Refusal::FaultTarget(FaultTargetError::NoHost(_)) => {
+        let mut known: Vec<String> = match code {
+            "fault_target" if text.starts_with("there is no host") => {
                 desired.hosts.keys().map(ToString::to_string).collect()
             }
-            Refusal::FaultTarget(FaultTargetError::NoRegion(_)) => {
+            "fault_target" if text.starts_with("there is no region") => {
                 desired.hosts.values().map(ToString::to_string).collect()
             }
-            Refusal::NoSuchDatabase(_) => {
-                desired.databases.keys().map(ToString::to_string).collect()
-            }
-            Refusal::NoReplicaIn { database, .. } => {
-                let replicas = &desired.databases.get(database)?.replicas;
-                let regions = replicas.iter().filter_map(|host| desired.hosts.get(host));
+            "no_such_database" => desired.databases.keys().map(ToString::to_string).collect(),
+            "no_replica" => {
+                let replicas = desired.databases.values().flat_map(|d| &d.replicas);
+                let regions = replicas.filter_map(|host| desired.hosts.get(host));
                 regions.map(ToString::to_string).collect()
             }
             _ => return None,
@@ -257,8 +254,8 @@ fn refused(code: &str, why: String) -> CommandOutcome {
     }
 }
 
-fn outcome(answer: &Answer) -> CommandOutcome {
-    match answer.clone() {
+fn outcome(answer: Answer) -> CommandOutcome {
+    match answer {
         Answer::Done { position, detail } if detail.is_empty() => CommandOutcome::Done {
             position: position.0,
             detail: "done".to_owned(),

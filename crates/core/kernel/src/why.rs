@@ -172,7 +172,37 @@ impl Refusal {
             Self::CohortChange(_) | Self::DatabaseRemoved(_) => {
                 "leave existing databases as they are in the file"
             }
-            Self::Other { .. } => "run the version of Mainstay that wrote this",
+            Self::Other { code, .. } => Self::next_step_of(code.as_bytes()),
+        }
+    }
+}
+
+impl Refusal {
+    /// A refusal that was read from the journal has its code and text only.
+    const fn next_step_of(code: &[u8]) -> &'static str {
+        match code {
+            b"not_permitted" => {
+                "ask an operator who has the permission, or change the roles in the platform file"
+            }
+            b"unknown_actor" => "add this user to the operators of the platform file",
+            b"no_reason" => "say why with --reason",
+            b"already_paused" | b"not_paused" | b"file_in_force" => "nothing needs to be done",
+            b"production_unapproved" => {
+                "let an operator with fault.approve inject it, or rehearse elsewhere"
+            }
+            b"no_such_fault" | b"fault_ends_already" => {
+                "`mainstay fault list` shows faults in force"
+            }
+            b"fault_duration" => "choose another --for",
+            b"fault_delay" => "give a delay",
+            b"primary_unknown" => "wait until `mainstay status` shows a primary",
+            b"switchover_under_way" => "wait for it to end; `mainstay journal show` tells",
+            b"host_lost" => "choose a region whose host is there",
+            b"other_platform" => "use another --data folder for another platform",
+            b"cohort_change" | b"database_removed" => {
+                "leave existing databases as they are in the file"
+            }
+            _ => "`mainstay status` shows the platform as it is",
         }
     }
 }
@@ -233,6 +263,30 @@ impl fmt::Display for Refusal {
                 )
             }
             Self::Other { text, .. } => f.write_str(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_read_from_the_journal_has_the_next_step_it_had() {
+        for refusal in [
+            Refusal::NotPaused,
+            Refusal::NoReason,
+            Refusal::ProductionUnapproved,
+            Refusal::UnknownActor { uid: 7 },
+            Refusal::FaultDelay,
+            Refusal::NoSuchFault { fault: "f1".into() },
+            Refusal::FaultDuration { lasts_ms: 0 },
+        ] {
+            let read = Refusal::Other {
+                code: refusal.code(),
+                text: refusal.to_string(),
+            };
+            assert_eq!(read.next_step(), refusal.next_step(), "{refusal}");
         }
     }
 }
