@@ -38,13 +38,11 @@ pub enum PlantedBug {
     RewoundTogether,
     /// A member that is bound to a dead coordinator's term stays out for ever.
     BoundMemberLeftOut,
-    /// A member's new filling replaces its former one in one step, whoever was elected by what it forgot.
-    ReplacedInOneStep,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 22] = [
         Self::PromiseWithoutFsync,
         Self::PromiseCountedAsRank,
         Self::TimelineClashUnnoticed,
@@ -67,7 +65,6 @@ impl PlantedBug {
         Self::DecidedCohortUndecided,
         Self::RewoundTogether,
         Self::BoundMemberLeftOut,
-        Self::ReplacedInOneStep,
     ];
 }
 

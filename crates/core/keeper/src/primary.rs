@@ -427,7 +427,7 @@ impl Keeper {
         if candidate.flushed < admission.noted && !self.has(PlantedBug::LearnerAdmittedEarly) {
             return false;
         }
-        if !self.nobody_was_elected_with(admission) && !self.has(PlantedBug::ReplacedInOneStep) {
+        if !self.nobody_was_elected_with(admission) {
             return false;
         }
         self.change_cohort(candidate.name.replica, candidate.name.incarnation);

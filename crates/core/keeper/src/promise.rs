@@ -133,9 +133,9 @@ impl Keeper {
         if self.server.state != State::Ranked {
             return;
         }
-        // Every term whose log can be here was followed or won before this promise. A timeline that is above
-        // them is somebody's stray promotion, and its number must not outrank what was acknowledged.
-        if Term::from(rank.timeline) > promise.previous_floor {
+        // A server that promoted itself wrote on a timeline that is nobody's term; its number must not
+        // outrank what was acknowledged.
+        if self.server.strayed {
             return;
         }
         if self.has(PlantedBug::PromiseCountedAsRank) {

@@ -38,6 +38,9 @@ pub(crate) struct Server {
     pub rank: Option<Rank>,
     /// The term under which this server streams, or last did.
     pub followed: Option<Term>,
+    /// The server was seen out of recovery where nobody had promoted it: its log counts for nothing until the
+    /// folder is filled anew.
+    pub strayed: bool,
     /// The log is known not to be a part of the primary's.
     diverged: bool,
     start_failures: u32,
@@ -58,6 +61,7 @@ impl Server {
             next_operation: 0,
             rank: None,
             followed: None,
+            strayed: false,
             diverged: false,
             start_failures: 0,
             retry_at: now,
@@ -111,6 +115,12 @@ impl Keeper {
                 self.server.unserviceable_since.or(Some(self.now))
             }
         };
+        let out_of_recovery = matches!(observation.process, ProcessState::Primary { .. });
+        let stands_by = matches!(
+            self.server.state,
+            State::Detached | State::Ranked | State::Following
+        );
+        self.server.strayed |= out_of_recovery && stands_by;
         self.server.observation = Some(observation);
         self.server.observed_at = self.now;
         self.server.fresh = true;
@@ -499,6 +509,7 @@ impl Keeper {
             return;
         };
         self.server.diverged = false;
+        self.server.strayed = false;
         let rewinding = self.server.state == State::Rewinding;
         let incarnation = self.new_incarnation();
         self.command(if rewinding {

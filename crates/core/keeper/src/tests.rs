@@ -240,17 +240,20 @@ fn a_recruit_promises_then_detaches_then_reports() {
     };
     keeper.handle(Instant::from_millis(2_015), ranked);
     let reported = effects(&mut keeper);
-    assert!(
-        reported.starts_with("to 3: Report { term: Term(3), verdict: Recruited"),
-        "{reported}"
-    );
+    let report = "to 3: Report { term: Term(3), verdict: Recruited";
+    assert!(reported.starts_with(report), "{reported}");
+    check_bound(&mut keeper);
+}
+
+/// Bound to coordinator 3 of term 3: nobody else gets the term, or a promotion in it.
+fn check_bound(keeper: &mut Keeper) {
     // Another coordinator of the same term, and an old one, are refused.
     for term in [2, 3] {
         keeper.handle(
             Instant::from_millis(2_016),
             from(1, Body::Recruit { term: Term(term) }),
         );
-        let answer = effects(&mut keeper);
+        let answer = effects(keeper);
         assert!(answer.contains("refusal: Promised"), "{answer}");
     }
     let promote = |version| {
@@ -266,9 +269,9 @@ fn a_recruit_promises_then_detaches_then_reports() {
     };
     // Only its own coordinator may promote it.
     keeper.handle(Instant::from_millis(2_017), from(1, promote(version)));
-    assert!(effects(&mut keeper).contains("ServerUnready"));
+    assert!(effects(keeper).contains("ServerUnready"));
     step(
-        &mut keeper,
+        keeper,
         2_018,
         from(3, promote(version)),
         &expect![[r#"
