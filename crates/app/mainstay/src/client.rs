@@ -155,6 +155,9 @@ fn ask_all<T: DeserializeOwned>(
                 }
                 Ok((status, Err(error))) => problems.push(format!("{host}: {status}: {error}")),
                 Err(RequestError::Connect(_, error)) if is_barred(&error) => barred = Some(socket),
+                Err(RequestError::Connect(_, error)) if is_absent(&error) => {
+                    problems.push(format!("the node of {host} does not run"));
+                }
                 Err(error) => problems.push(format!("{host}: {}", chain(&error))),
             }
         }
@@ -184,6 +187,12 @@ fn nobody(problems: Vec<String>, next: &str) -> Failure {
 
 pub fn is_barred(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::PermissionDenied
+}
+
+/// A socket without a file, or with one that nobody serves.
+fn is_absent(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    matches!(error.kind(), ConnectionRefused | NotFound)
 }
 
 /// Sockets and data are for the user that runs the platform, and for root.
