@@ -115,7 +115,9 @@ impl Keeper {
                 self.server.unserviceable_since.or(Some(self.now))
             }
         };
-        let out_of_recovery = matches!(observation.process, ProcessState::Primary { .. });
+        // A look at a hung server repeats what it was last.
+        let out_of_recovery = matches!(observation.process, ProcessState::Primary { .. })
+            && observation.serviceability == Serviceability::Good;
         let stands_by = matches!(
             self.server.state,
             State::Detached | State::Ranked | State::Following
