@@ -418,7 +418,9 @@ fn the_answers_are_the_known_ones() {
         let answers: Vec<String> = steps.iter().filter_map(|step| model.play(step)).collect();
         answers.join(" ")
     };
-    expect_test::expect!["streaming streaming 2 2 streaming 7 streaming"].assert_eq(&answers(SCRIPTS[0]));
-    expect_test::expect!["streaming streaming done done done waits done done"].assert_eq(&answers(SCRIPTS[1]));
+    expect_test::expect!["streaming streaming 2 2 streaming 7 streaming"]
+        .assert_eq(&answers(SCRIPTS[0]));
+    expect_test::expect!["streaming streaming done done done waits done done"]
+        .assert_eq(&answers(SCRIPTS[1]));
     expect_test::expect!["streaming 2 refused"].assert_eq(&answers(SCRIPTS[2]));
 }
