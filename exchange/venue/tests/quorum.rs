@@ -37,9 +37,8 @@ fn stick(primary: &Server, venue: &Venue) -> (Client, u64) {
     let stuck = until("a commit waits", Duration::from_secs(30), || {
         attempts += 1;
         let mut client = Client::new(venue.address);
-        client
-            .send("deposits", &deposit(2, attempts, "USD", "1"))
-            .unwrap();
+        let sent = client.send("deposits", &deposit(2, attempts, "USD", "1"));
+        assert!(sent.is_ok(), "{sent:?}");
         (0..100)
             .find_map(|_| (primary.count(waits) > 0).then_some(()))
             .map(|()| client)
