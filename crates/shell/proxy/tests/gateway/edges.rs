@@ -302,7 +302,7 @@ fn a_frozen_gateway_is_killed_by_the_next_and_a_living_one_is_respected() {
     wait_for_active(&platform);
     let mut second = Gateway::start(&platform.config_path());
     assert_eq!(second.exit_code(), Some(3), "a living one is respected");
-    first.signal(Signal::STOP);
+    first.freeze();
     let _third = Gateway::start(&platform.config_path());
     assert_eq!(first.exit_code(), None, "killed by a signal");
     platform.wait_for_listeners();
@@ -322,7 +322,7 @@ fn a_thawed_gateway_does_not_believe_what_it_saw_before() {
             .status,
         200
     );
-    gateway.signal(Signal::STOP);
+    gateway.freeze();
     platform.keepers[0].says(STANDBY);
     platform.instances[0].stand_by();
     platform.promote(1, 2);

@@ -46,6 +46,19 @@ impl Gateway {
         rustix::process::kill_process(pid, signal).expect("signal");
     }
 
+    /// Returns when the process stands still: the signal takes effect when its threads are next scheduled.
+    pub fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+        until("every thread stands still", || {
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("threads");
+            threads.flatten().all(|thread| {
+                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                stat.rsplit_once(')')
+                    .is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+            })
+        });
+    }
+
     pub fn exit_code(&mut self) -> Option<i32> {
         let mut code = None;
         until("the gateway ends", || {
