@@ -86,14 +86,14 @@ impl Play {
                     generation,
                 } => {
                     format!(
-                        "{now:>5} {} -> {} (generation {generation}): {why}",
+                        "{now:<5} {} -> {} (generation {generation}): {why}",
                         from.name(),
                         to.name()
                     )
                 }
-                Effect::Launch { .. } => format!("{now:>5}   launch"),
-                Effect::Stop => format!("{now:>5}   stop"),
-                Effect::Kill => format!("{now:>5}   kill"),
+                Effect::Launch { .. } => format!("{now:<5}   launch"),
+                Effect::Stop => format!("{now:<5}   stop"),
+                Effect::Kill => format!("{now:<5}   kill"),
             };
             self.lines.push_str(&line);
             self.lines.push('\n');
@@ -156,17 +156,17 @@ fn from_start_to_ready_and_out_of_routing_before_the_stop() {
     play.sleep(700);
     play.at(800, Input::Exited);
     play.check(expect![[r#"
-            0 stopped -> launching (generation 1): it is wanted and about to be started
-            0   launch
-            5 launching -> starting (generation 1): it has started and has yet to prove itself
-           31 starting -> unready (generation 1): it has started up; readiness is not proven yet
-           32 unready -> ready (generation 1): its readiness probe passes
-          250 ready -> unready (generation 1): its readiness probe fails
-          351 unready -> ready (generation 1): its readiness probe passes
-          400 ready -> draining (generation 1): it is not wanted here
-          600 draining -> stopping (generation 1): it has left routing and is being stopped
-          600   stop
-          800 stopping -> stopped (generation 1): it was stopped as wished
+        0     stopped -> launching (generation 1): it is wanted and about to be started
+        0       launch
+        5     launching -> starting (generation 1): it has started and has yet to prove itself
+        31    starting -> unready (generation 1): it has started up; readiness is not proven yet
+        32    unready -> ready (generation 1): its readiness probe passes
+        250   ready -> unready (generation 1): its readiness probe fails
+        351   unready -> ready (generation 1): its readiness probe passes
+        400   ready -> draining (generation 1): it is not wanted here
+        600   draining -> stopping (generation 1): it has left routing and is being stopped
+        600     stop
+        800   stopping -> stopped (generation 1): it was stopped as wished
     "#]]);
 }
 
@@ -182,20 +182,20 @@ fn a_crash_loop_is_called_by_its_name() {
     play.at(play.now, Input::Launched);
     play.at(play.now, want(2, plain()));
     play.check(expect![[r#"
-            0 stopped -> launching (generation 1): it is wanted and about to be started
-            0   launch
-            0 launching -> starting (generation 1): it has started and has yet to prove itself
-            0 starting -> unready (generation 1): it has started up; readiness is not proven yet
-            0 unready -> ready (generation 1): it runs and no probe is declared
-            1 ready -> waiting (generation 1): it exited and waits for its next start
-           78 waiting -> launching (generation 1): its back-off is over
-           78   launch
-         6001 launching -> starting (generation 1): it has started and has yet to prove itself
-         6001 starting -> unready (generation 1): it has started up; readiness is not proven yet
-         6001 unready -> ready (generation 1): it runs and no probe is declared
-         6002 ready -> waiting (generation 1): it exited and waits for its next start
-         6196 waiting -> launching (generation 1): its back-off is over
-         6196   launch
+        0     stopped -> launching (generation 1): it is wanted and about to be started
+        0       launch
+        0     launching -> starting (generation 1): it has started and has yet to prove itself
+        0     starting -> unready (generation 1): it has started up; readiness is not proven yet
+        0     unready -> ready (generation 1): it runs and no probe is declared
+        1     ready -> waiting (generation 1): it exited and waits for its next start
+        78    waiting -> launching (generation 1): its back-off is over
+        78      launch
+        6001  launching -> starting (generation 1): it has started and has yet to prove itself
+        6001  starting -> unready (generation 1): it has started up; readiness is not proven yet
+        6001  unready -> ready (generation 1): it runs and no probe is declared
+        6002  ready -> waiting (generation 1): it exited and waits for its next start
+        6196  waiting -> launching (generation 1): its back-off is over
+        6196    launch
         12002 launching -> starting (generation 1): it has started and has yet to prove itself
         12002 starting -> unready (generation 1): it has started up; readiness is not proven yet
         12002 unready -> ready (generation 1): it runs and no probe is declared
@@ -234,20 +234,20 @@ fn a_hanging_process_is_stopped_then_killed_and_its_exit_counts_as_a_crash() {
     play.at(4_000, Input::Exited);
     play.sleep(4_100);
     play.check(expect![[r#"
-            0 stopped -> launching (generation 1): it is wanted and about to be started
-            0   launch
-            0 launching -> starting (generation 1): it has started and has yet to prove itself
-            0 starting -> unready (generation 1): it has started up; readiness is not proven yet
-            0 unready -> ready (generation 1): it runs and no probe is declared
-         1050 ready -> stopping (generation 1): its liveness probe failed too often
-         1050   stop
-         2050 stopping -> stopping (generation 1): it did not stop in time and is being killed
-         2050   kill
-         3050 stopping -> stopping (generation 1): it did not stop in time and is being killed
-         3050   kill
-         4000 stopping -> waiting (generation 1): it exited and waits for its next start
-         4077 waiting -> launching (generation 1): its back-off is over
-         4077   launch
+        0     stopped -> launching (generation 1): it is wanted and about to be started
+        0       launch
+        0     launching -> starting (generation 1): it has started and has yet to prove itself
+        0     starting -> unready (generation 1): it has started up; readiness is not proven yet
+        0     unready -> ready (generation 1): it runs and no probe is declared
+        1050  ready -> stopping (generation 1): its liveness probe failed too often
+        1050    stop
+        2050  stopping -> stopping (generation 1): it did not stop in time and is being killed
+        2050    kill
+        3050  stopping -> stopping (generation 1): it did not stop in time and is being killed
+        3050    kill
+        4000  stopping -> waiting (generation 1): it exited and waits for its next start
+        4077  waiting -> launching (generation 1): its back-off is over
+        4077    launch
     "#]]);
 }
 
@@ -264,17 +264,17 @@ fn nothing_starts_while_the_host_is_down_or_hands_are_off() {
     play.at(50, Input::Exited);
     play.at(60, Input::HostBack);
     play.check(expect![[r#"
-            0 stopped -> held (generation 1): a fault says that its host is down
-           20 held -> held (generation 1): the platform is paused: hands off
-           30 held -> launching (generation 1): it is wanted and about to be started
-           30   launch
-           30 launching -> starting (generation 1): it has started and has yet to prove itself
-           30 starting -> unready (generation 1): it has started up; readiness is not proven yet
-           30 unready -> ready (generation 1): it runs and no probe is declared
-           50 ready -> waiting (generation 1): it exited and waits for its next start
-           50 waiting -> held (generation 1): a fault says that its host is down
-           60 held -> launching (generation 1): it is wanted and about to be started
-           60   launch
+        0     stopped -> held (generation 1): a fault says that its host is down
+        20    held -> held (generation 1): the platform is paused: hands off
+        30    held -> launching (generation 1): it is wanted and about to be started
+        30      launch
+        30    launching -> starting (generation 1): it has started and has yet to prove itself
+        30    starting -> unready (generation 1): it has started up; readiness is not proven yet
+        30    unready -> ready (generation 1): it runs and no probe is declared
+        50    ready -> waiting (generation 1): it exited and waits for its next start
+        50    waiting -> held (generation 1): a fault says that its host is down
+        60    held -> launching (generation 1): it is wanted and about to be started
+        60      launch
     "#]]);
 }
 
@@ -287,15 +287,15 @@ fn what_was_found_running_is_adopted_and_replaced_only_for_a_new_generation() {
     play.sleep(1_000);
     play.at(1_000, Input::Exited);
     play.check(expect![[r#"
-            0 stopped -> starting (generation 3): it was found running and has yet to prove itself
-            0 starting -> unready (generation 3): it has started up; readiness is not proven yet
-            0 unready -> ready (generation 3): it runs and no probe is declared
-           10 ready -> draining (generation 3): a new version of it is wanted
-          210 draining -> stopping (generation 3): it has left routing and is being stopped
-          210   stop
-         1000 stopping -> waiting (generation 4): it was stopped and will be started anew
-         1000 waiting -> launching (generation 4): its back-off is over
-         1000   launch
+        0     stopped -> starting (generation 3): it was found running and has yet to prove itself
+        0     starting -> unready (generation 3): it has started up; readiness is not proven yet
+        0     unready -> ready (generation 3): it runs and no probe is declared
+        10    ready -> draining (generation 3): a new version of it is wanted
+        210   draining -> stopping (generation 3): it has left routing and is being stopped
+        210     stop
+        1000  stopping -> waiting (generation 4): it was stopped and will be started anew
+        1000  waiting -> launching (generation 4): its back-off is over
+        1000    launch
     "#]]);
 }
 
