@@ -91,15 +91,18 @@ pub async fn activate(shared: &Shared, database: &Database) -> Result<Writer, Ac
         return Err(ActivateError::Locked);
     }
     migrate(&session).await?;
+    let (restored, statements, reader) = tokio::try_join!(
+        async { Ok(restore::restore(&session.client, &shared.cell).await?) },
+        async { Ok(Statements::prepare(&session.client).await?) },
+        async { Ok::<_, ActivateError>(Session::open(database).await?) },
+    )?;
     let Restored {
         engine,
         hash,
         answers,
         snapshot_sequence,
-    } = restore::restore(&session.client, &shared.cell).await?;
+    } = restored;
     let restored_ns = clock::boot_ns();
-    let statements = Statements::prepare(&session.client).await?;
-    let reader = Session::open(database).await?;
     let lease = shared.lease.check();
     if !lease.allows() {
         return Err(ActivateError::Lease);

@@ -53,29 +53,36 @@ pub struct Statements {
 
 impl Statements {
     pub async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self {
-            commands: client.prepare(
+        let (commands, postings, trades, orders, balances) = tokio::try_join!(
+            client.prepare(
                 "insert into exchange.commands (epoch, sequence, recorded_ms, account, reference, kind, request, outcome, hash) \
-                 select $1::bigint, * from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::bytea[])",
-            ).await?,
-            postings: client.prepare(
+                 select $1::bigint, * from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::bytea[])"
+            ),
+            client.prepare(
                 "insert into exchange.postings (sequence, line, account, bucket, asset, amount) \
-                 select * from unnest($1::bigint[], $2::int[], $3::bigint[], $4::text[], $5::text[], $6::numeric[])",
-            ).await?,
-            trades: client.prepare(
+                 select * from unnest($1::bigint[], $2::int[], $3::bigint[], $4::text[], $5::text[], $6::numeric[])"
+            ),
+            client.prepare(
                 "insert into exchange.trades (sequence, line, instrument, price, quantity, buy_account, buy_reference, sell_account, sell_reference) \
-                 select * from unnest($1::bigint[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])",
-            ).await?,
-            orders: client.prepare(
+                 select * from unnest($1::bigint[], $2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])"
+            ),
+            client.prepare(
                 "insert into exchange.orders (account, reference, sequence, status, side, type, price, quantity, filled) \
                  select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[]) \
-                 on conflict (account, reference) do update set status = excluded.status, filled = excluded.filled",
-            ).await?,
-            balances: client.prepare(
+                 on conflict (account, reference) do update set status = excluded.status, filled = excluded.filled"
+            ),
+            client.prepare(
                 "insert into exchange.balances (account, bucket, asset, amount) \
                  select * from unnest($1::bigint[], $2::text[], $3::text[], $4::numeric[]) \
-                 on conflict (account, bucket, asset) do update set amount = excluded.amount",
-            ).await?,
+                 on conflict (account, bucket, asset) do update set amount = excluded.amount"
+            ),
+        )?;
+        Ok(Self {
+            commands,
+            postings,
+            trades,
+            orders,
+            balances,
         })
     }
 }

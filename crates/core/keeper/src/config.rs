@@ -88,7 +88,7 @@ impl Default for Timings {
             recruitment: Duration::from_millis(2_000),
             promotion: Duration::from_millis(3_000),
             retry: Duration::from_millis(300),
-            switchover_announcement: Duration::from_millis(30),
+            switchover_announcement: Duration::from_millis(20),
             switchover_catch_up: Duration::from_millis(1_000),
             observation_age: Duration::from_millis(2_000),
             unserviceable: Duration::from_millis(3_000),

@@ -247,11 +247,10 @@ async fn await_parked(local: &mut Local) -> Result<(), ServerError> {
     }
 }
 
-async fn identify(local: &Local) -> Result<Identity, ServerError> {
+async fn identify(local: &mut Local) -> Result<Identity, ServerError> {
     let action = "identify the system";
     let limit = ANSWER_LIMIT;
-    let identity = async { local.replication().await?.identify().await };
-    Ok(tokio::time::timeout(limit, identity)
+    Ok(tokio::time::timeout(limit, local.identify())
         .await
         .map_err(|_| ServerError::Late { action, limit })??)
 }

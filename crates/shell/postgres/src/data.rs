@@ -317,25 +317,27 @@ pub fn finish_filling(setup: &Setup, incarnation: Incarnation) -> Result<(), Dat
     mainstay_rt::files::fsync_dir(folder).map_err(at("flush", folder))
 }
 
-/// Writes both configuration files whole, those that differ.
+/// Writes both configuration files whole, those that differ. They need not survive a crash of the machine,
+/// which no server survives either: every start writes them first.
 ///
 /// # Errors
 /// Whatever the file system says.
 pub fn write_settings(setup: &Setup, stance: &Stance) -> Result<(), DataError> {
     let application = &setup.config.application;
     let access = settings::access(stance, &application.role, &application.database);
-    put_changed(setup, "pg_hba.conf", access.as_bytes())?;
+    swap_changed(setup, "pg_hba.conf", access.as_bytes())?;
     let server = settings::server(&setup.fixed_settings(), stance);
-    put_changed(setup, "postgresql.conf", server.as_bytes())
+    swap_changed(setup, "postgresql.conf", server.as_bytes())
 }
 
-/// As [`put`], unless the file says so already: flushing takes the time of a commit, and what stands there
-/// was flushed when it was put there.
-fn put_changed(setup: &Setup, name: &str, content: &[u8]) -> Result<(), DataError> {
+/// Flushing would take the time of a commit, or of a checkpoint's writes, in the middle of a failover.
+fn swap_changed(setup: &Setup, name: &str, content: &[u8]) -> Result<(), DataError> {
     let path = setup.layout.pgdata.join(name);
     match std::fs::read(&path) {
         Ok(present) if present == content => Ok(()),
-        _ => put(setup, name, content),
+        _ => mainstay_rt::files::swap(&path, content)
+            .and_then(|()| setup.programs.give(&path))
+            .map_err(at("write", &path)),
     }
 }
 

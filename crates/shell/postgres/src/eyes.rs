@@ -33,6 +33,8 @@ const LOOK_LIMIT: Duration = Duration::from_millis(700);
 const KNOCK_PERIOD: Duration = Duration::from_secs(1);
 const CALM: Duration = Duration::from_millis(100);
 const EAGER: Duration = Duration::from_millis(10);
+/// While a server starts or stops there is nobody to ask, and every knock costs it a process.
+const CHANGING: Duration = Duration::from_millis(30);
 
 /// How closely to look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,13 +92,14 @@ pub async fn watch(
     loop {
         let glance = attention.borrow_and_update().glance;
         let sighting = eyes.look(glance).await;
+        let changing = sighting.observation.process == ProcessState::Changing;
         if report.send(sighting).is_err() {
             return;
         }
-        let period = if attention.borrow().eager {
-            EAGER
-        } else {
-            CALM
+        let period = match (attention.borrow().eager, changing) {
+            (true, false) => EAGER,
+            (true, true) => CHANGING,
+            (false, _) => CALM,
         };
         tokio::select! {
             () = tokio::time::sleep(period) => {}

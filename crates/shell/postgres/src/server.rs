@@ -18,7 +18,7 @@ use rustix::process::Signal;
 use crate::data::{self, DataError};
 use crate::history::{self, HistoryError};
 use crate::process;
-use crate::replication::{Connection, ReplicationError};
+use crate::replication::{Connection, Identity, ReplicationError};
 use crate::settings::{SUPERUSER, Stance};
 use crate::setup::Setup;
 use crate::sql::{Login, Session, SqlError};
@@ -36,6 +36,8 @@ pub const EFFECT_LIMIT: Duration = Duration::from_secs(5);
 /// For one answer of the local server.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(4);
+/// Every knock at a starting server costs it a process.
+const START_PAUSE: Duration = Duration::from_millis(15);
 const LOG_BYTES: u64 = 8 * 1024 * 1024;
 const LOGS_KEPT: u32 = 3;
 const STATE_LIMIT: u64 = 64 * 1024;
@@ -105,6 +107,8 @@ pub struct Local {
     pub setup: Rc<Setup>,
     pub stance: Stance,
     session: Option<Rc<Session>>,
+    /// Kept for the same reason: in an election every log-in counts.
+    replication: Option<Connection>,
     /// The shim's, so that its exit status is taken.
     shims: Vec<tokio::process::Child>,
 }
@@ -119,6 +123,7 @@ impl Local {
             setup,
             stance,
             session: None,
+            replication: None,
             shims: Vec::new(),
         }
     }
@@ -138,11 +143,28 @@ impl Local {
         }
     }
 
+    /// Who the server is and how far its log reaches. The connection is out of place while it is asked: one
+    /// whose answer was not waited for is not used again.
+    ///
     /// # Errors
     /// When the server does not let the keeper in.
-    pub async fn replication(&self) -> Result<Connection, ReplicationError> {
+    pub async fn identify(&mut self) -> Result<Identity, ReplicationError> {
+        if let Some(mut kept) = self.replication.take()
+            && let Ok(identity) = kept.identify().await
+        {
+            self.replication = Some(kept);
+            return Ok(identity);
+        }
         let server = self.setup.local();
-        Connection::open(&server, SUPERUSER, &self.setup.secrets.superuser).await
+        let mut fresh = Connection::open(&server, SUPERUSER, &self.setup.secrets.superuser).await?;
+        let identity = fresh.identify().await?;
+        self.replication = Some(fresh);
+        Ok(identity)
+    }
+
+    fn hang_up(&mut self) {
+        self.session = None;
+        self.replication = None;
     }
 
     /// Starts the server as a standby that follows nobody, and waits until it lets the keeper in.
@@ -158,7 +180,7 @@ impl Local {
     /// # Errors
     /// As [`Local::start`].
     pub async fn start_as(&mut self, stance: Stance) -> Result<(), ServerError> {
-        self.session = None;
+        self.hang_up();
         let setup = Rc::clone(&self.setup);
         let pgdata = &setup.layout.pgdata;
         if !process::clear(pgdata, KILL_LIMIT).await {
@@ -237,7 +259,7 @@ impl Local {
                     limit: START_LIMIT,
                 });
             }
-            tokio::time::sleep(PAUSE * 2).await;
+            tokio::time::sleep(START_PAUSE).await;
         }
     }
 
@@ -258,7 +280,7 @@ impl Local {
     /// # Errors
     /// When one does not end.
     pub async fn stop(&mut self) -> Result<(), ServerError> {
-        self.session = None;
+        self.hang_up();
         let pgdata = self.setup.layout.pgdata.clone();
         if let Some(postmaster) = postmaster(&self.setup) {
             process::signal(postmaster, Signal::QUIT);

@@ -103,6 +103,12 @@ pub fn server(fixed: &Fixed, stance: &Stance) -> String {
         set(name, value);
     }
     set("primary_conninfo", &conninfo(stance.following.as_ref()));
+    let retry = if stance.following.is_some() {
+        RETRY_FOLLOWING
+    } else {
+        RETRY_ALONE
+    };
+    set("wal_retrieve_retry_interval", retry);
     set("restore_command", "");
     set(
         "synchronous_standby_names",
@@ -125,6 +131,12 @@ const TUNING: &[(&str, &str)] = &[
     ("log_min_messages", "warning"),
 ];
 
+/// How soon a broken stream is tried again.
+const RETRY_FOLLOWING: &str = "20ms";
+/// How long start-up sleeps between two looks for more log when nobody brings any. An election waits for
+/// two of them before it believes that all there is has been replayed.
+const RETRY_ALONE: &str = "5ms";
+
 /// What the protocol rests on.
 const SAFETY: &[(&str, &str)] = &[
     ("superuser_reserved_connections", "5"),
@@ -140,7 +152,6 @@ const SAFETY: &[(&str, &str)] = &[
     ("recovery_target_timeline", "latest"),
     // One call for the file system instead of one per file of the cluster.
     ("recovery_init_sync_method", "syncfs"),
-    ("wal_retrieve_retry_interval", "20ms"),
     ("wal_receiver_status_interval", "1s"),
     ("wal_sender_timeout", "3s"),
     ("wal_receiver_timeout", "3s"),

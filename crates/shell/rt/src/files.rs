@@ -2,7 +2,9 @@
 //!
 //! There are two ways to make a file appear: *replace* it (readers see the old or the new, never a
 //! mixture) and *publish* it under a name that must not exist yet (of two who try, one learns that it
-//! lost). Both write and fsync under a temporary name first and fsync the folder last.
+//! lost). Both write and fsync under a temporary name first and fsync the folder last. What only has to
+//! be whole for programs that run now, and is written anew before the next start, can be *swapped*:
+//! replaced without waiting for the disk.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -32,6 +34,23 @@ pub fn write_atomic_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()>
     }
     result?;
     fsync_dir(folder_of(path))
+}
+
+/// Replaces `path` with `bytes` for those who read it from now on. After a crash of the machine it may be
+/// old, empty or damaged.
+///
+/// # Errors
+/// Whatever the file system says; the old content is then untouched.
+pub fn swap(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary_name(path);
+    let result = create_new(&temporary, bytes, 0o600)
+        .map(drop)
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if result.is_err() {
+        // The temporary file is litter at worst: its name is never read.
+        std::fs::remove_file(&temporary).ok();
+    }
+    result
 }
 
 /// Publishes `bytes` as `path`, durably, if nothing has that name yet.
@@ -73,13 +92,17 @@ pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    create_new(path, bytes, mode)?.sync_all()
+}
+
+fn create_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<File> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
         .open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    Ok(file)
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -116,6 +139,8 @@ mod tests {
             read_limited(&path, 2).unwrap_err().kind(),
             io::ErrorKind::FileTooLarge
         );
+        swap(&path, b"four").unwrap();
+        assert_eq!(read_limited(&path, 4).unwrap(), b"four");
         assert_eq!(
             publish_new(&path, b"three").unwrap_err().kind(),
             io::ErrorKind::AlreadyExists
