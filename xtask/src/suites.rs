@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::faults;
-use crate::step::{program, run};
+use crate::step::{program, run, test as test_all};
 
 #[derive(clap::Args)]
 pub struct SimArguments {
@@ -16,7 +16,7 @@ pub struct SimArguments {
 
 /// The bounded whole: unit and golden tests with the short simulation inside, then real processes.
 pub fn test() -> Result<()> {
-    run("cargo", &["test", "--workspace", "--locked"])?;
+    test_all(&["--workspace", "--locked"])?;
     run("cargo", &["build", "--release", "--locked", "--bins"])?;
     faults::run(&faults::Arguments {
         rate: 500,
