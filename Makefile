@@ -3,6 +3,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mainstay/target
 BIN := $(CARGO_TARGET_DIR)/release
 FILE ?= examples/exchange/platform.yaml
+, := ,
 XTASK := cargo run --quiet --locked --package xtask --
 
 .PHONY: help setup build up down status flow audit test lint sim bench test-faults test-calm deny fmt
@@ -46,8 +47,8 @@ fmt: ## format the code
 sim: setup ## 100,000 schedules of the keeper and every planted bug
 	$(XTASK) sim
 
-test-faults: build ## ten minutes of order flow through every fault, audited, at 0 and at 80 ms between regions
-	$(XTASK) faults --rate 500 --seconds 600 --distance-ms 0,80
+test-faults: build ## ten minutes of orders through every fault, audited, at 0 and 80 ms; DB=1: 500 random faults, database checked
+	$(if $(DB),$(XTASK) faults-db $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)),$(XTASK) faults --rate 500 --seconds 600 --distance-ms 0$(,)80)
 
 test-calm: build ## both cores oversubscribed four times for ten minutes: nobody may be promoted
 	$(XTASK) calm --seconds 600

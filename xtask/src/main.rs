@@ -5,7 +5,9 @@
 
 mod bench;
 mod calm;
+mod dice;
 mod faults;
+mod faults_db;
 mod flow;
 mod lint;
 mod platform;
@@ -42,6 +44,8 @@ enum Task {
     Audit,
     /// Order flow through every fault on real processes, audited afterwards.
     Faults(faults::Arguments),
+    /// Random faults under a checker of the database: nothing acknowledged lost, nothing invented.
+    FaultsDb(faults_db::Arguments),
     /// Processors oversubscribed: nobody may be promoted.
     Calm(calm::Arguments),
     /// Everything that `docs/BENCHMARKS.md` records.
@@ -69,6 +73,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Flow(arguments) => flow::run(&arguments),
         Task::Audit => flow::audit_running(),
         Task::Faults(arguments) => faults::run(&arguments),
+        Task::FaultsDb(arguments) => faults_db::run(&arguments),
         Task::Calm(arguments) => calm::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     }
