@@ -51,7 +51,10 @@ leads; 5 unknown; 130 interrupted while waiting with --detach.";
 const DOWN_HELP: &str = "\
 Ends faults in force, then stops each host: gateways leave, services drain and stop, keepers leave, PostgreSQL
 stops last. A host whose node is dead or frozen is stopped without it. What is stopped stays stopped; the data
-stays where it is. Stopping what is stopped already does nothing, and is no failure.
+stays where it is. Stopping what is stopped already does nothing, and is no failure. Who stopped it and why is
+journalled first, if a node leads; stopping does not depend on it.
+
+Example: mainstay down --reason 'the machine is moved'
 
 Exit codes: 0 nothing runs any more; 2 there is no such platform; 3 it belongs to another user.";
 
@@ -126,7 +129,7 @@ pub enum Command {
     Up(Up),
     /// Stop everything in order: out of routing, drained, terminated
     #[command(after_help = DOWN_HELP)]
-    Down(Platform),
+    Down(Down),
     /// What runs, who leads, what is broken on purpose, and why anything is not green
     #[command(after_help = STATUS_HELP)]
     Status(Status),
@@ -206,6 +209,15 @@ pub struct Look {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Down {
+    #[command(flatten)]
+    pub platform: Platform,
+    /// Why, for the journal
+    #[arg(long, default_value = "none given")]
+    pub reason: String,
 }
 
 /// A command that changes something says why.

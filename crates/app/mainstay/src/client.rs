@@ -276,6 +276,16 @@ fn will_break(command: &Command, facts: &NodeFacts) -> bool {
 
 /// Sends a command to the first node that takes it.
 pub fn send(layout: &Layout, command: Command, reason: &str) -> Result<CommandOutcome, Failure> {
+    send_within(layout, command, reason, COMMAND_LIMIT)
+}
+
+/// As [`send`], for a caller that does not wait for long.
+pub fn send_within(
+    layout: &Layout,
+    command: Command,
+    reason: &str,
+    limit: Duration,
+) -> Result<CommandOutcome, Failure> {
     let request = CommandRequest {
         command,
         reason: reason.to_owned(),
@@ -288,7 +298,7 @@ pub fn send(layout: &Layout, command: Command, reason: &str) -> Result<CommandOu
             Method::POST,
             "/v1/command",
             body.clone(),
-            COMMAND_LIMIT,
+            limit,
         ) {
             // Nothing was sent: the next node may be asked.
             Err(error @ RequestError::Connect(..)) => {

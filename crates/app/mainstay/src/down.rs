@@ -12,14 +12,15 @@ use http::Method;
 use mainstay_derive::Layout;
 use mainstay_host::{faults, identity, wire};
 use mainstay_node::{leftovers, machine, place, prepare, stop_without_node};
+use mainstay_record::node::{Command, CommandOutcome};
 use mainstay_record::process::ProcessIdentity;
 use mainstay_rt::clock;
 use mainstay_rt::http::RequestError;
 use mainstay_units::Instant;
 use rustix::process::Signal;
 
-use crate::arguments::Platform;
-use crate::client::{ask, find, is_barred, may_stop, not_yours, sockets};
+use crate::arguments::Down;
+use crate::client::{ask, find, is_barred, may_stop, not_yours, send_within, sockets};
 use crate::exit::{Failure, Outcome};
 use crate::print::progress;
 
@@ -28,20 +29,23 @@ const ASK_LIMIT: Duration = Duration::from_secs(2);
 /// A node that answers may need this long to stop its host: drain, grace, and PostgreSQL's last checkpoint.
 const NODE_LIMIT: Duration = Duration::from_secs(60);
 const END_LIMIT: Duration = Duration::from_secs(5);
+/// For the journal to take the entry that says who stops the platform.
+const RECORD_LIMIT: Duration = Duration::from_secs(3);
 
-pub fn down(platform: &Platform) -> Outcome {
-    let (_, layout) = find(platform)?;
-    stop(&layout)
+pub fn down(arguments: &Down) -> Outcome {
+    let (_, layout) = find(&arguments.platform)?;
+    stop(&layout, &arguments.reason)
 }
 
 /// Stops everything. What it says on the way goes unheard if nobody reads; it is done all the same.
-pub fn stop(layout: &Layout) -> Outcome {
+pub fn stop(layout: &Layout, reason: &str) -> Outcome {
     // Before anything is touched: may we?
     std::fs::read_dir(layout.secrets()).map_err(|error| match is_barred(&error) {
         true => not_yours(&layout.secrets()),
         false => Failure::Fault(error.into()),
     })?;
     may_stop(layout)?;
+    record(layout, reason);
     let mut ran = false;
     if let Some(machine) = machine::running(layout) {
         ran = true;
@@ -85,6 +89,22 @@ pub fn stop(layout: &Layout) -> Outcome {
         layout.data().display()
     ));
     Ok(())
+}
+
+/// Who stops it, and why, for the journal. Where nobody leads there is no journal to write to, and what is to
+/// be stopped is stopped all the same.
+fn record(layout: &Layout, reason: &str) {
+    match send_within(layout, Command::Stop, reason, RECORD_LIMIT) {
+        Ok(CommandOutcome::Done { position, .. }) => {
+            progress(format_args!("  journalled as entry {position}"));
+        }
+        Ok(CommandOutcome::Refused { why, .. } | CommandOutcome::Unknown { why, .. })
+        | Err(Failure::Unknown { why }) => {
+            progress(format_args!("  not known to be journalled: {why}"));
+        }
+        // Nobody runs who could be told, nor anything that needs to be stopped in order.
+        Err(_) => {}
+    }
 }
 
 /// Says whether the node has taken the order; one that does not answer is frozen or ill.

@@ -41,7 +41,7 @@ fn run(command: &Command) -> Outcome {
         Command::Validate(arguments) => validate::run(arguments),
         Command::Schema => validate::print_schema(),
         Command::Up(arguments) => up::up(arguments),
-        Command::Down(platform) => down::down(platform),
+        Command::Down(arguments) => down::down(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Pause(act) => operate::pause(act),
         Command::Resume(act) => operate::resume(act),

@@ -84,7 +84,7 @@ pub fn up(arguments: &Up) -> Outcome {
         },
     }
     progress("stopping everything in order");
-    stop(&layout)
+    stop(&layout, "interrupted where `mainstay up` ran")
 }
 
 fn wait_for(interrupt: &Interrupt) {

@@ -150,6 +150,7 @@ impl Desk {
         Ok(match command {
             CommandRecord::Pause => Ask::Pause,
             CommandRecord::Resume => Ask::Resume,
+            CommandRecord::Stop => Ask::Stop,
             CommandRecord::ClearFault { id } => Ask::ClearFault { fault: id },
             CommandRecord::InjectFault(fault) => Ask::InjectFault(fault_spec(&fault)?),
             CommandRecord::Switchover { database, region } => Ask::Switchover {

@@ -74,6 +74,11 @@ pub enum Event {
         by: By,
         reason: String,
     },
+    /// Somebody stops the platform. What follows is not told: nobody is left to.
+    Stopping {
+        by: By,
+        reason: String,
+    },
     HostLost {
         host: HostName,
         silent_ms: u64,

@@ -61,6 +61,8 @@ pub enum Ask {
     },
     Pause,
     Resume,
+    /// The whole platform is about to be stopped.
+    Stop,
     InjectFault(FaultSpec),
     ClearFault {
         fault: String,
@@ -76,6 +78,7 @@ impl Ask {
         match self {
             Self::Apply { .. } => "apply",
             Self::Pause => "pause",
+            Self::Stop => "down",
             Self::Resume => "resume",
             Self::InjectFault(_) => "fault inject",
             Self::ClearFault { .. } => "fault clear",

@@ -163,6 +163,7 @@ impl State {
                 self.paused = Some((by.clone(), reason.clone(), record.at_ms));
             }
             Event::Resumed { .. } => self.paused = None,
+            Event::Stopping { .. } => {}
             Event::HostLost { host, .. } => {
                 self.lost.insert(host.clone(), record.at_ms);
             }

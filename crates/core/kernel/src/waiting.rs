@@ -96,6 +96,7 @@ impl Waiting {
             | Event::PlatformAdopted { .. }
             | Event::Paused { .. }
             | Event::Resumed { .. }
+            | Event::Stopping { .. }
             | Event::HostLost { .. }
             | Event::HostReturned { .. }
             | Event::InstancePlaced { .. }

@@ -60,6 +60,7 @@ kinds! {
     CommandRefused(CommandRefusedBody) = "command.refused", 1;
     Paused(ByBody) = "automation.paused", 1;
     Resumed(ByBody) = "automation.resumed", 1;
+    Stopping(ByBody) = "platform.stopping", 1;
     HostLost(HostLostBody) = "host.lost", 1;
     HostReturned(HostReturnedBody) = "host.returned", 1;
     InstancePlaced(InstancePlacedBody) = "instance.placed", 1;
@@ -421,6 +422,7 @@ pub enum AskRecord {
     },
     Pause,
     Resume,
+    Stop,
     InjectFault(FaultSpecRecord),
     ClearFault {
         fault: String,

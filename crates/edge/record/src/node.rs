@@ -101,6 +101,8 @@ pub struct CommandRequest {
 pub enum Command {
     Pause,
     Resume,
+    /// Journalled before the machine stops its nodes.
+    Stop,
     InjectFault(InjectFault),
     ClearFault {
         id: String,

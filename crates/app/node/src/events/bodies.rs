@@ -59,6 +59,10 @@ fn log_body(event: &Event) -> Option<EventBody> {
             by: by_record(by),
             reason: reason.clone(),
         }),
+        Event::Stopping { by, reason } => EventBody::Stopping(ByBody {
+            by: by_record(by),
+            reason: reason.clone(),
+        }),
         Event::CommandRefused {
             asked,
             uid,
@@ -211,6 +215,10 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
             reason,
         },
         EventBody::Resumed(ByBody { by, reason }) => Event::Resumed {
+            by: by_of(by)?,
+            reason,
+        },
+        EventBody::Stopping(ByBody { by, reason }) => Event::Stopping {
             by: by_of(by)?,
             reason,
         },

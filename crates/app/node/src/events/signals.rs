@@ -73,6 +73,7 @@ fn ask_record(ask: &Ask) -> AskRecord {
         },
         Ask::Pause => AskRecord::Pause,
         Ask::Resume => AskRecord::Resume,
+        Ask::Stop => AskRecord::Stop,
         Ask::InjectFault(spec) => AskRecord::InjectFault(spec_record(spec)),
         Ask::ClearFault { fault } => AskRecord::ClearFault {
             fault: fault.clone(),
@@ -92,6 +93,7 @@ fn ask_of(record: AskRecord) -> Result<Ask, ReadError> {
         },
         AskRecord::Pause => Ask::Pause,
         AskRecord::Resume => Ask::Resume,
+        AskRecord::Stop => Ask::Stop,
         AskRecord::InjectFault(spec) => Ask::InjectFault(spec_of(spec)?),
         AskRecord::ClearFault { fault } => Ask::ClearFault { fault },
         AskRecord::Switchover { database, region } => Ask::Switchover {

@@ -226,6 +226,10 @@ fn events() -> Vec<Event> {
             by: by(),
             reason: reason(),
         },
+        Event::Stopping {
+            by: by(),
+            reason: reason(),
+        },
         Event::HostLost {
             host: name("h1"),
             silent_ms: 10_001,
@@ -366,6 +370,7 @@ fn every_signal_that_travels_there_and_back() {
         },
         Ask::Pause,
         Ask::Resume,
+        Ask::Stop,
         Ask::ClearFault {
             fault: "f1".to_string(),
         },

@@ -42,6 +42,7 @@ fn carried_out(state: &State, now_ms: u64, command: &Command) -> Result<Vec<Even
         }
         Ask::Pause => pause(state, command),
         Ask::Resume => resume(state, command),
+        Ask::Stop => stop(state, command),
         Ask::InjectFault(spec) => inject(state, now_ms, command, spec),
         Ask::ClearFault { fault } => clear(state, command, fault),
         Ask::Switchover { database, to } => switchover(state, command, database, to),
@@ -55,6 +56,13 @@ fn pause(state: &State, command: &Command) -> Result<Vec<Event>, Refusal> {
     }
     let reason = command.reason.clone();
     Ok(vec![Event::Paused { by, reason }])
+}
+
+/// Recorded, not carried out: the machine stops its nodes whether or not anybody leads them.
+fn stop(state: &State, command: &Command) -> Result<Vec<Event>, Refusal> {
+    let by = authorize(state, &command.actor, Permission::PlatformStop)?;
+    let reason = command.reason.clone();
+    Ok(vec![Event::Stopping { by, reason }])
 }
 
 /// What was put off while paused is decided now.

@@ -314,6 +314,7 @@ fn tell(event: &Event) -> String {
         }
         Event::Paused { by: who, .. } => format!("paused by {}", by(who)),
         Event::Resumed { by: who, .. } => format!("resumed by {}", by(who)),
+        Event::Stopping { by: who, .. } => format!("stopped by {}", by(who)),
         Event::HostLost { host, silent_ms } => format!("{host} is lost, silent for {silent_ms} ms"),
         Event::HostReturned { host } => format!("{host} is back"),
         Event::InstancePlaced { service, host, why } => format!(
