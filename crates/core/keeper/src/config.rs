@@ -70,6 +70,8 @@ pub struct Timings {
     pub switchover_catch_up: Duration,
     /// An observation older than this says nothing about the server.
     pub observation_age: Duration,
+    /// How long a standby may hear nothing from a primary that lives before its stream is begun anew.
+    pub stream: Duration,
     /// How long a server may be unserviceable (hung, no slots, dead disk) before its keeper gives it up.
     pub unserviceable: Duration,
 }
@@ -91,6 +93,7 @@ impl Default for Timings {
             switchover_announcement: Duration::from_millis(20),
             switchover_catch_up: Duration::from_millis(1_000),
             observation_age: Duration::from_millis(2_000),
+            stream: Duration::from_millis(8_000),
             unserviceable: Duration::from_millis(3_000),
         }
     }

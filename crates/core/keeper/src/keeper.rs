@@ -108,7 +108,7 @@ impl Keeper {
     }
 
     /// Which rows of the state table were used so far, one bit each.
-    pub fn rows_used(&self) -> u64 {
+    pub fn rows_used(&self) -> u128 {
         self.server.rows_used
     }
 
@@ -387,6 +387,13 @@ impl Keeper {
         match self.server.state {
             State::Open if self.switchover.is_some() => Reason::SwitchingOver,
             State::Open if self.quorum_is_missing() => Reason::QuorumMissing,
+            State::Following if self.server.starved_since.is_some() => {
+                if self.can_be_spared() {
+                    Reason::LogRemoved
+                } else {
+                    Reason::LogRemovedNeeded
+                }
+            }
             State::Unopened if !self.cohort_is_full() => Reason::AwaitingMembers,
             State::Empty if self.durable.cohort.is_none() => Reason::AwaitingFounding,
             State::Detached | State::Ranking | State::Ranked => match self.election {

@@ -74,7 +74,7 @@ pub use message::{Body, Heartbeat, Message, PreVote, Refusal, Report};
 pub use planted::PlantedBug;
 pub use postgres::{
     Client, ClientState, Command, DataState, Failure, HistoryEntry, Observation, OperationId,
-    Outcome, ProcessState, Rank, Receiver, ReceiverName, Serviceability, SynchronousStandbys,
-    TimelineHistory,
+    Outcome, ProcessState, Rank, Receiver, ReceiverName, Serviceability, Supply,
+    SynchronousStandbys, TimelineHistory,
 };
 pub use status::{Answer, HaltReason, Reason, Role, Status, SwitchoverRefusal, WakeReason};

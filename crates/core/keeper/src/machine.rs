@@ -71,6 +71,10 @@ pub enum Event {
     PrimaryKnown,
     /// A primary whose history does not contain this log.
     Diverged,
+    /// The primary has not got the log any more that this standby lacks.
+    Starved,
+    /// Nothing was heard on the stream for too long.
+    StreamStuck,
     /// The stream must be left: promised away, or a later primary is known.
     MustLeave,
     /// Won an election.
@@ -137,6 +141,8 @@ pub const TABLE: &[Row] = {
         (S::Attaching, E::Failed, S::Detaching, R::AwaitingPrimary),
         (S::Following, E::MustLeave, S::Detaching, R::AwaitingPrimary),
         (S::Following, E::Died, S::Stopped, R::ServerDied),
+        (S::Following, E::Starved, S::Stopping, R::LogRemoved),
+        (S::Following, E::StreamStuck, S::Detaching, R::StreamStuck),
         (S::Detaching, E::Done, S::Detached, R::AwaitingPrimary),
         (S::Detaching, E::Failed, S::Stopping, R::StoppingServer),
         (S::Adopting, E::Done, S::Unopened, R::AwaitingQuorum),

@@ -38,11 +38,17 @@ pub enum PlantedBug {
     RewoundTogether,
     /// A member that is bound to a dead coordinator's term stays out for ever.
     BoundMemberLeftOut,
+    /// A replica whose missing log the primary has removed waits for it for ever.
+    StarvedReplicaLeft,
+    /// Replicas whose missing log is gone forget all at once what they had.
+    RebuiltTogether,
+    /// A walreceiver that stands still is waited for.
+    StuckStreamLeft,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::PromiseWithoutFsync,
         Self::PromiseCountedAsRank,
         Self::TimelineClashUnnoticed,
@@ -65,6 +71,9 @@ impl PlantedBug {
         Self::DecidedCohortUndecided,
         Self::RewoundTogether,
         Self::BoundMemberLeftOut,
+        Self::StarvedReplicaLeft,
+        Self::RebuiltTogether,
+        Self::StuckStreamLeft,
     ];
 }
 

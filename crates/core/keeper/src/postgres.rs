@@ -196,6 +196,7 @@ pub struct Observation {
     pub serviceability: Serviceability,
     /// The walreceiver, if one runs.
     pub receiver: Option<Receiver>,
+    pub supply: Supply,
     /// Replication clients whose name parses as [`ReceiverName`], in the order of `pg_stat_replication`.
     pub clients: Vec<Client>,
 }
@@ -243,6 +244,16 @@ pub enum Serviceability {
     NoSlots,
     /// A write or flush of the disk failed or does not end.
     DeadDisk,
+}
+
+/// Whether a standby can still get the log that it lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Supply {
+    /// It streams, or nobody said that it cannot.
+    #[default]
+    Unbroken,
+    /// The primary itself said that it has removed what comes next. Waiting does not bring it back.
+    Removed,
 }
 
 /// The walreceiver of a standby.

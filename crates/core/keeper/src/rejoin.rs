@@ -6,13 +6,15 @@
 
 use core::time::Duration;
 
+use mainstay_units::Instant;
+
 use crate::cohort::majority;
 use crate::config::ReplicaId;
 use crate::keeper::Keeper;
-use crate::machine::Event;
+use crate::machine::{Event, State};
 use crate::message::Heartbeat;
 use crate::planted::PlantedBug;
-use crate::postgres::DataState;
+use crate::postgres::{DataState, Supply};
 use crate::status::Reason;
 
 impl Keeper {
@@ -24,6 +26,14 @@ impl Keeper {
 
     /// Whether the members other than this one suffice to readmit it.
     fn others_suffice(&self, leader: &Heartbeat) -> bool {
+        self.others_suffice_where(leader, |_, _| true)
+    }
+
+    fn others_suffice_where(
+        &self,
+        leader: &Heartbeat,
+        stays: impl Fn(ReplicaId, &Heartbeat) -> bool,
+    ) -> bool {
         let Some(cohort) = &self.durable.cohort else {
             return false;
         };
@@ -44,7 +54,9 @@ impl Keeper {
                 Some((peer, heartbeat))
             })
             .filter(|(peer, heartbeat)| {
-                cohort.counts(*peer, heartbeat.incarnation) && keeping(heartbeat)
+                cohort.counts(*peer, heartbeat.incarnation)
+                    && keeping(heartbeat)
+                    && stays(*peer, heartbeat)
             })
             .count();
         others >= majority(cohort.members.len())
@@ -86,6 +98,52 @@ impl Keeper {
             && leader.rewind_source
             && (leader.open || (stuck && self.is_next_to_return((replica, leader))))
             && (!self.is_voter() || self.others_suffice(leader))
+    }
+
+    /// Whether a replica whose missing log is gone may be filled anew. It forgets what it has, so the rest must
+    /// be able to take it back; it says so first and waits a while, so that of two in the same state each
+    /// knows of the other; and they go one at a time.
+    pub(crate) fn may_rebuild(&self) -> bool {
+        if self.has(PlantedBug::StarvedReplicaLeft) {
+            return false;
+        }
+        let patience = self.config.timings.suspicion * 2;
+        let said_so = self
+            .server
+            .spared_since
+            .is_some_and(|since| self.now.since(since) >= patience);
+        said_so && self.can_be_spared() && self.leader().is_some_and(|(_, l)| l.history.is_some())
+    }
+
+    /// Whether the rest could readmit this replica if it forgot everything now. Who follows counts, and of those
+    /// that lack log too the ones that come later: they wait for this one.
+    pub(crate) fn can_be_spared(&self) -> bool {
+        let Some((source, leader)) = self.leader() else {
+            return false;
+        };
+        if self.has(PlantedBug::RebuiltTogether) {
+            return true;
+        }
+        let stays = |peer: ReplicaId, heartbeat: &Heartbeat| match heartbeat.reason {
+            Reason::LogRemoved | Reason::LogRemovedNeeded => peer > self.config.me,
+            reason => peer == source || reason == Reason::Following,
+        };
+        let busy = self.config.peers().any(|peer| {
+            self.peers
+                .alive(self.now, &self.config.timings, peer)
+                .is_some_and(|heartbeat| heartbeat.reason == Reason::Rebuilding)
+        });
+        !busy && (!self.is_voter() || self.others_suffice_where(leader, stays))
+    }
+
+    /// Since when it is known that the missing log is gone, and that the rest can do without this replica.
+    pub(crate) fn note_starvation(&mut self, missing: Supply) {
+        let now = self.now;
+        let starved = self.server.state == State::Following && missing == Supply::Removed;
+        let spared = starved && self.can_be_spared();
+        let since = |before: Option<Instant>, holds: bool| holds.then(|| before.unwrap_or(now));
+        self.server.starved_since = since(self.server.starved_since, starved);
+        self.server.spared_since = since(self.server.spared_since, spared);
     }
 
     /// A folder that is of no use: founded if nobody has anything, else copied from a primary.

@@ -43,10 +43,18 @@ pub(crate) struct Server {
     pub strayed: bool,
     /// The log is known not to be a part of the primary's.
     diverged: bool,
+    /// The log that this server lacks is gone: since when that is known.
+    pub starved_since: Option<Instant>,
+    /// The same, and that it could be filled anew.
+    pub spared_since: Option<Instant>,
+    /// It was stopped in order to be filled anew.
+    starved: bool,
+    /// When the stream was last heard, or begun.
+    stream_heard: Instant,
     start_failures: u32,
     retry_at: Instant,
     unserviceable_since: Option<Instant>,
-    pub rows_used: u64,
+    pub rows_used: u128,
 }
 
 impl Server {
@@ -63,6 +71,10 @@ impl Server {
             followed: None,
             strayed: false,
             diverged: false,
+            starved_since: None,
+            spared_since: None,
+            starved: false,
+            stream_heard: now,
             start_failures: 0,
             retry_at: now,
             unserviceable_since: None,
@@ -123,9 +135,20 @@ impl Keeper {
             State::Detached | State::Ranked | State::Following
         );
         self.server.strayed |= out_of_recovery && stands_by;
+        self.note_stream(&observation);
         self.server.observation = Some(observation);
         self.server.observed_at = self.now;
         self.server.fresh = true;
+    }
+
+    fn note_stream(&mut self, observation: &Observation) {
+        let heard = observation
+            .receiver
+            .is_some_and(|receiver| receiver.streaming && receiver.heard);
+        if heard || self.server.state != State::Following {
+            self.server.stream_heard = self.now;
+        }
+        self.note_starvation(observation.supply);
     }
 
     pub(crate) fn handle_outcome(&mut self, operation: OperationId, outcome: Outcome) {
@@ -196,7 +219,7 @@ impl Keeper {
             State::Ranked | State::Following | State::Detached if self.has_died() => {
                 Some(Event::Died)
             }
-            State::Following if !paused && self.must_leave() => Some(Event::MustLeave),
+            State::Following if !paused => self.next_event_following(),
             _ if paused || self.now < self.server.retry_at => None,
             State::Empty => self.next_event_empty(),
             State::Stopped => self.next_event_stopped(),
@@ -271,6 +294,9 @@ impl Keeper {
         }
         if self.server.diverged && self.may_rewind() {
             return Some(Event::Diverged);
+        }
+        if self.server.starved && self.can_be_spared() {
+            return Some(Event::SourceFound);
         }
         if self.server.start_failures >= STARTS_LIMIT && self.may_rewind() {
             return Some(Event::SourceFound);
@@ -370,6 +396,26 @@ impl Keeper {
         })
     }
 
+    fn next_event_following(&self) -> Option<Event> {
+        if self.must_leave() {
+            return Some(Event::MustLeave);
+        }
+        if self.may_rebuild() {
+            return Some(Event::Starved);
+        }
+        (self.server.starved_since.is_none() && self.is_stuck()).then_some(Event::StreamStuck)
+    }
+
+    /// The primary lives and serves, and its server's stream brings nothing.
+    fn is_stuck(&self) -> bool {
+        let silent = self.now.since(self.server.stream_heard) >= self.config.timings.stream;
+        silent
+            && self
+                .leader()
+                .is_some_and(|(_, leader)| Some(leader.term) == self.server.followed)
+            && !self.has(PlantedBug::StuckStreamLeft)
+    }
+
     fn must_leave(&self) -> bool {
         let Some(term) = self.server.followed else {
             return true;
@@ -408,6 +454,7 @@ impl Keeper {
         match (from, event) {
             (State::Starting, Event::Failed) => self.server.start_failures += 1,
             (State::Starting, _) => self.server.start_failures = 0,
+            (State::Following, Event::Starved) => self.server.starved = true,
             (State::Ranked, Event::Diverged) => self.server.diverged = true,
             (State::Ranked, Event::PrimaryKnown) => self.server.diverged = false,
             _ => {}
@@ -432,7 +479,11 @@ impl Keeper {
             State::Starting => self.command(Command::StartStandby),
             State::Ranking => self.command(Command::ReadRank),
             State::Attaching => self.attach(),
-            State::Following => self.note_adopted_stream(),
+            State::Following => {
+                self.server.starved = false;
+                self.server.stream_heard = self.now;
+                self.note_adopted_stream();
+            }
             State::Detaching => self.command(Command::Detach),
             State::Adopting => {
                 self.primary = Some(Primary::new(self.durable.promise.floor));
@@ -512,6 +563,7 @@ impl Keeper {
         };
         self.server.diverged = false;
         self.server.strayed = false;
+        self.server.starved = false;
         let rewinding = self.server.state == State::Rewinding;
         let incarnation = self.new_incarnation();
         self.command(if rewinding {

@@ -43,6 +43,12 @@ pub enum Reason {
     StartingServer,
     StoppingServer,
     Following,
+    /// The primary has removed the log that this replica lacks: it is about to be rebuilt.
+    LogRemoved,
+    /// The same, and it is not rebuilt yet: without it the rest could not take it back.
+    LogRemovedNeeded,
+    /// Nothing came from the primary's server for long: the stream is begun anew.
+    StreamStuck,
     /// Off every stream by promise, or no primary is known.
     AwaitingPrimary,
     /// Lost its primary, and asks the others whether they lost it too.
@@ -177,6 +183,13 @@ impl fmt::Display for Reason {
             Self::StartingServer => "starting the server",
             Self::StoppingServer => "stopping the server",
             Self::Following => "following the primary",
+            Self::LogRemoved => {
+                "the primary has removed the log that it lacks; about to be rebuilt"
+            }
+            Self::LogRemovedNeeded => {
+                "the primary has removed the log that it lacks; rebuilt when the quorum can spare it"
+            }
+            Self::StreamStuck => "the stream stands still; beginning it anew",
             Self::AwaitingPrimary => "waiting for a primary",
             Self::AskingPreVotes => "asking whether others lost the primary too",
             Self::Recruiting => "recruiting",

@@ -19,7 +19,7 @@ use crate::keeper::Keeper;
 use crate::message::{Body, Message};
 use crate::postgres::{
     DataState, HistoryEntry, Observation, Outcome, ProcessState, Rank, Receiver, ReceiverName,
-    Serviceability, TimelineHistory,
+    Serviceability, Supply, TimelineHistory,
 };
 
 fn history(entries: &[(u32, u64)]) -> TimelineHistory {
@@ -148,6 +148,7 @@ fn standby(receiver_term: Option<u32>) -> Observation {
             streaming: true,
             heard: true,
         }),
+        supply: Supply::Unbroken,
         clients: Vec::new(),
     }
 }

@@ -63,7 +63,7 @@ macro_rules! reasons {
 }
 
 reasons!(JustStarted AwaitingFounding Founding AwaitingMembers Rebuilding Rewinding AwaitingSource
-    StartingServer StoppingServer Following AwaitingPrimary AskingPreVotes Recruiting Recruited
+    StartingServer StoppingServer Following LogRemoved LogRemovedNeeded StreamStuck AwaitingPrimary AskingPreVotes Recruiting Recruited
     Promoting AwaitingQuorum Serving QuorumMissing SwitchingOver Isolated Superseded ServerDied
     TimelineMismatch Paused);
 

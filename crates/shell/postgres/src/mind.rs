@@ -211,7 +211,12 @@ impl Mind {
         }
         let settled = matches!(
             status.reason,
-            Reason::Following | Reason::Serving | Reason::QuorumMissing | Reason::Paused
+            Reason::Following
+                | Reason::LogRemoved
+                | Reason::LogRemovedNeeded
+                | Reason::Serving
+                | Reason::QuorumMissing
+                | Reason::Paused
         );
         self.outbox.attention.send_if_modified(|attention| {
             let changed = attention.eager == settled;

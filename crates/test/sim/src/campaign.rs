@@ -27,7 +27,7 @@ pub struct Summary {
     pub disk_losses: u64,
     pub acknowledged: u64,
     pub reads: u64,
-    pub rows_used: u64,
+    pub rows_used: u128,
     pub violations: Vec<Outcome>,
     pub took: Duration,
 }

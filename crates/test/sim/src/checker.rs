@@ -64,6 +64,9 @@ pub enum Invariant {
     Unavailable,
 }
 
+/// A write that is so many writes old at the end must be everywhere.
+const SETTLED: usize = 15;
+
 #[derive(Clone, Copy, Debug)]
 struct Acknowledged {
     write: u64,
@@ -636,6 +639,29 @@ impl Checker {
             return;
         }
         let host = open[0];
+        // Whoever follows has what was acknowledged some seconds ago, and counts again.
+        let settled = self.acknowledged.len().checked_sub(SETTLED);
+        let settled = settled.and_then(|at| self.acknowledged.get(at)).copied();
+        let behind = (0..hosts.len()).find(|other| {
+            let folder = hosts[*other].server.folder.as_ref();
+            !folder.is_some_and(|folder| {
+                settled.is_none_or(|known| contains(folder.log.records(), known.write))
+            })
+        });
+        let counted =
+            hosts[host]
+                .server
+                .process
+                .as_ref()
+                .map_or(0, |process| match &process.standbys {
+                    SynchronousStandbys::Any { names, .. } => names.len(),
+                    SynchronousStandbys::Nobody | SynchronousStandbys::Off => 0,
+                });
+        if behind.is_some() || counted + 1 < hosts.len() {
+            let detail = format!("{counted} count, {behind:?} is behind; {states:?}");
+            self.broken(Invariant::Unavailable, detail);
+            return;
+        }
         self.contains_all(host, hosts, u32::MAX, "ended");
         let records = hosts[host]
             .server

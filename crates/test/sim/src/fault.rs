@@ -54,10 +54,12 @@ impl World {
                 self.last(Fault::Delay { from: host, to });
             }
             80..=82 => self.last(Fault::Slow { host }),
-            83..=85 => self.last(Fault::Unserviceable { host }),
+            83..=84 => self.last(Fault::Unserviceable { host }),
             86..=87 => self.last(Fault::Pause { host }),
             88..=89 => self.last(Fault::Loss),
-            90..=93 => self.stray_reload(host),
+            85 => self.stop_receiver(host),
+            90..=91 => self.stray_reload(host),
+            92..=93 => self.remove_log(),
             _ => self.switch_over(),
         }
     }
@@ -253,6 +255,30 @@ impl World {
             self.stop_keeper(host);
             self.restart_keeper_later(host);
         }
+    }
+
+    /// The primary recycles log that a standby which is away will ask for.
+    fn remove_log(&mut self) {
+        let Some(primary) = self.primary() else {
+            return;
+        };
+        self.say(|| format!("fault log removed on {}", primary + 1));
+        self.log_removed = true;
+        if let Some(folder) = &mut self.hosts[primary].server.folder {
+            folder.kept_from = folder.log.flushed_end();
+        }
+    }
+
+    /// The walreceiver stands still, its connection too.
+    fn stop_receiver(&mut self, host: usize) {
+        self.say(|| format!("fault walreceiver of {} stands still", host + 1));
+        let own = &mut self.hosts[host];
+        own.stuck = own
+            .server
+            .process
+            .as_ref()
+            .and_then(|process| process.receiver)
+            .map(|receiver| receiver.connection);
     }
 
     /// Somebody reloads the configuration for reasons of his own.

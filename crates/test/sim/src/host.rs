@@ -80,6 +80,10 @@ pub struct Host {
     /// When the earliest pending tick fires.
     pub tick_at: u64,
     pub heard: bool,
+    /// The last attempt to stream was refused because the log is gone.
+    pub starved: bool,
+    /// The walreceiver stands still until it is replaced.
+    pub stuck: Option<u64>,
     pub observe_soon: bool,
     /// On how many observations each walsender's standby was missing.
     pub missing: Vec<(u64, u32)>,
@@ -111,6 +115,8 @@ impl Host {
             deferred: Vec::new(),
             tick_at: u64::MAX,
             heard: false,
+            starved: false,
+            stuck: None,
             observe_soon: false,
             missing: Vec::new(),
             slow_us: 0,

@@ -66,6 +66,7 @@ impl World {
         } else {
             Err(StreamRefusal::NotRunning)
         };
+        self.hosts[host].starved = answer == Err(StreamRefusal::Removed);
         if answer.is_err() {
             self.connect_later(host, micros(RETRY));
             return;
@@ -148,6 +149,15 @@ impl World {
             .folder
             .as_ref()
             .map_or(0, |folder| folder.log.end());
+        let kept_from = self.hosts[primary]
+            .server
+            .folder
+            .as_ref()
+            .map_or(0, |folder| folder.kept_from);
+        if after < kept_from {
+            self.cut_stream(primary, sender);
+            return;
+        }
         let records: Vec<Record> = self.hosts[primary].server.stream_after(after, BATCH_LIMIT);
         if records.is_empty() {
             return;
@@ -176,6 +186,24 @@ impl World {
         );
     }
 
+    /// The walsender ends: what its standby lacks is gone.
+    fn cut_stream(&mut self, primary: usize, sender: &Walsender) {
+        if let Some(process) = &mut self.hosts[primary].server.process {
+            process
+                .senders
+                .retain(|other| other.connection != sender.connection);
+        }
+        let attached = self.hosts[sender.host]
+            .server
+            .process
+            .as_ref()
+            .and_then(|process| process.receiver)
+            .is_some_and(|receiver| receiver.connection == sender.connection);
+        if attached && self.network.is_open(primary, sender.host) {
+            self.drop_receiver(sender.host);
+        }
+    }
+
     pub fn wal_arrive(
         &mut self,
         to: usize,
@@ -189,7 +217,9 @@ impl World {
             .process
             .as_ref()
             .and_then(|process| process.receiver);
-        if receiver.is_none_or(|receiver| receiver.connection != connection) {
+        if own.stuck == Some(connection)
+            || receiver.is_none_or(|receiver| receiver.connection != connection)
+        {
             return;
         }
         own.heard = true;
@@ -316,7 +346,7 @@ impl World {
             self.drop_receiver(host);
             return;
         }
-        if linked {
+        if linked && self.hosts[host].stuck != Some(connection) {
             self.hosts[host].heard = true;
             let flushed = self.hosts[host]
                 .server

@@ -19,7 +19,7 @@ pub struct Outcome {
     pub reads: u32,
     pub simulated_us: u64,
     /// Which rows of the keeper's state table were used, one bit each.
-    pub rows_used: u64,
+    pub rows_used: u128,
     pub trace: [u8; 32],
 }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use mainstay_keeper::{
     Command, DataState, Durable, Failure, HistoryEntry, Input, Observation, OperationId, Outcome,
-    PlantedBug, ProcessState, Rank, Receiver, ReplicaId, SynchronousStandbys, TimelineHistory,
+    PlantedBug, ProcessState, Rank, Receiver, ReplicaId, Supply, SynchronousStandbys,
+    TimelineHistory,
 };
 use mainstay_units::{Incarnation, Lsn, SystemIdentifier, Timeline};
 
@@ -418,6 +419,8 @@ impl World {
         copy.upstream = None;
         copy.applications = false;
         copy.standbys = SynchronousStandbys::Nobody;
+        // A copy begins with what was written since it was begun.
+        copy.kept_from = copy.kept_from.max(copy.log.flushed_end());
         if let Some(old) = self.hosts[host].server.folder.replace(copy) {
             self.checker.buried(host, old.log);
         }
@@ -441,27 +444,36 @@ impl World {
         if own.generation != generation {
             return;
         }
-        let observation = Observation {
-            data: data_state(own.server.folder.as_ref()),
-            process: process_state(&own.server),
-            serviceability: own.serviceability,
-            receiver: own
-                .server
-                .process
-                .as_ref()
-                .and_then(|process| process.receiver)
-                .map(|receiver| Receiver {
-                    name: Some(receiver.name),
-                    streaming: receiver.streaming,
-                    heard: own.heard,
-                }),
-            clients: own
-                .server
-                .process
-                .as_ref()
-                .map(|process| process.senders.iter().map(|sender| sender.client).collect())
-                .unwrap_or_default(),
-        };
+        let observation =
+            Observation {
+                data: data_state(own.server.folder.as_ref()),
+                process: process_state(&own.server),
+                serviceability: own.serviceability,
+                receiver: own
+                    .server
+                    .process
+                    .as_ref()
+                    .and_then(|process| process.receiver)
+                    .map(|receiver| Receiver {
+                        name: Some(receiver.name),
+                        streaming: receiver.streaming,
+                        heard: own.heard,
+                    }),
+                supply: if own.starved
+                    && own.server.process.as_ref().is_some_and(|process| {
+                        process.upstream.is_some() && process.receiver.is_none()
+                    }) {
+                    Supply::Removed
+                } else {
+                    Supply::Unbroken
+                },
+                clients: own
+                    .server
+                    .process
+                    .as_ref()
+                    .map(|process| process.senders.iter().map(|sender| sender.client).collect())
+                    .unwrap_or_default(),
+            };
         own.heard = false;
         self.feed(host, Input::Observed(observation));
         if regular {

@@ -16,6 +16,9 @@ use crate::trace::Trace;
 /// Clocks start this far from zero, so that subtracting from them is safe.
 const CLOCK_ORIGIN_US: u64 = 1_000_000_000;
 
+/// Added to the time after healing where replicas may have to be filled anew, one after the other.
+const REFILL_US: u64 = 20_000_000;
+
 /// What a schedule is made of; drawn from its seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -45,7 +48,9 @@ pub struct World {
     pub next_token: u64,
     pub next_write: u64,
     pub next_request: u64,
-    pub rows_used: u64,
+    pub rows_used: u128,
+    /// Some replica may have to be filled anew, which takes its time.
+    pub log_removed: bool,
     /// Prints what happens, for a person.
     pub narrate: bool,
 }
@@ -78,6 +83,7 @@ impl World {
             next_write: 1,
             next_request: 0,
             rows_used: 0,
+            log_removed: false,
             narrate: false,
             plan,
             random,
@@ -114,6 +120,11 @@ impl World {
     pub fn run(&mut self) {
         while let Some((at, event)) = self.queue.pop() {
             self.now = at.max(self.now);
+            if matches!(event, Event::Finish) && self.log_removed {
+                self.log_removed = false;
+                self.queue.push(self.now + REFILL_US, Event::Finish);
+                continue;
+            }
             if matches!(event, Event::Finish) || self.checker.violation.is_some() {
                 break;
             }

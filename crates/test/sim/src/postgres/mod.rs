@@ -35,6 +35,8 @@ pub struct Folder {
     pub applications: bool,
     /// The timeline in the control file.
     pub checkpoint_timeline: u32,
+    /// Log before this was removed.
+    pub kept_from: u64,
 }
 
 /// The walreceiver of a standby.
@@ -90,6 +92,8 @@ pub enum StreamRefusal {
     OtherSystem,
     /// "requested starting point … is not in this server's history" or "ahead of the WAL flush position".
     NotInHistory,
+    /// "requested WAL segment … has already been removed"
+    Removed,
 }
 
 impl Server {
@@ -105,6 +109,7 @@ impl Server {
             standbys: SynchronousStandbys::Nobody,
             applications: false,
             checkpoint_timeline: 1,
+            kept_from: 0,
         });
     }
 
@@ -210,6 +215,9 @@ impl Server {
         }
         if folder.system_identifier != system_identifier {
             return Err(StreamRefusal::OtherSystem);
+        }
+        if start < folder.kept_from {
+            return Err(StreamRefusal::Removed);
         }
         if timeline == process.timeline {
             return (start <= folder.log.flushed_end())
