@@ -124,9 +124,10 @@ impl Keeper {
         if self.has(PlantedBug::RebuiltTogether) {
             return true;
         }
-        let stays = |peer: ReplicaId, heartbeat: &Heartbeat| match heartbeat.reason {
-            Reason::LogRemoved | Reason::LogRemovedNeeded => peer > self.config.me,
-            reason => peer == source || reason == Reason::Following,
+        let stays = |peer: ReplicaId, heartbeat: &Heartbeat| {
+            let lacks = [Reason::LogRemoved, Reason::LogRemovedNeeded].contains(&heartbeat.reason);
+            let waits = lacks && peer > self.config.me;
+            waits || peer == source || heartbeat.reason == Reason::Following
         };
         let busy = self.config.peers().any(|peer| {
             self.peers

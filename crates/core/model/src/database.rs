@@ -107,6 +107,8 @@ pub struct Database {
     pub survive: Survive,
     pub quorum: Quorum,
     pub ports: DatabasePorts,
+    /// The most that a replica which is filled anew takes from its source, in KiB a second.
+    pub filling_rate_kib: Option<u32>,
     /// In the order of the file, at least one; one of them is in the home region.
     pub replicas: Vec<Replica>,
 }

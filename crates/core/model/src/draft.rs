@@ -56,6 +56,8 @@ pub struct DatabaseDraft {
     pub home: String,
     pub survive: Survive,
     pub ports: DatabasePortsDraft,
+    /// Bytes a second.
+    pub filling_rate: Option<u64>,
     pub replicas: Vec<ReplicaDraft>,
 }
 

@@ -61,6 +61,7 @@ pub fn keeper_config(
             database: name.to_owned(),
         },
         timings: KeeperTimings::default(),
+        filling_rate_kib: database.filling_rate_kib,
         settings: Vec::new(),
     })
 }

@@ -84,6 +84,7 @@ fn database(form: &file::Database) -> model::DatabaseDraft {
             peer: form.ports.peer,
             sight: form.ports.sight,
         },
+        filling_rate: form.filling_rate.map(|bytes| bytes.0),
         replicas: each(&form.replicas, |replica| model::ReplicaDraft {
             host: replica.host.clone(),
         }),

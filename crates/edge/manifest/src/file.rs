@@ -122,6 +122,10 @@ pub(crate) struct Database {
     pub(crate) survive: Survive,
     #[serde(deserialize_with = "tolerant")]
     pub(crate) ports: DatabasePorts,
+    /// The most that a replica which is filled anew takes from its source in a second, `32KiB` to `1GiB`; not
+    /// limited if absent.
+    #[serde(default)]
+    pub(crate) filling_rate: Option<Bytes>,
     /// At least three, in three regions, to survive the loss of a region.
     #[serde(deserialize_with = "list")]
     pub(crate) replicas: Vec<Replica>,

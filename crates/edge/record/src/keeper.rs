@@ -50,6 +50,9 @@ pub struct KeeperConfig {
     pub application: KeeperApplication,
     #[serde(default)]
     pub timings: KeeperTimings,
+    /// The most that a replica which is filled anew takes from its source, in KiB a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filling_rate_kib: Option<u32>,
     /// Lines added to PostgreSQL's configuration (name and value). What the keeper itself sets wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<KeeperSetting>,

@@ -191,7 +191,7 @@ pub async fn rebuild(
 ) -> Result<(), DataError> {
     begin_filling(setup)?;
     set_aside(setup)?;
-    let arguments = [
+    let mut arguments = vec![
         format!("--pgdata={}", setup.layout.pgdata.display()),
         format!(
             "--dbname={}",
@@ -202,6 +202,9 @@ pub async fn rebuild(
         "--progress".to_owned(),
         "--no-sync".to_owned(),
     ];
+    if let Some(rate) = setup.config.filling_rate_kib {
+        arguments.push(format!("--max-rate={rate}k"));
+    }
     let show = |line: &str| {
         if let Some((bytes, total)) = parse_progress(line) {
             progress.send_replace(Some(SeedingStatus {

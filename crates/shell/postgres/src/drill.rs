@@ -232,6 +232,7 @@ fn config(folder: &Path, block: u8, id: u32) -> KeeperConfig {
             database: "shop".to_owned(),
         },
         timings: KeeperTimings::default(),
+        filling_rate_kib: None,
         settings: Vec::new(),
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_keeper::{
-    Client, ClientState, DataState, Observation, ProcessState, Receiver, Serviceability,
+    Client, ClientState, DataState, Observation, ProcessState, Receiver, Serviceability, Supply,
 };
 use mainstay_record::process::ProcessIdentity;
 use mainstay_units::Lsn;
@@ -26,6 +26,7 @@ use crate::server;
 use crate::settings::SUPERUSER;
 use crate::setup::Setup;
 use crate::sql::{Row, Session, SqlError};
+use crate::supply::{self, Inquiry};
 
 /// For one look; longer is a finding.
 const LOOK_LIMIT: Duration = Duration::from_millis(700);
@@ -69,6 +70,7 @@ struct Eyes {
     /// What the one who knocks found last.
     door: Rc<Cell<Serviceability>>,
     pulse: Arc<Pulse>,
+    inquiry: Rc<Inquiry>,
 }
 
 /// Looks until nobody listens any more.
@@ -87,7 +89,12 @@ pub async fn watch(
         last_receipt: None,
         door: Rc::new(Cell::new(Serviceability::Good)),
         pulse,
+        inquiry: Rc::default(),
     };
+    tokio::task::spawn_local(supply::inquire(
+        Rc::clone(&eyes.setup),
+        Rc::clone(&eyes.inquiry),
+    ));
     tokio::task::spawn_local(knock(Rc::clone(&eyes.setup), Rc::clone(&eyes.door)));
     loop {
         let glance = attention.borrow_and_update().glance;
@@ -129,6 +136,7 @@ impl Eyes {
             process: ProcessState::Stopped,
             serviceability: Serviceability::Good,
             receiver: None,
+            supply: Supply::Unbroken,
             clients: Vec::new(),
         };
         let postmaster = self.postmaster.as_ref().map(|(identity, _)| *identity);
@@ -156,6 +164,7 @@ impl Eyes {
             Ok(Ok(())) => {
                 self.last = observation.process;
                 self.last_clients.clone_from(&observation.clients);
+                self.note_supply(&mut observation);
                 observation.serviceability = self.door.get();
             }
             Ok(Err(Blocked::Changing)) => {
@@ -183,6 +192,16 @@ impl Eyes {
             observation,
             postmaster,
         }
+    }
+
+    fn note_supply(&self, observation: &mut Observation) {
+        if let ProcessState::Standby { timeline, flushed } = observation.process {
+            let streams = observation.receiver.is_some_and(|seen| seen.streaming);
+            self.inquiry.note(streams, (timeline, flushed));
+        } else {
+            self.inquiry.forget();
+        }
+        observation.supply = self.inquiry.found();
     }
 
     fn find_postmaster(&mut self) {

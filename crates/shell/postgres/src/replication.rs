@@ -140,6 +140,35 @@ impl Connection {
         }
     }
 
+    /// Whether the server can still send its log from `start` on; asked as a walreceiver asks. The connection
+    /// is of no further use.
+    ///
+    /// # Errors
+    /// When the connection breaks, or the server refuses for another reason.
+    pub async fn still_has(
+        &mut self,
+        timeline: Timeline,
+        start: Lsn,
+    ) -> Result<bool, ReplicationError> {
+        let mut message = BytesMut::new();
+        let question = format!("START_REPLICATION PHYSICAL {start} TIMELINE {timeline}");
+        frontend::query(&question, &mut message).map_err(|e| self.io(e))?;
+        self.send(&message).await?;
+        loop {
+            match self.receive().await {
+                // Log, not only a sign of life.
+                Ok((b'd', body)) if body.first() == Some(&b'w') => return Ok(true),
+                // The timeline ends there, and all of it was sent.
+                Ok((b'c' | b'D', _)) => return Ok(true),
+                Ok((b'd' | b'W' | b'N', _)) => {}
+                Ok(_) => return Err(self.unexpected("message in a stream")),
+                // "requested WAL segment … has already been removed"
+                Err(ReplicationError::Refused { code, .. }) if code == "58P01" => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     async fn start(&mut self, user: &str, password: &str) -> Result<(), ReplicationError> {
         let mut message = BytesMut::new();
         let parameters = [

@@ -601,6 +601,25 @@ impl Checker {
         self.acknowledged_at_heal = Some(self.acknowledged.len());
     }
 
+    /// Whoever follows has what was acknowledged some seconds ago, and counts again.
+    fn lack(&self, primary: usize, hosts: &[Host]) -> Option<String> {
+        let settled = self.acknowledged.len().checked_sub(SETTLED);
+        let settled = settled.and_then(|at| self.acknowledged.get(at));
+        let behind = (0..hosts.len()).find(|other| {
+            let folder = hosts[*other].server.folder.as_ref();
+            !folder.is_some_and(|folder| {
+                settled.is_none_or(|known| contains(folder.log.records(), known.write))
+            })
+        });
+        let standbys = hosts[primary].server.process.as_ref();
+        let counted = standbys.map_or(0, |process| match &process.standbys {
+            SynchronousStandbys::Any { names, .. } => names.len(),
+            SynchronousStandbys::Nobody | SynchronousStandbys::Off => 0,
+        });
+        let whole = behind.is_none() && counted + 1 >= hosts.len();
+        (!whole).then(|| format!("{counted} count, {behind:?} is behind"))
+    }
+
     /// Everything is over: the database must serve, hold all that was acknowledged and nothing else.
     pub fn finish(&mut self, hosts: &[Host]) {
         if self.violation.is_some() {
@@ -639,27 +658,8 @@ impl Checker {
             return;
         }
         let host = open[0];
-        // Whoever follows has what was acknowledged some seconds ago, and counts again.
-        let settled = self.acknowledged.len().checked_sub(SETTLED);
-        let settled = settled.and_then(|at| self.acknowledged.get(at)).copied();
-        let behind = (0..hosts.len()).find(|other| {
-            let folder = hosts[*other].server.folder.as_ref();
-            !folder.is_some_and(|folder| {
-                settled.is_none_or(|known| contains(folder.log.records(), known.write))
-            })
-        });
-        let counted =
-            hosts[host]
-                .server
-                .process
-                .as_ref()
-                .map_or(0, |process| match &process.standbys {
-                    SynchronousStandbys::Any { names, .. } => names.len(),
-                    SynchronousStandbys::Nobody | SynchronousStandbys::Off => 0,
-                });
-        if behind.is_some() || counted + 1 < hosts.len() {
-            let detail = format!("{counted} count, {behind:?} is behind; {states:?}");
-            self.broken(Invariant::Unavailable, detail);
+        if let Some(lack) = self.lack(host, hosts) {
+            self.broken(Invariant::Unavailable, format!("{lack}; {states:?}"));
             return;
         }
         self.contains_all(host, hosts, u32::MAX, "ended");

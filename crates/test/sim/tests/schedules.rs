@@ -50,6 +50,6 @@ fn a_seed_has_one_trace() {
     let trace = |seed| hex(&run(seed, None, Narration::Silent).trace);
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
-    expect![["9f15d05919b9058762260c06f801fcdeea69df50cd13317b7199830ebf45a0d9"]]
+    expect!["45fac06e64d1dd5e6e332d05348660f6806ff888c7b3ae59f78f49b252ab3a09"]
         .assert_eq(&trace(7));
 }

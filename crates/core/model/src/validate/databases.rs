@@ -31,6 +31,7 @@ pub(super) fn databases(
         };
         let quorum = survival(inspector, hosts, declared, &replicas, &path);
         home_has_replica(inspector, declared, &home, &replicas, &path);
+        let filling_rate_kib = filling_rate(inspector, declared, &path);
         let (Some(name), Some(quorum)) = (name, quorum) else {
             continue;
         };
@@ -45,10 +46,23 @@ pub(super) fn databases(
             survive: declared.survive,
             quorum,
             ports,
+            filling_rate_kib,
             replicas,
         });
     }
     databases
+}
+
+/// What pg_basebackup takes.
+fn filling_rate(inspector: &mut Inspector, database: &DatabaseDraft, path: &str) -> Option<u32> {
+    let bytes = database.filling_rate?;
+    if !(32 << 10..=1 << 30).contains(&bytes) {
+        let message = format!("{bytes} bytes a second");
+        inspector
+            .report(format!("{path}/fillingRate"), Code::InvalidValue, message)
+            .help("write an amount from `32KiB` to `1GiB`, or leave it out for no limit");
+    }
+    u32::try_from(bytes >> 10).ok()
 }
 
 fn home(

@@ -37,6 +37,7 @@ fn sound() -> PlatformDraft {
                 peer: 5433,
                 sight: 5434,
             },
+            filling_rate: None,
             replicas: vec![replica("e1"), replica("w1"), replica("n1")],
         }],
         services: vec![venue(), ticker()],

@@ -211,6 +211,26 @@ pub async fn cancelled_commit(address: SocketAddr) -> Result<(bool, Vec<String>)
     Ok((answered, notices))
 }
 
+/// Says something to a server as the keepers' own role; the first column of the last row.
+pub fn superuser(cluster: &Cluster, which: usize, statement: &str) -> Result<Option<String>> {
+    cluster.runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(cluster.postgres_address(which)).await?;
+        let mut config = Config::new();
+        config
+            .user("mainstay")
+            .password("secret-superuser")
+            .dbname("shop");
+        let (client, connection) = config.connect_raw(stream, NoTls).await?;
+        tokio::spawn(connection);
+        let answer = client.simple_query(statement).await?;
+        let value = answer.iter().rev().find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        Ok(value)
+    })
+}
+
 /// Creates the table, on whoever is primary.
 pub fn prepare(cluster: &Cluster) -> Result<()> {
     let (primary, _) = cluster.await_primary(0)?;

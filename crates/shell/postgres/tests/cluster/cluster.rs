@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use mainstay_record::keeper::{
-    KeeperApplication, KeeperConfig, KeeperListen, KeeperReplica, KeeperSecrets, KeeperStatus,
-    KeeperTimings, SightRole, VERSION,
+    KeeperApplication, KeeperConfig, KeeperListen, KeeperReplica, KeeperSecrets, KeeperSetting,
+    KeeperStatus, KeeperTimings, SightRole, VERSION,
 };
 use mainstay_testkit::address::AddressBlock;
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,6 +28,7 @@ pub struct Cluster {
     block: AddressBlock,
     pub wires: Wires,
     keepers: [Option<Child>; COUNT],
+    settings: Vec<KeeperSetting>,
     guard: Child,
     pub runtime: tokio::runtime::Runtime,
 }
@@ -79,7 +80,7 @@ fn standing_below(folder: &Path) -> Vec<Pid> {
 
 impl Cluster {
     /// Three keepers that have just been started beside nothing.
-    pub fn start() -> Result<Self> {
+    pub fn start(settings: &[(&str, &str)]) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("mainstay-keepers-")
             .tempdir()?;
@@ -104,6 +105,13 @@ impl Cluster {
             block,
             wires,
             keepers: [const { None }; COUNT],
+            settings: settings
+                .iter()
+                .map(|(name, value)| KeeperSetting {
+                    name: (*name).to_owned(),
+                    value: (*value).to_owned(),
+                })
+                .collect(),
             runtime,
         };
         for which in 0..COUNT {
@@ -114,7 +122,12 @@ impl Cluster {
 
     /// Healthy: one open primary, two standbys, all in the cohort and streaming.
     pub fn healthy() -> Result<Self> {
-        let cluster = Self::start()?;
+        Self::healthy_with(&[])
+    }
+
+    /// The same, with settings of the platform's file.
+    pub fn healthy_with(settings: &[(&str, &str)]) -> Result<Self> {
+        let cluster = Self::start(settings)?;
         let begun = mainstay_rt::clock::now();
         cluster.await_healthy()?;
         let took = mainstay_rt::clock::now().since(begun);
@@ -221,7 +234,8 @@ impl Cluster {
                 database: "shop".to_owned(),
             },
             timings: KeeperTimings::default(),
-            settings: Vec::new(),
+            filling_rate_kib: Some(256 * 1_024),
+            settings: self.settings.clone(),
         })
     }
 

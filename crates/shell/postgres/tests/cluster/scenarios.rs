@@ -18,6 +18,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("keeper_killed", keeper_killed),
     ("disk_lost", disk_lost),
     ("data_deleted", data_deleted),
+    ("log_removed", log_removed),
     ("everything_killed", everything_killed),
     ("switchover", switchover),
     ("postmaster_frozen", postmaster_frozen),
@@ -181,6 +182,39 @@ fn data_deleted() -> Result<()> {
     while std::fs::remove_dir_all(cluster.pgdata(primary)).is_err() {}
     cluster.await_primary(term)?;
     cluster.await_healthy()?;
+    writer.await_more(&cluster, 20)?;
+    client::check(&cluster, &writer.finish()?)
+}
+
+/// A standby is away for longer than the primary keeps its log: it says so, is filled anew by itself, and counts
+/// again; what it had is kept aside.
+fn log_removed() -> Result<()> {
+    let keep_little = [("wal_keep_size", "0"), ("min_wal_size", "32MB")];
+    let mut cluster = Cluster::healthy_with(&keep_little)?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 20)?;
+    let (primary, term) = cluster.await_primary(0)?;
+    let victim = (primary + 1) % COUNT;
+    let before = cluster.status(victim)?.incarnation;
+    cluster.kill_host(victim);
+    for _ in 0..4 {
+        let write = "SELECT pg_logical_emit_message(false, 'test', 'log')";
+        client::superuser(&cluster, primary, write)?;
+        client::superuser(&cluster, primary, "SELECT pg_switch_wal()")?;
+        client::superuser(&cluster, primary, "CHECKPOINT")?;
+    }
+    cluster.start_keeper(victim)?;
+    cluster.wait("the standby to say that its log is gone", || {
+        let reason = cluster.status(victim).ok()?.sight.reason;
+        reason.contains("has removed the log").then_some(())
+    })?;
+    let (_, after) = cluster.await_healthy()?;
+    ensure!(after == term, "no failover: term {term}, then {after}");
+    let status = cluster.status(victim)?;
+    ensure!(status.incarnation != before, "a new incarnation");
+    let mut aside = std::fs::read_dir(cluster.path(victim).join("keeper/quarantine"))?;
+    ensure!(aside.next().is_some(), "what it had is kept aside");
     writer.await_more(&cluster, 20)?;
     client::check(&cluster, &writer.finish()?)
 }
