@@ -6,7 +6,7 @@ FILE ?= examples/exchange/platform.yaml
 , := ,
 XTASK := cargo run --quiet --locked --package xtask --
 
-.PHONY: help setup build up down status flow audit test lint sim bench test-faults test-calm deny fmt
+.PHONY: help setup build up down status flow audit test lint sim bench bench-failover test-faults test-calm deny fmt
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,3 +55,6 @@ test-calm: build ## both cores oversubscribed four times for ten minutes: nobody
 
 bench: build ## the figures of docs/BENCHMARKS.md
 	$(XTASK) bench
+
+bench-failover: build ## what each fault costs a client, beside Patroni where patroni, etcd-server and haproxy are installed
+	$(XTASK) bench-failover --repetitions 20 $(if $(DISTANCES),--distance-ms $(DISTANCES))

@@ -8,7 +8,7 @@
 mod failover;
 mod gateway;
 mod journal;
-mod machine;
+pub mod machine;
 mod orders;
 mod simulator;
 mod stall;

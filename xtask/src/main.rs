@@ -4,6 +4,7 @@
 //! stops at the first that fails, and never decides by a timing.
 
 mod bench;
+mod bench_failover;
 mod calm;
 mod dice;
 mod faults;
@@ -48,6 +49,8 @@ enum Task {
     FaultsDb(faults_db::Arguments),
     /// Processors oversubscribed: nobody may be promoted.
     Calm(calm::Arguments),
+    /// The client-side gap of each fault, beside Patroni where it is installed.
+    BenchFailover(bench_failover::Arguments),
     /// Everything that `docs/BENCHMARKS.md` records.
     Bench(bench::Arguments),
 }
@@ -75,6 +78,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Faults(arguments) => faults::run(&arguments),
         Task::FaultsDb(arguments) => faults_db::run(&arguments),
         Task::Calm(arguments) => calm::run(&arguments),
+        Task::BenchFailover(arguments) => bench_failover::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     }
 }

@@ -37,6 +37,17 @@ pub fn print() -> Result<()> {
     Ok(())
 }
 
+/// The time of day and the load averages, for figures that are taken over a while.
+pub fn load() -> Result<String> {
+    let text = read_to_string("/proc/loadavg")?;
+    let averages: Vec<&str> = text.split_whitespace().take(3).collect();
+    Ok(format!(
+        "{}, load averages {}.",
+        said("date", &["-u", "+%H:%M UTC"])?,
+        averages.join(" ")
+    ))
+}
+
 /// How many processors were busy with something else just before a section.
 pub fn print_load() -> Result<()> {
     let busy = Busy::start()?;

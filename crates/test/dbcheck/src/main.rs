@@ -17,8 +17,9 @@ use mainstay_dbcheck::content::{self, Content};
 use mainstay_dbcheck::dice::Dice;
 use mainstay_dbcheck::history::{History, Recorder};
 use mainstay_dbcheck::judge::{Bank, judge};
+use mainstay_dbcheck::plant::{self, Wrong};
 use mainstay_dbcheck::session::{Login, Session};
-use mainstay_dbcheck::{plant, report, writer};
+use mainstay_dbcheck::{report, writer};
 use mainstay_rt::clock;
 use tokio::sync::mpsc;
 
@@ -100,12 +101,7 @@ async fn act(arguments: &Arguments) -> Result<ExitCode> {
         }
         Command::Run { clients, seed } => run(login, bank, folder, *clients, *seed).await?,
         Command::Check => return check(&login, bank, folder).await,
-        Command::Plant => {
-            let session = enter(&login).await?;
-            let history = History::read(&folder.join("history.jsonl"))?;
-            let found = plant::plant_all(&session.client, &history, bank).await?;
-            println!("    {found} wrongs planted, one at a time, and found");
-        }
+        Command::Plant => return plant_all(&login, bank, folder).await,
         Command::Remove => content::remove(&enter(&login).await?.client).await?,
         Command::Write { deadline_ms } => {
             write(login, Duration::from_millis(*deadline_ms), folder).await?;
@@ -203,6 +199,30 @@ async fn whole(login: &Login) -> Result<Content> {
             Ok(Err(_)) => {}
         }
     }
+}
+
+/// As for any client, a session may be cut: then the wrong is planted once more.
+async fn plant_all(login: &Login, bank: Bank, folder: &Path) -> Result<ExitCode> {
+    let history = History::read(&folder.join("history.jsonl"))?;
+    let deadline = clock::now() + ENTER_LIMIT;
+    let mut wrongs = Wrong::ALL.into_iter().peekable();
+    while let Some(wrong) = wrongs.peek() {
+        let session = enter(login).await?;
+        match plant::plant(&session.client, &history, bank, *wrong).await {
+            Ok(None) => drop(wrongs.next()),
+            Ok(Some(missed)) => {
+                println!("    planted and not found: {}: {missed}", wrong.name());
+                return Ok(ExitCode::from(VIOLATED));
+            }
+            Err(error) if clock::now() > deadline => {
+                return Err(error).with_context(|| format!("plant: {}", wrong.name()));
+            }
+            Err(_) => tokio::time::sleep(ENTER_PAUSE).await,
+        }
+    }
+    let count = Wrong::ALL.len();
+    println!("    {count} wrongs planted, one at a time, and found");
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn write(login: Login, deadline: Duration, folder: &Path) -> Result<()> {

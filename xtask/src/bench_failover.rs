@@ -1,0 +1,196 @@
+//! What a fault costs a client, beside the peer: the same writer, the same faults, in one run.
+//!
+//! One client commits one row after the other and connects again, with a deadline, when it is not answered. The
+//! *gap* is the longest time between two acknowledged writes around a fault. Ours is the platform of the example
+//! as `make up` starts it; the peer is Patroni with etcd and HAProxy from the distribution, strictly synchronous
+//! like ours, with the fastest settings that it documents. Both stand on this machine all the time; repetitions
+//! and contestants take turns, so that whatever else the machine does meets both. After each repetition all that
+//! was acknowledged must be there.
+//!
+//! Where the two differ, the difference favours the peer: its store and its proxy are never broken (our journal
+//! and gateways are), its writer's only entrance is that proxy, and its three nodes do nothing else.
+
+mod figures;
+mod ours;
+mod peer;
+mod peer_files;
+mod peer_system;
+mod wires;
+mod writer;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::bench::machine;
+use crate::platform::{Afterwards, now};
+use figures::Figures;
+use ours::Ours;
+use peer::{Peer, Settings};
+use writer::{Entrance, Writer};
+
+/// From one state in which everything is well to the next.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
+/// The peer with its default settings needs half a minute.
+const RESUME_LIMIT: Duration = Duration::from_secs(90);
+/// Acknowledged writes before and after a fault.
+const STEADY: u64 = 100;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// How often each fault is set on each contestant
+    #[arg(long, default_value_t = 20)]
+    pub repetitions: u32,
+    /// Only these
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub only: Vec<Class>,
+    /// Round trips between regions to measure at, in milliseconds
+    #[arg(long, value_delimiter = ',', default_value = "0")]
+    pub distance_ms: Vec<u64>,
+    /// With which settings the peer runs
+    #[arg(long, value_enum, default_value_t = Settings::Fastest)]
+    pub peer: Settings,
+    /// A write that is not answered within this is given up, and the connection with it
+    #[arg(long, default_value_t = 500)]
+    pub deadline_ms: u64,
+    /// Do not begin another repetition after so many seconds
+    #[arg(long)]
+    pub seconds: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Class {
+    /// SIGKILL for the primary's postmaster; its keeper lives
+    PostmasterKill,
+    /// The primary's host falls silent: network cut, then all its processes killed
+    Crash,
+    /// All processes of the primary's host stand still
+    Freeze,
+    /// The primary's host is cut off from everybody
+    Cut,
+    /// The primary moves by plan
+    Switchover,
+}
+
+impl Class {
+    const ALL: [Self; 5] = [
+        Self::PostmasterKill,
+        Self::Crash,
+        Self::Freeze,
+        Self::Cut,
+        Self::Switchover,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::PostmasterKill => "postmaster kill",
+            Self::Crash => "silent crash",
+            Self::Freeze => "freeze",
+            Self::Cut => "cut",
+            Self::Switchover => "switchover",
+        }
+    }
+}
+
+/// Whoever is measured.
+pub trait Contestant {
+    fn name(&self) -> &'static str;
+    /// Waits until all is well: a primary, and two standbys of which at least one counts.
+    fn wait_well(&self, limit: Duration) -> Result<()>;
+    fn entrance(&self) -> Result<Entrance>;
+    /// Sets the fault on whoever is primary, and returns when it is set.
+    fn strike(&mut self, class: Class) -> Result<()>;
+    /// Ends it.
+    fn heal(&mut self) -> Result<()>;
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    machine::print()?;
+    for distance_ms in &arguments.distance_ms {
+        at_distance(arguments, *distance_ms)?;
+    }
+    Ok(())
+}
+
+fn at_distance(arguments: &Arguments, distance_ms: u64) -> Result<()> {
+    let mut ours = Ours::start(distance_ms)?;
+    let mut peer = match peer::missing() {
+        None => Some(Peer::start(arguments.peer, distance_ms).context("start the peer")?),
+        Some(what) => {
+            println!("the peer is not measured: {what} is not installed");
+            None
+        }
+    };
+    println!("\n## Failover beside the peer: client-side gap, {distance_ms} ms between regions\n");
+    println!("{}", machine::load()?);
+    println!(
+        "One writer, one row per commit, deadline {} ms. {}\n",
+        arguments.deadline_ms,
+        peer.as_ref().map_or_else(String::new, Peer::describe)
+    );
+    let mut contestants: Vec<&mut dyn Contestant> = vec![&mut ours];
+    contestants.extend(peer.as_mut().map(|peer| peer as &mut dyn Contestant));
+    let figures = measure(arguments, &mut contestants)?;
+    println!("\n{}\n{}", figures.table(), machine::load()?);
+    if figures.failures() > 0 {
+        bail!("{} repetitions could not be measured", figures.failures());
+    }
+    ours.platform.afterwards = Afterwards::Remove;
+    if let Some(peer) = &mut peer {
+        peer.is_kept = false;
+    }
+    Ok(())
+}
+
+fn measure(arguments: &Arguments, contestants: &mut [&mut dyn Contestant]) -> Result<Figures> {
+    let started = now();
+    let mut figures = Figures::default();
+    for repetition in 1..=arguments.repetitions {
+        let late = |limit| started.elapsed() >= Duration::from_secs(limit);
+        if arguments.seconds.is_some_and(late) {
+            println!("stopped before repetition {repetition}: the time is over");
+            break;
+        }
+        for class in Class::ALL {
+            if !arguments.only.is_empty() && !arguments.only.contains(&class) {
+                continue;
+            }
+            for contestant in contestants.iter_mut() {
+                let name = contestant.name();
+                match once(&mut **contestant, class, arguments.deadline_ms) {
+                    Ok(gap) => {
+                        println!(
+                            "  {:>6.1} s  {repetition}: {name}, {}: {:.0} ms",
+                            started.elapsed().as_secs_f64(),
+                            class.name(),
+                            gap.as_secs_f64() * 1_000.0
+                        );
+                        figures.add(class, name, gap);
+                    }
+                    Err(error) => {
+                        println!("  {name}, {}: NOT MEASURED: {error:#}", class.name());
+                        figures.fail(class, name);
+                        if error.is::<writer::Lost>() {
+                            return Err(error);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    Ok(figures)
+}
+
+fn once(contestant: &mut dyn Contestant, class: Class, deadline_ms: u64) -> Result<Duration> {
+    contestant.wait_well(RECOVERY_LIMIT)?;
+    let mut writer = Writer::start(&contestant.entrance()?, deadline_ms)?;
+    writer.await_more(STEADY, RESUME_LIMIT)?;
+    writer.mark("fault")?;
+    let struck = contestant.strike(class);
+    let resumed = struck.and_then(|()| writer.await_more(STEADY, RESUME_LIMIT));
+    writer.mark("healing")?;
+    let healed = contestant.heal();
+    resumed.and(healed)?;
+    contestant.wait_well(RECOVERY_LIMIT)?;
+    writer.finish()
+}

@@ -1,0 +1,88 @@
+//! Gaps by fault and contestant, as a table.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::Class;
+
+#[derive(Default)]
+pub struct Figures {
+    gaps: BTreeMap<(Class, &'static str), Vec<Duration>>,
+    failures: BTreeMap<(Class, &'static str), u32>,
+}
+
+impl Figures {
+    pub fn add(&mut self, class: Class, name: &'static str, gap: Duration) {
+        self.gaps.entry((class, name)).or_default().push(gap);
+    }
+
+    pub fn fail(&mut self, class: Class, name: &'static str) {
+        *self.failures.entry((class, name)).or_default() += 1;
+        self.gaps.entry((class, name)).or_default();
+    }
+
+    pub fn failures(&self) -> u32 {
+        self.failures.values().sum()
+    }
+
+    pub fn table(&self) -> String {
+        let mut text = String::from(
+            "| fault | contestant | n | p50, ms | p99, ms | least | worst | not measured |\n\
+             |---|---|---|---|---|---|---|---|\n",
+        );
+        for ((class, name), gaps) in &self.gaps {
+            let mut gaps = gaps.clone();
+            gaps.sort();
+            let ms = |share: f64| {
+                percentile(&gaps, share)
+                    .map_or_else(|| "–".to_owned(), |gap| format!("{}", gap.as_millis()))
+            };
+            let failed = self.failures.get(&(*class, *name)).copied().unwrap_or(0);
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                text,
+                "| {} | {name} | {} | {} | {} | {} | {} | {failed} |",
+                class.name(),
+                gaps.len(),
+                ms(0.5),
+                ms(0.99),
+                ms(0.0),
+                ms(1.0)
+            );
+        }
+        text
+    }
+}
+
+/// The smallest value that so large a share of all does not exceed. With few values the 99th percentile is the
+/// worst one, and the table says how many there were.
+fn percentile(sorted: &[Duration], share: f64) -> Option<Duration> {
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let ms = Duration::from_millis;
+        let sorted: Vec<Duration> = (1..=20).map(ms).collect();
+        assert_eq!(percentile(&sorted, 0.5), Some(ms(10)));
+        assert_eq!(percentile(&sorted, 0.99), Some(ms(20)));
+        assert_eq!(percentile(&sorted, 0.0), Some(ms(1)));
+        assert_eq!(percentile(&[], 0.5), None);
+    }
+
+    #[test]
+    fn what_could_not_be_measured_is_said() {
+        let mut figures = Figures::default();
+        figures.add(Class::Cut, "ours", Duration::from_millis(1_234));
+        figures.fail(Class::Cut, "peer");
+        let table = figures.table();
+        assert!(table.contains("| cut | ours | 1 | 1234 | 1234 | 1234 | 1234 | 0 |"));
+        assert!(table.contains("| cut | peer | 0 | – | – | – | – | 1 |"));
+    }
+}
