@@ -10,15 +10,17 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use mainstay_derive::{
-    Placements, gateway_instance, gateway_snapshot, keeper_config, keeper_instance,
+    Placements, archiver_config, archiver_instance, gateway_instance, gateway_snapshot, keeper_config, keeper_instance,
     service_instance,
 };
 use mainstay_kernel::State;
+use mainstay_model::database::Database;
 use mainstay_model::name::{HostName, ServiceName};
 use mainstay_record::gateway::GatewaySnapshot;
 use mainstay_record::process::InstanceSpec;
 use mainstay_rt::files;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::context::Context;
 
@@ -105,6 +107,7 @@ pub fn prepare(context: &Context, placements: &LastPlacements) -> io::Result<Wor
         }
         let spec = keeper_instance(&machine, database, &context.host, SPEC_GENERATION);
         workloads.instances.push(spec);
+        prepare_archiver(context, database, &mut workloads)?;
     }
     let here = placements.services_on(context.name());
     for service in context
@@ -150,6 +153,32 @@ pub fn prepare(context: &Context, placements: &LastPlacements) -> io::Result<Wor
         make_folder(&spec.shim.directory)?;
     }
     Ok(workloads)
+}
+
+fn prepare_archiver(
+    context: &Context,
+    database: &Database,
+    workloads: &mut Workloads,
+) -> io::Result<()> {
+    let machine = context.machine();
+    if let Some(config) = archiver_config(&machine, database, &context.host) {
+        let (host, name) = (context.name(), database.name.as_str());
+        let path = context.layout.archive_config(host, name);
+        let bytes = serde_json::to_vec_pretty(&config)?;
+        let generation = config_generation(&bytes);
+        replace(&path, &bytes)?;
+        let spec = archiver_instance(&machine, database, &context.host, generation);
+        workloads.instances.push(spec);
+    }
+    Ok(())
+}
+
+/// An archiver reads its configuration once: with another one it is another instance.
+fn config_generation(bytes: &[u8]) -> u64 {
+    let digest: [u8; 32] = Sha256::digest(bytes).into();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    u64::from_be_bytes(first)
 }
 
 /// Writes only what differs, so that an unchanged file keeps its time.

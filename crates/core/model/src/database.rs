@@ -1,7 +1,9 @@
 //! A database: replicas of one PostgreSQL cluster, and the arithmetic of what it survives.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 use crate::name::{DatabaseName, HostName, RegionName};
 
@@ -111,6 +113,28 @@ pub struct Database {
     pub filling_rate_kib: Option<u32>,
     /// In the order of the file, at least one; one of them is in the home region.
     pub replicas: Vec<Replica>,
+    pub backup: Option<Backup>,
+}
+
+/// How a database is put away, and how often that is proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// Absolute folders, at most two; none for the default.
+    pub stores: Vec<String>,
+    /// From one base backup to the next.
+    pub every: Duration,
+    /// From one proof to the next; zero for none.
+    pub prove_every: Duration,
+    /// The most that is lost together with all hosts.
+    pub log_every: Duration,
+    /// Every moment this far back stays within reach.
+    pub keep_for: Duration,
+    /// So many base backups stay, however old.
+    pub keep_count: u32,
+}
+
+impl Backup {
+    pub const STORES_MAX: usize = 2;
 }
 
 impl Database {

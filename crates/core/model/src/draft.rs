@@ -59,6 +59,17 @@ pub struct DatabaseDraft {
     /// Bytes a second.
     pub filling_rate: Option<u64>,
     pub replicas: Vec<ReplicaDraft>,
+    pub backup: Option<BackupDraft>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackupDraft {
+    pub stores: Vec<String>,
+    pub every: Option<Duration>,
+    pub prove_every: Option<Duration>,
+    pub log_every: Option<Duration>,
+    pub keep_for: Option<Duration>,
+    pub keep_count: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

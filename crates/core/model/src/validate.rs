@@ -5,6 +5,7 @@
 //! one mistake is reported once and not again wherever it is referred to. Rules that span subjects (ports,
 //! single points of failure) come last, over what is sound by then.
 
+mod backup;
 mod databases;
 mod gateways;
 mod inspector;

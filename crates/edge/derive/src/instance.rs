@@ -13,7 +13,7 @@ use mainstay_record::process::{
 };
 
 use crate::environment::service_environment;
-use crate::layout::{gateway_instance_name, keeper_instance_name};
+use crate::layout::{archiver_instance_name, gateway_instance_name, keeper_instance_name};
 use crate::machine::Machine;
 
 const LOG_BYTES_MAX: u64 = 16 << 20;
@@ -114,6 +114,32 @@ pub fn keeper_instance(
         drain_ms: 0,
         order: order::KEEPER,
         labels: labels(&[("kind", "keeper"), ("database", name)]),
+    }
+}
+
+/// The archiver beside a database's replica. Nothing waits for it, so nothing probes it: it says in its state how it is.
+pub fn archiver_instance(
+    machine: &Machine<'_>,
+    database: &Database,
+    host: &Host,
+    generation: u64,
+) -> InstanceSpec {
+    let (here, name) = (host.name.as_str(), database.name.as_str());
+    let config = machine.layout.archive_config(here, name);
+    let process = Process {
+        name: archiver_instance_name(name),
+        command: machine.own(&["archiver", "--config"], Some(config)),
+        environment: labels(&[("PATH", &machine.search_path())]),
+        grace: Duration::from_secs(10),
+        generation,
+    };
+    InstanceSpec {
+        shim: shim(machine, host, process),
+        probes: ProbesSpec::default(),
+        restart: own_restart(),
+        drain_ms: 0,
+        order: order::SERVICE,
+        labels: labels(&[("kind", "archiver"), ("database", name)]),
     }
 }
 

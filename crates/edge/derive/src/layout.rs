@@ -9,6 +9,8 @@
 //! DATA/secrets/                        passwords, 0700
 //! DATA/hosts/HOST/node/                the node's own
 //! DATA/hosts/HOST/instances/NAME/      one supervised process: spec.json, state.json, log, config.json
+//! DATA/hosts/HOST/archives/DB/         an archiver's own: config.json, spool, state
+//! DATA/backups/                        sealed objects, unless the file names other stores
 //! DATA/hosts/HOST/databases/DB/        a keeper's own: config.json, promise; pgdata/ is PostgreSQL's
 //! RUN/HOST/                            sockets and leases of a host; gone with the boot
 //! RUN/wire-A--B.sock                   control of a wire
@@ -19,6 +21,11 @@ use std::path::{Path, PathBuf};
 /// Name of the instance that keeps a replica of the database.
 pub fn keeper_instance_name(database: &str) -> String {
     format!("keeper-{database}")
+}
+
+/// Name of the instance that archives a database where its primary is.
+pub fn archiver_instance_name(database: &str) -> String {
+    format!("archiver-{database}")
 }
 
 /// Name of the instance that is a gateway's process.
@@ -158,6 +165,24 @@ impl Layout {
 
     pub fn pgdata(&self, host: &str, database: &str) -> PathBuf {
         self.database(host, database).join("pgdata")
+    }
+
+    pub fn archive(&self, host: &str, database: &str) -> PathBuf {
+        self.host(host).join("archives").join(database)
+    }
+
+    pub fn archive_config(&self, host: &str, database: &str) -> PathBuf {
+        self.archive(host, database).join("config.json")
+    }
+
+    /// The default store.
+    pub fn backups(&self) -> PathBuf {
+        self.data.join("backups")
+    }
+
+    /// Opens the backups of a database, and must be kept apart from them.
+    pub fn backup_key(&self, database: &str) -> PathBuf {
+        self.secrets().join(format!("{database}-backup-key"))
     }
 
     pub fn run_host(&self, host: &str) -> PathBuf {

@@ -11,6 +11,7 @@
 //!
 //! Knows nothing of files: it names them, others write them.
 
+mod archiver;
 mod environment;
 mod gateway;
 mod instance;
@@ -19,10 +20,11 @@ mod layout;
 mod machine;
 mod wire;
 
+pub use archiver::archiver_config;
 pub use environment::{service_environment, service_name_of};
 pub use gateway::{Placements, gateway_snapshot};
-pub use instance::{gateway_instance, keeper_instance, service_instance};
+pub use instance::{archiver_instance, gateway_instance, keeper_instance, service_instance};
 pub use keeper::{APPLICATION_ROLE, KEEPER_ROLES, keeper_config};
-pub use layout::{Layout, gateway_instance_name, keeper_instance_name, password_file_text};
+pub use layout::{Layout, archiver_instance_name, gateway_instance_name, keeper_instance_name, password_file_text};
 pub use machine::{Machine, NODE_PORT};
 pub use wire::wire_specs;

@@ -88,6 +88,14 @@ fn database(form: &file::Database) -> model::DatabaseDraft {
         replicas: each(&form.replicas, |replica| model::ReplicaDraft {
             host: replica.host.clone(),
         }),
+        backup: form.backup.as_ref().map(|backup| model::BackupDraft {
+            stores: backup.stores.clone(),
+            every: time(backup.every),
+            prove_every: time(backup.prove_every),
+            log_every: time(backup.log_every),
+            keep_for: time(backup.keep_for),
+            keep_count: backup.keep_count,
+        }),
     }
 }
 

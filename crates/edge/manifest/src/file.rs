@@ -129,6 +129,34 @@ pub(crate) struct Database {
     /// At least three, in three regions, to survive the loss of a region.
     #[serde(deserialize_with = "list")]
     pub(crate) replicas: Vec<Replica>,
+    /// How it is put away. An empty section (`backup: {}`) is a daily backup, proven daily, kept for 90 days.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) backup: Option<Backup>,
+}
+
+/// Base backups and the log after them, sealed, so that any moment can be brought back.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Backup {
+    /// Folders, absolute paths, at most two: the loss of one of two is survived. Default: `backups` in the data
+    /// folder, which protects against mistakes and not against the loss of the disk.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) stores: Vec<String>,
+    /// From one base backup to the next (default `1d`).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) every: Option<Span>,
+    /// From one proof by restoring to the next (default `1d`); `0` for none.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) prove_every: Option<Span>,
+    /// The log is put away at the latest after this time (default `10s`): what is lost with all hosts at once.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) log_every: Option<Span>,
+    /// Every moment this far back can be restored (default `90d`).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) keep_for: Option<Span>,
+    /// So many base backups stay, however old (default 2). The last proven one stays in any case.
+    #[serde(default)]
+    pub(crate) keep_count: Option<u32>,
 }
 
 /// What may be lost at once: nothing, any one host, any one region.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer};
 
-/// A length of time: a whole number and `us`, `ms`, `s`, `m` or `h`.
+/// A length of time: a whole number and `us`, `ms`, `s`, `m`, `h` or `d`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) Duration);
 
@@ -15,12 +15,13 @@ pub(crate) struct Span(pub(crate) Duration);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bytes(pub(crate) u64);
 
-const SPAN_UNITS: [(&str, u64); 5] = [
+const SPAN_UNITS: [(&str, u64); 6] = [
     ("us", 1),
     ("ms", 1_000),
     ("s", 1_000_000),
     ("m", 60_000_000),
     ("h", 3_600_000_000),
+    ("d", 86_400_000_000),
 ];
 
 const BYTES_UNITS: [(&str, u64); 4] = [
@@ -107,8 +108,8 @@ impl JsonSchema for Span {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "pattern": "^(0|[0-9]+(us|ms|s|m|h))$",
-            "description": "A length of time: a whole number and `us`, `ms`, `s`, `m` or `h`.",
+            "pattern": "^(0|[0-9]+(us|ms|s|m|h|d))$",
+            "description": "A length of time: a whole number and `us`, `ms`, `s`, `m`, `h` or `d`.",
             "examples": ["500ms", "30s"],
         })
     }

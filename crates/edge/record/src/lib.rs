@@ -1,5 +1,6 @@
 //! Versioned forms of what is stored and sent: journal entries, messages, configurations.
 
+pub mod backup;
 pub mod event;
 pub mod gateway;
 pub mod journal;

@@ -48,6 +48,9 @@ pub(super) fn databases(
             ports,
             filling_rate_kib,
             replicas,
+            backup: declared.backup.as_ref().map(|backup| {
+                super::backup::backup(inspector, backup, &format!("{path}/backup"))
+            }),
         });
     }
     databases

@@ -39,6 +39,7 @@ fn sound() -> PlatformDraft {
             },
             filling_rate: None,
             replicas: vec![replica("e1"), replica("w1"), replica("n1")],
+            backup: None,
         }],
         services: vec![venue(), ticker()],
         gateways: vec![gateway()],

@@ -1,0 +1,66 @@
+//! What an archiver is told: the servers, the stores, the key, the schedule.
+
+use core::time::Duration;
+
+use mainstay_model::Host;
+use mainstay_model::database::Database;
+use mainstay_record::backup::{
+    BackupConfig, BackupRetention, BackupSchedule, BackupServer, VERSION,
+};
+
+use crate::keeper::KEEPER_ROLES;
+use crate::machine::Machine;
+
+/// `None` if the database has no replica on the host, or is not put away.
+pub fn archiver_config(
+    machine: &Machine<'_>,
+    database: &Database,
+    host: &Host,
+) -> Option<BackupConfig> {
+    database.replica_on(&host.name)?;
+    let backup = database.backup.as_ref()?;
+    let layout = machine.layout;
+    let (here, name) = (host.name.as_str(), database.name.as_str());
+    let servers = database.replicas.iter().filter_map(|replica| {
+        let server = machine.platform.host(replica.host.as_str())?;
+        Some(BackupServer {
+            host: server.name.to_string(),
+            sight: machine.reach(host, server, database.ports.sight),
+            postgres: machine.reach(host, server, database.ports.postgres),
+        })
+    });
+    let stores = if backup.stores.is_empty() {
+        vec![layout.backups().display().to_string()]
+    } else {
+        backup.stores.clone()
+    };
+    let [superuser, _] = KEEPER_ROLES;
+    Some(BackupConfig {
+        version: VERSION,
+        platform: machine.platform.name().to_string(),
+        database: name.to_owned(),
+        application: name.to_owned(),
+        host: here.to_owned(),
+        servers: servers.collect(),
+        folder: layout.archive(here, name),
+        run_folder: layout.run_host(here).join(format!("bk-{name}")),
+        key: layout.backup_key(name),
+        stores,
+        programs: machine.server_programs.map(ToOwned::to_owned),
+        user: machine.server_user.map(ToOwned::to_owned),
+        password: layout.password(name, superuser),
+        schedule: BackupSchedule {
+            base_ms: millis(backup.every),
+            proof_ms: millis(backup.prove_every),
+            log_ms: millis(backup.log_every),
+        },
+        retention: BackupRetention {
+            period_ms: millis(backup.keep_for),
+            count: backup.keep_count,
+        },
+    })
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,163 @@
+//! Backups: what an archiver is started with, and what stands in the archive beside the data.
+//!
+//! All of the second kind are sealed objects; their forms are versioned like everything that outlives a program.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The version that this code writes, and the only one it reads.
+pub const VERSION: u32 = 1;
+
+/// Everything that an archiver, or a command about an archive, is started with. Addresses are as seen from its host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupConfig {
+    pub version: u32,
+    pub platform: String,
+    /// The name of the database in the platform file.
+    pub database: String,
+    /// The application's database inside PostgreSQL.
+    pub application: String,
+    /// Where this archiver runs; it works while the primary is here.
+    pub host: String,
+    pub servers: Vec<BackupServer>,
+    /// The archiver's own: spool, scratch server, state.
+    pub folder: PathBuf,
+    /// Short: sockets of the scratch server.
+    pub run_folder: PathBuf,
+    /// The master key's file.
+    pub key: PathBuf,
+    /// One folder or two.
+    pub stores: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programs: Option<PathBuf>,
+    /// The user that runs PostgreSQL; must be set exactly when Mainstay runs as root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The file with the password of the keepers' role.
+    pub password: PathBuf,
+    pub schedule: BackupSchedule,
+    pub retention: BackupRetention,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupServer {
+    pub host: String,
+    /// The keeper's status.
+    pub sight: SocketAddr,
+    pub postgres: SocketAddr,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupSchedule {
+    /// From one base backup to the next.
+    pub base_ms: u64,
+    /// From one proof to the next; 0 for none.
+    pub proof_ms: u64,
+    /// From one upload of the unfinished segment to the next: the most that is lost with all hosts.
+    pub log_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRetention {
+    /// Every moment this far back stays within reach.
+    pub period_ms: u64,
+    /// So many base backups stay, however old.
+    pub count: u32,
+}
+
+/// What an archive is of. Written once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityRecord {
+    pub version: u32,
+    pub archive: String,
+    pub platform: String,
+    pub database: String,
+    pub system_identifier: u64,
+    pub segment_bytes: u64,
+    pub created_ms: u64,
+}
+
+/// A numbered row that was committed, with what the application's books said then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkRecord {
+    pub number: u64,
+    pub at_ms: u64,
+    /// Of this row and all before it, hexadecimal.
+    pub digest: String,
+    /// Before this position every mark with a lower number was committed, and this one was not.
+    pub lsn: String,
+    /// What the books said, as JSON; empty if there are none that are known.
+    pub totals: String,
+}
+
+/// A base backup; the last object of its set, so that a set without it is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupRecord {
+    pub version: u32,
+    pub id: String,
+    /// The host that it was copied from, and whether that was a standby.
+    pub host: String,
+    pub standby: bool,
+    pub timeline: u32,
+    pub start_lsn: String,
+    pub stop_lsn: String,
+    pub started_ms: u64,
+    pub stopped_ms: u64,
+    pub parts: u32,
+    /// Of the tar, before compression.
+    pub bytes: u64,
+    /// SHA-256 of the tar, hexadecimal.
+    pub sha256: String,
+    /// PostgreSQL's, as `pg_basebackup --version` says it.
+    pub server_version: String,
+    /// Committed before the copy began.
+    pub mark: Option<MarkRecord>,
+}
+
+/// What a restore showed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofRecord {
+    pub version: u32,
+    pub backup: String,
+    pub at_ms: u64,
+    /// The moment whose state was there at the end.
+    pub restored_ms: u64,
+    pub timeline: u32,
+    pub lsn: String,
+    /// From the first byte read to a server that accepts writes, checks not counted.
+    pub rto_ms: u64,
+    /// What would have been lost, had every host vanished when the proof began; `null` if no server lived to tell.
+    pub rpo_ms: Option<u64>,
+    /// One sentence for each thing that was shown.
+    pub shown: Vec<String>,
+}
+
+/// A named place in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointRecord {
+    pub version: u32,
+    pub name: String,
+    pub lsn: String,
+    pub timeline: u32,
+    pub at_ms: u64,
+}
+
+/// What an archiver last wrote about itself, in its folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiverState {
+    pub version: u32,
+    pub at_ms: u64,
+    /// The primary is here, and log is being received.
+    pub receiving: bool,
+    /// As far as every store has it.
+    pub shipped_lsn: Option<String>,
+    pub shipped_ms: u64,
+    /// Somebody must look: split brain, a hole, a store that refuses.
+    pub alarm: Option<String>,
+}

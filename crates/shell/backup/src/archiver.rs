@@ -1,0 +1,575 @@
+//! The archiver: one beside each replica, at work where the primary is.
+//!
+//! Like the venue it follows the primary: each asks its own keeper, and the one whose server is the open primary
+//! receives the log, carries it into the stores, plants marks, and sees to base backups and proofs when they are due.
+//! Nothing is lost when it moves: the archive itself says where to go on. The others make sure that no slot of theirs
+//! keeps log that nobody will fetch.
+//!
+//! It needs no node, kernel or journal, and nothing waits for it: if it stands still, the database goes on, and the
+//! alarm says what is not safe any more.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use mainstay_archive::{Segment, Target, route};
+use mainstay_record::backup::{ArchiverState, BackupServer, VERSION};
+use mainstay_record::keeper::KeeperStatus;
+use mainstay_units::{Instant, Lsn, Timeline};
+use tokio::sync::oneshot;
+
+use crate::archive::{Archive, ArchiveError, parse_history_name, parse_partial, partial_name};
+use crate::base::{create, warn_of};
+use crate::chain;
+use crate::marks;
+use crate::programs::ProgramError;
+use crate::prove::prove;
+use crate::prune::prune;
+use crate::receiver::{End, Receiver, ReceiverError, drop_slot, spool};
+use crate::seal::DataKey;
+use crate::source::{Found, Place, is_open_primary, status_of};
+use crate::store::StoreError;
+
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// After a receiver ended or could not be started.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+const STATE_EVERY: Duration = Duration::from_secs(2);
+const PLAN_EVERY: Duration = Duration::from_secs(15);
+const SLOT_EVERY: Duration = Duration::from_secs(30);
+/// After a backup or a proof that failed.
+const JOB_RETRY: Duration = Duration::from_secs(60);
+
+/// `mainstay archiver --config FILE`: until it is told to end.
+pub fn run(config: &Path) -> ExitCode {
+    let done = serve(config, async {
+        let kind = tokio::signal::unix::SignalKind::terminate();
+        match tokio::signal::unix::signal(kind) {
+            Ok(mut terminate) => {
+                terminate.recv().await;
+            }
+            Err(error) => tracing::error!(%error, "listen for SIGTERM"),
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = chain(&error), config = %config.display(), "archive the log");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Archives until `end` comes.
+///
+/// # Errors
+/// When the configuration, the key, the programs or the stores cannot be used.
+pub fn serve(config: &Path, end: impl Future<Output = ()>) -> Result<(), ArchiveError> {
+    let archive = Archive::load(config)?;
+    let own = archive
+        .config
+        .servers
+        .iter()
+        .find(|server| server.host == archive.config.host)
+        .cloned()
+        .ok_or_else(|| ArchiveError::Content {
+            what: config.display().to_string(),
+            why: "its own host is none of the servers".to_owned(),
+        })?;
+    runtime(config)?.block_on(async {
+        let mut archiver = Archiver::new(archive, own, config.to_owned());
+        tokio::select! {
+            () = archiver.live() => {}
+            () = end => {}
+        }
+    });
+    Ok(())
+}
+
+fn runtime(config: &Path) -> Result<tokio::runtime::Runtime, ArchiveError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ArchiveError::io("start an event loop for", config))
+}
+
+/// What takes long and must not hold up the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Base,
+    Proof,
+}
+
+struct Archiver {
+    archive: Archive,
+    own: BackupServer,
+    config: PathBuf,
+    receiver: Option<Receiver>,
+    /// The last receiver found a hole: begin with what the server has.
+    anew: bool,
+    /// Split brain: nothing more is put until somebody has looked.
+    halted: bool,
+    state: ArchiverState,
+    /// The last full one; the receiver's seed is in the archive already.
+    shipped: Option<Segment>,
+    partial: Option<(Segment, u64)>,
+    job: Option<(Work, oneshot::Receiver<Result<(), String>>)>,
+    retry_at: Instant,
+    log_at: Instant,
+    plan_at: Instant,
+    job_at: Instant,
+    state_at: Instant,
+    slot_at: Instant,
+    /// A store lacks something that another has.
+    uneven: bool,
+}
+
+impl Archiver {
+    fn new(archive: Archive, own: BackupServer, config: PathBuf) -> Self {
+        let zero = Instant::ZERO;
+        Self {
+            archive,
+            own,
+            config,
+            receiver: None,
+            anew: false,
+            halted: false,
+            state: ArchiverState {
+                version: VERSION,
+                ..ArchiverState::default()
+            },
+            shipped: None,
+            partial: None,
+            job: None,
+            retry_at: zero,
+            log_at: zero,
+            plan_at: zero,
+            job_at: zero,
+            state_at: zero,
+            slot_at: zero,
+            uneven: true,
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place::Address(self.own.postgres)
+    }
+
+    async fn live(&mut self) {
+        loop {
+            let status = status_of(&self.own).await.ok();
+            let primary = status.filter(is_open_primary);
+            match primary {
+                Some(status) if !self.halted => self.serve(status).await,
+                Some(_) | None => self.stand_by().await,
+            }
+            self.keep_state();
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn stand_by(&mut self) {
+        if self.receiver.take().is_some() {
+            tracing::info!("the primary is elsewhere: the log is received there");
+        }
+        self.partial = None;
+        self.state.receiving = false;
+        let now = mainstay_rt::clock::now();
+        if now >= self.slot_at && !self.halted {
+            self.slot_at = now + SLOT_EVERY;
+            if let Err(error) = drop_slot(&self.archive, &self.place()).await {
+                tracing::debug!(error = chain(&error), "drop the slot");
+            }
+        }
+    }
+
+    async fn serve(&mut self, status: KeeperStatus) {
+        let now = mainstay_rt::clock::now();
+        let timeline = Timeline(status.timeline);
+        let found = Found {
+            server: self.own.clone(),
+            status,
+        };
+        let other = self
+            .receiver
+            .as_ref()
+            .is_some_and(|r| r.timeline != timeline);
+        if other {
+            self.receiver = None;
+        }
+        if let Some(end) = self.receiver.as_mut().and_then(Receiver::ended) {
+            self.receiver = None;
+            self.retry_at = now + RETRY_AFTER;
+            self.lost(end);
+        }
+        if self.receiver.is_none() && now >= self.retry_at {
+            self.retry_at = now + RETRY_AFTER;
+            if let Err(error) = self.receive(&found, timeline).await {
+                self.alarm(&format!("receive the log: {}", chain(&error)));
+            }
+        }
+        self.state.receiving = self.receiver.is_some();
+        if self.receiver.is_none() {
+            return;
+        }
+        match self.ship(&found).await {
+            Ok(()) => self.calm(),
+            Err(error) => {
+                self.halted = matches!(error, ArchiveError::Store(StoreError::Conflict { .. }));
+                self.alarm(&format!("carry the log away: {}", chain(&error)));
+            }
+        }
+        self.see_to_jobs().await;
+    }
+
+    fn lost(&mut self, end: End) {
+        match end {
+            End::Hole(said) => {
+                self.anew = true;
+                self.plan_at = Instant::ZERO;
+                self.alarm(&format!(
+                    "the archive has a hole, a new base backup follows: {said}"
+                ));
+            }
+            End::Other(said) => tracing::warn!(said, "the receiver ended; it is started again"),
+        }
+    }
+
+    async fn receive(&mut self, found: &Found, timeline: Timeline) -> Result<(), ReceiverError> {
+        marks::join(&mut self.archive, found).await?;
+        let place = self.place();
+        let receiver = Receiver::start(&self.archive, &place, timeline, self.anew).await?;
+        tracing::info!(
+            timeline = timeline.0,
+            from = receiver
+                .seed
+                .map(|seed| seed.name(mainstay_archive::SegmentSize::DEFAULT)),
+            archive = self.archive.archive_name(),
+            "receiving the log"
+        );
+        self.shipped = receiver.seed;
+        self.receiver = Some(receiver);
+        self.anew = false;
+        self.partial = None;
+        Ok(())
+    }
+
+    /// Full segments as they come; marks and the beginning of the next segment every now and then.
+    async fn ship(&mut self, found: &Found) -> Result<(), ArchiveError> {
+        self.ship_full().await?;
+        let now = mainstay_rt::clock::now();
+        if now >= self.log_at {
+            self.log_at = now + Duration::from_millis(self.archive.config.schedule.log_ms);
+            self.ship_partial().await?;
+            if let Err(error) = marks::write_mark(&self.archive, found).await {
+                tracing::warn!(error = chain(&error), "plant a mark");
+            }
+        }
+        if self.uneven {
+            self.level().await?;
+        }
+        Ok(())
+    }
+
+    async fn ship_full(&mut self) -> Result<(), ArchiveError> {
+        let size = self.archive.size()?;
+        let names = spooled(&self.archive)?;
+        let full: Vec<(Segment, &String)> = names
+            .iter()
+            .filter_map(|name| Some((Segment::parse(name, size)?, name)))
+            .collect();
+        for name in names
+            .iter()
+            .filter(|name| parse_history_name(name).is_some())
+        {
+            self.put_file(name, name, None).await?;
+            self.forget(name)?;
+        }
+        let newest = full.iter().max_by_key(|(s, _)| (s.number, s.timeline));
+        let newest = newest.map(|(segment, _)| *segment);
+        for (segment, name) in &full {
+            if self.shipped.is_none_or(|last| {
+                (last.number, last.timeline) < (segment.number, segment.timeline)
+            }) {
+                self.put_file(name, name, None).await?;
+                self.shipped = Some(*segment);
+                self.reached(segment.end(size));
+                self.drop_partials(*segment).await?;
+            }
+            // The newest stays: the receiver goes on from it.
+            if Some(*segment) != newest {
+                self.forget(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn ship_partial(&mut self) -> Result<(), ArchiveError> {
+        let size = self.archive.size()?;
+        let begun = spooled(&self.archive)?.into_iter().filter_map(|name| {
+            let segment = Segment::parse(name.strip_suffix(".partial")?, size)?;
+            Some((segment, name))
+        });
+        let Some((segment, name)) = begun.max_by_key(|(s, _)| (s.number, s.timeline)) else {
+            return Ok(());
+        };
+        let path = spool(&self.archive).join(&name);
+        let mut bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            // It became full between two looks.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(ArchiveError::io("read", &path)(error)),
+        };
+        let written = bytes
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last + 1);
+        bytes.truncate(written);
+        let written = written as u64;
+        if written == 0 || self.partial == Some((segment, written)) {
+            return Ok(());
+        }
+        let object = partial_name(segment, size, written);
+        self.put_file(&name, &object, Some(bytes)).await?;
+        let before = self.partial.replace((segment, written));
+        if let Some((segment, bytes)) = before {
+            let old = self
+                .archive
+                .name(&format!("wal/{}", partial_name(segment, size, bytes)));
+            self.archive.stores.remove(&old).await?;
+        }
+        self.reached(Lsn(segment.start(size).0 + written));
+        Ok(())
+    }
+
+    async fn put_file(
+        &mut self,
+        name: &str,
+        object: &str,
+        bytes: Option<Vec<u8>>,
+    ) -> Result<(), ArchiveError> {
+        let path = spool(&self.archive).join(name);
+        let bytes = match bytes {
+            Some(bytes) => bytes,
+            None => std::fs::read(&path).map_err(ArchiveError::io("read", &path))?,
+        };
+        let object = self.archive.name(&format!("wal/{object}"));
+        let taken = self
+            .archive
+            .stores
+            .put(&object, &bytes, &DataKey::draw())
+            .await?;
+        self.uneven |= !taken.missing.is_empty();
+        warn_of(&taken.missing);
+        Ok(())
+    }
+
+    /// Beginnings of a segment that is there in full now.
+    async fn drop_partials(&mut self, segment: Segment) -> Result<(), ArchiveError> {
+        let size = self.archive.size()?;
+        for name in self
+            .archive
+            .stores
+            .list(&self.archive.name("wal"))
+            .await?
+            .objects
+        {
+            if parse_partial(&name, size).is_some_and(|(other, _)| other == segment) {
+                let name = self.archive.name(&format!("wal/{name}"));
+                self.archive.stores.remove(&name).await?;
+            }
+        }
+        if self.partial.is_some_and(|(other, _)| other == segment) {
+            self.partial = None;
+        }
+        Ok(())
+    }
+
+    async fn level(&mut self) -> Result<(), ArchiveError> {
+        let mut prefixes = vec![self.archive.name("wal"), self.archive.name("points")];
+        let backups = self.archive.name("backups");
+        for id in self.archive.stores.list(&backups).await?.folders {
+            prefixes.push(format!("{backups}/{id}"));
+        }
+        let mut copied = 0;
+        for prefix in prefixes {
+            copied += self.archive.stores.level(&prefix).await?;
+        }
+        if copied > 0 {
+            tracing::info!(copied, "gave a store what only another had");
+        }
+        self.uneven = false;
+        Ok(())
+    }
+
+    fn forget(&self, name: &str) -> Result<(), ArchiveError> {
+        let path = spool(&self.archive).join(name);
+        std::fs::remove_file(&path).map_err(ArchiveError::io("remove", &path))
+    }
+
+    fn reached(&mut self, lsn: Lsn) {
+        if !self.uneven {
+            self.state.shipped_lsn = Some(lsn.to_string());
+            self.state.shipped_ms = mainstay_rt::clock::wall_ms();
+        }
+    }
+
+    fn alarm(&mut self, what: &str) {
+        if self.state.alarm.as_deref() != Some(what) {
+            tracing::error!(what, halted = self.halted, "the archive is not safe");
+            self.state.alarm = Some(what.to_owned());
+            self.state_at = Instant::ZERO;
+        }
+    }
+
+    /// What was wrong with the log is over; what is wrong with a backup is said by the plan.
+    fn calm(&mut self) {
+        let of_log = |what: &String| what.starts_with("receive") || what.starts_with("carry");
+        if self.state.alarm.as_ref().is_some_and(of_log) {
+            self.state.alarm = None;
+        }
+    }
+
+    fn keep_state(&mut self) {
+        let now = mainstay_rt::clock::now();
+        if now < self.state_at {
+            return;
+        }
+        self.state_at = now + STATE_EVERY;
+        self.state.at_ms = mainstay_rt::clock::wall_ms();
+        let path = self.archive.config.folder.join("state.json");
+        let written = serde_json::to_vec(&self.state)
+            .map_err(std::io::Error::from)
+            .and_then(|bytes| mainstay_rt::files::write_atomic(&path, &bytes));
+        if let Err(error) = written {
+            tracing::warn!(%error, "write the archiver's state");
+        }
+    }
+
+    async fn see_to_jobs(&mut self) {
+        let now = mainstay_rt::clock::now();
+        if let Some((work, done)) = &mut self.job {
+            let work = *work;
+            match done.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => return,
+                Ok(Ok(())) => {
+                    if self
+                        .state
+                        .alarm
+                        .as_ref()
+                        .is_some_and(|what| what.starts_with("the arch"))
+                    {
+                        self.state.alarm = None;
+                    }
+                }
+                Ok(Err(why)) => {
+                    self.job_at = now + JOB_RETRY;
+                    self.alarm(&format!("{work:?}: {why}"));
+                }
+                Err(oneshot::error::TryRecvError::Closed) => self.job_at = now + JOB_RETRY,
+            }
+            self.job = None;
+            self.plan_at = now;
+        }
+        if now < self.plan_at || now < self.job_at {
+            return;
+        }
+        self.plan_at = now + PLAN_EVERY;
+        match self.due().await {
+            Ok(Some(work)) => self.begin(work),
+            Ok(None) => {}
+            Err(error) => self.alarm(&format!("receive the catalogue: {}", chain(&error))),
+        }
+    }
+
+    async fn due(&self) -> Result<Option<Work>, ArchiveError> {
+        let catalogue = self.archive.catalogue().await?;
+        let schedule = &self.archive.config.schedule;
+        let now_ms = mainstay_rt::clock::wall_ms();
+        let Some(newest) = catalogue.entries.first() else {
+            return Ok(Some(Work::Base));
+        };
+        let is_old = newest.record.stopped_ms.saturating_add(schedule.base_ms) <= now_ms;
+        let refused = route(&catalogue.shelf, &newest.base, Target::Latest);
+        if let Err(refusal) = &refused {
+            tracing::error!(backup = newest.record.id, %refusal, "the log does not go on from the newest backup");
+        }
+        if is_old || refused.is_err() {
+            return Ok(Some(Work::Base));
+        }
+        let proven = catalogue.entries.iter().flat_map(|entry| &entry.proofs);
+        let proven_ms = proven.map(|proof| proof.at_ms).max().unwrap_or(0);
+        let due = schedule.proof_ms > 0 && proven_ms.saturating_add(schedule.proof_ms) <= now_ms;
+        Ok(due.then_some(Work::Proof))
+    }
+
+    /// On a thread of its own, with an archive of its own.
+    fn begin(&mut self, work: Work) {
+        let (sender, receiver) = oneshot::channel();
+        let config = self.config.clone();
+        let spawned = std::thread::Builder::new()
+            .name("job".to_owned())
+            .spawn(move || {
+                let done = runtime(&config)
+                    .map_err(|error| chain(&error))
+                    .and_then(|runtime| runtime.block_on(carry_out(&config, work)));
+                // Whoever asked may be gone.
+                sender.send(done).ok();
+            });
+        match spawned {
+            Ok(_) => self.job = Some((work, receiver)),
+            Err(error) => {
+                let tool = format!("{work:?}");
+                let source = error;
+                self.alarm(&chain(&ProgramError::Start { tool, source }));
+            }
+        }
+    }
+}
+
+async fn carry_out(config: &Path, work: Work) -> Result<(), String> {
+    let mut archive = Archive::load(config).map_err(|error| chain(&error))?;
+    match work {
+        Work::Base => {
+            let record = create(&mut archive).await.map_err(|error| chain(&error))?;
+            tracing::info!(
+                backup = record.id,
+                host = record.host,
+                bytes = record.bytes,
+                took_ms = record.stopped_ms.saturating_sub(record.started_ms),
+                "base backup"
+            );
+            let catalogue = archive.catalogue().await.map_err(|error| chain(&error))?;
+            let pruned = prune(&archive, &catalogue, false).await;
+            let pruned = pruned.map_err(|error| chain(&error))?;
+            tracing::info!(removed = ?pruned.removed, segments = pruned.segments, "retention");
+        }
+        Work::Proof => {
+            let sources = crate::source::Sources::look(&archive.config).await;
+            let primary = sources.primary().map_err(|error| chain(&error))?;
+            let joined = marks::join(&mut archive, primary).await;
+            joined.map_err(|error| chain(&error))?;
+            let catalogue = archive.catalogue().await.map_err(|error| chain(&error))?;
+            let proof = prove(&archive, &catalogue, None).await;
+            let proof = proof.map_err(|error| chain(&error))?;
+            tracing::info!(
+                backup = proof.backup,
+                rto_ms = proof.rto_ms,
+                rpo_ms = proof.rpo_ms,
+                "backup proven by restoring it"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Names in the spool, in order.
+fn spooled(archive: &Archive) -> Result<Vec<String>, ArchiveError> {
+    let spool = spool(archive);
+    let io = ArchiveError::io("look into", &spool);
+    let entries = std::fs::read_dir(&spool).map_err(io)?;
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,207 @@
+//! The servers that an archive is of: which is the primary, and how it is asked.
+//!
+//! Keepers say who is primary; a server's own word is not taken, since a primary that was replaced still believes it is
+//! one. SQL goes through PostgreSQL's own `psql`, which needs no second implementation of anything.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use mainstay_record::backup::{BackupConfig, BackupServer};
+use mainstay_record::keeper::{KeeperStatus, SightRole};
+
+use crate::archive::SUPERUSER;
+use crate::programs::{ProgramError, Programs};
+
+/// For a keeper's answer; one that is slower does not count.
+const SIGHT_LIMIT: Duration = Duration::from_secs(2);
+/// For one statement of ours; none of them is large.
+pub const SQL_LIMIT: Duration = Duration::from_secs(120);
+/// The database that holds marks and the archive's identity.
+pub const OWN_DATABASE: &str = "postgres";
+const SEPARATOR: char = '\u{1f}';
+
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error(
+        "find the primary of {database}: no keeper says that it has one that is open ({heard})"
+    )]
+    NoPrimary { database: String, heard: String },
+    #[error("{action}")]
+    Sql {
+        action: &'static str,
+        source: ProgramError,
+    },
+    #[error("{action}: the server answered {answer:?}")]
+    Answer {
+        action: &'static str,
+        answer: String,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub server: BackupServer,
+    pub status: KeeperStatus,
+}
+
+/// What the keepers say, at one moment.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    database: String,
+    found: Vec<Found>,
+    heard: String,
+}
+
+impl Sources {
+    /// Asks every keeper.
+    pub async fn look(config: &BackupConfig) -> Self {
+        let (mut found, mut heard) = (Vec::new(), Vec::new());
+        for server in &config.servers {
+            match status_of(server).await {
+                Ok(status) => {
+                    let role = format!("{:?}", status.sight.role).to_lowercase();
+                    heard.push(format!("{}: {role}", server.host));
+                    let server = server.clone();
+                    found.push(Found { server, status });
+                }
+                Err(why) => heard.push(format!("{}: {why}", server.host)),
+            }
+        }
+        Self {
+            database: config.database.clone(),
+            found,
+            heard: heard.join(", "),
+        }
+    }
+
+    /// The open primary of the highest term.
+    ///
+    /// # Errors
+    /// When no keeper says that it has one.
+    pub fn primary(&self) -> Result<&Found, SourceError> {
+        let primaries = self
+            .found
+            .iter()
+            .filter(|found| is_open_primary(&found.status));
+        let highest = primaries.max_by_key(|found| found.status.sight.term);
+        highest.ok_or_else(|| SourceError::NoPrimary {
+            database: self.database.clone(),
+            heard: self.heard.clone(),
+        })
+    }
+
+    /// A standby of the primary's timeline, to take work off the primary.
+    pub fn standby(&self) -> Option<&Found> {
+        let timeline = self.primary().ok()?.status.timeline;
+        let standbys = self.found.iter().filter(|found| {
+            found.status.sight.role == SightRole::Standby && found.status.timeline == timeline
+        });
+        standbys.max_by_key(|found| {
+            let lsn: Option<mainstay_units::Lsn> = found.status.sight.lsn.parse().ok();
+            lsn
+        })
+    }
+}
+
+pub fn is_open_primary(status: &KeeperStatus) -> bool {
+    status.sight.role == SightRole::Primary && status.sight.open
+}
+
+/// What the keeper beside a server says.
+pub async fn status_of(server: &BackupServer) -> Result<KeeperStatus, String> {
+    let answer = mainstay_rt::http::request_tcp(
+        server.sight,
+        http::Method::GET,
+        "/v1/status",
+        Vec::new(),
+        SIGHT_LIMIT,
+    );
+    let (code, body) = answer.await.map_err(|error| crate::chain(&error))?;
+    serde_json::from_slice(&body).map_err(|error| format!("{code}: {error}"))
+}
+
+/// How libpq is told whom to connect to.
+#[derive(Clone, Debug)]
+pub enum Place {
+    Address(SocketAddr),
+    /// A folder with the socket of a scratch server.
+    Socket(std::path::PathBuf),
+}
+
+impl Place {
+    pub fn conninfo(&self, database: &str, more: &str) -> String {
+        let host = match self {
+            Self::Address(address) => {
+                format!("host={} port={}", address.ip(), address.port())
+            }
+            Self::Socket(folder) => {
+                format!("host={} port=5432", quote(folder))
+            }
+        };
+        format!("{host} user={SUPERUSER} dbname={database} {more}")
+    }
+}
+
+fn quote(path: &Path) -> String {
+    let text = path.display().to_string();
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// Runs SQL in one transaction and returns the rows of all its statements.
+///
+/// # Errors
+/// When the server cannot be reached or refuses.
+pub async fn ask(
+    programs: &Programs,
+    place: &Place,
+    database: &str,
+    action: &'static str,
+    sql: &str,
+) -> Result<Vec<Vec<String>>, SourceError> {
+    let separator = format!("--field-separator={SEPARATOR}");
+    let conninfo = place.conninfo(database, "application_name=mainstay_archiver");
+    let arguments = [
+        "--no-psqlrc",
+        "--no-password",
+        "--quiet",
+        "--tuples-only",
+        "--no-align",
+        &separator,
+        "--set=ON_ERROR_STOP=1",
+        "--dbname",
+        &conninfo,
+        "--command",
+        sql,
+    ];
+    let said = programs
+        .run("psql", &arguments, SQL_LIMIT)
+        .await
+        .map_err(|source| SourceError::Sql { action, source })?;
+    let rows = said.lines().filter(|line| !line.is_empty());
+    Ok(rows
+        .map(|line| line.split(SEPARATOR).map(str::to_owned).collect())
+        .collect())
+}
+
+/// As [`ask`], for one value.
+///
+/// # Errors
+/// When the server cannot be reached, refuses, or answers something else.
+pub async fn value(
+    programs: &Programs,
+    place: &Place,
+    database: &str,
+    action: &'static str,
+    sql: &str,
+) -> Result<String, SourceError> {
+    let rows = ask(programs, place, database, action, sql).await?;
+    match rows.as_slice() {
+        [row] if row.len() == 1 => Ok(row.concat()),
+        [] => Ok(String::new()),
+        other => Err(SourceError::Answer {
+            action,
+            answer: format!("{other:?}"),
+        }),
+    }
+}

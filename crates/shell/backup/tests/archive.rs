@@ -1,0 +1,507 @@
+//! One real server, one archiver, two stores: from a row to the archive and back, and every planted fault refused.
+//!
+//! The keeper is played by a page that says what a keeper would say; everything else is the real thing. One test, because
+//! a cluster takes seconds to make and every step needs what the one before left.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use mainstay_backup::{
+    Archive, Catalogue, DataKey, RestoreError, Sources, Wanted, chain, choose, join, name_point,
+    offer, prove, prune, restore,
+};
+use mainstay_record::backup::{
+    ArchiverState, BackupConfig, BackupRetention, BackupSchedule, BackupServer, VERSION,
+};
+use mainstay_record::keeper::{CohortStatus, KeeperStatus, Sight, SightRole};
+use mainstay_testkit::postgres::{Options, TemporaryServer, account, program};
+use mainstay_testkit::wait::wait_for;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn from_a_row_to_the_archive_and_back() -> Result<()> {
+    let server = Options::default()
+        .setting("wal_keep_size=64MB")
+        .setting("max_wal_size=256MB")
+        .start(211)?;
+    server.psql(
+        "postgres",
+        "CREATE ROLE mainstay SUPERUSER LOGIN PASSWORD 'x'; CREATE TABLE rows (n bigint PRIMARY KEY)",
+    )?;
+    let place = Place::new(&server)?;
+    let _archiver = place.archive();
+
+    let archive = place.open(&place.config)?;
+    let first = place.wait_for_backup(&archive, 1)?;
+    server.psql(
+        "postgres",
+        "INSERT INTO rows SELECT generate_series(1, 1000)",
+    )?;
+    let point = place.block_on(async {
+        let sources = Sources::look(&archive.config).await;
+        Ok(name_point(&archive, sources.primary()?, "before-lunch").await?)
+    })?;
+    server.psql(
+        "postgres",
+        "INSERT INTO rows SELECT generate_series(1001, 2000)",
+    )?;
+    server.psql("postgres", "SELECT pg_switch_wal()")?;
+    server.psql(
+        "postgres",
+        "INSERT INTO rows SELECT generate_series(2001, 2500)",
+    )?;
+    let written = server.psql("postgres", "SELECT pg_current_wal_lsn()")?;
+    place.wait_until_shipped(&written)?;
+
+    proven(&place, &archive, &first)?;
+    let second = place.block_on(async {
+        let mut archive = Archive::load(&place.config)?;
+        Ok(mainstay_backup::create(&mut archive).await?)
+    })?;
+    restored_to_a_name(&place, &archive, &point.name)?;
+    planted_faults(&place, &archive, &first, &second.id)?;
+    split_brain(&place, &archive, &server)?;
+    drop(server);
+    the_end_without_a_server(&place, &archive)
+}
+
+/// The proof goes through, and says what it measured.
+fn proven(place: &Place, archive: &Archive, backup: &str) -> Result<()> {
+    // Milestones lie after the backup: two marks and one beyond them, all archived.
+    let proof = wait_for("a proof with milestones", PATIENCE, || {
+        let proof = place.block_on(async {
+            let catalogue = archive.catalogue().await?;
+            Ok(prove(archive, &catalogue, Some(backup)).await?)
+        });
+        match proof {
+            Ok(proof) if proof.shown.len() >= 5 => Some(Ok(proof)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        }
+    })??;
+    ensure!(proof.rto_ms > 0 && proof.rpo_ms.is_some(), "{proof:?}");
+    ensure!(
+        proof
+            .shown
+            .iter()
+            .any(|what| what.contains("recovered to position")),
+        "{proof:?}"
+    );
+    let catalogue = place.catalogue(archive)?;
+    let entry = catalogue
+        .entries
+        .iter()
+        .find(|entry| entry.record.id == backup);
+    ensure!(entry.is_some_and(|entry| entry.base.proven_ms.is_some()));
+    let pruned = place.block_on(async { Ok(prune(archive, &catalogue, false).await?) })?;
+    ensure!(pruned.removed.is_empty(), "the only proof goes: {pruned:?}");
+    Ok(())
+}
+
+/// A named place: what came before is there, what came after is not, and the folder was empty and is the original's no
+/// more.
+fn restored_to_a_name(place: &Place, archive: &Archive, name: &str) -> Result<()> {
+    let catalogue = place.catalogue(archive)?;
+    let wanted = Wanted::parse(name, &catalogue)?;
+    let (entry, route) = choose(&catalogue, &wanted, None)?;
+    let into = place.folder.path().join("restored");
+    let full = place.folder.path().join("full");
+    std::fs::create_dir(&full)?;
+    std::fs::write(full.join("precious"), "data")?;
+    let refused =
+        place.block_on(async { Ok(restore(archive, entry, &route, &wanted, &full).await) })?;
+    ensure!(
+        matches!(refused, Err(RestoreError::NotEmpty { .. })),
+        "{refused:?}"
+    );
+    ensure!(full.join("precious").exists());
+    let restored =
+        place.block_on(async { Ok(restore(archive, entry, &route, &wanted, &into).await?) })?;
+    ensure!(restored.archive != archive.archive_name());
+    let said = single_user(&into, "SELECT 'rows ' || count(*) FROM rows")?;
+    ensure!(said.contains("rows 1000"), "{said}");
+    let said = single_user(&into, "SELECT 'is ' || identity FROM mainstay.archive")?;
+    ensure!(said.contains(&format!("is {}", restored.archive)), "{said}");
+    Ok(())
+}
+
+/// Each on a copy of the archive in one store, so that no second one helps out.
+fn planted_faults(place: &Place, archive: &Archive, first: &str, second: &str) -> Result<()> {
+    let prefix = format!("ledger/{}", archive.archive_name());
+    let catalogue = place.catalogue(archive)?;
+    let last = catalogue.shelf.segments.last().context("no segment")?;
+    let last = last.name(catalogue.shelf.size);
+    let part = format!("{prefix}/backups/{second}/part-00000");
+    let flip: &dyn Fn(&Path) -> Result<()> = &|store| {
+        let path = store.join(&part);
+        let mut bytes = std::fs::read(&path)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        Ok(std::fs::write(path, bytes)?)
+    };
+    let cut: &dyn Fn(&Path) -> Result<()> = &|store| {
+        let path = store.join(&part);
+        let bytes = std::fs::read(&path)?;
+        Ok(std::fs::write(path, &bytes[..bytes.len() / 2])?)
+    };
+    let lose: &dyn Fn(&Path) -> Result<()> = &|store| {
+        Ok(std::fs::remove_file(
+            store.join(format!("{prefix}/wal/{last}")),
+        )?)
+    };
+    for (what, fault, backup, reason) in [
+        ("a flipped byte", flip, None, "not authentic"),
+        ("a truncated upload", cut, None, "not authentic"),
+        (
+            "a missing segment",
+            lose,
+            Some(first),
+            "is missing, and later ones are there",
+        ),
+    ] {
+        let (config, store) = place.copy(what, None)?;
+        fault(&store)?;
+        let damaged = place.reopen(&config)?;
+        let catalogue = place.catalogue(&damaged)?;
+        let chosen = choose(&catalogue, &Wanted::Latest, backup);
+        let said = match &chosen {
+            Err(error) => chain(error),
+            Ok((entry, route)) => {
+                let into = store.join("into");
+                let refused = place.block_on(async {
+                    Ok(restore(&damaged, entry, route, &Wanted::Latest, &into).await)
+                })?;
+                ensure!(
+                    std::fs::read_dir(&into)?.next().is_none(),
+                    "{what}: something is left"
+                );
+                match refused {
+                    Err(error) => chain(&error),
+                    Ok(restored) => bail!("{what} went unnoticed: {restored:?}"),
+                }
+            }
+        };
+        ensure!(said.contains(reason), "{what}: {said}");
+        let older = offer(&catalogue, second, &Wanted::Latest);
+        let (older, _) = older.with_context(|| format!("{what}: nothing is offered"))?;
+        ensure!(
+            older.record.id == first,
+            "{what}: the older proven one is offered"
+        );
+    }
+    let key = place.folder.path().join("another-key");
+    let (config, _) = place.copy("wrong key", Some(&key))?;
+    let Err(error) = place.reopen(&config) else {
+        bail!("a wrong key went unnoticed");
+    };
+    let said = format!("{error:#}");
+    ensure!(said.contains("was sealed with key"), "{said}");
+    Ok(())
+}
+
+/// A segment of the same name with other bytes: nothing is overwritten, and the archiver says why it stands still.
+fn split_brain(place: &Place, archive: &Archive, server: &TemporaryServer) -> Result<()> {
+    let next = server.psql("postgres", "SELECT pg_walfile_name(pg_current_wal_lsn())")?;
+    let object = archive.name(&format!("wal/{next}"));
+    place.block_on(async {
+        archive
+            .stores
+            .put(&object, b"what another server wrote", &DataKey::draw())
+            .await?;
+        Ok(())
+    })?;
+    server.psql(
+        "postgres",
+        "INSERT INTO rows VALUES (9999); SELECT pg_switch_wal()",
+    )?;
+    wait_for("the alarm", PATIENCE, || {
+        place.state().filter(|state| {
+            let alarm = state.alarm.as_deref().unwrap_or_default();
+            alarm.contains("split brain") && alarm.contains(&next)
+        })
+    })?;
+    let kept = place.block_on(async { Ok(archive.stores.get(&object).await?) })?;
+    ensure!(kept == b"what another server wrote");
+    place.block_on(async { Ok(archive.stores.remove(&object).await?) })
+}
+
+/// Every host is gone; what was archived comes back.
+fn the_end_without_a_server(place: &Place, archive: &Archive) -> Result<()> {
+    let catalogue = place.catalogue(archive)?;
+    let (entry, route) = choose(&catalogue, &Wanted::Latest, None)?;
+    let into = place.folder.path().join("rebuilt");
+    place.block_on(async { Ok(restore(archive, entry, &route, &Wanted::Latest, &into).await?) })?;
+    let said = single_user(
+        &into,
+        "SELECT 'rows ' || count(*) FROM rows WHERE n <= 2500",
+    )?;
+    ensure!(said.contains("rows 2500"), "{said}");
+    Ok(())
+}
+
+fn single_user(data: &Path, sql: &str) -> Result<String> {
+    use std::io::Write;
+    let mut command = program("postgres")?;
+    command.arg("--single").arg("-D").arg(data).arg("postgres");
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        writeln!(input, "{sql}")?;
+    }
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(said)
+}
+
+/// Where everything of the test stands.
+struct Place {
+    folder: tempfile::TempDir,
+    config: PathBuf,
+    runtime: tokio::runtime::Runtime,
+    _keeper: Running,
+}
+
+/// A thread that ends when this is dropped.
+struct Running {
+    end: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            assert!(thread.join().is_ok() || std::thread::panicking());
+        }
+    }
+}
+
+impl Place {
+    fn new(server: &TemporaryServer) -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::Builder::new()
+            .prefix("ms-bk-")
+            .tempdir_in("/tmp")?;
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))?;
+        let (sight, keeper) = keeper(server)?;
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("password"), "x")?;
+        let config = BackupConfig {
+            version: VERSION,
+            platform: "test".to_owned(),
+            database: "ledger".to_owned(),
+            application: "postgres".to_owned(),
+            host: "a".to_owned(),
+            servers: vec![BackupServer {
+                host: "a".to_owned(),
+                sight,
+                postgres: server.address(),
+            }],
+            folder: at("archiver"),
+            run_folder: at("run"),
+            key: at("key"),
+            stores: vec![
+                at("one").display().to_string(),
+                at("two").display().to_string(),
+            ],
+            programs: None,
+            user: account()?.map(|_| "postgres".to_owned()),
+            password: at("password"),
+            schedule: BackupSchedule {
+                base_ms: 3_600_000,
+                proof_ms: 0,
+                log_ms: 300,
+            },
+            retention: BackupRetention {
+                period_ms: 1,
+                count: 1,
+            },
+        };
+        std::fs::create_dir(at("run"))?;
+        std::fs::set_permissions(at("run"), std::fs::Permissions::from_mode(0o711))?;
+        let path = at("config.json");
+        std::fs::write(&path, serde_json::to_vec(&config)?)?;
+        Ok(Self {
+            config: path,
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?,
+            folder,
+            _keeper: keeper,
+        })
+    }
+
+    fn archive(&self) -> Running {
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let config = self.config.clone();
+        let thread = std::thread::spawn(move || {
+            let end = async {
+                ended.await.ok();
+            };
+            mainstay_backup::serve(&config, end).expect("the archiver serves");
+        });
+        Running {
+            end: Some(end),
+            thread: Some(thread),
+        }
+    }
+
+    fn block_on<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.runtime.block_on(work)
+    }
+
+    /// With the server's word for which archive it is.
+    fn open(&self, config: &Path) -> Result<Archive> {
+        self.block_on(async {
+            let mut archive = Archive::load(config)?;
+            let sources = Sources::look(&archive.config).await;
+            join(&mut archive, sources.primary()?).await?;
+            Ok(archive)
+        })
+    }
+
+    /// By what lies in the stores alone.
+    fn reopen(&self, config: &Path) -> Result<Archive> {
+        self.block_on(async {
+            let mut archive = Archive::load(config)?;
+            archive.find(None).await?;
+            Ok(archive)
+        })
+    }
+
+    fn catalogue(&self, archive: &Archive) -> Result<Catalogue> {
+        self.block_on(async { Ok(archive.catalogue().await?) })
+    }
+
+    fn wait_for_backup(&self, archive: &Archive, count: usize) -> Result<String> {
+        wait_for("a base backup", PATIENCE, || {
+            let catalogue = self.catalogue(archive).ok()?;
+            let newest = catalogue.entries.first()?;
+            (catalogue.entries.len() >= count).then(|| newest.record.id.clone())
+        })
+    }
+
+    fn state(&self) -> Option<ArchiverState> {
+        let bytes = std::fs::read(self.folder.path().join("archiver/state.json")).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    fn wait_until_shipped(&self, written: &str) -> Result<()> {
+        let written: mainstay_units::Lsn = written.parse().ok().context("no position")?;
+        wait_for("the log to be archived", PATIENCE, || {
+            let shipped: mainstay_units::Lsn = self.state()?.shipped_lsn?.parse().ok()?;
+            (shipped >= written).then_some(())
+        })
+    }
+
+    /// The first store alone, as it is now, with a configuration of its own.
+    fn copy(&self, name: &str, key: Option<&Path>) -> Result<(PathBuf, PathBuf)> {
+        let name = name.replace(' ', "-");
+        let store = self.folder.path().join(&name);
+        copy_folder(&self.folder.path().join("one"), &store)?;
+        let mut config: BackupConfig = serde_json::from_slice(&std::fs::read(&self.config)?)?;
+        config.stores = vec![store.display().to_string()];
+        config.folder = self.folder.path().join(format!("{name}-own"));
+        if let Some(key) = key {
+            config.key = key.to_owned();
+        }
+        let path = self.folder.path().join(format!("{name}.json"));
+        std::fs::write(&path, serde_json::to_vec(&config)?)?;
+        Ok((path, store))
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Says of the server what its keeper would: the open primary of timeline 1.
+fn keeper(server: &TemporaryServer) -> Result<(std::net::SocketAddr, Running)> {
+    let listener = std::net::TcpListener::bind((server.address().ip(), 0))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = Arc::clone(&up);
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let tasks = tokio::task::LocalSet::new();
+        tasks.block_on(&runtime.expect("a runtime"), async {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+            is_up.store(true, Ordering::Release);
+            let serving = mainstay_rt::http::serve_tcp(listener, |_| async {
+                mainstay_rt::http::json(http::StatusCode::OK, &status())
+            });
+            tokio::select! {
+                () = serving => {}
+                _ = ended => {}
+            }
+        });
+    });
+    wait_for("the keeper's page", PATIENCE, || {
+        up.load(Ordering::Acquire).then_some(())
+    })?;
+    let running = Running {
+        end: Some(end),
+        thread: Some(thread),
+    };
+    Ok((address, running))
+}
+
+fn status() -> KeeperStatus {
+    KeeperStatus {
+        version: 1,
+        platform: "test".to_owned(),
+        sight: Sight {
+            version: 1,
+            database: "ledger".to_owned(),
+            replica: 1,
+            host: "a".to_owned(),
+            region: "r".to_owned(),
+            role: SightRole::Primary,
+            term: 1,
+            open: true,
+            switchover: false,
+            lease_remaining_ms: 1_000,
+            lsn: "0/0".to_owned(),
+            primary: Some("a".to_owned()),
+            reason: "test".to_owned(),
+        },
+        paused: false,
+        incarnation: String::new(),
+        system_identifier: None,
+        timeline: 1,
+        promised_term: 1,
+        promised_to: None,
+        cohort: CohortStatus::default(),
+        peers: Vec::new(),
+        seeding: None,
+        postmaster: None,
+        events: Vec::new(),
+    }
+}
