@@ -114,6 +114,21 @@ whether all that each node remembers of its own is still there. It changes nothi
 
 Exit codes: 0 sound; 1 it found something, and says what and where.";
 
+const BACKUP_VERIFY_HELP: &str = "\
+Restores to a server that nobody else can reach, checks every file against the manifest, plays the log to a position,
+to a moment and to its end, compares marks and books with what was noted before, checks every page, and measures how
+long it took (RTO) and how much would have been lost (RPO). The proof is noted in the archive.
+
+Exit codes: 0 proven; 1 not, with the reason and the next older proven backup; 2 no such database or backup.";
+
+const RESTORE_HELP: &str = "\
+  mainstay database restore ledger --to latest --into /srv/ledger
+  mainstay database restore ledger --to 2026-11-20T14:15:00Z --into /srv/ledger
+  mainstay database restore ledger --store /mnt/backups --key ledger-backup-key --into /srv/ledger
+
+Exit codes: 0 restored; 1 something is missing or damaged, with the reason and the next older proven backup; 2 the
+command line is wrong; 3 the folder is not empty.";
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Check a platform file: every error at once, with line, column and suggestion
@@ -144,6 +159,12 @@ pub enum Command {
     /// Move the primary of a database to another region, as planned work
     #[command(after_help = SWITCHOVER_HELP)]
     Switchover(Switchover),
+    /// Backups: made, listed, proven by restoring them, thrown away
+    #[command(subcommand)]
+    Backup(Backup),
+    /// Bring a database back from its backups
+    #[command(subcommand)]
+    Database(Database),
     /// The record of every decision, which outsiders can verify
     #[command(subcommand)]
     Journal(Journal),
@@ -316,6 +337,104 @@ pub struct Switchover {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum Backup {
+    /// Make a base backup now, from a standby where there is one
+    Create(BackupCreate),
+    /// Backups with what they reach and how they were proven, named points, and the archivers' state
+    List(BackupSee),
+    /// Prove a backup: restore it to a scratch server and compare it with what was noted before
+    #[command(after_help = BACKUP_VERIFY_HELP)]
+    Verify(BackupVerify),
+    /// Remove what the retention of the platform file does not keep; never the last proven backup
+    Prune(BackupPrune),
+    /// Give this moment a name that can be restored to
+    Point(BackupPoint),
+}
+
+/// Whose backups.
+#[derive(Debug, Args)]
+pub struct BackupSee {
+    /// As the platform file names it
+    pub database: String,
+    #[command(flatten)]
+    pub platform: Platform,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupCreate {
+    #[command(flatten)]
+    pub see: BackupSee,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupVerify {
+    #[command(flatten)]
+    pub see: BackupSee,
+    /// This backup instead of the newest
+    #[arg(long, value_name = "ID")]
+    pub backup: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupPrune {
+    #[command(flatten)]
+    pub see: BackupSee,
+    /// Say what would go, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupPoint {
+    #[command(flatten)]
+    pub see: BackupSee,
+    /// Letters, digits, '-', '_' and '.'
+    pub name: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Database {
+    /// Restore into an empty folder, as a cluster of its own that can never touch the original's archive
+    #[command(after_help = RESTORE_HELP)]
+    Restore(Restore),
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// As the platform file names it
+    pub database: String,
+    /// `latest`, a moment such as 2026-11-20T14:15:00Z, a log position, or the name of a point or backup
+    #[arg(long, value_name = "TARGET", default_value = "latest")]
+    pub to: String,
+    /// An empty folder, or one that does not exist
+    #[arg(long, value_name = "DIR")]
+    pub into: PathBuf,
+    /// Begin from this backup instead of the newest that reaches the target
+    #[arg(long, value_name = "ID")]
+    pub backup: Option<String>,
+    /// Where the objects lie, if there is no platform any more; twice for two stores
+    #[arg(long, value_name = "DIR", requires = "key")]
+    pub store: Vec<String>,
+    /// The master key's file, with --store
+    #[arg(long, value_name = "FILE", requires = "store")]
+    pub key: Option<PathBuf>,
+    /// Which archive, if there are several of this database; the newest otherwise
+    #[arg(long, value_name = "ID")]
+    pub archive: Option<String>,
+    /// Who shall own the data, with --store, as root
+    #[arg(long, value_name = "USER", default_value = "postgres")]
+    pub user: String,
+    #[command(flatten)]
+    pub platform: Platform,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
 pub enum Journal {
     /// Print entries
     #[command(after_help = SHOW_HELP)]
@@ -375,6 +494,8 @@ pub enum Process {
     Keeper(ConfigFile),
     #[command(hide = true)]
     Gateway(ConfigFile),
+    #[command(hide = true)]
+    Archiver(ConfigFile),
     #[command(hide = true)]
     Shim(SpecFile),
     #[command(hide = true)]

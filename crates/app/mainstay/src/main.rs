@@ -1,6 +1,7 @@
 //! The mainstay command: parse, build, run, drain. Nothing is decided here.
 
 mod arguments;
+mod backup;
 mod changes;
 mod client;
 mod down;
@@ -49,6 +50,8 @@ fn run(command: &Command) -> Outcome {
         Command::Fault(Fault::List(arguments)) => status::faults(arguments),
         Command::Fault(Fault::Clear(arguments)) => operate::clear(arguments),
         Command::Switchover(arguments) => operate::switchover(arguments),
+        Command::Backup(command) => backup::run(command),
+        Command::Database(command) => backup::database(command),
         Command::Journal(command) => journal::run(command),
         Command::Process(_) => Ok(()),
     }

@@ -9,11 +9,16 @@ pub fn run(process: &Process) -> ExitCode {
         Process::Shim(file) => return mainstay_host::shim::run(&file.spec),
         Process::Wire(file) => return mainstay_host::wire::run(&file.spec),
         Process::Guardian(file) => return mainstay_host::guardian::run(&file.spec),
-        Process::Node(_) | Process::Machine(_) | Process::Keeper(_) | Process::Gateway(_) => {}
+        Process::Node(_)
+        | Process::Machine(_)
+        | Process::Keeper(_)
+        | Process::Gateway(_)
+        | Process::Archiver(_) => {}
     }
     mainstay_rt::log::init();
     match process {
         Process::Keeper(file) => mainstay_postgres::run(&file.config),
+        Process::Archiver(file) => mainstay_backup::run(&file.config),
         Process::Gateway(file) => mainstay_proxy::run(&file.config),
         Process::Node(node) => mainstay_node::run(&node.host, &node.data),
         Process::Machine(platform) => match crate::client::data_folder(platform) {

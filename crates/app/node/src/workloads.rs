@@ -10,8 +10,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use mainstay_derive::{
-    Placements, archiver_config, archiver_instance, gateway_instance, gateway_snapshot, keeper_config, keeper_instance,
-    service_instance,
+    Placements, archiver_config, archiver_instance, gateway_instance, gateway_snapshot,
+    keeper_config, keeper_instance, service_instance,
 };
 use mainstay_kernel::State;
 use mainstay_model::database::Database;

@@ -25,6 +25,8 @@ pub use environment::{service_environment, service_name_of};
 pub use gateway::{Placements, gateway_snapshot};
 pub use instance::{archiver_instance, gateway_instance, keeper_instance, service_instance};
 pub use keeper::{APPLICATION_ROLE, KEEPER_ROLES, keeper_config};
-pub use layout::{Layout, archiver_instance_name, gateway_instance_name, keeper_instance_name, password_file_text};
+pub use layout::{
+    Layout, archiver_instance_name, gateway_instance_name, keeper_instance_name, password_file_text,
+};
 pub use machine::{Machine, NODE_PORT};
 pub use wire::wire_specs;

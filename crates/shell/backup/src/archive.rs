@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use mainstay_archive::{Base, History, Proof, Segment, SegmentSize, Shelf};
+use mainstay_archive::{
+    Base, History, Policy, Proof, Segment, SegmentSize, Shelf, Target, days, route,
+};
 use mainstay_record::backup::{
     BackupConfig, BackupRecord, IdentityRecord, PointRecord, ProofRecord, VERSION,
 };
@@ -356,6 +358,33 @@ impl Archive {
         }
         Ok(shelf)
     }
+}
+
+/// How far the log goes on from a backup, in words.
+pub fn reach(catalogue: &Catalogue, entry: &Entry) -> String {
+    match route(&catalogue.shelf, &entry.base, Target::Latest) {
+        Ok(route) => format!("reaches {} on timeline {}", route.reaches, route.timeline),
+        Err(refusal) => format!("does not reach the end: {refusal}"),
+    }
+}
+
+/// Every day of the period, with its newest proven restore point.
+pub fn proven_days(archive: &Archive, catalogue: &Catalogue) -> Vec<(String, Option<String>)> {
+    let retention = &archive.config.retention;
+    let policy = Policy {
+        period_ms: retention.period_ms,
+        count: usize::try_from(retention.count).unwrap_or(usize::MAX),
+    };
+    let days = days(&catalogue.proofs(), policy, mainstay_rt::clock::wall_ms());
+    days.into_iter()
+        .map(|day| {
+            let proof = day.proof.map(|proof| {
+                let moment = crate::moment::show(proof.restored_ms);
+                format!("{moment} from backup {}", proof.backup)
+            });
+            (crate::moment::day(day.number), proof)
+        })
+        .collect()
 }
 
 pub(crate) fn lsn(text: &str, what: &str) -> Result<Lsn, ArchiveError> {

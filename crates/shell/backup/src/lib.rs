@@ -41,7 +41,7 @@ mod seal;
 mod source;
 mod store;
 
-pub use archive::{Archive, ArchiveError, Catalogue, Entry};
+pub use archive::{Archive, ArchiveError, Catalogue, Entry, proven_days, reach};
 pub use archiver::{run, serve};
 pub use base::{BaseError, create};
 pub use key::{Fingerprint, KeyError, MasterKey};

@@ -73,7 +73,10 @@ pub async fn prove(
          the server had it",
         archive.stores.fingerprint()
     ));
-    let sockets = archive.config.run_folder.join(format!("p{}", std::process::id()));
+    let sockets = archive
+        .config
+        .run_folder
+        .join(format!("p{}", std::process::id()));
     let mut scratch = Scratch::new(&archive.programs, &folder.path, sockets)?;
     let noted = noted(entry, living.as_ref());
     taken += visit(archive, &mut scratch, entry, &route, &noted, &mut shown).await?;

@@ -219,7 +219,10 @@ async fn fill(
     into: &Path,
 ) -> Result<(String, Timeline, String), RestoreError> {
     lay(archive, entry, route, into).await?;
-    let sockets = archive.config.run_folder.join(format!("r{}", std::process::id()));
+    let sockets = archive
+        .config
+        .run_folder
+        .join(format!("r{}", std::process::id()));
     let mut scratch = Scratch::new(&archive.programs, into, sockets)?;
     scratch
         .recover(route.timeline, &wanted.until(), Then::Promote)

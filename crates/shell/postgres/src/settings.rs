@@ -124,6 +124,8 @@ const TUNING: &[(&str, &str)] = &[
     ("max_wal_size", "256MB"),
     ("min_wal_size", "64MB"),
     ("wal_keep_size", "256MB"),
+    // An archive that stands still must not fill the disk: then its slot is given up, and it begins anew.
+    ("max_slot_wal_keep_size", "2GB"),
     ("checkpoint_timeout", "5min"),
     ("jit", "off"),
     ("max_standby_streaming_delay", "1s"),

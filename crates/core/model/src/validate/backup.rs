@@ -30,13 +30,41 @@ pub(super) fn backup(inspector: &mut Inspector, draft: &BackupDraft, path: &str)
         }
         value
     };
-    let every = span("every", "a time between base backups", draft.every, DAY, MINUTE, YEAR);
+    let every = span(
+        "every",
+        "a time between base backups",
+        draft.every,
+        DAY,
+        MINUTE,
+        YEAR,
+    );
     let what = "a time between uploads";
-    let log_every = span("logEvery", what, draft.log_every, LOG_EVERY, Duration::from_secs(1), HOUR);
-    let keep_for = span("keepFor", "a time to keep", draft.keep_for, KEEP_FOR, HOUR, YEAR * 50);
+    let log_every = span(
+        "logEvery",
+        what,
+        draft.log_every,
+        LOG_EVERY,
+        Duration::from_secs(1),
+        HOUR,
+    );
+    let keep_for = span(
+        "keepFor",
+        "a time to keep",
+        draft.keep_for,
+        KEEP_FOR,
+        HOUR,
+        YEAR * 50,
+    );
     let prove_every = match draft.prove_every {
         Some(Duration::ZERO) => Duration::ZERO,
-        declared => span("proveEvery", "a time between proofs", declared, DAY, MINUTE, YEAR),
+        declared => span(
+            "proveEvery",
+            "a time between proofs",
+            declared,
+            DAY,
+            MINUTE,
+            YEAR,
+        ),
     };
     let keep_count = draft.keep_count.unwrap_or(KEEP_COUNT);
     let what = "a number of backups";
@@ -62,7 +90,9 @@ fn stores(inspector: &mut Inspector, draft: &BackupDraft, path: &str) {
         if !is_folder || store.split('/').any(|part| part == "..") {
             let message = format!("`{store}` is no folder that backups can be kept in");
             let help = "write an absolute path, such as /srv/backups; clouds are not possible yet";
-            inspector.report(path, Code::InvalidValue, message).help(help);
+            inspector
+                .report(path, Code::InvalidValue, message)
+                .help(help);
         } else if let Some(first) = draft.stores.iter().take(place).position(|other| {
             let (one, two) = (other.trim_end_matches('/'), store.trim_end_matches('/'));
             one == two
@@ -107,7 +137,10 @@ mod tests {
         assert_eq!(codes(&draft(&["/a", "/b"])), []);
         assert_eq!(codes(&draft(&["/a", "/a/"])), [Code::DuplicateName]);
         assert_eq!(codes(&draft(&["/a", "/b", "/c"])), [Code::TooMany]);
-        assert_eq!(codes(&draft(&["s3://x", "/a/../b"])), [Code::InvalidValue; 2]);
+        assert_eq!(
+            codes(&draft(&["s3://x", "/a/../b"])),
+            [Code::InvalidValue; 2]
+        );
         let hasty = BackupDraft {
             every: Some(Duration::from_secs(1)),
             log_every: Some(Duration::ZERO),

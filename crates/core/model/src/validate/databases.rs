@@ -48,9 +48,10 @@ pub(super) fn databases(
             ports,
             filling_rate_kib,
             replicas,
-            backup: declared.backup.as_ref().map(|backup| {
-                super::backup::backup(inspector, backup, &format!("{path}/backup"))
-            }),
+            backup: declared
+                .backup
+                .as_ref()
+                .map(|backup| super::backup::backup(inspector, backup, &format!("{path}/backup"))),
         });
     }
     databases

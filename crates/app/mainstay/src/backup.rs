@@ -1,0 +1,485 @@
+//! Backups: made, listed, proven, thrown away, and brought back.
+//!
+//! These commands work on the archive itself and need no node: a platform whose nodes are all dead is exactly when one
+//! wants to restore. What they did stands in the archive.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mainstay_backup::{
+    Archive, Catalogue, Entry, Sources, Wanted, chain, choose, create, join, moment, name_point,
+    offer, prove, prune, restore,
+};
+use mainstay_derive::Layout;
+use mainstay_record::backup::{
+    ArchiverState, BackupConfig, BackupRetention, BackupSchedule, VERSION,
+};
+use mainstay_rt::files;
+use serde_json::json;
+
+use crate::arguments::{Backup, BackupCreate, BackupPoint, BackupPrune, BackupSee, BackupVerify};
+use crate::arguments::{Database, Restore};
+use crate::client::{find, is_barred, not_yours};
+use crate::exit::{Failure, Outcome};
+use crate::print::{json, line};
+
+const FILE_LIMIT: u64 = 1 << 20;
+
+pub fn run(command: &Backup) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Fault(error.into()))?;
+    runtime.block_on(async {
+        match command {
+            Backup::Create(arguments) => make(arguments).await,
+            Backup::List(arguments) => list(arguments).await,
+            Backup::Verify(arguments) => verify(arguments).await,
+            Backup::Prune(arguments) => throw_away(arguments).await,
+            Backup::Point(arguments) => point(arguments).await,
+        }
+    })
+}
+
+pub fn database(command: &Database) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Fault(error.into()))?;
+    match command {
+        Database::Restore(arguments) => runtime.block_on(bring_back(arguments)),
+    }
+}
+
+fn failed(error: impl std::error::Error) -> Failure {
+    Failure::Finding(chain(&error))
+}
+
+/// The archivers' configurations of a database, one for each host that has a replica.
+fn configs(layout: &Layout, database: &str) -> Result<Vec<BackupConfig>, Failure> {
+    let mut found = Vec::new();
+    let hosts = std::fs::read_dir(layout.hosts());
+    for entry in hosts.into_iter().flatten().flatten() {
+        let host = entry.file_name().to_string_lossy().into_owned();
+        let path = layout.archive_config(&host, database);
+        match files::read_limited(&path, FILE_LIMIT) {
+            Ok(bytes) => {
+                let config = serde_json::from_slice(&bytes);
+                found.push(config.map_err(|error| {
+                    Failure::Finding(format!("understand {}: {error}", path.display()))
+                })?);
+            }
+            Err(error) if is_barred(&error) => return Err(not_yours(&path)),
+            Err(_) => {}
+        }
+    }
+    if found.is_empty() {
+        return Err(Failure::Usage(format!(
+            "the platform does not put away a database `{database}`\n  next: give it a `backup:` section in the \
+             platform file, and `mainstay up` the file"
+        )));
+    }
+    found.sort_by(|one: &BackupConfig, other| one.host.cmp(&other.host));
+    Ok(found)
+}
+
+/// The archive of a platform's database, through a host that hears the primary, or any.
+async fn open(see: &BackupSee) -> Result<(Archive, Option<Sources>), Failure> {
+    let (_, layout) = find(&see.platform)?;
+    let mut last = None;
+    for config in configs(&layout, &see.database)? {
+        let sources = Sources::look(&config).await;
+        let hears = sources.primary().is_ok();
+        last = Some((config, sources));
+        if hears {
+            break;
+        }
+    }
+    let Some((config, sources)) = last else {
+        return Err(Failure::Usage("no host has an archiver".to_owned()));
+    };
+    let mut archive = Archive::open(config).map_err(failed)?;
+    match sources.primary() {
+        Ok(primary) => {
+            join(&mut archive, primary).await.map_err(failed)?;
+            Ok((archive, Some(sources)))
+        }
+        // The archive is there without its database: that is what it is for.
+        Err(_) => {
+            archive.find(None).await.map_err(failed)?;
+            Ok((archive, None))
+        }
+    }
+}
+
+fn alive(sources: Option<Sources>) -> Result<Sources, Failure> {
+    sources.ok_or_else(|| Failure::NoAnswer {
+        what: "no keeper says that the database has an open primary".to_owned(),
+        next: "`mainstay status` says why".to_owned(),
+    })
+}
+
+async fn make(arguments: &BackupCreate) -> Outcome {
+    let (mut archive, sources) = open(&arguments.see).await?;
+    alive(sources)?;
+    let record = create(&mut archive).await.map_err(failed)?;
+    if arguments.see.json {
+        return json(&record);
+    }
+    let took = record.stopped_ms.saturating_sub(record.started_ms);
+    let kind = if record.standby { "standby" } else { "primary" };
+    line(format_args!(
+        "backup {}: {} MB of {} {}, {} parts, in {:.1} s; a backup is worth what `mainstay backup verify {}` says of it",
+        record.id,
+        record.bytes / 1_000_000,
+        kind,
+        record.host,
+        record.parts,
+        seconds(took),
+        arguments.see.database
+    ))
+}
+
+fn seconds(ms: u64) -> f64 {
+    Duration::from_millis(ms).as_secs_f64()
+}
+
+async fn list(arguments: &BackupSee) -> Outcome {
+    let (archive, _) = open(arguments).await?;
+    let catalogue = archive.catalogue().await.map_err(failed)?;
+    if arguments.json {
+        let entries: Vec<_> = catalogue
+            .entries
+            .iter()
+            .map(|entry| json!({ "backup": entry.record, "proofs": entry.proofs }))
+            .collect();
+        return json(&json!({
+            "archive": archive.archive_name(),
+            "stores": archive.stores.addresses(),
+            "key": archive.stores.fingerprint().to_string(),
+            "backups": entries,
+            "points": catalogue.points,
+            "damaged": catalogue.damaged,
+            "segments": catalogue.shelf.segments.len(),
+        }));
+    }
+    line(format_args!(
+        "archive {} of {} in {}, key {}",
+        archive.archive_name(),
+        arguments.database,
+        archive.stores.addresses().join(" and "),
+        archive.stores.fingerprint()
+    ))?;
+    for entry in &catalogue.entries {
+        line(row(&catalogue, entry))?;
+    }
+    for (what, why) in &catalogue.damaged {
+        line(format_args!("  {what}  damaged: {why}"))?;
+    }
+    for point in &catalogue.points {
+        line(format_args!(
+            "  point {}: {} on timeline {}, {}",
+            point.name,
+            point.lsn,
+            point.timeline,
+            moment::show(point.at_ms)
+        ))?;
+    }
+    states(arguments)?;
+    days(&archive, &catalogue)
+}
+
+fn row(catalogue: &Catalogue, entry: &Entry) -> String {
+    let record = &entry.record;
+    let proof = entry.proofs.iter().max_by_key(|proof| proof.at_ms);
+    let proof = proof.map_or("not proven".to_owned(), |proof| {
+        let rpo = proof
+            .rpo_ms
+            .map_or("unknown".to_owned(), |ms| format!("{:.1} s", seconds(ms)));
+        format!(
+            "proven {}, RTO {:.1} s, RPO {rpo}",
+            moment::show(proof.at_ms),
+            seconds(proof.rto_ms)
+        )
+    });
+    let reach = mainstay_backup::reach(catalogue, entry);
+    format!(
+        "  {}  {} MB from {} ({}), timeline {}, complete at {}; {reach}; {proof}",
+        record.id,
+        record.bytes / 1_000_000,
+        record.host,
+        if record.standby { "standby" } else { "primary" },
+        record.timeline,
+        record.stop_lsn,
+    )
+}
+
+/// What the archivers say of themselves.
+fn states(arguments: &BackupSee) -> Outcome {
+    let (_, layout) = find(&arguments.platform)?;
+    for config in configs(&layout, &arguments.database)? {
+        let bytes = files::read_limited(&config.folder.join("state.json"), FILE_LIMIT);
+        let state: Option<ArchiverState> = bytes
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let Some(state) = state else { continue };
+        if state.receiving {
+            line(format_args!(
+                "  log: {} archives, as far as {} at {}",
+                config.host,
+                state.shipped_lsn.as_deref().unwrap_or("nothing"),
+                moment::show(state.shipped_ms)
+            ))?;
+        }
+        if let Some(alarm) = &state.alarm {
+            line(format_args!("  alarm of {}: {alarm}", config.host))?;
+        }
+    }
+    Ok(())
+}
+
+/// For each day of the period, the newest restore point that was proven; days without one are counted.
+fn days(archive: &Archive, catalogue: &Catalogue) -> Outcome {
+    let days = mainstay_backup::proven_days(archive, catalogue);
+    let proven = days.iter().filter(|(_, proof)| proof.is_some()).count();
+    for (day, proof) in &days {
+        if let Some(proof) = proof {
+            line(format_args!("  {day}: proven restore point {proof}"))?;
+        }
+    }
+    line(format_args!(
+        "  {proven} of {} days have a proven restore point",
+        days.len()
+    ))
+}
+
+async fn verify(arguments: &BackupVerify) -> Outcome {
+    let (archive, _) = open(&arguments.see).await?;
+    let catalogue = archive.catalogue().await.map_err(failed)?;
+    let backup = arguments.backup.as_deref();
+    let proof = match prove(&archive, &catalogue, backup).await {
+        Ok(proof) => proof,
+        Err(error) => {
+            let tried = choose(&catalogue, &Wanted::Latest, backup);
+            let tried = tried.map(|(entry, _)| entry.record.id.clone());
+            let said = chain(&error);
+            return Err(refused(
+                &catalogue,
+                tried.ok(),
+                &Wanted::Latest,
+                &said,
+                "backup verify",
+            ));
+        }
+    };
+    if arguments.see.json {
+        return json(&proof);
+    }
+    line(format_args!("backup {} is proven:", proof.backup))?;
+    for shown in &proof.shown {
+        line(format_args!("  {shown}"))?;
+    }
+    let rpo = proof
+        .rpo_ms
+        .map_or("unknown, no primary answered".to_owned(), |ms| {
+            format!("{:.1} s", seconds(ms))
+        });
+    line(format_args!(
+        "  measured: RTO {:.1} s (from the first byte to a server that accepts writes), RPO {rpo}",
+        seconds(proof.rto_ms)
+    ))
+}
+
+/// What was wrong, and which older proven backup to try.
+fn refused(
+    catalogue: &Catalogue,
+    tried: Option<String>,
+    wanted: &Wanted,
+    said: &str,
+    command: &str,
+) -> Failure {
+    let tried = tried.or_else(|| Some(catalogue.entries.first()?.record.id.clone()));
+    let next = match tried.as_deref().and_then(|id| offer(catalogue, id, wanted)) {
+        Some((older, Ok(_))) => format!(
+            "the next older proven backup reaches it: `mainstay {command} … --backup {}`",
+            older.record.id
+        ),
+        Some((older, Err(refusal))) => format!(
+            "the next older proven backup is {0}, but {refusal}; alone it brings back {1}: `mainstay database restore … \
+             --to {0}`",
+            older.record.id,
+            moment::show(older.record.stopped_ms)
+        ),
+        None => "no older backup is proven".to_owned(),
+    };
+    Failure::Finding(format!("{said}\n  next: {next}"))
+}
+
+async fn throw_away(arguments: &BackupPrune) -> Outcome {
+    let (archive, _) = open(&arguments.see).await?;
+    let catalogue = archive.catalogue().await.map_err(failed)?;
+    let pruned = prune(&archive, &catalogue, arguments.dry_run)
+        .await
+        .map_err(failed)?;
+    if arguments.see.json {
+        let kept: Vec<_> = pruned
+            .kept
+            .iter()
+            .map(|(id, why)| json!({ "backup": id, "because": format!("{why:?}") }))
+            .collect();
+        return json(&json!({
+            "kept": kept, "removed": pruned.removed, "segments": pruned.segments, "dry_run": arguments.dry_run
+        }));
+    }
+    let verb = if arguments.dry_run {
+        "would go"
+    } else {
+        "removed"
+    };
+    for (id, why) in &pruned.kept {
+        line(format_args!("  {id} stays: {why:?}"))?;
+    }
+    for id in &pruned.removed {
+        line(format_args!("  {id} {verb}"))?;
+    }
+    line(format_args!("  {} segments of log {verb}", pruned.segments))
+}
+
+async fn point(arguments: &BackupPoint) -> Outcome {
+    let (archive, sources) = open(&arguments.see).await?;
+    let sources = alive(sources)?;
+    let primary = sources.primary().map_err(failed)?;
+    let point = name_point(&archive, primary, &arguments.name)
+        .await
+        .map_err(failed)?;
+    if arguments.see.json {
+        return json(&point);
+    }
+    line(format_args!(
+        "{} is {} on timeline {}; `mainstay database restore {} --to {} --into DIR` brings it back",
+        point.name, point.lsn, point.timeline, arguments.see.database, point.name
+    ))
+}
+
+/// The archive that the arguments mean: by stores and key where they are given, else the platform's.
+async fn source_of(arguments: &Restore) -> Result<Archive, Failure> {
+    if arguments.store.is_empty() {
+        let see = BackupSee {
+            database: arguments.database.clone(),
+            platform: arguments.platform.clone(),
+            json: false,
+        };
+        let (mut archive, _) = open(&see).await?;
+        if let Some(name) = &arguments.archive {
+            archive.find(Some(name)).await.map_err(failed)?;
+        }
+        return Ok(archive);
+    }
+    let Some(key) = &arguments.key else {
+        return Err(Failure::Usage("--store needs --key".to_owned()));
+    };
+    if !key.exists() {
+        return Err(Failure::Usage(format!(
+            "there is no key in {}",
+            key.display()
+        )));
+    }
+    let own = std::env::temp_dir().join(format!("mainstay-restore-{}", std::process::id()));
+    let root = rustix::process::geteuid().is_root();
+    let config = BackupConfig {
+        version: VERSION,
+        platform: String::new(),
+        database: arguments.database.clone(),
+        application: arguments.database.clone(),
+        host: String::new(),
+        servers: Vec::new(),
+        folder: own.clone(),
+        run_folder: own.join("run"),
+        key: key.clone(),
+        stores: arguments.store.clone(),
+        programs: None,
+        user: root.then(|| arguments.user.clone()),
+        password: PathBuf::new(),
+        schedule: BackupSchedule {
+            base_ms: 0,
+            proof_ms: 0,
+            log_ms: 0,
+        },
+        retention: BackupRetention {
+            period_ms: u64::MAX,
+            count: u32::MAX,
+        },
+    };
+    let mut archive = Archive::open(config).map_err(failed)?;
+    let found = archive.find(arguments.archive.as_deref()).await;
+    found.map_err(failed)?;
+    Ok(archive)
+}
+
+async fn bring_back(arguments: &Restore) -> Outcome {
+    let archive = source_of(arguments).await?;
+    let done = bring_back_from(&archive, arguments).await;
+    if !arguments.store.is_empty() {
+        std::fs::remove_dir_all(&archive.config.folder).ok();
+    }
+    done
+}
+
+async fn bring_back_from(archive: &Archive, arguments: &Restore) -> Outcome {
+    let catalogue = archive.catalogue().await.map_err(failed)?;
+    let wanted =
+        Wanted::parse(&arguments.to, &catalogue).map_err(|error| Failure::Usage(chain(&error)))?;
+    let backup = arguments.backup.as_deref();
+    let (entry, route) = match choose(&catalogue, &wanted, backup) {
+        Ok(chosen) => chosen,
+        Err(error) => {
+            let tried = backup.map(str::to_owned);
+            return Err(refused(
+                &catalogue,
+                tried,
+                &wanted,
+                &chain(&error),
+                "database restore",
+            ));
+        }
+    };
+    let into =
+        std::path::absolute(&arguments.into).map_err(|error| Failure::Fault(error.into()))?;
+    let restored = match restore(archive, entry, &route, &wanted, &into).await {
+        Ok(restored) => restored,
+        Err(error @ mainstay_backup::RestoreError::NotEmpty { .. }) => {
+            return Err(Failure::Refused {
+                code: "not_empty".to_owned(),
+                why: chain(&error),
+                next: "name an empty folder".to_owned(),
+            });
+        }
+        Err(error) => {
+            let tried = Some(entry.record.id.clone());
+            return Err(refused(
+                &catalogue,
+                tried,
+                &wanted,
+                &chain(&error),
+                "database restore",
+            ));
+        }
+    };
+    if arguments.json {
+        return json(&json!({
+            "backup": restored.backup, "lsn": restored.lsn, "timeline": restored.timeline.0,
+            "archive": restored.archive, "took_ms": restored.took_ms, "folder": into,
+        }));
+    }
+    line(format_args!(
+        "restored {} from backup {} into {} in {:.1} s: timeline {}, {}; it is cleanly stopped, and belongs to archive {}, \
+         not to the original's",
+        arguments.to,
+        restored.backup,
+        into.display(),
+        seconds(restored.took_ms),
+        restored.timeline.0,
+        restored.lsn,
+        restored.archive
+    ))
+}
