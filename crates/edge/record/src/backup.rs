@@ -132,7 +132,8 @@ pub struct ProofRecord {
     pub lsn: String,
     /// From the first byte read to a server that accepts writes, checks not counted.
     pub rto_ms: u64,
-    /// What would have been lost, had every host vanished when the proof began; `null` if no server lived to tell.
+    /// What would have been lost, had every host vanished when the archive was read: from the newest restored mark
+    /// until then. `null` if no server lived to tell that there was more.
     pub rpo_ms: Option<u64>,
     /// One sentence for each thing that was shown.
     pub shown: Vec<String>,

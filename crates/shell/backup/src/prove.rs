@@ -41,13 +41,6 @@ pub enum ProveError {
     Broken { broken: Vec<String> },
 }
 
-/// What the living database says, to compare with; none if it does not answer.
-struct Living {
-    /// When the proof began: what is not in the archive then would be lost.
-    at_ms: u64,
-    marks: Vec<MarkRecord>,
-}
-
 /// Restores a backup (the newest that reaches the end of the log, or the one named), compares, and notes the proof in
 /// the archive.
 ///
@@ -67,6 +60,8 @@ pub async fn prove(
     let began = mainstay_rt::clock::now();
     lay(archive, entry, &route, &folder.path).await?;
     taken += since(began);
+    // Had every host vanished now, this is what there would be.
+    let read_ms = mainstay_rt::clock::wall_ms();
     let from_store = archive.stores.addresses().len();
     shown.push(format!(
         "every part and segment opened with key {} ({from_store} store(s)), and pg_verifybackup found every file as \
@@ -78,7 +73,7 @@ pub async fn prove(
         .run_folder
         .join(format!("p{}", std::process::id()));
     let mut scratch = Scratch::new(&archive.programs, &folder.path, sockets)?;
-    let noted = noted(entry, living.as_ref());
+    let noted = noted(entry, living.as_deref());
     taken += visit(archive, &mut scratch, entry, &route, &noted, &mut shown).await?;
     let began = mainstay_rt::clock::now();
     scratch
@@ -110,7 +105,9 @@ pub async fn prove(
         timeline: route.timeline.0,
         lsn,
         rto_ms: millis(taken),
-        rpo_ms: living.and_then(|living| Some(living.at_ms.saturating_sub(last_ms?))),
+        rpo_ms: living
+            .and(last_ms)
+            .map(|last_ms| read_ms.saturating_sub(last_ms)),
         shown,
     };
     let object = format!("backups/{}/proof-{at_ms:013}", proof.backup);
@@ -158,19 +155,18 @@ fn since(began: Instant) -> Duration {
     mainstay_rt::clock::now().since(began)
 }
 
-async fn living(archive: &Archive) -> Option<Living> {
+/// What the living database says, to compare with; `None` if it does not answer.
+async fn living(archive: &Archive) -> Option<Vec<MarkRecord>> {
     let sources = Sources::look(&archive.config).await;
     let primary = sources.primary().ok()?;
     let place = Place::Address(primary.server.postgres);
-    let at_ms = mainstay_rt::clock::wall_ms();
-    let marks = marks::read(&archive.programs, &place).await.ok()?;
-    Some(Living { at_ms, marks })
+    marks::read(&archive.programs, &place).await.ok()
 }
 
 /// What must be found again: the living database's marks, or the one that the backup noted.
-fn noted(entry: &Entry, living: Option<&Living>) -> Vec<MarkRecord> {
+fn noted(entry: &Entry, living: Option<&[MarkRecord]>) -> Vec<MarkRecord> {
     match living {
-        Some(living) => living.marks.clone(),
+        Some(living) => living.to_vec(),
         None => entry.record.mark.iter().cloned().collect(),
     }
 }
