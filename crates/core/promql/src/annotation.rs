@@ -91,16 +91,16 @@ impl Annotations {
     }
 
     pub(crate) fn not_counter(&mut self, name: &str) {
-        self.warn(&for_metric(
-            "this native histogram metric is not a counter",
-            name,
+        let name = quote(name.as_bytes());
+        self.warn(&format!(
+            "this native histogram metric is not a counter: {name}"
         ));
     }
 
     pub(crate) fn not_gauge(&mut self, name: &str) {
-        self.warn(&for_metric(
-            "this native histogram metric is not a gauge",
-            name,
+        let name = quote(name.as_bytes());
+        self.warn(&format!(
+            "this native histogram metric is not a gauge: {name}"
         ));
     }
 

@@ -149,7 +149,12 @@ pub fn instant(
 pub fn scalar_item(value: f64, at: i64) -> Vec<Item> {
     let labels = Labels::default();
     let value = Value::Float(value);
-    alloc::vec![Item { labels, value, at, drop_name: false }]
+    alloc::vec![Item {
+        labels,
+        value,
+        at,
+        drop_name: false
+    }]
 }
 
 /// Asks at `start`, and every `step` milliseconds until `end`.

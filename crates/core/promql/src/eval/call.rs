@@ -17,6 +17,14 @@ impl Evaluator<'_> {
             ("end", _) => Ok(seconds(self.end)),
             ("step", _) => Ok(seconds(self.step)),
             ("range", _) => Ok(seconds(self.end.saturating_sub(self.start))),
+            ("min_of" | "max_of", [left, right]) => {
+                let (left, right) = (self.scalar(left, at)?, self.scalar(right, at)?);
+                Ok(match name {
+                    _ if left.is_nan() || right.is_nan() => f64::NAN,
+                    "min_of" => left.min(right),
+                    _ => left.max(right),
+                })
+            }
             ("scalar", [inner]) => {
                 let items = self.vector(inner, at)?;
                 let mut floats = items.iter().filter_map(|item| item.value.float());

@@ -29,11 +29,16 @@ fn scripts(folder: &Path) -> Vec<PathBuf> {
 /// Scripts older than Prometheus 3.6 say with `eval_warn` what is doubtful, and mean by a plain `eval` that
 /// nothing is; later ones say `expect`. In the same time, different bounds of custom buckets were refused.
 fn style(texts: &[String]) -> Style {
-    let old = ["eval_warn", "eval_info", "eval_fail", "eval_ordered"];
-    if texts
-        .iter()
-        .any(|text| old.iter().any(|word| text.contains(word)))
-    {
+    let count = |words: [&str; 2]| -> usize {
+        let each = |text: &String| {
+            words
+                .iter()
+                .map(|word| text.matches(word).count())
+                .sum::<usize>()
+        };
+        texts.iter().map(each).sum()
+    };
+    if count(["eval_warn", "eval_info"]) > count(["expect warn", "expect info"]) {
         Style {
             strict: true,
             bounds: Bounds::Refuse,
