@@ -21,7 +21,7 @@ const CANNOT_JUDGE: i32 = 2;
 const AUDIT_ROUNDS: u32 = 5;
 const AUDIT_PAUSE: Duration = Duration::from_secs(2);
 /// Where gateways of the example lead to the ledger's primary.
-const PRIMARY_PORT: u16 = 6432;
+pub const PRIMARY_PORT: u16 = 6432;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {

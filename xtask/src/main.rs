@@ -7,6 +7,7 @@ mod bench;
 mod bench_failover;
 mod calm;
 mod dice;
+mod doors;
 mod faults;
 mod faults_db;
 mod flow;

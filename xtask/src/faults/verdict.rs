@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::scenario::Scenario;
+use crate::doors;
 use crate::flow::{FlowResult, audit};
 use crate::platform::Platform;
 
@@ -60,6 +61,7 @@ pub fn judge(platform: &Platform, results: &[FlowResult], mutations: u32) -> Res
             bail!("no intent of the {name} flow was answered: nothing was shown");
         }
     }
+    doors::check(platform)?;
     audit(platform)?;
     print!("{}", platform.mainstay(&["journal", "verify"])?);
     if mutations > 0 {
@@ -78,6 +80,7 @@ pub fn survives_the_end_of_everything(platform: &Platform, distance_ms: u64) -> 
     let time = platform.up(distance_ms)?;
     platform.wait_healthy(RETURN_LIMIT)?;
     println!("  healthy again after {:.1} s", time.as_secs_f64());
+    doors::check(platform)?;
     audit(platform)?;
     print!("{}", platform.mainstay(&["journal", "verify"])?);
     Ok(())

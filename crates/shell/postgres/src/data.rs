@@ -338,8 +338,7 @@ fn swap_changed(setup: &Setup, name: &str, content: &[u8]) -> Result<(), DataErr
     let path = setup.layout.pgdata.join(name);
     match std::fs::read(&path) {
         Ok(present) if present == content => Ok(()),
-        _ => mainstay_rt::files::swap(&path, content)
-            .and_then(|()| setup.programs.give(&path))
+        _ => mainstay_rt::files::swap_for(&path, content, |path| setup.programs.give(path))
             .map_err(at("write", &path)),
     }
 }
@@ -356,8 +355,7 @@ pub fn read_stance(setup: &Setup) -> Option<Stance> {
 /// Whatever the file system says.
 pub fn put(setup: &Setup, name: &str, content: &[u8]) -> Result<(), DataError> {
     let path = setup.layout.pgdata.join(name);
-    mainstay_rt::files::write_atomic(&path, content)
-        .and_then(|()| setup.programs.give(&path))
+    mainstay_rt::files::write_atomic_for(&path, content, |path| setup.programs.give(path))
         .map_err(at("write", &path))
 }
 

@@ -155,8 +155,8 @@ pub fn occupy(
     for number in own.0.saturating_add(1)..target.0 {
         let path = path(pgdata, Timeline(number));
         if !path.exists() {
-            std::fs::File::create(&path)
-                .and_then(|_| give(&path))
+            // A server that looks for the name and may not read what it finds ends itself.
+            mainstay_rt::files::swap_for(&path, b"", &give)
                 .map_err(|source| HistoryError::Write { path, source })?;
         }
     }
@@ -229,8 +229,7 @@ pub fn store(
     give: impl Fn(&Path) -> std::io::Result<()>,
 ) -> Result<(), HistoryError> {
     let path = path(pgdata, timeline);
-    mainstay_rt::files::write_atomic(&path, content)
-        .and_then(|()| give(&path))
+    mainstay_rt::files::write_atomic_for(&path, content, give)
         .map_err(|source| HistoryError::Write { path, source })
 }
 

@@ -176,11 +176,13 @@ impl Mind {
                     if let Err(error) = self.outbox.lease.write(term, expires) {
                         tracing::error!(error = chain(&error), "no lease for readers");
                     }
+                    self.refresh(Some(expires));
                 }
                 Effect::ClearLease => {
                     if let Err(error) = self.outbox.lease.clear() {
                         tracing::error!(error = chain(&error), "the lease stands until it expires");
                     }
+                    self.refresh(None);
                 }
                 Effect::Publish(status) => self.publish(&status),
                 Effect::Answer { request, answer } => {
@@ -224,6 +226,17 @@ impl Mind {
             changed
         });
         self.outbox.shown.send_replace(shown(&self.setup, status));
+    }
+
+    /// What changes all the time wakes no listener, but the next line that is said has the latest of it. Gateways
+    /// elsewhere pass on what a primary answers for as long as they hear of its lease.
+    fn refresh(&self, lease_expires: Option<Instant>) {
+        let lsn = self.keeper.status().lsn.to_string();
+        self.outbox.shown.send_if_modified(|shown| {
+            shown.lease_expires = lease_expires;
+            shown.sight.lsn = lsn;
+            false
+        });
     }
 
     /// Answers at once what can be; returns the waiter of a request to shut down.

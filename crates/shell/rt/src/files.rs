@@ -25,9 +25,32 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// Whatever the file system says; the old content is then untouched.
 pub fn write_atomic_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write_prepared(path, bytes, mode, |_| Ok(()))
+}
+
+/// As [`write_atomic`], for another user: `prepare` (which may change the owner) sees the file before it has
+/// its name, so that whoever looks for the name meets it ready.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_atomic_for(
+    path: &Path,
+    bytes: &[u8],
+    prepare: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    write_prepared(path, bytes, 0o600, prepare)
+}
+
+fn write_prepared(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    prepare: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     let temporary = temporary_name(path);
-    let result =
-        write_new(&temporary, bytes, mode).and_then(|()| std::fs::rename(&temporary, path));
+    let result = write_new(&temporary, bytes, mode)
+        .and_then(|()| prepare(&temporary))
+        .and_then(|()| std::fs::rename(&temporary, path));
     if result.is_err() {
         // The temporary file is litter at worst: its name is never read.
         std::fs::remove_file(&temporary).ok();
@@ -42,9 +65,21 @@ pub fn write_atomic_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()>
 /// # Errors
 /// Whatever the file system says; the old content is then untouched.
 pub fn swap(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    swap_for(path, bytes, |_| Ok(()))
+}
+
+/// As [`swap`], for another user; see [`write_atomic_for`].
+///
+/// # Errors
+/// As [`swap`].
+pub fn swap_for(
+    path: &Path,
+    bytes: &[u8],
+    prepare: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     let temporary = temporary_name(path);
     let result = create_new(&temporary, bytes, 0o600)
-        .map(drop)
+        .and_then(|_| prepare(&temporary))
         .and_then(|()| std::fs::rename(&temporary, path));
     if result.is_err() {
         // The temporary file is litter at worst: its name is never read.
@@ -127,6 +162,22 @@ fn temporary_name(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Nobody meets a file under its name that is not prepared for him.
+    #[test]
+    fn a_file_for_another_has_its_name_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("00000002.history");
+        let refuse = |temporary: &Path| {
+            assert!(temporary.exists() && !path.exists());
+            Err(io::ErrorKind::PermissionDenied.into())
+        };
+        assert!(write_atomic_for(&path, b"x", refuse).is_err());
+        assert!(swap_for(&path, b"x", refuse).is_err());
+        assert!(!path.exists());
+        write_atomic_for(&path, b"x", |_| Ok(())).unwrap();
+        assert!(path.exists());
+    }
 
     #[test]
     fn replaced_and_published_once() {

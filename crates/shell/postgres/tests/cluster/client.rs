@@ -242,6 +242,40 @@ pub fn prepare(cluster: &Cluster) -> Result<()> {
     })
 }
 
+/// Removes what an earlier scenario left.
+pub fn forget(cluster: &Cluster) -> Result<()> {
+    let (primary, _) = cluster.await_primary(0)?;
+    cluster.runtime.block_on(async {
+        let client = connect(cluster.postgres_address(primary)).await?;
+        client.simple_query("DROP TABLE IF EXISTS numbers").await?;
+        Ok(())
+    })
+}
+
+/// Whether this number is there.
+pub async fn has(address: SocketAddr, number: u64) -> Result<bool> {
+    let client = connect(address).await?;
+    let statement = format!("SELECT 1 FROM numbers WHERE number = {number}");
+    let found = client.simple_query(&statement).await?;
+    Ok(found
+        .iter()
+        .any(|message| matches!(message, tokio_postgres::SimpleQueryMessage::Row(_))))
+}
+
+/// What a database administrator can do behind the keeper's back.
+pub async fn administer(address: SocketAddr, statement: &str) -> Result<()> {
+    let stream = tokio::net::TcpStream::connect(address).await?;
+    let mut config = Config::new();
+    config
+        .user("mainstay")
+        .password("secret-superuser")
+        .dbname("postgres");
+    let (client, connection) = config.connect_raw(stream, NoTls).await?;
+    tokio::spawn(connection);
+    client.simple_query(statement).await?;
+    Ok(())
+}
+
 /// Everything acknowledged is there, and nothing that was not sent.
 pub fn check(cluster: &Cluster, record: &Record) -> Result<()> {
     let (primary, term) = cluster.await_primary(0)?;

@@ -28,6 +28,8 @@ pub struct Cluster {
     block: AddressBlock,
     pub wires: Wires,
     keepers: [Option<Child>; COUNT],
+    /// Started on a folder that another keeper has.
+    second: Option<Child>,
     settings: Vec<KeeperSetting>,
     guard: Child,
     pub runtime: tokio::runtime::Runtime,
@@ -35,6 +37,10 @@ pub struct Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if let Some(mut second) = self.second.take() {
+            second.kill().ok();
+            second.wait().ok();
+        }
         for which in 0..COUNT {
             self.kill_host(which);
         }
@@ -105,6 +111,7 @@ impl Cluster {
             block,
             wires,
             keepers: [const { None }; COUNT],
+            second: None,
             settings: settings
                 .iter()
                 .map(|(name, value)| KeeperSetting {
@@ -161,6 +168,29 @@ impl Cluster {
     }
 
     pub fn start_keeper(&mut self, which: usize) -> Result<()> {
+        self.keepers[which] = Some(self.spawn_keeper(which)?);
+        Ok(())
+    }
+
+    /// Another one, with the same configuration as the one that runs.
+    pub fn start_second_keeper(&mut self, which: usize) -> Result<()> {
+        self.second = Some(self.spawn_keeper(which)?);
+        Ok(())
+    }
+
+    /// Waits until the second keeper has left with a failure.
+    pub fn await_refusal(&mut self) -> Result<()> {
+        let mut second = self.second.take().context("there is no second keeper")?;
+        let status = self.wait("the second keeper to leave", || {
+            second.try_wait().ok().flatten()
+        });
+        second.kill().ok();
+        second.wait().ok();
+        ensure!(!status?.success(), "it left as if all were well");
+        Ok(())
+    }
+
+    fn spawn_keeper(&self, which: usize) -> Result<Child> {
         let own = self.path(which);
         std::fs::create_dir_all(&own)?;
         let config = own.join("config.json");
@@ -182,8 +212,7 @@ impl Cluster {
             .stderr(log)
             .spawn()
             .context("start a keeper")?;
-        self.keepers[which] = Some(child);
-        Ok(())
+        Ok(child)
     }
 
     fn config(&self, which: usize) -> Result<KeeperConfig> {
@@ -358,6 +387,13 @@ impl Cluster {
             keeper.kill().ok();
             keeper.wait().ok();
         }
+    }
+
+    /// Stops (SIGSTOP) or continues the keeper alone.
+    pub fn signal_keeper(&self, which: usize, signal: Signal) -> Result<()> {
+        let keeper = self.keepers[which].as_ref().context("no keeper runs")?;
+        let pid = i32::try_from(keeper.id()).ok().and_then(Pid::from_raw);
+        Ok(kill_process(pid.context("a process id")?, signal)?)
     }
 
     /// Kills the keeper and every process of its server.

@@ -7,6 +7,7 @@
 
 mod client;
 mod cluster;
+mod golden;
 mod scenarios;
 mod wires;
 

@@ -26,6 +26,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("primary_cut_off", primary_cut_off),
     ("primary_deaf", primary_deaf),
     ("primary_mute", primary_mute),
+    ("golden", crate::golden::golden),
     ("many_faults", many_faults),
 ];
 

@@ -1,0 +1,169 @@
+//! From selectors to samples: what is current at a moment, and what lies in a window before it.
+//!
+//! Windows are open on the left: a sample exactly as old as the window is long is outside.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::{Evaluator, Failure, Item, Outcome, refuse};
+use crate::ast::{Expr, Kind, Selector, Subquery};
+use crate::histogram::Hint;
+use crate::labels::Labels;
+use crate::sample::{Sample, Series, Value};
+
+/// The samples of one series within a window.
+pub(super) struct Window {
+    pub(super) labels: Labels,
+    pub(super) drop_name: bool,
+    pub(super) samples: Vec<Sample>,
+}
+
+pub(super) struct Windows {
+    /// Length of the window, milliseconds.
+    pub(super) range: i64,
+    /// Its last moment.
+    pub(super) end: i64,
+    /// Only series that have samples in it.
+    pub(super) series: Vec<Window>,
+}
+
+impl Evaluator<'_> {
+    pub(super) fn fetch(&mut self, selector: &Selector) -> Arc<Vec<Arc<Series>>> {
+        if let Some(found) = self.found.get(&selector.id) {
+            return Arc::clone(found);
+        }
+        let (from, to) = self
+            .reach
+            .get(&selector.id)
+            .copied()
+            .unwrap_or((i64::MIN, i64::MAX));
+        let found = Arc::new(self.source.select(&selector.matchers, from, to));
+        self.found.insert(selector.id, Arc::clone(&found));
+        found
+    }
+
+    pub(super) fn current(&mut self, selector: &Selector, at: i64) -> Outcome<Vec<Item>> {
+        let moment = self.moment(&selector.when, at)?;
+        let oldest = moment.saturating_sub(self.options.lookback);
+        let mut items = Vec::new();
+        for series in self.fetch(selector).iter() {
+            let after = series.samples.partition_point(|sample| sample.at <= moment);
+            let last = after.checked_sub(1).and_then(|at| series.samples.get(at));
+            if let Some(sample) = last.filter(|s| s.at > oldest && !s.value.is_stale()) {
+                items.push(Item {
+                    labels: series.labels.clone(),
+                    value: sample.value.clone(),
+                    at: sample.at,
+                    drop_name: false,
+                });
+            }
+        }
+        self.charge(items.len())?;
+        Ok(items)
+    }
+
+    pub(super) fn matrix(&mut self, expr: &Expr, at: i64) -> Outcome<Windows> {
+        match &expr.bare().kind {
+            Kind::Selector(selector) => self.window(selector, at),
+            Kind::Subquery(subquery) => self.subquery(subquery, at),
+            _ => refuse("expected a range vector"),
+        }
+    }
+
+    fn window(&mut self, selector: &Selector, at: i64) -> Outcome<Windows> {
+        let end = self.moment(&selector.when, at)?;
+        let range = match &selector.range {
+            Some(range) => self.milliseconds(range)?,
+            None => return refuse("expected a range vector"),
+        };
+        if range <= 0 {
+            return refuse("duration must be greater than 0");
+        }
+        let start = end.saturating_sub(range);
+        let mut windows = Vec::new();
+        for series in self.fetch(selector).iter() {
+            let first = series.samples.partition_point(|sample| sample.at <= start);
+            let after = series.samples.partition_point(|sample| sample.at <= end);
+            let within = series.samples.get(first..after).unwrap_or(&[]);
+            self.charge(within.len())?;
+            let samples: Vec<Sample> = within
+                .iter()
+                .filter(|s| !s.value.is_stale())
+                .cloned()
+                .collect();
+            if !samples.is_empty() {
+                let labels = series.labels.clone();
+                windows.push(Window {
+                    labels,
+                    drop_name: false,
+                    samples,
+                });
+            }
+        }
+        Ok(Windows {
+            range,
+            end,
+            series: windows,
+        })
+    }
+
+    fn subquery(&mut self, subquery: &Subquery, at: i64) -> Outcome<Windows> {
+        let end = self.moment(&subquery.when, at)?;
+        let range = self.milliseconds(&subquery.range)?;
+        let step = match &subquery.step {
+            Some(step) => self.milliseconds(step)?,
+            None => self.options.subquery_step,
+        };
+        if range <= 0 || step <= 0 {
+            return refuse("duration must be greater than 0");
+        }
+        let start = end.saturating_sub(range);
+        // Steps are multiples of the step since 1970, whenever the question is asked.
+        let mut moment = start
+            .div_euclid(step)
+            .saturating_mul(step)
+            .saturating_add(step);
+        let mut found: BTreeMap<Labels, Window> = BTreeMap::new();
+        for count in 0.. {
+            if moment > end {
+                break;
+            }
+            if count >= self.options.limits.steps {
+                return Err(Failure::Steps(self.options.limits.steps));
+            }
+            let items = self.vector(&subquery.inner, moment)?;
+            self.charge(items.len())?;
+            for item in items {
+                let window = found.entry(item.labels.clone()).or_insert_with(|| Window {
+                    labels: item.labels,
+                    drop_name: item.drop_name,
+                    samples: Vec::new(),
+                });
+                if window.samples.last().is_some_and(|last| last.at == moment) {
+                    return refuse("vector cannot contain metrics with the same labelset");
+                }
+                let value = without_hint(item.value);
+                window.samples.push(Sample { at: moment, value });
+            }
+            moment = moment.saturating_add(step);
+        }
+        Ok(Windows {
+            range,
+            end,
+            series: found.into_values().collect(),
+        })
+    }
+}
+
+/// What a hint says is about the sample before in the series, which a subquery may have left out.
+fn without_hint(value: Value) -> Value {
+    match &value {
+        Value::Histogram(histogram) if matches!(histogram.hint, Hint::Reset | Hint::NotReset) => {
+            let mut histogram = (**histogram).clone();
+            histogram.hint = Hint::Unknown;
+            Value::of(histogram)
+        }
+        Value::Histogram(_) | Value::Float(_) => value,
+    }
+}

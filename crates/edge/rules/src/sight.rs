@@ -1,0 +1,78 @@
+//! Whether what an alert is about was measured at all when its condition was not found.
+//!
+//! An alert's labels came from series. If no series that its rule selects fits those labels any more, the
+//! condition did not end: nobody knows. A series fits if it has no other value for any of the labels; a
+//! label that it lacks was joined or written by the rule.
+
+use std::collections::BTreeMap;
+
+use mainstay_promql::ast::{BinaryOperator, Expr, Kind};
+use mainstay_promql::eval::{Options, Output, instant};
+use mainstay_promql::labels::Labels;
+use mainstay_promql::sample::Source;
+
+/// What each selector of a rule sees at one moment.
+pub struct Scene<'a> {
+    expr: &'a Expr,
+    seen: BTreeMap<usize, Vec<Labels>>,
+}
+
+impl<'a> Scene<'a> {
+    pub fn new(expr: &'a Expr, source: &dyn Source, at: i64, options: &Options) -> Self {
+        let mut seen = BTreeMap::new();
+        expr.walk(&mut |expr| {
+            let Kind::Selector(selector) = &expr.kind else {
+                return;
+            };
+            let answer = instant(expr, source, at, options).map(|answer| answer.output);
+            let labels = match answer {
+                Ok(Output::Vector(items)) => items.into_iter().map(|item| item.labels).collect(),
+                Ok(Output::Matrix(series)) => {
+                    series.into_iter().map(|series| series.labels).collect()
+                }
+                Ok(Output::Scalar(_) | Output::String(_)) | Err(_) => Vec::new(),
+            };
+            seen.insert(selector.id, labels);
+        });
+        Self { expr, seen }
+    }
+
+    /// Whether the series behind an alert with these labels are there.
+    pub fn shows(&self, labels: &Labels) -> bool {
+        self.visible(self.expr, labels)
+    }
+
+    fn visible(&self, expr: &Expr, labels: &Labels) -> bool {
+        match &expr.kind {
+            Kind::Selector(selector) => {
+                let all = self.seen.get(&selector.id).map_or(&[][..], Vec::as_slice);
+                all.iter().any(|series| fits(series, labels))
+            }
+            Kind::Binary(binary) => {
+                let left = self.visible(&binary.left, labels);
+                match binary.operator {
+                    BinaryOperator::Or => left || self.visible(&binary.right, labels),
+                    BinaryOperator::Unless => left,
+                    _ => left && self.visible(&binary.right, labels),
+                }
+            }
+            // About absence itself; a constant is always there.
+            Kind::Call { function, .. }
+                if matches!(function.name, "absent" | "absent_over_time" | "vector") =>
+            {
+                true
+            }
+            _ => expr
+                .children()
+                .into_iter()
+                .all(|child| self.visible(child, labels)),
+        }
+    }
+}
+
+fn fits(series: &Labels, labels: &Labels) -> bool {
+    labels.iter().all(|(name, value)| {
+        let own = series.get(name);
+        own.is_empty() || own == value
+    })
+}

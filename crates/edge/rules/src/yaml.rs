@@ -1,0 +1,267 @@
+//! YAML as a tree of values, each with its place in the file, document by document.
+//!
+//! Scalars are kept as text: rule files write numbers where text is meant, and the other way round.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Location, Spanned};
+
+/// Largest file that is read, in bytes.
+pub const FILE_BYTES_MAX: usize = 4 << 20;
+/// Most documents of one file.
+const DOCUMENTS_MAX: usize = 1_000;
+
+/// Line and column, both from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub place: Place,
+    pub value: Value,
+}
+
+#[derive(Clone, Debug)]
+pub enum Value {
+    Null,
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub key: String,
+    pub place: Place,
+    pub value: Node,
+}
+
+impl Node {
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn entries(&self) -> &[Entry] {
+        match &self.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    pub fn items(&self) -> &[Self] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        self.entries()
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| &entry.value)
+    }
+
+    /// Moves every place: by lines, and by columns.
+    fn shift(&mut self, lines: usize, columns: usize) {
+        let shift = |place: &mut Place| {
+            place.line += lines;
+            place.column += columns;
+        };
+        shift(&mut self.place);
+        match &mut self.value {
+            Value::Null | Value::Text(_) => {}
+            Value::List(items) => items.iter_mut().for_each(|item| item.shift(lines, columns)),
+            Value::Map(entries) => {
+                for entry in entries {
+                    shift(&mut entry.place);
+                    entry.value.shift(lines, columns);
+                }
+            }
+        }
+    }
+}
+
+/// What is no YAML, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub place: Place,
+    pub message: String,
+}
+
+/// Every document of a text; empty ones are left out.
+pub fn documents(text: &str) -> Result<Vec<Node>, Fault> {
+    let refuse = |message: String| {
+        Err(Fault {
+            place: Place { line: 1, column: 1 },
+            message,
+        })
+    };
+    if text.len() > FILE_BYTES_MAX {
+        return refuse(format!("the file has more than {FILE_BYTES_MAX} bytes"));
+    }
+    let mut nodes = Vec::new();
+    let mut part = String::new();
+    let mut lines_before = 0;
+    for (number, line) in text.lines().chain(["---"]).enumerate() {
+        if line != "---" && !line.starts_with("--- ") {
+            part.push_str(line);
+            part.push('\n');
+            continue;
+        }
+        if part
+            .lines()
+            .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
+        {
+            let mut node = one(&part).map_err(|mut fault| {
+                fault.place.line += lines_before;
+                fault
+            })?;
+            node.shift(lines_before, 0);
+            nodes.push(node);
+        }
+        if nodes.len() > DOCUMENTS_MAX {
+            return refuse(format!("the file has more than {DOCUMENTS_MAX} documents"));
+        }
+        part.clear();
+        lines_before = number + 1;
+    }
+    Ok(nodes)
+}
+
+/// The documents within a text that stands in another file as a block, with their places in that file.
+pub fn embedded(outer: &str, entry: &Entry) -> Result<Vec<Node>, Fault> {
+    let text = entry.value.text().unwrap_or("");
+    let first = text.lines().next().unwrap_or("");
+    let mut lines = outer.lines().enumerate().skip(entry.place.line);
+    // The block's first line: below its key, the same but for the indentation.
+    let found =
+        lines.find(|(_, line)| line.trim_start() == first.trim_start() && !first.is_empty());
+    let (above, indent) = match found {
+        Some((number, line)) => {
+            let indent = |line: &str| line.len() - line.trim_start().len();
+            (number, indent(line).saturating_sub(indent(first)))
+        }
+        None => (entry.place.line.saturating_sub(1), 0),
+    };
+    let shifted = documents(text).map(|mut nodes| {
+        nodes.iter_mut().for_each(|node| node.shift(above, indent));
+        nodes
+    });
+    shifted.map_err(|mut fault| {
+        fault.place.line += above;
+        fault
+    })
+}
+
+fn one(text: &str) -> Result<Node, Fault> {
+    let mut budget = serde_saphyr::Budget::default();
+    budget.max_events = 1_000_000;
+    budget.max_nodes = 500_000;
+    budget.max_depth = 32;
+    budget.max_total_scalar_bytes = 4 * FILE_BYTES_MAX;
+    let mut options = serde_saphyr::Options::default();
+    options.budget = Some(budget);
+    options.with_snippet = false;
+    let parsed: Result<Spanned<Value>, _> = serde_saphyr::from_str_with_options(text, options);
+    match parsed {
+        Ok(spanned) => Ok(node(spanned)),
+        Err(error) => {
+            let place = error.location().map_or(Place { line: 1, column: 1 }, place);
+            let text = error.without_snippet().to_string();
+            let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+            Err(Fault { place, message })
+        }
+    }
+}
+
+fn place(location: Location) -> Place {
+    let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).max(1);
+    Place {
+        line: number(location.line()),
+        column: number(location.column()),
+    }
+}
+
+fn node(spanned: Spanned<Value>) -> Node {
+    Node {
+        place: place(spanned.referenced),
+        value: spanned.value,
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        Value::deserialize(deserializer)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Text(value.to_string()))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Text(value.to_string()))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Text(value.to_string()))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Text(value.to_string()))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut nodes = Vec::new();
+        while let Some(spanned) = list.next_element::<Spanned<Value>>()? {
+            nodes.push(node(spanned));
+        }
+        Ok(Value::List(nodes))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = map.next_key::<Spanned<String>>()? {
+            let value = node(map.next_value::<Spanned<Value>>()?);
+            entries.push(Entry {
+                place: place(key.referenced),
+                key: key.value,
+                value,
+            });
+        }
+        Ok(Value::Map(entries))
+    }
+}

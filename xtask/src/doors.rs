@@ -1,0 +1,76 @@
+//! The doors that gateways open to the primary: each must let a client in and keep it.
+//!
+//! An auditor that fails at one gateway goes to the next, as any client would; so it takes a look of its own
+//! to see that none of them is shut. A session is kept for longer than a lease lasts and used at its end: a
+//! gateway that does not hear of the lease's renewal would have cut it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio_postgres::NoTls;
+
+use crate::flow::PRIMARY_PORT;
+use crate::platform::{DATABASE, Platform, hosts};
+
+/// Longer than a lease of a keeper.
+const KEPT: Duration = Duration::from_secs(3);
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Goes through the door of every gateway at the same time.
+pub fn check(platform: &Platform) -> Result<()> {
+    let secret = platform
+        .data()
+        .join("secrets")
+        .join(format!("{DATABASE}-application"));
+    let password = std::fs::read_to_string(secret).context("read the application's password")?;
+    let hosts = hosts(&platform.status()?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start a client")?;
+    runtime.block_on(async {
+        let mut sessions = tokio::task::JoinSet::new();
+        for host in &hosts {
+            let (name, address) = (host.name.clone(), host.address.clone());
+            let password = password.trim().to_owned();
+            sessions.spawn(async move {
+                tokio::time::timeout(LIMIT, through(&address, &password))
+                    .await
+                    .with_context(|| format!("the door of {name}: nothing within {LIMIT:?}"))?
+                    .with_context(|| format!("the door of {name}"))
+            });
+        }
+        while let Some(done) = sessions.join_next().await {
+            done.context("a client ended")??;
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
+    println!(
+        "  all {} gateways lead to the primary and keep their sessions",
+        hosts.len()
+    );
+    Ok(())
+}
+
+async fn through(address: &str, password: &str) -> Result<()> {
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host(address)
+        .port(PRIMARY_PORT)
+        .user("application")
+        .dbname(DATABASE)
+        .password(password);
+    let (client, connection) = config.connect(NoTls).await.context("connect")?;
+    let driver = tokio::spawn(connection);
+    for moment in ["at once", "after a lease's time"] {
+        let row = client
+            .query_one("SELECT pg_is_in_recovery()", &[])
+            .await
+            .with_context(|| format!("ask {moment}"))?;
+        ensure!(!row.get::<_, bool>(0), "{moment}: it leads to a standby");
+        tokio::time::sleep(KEPT).await;
+    }
+    drop(client);
+    driver.await.context("end the session")??;
+    Ok(())
+}
