@@ -72,7 +72,8 @@ pub fn standby_damaged() -> Result<()> {
 
 /// A table of some pages, on the primary's disk; its file, below the data folder.
 fn make_table(cluster: &Cluster, primary: usize) -> Result<String> {
-    let make = "CREATE TABLE pages AS SELECT repeat('x', 500) AS text FROM generate_series(1, 1000)";
+    let make =
+        "CREATE TABLE pages AS SELECT repeat('x', 500) AS text FROM generate_series(1, 1000)";
     client::superuser(cluster, primary, make)?;
     client::superuser(cluster, primary, "VACUUM (FREEZE) pages")?;
     client::superuser(cluster, primary, "CHECKPOINT")?;
