@@ -50,6 +50,9 @@ pub struct Arguments {
     /// With which settings the peer runs
     #[arg(long, value_enum, default_value_t = Settings::Fastest)]
     pub peer: Settings,
+    /// Measure ours alone
+    #[arg(long)]
+    pub alone: bool,
     /// A write that is not answered within this is given up, and the connection with it
     #[arg(long, default_value_t = 500)]
     pub deadline_ms: u64,
@@ -115,6 +118,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn at_distance(arguments: &Arguments, distance_ms: u64) -> Result<()> {
     let mut ours = Ours::start(distance_ms)?;
     let mut peer = match peer::missing() {
+        _ if arguments.alone => None,
         None => Some(Peer::start(arguments.peer, distance_ms).context("start the peer")?),
         Some(what) => {
             println!("the peer is not measured: {what} is not installed");

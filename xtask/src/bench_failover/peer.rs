@@ -135,14 +135,14 @@ impl Peer {
         Ok(peer)
     }
 
-    pub fn describe(peer: &Self) -> String {
-        let (ttl, loop_wait, retry_timeout, start) = peer_files::timings(peer.settings);
+    pub fn describe(&self) -> String {
+        let (ttl, loop_wait, retry_timeout, start) = peer_files::timings(self.settings);
         let (d_ttl, d_wait, d_retry, d_start) = peer_files::timings(Settings::Default);
         format!(
             "The peer: {}; ttl {ttl}, loop_wait {loop_wait}, retry_timeout {retry_timeout}, primary_start_timeout {start} \
              (its defaults are {d_ttl}, {d_wait}, {d_retry}, {d_start}), synchronous_mode_strict, HAProxy checks every 200 ms; \
              one etcd member that is never broken.",
-            peer.versions
+            self.versions
         )
     }
 

@@ -85,6 +85,9 @@ impl Keeper {
             match &peer.heartbeat {
                 None => silent < suspicion,
                 Some(heartbeat) if leads(heartbeat) && heartbeat.term >= floor => {
+                    if peer.closed && self.has_lost_stream(heartbeat.term) {
+                        return false;
+                    }
                     let streaming = self.hears_stream(heartbeat.term);
                     let patience = if streaming {
                         suspicion.max(timings.suspicion_while_streaming)
@@ -108,6 +111,17 @@ impl Keeper {
                 .fresh()
                 .and_then(|seen| seen.receiver)
                 .is_some_and(|receiver| receiver.streaming && receiver.heard)
+    }
+
+    /// Whether the primary's server ended the stream too: together with its keeper's connection that is a
+    /// death seen, not a silence.
+    fn has_lost_stream(&self, term: Term) -> bool {
+        self.server.followed == Some(term)
+            && self.server.state == State::Following
+            && self
+                .server
+                .fresh()
+                .is_some_and(|seen| !seen.receiver.is_some_and(|receiver| receiver.streaming))
     }
 
     /// Bound by a promise whose coordinator lives and may still bring a primary.
@@ -513,7 +527,10 @@ impl Keeper {
     pub(crate) fn election_deadline(&self) -> Option<(Instant, WakeReason)> {
         let timings = &self.config.timings;
         let at = match &self.election {
-            Election::Idle { not_before } => self.candidacy()?.max(*not_before),
+            Election::Idle { not_before } => {
+                let at = self.candidacy()?.max(*not_before);
+                at.max(self.lease_granted_ends().unwrap_or(at))
+            }
             Election::Asking { started, .. } => *started + timings.pre_vote,
             Election::Recruiting { started, .. } => *started + timings.recruitment,
             Election::Elected { started, .. } => *started + timings.promotion,

@@ -12,6 +12,9 @@ pub enum Input {
     Tick,
     /// A peer's message, whole and from the connection of that peer.
     Message(Message),
+    /// A connection of this peer's keeper was closed or reset from its side: its process ended, unless it is
+    /// heard again.
+    PeerClosed(ReplicaId),
     /// What the local server looks like.
     Observed(Observation),
     /// A command ended.

@@ -17,7 +17,7 @@ use crate::machine::State;
 use crate::message::{Body, Heartbeat, Message};
 use crate::peers::Peers;
 use crate::planted::{Planted, PlantedBug};
-use crate::postgres::{DataState, ProcessState};
+use crate::postgres::{DataState, ProcessState, Serviceability};
 use crate::primary::Primary;
 use crate::random::Random;
 use crate::server::Server;
@@ -142,6 +142,7 @@ impl Keeper {
         match input {
             Input::Tick => {}
             Input::Message(message) => self.handle_message(message),
+            Input::PeerClosed(from) => self.peers.closed(from),
             Input::Observed(observation) => self.handle_observation(observation),
             Input::CommandDone { operation, outcome } => {
                 self.handle_outcome(operation, outcome);
@@ -387,6 +388,9 @@ impl Keeper {
         match self.server.state {
             State::Open if self.switchover.is_some() => Reason::SwitchingOver,
             State::Open if self.quorum_is_missing() => Reason::QuorumMissing,
+            State::Following | State::Open if self.server.ailment().is_some() => {
+                Reason::Unserviceable(self.server.ailment().unwrap_or(Serviceability::Good))
+            }
             State::Following if self.server.starved_since.is_some() => {
                 if self.can_be_spared() {
                     Reason::LogRemoved

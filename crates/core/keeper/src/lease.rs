@@ -90,6 +90,11 @@ impl Keeper {
         }
     }
 
+    pub(crate) fn lease_granted_ends(&self) -> Option<Instant> {
+        let lease = self.config.timings.lease;
+        Some(self.granted.at? + lease + lease / 10)
+    }
+
     pub(crate) fn lease_is_running(&self) -> bool {
         let lease = self.config.timings.lease;
         self.granted

@@ -21,6 +21,8 @@ pub(crate) struct Peer {
     pub heard: Instant,
     /// Smoothed deviation of arrival gaps from the heartbeat interval.
     deviation: Duration,
+    /// Its connection ended, and it was not heard since.
+    pub closed: bool,
     /// As primary: the latest sending time that this peer granted a lease for.
     pub granted: Option<Instant>,
 }
@@ -40,6 +42,7 @@ impl Peers {
             heartbeat: None,
             heard: now,
             deviation: Duration::ZERO,
+            closed: false,
             granted: None,
         };
         Self {
@@ -86,7 +89,14 @@ impl Peers {
         let excess = now.since(peer.heard).saturating_sub(beat);
         peer.deviation = (peer.deviation * 7 + excess.min(Duration::from_secs(1))) / 8;
         peer.heard = now;
+        peer.closed = false;
         peer.heartbeat = Some(heartbeat);
+    }
+
+    pub fn closed(&mut self, from: ReplicaId) {
+        if let Some(peer) = self.map.get_mut(&from) {
+            peer.closed = true;
+        }
     }
 
     /// The own timer was late by `late`; `overrun` is the limit beyond which counting starts afresh.

@@ -44,11 +44,15 @@ pub enum PlantedBug {
     RebuiltTogether,
     /// A walreceiver that stands still is waited for.
     StuckStreamLeft,
+    /// A primary that reads damaged pages, or whose disk is full, goes on beside a standby that is well.
+    AilingPrimaryKept,
+    /// A standby with damaged pages goes on.
+    DamagedReplicaLeft,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::PromiseWithoutFsync,
         Self::PromiseCountedAsRank,
         Self::TimelineClashUnnoticed,
@@ -74,6 +78,8 @@ impl PlantedBug {
         Self::StarvedReplicaLeft,
         Self::RebuiltTogether,
         Self::StuckStreamLeft,
+        Self::AilingPrimaryKept,
+        Self::DamagedReplicaLeft,
     ];
 }
 

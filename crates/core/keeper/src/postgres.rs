@@ -234,7 +234,8 @@ pub enum ProcessState {
     },
 }
 
-/// Whether the server does its work. A keeper gives up a primary that stays anything but `Good`.
+/// Whether the server does its work. A keeper gives up a primary that stays unserviceable, and hands one that
+/// ails (it works, and should not be relied on) over to a standby that is well, if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Serviceability {
     Good,
@@ -244,6 +245,12 @@ pub enum Serviceability {
     NoSlots,
     /// A write or flush of the disk failed or does not end.
     DeadDisk,
+    /// The file system refuses every write.
+    ReadOnly,
+    /// Hardly any room is left.
+    DiskFull,
+    /// A page with a wrong checksum was read.
+    CorruptData,
 }
 
 /// Whether a standby can still get the log that it lacks.
@@ -254,6 +261,21 @@ pub enum Supply {
     Unbroken,
     /// The primary itself said that it has removed what comes next. Waiting does not bring it back.
     Removed,
+}
+
+impl Serviceability {
+    /// What else is observed was answered by the server just now, not remembered.
+    pub fn is_answering(self) -> bool {
+        match self {
+            Self::Good | Self::DiskFull | Self::CorruptData => true,
+            Self::Hung | Self::NoSlots | Self::DeadDisk | Self::ReadOnly => false,
+        }
+    }
+
+    /// Works, and should not be relied on.
+    pub fn is_ailment(self) -> bool {
+        matches!(self, Self::DiskFull | Self::CorruptData)
+    }
 }
 
 /// The walreceiver of a standby.

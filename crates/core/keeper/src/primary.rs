@@ -171,6 +171,11 @@ impl Keeper {
             && !self.has(PlantedBug::BoundMemberLeftOut)
     }
 
+    /// Works, and should not be relied on: a standby that is well takes over by plan.
+    pub(crate) fn must_hand_over(&self) -> bool {
+        self.server.ailment().is_some() && !self.has(PlantedBug::AilingPrimaryKept)
+    }
+
     /// Every replica of the file counts: needed once, before the first opening.
     pub(crate) fn cohort_is_full(&self) -> bool {
         self.durable

@@ -14,7 +14,7 @@ use crate::keeper::Keeper;
 use crate::machine::{Event, State};
 use crate::message::Heartbeat;
 use crate::planted::PlantedBug;
-use crate::postgres::{DataState, Supply};
+use crate::postgres::{DataState, Observation, Serviceability, Supply};
 use crate::status::Reason;
 
 impl Keeper {
@@ -24,16 +24,9 @@ impl Keeper {
         self.peers.leader(self.now, &self.config.timings, floor)
     }
 
-    /// Whether the members other than this one suffice to readmit it.
-    fn others_suffice(&self, leader: &Heartbeat) -> bool {
-        self.others_suffice_where(leader, |_, _| true)
-    }
-
-    fn others_suffice_where(
-        &self,
-        leader: &Heartbeat,
-        stays: impl Fn(ReplicaId, &Heartbeat) -> bool,
-    ) -> bool {
+    /// Whether the members other than this one suffice to readmit it. Of those that must forget too, the ones that come later count: they wait for this one, because by the
+    /// same rule this one does not count for them.
+    fn others_suffice(&self, (source, leader): (ReplicaId, &Heartbeat)) -> bool {
         let Some(cohort) = &self.durable.cohort else {
             return false;
         };
@@ -45,6 +38,12 @@ impl Keeper {
             heartbeat
                 .cohort
                 .is_some_and(|version| version.term == leader.term)
+        };
+        let full = Reason::Unserviceable(Serviceability::DiskFull);
+        let stays = |peer: ReplicaId, heartbeat: &Heartbeat| {
+            let follows = heartbeat.reason == Reason::Following || heartbeat.reason == full;
+            let heedless = self.has(PlantedBug::RewoundTogether);
+            peer == source || follows || peer > self.config.me || heedless
         };
         let others = self
             .config
@@ -97,7 +96,7 @@ impl Keeper {
         leader.history.is_some()
             && leader.rewind_source
             && (leader.open || (stuck && self.is_next_to_return((replica, leader))))
-            && (!self.is_voter() || self.others_suffice(leader))
+            && (!self.is_voter() || self.others_suffice((replica, leader)))
     }
 
     /// Whether a replica whose missing log is gone may be filled anew. It forgets what it has, so the rest must
@@ -124,23 +123,22 @@ impl Keeper {
         if self.has(PlantedBug::RebuiltTogether) {
             return true;
         }
-        let stays = |peer: ReplicaId, heartbeat: &Heartbeat| {
-            let lacks = [Reason::LogRemoved, Reason::LogRemovedNeeded].contains(&heartbeat.reason);
-            let waits = lacks && peer > self.config.me;
-            waits || peer == source || heartbeat.reason == Reason::Following
-        };
         let busy = self.config.peers().any(|peer| {
             self.peers
                 .alive(self.now, &self.config.timings, peer)
                 .is_some_and(|heartbeat| heartbeat.reason == Reason::Rebuilding)
         });
-        !busy && (!self.is_voter() || self.others_suffice_where(leader, stays))
+        !busy && (!self.is_voter() || self.others_suffice((source, leader)))
     }
 
     /// Since when it is known that the missing log is gone, and that the rest can do without this replica.
-    pub(crate) fn note_starvation(&mut self, missing: Supply) {
+    /// A damaged folder is treated alike: it is of no use, and the rest must be able to do without it.
+    pub(crate) fn note_starvation(&mut self, seen: &Observation) {
         let now = self.now;
-        let starved = self.server.state == State::Following && missing == Supply::Removed;
+        let damaged = seen.serviceability == Serviceability::CorruptData
+            && !self.has(PlantedBug::DamagedReplicaLeft);
+        let starved =
+            self.server.state == State::Following && (seen.supply == Supply::Removed || damaged);
         let spared = starved && self.can_be_spared();
         let since = |before: Option<Instant>, holds: bool| holds.then(|| before.unwrap_or(now));
         self.server.starved_since = since(self.server.starved_since, starved);

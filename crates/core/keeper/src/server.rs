@@ -103,6 +103,12 @@ impl Server {
         }
     }
 
+    /// What this server works with, and should not.
+    pub fn ailment(&self) -> Option<Serviceability> {
+        let seen = self.observation.as_ref()?.serviceability;
+        seen.is_ailment().then_some(seen)
+    }
+
     pub fn retry_deadline(&self, now: Instant) -> Option<(Instant, WakeReason)> {
         (self.retry_at > now).then_some((self.retry_at, WakeReason::Retry))
     }
@@ -121,15 +127,18 @@ impl Keeper {
             self.halt(HaltReason::ForeignData);
             return;
         }
-        self.server.unserviceable_since = match observation.serviceability {
-            Serviceability::Good => None,
-            Serviceability::Hung | Serviceability::NoSlots | Serviceability::DeadDisk => {
-                self.server.unserviceable_since.or(Some(self.now))
-            }
+        let unserviceable = match observation.serviceability {
+            Serviceability::Good | Serviceability::DiskFull | Serviceability::CorruptData => false,
+            Serviceability::Hung
+            | Serviceability::NoSlots
+            | Serviceability::DeadDisk
+            | Serviceability::ReadOnly => true,
         };
+        let since = self.server.unserviceable_since.unwrap_or(self.now);
+        self.server.unserviceable_since = unserviceable.then_some(since);
         // A look at a hung server repeats what it was last.
         let out_of_recovery = matches!(observation.process, ProcessState::Primary { .. })
-            && observation.serviceability == Serviceability::Good;
+            && observation.serviceability.is_answering();
         let stands_by = matches!(
             self.server.state,
             State::Detached | State::Ranked | State::Following
@@ -148,7 +157,7 @@ impl Keeper {
         if heard || self.server.state != State::Following {
             self.server.stream_heard = self.now;
         }
-        self.note_starvation(observation.supply);
+        self.note_starvation(observation);
     }
 
     pub(crate) fn handle_outcome(&mut self, operation: OperationId, outcome: Outcome) {
@@ -386,7 +395,7 @@ impl Keeper {
     fn has_died(&self) -> bool {
         let promoted = self.server.state.is_promoted();
         self.server.fresh().is_some_and(|seen| {
-            let certain = seen.serviceability == Serviceability::Good;
+            let certain = seen.serviceability.is_answering();
             match seen.process {
                 ProcessState::Stopped => true,
                 ProcessState::Changing => false,

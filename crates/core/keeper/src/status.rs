@@ -206,6 +206,11 @@ impl fmt::Display for Reason {
             Self::Unserviceable(Serviceability::Hung) => "the server hangs",
             Self::Unserviceable(Serviceability::NoSlots) => "no connection slot left",
             Self::Unserviceable(Serviceability::DeadDisk) => "the disk does not answer",
+            Self::Unserviceable(Serviceability::ReadOnly) => "the file system refuses to write",
+            Self::Unserviceable(Serviceability::DiskFull) => "the disk is nearly full",
+            Self::Unserviceable(Serviceability::CorruptData) => {
+                "a page with a wrong checksum was read"
+            }
             Self::TimelineMismatch => "the server chose another timeline than its term",
             Self::Paused => "paused by an operator",
             Self::Halted(HaltReason::PersistFailed) => "halted: its record could not be written",

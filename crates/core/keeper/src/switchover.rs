@@ -11,7 +11,7 @@ use crate::input::RequestId;
 use crate::keeper::Keeper;
 use crate::machine::State;
 use crate::postgres::{Client, ClientState, ProcessState};
-use crate::status::{Answer, SwitchoverRefusal, WakeReason};
+use crate::status::{Answer, Reason, SwitchoverRefusal, WakeReason};
 
 /// A switchover under way.
 #[derive(Debug)]
@@ -93,13 +93,20 @@ impl Keeper {
 
     /// Hands over to a standby that streams, so that a member that is bound to a later term can follow.
     fn renew_term(&mut self) -> bool {
-        if self.server.state != State::Open || self.durable.paused || !self.must_renew_term() {
+        let due = self.must_renew_term() || self.must_hand_over();
+        if self.server.state != State::Open || self.durable.paused || !due {
             return false;
         }
+        // One that ails too is no better, and would hand over in turn.
+        let is_well = |peer: &ReplicaId| {
+            self.peers
+                .alive(self.now, &self.config.timings, *peer)
+                .is_some_and(|heartbeat| heartbeat.reason == Reason::Following)
+        };
         let target = self
             .config
             .peers()
-            .filter(|peer| self.target_stream(*peer).is_some())
+            .filter(|peer| self.target_stream(*peer).is_some() && is_well(peer))
             .max_by_key(|peer| (*peer == self.config.home, core::cmp::Reverse(*peer)));
         let Some(target) = target else {
             return false;

@@ -21,6 +21,7 @@ use crate::postgres::{
     DataState, HistoryEntry, Observation, Outcome, ProcessState, Rank, Receiver, ReceiverName,
     Serviceability, Supply, TimelineHistory,
 };
+use crate::status::Role;
 
 fn history(entries: &[(u32, u64)]) -> TimelineHistory {
     let entry = |(timeline, end): &(u32, u64)| HistoryEntry {
@@ -279,6 +280,49 @@ fn check_bound(keeper: &mut Keeper) {
         persist 2: Promise { highest: Term(3), coordinator: Some(ReplicaId(3)), floor: Term(3), previous_floor: Term(2) }
     "#]],
     );
+}
+
+/// A death that is seen (both connections ended) is not waited for as a silence is; the lease that was granted
+/// still is.
+#[test]
+fn a_seen_death_is_acted_on_when_the_lease_ends() {
+    for (closed, stream, early) in [
+        (false, false, false),
+        (true, true, false),
+        (true, false, true),
+    ] {
+        let mut keeper = following();
+        let mut beat = keeper.heartbeat();
+        beat.role = Role::Primary;
+        beat.term = Term(2);
+        let mut other = beat.clone();
+        other.role = Role::Standby;
+        other.sent = Instant::from_millis(5);
+        beat.sent = Instant::from_millis(5);
+        keeper.handle(
+            Instant::from_millis(5),
+            from(1, Body::Heartbeat(Box::new(beat))),
+        );
+        keeper.handle(
+            Instant::from_millis(5),
+            from(3, Body::Heartbeat(Box::new(other))),
+        );
+        if closed {
+            keeper.handle(Instant::from_millis(10), Input::PeerClosed(ReplicaId(1)));
+        }
+        let seen = standby(stream.then_some(2));
+        let mut asked = None;
+        for at_ms in (20..8_000).step_by(20) {
+            let now = Instant::from_millis(at_ms);
+            keeper.handle(now, Input::Observed(seen.clone()));
+            if asked.is_none() && effects(&mut keeper).contains("AskPreVote") {
+                asked = Some(at_ms);
+            }
+        }
+        let asked = asked.expect("somebody must try");
+        assert_eq!(asked < 1_480, early, "{closed} {stream}: {asked}");
+        assert!(asked > 1_320, "the lease: {asked}");
+    }
 }
 
 /// The record could not be written: the keeper says nothing more.

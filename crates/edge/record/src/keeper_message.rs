@@ -195,6 +195,9 @@ pub enum Serviceability {
     Hung,
     NoSlots,
     DeadDisk,
+    ReadOnly,
+    DiskFull,
+    CorruptData,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -34,7 +34,7 @@ same!(role_out, role_in, core::Role, form::Role,
 same!(refusal_out, refusal_in, core::Refusal, form::Refusal,
     PrimaryHeard PrimaryServing LeaseRunning Promised Paused Learner ServerUnready);
 same!(serviceability_out, serviceability_in, core::Serviceability, form::Serviceability,
-    Good Hung NoSlots DeadDisk);
+    Good Hung NoSlots DeadDisk ReadOnly DiskFull CorruptData);
 same!(halt_out, halt_in, core::HaltReason, form::HaltReason,
     PersistFailed ForeignData ForeignCohort Exhausted);
 

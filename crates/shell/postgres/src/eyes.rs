@@ -184,8 +184,13 @@ impl Eyes {
             }
         }
         // A server whose folder was taken away goes on from memory, for a while.
-        if self.pulse.is_missing() || data == DataState::Blank {
+        if data == DataState::Blank {
             observation.serviceability = Serviceability::DeadDisk;
+        } else if let Some(finding) = self.pulse.finding()
+            && (!finding.is_ailment() || observation.serviceability == Serviceability::Good)
+        {
+            // A server that hangs beside a full disk hangs.
+            observation.serviceability = finding;
         }
         Sighting {
             glance,
@@ -284,7 +289,7 @@ async fn knock(setup: Rc<Setup>, found: Rc<Cell<Serviceability>>) {
         }
         let answer = server::login(&setup, LOOK_LIMIT).await;
         found.set(match answer {
-            Ok(_) => Serviceability::Good,
+            Ok(session) => damage(&session).await,
             Err(error) if error.state() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
                 Serviceability::NoSlots
             }
@@ -292,6 +297,15 @@ async fn knock(setup: Rc<Setup>, found: Rc<Cell<Serviceability>>) {
             // A refusal is an answer: it starts, stops, or has other troubles that are seen elsewhere.
             Err(_) => Serviceability::Good,
         });
+    }
+}
+
+/// What the server itself counted of pages whose checksum was wrong.
+async fn damage(session: &Session) -> Serviceability {
+    let question = "SELECT coalesce(sum(checksum_failures), 0) FROM pg_stat_database";
+    match session.value("ask for damage", question, LOOK_LIMIT).await {
+        Ok(count) if count != "0" => Serviceability::CorruptData,
+        _ => Serviceability::Good,
     }
 }
 

@@ -185,8 +185,34 @@ async fn read(
         .await
         .map_err(late)??;
     let from = welcome(setup, hello)?;
+    let read = read_messages(&mut stream, from, inputs).await;
+    if let Err(PeerError::Io(error)) = &read
+        && is_end(error)
+    {
+        // Its kernel said so: the process ended. Silence would say nothing.
+        inputs.send(Input::PeerClosed(from)).ok();
+    }
+    read
+}
+
+fn is_end(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let ends = [
+        BrokenPipe,
+        ConnectionAborted,
+        ConnectionReset,
+        UnexpectedEof,
+    ];
+    ends.contains(&error.kind())
+}
+
+async fn read_messages(
+    stream: &mut TcpStream,
+    from: ReplicaId,
+    inputs: &mpsc::UnboundedSender<Input>,
+) -> Result<(), PeerError> {
     loop {
-        let Frame::Message(message) = frame(&mut stream).await? else {
+        let Frame::Message(message) = frame(stream).await? else {
             return Err(PeerError::Stranger {
                 why: "it says hello twice".to_owned(),
             });

@@ -194,7 +194,8 @@ async fn whole(login: &Login) -> Result<Content> {
         };
         match tokio::time::timeout(ENTER_LIMIT, read).await {
             Ok(Ok(content)) => return Ok(content),
-            Ok(Err(error)) if clock::now() > deadline => return Err(error),
+            // What a server says that goes on is final.
+            Ok(Err(error)) if clock::now() > deadline || !session.is_closed() => return Err(error),
             Err(late) => return Err(late).context("read everything"),
             Ok(Err(_)) => {}
         }
@@ -214,7 +215,7 @@ async fn plant_all(login: &Login, bank: Bank, folder: &Path) -> Result<ExitCode>
                 println!("    planted and not found: {}: {missed}", wrong.name());
                 return Ok(ExitCode::from(VIOLATED));
             }
-            Err(error) if clock::now() > deadline => {
+            Err(error) if clock::now() > deadline || !session.is_closed() => {
                 return Err(error).with_context(|| format!("plant: {}", wrong.name()));
             }
             Err(_) => tokio::time::sleep(ENTER_PAUSE).await,

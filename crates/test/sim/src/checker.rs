@@ -616,8 +616,11 @@ impl Checker {
             SynchronousStandbys::Any { names, .. } => names.len(),
             SynchronousStandbys::Nobody | SynchronousStandbys::Off => 0,
         });
-        let whole = behind.is_none() && counted + 1 >= hosts.len();
-        (!whole).then(|| format!("{counted} count, {behind:?} is behind"))
+        let damaged = hosts
+            .iter()
+            .any(|host| host.server.folder.as_ref().is_some_and(|f| f.damaged));
+        let whole = behind.is_none() && counted + 1 >= hosts.len() && !damaged;
+        (!whole).then(|| format!("{counted} count, {behind:?} is behind, damaged: {damaged}"))
     }
 
     /// Everything is over: the database must serve, hold all that was acknowledged and nothing else.

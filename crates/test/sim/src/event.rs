@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use mainstay_keeper::Message;
+use mainstay_keeper::{Message, ReplicaId};
 
 use crate::fault::Fault;
 use crate::postgres::History;
@@ -90,6 +90,11 @@ pub enum Event {
     Strike {
         host: usize,
     },
+    /// A keeper's connection to this host was closed.
+    PeerClosed {
+        host: usize,
+        ended: ReplicaId,
+    },
     /// The next fault is drawn.
     Nemesis,
     /// A fault ends.
@@ -114,6 +119,7 @@ impl Event {
             | Self::KeepAlive { host, .. }
             | Self::Read { host, .. }
             | Self::Reload { host }
+            | Self::PeerClosed { host, .. }
             | Self::StartKeeper { host, .. } => Some(*host),
             Self::Clients { .. }
             | Self::Cancel { .. }

@@ -37,7 +37,8 @@ impl World {
             0..=13 => self.crash(host, false),
             14..=19 => self.crash(host, true),
             20..=33 => self.kill_server(host),
-            34..=41 => self.kill_keeper(host),
+            34..=39 => self.kill_keeper(host),
+            40..=41 => self.kill_both(host),
             42..=54 => self.last(Fault::Freeze { host }),
             55..=66 => self.last(Fault::Isolate { host }),
             67..=74 => {
@@ -56,7 +57,8 @@ impl World {
             80..=82 => self.last(Fault::Slow { host }),
             83..=84 => self.last(Fault::Unserviceable { host }),
             86..=87 => self.last(Fault::Pause { host }),
-            88..=89 => self.last(Fault::Loss),
+            88 => self.last(Fault::Loss),
+            89 => self.damage(host),
             85 => self.stop_receiver(host),
             90..=91 => self.stray_reload(host),
             92..=93 => self.remove_log(),
@@ -108,8 +110,10 @@ impl World {
                     Serviceability::Hung,
                     Serviceability::NoSlots,
                     Serviceability::DeadDisk,
+                    Serviceability::ReadOnly,
+                    Serviceability::DiskFull,
                 ];
-                self.hosts[host].serviceability = kinds[self.random.below(3) as usize];
+                self.hosts[host].serviceability = kinds[self.random.below(5) as usize];
             }
             Fault::Pause { host } => self.operator(host, Operator::Pause),
             Fault::Loss => self.network.loss_per_mille = self.random.between(50, 500),
@@ -209,7 +213,11 @@ impl World {
                         name.replica == own.id && name.incarnation == record.incarnation
                     });
                 let whole = own.server.folder.as_ref().is_some_and(|folder| {
-                    !folder.broken && folder.incarnation == Some(record.incarnation.0)
+                    // One that must be filled anew is lost already, as far as this goes.
+                    !folder.broken
+                        && !folder.damaged
+                        && !own.starved
+                        && folder.incarnation == Some(record.incarnation.0)
                 });
                 let attached = own.server.process.as_ref().is_some_and(|process| {
                     (process.primary && other == primary)
@@ -253,7 +261,27 @@ impl World {
         self.say(|| format!("fault kill of keeper {}", host + 1));
         if self.hosts[host].is_up() && self.hosts[host].keeper.is_some() {
             self.stop_keeper(host);
+            self.tell_of_end(host);
             self.restart_keeper_later(host);
+        }
+    }
+
+    /// The kernel of a host that lives closes what a process had open.
+    fn tell_of_end(&mut self, host: usize) {
+        let ended = self.hosts[host].id;
+        for other in (0..self.plan.hosts).filter(|other| *other != host) {
+            if self.network.is_open(host, other) {
+                let after = self.network.latency(host, other, &mut self.random);
+                self.plan(after, Event::PeerClosed { host: other, ended });
+            }
+        }
+    }
+
+    /// Keeper and server end together, on a host that lives.
+    fn kill_both(&mut self, host: usize) {
+        if self.hosts[host].is_up() {
+            self.kill_keeper(host);
+            self.end_process(host);
         }
     }
 
@@ -266,6 +294,24 @@ impl World {
         self.log_removed = true;
         if let Some(folder) = &mut self.hosts[primary].server.folder {
             folder.kept_from = folder.log.flushed_end();
+        }
+    }
+
+    /// A page of one folder is damaged, and read. One folder at a time: what is damaged everywhere is lost.
+    fn damage(&mut self, host: usize) {
+        let damaged = |host: &crate::host::Host| {
+            host.server
+                .folder
+                .as_ref()
+                .is_none_or(|folder| folder.damaged || folder.broken)
+        };
+        if self.hosts.iter().any(damaged) || !self.may_lose_disk(host) {
+            return;
+        }
+        self.say(|| format!("fault page damaged on {}", host + 1));
+        self.log_removed = true;
+        if let Some(folder) = &mut self.hosts[host].server.folder {
+            folder.damaged = true;
         }
     }
 

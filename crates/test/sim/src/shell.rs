@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mainstay_keeper::{
     Command, DataState, Durable, Failure, HistoryEntry, Input, Observation, OperationId, Outcome,
-    PlantedBug, ProcessState, Rank, Receiver, ReplicaId, Supply, SynchronousStandbys,
-    TimelineHistory,
+    PlantedBug, ProcessState, Rank, Receiver, ReplicaId, Serviceability, Supply,
+    SynchronousStandbys, TimelineHistory,
 };
 use mainstay_units::{Incarnation, Lsn, SystemIdentifier, Timeline};
 
@@ -411,6 +411,12 @@ impl World {
         let Some(mut copy) = self.hosts[from].server.folder.clone() else {
             return Outcome::Failed(Failure::SourceUnreachable);
         };
+        // pg_basebackup reads every page; pg_rewind those that differ, and keeps its own damage.
+        if copy.damaged && !rewind {
+            return Outcome::Failed(Failure::Refused);
+        }
+        let own = self.hosts[host].server.folder.as_ref();
+        copy.damaged = rewind && own.is_some_and(|folder| folder.damaged);
         if rewind && copy.checkpoint_timeline != copy.log.timeline() {
             return Outcome::Failed(Failure::Refused);
         }
@@ -448,7 +454,15 @@ impl World {
             Observation {
                 data: data_state(own.server.folder.as_ref()),
                 process: process_state(&own.server),
-                serviceability: own.serviceability,
+                serviceability: match own.serviceability {
+                    Serviceability::Good
+                        if own.server.process.is_some()
+                            && own.server.folder.as_ref().is_some_and(|f| f.damaged) =>
+                    {
+                        Serviceability::CorruptData
+                    }
+                    other => other,
+                },
                 receiver: own
                     .server
                     .process

@@ -214,6 +214,7 @@ impl World {
                 write,
             } => self.cancel(host, process, write),
             Event::Reload { host } => self.reload(host),
+            Event::PeerClosed { host, ended } => self.feed(host, Input::PeerClosed(ended)),
             Event::StartKeeper { host, generation } => self.start_keeper(host, generation),
             Event::Strike { host } => self.strike(host),
             Event::Nemesis => self.nemesis(),

@@ -50,6 +50,6 @@ fn a_seed_has_one_trace() {
     let trace = |seed| hex(&run(seed, None, Narration::Silent).trace);
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
-    expect!["45fac06e64d1dd5e6e332d05348660f6806ff888c7b3ae59f78f49b252ab3a09"]
+    expect!["31745f6e4b4d3130857f324564488647fec5724fe38151bfcd64107acd8f044e"]
         .assert_eq(&trace(7));
 }

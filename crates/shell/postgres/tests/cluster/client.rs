@@ -211,8 +211,8 @@ pub async fn cancelled_commit(address: SocketAddr) -> Result<(bool, Vec<String>)
     Ok((answered, notices))
 }
 
-/// Says something to a server as the keepers' own role; the first column of the last row.
-pub fn superuser(cluster: &Cluster, which: usize, statement: &str) -> Result<Option<String>> {
+/// A session of the keepers' own role.
+pub fn superuser_session(cluster: &Cluster, which: usize) -> Result<Client> {
     cluster.runtime.block_on(async {
         let stream = tokio::net::TcpStream::connect(cluster.postgres_address(which)).await?;
         let mut config = Config::new();
@@ -222,6 +222,14 @@ pub fn superuser(cluster: &Cluster, which: usize, statement: &str) -> Result<Opt
             .dbname("shop");
         let (client, connection) = config.connect_raw(stream, NoTls).await?;
         tokio::spawn(connection);
+        Ok(client)
+    })
+}
+
+/// Says something to a server as the keepers' own role; the first column of the last row.
+pub fn superuser(cluster: &Cluster, which: usize, statement: &str) -> Result<Option<String>> {
+    let client = superuser_session(cluster, which)?;
+    cluster.runtime.block_on(async {
         let answer = client.simple_query(statement).await?;
         let value = answer.iter().rev().find_map(|message| match message {
             tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),

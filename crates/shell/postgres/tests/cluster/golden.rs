@@ -81,7 +81,11 @@ struct Book {
 /// All scenarios on one cluster.
 pub fn golden() -> Result<()> {
     let book = read(TEXT)?;
-    for mistake in ["WHEN the host of nobody is killed", "BY cluster nothing", "IF so"] {
+    for mistake in [
+        "WHEN the host of nobody is killed",
+        "BY cluster nothing",
+        "IF so",
+    ] {
         let text = format!("SCENARIO with a mistake\n  {mistake}");
         ensure!(read(&text).is_err(), "{mistake}: was understood");
     }

@@ -5,6 +5,7 @@
 //! NAME; `-- --stay` brings a cluster up and waits for Enter. With `MAINSTAY=/path/to/mainstay` in the
 //! environment that binary plays keeper and shim. Times are printed and decide nothing.
 
+mod ailments;
 mod client;
 mod cluster;
 mod golden;

@@ -19,6 +19,8 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("disk_lost", disk_lost),
     ("data_deleted", data_deleted),
     ("log_removed", log_removed),
+    ("slots_exhausted", crate::ailments::slots_exhausted),
+    ("standby_damaged", crate::ailments::standby_damaged),
     ("everything_killed", everything_killed),
     ("switchover", switchover),
     ("postmaster_frozen", postmaster_frozen),
@@ -44,17 +46,30 @@ pub fn stay() -> Result<()> {
     Ok(())
 }
 
-/// A killed postmaster: another replica takes over in a new term, and the old one comes back.
+/// A killed postmaster: another replica takes over in a new term, and the old one comes back. As often as
+/// `MAINSTAY_REPEAT` says; a look at the times that are printed is for people.
 fn postmaster_killed() -> Result<()> {
     let cluster = Cluster::healthy()?;
     client::prepare(&cluster)?;
     let writer = Writer::start(&cluster)?;
-    writer.await_more(&cluster, 50)?;
-    let (primary, term) = cluster.await_primary(0)?;
-    cluster.kill_postmaster(primary)?;
-    let (_, next) = cluster.await_primary(term)?;
-    ensure!(next > term, "a new term");
-    writer.await_more(&cluster, 50)?;
+    let repeat = std::env::var("MAINSTAY_REPEAT").ok();
+    let repeat: u32 = repeat.and_then(|text| text.parse().ok()).unwrap_or(1);
+    for _ in 0..repeat {
+        let (primary, term) = cluster.await_healthy()?;
+        writer.await_more(&cluster, 50)?;
+        let killed = mainstay_rt::clock::now();
+        let killed_wall = mainstay_rt::clock::wall_ms();
+        cluster.kill_postmaster(primary)?;
+        let (_, next) = cluster.await_primary(term)?;
+        ensure!(next > term, "a new term");
+        let count = writer.count();
+        cluster.wait("an acknowledgement", || {
+            (writer.count() > count).then_some(())
+        })?;
+        let took = mainstay_rt::clock::now().since(killed).as_millis();
+        println!("  killed {primary} in term {term} at {killed_wall}: {took} ms");
+        writer.await_more(&cluster, 50)?;
+    }
     let (primary, term) = cluster.await_healthy()?;
     let timeline = cluster.status(primary)?.timeline;
     ensure!(timeline == term, "timeline {timeline} is not term {term}");

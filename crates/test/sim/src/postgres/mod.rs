@@ -37,6 +37,8 @@ pub struct Folder {
     pub checkpoint_timeline: u32,
     /// Log before this was removed.
     pub kept_from: u64,
+    /// A page of it is damaged.
+    pub damaged: bool,
 }
 
 /// The walreceiver of a standby.
@@ -110,6 +112,7 @@ impl Server {
             applications: false,
             checkpoint_timeline: 1,
             kept_from: 0,
+            damaged: false,
         });
     }
 

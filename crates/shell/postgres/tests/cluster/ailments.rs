@@ -1,0 +1,92 @@
+//! Servers that live and should not be relied on: no connection slots, damaged pages, a full disk.
+
+use std::io::{Seek, SeekFrom, Write};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::client::{self, Writer};
+use crate::cluster::{COUNT, Cluster};
+
+/// Every connection slot of the primary is taken, the keeper's reserved ones too: another takes over.
+pub fn slots_exhausted() -> Result<()> {
+    let few = [("max_connections", "20")];
+    let cluster = Cluster::healthy_with(&few)?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 20)?;
+    let (primary, term) = cluster.await_primary(0)?;
+    let mut taken = Vec::new();
+    while let Ok(session) = client::superuser_session(&cluster, primary) {
+        taken.push(session);
+        ensure!(taken.len() < 100, "the slots do not end");
+    }
+    println!("  {} sessions take every slot", taken.len());
+    cluster.await_primary(term)?;
+    writer.await_more(&cluster, 20)?;
+    drop(taken);
+    cluster.await_healthy()?;
+    client::check(&cluster, &writer.finish()?)
+}
+
+/// A page of a standby is damaged and read: the standby says so, is filled anew, and counts again.
+pub fn standby_damaged() -> Result<()> {
+    let mut cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 20)?;
+    let (primary, term) = cluster.await_primary(0)?;
+    let victim = (primary + 1) % COUNT;
+    let file = make_table(&cluster, primary)?;
+    cluster.wait("the standby to have the table on disk", || {
+        client::superuser(&cluster, victim, "CHECKPOINT").ok()?;
+        let length = std::fs::metadata(cluster.pgdata(victim).join(&file))
+            .ok()?
+            .len();
+        (length >= 8_192).then_some(())
+    })?;
+    let before = cluster.status(victim)?.incarnation;
+    cluster.kill_host(victim);
+    damage(&cluster, victim, &file)?;
+    cluster.start_keeper(victim)?;
+    cluster.wait("the damage to be read", || {
+        let read = client::superuser(&cluster, victim, "SELECT count(*) FROM pages");
+        let refused = read.is_err_and(|error| format!("{error:?}").contains("invalid page"));
+        refused.then_some(())
+    })?;
+    cluster.wait("the standby to say so", || {
+        let status = cluster.status(victim).ok()?;
+        let said = status.events.iter().map(|event| &event.detail);
+        said.chain([&status.sight.reason])
+            .any(|reason| reason.contains("wrong checksum"))
+            .then_some(())
+    })?;
+    cluster.wait("the standby to be filled anew", || {
+        (cluster.status(victim).ok()?.incarnation != before).then_some(())
+    })?;
+    let (_, after) = cluster.await_healthy()?;
+    ensure!(after == term, "no failover: term {term}, then {after}");
+    let count = client::superuser(&cluster, victim, "SELECT count(*) FROM pages")?;
+    ensure!(count.as_deref() == Some("1000"), "{count:?} rows");
+    client::check(&cluster, &writer.finish()?)
+}
+
+/// A table of some pages, on the primary's disk; its file, below the data folder.
+fn make_table(cluster: &Cluster, primary: usize) -> Result<String> {
+    let make =
+        "CREATE TABLE pages AS SELECT repeat('x', 500) AS text FROM generate_series(1, 1000)";
+    client::superuser(cluster, primary, make)?;
+    client::superuser(cluster, primary, "VACUUM (FREEZE) pages")?;
+    client::superuser(cluster, primary, "CHECKPOINT")?;
+    client::superuser(cluster, primary, "SELECT pg_relation_filepath('pages')")?
+        .context("no file of the table")
+}
+
+/// Turns bytes in the middle of the second page around.
+fn damage(cluster: &Cluster, which: usize, file: &str) -> Result<()> {
+    let path = cluster.pgdata(which).join(file);
+    let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
+    file.seek(SeekFrom::Start(8_192 + 4_000))?;
+    file.write_all(b"no longer what was written")?;
+    file.sync_all()?;
+    Ok(())
+}
