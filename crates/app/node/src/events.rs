@@ -17,6 +17,7 @@ use mainstay_record::event::EventBody;
 use mainstay_record::journal::{CauseRecord, EntryRecord};
 use mainstay_units::{Epoch, Position};
 
+pub use parts::deed_of;
 pub use signals::{signal_of, signal_record};
 
 use bodies::{body_of, event_of};

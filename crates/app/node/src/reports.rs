@@ -4,18 +4,23 @@
 //! report may be told twice, after a restart, say: the kernel drops repetitions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use mainstay_host::supervisor::Moved;
 use mainstay_kernel::{Reflex, Report, Signal};
 use mainstay_model::name::{DatabaseName, GatewayName, HostName};
+use mainstay_record::backup::{TOLD, ToldRecord};
 use mainstay_record::gateway::GatewayStatus;
 use mainstay_record::keeper::{KeeperStatus, SightRole};
 use mainstay_record::process::ProcessExit;
-use mainstay_rt::clock;
+use mainstay_rt::{clock, files};
 use mainstay_supervision::{Phase, Why};
 use mainstay_units::Term;
 
+use crate::events::deed_of;
 use crate::sight::Sight;
+
+const TOLD_LIMIT: u64 = 1 << 20;
 
 /// A hold that is open, and since when.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +39,8 @@ pub struct Reporter {
     restarts: BTreeMap<String, u64>,
     /// Told once, until the instance is ready again.
     crash_loops: BTreeSet<String>,
+    /// When what was last told of each archive was done, by the file that says it.
+    archived: BTreeMap<PathBuf, u64>,
 }
 
 impl Reporter {
@@ -44,6 +51,7 @@ impl Reporter {
             holds: BTreeMap::new(),
             restarts: BTreeMap::new(),
             crash_loops: BTreeSet::new(),
+            archived: BTreeMap::new(),
         }
     }
 
@@ -67,6 +75,31 @@ impl Reporter {
         for (gateway, fact) in &*sight.gateways.borrow() {
             if let Some(status) = fact.latest() {
                 signals.extend(self.gateway(gateway, status, now_ms));
+            }
+        }
+        signals
+    }
+
+    /// What was done with the archives of this host since it was last looked.
+    pub fn look_into(&mut self, archives: &Path) -> Vec<Signal> {
+        let mut signals = Vec::new();
+        for entry in std::fs::read_dir(archives).into_iter().flatten().flatten() {
+            for name in TOLD {
+                let path = entry.path().join(name);
+                let Ok(bytes) = files::read_limited(&path, TOLD_LIMIT) else {
+                    continue;
+                };
+                let Ok(told) = serde_json::from_slice::<ToldRecord>(&bytes) else {
+                    continue;
+                };
+                let Ok(database) = DatabaseName::new(&told.database) else {
+                    continue;
+                };
+                let at_ms = told.at_ms;
+                if self.archived.insert(path, at_ms) != Some(at_ms) {
+                    let deed = deed_of(told.deed);
+                    signals.push(self.report(at_ms, Reflex::Archived { database, deed }));
+                }
             }
         }
         signals

@@ -164,6 +164,10 @@ impl Node {
                     }
                 }
                 _ = sweeps.tick() => {
+                    let archives = self.context.layout.archives(self.context.name());
+                    for signal in self.reporter.look_into(&archives) {
+                        self.desk.deputy.submit(signal);
+                    }
                     sweep(&self.context).await;
                     self.hold_if_down().await?;
                     self.tell_keepers();

@@ -204,7 +204,8 @@ fn reported(state: &State, report: &Report) -> Decision {
         | Reflex::InstanceRestarted { .. }
         | Reflex::HoldOpened { .. }
         | Reflex::HoldClosed { .. }
-        | Reflex::FaultUndone { .. } => {
+        | Reflex::FaultUndone { .. }
+        | Reflex::Archived { .. } => {
             let stream: (HostName, String) = (report.host.clone(), stream_of(&report.reflex));
             let heard = state.reported.get(&stream);
             heard.is_some_and(|heard_ms| *heard_ms >= report.at_ms)

@@ -58,7 +58,7 @@ pub use effect::{Assigned, Effect, EffectId, Executor, Manner, Outcome};
 pub use event::{Cause, ClaimReason, EndReason, Event, PlacedBecause, Record, WithdrawnBecause};
 pub use fault::{FaultId, FaultKind, FaultSpec, FaultTarget, FaultTargetError};
 pub use lead::{Batch, Beat, Driver, LEADER_SILENT_AFTER, Opening, Passed, Role};
-pub use signal::{Ask, Command, Reflex, Report, Signal};
+pub use signal::{ArchiveDeed, Ask, Command, Reflex, Report, Signal};
 pub use state::{CannotLead, DatabaseView, Fault, FaultPhase, Outstanding, State};
 pub use waiting::{Answer, Waiting};
 pub use why::{Refusal, Why};

@@ -130,4 +130,28 @@ pub enum Reflex {
     },
     /// A fault was undone by its guardian or at a node's start.
     FaultUndone { fault: String, by: String },
+    /// The archiver of a database did something that one wants to find again.
+    Archived {
+        database: DatabaseName,
+        deed: ArchiveDeed,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ArchiveDeed {
+    BackupMade {
+        backup: String,
+        bytes: u64,
+    },
+    /// Restored and compared, with what was measured.
+    BackupProven {
+        backup: String,
+        rto_ms: u64,
+        /// `None` where no living database told how much there was.
+        rpo_ms: Option<u64>,
+    },
+    /// The archive is not safe.
+    Alarm {
+        why: String,
+    },
 }

@@ -12,7 +12,7 @@ use crate::desired::Desired;
 use crate::effect::{Effect, EffectId, Executor, Outcome};
 use crate::event::{Event, Record};
 use crate::fault::{FaultId, FaultKind, FaultSpec};
-use crate::signal::{Reflex, Report};
+use crate::signal::{ArchiveDeed, Reflex, Report};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
@@ -349,7 +349,7 @@ impl State {
                     self.faults.remove(&fault);
                 }
             }
-            Reflex::HoldOpened { .. } | Reflex::HoldClosed { .. } => {}
+            Reflex::HoldOpened { .. } | Reflex::HoldClosed { .. } | Reflex::Archived { .. } => {}
         }
     }
 }
@@ -368,6 +368,14 @@ pub(crate) fn stream_of(reflex: &Reflex) -> String {
             gateway, database, ..
         } => ("release", alloc::format!("{gateway}/{database}")),
         Reflex::FaultUndone { fault, .. } => ("undone", fault.clone()),
+        Reflex::Archived { database, deed } => {
+            let what = match deed {
+                ArchiveDeed::BackupMade { .. } => "backup",
+                ArchiveDeed::BackupProven { .. } => "proof",
+                ArchiveDeed::Alarm { .. } => "archive-alarm",
+            };
+            (what, database.to_string())
+        }
     };
     alloc::format!("{what} {name}")
 }

@@ -167,8 +167,12 @@ impl Layout {
         self.database(host, database).join("pgdata")
     }
 
+    pub fn archives(&self, host: &str) -> PathBuf {
+        self.host(host).join("archives")
+    }
+
     pub fn archive(&self, host: &str, database: &str) -> PathBuf {
-        self.host(host).join("archives").join(database)
+        self.archives(host).join(database)
     }
 
     pub fn archive_config(&self, host: &str, database: &str) -> PathBuf {

@@ -149,6 +149,18 @@ pub struct PointRecord {
     pub at_ms: u64,
 }
 
+/// What was last done with an archive, for the journal; in the archiver's folder, one file for each kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldRecord {
+    pub version: u32,
+    pub database: String,
+    pub at_ms: u64,
+    pub deed: crate::event::ArchiveDeedRecord,
+}
+
+/// Names of the files of [`ToldRecord`]s.
+pub const TOLD: [&str; 3] = ["told-backup.json", "told-proof.json", "told-alarm.json"];
+
 /// What an archiver last wrote about itself, in its folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiverState {

@@ -393,6 +393,27 @@ pub enum ReflexRecord {
         fault: String,
         by: String,
     },
+    Archived {
+        database: String,
+        deed: ArchiveDeedRecord,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ArchiveDeedRecord {
+    BackupMade {
+        backup: String,
+        bytes: u64,
+    },
+    BackupProven {
+        backup: String,
+        rto_ms: u64,
+        rpo_ms: Option<u64>,
+    },
+    Alarm {
+        why: String,
+    },
 }
 
 /// A signal of a node on its way to the leader.

@@ -7,8 +7,9 @@ use mainstay_archive::{
     Base, History, Policy, Proof, Segment, SegmentSize, Shelf, Target, days, route,
 };
 use mainstay_record::backup::{
-    BackupConfig, BackupRecord, IdentityRecord, PointRecord, ProofRecord, VERSION,
+    BackupConfig, BackupRecord, IdentityRecord, PointRecord, ProofRecord, TOLD, ToldRecord, VERSION,
 };
+use mainstay_record::event::ArchiveDeedRecord;
 use mainstay_units::{Lsn, Timeline};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -357,6 +358,30 @@ impl Archive {
             }
         }
         Ok(shelf)
+    }
+}
+
+/// Leaves word for the node of this host, which has it journalled. Nothing waits for that, and nothing fails by it: what
+/// counts stands in the archive.
+pub(crate) fn tell(archive: &Archive, at_ms: u64, deed: ArchiveDeedRecord) {
+    let [backup, proof, alarm] = TOLD;
+    let name = match deed {
+        ArchiveDeedRecord::BackupMade { .. } => backup,
+        ArchiveDeedRecord::BackupProven { .. } => proof,
+        ArchiveDeedRecord::Alarm { .. } => alarm,
+    };
+    let told = ToldRecord {
+        version: VERSION,
+        database: archive.config.database.clone(),
+        at_ms,
+        deed,
+    };
+    let path = archive.config.folder.join(name);
+    let written = serde_json::to_vec(&told)
+        .map_err(std::io::Error::from)
+        .and_then(|bytes| mainstay_rt::files::write_atomic(&path, &bytes));
+    if let Err(error) = written {
+        tracing::warn!(%error, "leave word for the journal");
     }
 }
 

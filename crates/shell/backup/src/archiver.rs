@@ -14,11 +14,14 @@ use std::time::Duration;
 
 use mainstay_archive::{Segment, Target, route};
 use mainstay_record::backup::{ArchiverState, BackupServer, VERSION};
+use mainstay_record::event::ArchiveDeedRecord;
 use mainstay_record::keeper::KeeperStatus;
 use mainstay_units::{Instant, Lsn, Timeline};
 use tokio::sync::oneshot;
 
-use crate::archive::{Archive, ArchiveError, parse_history_name, parse_partial, partial_name};
+use crate::archive::{
+    Archive, ArchiveError, parse_history_name, parse_partial, partial_name, tell,
+};
 use crate::base::{create, warn_of};
 use crate::chain;
 use crate::marks;
@@ -36,6 +39,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const STATE_EVERY: Duration = Duration::from_secs(2);
 const PLAN_EVERY: Duration = Duration::from_secs(15);
 const SLOT_EVERY: Duration = Duration::from_secs(30);
+/// Alarms that differ in a number only shall not fill the journal.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// After a backup or a proof that failed.
 const JOB_RETRY: Duration = Duration::from_secs(60);
 
@@ -119,6 +124,7 @@ struct Archiver {
     job_at: Instant,
     state_at: Instant,
     slot_at: Instant,
+    tell_at: Instant,
     /// A store lacks something that another has.
     uneven: bool,
 }
@@ -146,6 +152,7 @@ impl Archiver {
             job_at: zero,
             state_at: zero,
             slot_at: zero,
+            tell_at: zero,
             uneven: true,
         }
     }
@@ -417,6 +424,15 @@ impl Archiver {
         if self.state.alarm.as_deref() != Some(what) {
             tracing::error!(what, halted = self.halted, "the archive is not safe");
             self.state.alarm = Some(what.to_owned());
+            let now = mainstay_rt::clock::now();
+            if now < self.tell_at {
+                return;
+            }
+            self.tell_at = now + TELL_EVERY;
+            let deed = ArchiveDeedRecord::Alarm {
+                why: what.to_owned(),
+            };
+            tell(&self.archive, mainstay_rt::clock::wall_ms(), deed);
             self.state_at = Instant::ZERO;
         }
     }

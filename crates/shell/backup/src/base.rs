@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use mainstay_record::backup::{BackupRecord, VERSION};
+use mainstay_record::event::ArchiveDeedRecord;
 use mainstay_units::{Lsn, Timeline};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::ChildStdout;
 
-use crate::archive::{Archive, ArchiveError};
+use crate::archive::{Archive, ArchiveError, tell};
 use crate::marks::{self, MarkError};
 use crate::moment;
 use crate::programs::{ProgramError, tail};
@@ -108,6 +109,11 @@ pub async fn create(archive: &mut Archive) -> Result<BackupRecord, BaseError> {
     archive
         .put(&format!("{folder}/backup"), &record, &data)
         .await?;
+    let deed = ArchiveDeedRecord::BackupMade {
+        backup: record.id.clone(),
+        bytes: record.bytes,
+    };
+    tell(archive, record.stopped_ms, deed);
     Ok(record)
 }
 

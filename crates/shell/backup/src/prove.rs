@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use mainstay_archive::Route;
 use mainstay_record::backup::{MarkRecord, ProofRecord, VERSION};
+use mainstay_record::event::ArchiveDeedRecord;
 use mainstay_units::{Instant, Lsn};
 
-use crate::archive::{Archive, ArchiveError, Catalogue, Entry, SUPERUSER, make_folder};
+use crate::archive::{Archive, ArchiveError, Catalogue, Entry, SUPERUSER, make_folder, tell};
 use crate::books;
 use crate::marks::{self, MarkError};
 use crate::programs::ProgramError;
@@ -114,6 +115,12 @@ pub async fn prove(
     archive
         .put(&archive.name(&object), &proof, &DataKey::draw())
         .await?;
+    let deed = ArchiveDeedRecord::BackupProven {
+        backup: proof.backup.clone(),
+        rto_ms: proof.rto_ms,
+        rpo_ms: proof.rpo_ms,
+    };
+    tell(archive, at_ms, deed);
     Ok(proof)
 }
 

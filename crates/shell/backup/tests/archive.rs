@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[test]
 fn from_a_row_to_the_archive_and_back() -> Result<()> {
     let server = Options::default()
-        .setting("wal_keep_size=64MB")
+        .setting("wal_keep_size=0")
+        .setting("min_wal_size=32MB")
         .setting("max_wal_size=256MB")
         .start(211)?;
     server.psql(
@@ -34,7 +35,7 @@ fn from_a_row_to_the_archive_and_back() -> Result<()> {
         "CREATE ROLE mainstay SUPERUSER LOGIN PASSWORD 'x'; CREATE TABLE rows (n bigint PRIMARY KEY)",
     )?;
     let place = Place::new(&server)?;
-    let _archiver = place.archive();
+    let archiver = place.archive();
 
     let archive = place.open(&place.config)?;
     let first = place.wait_for_backup(&archive, 1)?;
@@ -66,6 +67,8 @@ fn from_a_row_to_the_archive_and_back() -> Result<()> {
     restored_to_a_name(&place, &archive, &point.name)?;
     planted_faults(&place, &archive, &first, &second.id)?;
     split_brain(&place, &archive, &server)?;
+    drop(archiver);
+    a_hole(&place, &archive, &server)?;
     drop(server);
     the_end_without_a_server(&place, &archive)
 }
@@ -228,6 +231,37 @@ fn split_brain(place: &Place, archive: &Archive, server: &TemporaryServer) -> Re
     let kept = place.block_on(async { Ok(archive.stores.get(&object).await?) })?;
     ensure!(kept == b"what another server wrote");
     place.block_on(async { Ok(archive.stores.remove(&object).await?) })
+}
+
+/// While no archiver ran the server threw away log that the archive does not have: a base backup follows by itself, and
+/// a way across the hole is offered by none.
+fn a_hole(place: &Place, archive: &Archive, server: &TemporaryServer) -> Result<()> {
+    let before = place.catalogue(archive)?.entries.len();
+    wait_for("the receiver to leave its slot", PATIENCE, || {
+        let drop =
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active";
+        server.psql("postgres", drop).ok()?;
+        let left = server.psql("postgres", "SELECT count(*) FROM pg_replication_slots");
+        left.ok().filter(|left| left == "0")
+    })?;
+    for number in 10_000..10_004 {
+        server.psql("postgres", &format!("INSERT INTO rows VALUES ({number})"))?;
+        server.psql("postgres", "SELECT pg_switch_wal()")?;
+    }
+    server.psql("postgres", "CHECKPOINT")?;
+    let _archiver = place.archive();
+    place.wait_for_backup(archive, before + 1)?;
+    let catalogue = place.catalogue(archive)?;
+    let (newest, _) = choose(&catalogue, &Wanted::Latest, None)?;
+    let older = catalogue.entries.get(1).context("one backup only")?;
+    ensure!(newest.record.id != older.record.id);
+    let across = choose(&catalogue, &Wanted::Latest, Some(&older.record.id));
+    let said = across.err().map(|error| chain(&error)).unwrap_or_default();
+    ensure!(
+        said.contains("is missing, and later ones are there"),
+        "{said}"
+    );
+    Ok(())
 }
 
 /// Every host is gone; what was archived comes back.

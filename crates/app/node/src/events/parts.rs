@@ -1,12 +1,12 @@
 //! What events and signals are made of: actors, outcomes, faults, reports, plans.
 
 use mainstay_kernel::{
-    Actor, By, Change, ChangeKind, ClaimReason, EffectId, FaultKind, FaultSpec, FaultTarget,
-    Outcome, Reflex, Report, Step, Subject,
+    Actor, ArchiveDeed, By, Change, ChangeKind, ClaimReason, EffectId, FaultKind, FaultSpec,
+    FaultTarget, Outcome, Reflex, Report, Step, Subject,
 };
 use mainstay_record::event::{
-    ActorRecord, ChangeRecord, ChangeWord, EffectFinishedBody, FaultSpecRecord, FaultTargetRecord,
-    OutcomeRecord, ReflexRecord, ReportRecord, StepRecord, SubjectWord,
+    ActorRecord, ArchiveDeedRecord, ChangeRecord, ChangeWord, EffectFinishedBody, FaultSpecRecord,
+    FaultTargetRecord, OutcomeRecord, ReflexRecord, ReportRecord, StepRecord, SubjectWord,
 };
 use mainstay_record::journal::ClaimReasonRecord;
 use mainstay_record::process::FaultKind as FaultKindRecord;
@@ -192,11 +192,52 @@ pub(super) fn report_record(report: &Report) -> ReportRecord {
             fault: fault.clone(),
             by: by.clone(),
         },
+        Reflex::Archived { database, deed } => ReflexRecord::Archived {
+            database: database.to_string(),
+            deed: deed_record(deed),
+        },
     };
     ReportRecord {
         host: report.host.to_string(),
         at_ms: report.at_ms,
         reflex,
+    }
+}
+
+fn deed_record(deed: &ArchiveDeed) -> ArchiveDeedRecord {
+    match deed {
+        ArchiveDeed::BackupMade { backup, bytes } => ArchiveDeedRecord::BackupMade {
+            backup: backup.clone(),
+            bytes: *bytes,
+        },
+        ArchiveDeed::BackupProven {
+            backup,
+            rto_ms,
+            rpo_ms,
+        } => ArchiveDeedRecord::BackupProven {
+            backup: backup.clone(),
+            rto_ms: *rto_ms,
+            rpo_ms: *rpo_ms,
+        },
+        ArchiveDeed::Alarm { why } => ArchiveDeedRecord::Alarm { why: why.clone() },
+    }
+}
+
+pub fn deed_of(record: ArchiveDeedRecord) -> ArchiveDeed {
+    match record {
+        ArchiveDeedRecord::BackupMade { backup, bytes } => {
+            ArchiveDeed::BackupMade { backup, bytes }
+        }
+        ArchiveDeedRecord::BackupProven {
+            backup,
+            rto_ms,
+            rpo_ms,
+        } => ArchiveDeed::BackupProven {
+            backup,
+            rto_ms,
+            rpo_ms,
+        },
+        ArchiveDeedRecord::Alarm { why } => ArchiveDeed::Alarm { why },
     }
 }
 
@@ -243,6 +284,10 @@ pub(super) fn report_of(record: ReportRecord) -> Result<Report, ReadError> {
             failed,
         },
         ReflexRecord::FaultUndone { fault, by } => Reflex::FaultUndone { fault, by },
+        ReflexRecord::Archived { database, deed } => Reflex::Archived {
+            database: database.parse()?,
+            deed: deed_of(deed),
+        },
     };
     Ok(Report {
         host: record.host.parse()?,

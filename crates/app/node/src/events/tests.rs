@@ -1,10 +1,10 @@
 //! Every kind of event and signal there and back.
 
 use mainstay_kernel::{
-    Actor, Ask, By, Cause, Change, ChangeKind, ClaimReason, Command, Desired, DesiredDatabase,
-    DesiredOperator, DesiredService, EffectId, EndReason, Event, FaultId, FaultKind, FaultSpec,
-    FaultTarget, Outcome, PlacedBecause, Plan, Record, Reflex, Refusal, Report, Signal, Step,
-    Subject, WithdrawnBecause,
+    Actor, ArchiveDeed, Ask, By, Cause, Change, ChangeKind, ClaimReason, Command, Desired,
+    DesiredDatabase, DesiredOperator, DesiredService, EffectId, EndReason, Event, FaultId,
+    FaultKind, FaultSpec, FaultTarget, Outcome, PlacedBecause, Plan, Record, Reflex, Refusal,
+    Report, Signal, Step, Subject, WithdrawnBecause,
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
@@ -184,6 +184,25 @@ fn reports() -> Vec<Report> {
         Reflex::FaultUndone {
             fault: "f1".to_string(),
             by: text(),
+        },
+        Reflex::Archived {
+            database: name("ledger"),
+            deed: ArchiveDeed::BackupMade {
+                backup: text(),
+                bytes: 48_000_000,
+            },
+        },
+        Reflex::Archived {
+            database: name("ledger"),
+            deed: ArchiveDeed::BackupProven {
+                backup: text(),
+                rto_ms: 8_400,
+                rpo_ms: Some(900),
+            },
+        },
+        Reflex::Archived {
+            database: name("ledger"),
+            deed: ArchiveDeed::Alarm { why: text() },
         },
     ];
     let reports = reflexes.into_iter().map(|reflex| Report {

@@ -275,6 +275,7 @@ fn tell_reflex(reflex: &Reflex) -> String {
             "{gateway} held for {database} {lasted_ms} ms: {released} released, {failed} failed"
         ),
         Reflex::FaultUndone { fault, by } => format!("fault {fault} undone by {by}"),
+        Reflex::Archived { database, deed } => format!("archive of {database}: {deed:?}"),
     }
 }
 
