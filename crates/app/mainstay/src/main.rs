@@ -10,6 +10,7 @@ mod journal;
 mod operate;
 mod print;
 mod process;
+mod rules;
 mod status;
 mod up;
 mod validate;
@@ -50,6 +51,7 @@ fn run(command: &Command) -> Outcome {
         Command::Fault(Fault::Clear(arguments)) => operate::clear(arguments),
         Command::Switchover(arguments) => operate::switchover(arguments),
         Command::Journal(command) => journal::run(command),
+        Command::Rules(command) => rules::run(command),
         Command::Process(_) => Ok(()),
     }
 }
