@@ -114,6 +114,7 @@ whether all that each node remembers of its own is still there. It changes nothi
 
 Exit codes: 0 sound; 1 it found something, and says what and where.";
 
+<<<<<<< HEAD
 const BACKUP_VERIFY_HELP: &str = "\
 Restores to a server that nobody else can reach, checks every file against the manifest, plays the log to a position,
 to a moment and to its end, compares marks and books with what was noted before, checks every page, and measures how
@@ -128,6 +129,15 @@ const RESTORE_HELP: &str = "\
 
 Exit codes: 0 restored; 1 something is missing or damaged, with the reason and the next older proven backup; 2 the
 command line is wrong; 3 the folder is not empty.";
+=======
+const LINT_HELP: &str = "\
+Give all files that are loaded together: an alert on absence in one of them counts for all.
+
+  mainstay rules lint rules/*.yaml
+  mainstay rules lint rules.yaml --buckets order_seconds=0.1,0.3,0.7,1
+
+Exit codes: 0 nothing to say; 1 findings, or a file is not valid; 2 a file cannot be read.";
+>>>>>>> main
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -168,6 +178,9 @@ pub enum Command {
     /// The record of every decision, which outsiders can verify
     #[command(subcommand)]
     Journal(Journal),
+    /// Prometheus rule files: check them, run their tests, hear what an expert would say
+    #[command(subcommand)]
+    Rules(Rules),
     /// Processes of a running platform; started by Mainstay itself
     #[command(flatten)]
     Process(Process),
@@ -482,6 +495,35 @@ pub struct JournalMutate {
     /// The same seed makes the same changes
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Rules {
+    /// Read rule files, ConfigMaps and PrometheusRules: everything that is wrong, with line and column
+    Check(RuleFiles),
+    /// Run unit tests in the form of promtool
+    Test(RuleFiles),
+    /// What is allowed and will yet fail when it is needed, with reason and repaired expression
+    #[command(after_help = LINT_HELP)]
+    Lint(RulesLint),
+}
+
+#[derive(Debug, Args)]
+pub struct RuleFiles {
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct RulesLint {
+    #[command(flatten)]
+    pub files: RuleFiles,
+    /// Bounds of a histogram, where they are not the usual ones; may be repeated
+    #[arg(long, value_name = "HISTOGRAM=BOUND,…")]
+    pub buckets: Vec<String>,
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]

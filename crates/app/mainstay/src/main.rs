@@ -11,6 +11,7 @@ mod journal;
 mod operate;
 mod print;
 mod process;
+mod rules;
 mod status;
 mod up;
 mod validate;
@@ -53,6 +54,7 @@ fn run(command: &Command) -> Outcome {
         Command::Backup(command) => backup::run(command),
         Command::Database(command) => backup::database(command),
         Command::Journal(command) => journal::run(command),
+        Command::Rules(command) => rules::run(command),
         Command::Process(_) => Ok(()),
     }
 }

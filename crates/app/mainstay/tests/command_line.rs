@@ -67,3 +67,38 @@ fn an_invalid_file_changes_nothing() {
     assert!(said.contains("platform.yaml:3:1"), "{said}");
     assert!(!data.exists());
 }
+
+fn rules(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../edge/rules/tests/data");
+    let mut command = mainstay(&["rules"]);
+    let output = command
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("run");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn rule_files_are_checked_tested_and_criticised() {
+    let (code, out, _) = rules(&["check", "configmap.yaml", "operator.yaml"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(out, "valid: 2 groups, 4 alerting and 1 recording rules\n");
+    let (code, out, _) = rules(&["test", "unit.yaml"]);
+    assert_eq!((code, out.as_str()), (Some(0), "passed: 1 tests\n"));
+    let (code, out, _) = rules(&["lint", "repaired.yaml"]);
+    assert_eq!((code, out.as_str()), (Some(0), "nothing to say\n"));
+    let (code, _, problems) = rules(&["lint", "configmap.yaml"]);
+    assert_eq!(code, Some(1));
+    assert!(problems.contains("configmap.yaml#desk.yml:15:19: SlowOrders: quantile-without-le"));
+    let (code, out, _) = rules(&["lint", "--json", "configmap.yaml"]);
+    assert_eq!(code, Some(1));
+    assert!(out.contains("\"code\": \"no-traffic-floor\""));
+    assert_eq!(rules(&["check", "unit.yaml"]).0, Some(1));
+    assert_eq!(rules(&["check", "nothing.yaml"]).0, Some(2));
+}
