@@ -114,7 +114,6 @@ whether all that each node remembers of its own is still there. It changes nothi
 
 Exit codes: 0 sound; 1 it found something, and says what and where.";
 
-<<<<<<< HEAD
 const BACKUP_VERIFY_HELP: &str = "\
 Restores to a server that nobody else can reach, checks every file against the manifest, plays the log to a position,
 to a moment and to its end, compares marks and books with what was noted before, checks every page, and measures how
@@ -129,7 +128,7 @@ const RESTORE_HELP: &str = "\
 
 Exit codes: 0 restored; 1 something is missing or damaged, with the reason and the next older proven backup; 2 the
 command line is wrong; 3 the folder is not empty.";
-=======
+
 const LINT_HELP: &str = "\
 Give all files that are loaded together: an alert on absence in one of them counts for all.
 
@@ -137,7 +136,6 @@ Give all files that are loaded together: an alert on absence in one of them coun
   mainstay rules lint rules.yaml --buckets order_seconds=0.1,0.3,0.7,1
 
 Exit codes: 0 nothing to say; 1 findings, or a file is not valid; 2 a file cannot be read.";
->>>>>>> main
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -111,6 +111,8 @@ struct Archiver {
     receiver: Option<Receiver>,
     /// The last receiver found a hole: begin with what the server has.
     anew: bool,
+    /// No base backup was made since.
+    hole: bool,
     /// Split brain: nothing more is put until somebody has looked.
     halted: bool,
     state: ArchiverState,
@@ -138,6 +140,7 @@ impl Archiver {
             config,
             receiver: None,
             anew: false,
+            hole: false,
             halted: false,
             state: ArchiverState {
                 version: VERSION,
@@ -232,6 +235,7 @@ impl Archiver {
         match end {
             End::Hole(said) => {
                 self.anew = true;
+                self.hole = true;
                 self.plan_at = Instant::ZERO;
                 self.alarm(&format!(
                     "the archive has a hole, a new base backup follows: {said}"
@@ -468,6 +472,7 @@ impl Archiver {
             match done.try_recv() {
                 Err(oneshot::error::TryRecvError::Empty) => return,
                 Ok(Ok(())) => {
+                    self.hole &= work != Work::Base;
                     if self
                         .state
                         .alarm
@@ -490,6 +495,10 @@ impl Archiver {
             return;
         }
         self.plan_at = now + PLAN_EVERY;
+        if self.hole {
+            self.begin(Work::Base);
+            return;
+        }
         match self.due().await {
             Ok(Some(work)) => self.begin(work),
             Ok(None) => {}

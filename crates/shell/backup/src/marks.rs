@@ -31,7 +31,9 @@ pub enum MarkError {
     PointName { name: String },
 }
 
+/// Under a lock: of two that make the same table at once, one fails, whether it exists or not.
 const SCHEMA: &str = "SET client_min_messages = warning; \
+    DO $$ BEGIN PERFORM pg_advisory_xact_lock(5210467233); END $$; \
     CREATE SCHEMA IF NOT EXISTS mainstay; \
     CREATE TABLE IF NOT EXISTS mainstay.archive \
         (one boolean PRIMARY KEY DEFAULT true CHECK (one), identity text NOT NULL); \
