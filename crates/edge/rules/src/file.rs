@@ -274,13 +274,20 @@ impl Reader {
                 return;
             }
             if let Some(mut rule) = self.rule(rule) {
-                let own = |name: &String| rule.labels.iter().any(|(other, _)| other == name);
-                let inherited: Vec<_> = labels
-                    .iter()
-                    .filter(|(name, _)| !own(name))
-                    .cloned()
-                    .collect();
-                rule.labels.extend(inherited);
+                for (name, template) in &labels {
+                    if rule.labels.iter().any(|(own, _)| own == name) {
+                        continue;
+                    }
+                    // In an alert, what the group says is a template too.
+                    let template = match &rule.kind {
+                        Kind::Record(_) => Ok(template.clone()),
+                        Kind::Alert(_) => Template::parse(template.text()),
+                    };
+                    match template {
+                        Ok(template) => rule.labels.push((name.clone(), template)),
+                        Err(problem) => self.note(node.place, format!("label `{name}`: {problem}")),
+                    }
+                }
                 rules.push(rule);
             }
         }

@@ -246,6 +246,31 @@ fn one_of_many_that_vanishes_is_missing() {
 }
 
 #[test]
+fn labels_of_a_group_are_templates_in_alerts() {
+    let text = "groups: [{name: g, labels: {room: 'is {{ $labels.id }}'}, rules: [{alert: A, expr: t > 1}, {record: r, expr: t}]}]";
+    let group = read("g.yml", text).expect("valid").remove(0);
+    let mut store = Store::default();
+    store.append(
+        &Labels::of(&[("__name__", "t"), ("id", "7")]),
+        0,
+        Value::Float(2.0),
+    );
+    let mut memory = Memory::new(&group);
+    evaluate(&group, &mut memory, &mut store, 0, &Surroundings::default());
+    let rooms: Vec<&str> = memory
+        .alerts(&group)
+        .map(|(_, alert)| alert.labels["room"].as_str())
+        .collect();
+    assert_eq!(rooms, ["is 7"]);
+    assert!(
+        store
+            .iter()
+            .any(|series| series.labels.name() == "r"
+                && series.labels.get("room").contains("$labels"))
+    );
+}
+
+#[test]
 fn slots_are_the_same_after_a_restart() {
     let group = groups("repaired.yaml").remove(0);
     let slot = next_slot(&group, 30_000, 1_000_000);

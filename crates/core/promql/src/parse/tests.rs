@@ -1,3 +1,5 @@
+//! What parses prints and parses again to the same; what does not is named with its place.
+
 use super::*;
 
 fn message(text: &str) -> String {

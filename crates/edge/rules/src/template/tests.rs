@@ -1,3 +1,5 @@
+//! Templates of real rules, and what Prometheus makes of them.
+
 use super::*;
 
 fn check(text: &str, wanted: &str) {

@@ -1,0 +1,437 @@
+//! What is at hand: a row of packed chunks for each series, found by its labels.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mainstay_chunk::Chunk;
+use mainstay_promql::labels::Labels;
+use mainstay_promql::matcher::Matcher;
+use mainstay_promql::sample::{Sample, Series, Source, Value};
+use mainstay_rt::files;
+
+use crate::log::{Entry, Log};
+use crate::{block, log};
+
+/// Samples of one chunk: two minutes of a one-second scrape.
+const CHUNK_SAMPLES: u32 = 120;
+/// Largest file that is read back.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Milliseconds that samples are kept.
+    pub retention: i64,
+    /// The log is put away when it is so long.
+    pub log_bytes: u64,
+    pub series: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            retention: 24 * 3_600_000,
+            log_bytes: 32 << 20,
+            series: 200_000,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SamplesError {
+    #[error("{action} {}", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("an earlier write failed: the log must be opened again")]
+    Broken,
+}
+
+/// What was found when the folder was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    pub series: usize,
+    pub samples: usize,
+    /// Bytes at the ends of logs that were no whole record: writes that were under way.
+    pub torn_bytes: usize,
+    /// Blocks that are damaged; they are left where they are, and not read.
+    pub damaged: Vec<PathBuf>,
+}
+
+/// What became of samples that were handed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    pub stored: usize,
+    /// Not newer than the last one of their series.
+    pub old: usize,
+    /// Of series beyond the limit.
+    pub beyond_limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Row {
+    chunks: Vec<Chunk>,
+    /// How many of the first chunks are in blocks.
+    put_away: usize,
+}
+
+impl Row {
+    fn last(&self) -> Option<i64> {
+        self.chunks.last().map(|chunk| chunk.span().1)
+    }
+
+    fn push(&mut self, at: i64, value: f64) -> bool {
+        if self.last().is_some_and(|last| at <= last) {
+            return false;
+        }
+        let full = |chunk: &Chunk| chunk.count() >= CHUNK_SAMPLES;
+        if self.chunks.last().is_none_or(full) || self.chunks.len() == self.put_away {
+            self.chunks.push(Chunk::default());
+        }
+        self.chunks
+            .last_mut()
+            .is_some_and(|chunk| chunk.push(at, value).is_ok())
+    }
+}
+
+#[derive(Debug)]
+pub struct Head {
+    folder: PathBuf,
+    limits: Limits,
+    numbers: BTreeMap<Labels, u64>,
+    rows: BTreeMap<u64, (Labels, Row)>,
+    next_number: u64,
+    log: Log,
+    /// The number that the next file gets.
+    next_file: u64,
+    /// Blocks with their last moment.
+    blocks: Vec<(PathBuf, i64)>,
+    broken: bool,
+}
+
+fn failed<'p>(action: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> SamplesError + 'p {
+    move |source| SamplesError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Files of a folder whose names are numbers, in their order.
+fn numbered(folder: &Path) -> Result<Vec<(u64, PathBuf)>, SamplesError> {
+    std::fs::create_dir_all(folder).map_err(failed("create", folder))?;
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed("list", folder))? {
+        let path = entry.map_err(failed("list", folder))?.path();
+        let number = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.parse().ok());
+        files.extend(number.map(|number| (number, path)));
+    }
+    files.sort();
+    Ok(files)
+}
+
+impl Head {
+    pub fn open(folder: &Path, limits: Limits) -> Result<(Self, Opened), SamplesError> {
+        let (logs, blocks) = (
+            numbered(&folder.join("log"))?,
+            numbered(&folder.join("blocks"))?,
+        );
+        let next_file = logs
+            .iter()
+            .chain(&blocks)
+            .map(|(number, _)| number + 1)
+            .max()
+            .unwrap_or(0);
+        let path = folder.join("log").join(format!("{next_file:08}"));
+        let log = Log::create(&path).map_err(failed("create", &path))?;
+        let mut head = Self {
+            folder: folder.to_owned(),
+            limits,
+            numbers: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            next_number: 0,
+            log,
+            next_file: next_file + 1,
+            blocks: Vec::new(),
+            broken: false,
+        };
+        let mut opened = Opened::default();
+        for (_, path) in &blocks {
+            head.read_block(path, &mut opened)?;
+        }
+        for (_, path) in &logs {
+            let bytes = files::read_limited(path, FILE_BYTES_MAX).map_err(failed("read", path))?;
+            let (entries, torn) = log::read(&bytes);
+            opened.torn_bytes += torn;
+            head.replay(entries);
+        }
+        opened.series = head.rows.len();
+        let counts = head
+            .rows
+            .values()
+            .flat_map(|(_, row)| &row.chunks)
+            .map(|chunk| chunk.count() as usize);
+        opened.samples = counts.sum();
+        // What the old logs said goes into the new one before they go.
+        head.carry_over()?;
+        for (_, path) in &logs {
+            std::fs::remove_file(path).map_err(failed("remove", path))?;
+        }
+        Ok((head, opened))
+    }
+
+    fn read_block(&mut self, path: &Path, opened: &mut Opened) -> Result<(), SamplesError> {
+        let bytes = files::read_limited(path, FILE_BYTES_MAX).map_err(failed("read", path))?;
+        let Some(series) = block::read(&bytes) else {
+            opened.damaged.push(path.to_owned());
+            return Ok(());
+        };
+        let mut newest = i64::MIN;
+        for (labels, chunks) in series {
+            let number = self.number(&labels);
+            let Some((_, row)) = self.rows.get_mut(&number) else {
+                continue;
+            };
+            for chunk in chunks {
+                newest = newest.max(chunk.span().1);
+                if row.last().is_none_or(|last| chunk.span().0 > last) {
+                    row.chunks.push(chunk);
+                }
+            }
+            row.put_away = row.chunks.len();
+        }
+        self.blocks.push((path.to_owned(), newest));
+        Ok(())
+    }
+
+    fn replay(&mut self, entries: Vec<Entry>) {
+        let mut meant: BTreeMap<u64, u64> = BTreeMap::new();
+        for entry in entries {
+            match entry {
+                Entry::Series(theirs, labels) => {
+                    meant.insert(theirs, self.number(&labels));
+                }
+                Entry::Samples(samples) => {
+                    for (theirs, at, value) in samples {
+                        let row = meant
+                            .get(&theirs)
+                            .and_then(|number| self.rows.get_mut(number));
+                        if let Some((_, row)) = row {
+                            // What a block has already is not newer, and is left out.
+                            row.push(at, f64::from_bits(value));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn number(&mut self, labels: &Labels) -> u64 {
+        if let Some(number) = self.numbers.get(labels) {
+            return *number;
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        self.numbers.insert(labels.clone(), number);
+        self.rows.insert(number, (labels.clone(), Row::default()));
+        number
+    }
+
+    /// Stores what is newer than what its series has.
+    pub fn append<'l>(
+        &mut self,
+        samples: impl IntoIterator<Item = (&'l Labels, i64, f64)>,
+    ) -> Result<Appended, SamplesError> {
+        if self.broken {
+            return Err(SamplesError::Broken);
+        }
+        let mut appended = Appended::default();
+        let mut new = Vec::new();
+        let mut taken: Vec<(u64, i64, u64)> = Vec::new();
+        for (labels, at, value) in samples {
+            let known = self.numbers.contains_key(labels);
+            if !known && self.rows.len() >= self.limits.series {
+                appended.beyond_limit += 1;
+                continue;
+            }
+            let number = self.number(labels);
+            if !known {
+                new.push((number, labels));
+            }
+            let Some((_, row)) = self.rows.get_mut(&number) else {
+                continue;
+            };
+            if row.push(at, value) {
+                taken.push((number, at, value.to_bits()));
+                appended.stored += 1;
+            } else {
+                appended.old += 1;
+            }
+        }
+        let written = self.log.append(&new, &taken);
+        self.broken = written.is_err();
+        written.map_err(failed("append to", &self.folder))?;
+        Ok(appended)
+    }
+
+    /// From here on, what was appended survives the machine.
+    pub fn sync(&self) -> Result<(), SamplesError> {
+        self.log.sync().map_err(failed("sync", &self.folder))
+    }
+
+    /// Puts away a long log, and forgets what is older than the retention.
+    pub fn maintain(&mut self, now: i64) -> Result<(), SamplesError> {
+        if self.log.bytes() >= self.limits.log_bytes {
+            self.put_away()?;
+        }
+        let oldest = now.saturating_sub(self.limits.retention);
+        for (_, row) in self.rows.values_mut() {
+            let old = row
+                .chunks
+                .iter()
+                .take_while(|chunk| chunk.span().1 < oldest)
+                .count();
+            row.chunks.drain(..old);
+            row.put_away = row.put_away.saturating_sub(old);
+        }
+        let numbers = &mut self.numbers;
+        self.rows.retain(|_, (labels, row)| {
+            let keep = !row.chunks.is_empty();
+            if !keep {
+                numbers.remove(labels);
+            }
+            keep
+        });
+        let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.blocks)
+            .into_iter()
+            .partition(|(_, last)| *last < oldest);
+        self.blocks = kept;
+        for (path, _) in old {
+            std::fs::remove_file(&path).map_err(failed("remove", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Full chunks into a block; a new log with the rest; then the old log may go.
+    fn put_away(&mut self) -> Result<(), SamplesError> {
+        let finished = self.rows.values().filter_map(|(labels, row)| {
+            let rest = row.chunks.get(row.put_away..).unwrap_or(&[]);
+            let chunks: Vec<&Chunk> = rest
+                .iter()
+                .filter(|chunk| chunk.count() >= CHUNK_SAMPLES)
+                .collect();
+            (!chunks.is_empty()).then_some((labels, chunks))
+        });
+        let finished: Vec<(&Labels, Vec<&Chunk>)> = finished.collect();
+        let newest = finished
+            .iter()
+            .flat_map(|(_, chunks)| chunks)
+            .map(|chunk| chunk.span().1)
+            .max();
+        let log_number = self.next_file - 1;
+        if let Some(newest) = newest {
+            let path = self
+                .folder
+                .join("blocks")
+                .join(format!("{:08}", self.next_file));
+            self.next_file += 1;
+            files::write_atomic(&path, &block::write(&finished)).map_err(failed("write", &path))?;
+            self.blocks.push((path, newest));
+            for (_, row) in self.rows.values_mut() {
+                let full = row
+                    .chunks
+                    .iter()
+                    .take_while(|chunk| chunk.count() >= CHUNK_SAMPLES)
+                    .count();
+                row.put_away = row.put_away.max(full);
+            }
+        }
+        let path = self
+            .folder
+            .join("log")
+            .join(format!("{:08}", self.next_file));
+        self.next_file += 1;
+        self.log = Log::create(&path).map_err(failed("create", &path))?;
+        self.carry_over()?;
+        for (number, path) in numbered(&self.folder.join("log"))? {
+            if number <= log_number {
+                std::fs::remove_file(&path).map_err(failed("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes every series and whatever is in no block into the present log, durably.
+    fn carry_over(&mut self) -> Result<(), SamplesError> {
+        let series: Vec<(u64, &Labels)> = self
+            .rows
+            .iter()
+            .map(|(n, (labels, _))| (*n, labels))
+            .collect();
+        let mut samples = Vec::new();
+        for (number, (_, row)) in &self.rows {
+            for chunk in row.chunks.get(row.put_away..).unwrap_or(&[]) {
+                let found = chunk.samples().unwrap_or_default();
+                samples.extend(
+                    found
+                        .into_iter()
+                        .map(|(at, value)| (*number, at, value.to_bits())),
+                );
+            }
+        }
+        let written = self
+            .log
+            .append(&series, &samples)
+            .and_then(|()| self.log.sync());
+        self.broken = written.is_err();
+        written.map_err(failed("write", &self.folder))
+    }
+
+    /// Series, samples and packed bytes at hand.
+    pub fn size(&self) -> (usize, usize, usize) {
+        let chunks = || self.rows.values().flat_map(|(_, row)| &row.chunks);
+        let samples = chunks().map(|chunk| chunk.count() as usize).sum();
+        (
+            self.rows.len(),
+            samples,
+            chunks().map(|chunk| chunk.bytes().len()).sum(),
+        )
+    }
+}
+
+impl Source for Head {
+    fn select(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Arc<Series>> {
+        let chosen = self
+            .numbers
+            .iter()
+            .filter(|(labels, _)| Matcher::all(matchers, labels));
+        let series = chosen.filter_map(|(labels, number)| {
+            let (_, row) = self.rows.get(number)?;
+            let within = |chunk: &&Chunk| chunk.span().1 >= from && chunk.span().0 <= to;
+            let unpacked = row
+                .chunks
+                .iter()
+                .filter(within)
+                .flat_map(|c| c.samples().unwrap_or_default());
+            let samples: Vec<Sample> = unpacked
+                .map(|(at, value)| Sample {
+                    at,
+                    value: Value::Float(value),
+                })
+                .collect();
+            (!samples.is_empty()).then(|| {
+                Arc::new(Series {
+                    labels: labels.clone(),
+                    samples,
+                })
+            })
+        });
+        series.collect()
+    }
+}
