@@ -3,7 +3,7 @@
 //! After every attempt there is a full account: `up`, how long it took, how many samples; a series that was
 //! there before and is not now is marked as ended at the same moment. An attempt that failed ends all of
 //! them. Samples that bring a time of their own are not marked: only the target knows when they end. Where
-//! attempts have stopped altogether, [`Target::silence`] says so within two intervals.
+//! attempts fail or have stopped altogether, [`Target::silence`] says so within two intervals.
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -36,7 +36,7 @@ pub struct Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Silence {
     Heard,
-    /// Nothing readable came for longer than two intervals.
+    /// Nothing readable came for longer than an interval and a half: the next beat after that is missing.
     SilentSince(i64),
 }
 
@@ -62,7 +62,7 @@ impl Target {
     }
 
     pub fn silence(&self, now: i64) -> Silence {
-        if now.saturating_sub(self.last_heard) > self.interval.saturating_mul(2) {
+        if now.saturating_sub(self.last_heard) > self.interval.saturating_add(self.interval / 2) {
             Silence::SilentSince(self.last_heard)
         } else {
             Silence::Heard
@@ -259,8 +259,8 @@ mod tests {
         let mut target = target();
         target.settle(attempt(1_000, Some("a 1\n")));
         target.settle(attempt(2_000, None));
-        assert_eq!(target.silence(3_000), Silence::Heard);
-        assert_eq!(target.silence(3_001), Silence::SilentSince(1_000));
+        assert_eq!(target.silence(2_500), Silence::Heard);
+        assert_eq!(target.silence(2_501), Silence::SilentSince(1_000));
     }
 
     #[test]
