@@ -34,6 +34,7 @@ use crate::source::{Found, Place, is_open_primary, status_of};
 use crate::store::StoreError;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+const MARK_LIMIT: Duration = Duration::from_secs(5);
 /// After a receiver ended or could not be started.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const STATE_EVERY: Duration = Duration::from_secs(2);
@@ -271,8 +272,12 @@ impl Archiver {
         if now >= self.log_at {
             self.log_at = now + Duration::from_millis(self.archive.config.schedule.log_ms);
             self.ship_partial().await?;
-            if let Err(error) = marks::write_mark(&self.archive, found).await {
-                tracing::warn!(error = chain(&error), "plant a mark");
+            // A commit waits for its quorum; the log that is there does not.
+            let planted = marks::write_mark(&self.archive, found);
+            match tokio::time::timeout(MARK_LIMIT, planted).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::warn!(error = chain(&error), "plant a mark"),
+                Err(_) => tracing::warn!(limit = ?MARK_LIMIT, "plant a mark: not committed"),
             }
         }
         if self.uneven {

@@ -101,7 +101,7 @@ pub async fn write_mark(archive: &Archive, primary: &Found) -> Result<MarkRecord
     let totals = books::totals(programs, &place, &archive.config.application).await?;
     // One writer at a time: each sees its predecessor committed, in the table and in the log.
     let sql = format!(
-        "LOCK TABLE mainstay.marks IN EXCLUSIVE MODE; \
+        "SET lock_timeout = '2s'; LOCK TABLE mainstay.marks IN EXCLUSIVE MODE; \
          DELETE FROM mainstay.marks WHERE number <= \
              (SELECT max(number) FROM mainstay.marks) - {MARKS_KEPT}; \
          WITH last AS (SELECT number, digest FROM mainstay.marks ORDER BY number DESC LIMIT 1), \

@@ -251,16 +251,16 @@ fn a_hole(place: &Place, archive: &Archive, server: &TemporaryServer) -> Result<
     server.psql("postgres", "CHECKPOINT")?;
     let _archiver = place.archive();
     place.wait_for_backup(archive, before + 1)?;
-    let catalogue = place.catalogue(archive)?;
-    let (newest, _) = choose(&catalogue, &Wanted::Latest, None)?;
-    let older = catalogue.entries.get(1).context("one backup only")?;
-    ensure!(newest.record.id != older.record.id);
-    let across = choose(&catalogue, &Wanted::Latest, Some(&older.record.id));
-    let said = across.err().map(|error| chain(&error)).unwrap_or_default();
-    ensure!(
-        said.contains("is missing, and later ones are there"),
-        "{said}"
-    );
+    // As soon as anything from beyond the hole is there.
+    wait_for("the hole to be seen", PATIENCE, || {
+        let catalogue = place.catalogue(archive).ok()?;
+        let (newest, _) = choose(&catalogue, &Wanted::Latest, None).ok()?;
+        let older = catalogue.entries.get(1)?;
+        let across = choose(&catalogue, &Wanted::Latest, Some(&older.record.id));
+        let said = across.err().map(|error| chain(&error)).unwrap_or_default();
+        let is_hole = said.contains("is missing, and later ones are there");
+        (is_hole && newest.record.id != older.record.id).then_some(())
+    })?;
     Ok(())
 }
 
