@@ -5,16 +5,20 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::Class;
+use super::writer::Measured;
 
 #[derive(Default)]
 pub struct Figures {
     gaps: BTreeMap<(Class, &'static str), Vec<Duration>>,
     failures: BTreeMap<(Class, &'static str), u32>,
+    lost: BTreeMap<(Class, &'static str), usize>,
 }
 
 impl Figures {
-    pub fn add(&mut self, class: Class, name: &'static str, gap: Duration) {
-        self.gaps.entry((class, name)).or_default().push(gap);
+    pub fn add(&mut self, class: Class, name: &'static str, measured: &Measured) {
+        let key = (class, name);
+        self.gaps.entry(key).or_default().push(measured.gap);
+        *self.lost.entry(key).or_default() += measured.lost;
     }
 
     pub fn fail(&mut self, class: Class, name: &'static str) {
@@ -28,8 +32,8 @@ impl Figures {
 
     pub fn table(&self) -> String {
         let mut text = String::from(
-            "| fault | contestant | n | p50, ms | p99, ms | least | worst | not measured |\n\
-             |---|---|---|---|---|---|---|---|\n",
+            "| fault | contestant | n | p50, ms | p99, ms | least | worst | not measured | acknowledged and lost |\n\
+             |---|---|---|---|---|---|---|---|---|\n",
         );
         for ((class, name), gaps) in &self.gaps {
             let mut gaps = gaps.clone();
@@ -38,11 +42,12 @@ impl Figures {
                 percentile(&gaps, share)
                     .map_or_else(|| "–".to_owned(), |gap| format!("{}", gap.as_millis()))
             };
+            let lost = self.lost.get(&(*class, *name)).copied().unwrap_or(0);
             let failed = self.failures.get(&(*class, *name)).copied().unwrap_or(0);
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
-                "| {} | {name} | {} | {} | {} | {} | {} | {failed} |",
+                "| {} | {name} | {} | {} | {} | {} | {} | {failed} | {lost} |",
                 class.name(),
                 gaps.len(),
                 ms(0.5),
@@ -79,10 +84,11 @@ mod tests {
     #[test]
     fn what_could_not_be_measured_is_said() {
         let mut figures = Figures::default();
-        figures.add(Class::Cut, "ours", Duration::from_millis(1_234));
+        let gap = Duration::from_millis(1_234);
+        figures.add(Class::Cut, "ours", &Measured { gap, lost: 2 });
         figures.fail(Class::Cut, "peer");
         let table = figures.table();
-        assert!(table.contains("| cut | ours | 1 | 1234 | 1234 | 1234 | 1234 | 0 |"));
-        assert!(table.contains("| cut | peer | 0 | – | – | – | – | 1 |"));
+        assert!(table.contains("| cut | ours | 1 | 1234 | 1234 | 1234 | 1234 | 0 | 2 |"));
+        assert!(table.contains("| cut | peer | 0 | – | – | – | – | 1 | 0 |"));
     }
 }

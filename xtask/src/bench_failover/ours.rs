@@ -47,6 +47,10 @@ impl Contestant for Ours {
         "Mainstay"
     }
 
+    fn is_ours(&self) -> bool {
+        true
+    }
+
     fn wait_well(&self, limit: Duration) -> Result<()> {
         self.platform.wait_healthy(limit).map(drop)
     }

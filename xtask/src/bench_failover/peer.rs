@@ -141,7 +141,7 @@ impl Peer {
         format!(
             "The peer: {}; ttl {ttl}, loop_wait {loop_wait}, retry_timeout {retry_timeout}, primary_start_timeout {start} \
              (its defaults are {d_ttl}, {d_wait}, {d_retry}, {d_start}), synchronous_mode_strict, HAProxy checks every 200 ms; \
-             one etcd member that is never broken.",
+             one etcd member that is never broken; no watchdog device, which this machine does not have.",
             self.versions
         )
     }
@@ -373,6 +373,10 @@ impl Contestant for Peer {
             Settings::Fastest => "Patroni, fastest",
             Settings::Default => "Patroni, defaults",
         }
+    }
+
+    fn is_ours(&self) -> bool {
+        false
     }
 
     fn wait_well(&self, _limit: Duration) -> Result<()> {

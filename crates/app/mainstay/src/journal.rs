@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::arguments::{Journal, JournalExport, JournalMutate, JournalShow, Look};
 use crate::client::find;
 use crate::exit::{Failure, Outcome};
-use crate::print::{json, line, time_of_day};
+use crate::print::{findings, json, line, time_of_day};
 
 /// A part of an entry that takes more than this is counted, not shown.
 const LONG: usize = 160;
@@ -146,8 +146,8 @@ fn check(arguments: &Look) -> Outcome {
         return Ok(());
     }
     Err(Failure::Finding(format!(
-        "the journal does not verify: {} findings; nothing was changed\n  next: keep the folder as it is, and compare with an export or another node's memory",
-        report.findings.len()
+        "the journal does not verify: {}; nothing was changed\n  next: keep the folder as it is, and compare with an export or another node's memory",
+        findings(report.findings.len())
     )))
 }
 

@@ -57,6 +57,14 @@ pub fn time_of_day(wall_ms: u64) -> String {
     )
 }
 
+/// A count with its noun.
+pub fn findings(count: usize) -> String {
+    match count {
+        1 => "1 finding".to_owned(),
+        _ => format!("{count} findings"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use mainstay_rules::yaml::FILE_BYTES_MAX;
 
 use crate::arguments::{Rules, RulesLint};
 use crate::exit::{Failure, Outcome};
-use crate::print::{json, line, problem};
+use crate::print::{self, json, line, problem};
 
 pub fn run(command: &Rules) -> Outcome {
     match command {
@@ -112,7 +112,7 @@ fn criticise(arguments: &RulesLint) -> Outcome {
     if findings.is_empty() {
         Ok(())
     } else {
-        Err(Failure::Finding(format!("{} findings", findings.len())))
+        Err(Failure::Finding(print::findings(findings.len())))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::arguments::{Look, Status};
 use crate::client::{find, look};
 use crate::exit::{Failure, Outcome};
 use crate::interrupt::Interrupt;
-use crate::print::{json, line, picture};
+use crate::print::{findings, json, line, picture};
 
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
@@ -33,10 +33,9 @@ pub fn run(arguments: &Status) -> Outcome {
     }
     match status.verdict {
         Verdict::Healthy => Ok(()),
-        Verdict::Degraded | Verdict::Unknown | Verdict::Broken => Err(Failure::Finding(format!(
-            "{} findings",
-            status.findings.len()
-        ))),
+        Verdict::Degraded | Verdict::Unknown | Verdict::Broken => {
+            Err(Failure::Finding(findings(status.findings.len())))
+        }
     }
 }
 

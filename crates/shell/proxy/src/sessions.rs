@@ -1,7 +1,9 @@
 //! TCP listeners that lead to the primary, or to a replica, of a database.
 //!
 //! A session belongs to one replica under one term. The moment the eyes learn that this is over, the
-//! session is reset, so that no client goes on talking to a demoted primary. What a frozen primary says
+//! session is reset, so that no client goes on talking to a demoted primary. One that closes by its own
+//! keeper's word, as in a switchover, gets nothing more from its clients and has a moment to take leave of
+//! them itself, with PostgreSQL's `57P01`. What a frozen primary says
 //! when it thaws must not be passed on either: after each read from the server, and before the bytes go
 //! to the client, the lease of the keeper is looked at, in the lease file if the primary stands on our
 //! own host, otherwise as last heard. (A byte proxy cannot look between the server's reading of a request
@@ -35,6 +37,8 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(50);
 /// Copy buffers grow from the first to the second when they are filled.
 const BUFFER_SMALL: usize = 4 * 1024;
 const BUFFER_LARGE: usize = 64 * 1024;
+/// For a server that closes to end its sessions itself, and for clients to read that it did.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Length of the text before the checksum in a lease file, and with it.
 const LEASE_SIGNED: usize = 32;
 const LEASE_TEXT: usize = 40;
@@ -50,6 +54,8 @@ pub struct Session {
     lease_file: Option<LeaseFile>,
     cut: Notify,
     is_cut: Cell<bool>,
+    closing: Notify,
+    is_closing: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -90,15 +96,16 @@ impl Session {
             .unwrap_or(ReplicaView::Unseen);
         let over = match (self.role, seen) {
             (DatabaseRole::Primary, _) if view.term > self.term => true,
-            (
-                DatabaseRole::Primary,
-                ReplicaView::Seen(KeeperRole::Standby | KeeperRole::Closed),
-            ) => true,
+            (DatabaseRole::Primary, ReplicaView::Seen(KeeperRole::Standby)) => true,
             (DatabaseRole::Replica, ReplicaView::Seen(role)) => role != KeeperRole::Standby,
             (_, ReplicaView::Unseen) | (DatabaseRole::Primary, ReplicaView::Seen(_)) => false,
         };
         if over {
             self.cut();
+        } else if self.role == DatabaseRole::Primary
+            && seen == ReplicaView::Seen(KeeperRole::Closed)
+        {
+            self.close();
         } else if let Some(primary) = view.primary.filter(|p| usize::from(p.replica) == replica) {
             self.lease_until.set(primary.lease_until);
         }
@@ -107,6 +114,18 @@ impl Session {
     fn cut(&self) {
         self.is_cut.set(true);
         self.cut.notify_one();
+    }
+
+    fn close(&self) {
+        if !self.is_closing.replace(true) {
+            self.closing.notify_one();
+        }
+    }
+
+    /// Ends when the server, once it closed, has had its time to say farewell.
+    async fn farewell(&self) {
+        self.closing.notified().await;
+        tokio::time::sleep(FAREWELL).await;
     }
 
     /// May an answer that has just been read be passed on?
@@ -258,6 +277,8 @@ fn session(entry: &TcpEntry, replica: &ReplicaEntry, target: Target, database: S
         lease_file: replica.lease_file.as_ref().map(lease_file),
         cut: Notify::new(),
         is_cut: Cell::new(false),
+        closing: Notify::new(),
+        is_closing: Cell::new(false),
     }
 }
 
@@ -300,17 +321,33 @@ async fn relay(worker: &Worker, mut client: TcpStream, mut server: TcpStream, se
     let cut = {
         let (mut from_client, mut to_client) = client.split();
         let (mut from_server, mut to_server) = server.split();
-        let up = copy(&mut from_client, &mut to_server, || true);
-        let down = copy(&mut from_server, &mut to_client, || session.may_pass());
+        let up = copy(&mut from_client, &mut to_server, || {
+            if session.is_closing.get() {
+                Verdict::Drop
+            } else {
+                Verdict::Pass
+            }
+        });
+        let down = copy(&mut from_server, &mut to_client, || {
+            if session.may_pass() {
+                Verdict::Pass
+            } else {
+                Verdict::Refuse
+            }
+        });
         tokio::select! {
             biased;
             () = session.cut.notified() => true,
+            () = session.farewell() => true,
             ended = async { tokio::try_join!(up, down) } => {
                 matches!(&ended, Err(error) if error.kind() == io::ErrorKind::PermissionDenied)
             }
         }
     };
     if cut {
+        let (database, host) = (&session.database, &session.host);
+        let (term, closed) = (session.term.0, session.is_closing.get());
+        tracing::info!(database, host, term, closed, "a session is cut");
         worker.stats.sessions_cut.up();
         // A reset, not a farewell: the client must not take this for the end of an answer.
         for stream in [&client, &server] {
@@ -321,8 +358,16 @@ async fn relay(worker: &Worker, mut client: TcpStream, mut server: TcpStream, se
     }
 }
 
-/// Copies until the end of input. `may_pass` is asked after each read and before anything is written.
-async fn copy<R, W>(from: &mut R, to: &mut W, may_pass: impl Fn() -> bool) -> io::Result<()>
+/// What becomes of bytes that have been read.
+enum Verdict {
+    Pass,
+    Drop,
+    /// And of the whole session.
+    Refuse,
+}
+
+/// Copies until the end of input. `judge` is asked after each read and before anything is written.
+async fn copy<R, W>(from: &mut R, to: &mut W, judge: impl Fn() -> Verdict) -> io::Result<()>
 where
     R: AsyncReadExt + Unpin,
     W: AsyncWriteExt + Unpin,
@@ -333,8 +378,10 @@ where
         if count == 0 {
             return to.shutdown().await;
         }
-        if !may_pass() {
-            return Err(io::ErrorKind::PermissionDenied.into());
+        match judge() {
+            Verdict::Pass => {}
+            Verdict::Drop => continue,
+            Verdict::Refuse => return Err(io::ErrorKind::PermissionDenied.into()),
         }
         to.write_all(&buffer[..count]).await?;
         if count == buffer.len() && count < BUFFER_LARGE {

@@ -209,6 +209,41 @@ fn sessions_follow_the_primary_and_are_cut_when_it_is_demoted() {
     assert_eq!(greeting(&mut waiting).expect("greets"), b"b");
 }
 
+/// A primary that closes by plan ends its sessions itself; its clients read that, and nothing of theirs gets
+/// through any more.
+#[test]
+fn a_closing_primary_takes_leave_of_its_clients_itself() {
+    let platform = Platform::with_primary(34);
+    let (closes, closed) = std::sync::mpsc::channel::<()>();
+    let closed = std::sync::Mutex::new(closed);
+    let _server = Server::start("127.205.34.1:5432", move |mut stream| {
+        stream.write_all(b"a").ok();
+        closed.lock().expect("one session").recv().ok();
+        stream.set_nonblocking(true).ok();
+        let heard = stream.read(&mut [0; 16]).unwrap_or(0);
+        stream.write_all(format!("57P01 {heard}").as_bytes()).ok();
+        stream.shutdown(std::net::Shutdown::Both).ok();
+    });
+    let _gateway = platform.start();
+    wait_for_active(&platform);
+    let mut session = TcpStream::connect(platform.sql()).expect("connects");
+    assert_eq!(greeting(&mut session).expect("greets"), b"a");
+    platform.keepers[0].says(Saying {
+        role: "candidate",
+        open: false,
+        lease_ms: 0,
+        ..primary(1)
+    });
+    until("the closing is seen", || {
+        platform.status()["databases"][0]["primary"].is_null()
+    });
+    session.write_all(b"one more").expect("writes");
+    pause(Duration::from_millis(50));
+    closes.send(()).expect("the server waits");
+    assert_eq!(greeting(&mut session).expect("a farewell"), b"57P01 0");
+    assert_eq!(greeting(&mut session).expect("an end"), b"");
+}
+
 #[test]
 fn nothing_passes_from_a_primary_whose_lease_is_over() {
     let platform = Platform::new(25);
