@@ -5,7 +5,7 @@ use core::time::Duration;
 use mainstay_model::Host;
 use mainstay_model::database::Database;
 use mainstay_record::backup::{
-    BackupConfig, BackupRetention, BackupSchedule, BackupServer, VERSION,
+    BackupConfig, BackupLocal, BackupRetention, BackupSchedule, BackupServer, VERSION,
 };
 
 use crate::keeper::KEEPER_ROLES;
@@ -27,6 +27,10 @@ pub fn archiver_config(
             host: server.name.to_string(),
             sight: machine.reach(host, server, database.ports.sight),
             postgres: machine.reach(host, server, database.ports.postgres),
+            local: (server.name == host.name).then(|| BackupLocal {
+                control: layout.keeper_socket(here, name),
+                sockets: layout.run_host(here).join(format!("pg-{name}")),
+            }),
         })
     });
     let stores = if backup.stores.is_empty() {

@@ -49,6 +49,18 @@ pub struct BackupServer {
     /// The keeper's status.
     pub sight: SocketAddr,
     pub postgres: SocketAddr,
+    /// The server of the archiver's own host is reached by sockets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<BackupLocal>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupLocal {
+    /// The keeper's control socket.
+    pub control: PathBuf,
+    /// The folder of PostgreSQL's socket.
+    pub sockets: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

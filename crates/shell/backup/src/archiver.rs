@@ -162,7 +162,7 @@ impl Archiver {
     }
 
     fn place(&self) -> Place {
-        Place::Address(self.own.postgres)
+        Place::of(&self.own)
     }
 
     async fn live(&mut self) {

@@ -42,7 +42,7 @@ const SCHEMA: &str = "SET client_min_messages = warning; \
          totals text NOT NULL, digest bytea NOT NULL);";
 
 fn place(primary: &Found) -> Place {
-    Place::Address(primary.server.postgres)
+    Place::of(&primary.server)
 }
 
 /// Has the cluster say which archive is its own, and finds that. A cluster that has none gets one; a restored one was

@@ -166,7 +166,7 @@ fn since(began: Instant) -> Duration {
 async fn living(archive: &Archive) -> Option<Vec<MarkRecord>> {
     let sources = Sources::look(&archive.config).await;
     let primary = sources.primary().ok()?;
-    let place = Place::Address(primary.server.postgres);
+    let place = Place::of(&primary.server);
     marks::read(&archive.programs, &place).await.ok()
 }
 

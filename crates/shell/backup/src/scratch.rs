@@ -22,6 +22,8 @@ const TOOL_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// PostgreSQL's sockets must fit into 107 bytes with their name.
 const SOCKET_FOLDER_LIMIT: usize = 88;
+/// Of a socket only.
+const PORT: u16 = 5432;
 const LOG_LIMIT: u64 = 64 << 20;
 
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +93,7 @@ impl<'a> Scratch<'a> {
     }
 
     pub fn place(&self) -> Place {
-        Place::Socket(self.sockets.clone())
+        Place::Socket(self.sockets.clone(), PORT)
     }
 
     pub fn sockets(&self) -> &Path {

@@ -110,14 +110,18 @@ pub fn is_open_primary(status: &KeeperStatus) -> bool {
 
 /// What the keeper beside a server says.
 pub async fn status_of(server: &BackupServer) -> Result<KeeperStatus, String> {
-    let answer = mainstay_rt::http::request_tcp(
-        server.sight,
-        http::Method::GET,
-        "/v1/status",
-        Vec::new(),
-        SIGHT_LIMIT,
-    );
-    let (code, body) = answer.await.map_err(|error| crate::chain(&error))?;
+    let (get, target) = (http::Method::GET, "/v1/status");
+    let answer = match &server.local {
+        Some(local) => {
+            let control = &local.control;
+            mainstay_rt::http::request_unix(control, get, target, Vec::new(), SIGHT_LIMIT).await
+        }
+        None => {
+            let sight = server.sight;
+            mainstay_rt::http::request_tcp(sight, get, target, Vec::new(), SIGHT_LIMIT).await
+        }
+    };
+    let (code, body) = answer.map_err(|error| crate::chain(&error))?;
     serde_json::from_slice(&body).map_err(|error| format!("{code}: {error}"))
 }
 
@@ -125,18 +129,26 @@ pub async fn status_of(server: &BackupServer) -> Result<KeeperStatus, String> {
 #[derive(Clone, Debug)]
 pub enum Place {
     Address(SocketAddr),
-    /// A folder with the socket of a scratch server.
-    Socket(std::path::PathBuf),
+    /// A folder with a socket, and the port that the socket is named after.
+    Socket(std::path::PathBuf, u16),
 }
 
 impl Place {
+    /// By its socket where that is at hand.
+    pub fn of(server: &BackupServer) -> Self {
+        match &server.local {
+            Some(local) => Self::Socket(local.sockets.clone(), server.postgres.port()),
+            None => Self::Address(server.postgres),
+        }
+    }
+
     pub fn conninfo(&self, database: &str, more: &str) -> String {
         let host = match self {
             Self::Address(address) => {
                 format!("host={} port={}", address.ip(), address.port())
             }
-            Self::Socket(folder) => {
-                format!("host={} port=5432", quote(folder))
+            Self::Socket(folder, port) => {
+                format!("host={} port={port}", quote(folder))
             }
         };
         format!("{host} user={SUPERUSER} dbname={database} {more}")

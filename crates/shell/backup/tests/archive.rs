@@ -343,6 +343,7 @@ impl Place {
                 host: "a".to_owned(),
                 sight,
                 postgres: server.address(),
+                local: None,
             }],
             folder: at("archiver"),
             run_folder: at("run"),
