@@ -7,8 +7,9 @@
 //! and contestants take turns, so that whatever else the machine does meets both. After each repetition it is
 //! looked whether all that was acknowledged is there: a loss of ours fails the run, one of the peer's is counted.
 //!
-//! Where the two differ, the difference favours the peer: its store and its proxy are never broken (our journal
-//! and gateways are), its writer's only entrance is that proxy, and its three nodes do nothing else.
+//! On both sides the writer comes in where the fault does not hit. Where the two differ, the difference favours
+//! the peer: its store is never broken (a region of ours takes keeper, gateway and node with it), its proxy stands
+//! beside the client, and its three nodes do nothing else.
 
 mod figures;
 mod ours;

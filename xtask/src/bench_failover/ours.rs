@@ -55,13 +55,15 @@ impl Contestant for Ours {
         self.platform.wait_healthy(limit).map(drop)
     }
 
-    /// All gateways, those that the fault will not hit first.
+    /// The gateways that the fault will not hit, as it never hits the peer's proxy: a client that also tried
+    /// the frozen one would measure its own deadline.
     fn entrance(&self) -> Result<Entrance> {
         let primary = self.primary()?;
-        let mut hosts = hosts(&self.platform.status()?)?;
-        hosts.sort_by_key(|host| host.name == primary);
         let mut to = Vec::new();
-        for host in hosts {
+        for host in hosts(&self.platform.status()?)? {
+            if host.name == primary {
+                continue;
+            }
             to.push(format!("{}:{PRIMARY_PORT}", host.address).parse()?);
         }
         let secrets = self.platform.data().join("secrets");
