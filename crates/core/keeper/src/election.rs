@@ -79,9 +79,9 @@ impl Keeper {
         }
         let floor = self.durable.promise.floor;
         let timings = &self.config.timings;
-        !self.peers.iter().any(|(replica, peer)| {
-            let silent = self.peers.silent_for(self.now, replica);
-            let suspicion = self.peers.suspicion(timings, replica);
+        !self.peers.iter().any(|(_, peer)| {
+            let silent = self.peers.silence(self.now, peer);
+            let suspicion = self.peers.suspicion(timings, peer);
             match &peer.heartbeat {
                 None => silent < suspicion,
                 Some(heartbeat) if leads(heartbeat) && heartbeat.term >= floor => {

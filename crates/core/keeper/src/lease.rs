@@ -120,21 +120,18 @@ impl Keeper {
         }
         let cohort = self.durable.cohort.as_ref()?;
         // The latest sending time that a majority, this server counted, granted for.
-        let needed = majority(cohort.members.len());
-        let granted = |at: Instant| {
-            let others = self.peers.iter().filter(|(replica, peer)| {
-                peer.granted >= Some(at) && self.may_grant(cohort, *replica)
-            });
-            1 + others.count() >= needed
+        let others = majority(cohort.members.len()) - 1;
+        let Some(place) = others.checked_sub(1) else {
+            return Some(self.now + self.config.timings.lease);
         };
-        let own = granted(self.now).then_some(self.now);
-        let latest = self
+        let mut granted: alloc::vec::Vec<Instant> = self
             .peers
             .iter()
+            .filter(|(replica, peer)| peer.granted.is_some() && self.may_grant(cohort, *replica))
             .filter_map(|(_, peer)| peer.granted)
-            .filter(|at| granted(*at))
-            .max();
-        Some(own.max(latest)? + self.config.timings.lease)
+            .collect();
+        granted.sort_unstable_by(|a, b| b.cmp(a));
+        Some(*granted.get(place)? + self.config.timings.lease)
     }
 
     /// Grants count of members only, and of a new one not before its admission is decided: until then its

@@ -107,32 +107,29 @@ impl Peers {
         }
     }
 
-    pub fn silent_for(&self, now: Instant, replica: ReplicaId) -> Duration {
-        self.map.get(&replica).map_or(Duration::ZERO, |peer| {
-            now.since(peer.heard.max(self.afresh))
-        })
+    pub fn silence(&self, now: Instant, peer: &Peer) -> Duration {
+        now.since(peer.heard.max(self.afresh))
     }
 
-    /// How long a silence of `replica` is borne.
-    pub fn suspicion(&self, timings: &Timings, replica: ReplicaId) -> Duration {
-        let deviation = self
-            .map
-            .get(&replica)
-            .map_or(Duration::ZERO, |peer| peer.deviation);
+    /// How long a silence of this peer is borne.
+    pub fn suspicion(&self, timings: &Timings, peer: &Peer) -> Duration {
         timings.suspicion
-            + (deviation * 4 + self.lateness * 4).min(timings.suspicion_addition_limit)
-    }
-
-    pub fn is_suspect(&self, now: Instant, timings: &Timings, replica: ReplicaId) -> bool {
-        self.silent_for(now, replica) >= self.suspicion(timings, replica)
+            + (peer.deviation * 4 + self.lateness * 4).min(timings.suspicion_addition_limit)
     }
 
     /// The latest heartbeat of a peer that is not suspected.
     pub fn alive(&self, now: Instant, timings: &Timings, replica: ReplicaId) -> Option<&Heartbeat> {
-        if self.is_suspect(now, timings, replica) {
-            return None;
-        }
-        self.map.get(&replica)?.heartbeat.as_deref()
+        self.heartbeat_if_alive(now, timings, self.map.get(&replica)?)
+    }
+
+    fn heartbeat_if_alive<'a>(
+        &self,
+        now: Instant,
+        timings: &Timings,
+        peer: &'a Peer,
+    ) -> Option<&'a Heartbeat> {
+        let heartbeat = peer.heartbeat.as_deref()?;
+        (self.silence(now, peer) < self.suspicion(timings, peer)).then_some(heartbeat)
     }
 
     /// The primary of the highest term, `floor` or above, among those that are not suspected; being
@@ -144,9 +141,14 @@ impl Peers {
         floor: Term,
     ) -> Option<(ReplicaId, &Heartbeat)> {
         self.map
-            .keys()
-            .filter_map(|replica| Some((*replica, self.alive(now, timings, *replica)?)))
-            .filter(|(_, heartbeat)| leads(heartbeat) && heartbeat.term >= floor)
+            .iter()
+            .filter(|(_, peer)| {
+                let said = peer.heartbeat.as_deref();
+                said.is_some_and(|heartbeat| leads(heartbeat) && heartbeat.term >= floor)
+            })
+            .filter_map(|(replica, peer)| {
+                Some((*replica, self.heartbeat_if_alive(now, timings, peer)?))
+            })
             .max_by_key(|(_, heartbeat)| heartbeat.term)
     }
 

@@ -94,7 +94,7 @@ pub fn campaign(first: u64, schedules: u64, threads: usize) -> Summary {
             while done.load(Ordering::Relaxed) < schedules {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
                 let before = own.schedules;
-                own.add(run(seed, None, Narration::Silent));
+                own.add(run(seed, None, Narration::Mute));
                 done.fetch_add(own.schedules - before, Ordering::Relaxed);
             }
             own
@@ -113,6 +113,6 @@ pub fn campaign(first: u64, schedules: u64, threads: usize) -> Summary {
 /// The first seed from `first` on, among `limit`, that finds the bug.
 pub fn hunt(bug: PlantedBug, first: u64, limit: u64) -> Option<Outcome> {
     (first..first.saturating_add(limit))
-        .map(|seed| run(seed, Some(bug), Narration::Silent))
+        .map(|seed| run(seed, Some(bug), Narration::Mute))
         .find(|outcome| outcome.violation.is_some())
 }

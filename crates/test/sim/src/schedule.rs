@@ -28,12 +28,17 @@ pub struct Outcome {
 pub enum Narration {
     Silent,
     Aloud,
+    /// Without a trace either.
+    Mute,
 }
 
 /// Runs one seed.
 pub fn run(seed: u64, bug: Option<PlantedBug>, narration: Narration) -> Outcome {
     let mut world = World::new(seed, bug);
     world.narrate = narration == Narration::Aloud;
+    if narration == Narration::Mute {
+        world.trace = crate::trace::Trace::absent();
+    }
     world.run();
     Outcome {
         seed,
