@@ -13,11 +13,11 @@ use crate::config::ReplicaId;
 use crate::durable::{Cohort, CohortVersion};
 use crate::keeper::Keeper;
 use crate::machine::State;
-use crate::message::{Body, PreVote, Refusal, Report};
-use crate::peers::leads;
+use crate::message::{Body, Heartbeat, PreVote, Refusal, Report};
+use crate::peers::{Peer, leads};
 use crate::planted::PlantedBug;
 use crate::postgres::{ProcessState, Rank};
-use crate::status::{HaltReason, Role, WakeReason};
+use crate::status::{HaltReason, Reason, Role, WakeReason};
 
 /// How long a switchover's coordinator waits for the target's report when others suffice already.
 const PREFERENCE_PATIENCE: core::time::Duration = core::time::Duration::from_millis(500);
@@ -88,7 +88,9 @@ impl Keeper {
                     if peer.closed && self.has_lost_stream(heartbeat.term) {
                         return false;
                     }
-                    let streaming = self.hears_stream(heartbeat.term);
+                    // A keeper whose end was told, on a host that lives: its server may well be up.
+                    let streaming = self.hears_stream(heartbeat.term)
+                        || (peer.closed && self.still_streams(heartbeat.term));
                     let patience = if streaming {
                         suspicion.max(timings.suspicion_while_streaming)
                     } else {
@@ -96,14 +98,27 @@ impl Keeper {
                     };
                     silent < patience
                 }
-                Some(_) => false,
+                Some(heartbeat) => self.is_coming_back(peer, heartbeat),
             }
         })
     }
 
+    /// A primary's keeper that has just been started knows nothing yet, and says so. That is no word about its
+    /// server, which still streams.
+    fn is_coming_back(&self, peer: &Peer, heartbeat: &Heartbeat) -> bool {
+        let patience = self.config.timings.suspicion_while_streaming;
+        let led = peer.led.is_some_and(|at| self.now.since(at) < patience);
+        let streaming = self
+            .server
+            .followed
+            .is_some_and(|term| self.still_streams(term));
+        led && heartbeat.reason == Reason::JustStarted && streaming
+    }
+
     /// Whether the server still receives from the primary of `term`, whatever that one's keeper does.
     fn hears_stream(&self, term: Term) -> bool {
-        self.observation_age() < self.config.timings.observation_age
+        !self.has(PlantedBug::LivingStreamIgnored)
+            && self.observation_age() < self.config.timings.observation_age
             && self.server.followed == Some(term)
             && self.server.state == State::Following
             && self
@@ -111,6 +126,22 @@ impl Keeper {
                 .fresh()
                 .and_then(|seen| seen.receiver)
                 .is_some_and(|receiver| receiver.streaming && receiver.heard)
+    }
+
+    /// Whether the stream is there and brought something within the time in which an idle server sends a sign of
+    /// life. Where a host falls silent this is longer than its silence is borne, so it is asked only where the
+    /// host is known to live.
+    fn still_streams(&self, term: Term) -> bool {
+        let sign_of_life = self.config.timings.suspicion + self.config.timings.heartbeat * 3;
+        !self.has(PlantedBug::LivingStreamIgnored)
+            && self.server.followed == Some(term)
+            && self.server.state == State::Following
+            && self.now.since(self.server.stream_heard) < sign_of_life
+            && self
+                .server
+                .fresh()
+                .and_then(|seen| seen.receiver)
+                .is_some_and(|receiver| receiver.streaming)
     }
 
     /// Whether the primary's server ended the stream too: together with its keeper's connection that is a

@@ -146,7 +146,8 @@ pub const TABLE: &[Row] = {
         (S::Detaching, E::Done, S::Detached, R::AwaitingPrimary),
         (S::Detaching, E::Failed, S::Stopping, R::StoppingServer),
         (S::Adopting, E::Done, S::Unopened, R::AwaitingQuorum),
-        (S::Adopting, E::Failed, S::Stopping, R::StoppingServer),
+        // It was asked something and did not answer in time; it may well serve.
+        (S::Adopting, E::Failed, S::Unobserved, R::JustStarted),
         (S::Adopting, E::MustStop, S::Stopping, R::Superseded),
         (S::Configuring, E::Done, S::Promoting, R::Promoting),
         (S::Configuring, E::Failed, S::Stopping, R::StoppingServer),

@@ -21,6 +21,8 @@ pub(crate) struct Peer {
     pub heard: Instant,
     /// Smoothed deviation of arrival gaps from the heartbeat interval.
     deviation: Duration,
+    /// When it last said that it leads.
+    pub led: Option<Instant>,
     /// Its connection ended, and it was not heard since.
     pub closed: bool,
     /// As primary: the latest sending time that this peer granted a lease for.
@@ -42,6 +44,7 @@ impl Peers {
             heartbeat: None,
             heard: now,
             deviation: Duration::ZERO,
+            led: None,
             closed: false,
             granted: None,
         };
@@ -90,6 +93,9 @@ impl Peers {
         peer.deviation = (peer.deviation * 7 + excess.min(Duration::from_secs(1))) / 8;
         peer.heard = now;
         peer.closed = false;
+        if leads(&heartbeat) {
+            peer.led = Some(now);
+        }
         peer.heartbeat = Some(heartbeat);
     }
 

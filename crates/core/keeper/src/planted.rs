@@ -48,11 +48,18 @@ pub enum PlantedBug {
     AilingPrimaryKept,
     /// A standby with damaged pages goes on.
     DamagedReplicaLeft,
+    /// A primary's keeper that is gone for a moment counts as a lost primary, although its server streams.
+    LivingStreamIgnored,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 27] = [
+    /// It promotes where nothing was lost: looked for in schedules in which nothing is.
+    pub fn is_haste(self) -> bool {
+        self == Self::LivingStreamIgnored
+    }
+
+    pub const ALL: [Self; 28] = [
         Self::PromiseWithoutFsync,
         Self::PromiseCountedAsRank,
         Self::TimelineClashUnnoticed,
@@ -80,6 +87,7 @@ impl PlantedBug {
         Self::StuckStreamLeft,
         Self::AilingPrimaryKept,
         Self::DamagedReplicaLeft,
+        Self::LivingStreamIgnored,
     ];
 }
 

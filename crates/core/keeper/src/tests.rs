@@ -325,6 +325,28 @@ fn a_seen_death_is_acted_on_when_the_lease_ends() {
     }
 }
 
+/// Who was asleep itself cannot tell others' silence from its own: it listens afresh before it tries.
+#[test]
+fn a_sleeper_listens_before_it_tries() {
+    let mut keeper = following();
+    let mut beat = keeper.heartbeat();
+    beat.role = Role::Primary;
+    beat.sent = Instant::from_millis(5);
+    keeper.handle(
+        Instant::from_millis(5),
+        from(1, Body::Heartbeat(Box::new(beat))),
+    );
+    effects(&mut keeper);
+    let mut asked = None;
+    for at_ms in (6_000..9_000).step_by(20) {
+        keeper.handle(Instant::from_millis(at_ms), Input::Tick);
+        if asked.is_none() && effects(&mut keeper).contains("AskPreVote") {
+            asked = Some(at_ms);
+        }
+    }
+    assert!(asked.is_some_and(|at| at >= 7_500), "{asked:?}");
+}
+
 /// The record could not be written: the keeper says nothing more.
 #[test]
 fn a_failed_write_halts() {

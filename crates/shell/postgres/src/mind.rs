@@ -380,6 +380,19 @@ fn role(role: Role) -> SightRole {
     }
 }
 
+/// The reason; where commits wait, with the promise that they wait for.
+fn reason(setup: &Setup, status: &Status) -> String {
+    let copies = setup.core.copies;
+    match status.reason {
+        Reason::QuorumMissing => format!(
+            "{}: too few standbys to have {copies} copies of each, which must survive the loss of {}",
+            status.reason,
+            copies - 1
+        ),
+        _ => status.reason.to_string(),
+    }
+}
+
 pub fn shown(setup: &Setup, status: &Status) -> Shown {
     let me = setup.replica(setup.core.me);
     let sight = Sight {
@@ -398,7 +411,7 @@ pub fn shown(setup: &Setup, status: &Status) -> Shown {
             .primary
             .and_then(|id| setup.replica(id))
             .map(|replica| replica.host.clone()),
-        reason: status.reason.to_string(),
+        reason: reason(setup, status),
     };
     Shown {
         sight,

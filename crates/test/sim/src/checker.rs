@@ -62,6 +62,8 @@ pub enum Invariant {
     LeasesOverlap,
     /// Healed, and not available.
     Unavailable,
+    /// Another primary where nothing was lost.
+    PromotedForNothing,
 }
 
 /// A write that is so many writes old at the end must be everywhere.
@@ -594,6 +596,14 @@ impl Checker {
                 known.write
             );
             self.broken(Invariant::StaleRead, detail);
+        }
+    }
+
+    /// Nothing was lost, so nobody had to be promoted.
+    pub fn stayed(&mut self) {
+        if self.failovers > 0 {
+            let detail = format!("{} failovers", self.failovers);
+            self.broken(Invariant::PromotedForNothing, detail);
         }
     }
 

@@ -16,6 +16,7 @@ pub enum Fault {
     Slow { host: usize },
     Unserviceable { host: usize },
     Pause { host: usize },
+    Busy { host: usize },
     Loss,
 }
 
@@ -33,6 +34,10 @@ impl World {
             _ => self.random.below(self.plan.hosts as u64) as usize,
         };
         self.checker.faults += 1;
+        if self.plan.calm {
+            self.bother(host, primary);
+            return;
+        }
         match self.random.below(100) {
             0..=13 => self.crash(host, false),
             14..=19 => self.crash(host, true),
@@ -54,7 +59,8 @@ impl World {
                 let to = self.other(host);
                 self.last(Fault::Delay { from: host, to });
             }
-            80..=82 => self.last(Fault::Slow { host }),
+            80..=81 => self.last(Fault::Slow { host }),
+            82 => self.last(Fault::Busy { host }),
             83..=84 => self.last(Fault::Unserviceable { host }),
             86..=87 => self.last(Fault::Pause { host }),
             88 => self.last(Fault::Loss),
@@ -63,6 +69,19 @@ impl World {
             90..=91 => self.stray_reload(host),
             92..=93 => self.remove_log(),
             _ => self.switch_over(),
+        }
+    }
+
+    /// What a database must bear without another primary.
+    fn bother(&mut self, host: usize, primary: Option<usize>) {
+        let others = (0..self.plan.hosts).filter(|other| Some(*other) != primary);
+        let standby = others.max().unwrap_or(host);
+        match self.random.below(6) {
+            0 | 1 => self.last(Fault::Busy { host }),
+            2 => self.last(Fault::Slow { host }),
+            3 => self.kill_keeper(host),
+            4 => self.kill_server(standby),
+            _ => self.stray_reload(host),
         }
     }
 
@@ -116,6 +135,7 @@ impl World {
                 self.hosts[host].serviceability = kinds[self.random.below(5) as usize];
             }
             Fault::Pause { host } => self.operator(host, Operator::Pause),
+            Fault::Busy { host } => self.hosts[host].busy = true,
             Fault::Loss => self.network.loss_per_mille = self.random.between(50, 500),
             Fault::Crash { .. } => {}
         }
@@ -145,6 +165,7 @@ impl World {
                 self.hosts[host].serviceability = Serviceability::Good;
             }
             Fault::Pause { host } => self.operator(host, Operator::Resume),
+            Fault::Busy { host } => self.hosts[host].busy = false,
             Fault::Loss => self.network.loss_per_mille = 0,
         }
     }
@@ -369,6 +390,7 @@ impl World {
             self.boot(host);
             self.hosts[host].serviceability = Serviceability::Good;
             self.hosts[host].slow_us = 0;
+            self.hosts[host].busy = false;
             self.operator(host, Operator::Resume);
         }
         self.checker.healed();

@@ -89,6 +89,9 @@ pub struct Host {
     pub missing: Vec<(u64, u32)>,
     /// Extra time that each flush takes.
     pub slow_us: u64,
+    /// Its keeper is often not scheduled, and then not before this.
+    pub busy: bool,
+    pub asleep_until: u64,
     /// Ends of commands that the keeper was not told yet.
     pub outcomes: Vec<(OperationId, Outcome)>,
     /// The timeline on which this host's server was last promoted.
@@ -120,6 +123,8 @@ impl Host {
             observe_soon: false,
             missing: Vec::new(),
             slow_us: 0,
+            busy: false,
+            asleep_until: 0,
             outcomes: Vec::new(),
             promoted: 0,
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mainstay_keeper::{PlantedBug, TABLE};
 use mainstay_sim::campaign::{Summary, campaign, hunt};
-use mainstay_sim::schedule::{Narration, Outcome, hex, run};
+use mainstay_sim::schedule::{Narration, Outcome, hex, run, run_calm};
 
 const USAGE: &str = "\
 Deterministic simulation of Mainstay's keepers.
@@ -12,7 +12,9 @@ Deterministic simulation of Mainstay's keepers.
 Usage:
   mainstay-sim run [--schedules N] [--seed S] [--threads T]
       Run N schedules (default 1000) from seed S (default 1) on T threads (default 1).
-  mainstay-sim case SEED [--bug NAME]
+  mainstay-sim calm [--schedules N] [--seed S]
+      Run N schedules in which nothing is lost: nobody may be promoted.
+  mainstay-sim case SEED [--calm] [--bug NAME]
       Run one seed aloud: what every host does, then the outcome.
   mainstay-sim plant [--all | NAME] [--schedules N] [--seed S]
       Plant one bug, or each of them in turn, and look for it in at most N schedules (default 3000).
@@ -30,6 +32,7 @@ struct Options {
     threads: usize,
     bug: Option<PlantedBug>,
     all: bool,
+    calm: bool,
 }
 
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
@@ -40,6 +43,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
         threads: 1,
         bug: None,
         all: false,
+        calm: false,
     };
     let mut arguments = arguments;
     while let Some(word) = arguments.next() {
@@ -54,6 +58,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
             "--threads" => options.threads = number(value()?)? as usize,
             "--bug" => options.bug = Some(bug(&value()?)?),
             "--all" => options.all = true,
+            "--calm" => options.calm = true,
             _ if word.starts_with("--") => return Err(format!("unknown option {word}")),
             _ => options.words.push(word),
         }
@@ -74,6 +79,7 @@ fn main() -> ExitCode {
     let outcome = parse(std::env::args().skip(1)).and_then(|options| {
         match options.words.first().map(String::as_str) {
             Some("run") => Ok(run_many(&options)),
+            Some("calm") => Ok(run_calmly(&options)),
             Some("case") => run_case(&options),
             Some("plant") => plant(&options),
             Some("bugs") => {
@@ -102,6 +108,18 @@ fn run_many(options: &Options) -> ExitCode {
     } else {
         ExitCode::from(1)
     }
+}
+
+fn run_calmly(options: &Options) -> ExitCode {
+    let schedules = options.schedules.unwrap_or(1_000);
+    let mut broken = 0;
+    for seed in options.seed..options.seed.saturating_add(schedules) {
+        let outcome = run_calm(seed, None, Narration::Mute);
+        broken += u64::from(outcome.violation.is_some());
+        print_violation(&outcome);
+    }
+    println!("{schedules} schedules in which nothing is lost, {broken} with a violation");
+    ExitCode::from(u8::from(broken > 0))
 }
 
 fn report(summary: &Summary) {
@@ -154,7 +172,11 @@ fn run_case(options: &Options) -> Result<ExitCode, String> {
         .get(1)
         .and_then(|text| text.parse().ok())
         .ok_or("case needs a seed")?;
-    let outcome = run(seed, options.bug, Narration::Aloud);
+    let outcome = if options.calm {
+        run_calm(seed, options.bug, Narration::Aloud)
+    } else {
+        run(seed, options.bug, Narration::Aloud)
+    };
     println!(
         "{} acknowledged, {} faults, {} failovers, trace {}",
         outcome.acknowledged,

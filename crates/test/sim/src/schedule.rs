@@ -32,9 +32,20 @@ pub enum Narration {
     Mute,
 }
 
-/// Runs one seed.
+/// Runs one seed. A bug that promotes for nothing is looked for where nothing is lost.
 pub fn run(seed: u64, bug: Option<PlantedBug>, narration: Narration) -> Outcome {
-    let mut world = World::new(seed, bug);
+    if bug.is_some_and(PlantedBug::is_haste) {
+        return run_calm(seed, bug, narration);
+    }
+    run_world(seed, World::new(seed, bug), narration)
+}
+
+/// Runs one seed in which nothing is lost.
+pub fn run_calm(seed: u64, bug: Option<PlantedBug>, narration: Narration) -> Outcome {
+    run_world(seed, World::calm(seed, bug), narration)
+}
+
+fn run_world(seed: u64, mut world: World, narration: Narration) -> Outcome {
     world.narrate = narration == Narration::Aloud;
     if narration == Narration::Mute {
         world.trace = crate::trace::Trace::absent();

@@ -31,6 +31,8 @@ pub struct Plan {
     pub finish_at_us: u64,
     /// Mean time between faults.
     pub fault_interval_us: u64,
+    /// Nothing happens that would justify another primary.
+    pub calm: bool,
 }
 
 pub struct World {
@@ -68,6 +70,7 @@ impl World {
             heal_at_us: random.between(42_500_000, 46_000_000),
             finish_at_us: 0,
             fault_interval_us: random.between(1_500_000, 6_000_000),
+            calm: false,
         };
         let mut world = Self {
             now: 0,
@@ -90,6 +93,16 @@ impl World {
         };
         world.plan.finish_at_us = world.plan.heal_at_us + 18_000_000;
         world.populate();
+        world
+    }
+
+    /// A schedule of busy processors, slow disks, keepers and standbys that restart: none of it is a reason to
+    /// promote anybody.
+    pub fn calm(seed: u64, bug: Option<PlantedBug>) -> Self {
+        let mut world = Self::new(seed, bug);
+        world.plan.calm = true;
+        world.timings = Timings::default();
+        world.network.loss_per_mille = 0;
         world
     }
 
@@ -136,6 +149,9 @@ impl World {
             }
         }
         self.checker.finish(&self.hosts);
+        if self.plan.calm {
+            self.checker.stayed();
+        }
         for host in &self.hosts {
             self.say(|| format!("{:?}", host.keeper));
             self.say(|| format!("{:?}", host.server.process));
@@ -168,6 +184,9 @@ impl World {
                 return;
             }
         }
+        let Some(event) = self.postpone(event) else {
+            return;
+        };
         match event {
             Event::Deliver { to, message } => self.feed(to, Input::Message(message)),
             Event::Tick { host, generation } => self.tick(host, generation),
@@ -222,6 +241,27 @@ impl World {
             Event::Heal => self.heal(),
             Event::Finish => {}
         }
+    }
+
+    /// A keeper that is not scheduled does what it has to do later, in order.
+    fn postpone(&mut self, event: Event) -> Option<Event> {
+        let host = match &event {
+            Event::Deliver { to, .. } => *to,
+            Event::Tick { host, .. } | Event::Observe { host, .. } => *host,
+            _ => return Some(event),
+        };
+        let own = &mut self.hosts[host];
+        if self.now < own.asleep_until {
+            let at = own.asleep_until;
+            self.queue.push(at, event);
+            return None;
+        }
+        if own.busy && self.random.per_mille(30) {
+            // A lease bears a keeper that is late; not one that stands still for longer than that.
+            let longest = if self.plan.calm { 300_000 } else { 1_500_000 };
+            own.asleep_until = self.now + self.random.between(20_000, longest);
+        }
+        Some(event)
     }
 
     fn config(&mut self, host: usize) -> Config {

@@ -3,7 +3,7 @@
 use expect_test::expect;
 use mainstay_keeper::PlantedBug;
 use mainstay_sim::campaign::{campaign, hunt};
-use mainstay_sim::schedule::{Narration, hex, run};
+use mainstay_sim::schedule::{Narration, hex, run, run_calm};
 
 /// Enough that rare interleavings come up, and done within a minute.
 const SCHEDULES: u64 = 5_000;
@@ -19,6 +19,15 @@ fn schedules_hold_every_invariant() {
     assert!(stories.is_empty(), "{}", stories.join("\n"));
     assert!(summary.with_failover * 2 >= summary.schedules);
     assert!(summary.disk_losses > 0 && summary.reads > 0);
+}
+
+/// I11: no failover on busy processors, slow disks, keepers and standbys that restart.
+#[test]
+fn nobody_is_promoted_where_nothing_is_lost() {
+    for seed in 1..=400 {
+        let outcome = run_calm(seed, None, Narration::Mute);
+        assert_eq!(outcome.violation, None, "seed {seed}");
+    }
 }
 
 /// Where a case's seed lost its bug because schedules changed, this many seeds are searched for another.

@@ -1,4 +1,4 @@
-//! Servers that live and should not be relied on: no connection slots, damaged pages, a full disk.
+//! Servers that live and should not be relied on, and a keeper that is away while its server is well.
 
 use std::io::{Seek, SeekFrom, Write};
 
@@ -26,6 +26,25 @@ pub fn slots_exhausted() -> Result<()> {
     drop(taken);
     cluster.await_healthy()?;
     client::check(&cluster, &writer.finish()?)
+}
+
+/// The primary's keeper is gone for longer than a silence is borne, on an idle database: its server still streams,
+/// so nobody is promoted, and the keeper that comes back adopts it in the same term.
+pub fn keeper_away() -> Result<()> {
+    let mut cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    for away_ms in [2_500, 3_500] {
+        let (primary, term) = cluster.await_healthy()?;
+        let postmaster = cluster.postmaster(primary)?;
+        cluster.kill_keeper(primary);
+        cluster.pause(std::time::Duration::from_millis(away_ms));
+        cluster.start_keeper(primary)?;
+        let (_, after) = cluster.await_healthy()?;
+        println!("  away for {away_ms} ms: term {term}, then {after}");
+        ensure!(after == term, "somebody was promoted for nothing");
+        ensure!(cluster.postmaster(primary)? == postmaster, "restarted");
+    }
+    Ok(())
 }
 
 /// A page of a standby is damaged and read: the standby says so, is filled anew, and counts again.

@@ -19,6 +19,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("disk_lost", disk_lost),
     ("data_deleted", data_deleted),
     ("log_removed", log_removed),
+    ("keeper_away", crate::ailments::keeper_away),
     ("slots_exhausted", crate::ailments::slots_exhausted),
     ("standby_damaged", crate::ailments::standby_damaged),
     ("everything_killed", everything_killed),
