@@ -16,7 +16,7 @@ use crate::machine::State;
 use crate::message::{Body, Heartbeat, PreVote, Refusal, Report};
 use crate::peers::{Peer, leads};
 use crate::planted::PlantedBug;
-use crate::postgres::{ProcessState, Rank};
+use crate::postgres::{Observation, ProcessState, Rank};
 use crate::status::{HaltReason, Reason, Role, WakeReason};
 
 /// How long a switchover's coordinator waits for the target's report when others suffice already.
@@ -128,6 +128,15 @@ impl Keeper {
                 .is_some_and(|receiver| receiver.streaming && receiver.heard)
     }
 
+    pub(crate) fn note_sign_of_life(&mut self, seen: &Observation) {
+        let heard = seen
+            .receiver
+            .is_some_and(|receiver| receiver.streaming && receiver.heard);
+        if heard || self.server.state != State::Following {
+            self.stream_seen = self.now;
+        }
+    }
+
     /// Whether the stream is there and brought something within the time in which an idle server sends a sign of
     /// life. Where a host falls silent this is longer than its silence is borne, so it is asked only where the
     /// host is known to live.
@@ -136,7 +145,7 @@ impl Keeper {
         !self.has(PlantedBug::LivingStreamIgnored)
             && self.server.followed == Some(term)
             && self.server.state == State::Following
-            && self.now.since(self.server.stream_heard) < sign_of_life
+            && self.now.since(self.stream_seen) < sign_of_life
             && self
                 .server
                 .fresh()

@@ -40,6 +40,8 @@ pub struct Keeper {
     pub(crate) election: Election,
     /// Since when this keeper has had no primary, if it has none.
     pub(crate) lost_since: Option<Instant>,
+    /// When the primary's stream last brought something.
+    pub(crate) stream_seen: Instant,
     /// When the last promise was given to a coordinator.
     pub(crate) promised_at: Option<Instant>,
     pub(crate) primary: Option<Primary>,
@@ -80,6 +82,7 @@ impl Keeper {
             server: Server::new(now),
             election: Election::default(),
             lost_since: None,
+            stream_seen: now,
             promised_at: None,
             primary: None,
             granted: Granted::on_start(&durable, now),
@@ -143,7 +146,10 @@ impl Keeper {
             Input::Tick => {}
             Input::Message(message) => self.handle_message(message),
             Input::PeerClosed(from) => self.peers.closed(from),
-            Input::Observed(observation) => self.handle_observation(observation),
+            Input::Observed(observation) => {
+                self.note_sign_of_life(&observation);
+                self.handle_observation(observation);
+            }
             Input::CommandDone { operation, outcome } => {
                 self.handle_outcome(operation, outcome);
             }

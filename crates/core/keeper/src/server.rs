@@ -50,7 +50,7 @@ pub(crate) struct Server {
     /// It was stopped in order to be filled anew.
     starved: bool,
     /// When the stream was last heard, or begun.
-    pub stream_heard: Instant,
+    stream_heard: Instant,
     start_failures: u32,
     retry_at: Instant,
     unserviceable_since: Option<Instant>,
