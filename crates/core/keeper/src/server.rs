@@ -466,6 +466,8 @@ impl Keeper {
             (State::Following, Event::Starved) => self.server.starved = true,
             (State::Ranked, Event::Diverged) => self.server.diverged = true,
             (State::Ranked, Event::PrimaryKnown) => self.server.diverged = false,
+            // Not before: what the server says last, it says under the lease. It is not renewed meanwhile.
+            (State::Closing, _) => self.clear_lease(),
             _ => {}
         }
         if from.is_primary() && !to.is_primary() {
@@ -517,10 +519,7 @@ impl Keeper {
                 self.command(Command::Promote { timeline });
             }
             State::Opening => self.command(Command::OpenApplications),
-            State::Closing => {
-                self.clear_lease();
-                self.command(Command::CloseApplications);
-            }
+            State::Closing => self.command(Command::CloseApplications),
             State::Stopping => self.stop(),
             State::Rewinding | State::Rebuilding => self.refill(),
             State::Stopped => self.server.operation = None,

@@ -59,6 +59,6 @@ fn a_seed_has_one_trace() {
     let trace = |seed| hex(&run(seed, None, Narration::Silent).trace);
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
-    expect!["31745f6e4b4d3130857f324564488647fec5724fe38151bfcd64107acd8f044e"]
+    expect!["20ddc157c2ea15e8bff6fbc1f996b786482d4c638d74bf884bce7197b269efe7"]
         .assert_eq(&trace(7));
 }
