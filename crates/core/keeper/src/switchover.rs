@@ -93,21 +93,29 @@ impl Keeper {
 
     /// Hands over to a standby that streams, so that a member that is bound to a later term can follow.
     fn renew_term(&mut self) -> bool {
-        let due = self.must_renew_term() || self.must_hand_over();
+        let renews = self.must_renew_term();
+        let due = renews || self.must_hand_over();
         if self.server.state != State::Open || self.durable.paused || !due {
             return false;
         }
-        // One that ails too is no better, and would hand over in turn.
-        let is_well = |peer: &ReplicaId| {
+        // One that ails too is no better, and would hand over in turn: it will do only where nobody else
+        // follows and a member that is bound away keeps the ailing one from being filled anew.
+        let is_well = |peer: ReplicaId| {
             self.peers
-                .alive(self.now, &self.config.timings, *peer)
+                .alive(self.now, &self.config.timings, peer)
                 .is_some_and(|heartbeat| heartbeat.reason == Reason::Following)
         };
         let target = self
             .config
             .peers()
-            .filter(|peer| self.target_stream(*peer).is_some() && is_well(peer))
-            .max_by_key(|peer| (*peer == self.config.home, core::cmp::Reverse(*peer)));
+            .filter(|peer| self.target_stream(*peer).is_some() && (renews || is_well(*peer)))
+            .max_by_key(|peer| {
+                (
+                    is_well(*peer),
+                    *peer == self.config.home,
+                    core::cmp::Reverse(*peer),
+                )
+            });
         let Some(target) = target else {
             return false;
         };

@@ -30,6 +30,20 @@ fn nobody_is_promoted_where_nothing_is_lost() {
     }
 }
 
+/// Seeds that broke an invariant once, each with what it taught.
+const FAILED_ONCE: [(u64, &str); 1] = [(
+    89_997,
+    "the only standby that follows is damaged, and a bound member keeps it from being filled anew",
+)];
+
+#[test]
+fn seeds_that_failed_hold() {
+    for (seed, lesson) in FAILED_ONCE {
+        let outcome = run(seed, None, Narration::Silent);
+        assert_eq!(outcome.violation, None, "seed {seed}: {lesson}");
+    }
+}
+
 /// Where a case's seed lost its bug because schedules changed, this many seeds are searched for another.
 const HUNT_LIMIT: u64 = 9_000;
 
