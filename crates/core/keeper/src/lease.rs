@@ -164,7 +164,7 @@ impl Keeper {
 
     pub(crate) fn note_isolation(&mut self) {
         let now = self.now;
-        // A closing primary has given its lease away.
+        // A closing primary renews its lease no more: that it runs out is no isolation.
         let has_lease = self.has_lease() || self.server.state == State::Closing;
         if let Some(primary) = self.primary.as_mut() {
             if has_lease {
