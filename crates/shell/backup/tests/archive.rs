@@ -538,5 +538,6 @@ fn status() -> KeeperStatus {
         seeding: None,
         postmaster: None,
         events: Vec::new(),
+        parameters: None,
     }
 }
