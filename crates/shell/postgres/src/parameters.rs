@@ -66,6 +66,8 @@ struct State {
 /// What a keeper must still know when it starts again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
+    /// What the configuration was last written with.
+    used: Option<Settings>,
     /// What the server last started with.
     good: Option<Settings>,
     failed: Option<FailedSettings>,
@@ -83,7 +85,7 @@ impl Parameters {
         let kept: Kept = kept
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
-        let used = kept.good.clone().unwrap_or_else(|| wanted.clone());
+        let used = kept.used.clone().unwrap_or_else(|| wanted.clone());
         let state = State {
             wanted,
             used,
@@ -135,10 +137,10 @@ impl Parameters {
 
     fn adopt(&self, settings: Settings) {
         let mut state = self.state();
+        state.kept.used = Some(settings.clone());
         state.used = settings;
-        if state.kept.failed.take().is_some() {
-            self.keep(&state.kept);
-        }
+        state.kept.failed = None;
+        self.keep(&state.kept);
     }
 
     fn refuse(&self, settings: Settings, why: String) {
@@ -152,6 +154,7 @@ impl Parameters {
         let mut state = self.state();
         if state.kept.good.as_ref() != Some(&state.used) {
             state.kept.good = Some(state.used.clone());
+            state.kept.used = state.kept.good.clone();
             self.keep(&state.kept);
         }
     }
@@ -162,6 +165,7 @@ impl Parameters {
         let Some(good) = state.kept.good.clone().filter(|good| *good != state.used) else {
             return false;
         };
+        state.kept.used = Some(good.clone());
         let settings = std::mem::replace(&mut state.used, good);
         let why = why.to_owned();
         state.kept.failed = Some(FailedSettings { settings, why });
