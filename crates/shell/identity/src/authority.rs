@@ -37,10 +37,7 @@ pub enum AuthorityError {
     #[error(
         "read the authority's key {}: it is no private key; move it away, and another one is made", path.display()
     )]
-    Key {
-        path: PathBuf,
-        source: rcgen::Error,
-    },
+    Key { path: PathBuf, source: rcgen::Error },
     #[error(
         "read the authority's record {}; move it away, and it is written anew from the key", path.display()
     )]
@@ -64,6 +61,14 @@ pub struct Leaf {
     pub pem: String,
     /// Which key signed it.
     pub signer: String,
+}
+
+/// Whom the authority signs with, and whom it believes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    pub signer: String,
+    /// Every key whose leaves are believed, the signer's among them.
+    pub believed: Vec<String>,
 }
 
 /// The authority of one platform, in its folder. Every call opens it anew, under a lock.
@@ -91,13 +96,16 @@ impl Authority {
     }
 
     /// Makes the authority if there is none, another one if its key is gone, and forgets roots whose last leaf has
-    /// ended. Says which key signs now.
+    /// ended.
     ///
     /// # Errors
     /// When the folder cannot be written, or what is in it cannot be used.
-    pub fn keep(&self, now_wall_ms: u64) -> Result<String, AuthorityError> {
+    pub fn keep(&self, now_wall_ms: u64) -> Result<Trust, AuthorityError> {
         let _lock = self.lock()?;
-        self.open(now_wall_ms).map(|(_, signer)| signer)
+        let (_, signer) = self.open(now_wall_ms)?;
+        let roots = self.record()?.roots.into_iter();
+        let believed = roots.map(|root| root.key).collect();
+        Ok(Trust { signer, believed })
     }
 
     /// Issues a leaf for one name.
@@ -119,16 +127,6 @@ impl Authority {
             pem: own.serialize_pem() + &certificate.pem(),
             signer,
         })
-    }
-
-    /// Makes another key, from which on the old one signs nothing. Its root is believed until its leaves have ended.
-    ///
-    /// # Errors
-    /// As [`Authority::keep`].
-    pub fn replace(&self, now_wall_ms: u64) -> Result<String, AuthorityError> {
-        let _lock = self.lock()?;
-        let record = self.record()?;
-        self.renew(record, now_wall_ms).map(|(_, signer)| signer)
     }
 
     fn open(&self, now_wall_ms: u64) -> Result<(KeyPair, String), AuthorityError> {

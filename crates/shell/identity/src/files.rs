@@ -2,7 +2,8 @@
 //!
 //! They are renewed after a third of their life, when another key signs, and when one is missing. A process that
 //! finds its file changed takes the new one. When the key has just been replaced, what has a good leaf keeps it for
-//! a while, so that everybody has read the new root before anybody shows a leaf of it.
+//! a while, so that everybody has read the new root before anybody shows a leaf of it; a leaf whose root is not believed
+//! any more goes at once.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use mainstay_rt::files;
 
-use crate::authority::{Authority, AuthorityError, LEAF_LIFETIME};
+use crate::authority::{Authority, AuthorityError, LEAF_LIFETIME, Trust};
 
 /// How long a new root is left to be read before leaves of it replace good ones.
 pub const SETTLING: Duration = Duration::from_secs(60);
@@ -57,7 +58,7 @@ impl Leaves {
         wanted: &[(String, PathBuf)],
         now_wall_ms: u64,
     ) -> Result<usize, LeafError> {
-        let signer = self.authority.keep(now_wall_ms)?;
+        let Trust { signer, believed } = self.authority.keep(now_wall_ms)?;
         let since = match &self.signer {
             Some((known, since)) if *known == signer => *since,
             _ => now_wall_ms,
@@ -71,7 +72,7 @@ impl Leaves {
             let good = self.laid.get(path).is_some_and(|laid| {
                 let age = now_wall_ms.checked_sub(laid.at_wall_ms);
                 age.is_some_and(|age| age < millis(LEAF_LIFETIME / 3))
-                    && (laid.signer == signer || !settled)
+                    && (laid.signer == signer || (!settled && believed.contains(&laid.signer)))
                     && path.exists()
             });
             if good {

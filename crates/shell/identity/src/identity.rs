@@ -55,9 +55,10 @@ pub struct Peer(CertificateDer<'static>);
 impl Peer {
     /// Whether it has this name.
     pub fn is(&self, name: &str) -> bool {
-        let (Ok(certificate), Ok(name)) =
-            (ParsedCertificate::try_from(&self.0), ServerName::try_from(name))
-        else {
+        let (Ok(certificate), Ok(name)) = (
+            ParsedCertificate::try_from(&self.0),
+            ServerName::try_from(name),
+        ) else {
             return false;
         };
         verify_server_name(&certificate, &name).is_ok()
@@ -73,21 +74,36 @@ struct Loaded {
     server: Arc<ServerConfig>,
 }
 
-/// A leaf in use. It has no `Debug`, so that no log can hold its key.
+/// A leaf in use.
 pub struct Identity {
     files: IdentityFiles,
     loaded: Mutex<Loaded>,
 }
 
+/// The files' names only, so that no log can hold a key.
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Identity").field(&self.files).finish()
+    }
+}
+
 impl Identity {
+    /// Reads the files, once.
+    ///
+    /// # Errors
+    /// When they cannot be read or do not fit together.
+    pub fn read(files: IdentityFiles) -> Result<Self, IdentityError> {
+        let loaded = Mutex::new(load(&files)?);
+        Ok(Self { files, loaded })
+    }
+
     /// Reads the files and follows them from then on, for as long as the identity is held.
     ///
     /// # Errors
     /// When they cannot be read or do not fit together.
     pub fn open(files: IdentityFiles) -> Result<Arc<Self>, IdentityError> {
         let stamps = stamps(&files);
-        let loaded = Mutex::new(load(&files)?);
-        let this = Arc::new(Self { files, loaded });
+        let this = Arc::new(Self::read(files)?);
         let watched = Arc::downgrade(&this);
         std::thread::Builder::new()
             .name("identity".to_owned())

@@ -9,29 +9,24 @@ use http::{Method, StatusCode};
 use mainstay_rt::http::{Answer, Call, RequestError, request_through, serve_through};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::identity::{Identity, Peer};
+use crate::identity::Identity;
 
 /// How long a caller may take to prove itself.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Serves a bound listener to whoever proves an identity and is `known`, until the future is dropped. Must run inside a
+/// Serves a bound listener to whoever the platform's authority named, until the future is dropped. Must run inside a
 /// [`tokio::task::LocalSet`].
-pub async fn serve<K, F, R>(listener: TcpListener, identity: Arc<Identity>, known: K, handler: F)
+pub async fn serve<F, R>(listener: TcpListener, identity: Arc<Identity>, handler: F)
 where
-    K: Fn(&Peer) -> bool + Clone + 'static,
     F: Fn(Call) -> R + 'static,
     R: Future<Output = Answer> + 'static,
 {
     let admit = move |stream: TcpStream| {
-        let (identity, known) = (Arc::clone(&identity), known.clone());
+        let identity = Arc::clone(&identity);
         async move {
             let handshake = tokio::time::timeout(HANDSHAKE_LIMIT, identity.accept(stream));
             match handshake.await {
-                Ok(Ok((stream, peer))) if known(&peer) => Some(stream),
-                Ok(Ok(_)) => {
-                    tracing::warn!("somebody of the platform called who has no business here");
-                    None
-                }
+                Ok(Ok((stream, _))) => Some(stream),
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "a caller without identity is refused");
                     None

@@ -151,49 +151,44 @@ fn the_key_is_made_once_and_for_its_owner_alone() {
     assert!(matches!(error, AuthorityError::OtherPlatform { .. }));
 }
 
-/// Lost or replaced on purpose: what runs goes on, and the old root goes when its last leaf has ended.
+/// Lost, or moved away on purpose: what runs goes on, and the old root goes when its last leaf has ended.
 #[test]
 fn another_key_cuts_nobody_off() {
-    for lost in [true, false] {
-        let stage = Stage::new();
-        let alice = stage.identity("a", ALICE);
-        let first = stage.authority.keep(now()).expect("kept");
-        let old_bob = stage.lay("b", BOB, now());
-        if lost {
-            std::fs::remove_file(stage.authority.key()).expect("lost");
-            stage.authority.keep(now()).expect("another one is made");
-        } else {
-            stage.authority.replace(now()).expect("replaced");
+    let stage = Stage::new();
+    let alice = stage.identity("a", ALICE);
+    let first = stage.authority.keep(now()).expect("kept");
+    let old_bob = stage.lay("b", BOB, now());
+    std::fs::remove_file(stage.authority.key()).expect("lost");
+    let second = stage.authority.keep(now()).expect("kept");
+    assert_ne!(first.signer, second.signer);
+    assert_eq!(second.believed, [first.signer, second.signer.clone()]);
+    let carol = stage.identity("c", "node.euw1-a.exchange.mainstay");
+    let bob = stage.open(&old_bob);
+    run(async {
+        // Alice reads the new root by herself.
+        while meet(&alice, &carol, "node.euw1-a.exchange.mainstay")
+            .await
+            .is_err()
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let second = stage.authority.keep(now()).expect("kept");
-        assert_ne!(first, second);
-        let carol = stage.identity("c", "node.euw1-a.exchange.mainstay");
-        let bob = stage.open(&old_bob);
-        run(async {
-            // Alice reads the new root by herself.
-            while meet(&alice, &carol, "node.euw1-a.exchange.mainstay")
-                .await
-                .is_err()
-            {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            let caller = meet(&carol, &alice, ALICE).await.expect("a new leaf");
-            assert!(caller.is("node.euw1-a.exchange.mainstay"));
-            meet(&bob, &carol, "node.euw1-a.exchange.mainstay")
-                .await
-                .expect("an old leaf calls a new one");
-        });
-        let later = now() + LEAF_LIFETIME.as_millis() as u64 + 2 * HOUR_MS;
-        assert_eq!(stage.authority.keep(later).expect("kept"), second);
-        let (carol, bob) = (
-            stage.open(&stage.folder.path().join("c")),
-            stage.open(&old_bob),
-        );
-        run(async {
-            let refused = meet(&carol, &bob, BOB).await;
-            assert!(refused.is_err(), "its root is forgotten");
-        });
-    }
+        let caller = meet(&carol, &alice, ALICE).await.expect("a new leaf");
+        assert!(caller.is("node.euw1-a.exchange.mainstay"));
+        meet(&bob, &carol, "node.euw1-a.exchange.mainstay")
+            .await
+            .expect("an old leaf calls a new one");
+    });
+    let later = now() + LEAF_LIFETIME.as_millis() as u64 + 2 * HOUR_MS;
+    let third = stage.authority.keep(later).expect("kept");
+    assert_eq!(third.believed, [second.signer]);
+    let (carol, bob) = (
+        stage.open(&stage.folder.path().join("c")),
+        stage.open(&old_bob),
+    );
+    run(async {
+        let refused = meet(&carol, &bob, BOB).await;
+        assert!(refused.is_err(), "its root is forgotten");
+    });
 }
 
 #[test]
@@ -257,11 +252,18 @@ fn leaves_are_renewed_when_due() {
     assert_eq!((renewed(8 * HOUR_MS), renewed(8 * HOUR_MS + 1)), (1, 0));
     std::fs::remove_file(&path).expect("lost");
     assert_eq!(renewed(8 * HOUR_MS + 2), 1);
-    let replaced = begun + 8 * HOUR_MS + 3;
-    stage.authority.replace(replaced).expect("replaced");
+    std::fs::remove_file(stage.authority.key()).expect("lost");
     let settled = 8 * HOUR_MS + 4 + SETTLING.as_millis() as u64;
     assert_eq!((renewed(8 * HOUR_MS + 4), renewed(settled)), (0, 1));
-    assert_eq!((renewed(settled + 1), renewed(0)), (0, 1), "a clock set back");
+    assert_eq!(
+        (renewed(settled + 1), renewed(0)),
+        (0, 1),
+        "a clock set back"
+    );
+    // Stolen: nothing that it signed is believed from now on.
+    let all = stage.folder.path().join("authority");
+    std::fs::rename(&all, stage.folder.path().join("stolen")).expect("moved away");
+    assert_eq!(renewed(1), 1, "at once");
     let mode = std::fs::metadata(&path).expect("laid").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
