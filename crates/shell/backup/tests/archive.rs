@@ -334,6 +334,7 @@ impl Place {
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("password"), "x")?;
         let config = BackupConfig {
+            identity: None,
             version: VERSION,
             platform: "test".to_owned(),
             database: "ledger".to_owned(),

@@ -285,9 +285,13 @@ impl Cluster {
         })
     }
 
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("authority")
+    }
+
     /// Who a role of a host is; the leaf is made when it is first asked for.
     pub fn identity(&self, which: usize, role: &str) -> Result<IdentityFiles> {
-        let authority = Authority::new(&self.folder.path().join("authority"), "test");
+        let authority = Authority::new(&self.authority(), "test");
         let host = format!("host-{}", which + 1);
         let own = self.path(which).join(format!("{role}.pem"));
         if !own.exists() {
