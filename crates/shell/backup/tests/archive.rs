@@ -573,5 +573,6 @@ fn status() -> KeeperStatus {
         seeding: None,
         postmaster: None,
         events: Vec::new(),
+        parameters: None,
     }
 }
