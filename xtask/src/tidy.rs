@@ -1,7 +1,7 @@
 //! The rules of the tree that no compiler knows: rings, allowed crates, sizes, and what must not be left behind.
 //!
 //! A crate's ring is the folder it stands in. A ring may depend on rings above it in [`RINGS`]; `rt` is
-//! visible to every shell; the exchange stands apart. External crates are allowed ring by ring, so that
+//! visible to every shell, and so is `identity`; the exchange stands apart. External crates are allowed ring by ring, so that
 //! an IO library in a core is refused here even before the compiler refuses it for want of `std`.
 
 use std::collections::BTreeSet;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -36,7 +37,7 @@ pub struct Cluster {
     settings: Vec<KeeperSetting>,
     guard: Child,
     /// Who asks for the status.
-    observer: Identity,
+    observer: Arc<Identity>,
     pub runtime: tokio::runtime::Runtime,
 }
 
@@ -469,14 +470,14 @@ fn named(settings: &[(&str, &str)]) -> Vec<KeeperSetting> {
     each.collect()
 }
 
-fn observer(folder: &Path) -> Result<Identity> {
+fn observer(folder: &Path) -> Result<Arc<Identity>> {
     let authority = Authority::new(&folder.join("authority"), "test");
     let name = identity_name("observer", "host-0", "test");
     let leaf = authority.issue(&name, mainstay_rt::clock::wall_ms())?;
     let own = folder.join("observer.pem");
     mainstay_rt::files::write_atomic(&own, leaf.pem.as_bytes())?;
     let roots = authority.roots();
-    Ok(Identity::read(IdentityFiles { own, roots })?)
+    Ok(Identity::open(IdentityFiles { own, roots })?)
 }
 
 pub fn user() -> Option<String> {
