@@ -50,6 +50,8 @@ pub enum PlantedBug {
     DamagedReplicaLeft,
     /// A primary's keeper that is gone for a moment counts as a lost primary, although its server streams.
     LivingStreamIgnored,
+    /// A standby is started anew without having been named.
+    RenewedUnasked,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -59,7 +61,7 @@ impl PlantedBug {
         self == Self::LivingStreamIgnored
     }
 
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::PromiseWithoutFsync,
         Self::PromiseCountedAsRank,
         Self::TimelineClashUnnoticed,
@@ -88,6 +90,7 @@ impl PlantedBug {
         Self::AilingPrimaryKept,
         Self::DamagedReplicaLeft,
         Self::LivingStreamIgnored,
+        Self::RenewedUnasked,
     ];
 }
 

@@ -95,6 +95,8 @@ pub enum Event {
         host: usize,
         ended: ReplicaId,
     },
+    /// Every server is given what only a start takes.
+    Renew,
     /// The next fault is drawn.
     Nemesis,
     /// A fault ends.
@@ -125,6 +127,7 @@ impl Event {
             | Self::Cancel { .. }
             | Self::Strike { .. }
             | Self::Nemesis
+            | Self::Renew
             | Self::End(_)
             | Self::Heal
             | Self::Finish => None,

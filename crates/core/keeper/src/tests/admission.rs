@@ -5,7 +5,7 @@ use crate::postgres::{Client, ClientState, Command};
 use crate::status::Role;
 
 /// Does what the effects ask for.
-fn perform(keeper: &mut Keeper, at_ms: u64) {
+pub(super) fn perform(keeper: &mut Keeper, at_ms: u64) {
     let now = Instant::from_millis(at_ms);
     while let Some(effect) = keeper.poll_effect() {
         if let Effect::Persist { sequence, .. } = effect {
@@ -25,7 +25,7 @@ fn perform(keeper: &mut Keeper, at_ms: u64) {
     }
 }
 
-fn primary(clients: Vec<Client>) -> Observation {
+pub(super) fn primary(clients: Vec<Client>) -> Observation {
     Observation {
         data: DataState::Present {
             system_identifier: SystemIdentifier(9),
@@ -41,7 +41,7 @@ fn primary(clients: Vec<Client>) -> Observation {
 }
 
 /// A primary of term 2 that its restarted keeper adopted, with a settled record of all three replicas.
-fn adopted() -> Keeper {
+pub(super) fn adopted() -> Keeper {
     let mut follower = following();
     follower.config.me = ReplicaId(1);
     let durable = Durable {
