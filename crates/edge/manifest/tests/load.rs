@@ -38,8 +38,8 @@ fn check_text(text: &str, expected: Expect) {
 #[test]
 fn the_smallest_example_is_sound() {
     let platform = platform("../database/platform.yaml");
-    assert_eq!(platform.databases.len(), 1);
-    assert!(platform.services.is_empty() && platform.gateways.is_empty());
+    assert_eq!(platform.databases().len(), 1);
+    assert!(platform.services().is_empty() && platform.gateways().is_empty());
 }
 
 #[test]
