@@ -224,6 +224,11 @@ impl<'a> View<'a> {
                 DatabaseReason::NoSpareCopy { copies, needed },
             );
         }
+        let weakened = status.parameters.iter();
+        for what in weakened.flat_map(|parameters| &parameters.weakened) {
+            let what = what.clone();
+            note(Verdict::Degraded, DatabaseReason::CommitsWeakened { what });
+        }
         if replica.region != self.database.home {
             let region = replica.region.to_string();
             let home = self.database.home.to_string();
