@@ -12,7 +12,7 @@ use mainstay_derive::{identities, identity_files};
 use mainstay_host::supervisor::{Hold, Moved, Settings, Supervisor};
 use mainstay_host::{faults, launch};
 use mainstay_identity::authority::Authority;
-use mainstay_identity::files::{LeafError, Leaves};
+use mainstay_identity::files::Leaves;
 use mainstay_identity::{Identity, web};
 use mainstay_kernel::{Actor, Assigned, Desired, Signal};
 use mainstay_record::identity::NODE_ROLE;
@@ -107,7 +107,7 @@ impl Node {
             &layout.authority(),
             context.platform.name().as_str(),
         ));
-        renew(&mut leaves, &context).context("lay down this host's identities")?;
+        renew(&mut leaves, &context);
         let own = identity_files(&context.machine(), &context.host, NODE_ROLE);
         let identity = Identity::open(own)?;
         let sight = Sight::new(Arc::clone(&identity));
@@ -184,9 +184,7 @@ impl Node {
                         self.desk.deputy.submit(signal);
                     }
                     sweep(&self.context).await;
-                    if let Err(error) = renew(&mut self.leaves, &self.context) {
-                        tracing::error!(error = chain(&error), "identities are not renewed; those laid down are good for a day at most");
-                    }
+                    renew(&mut self.leaves, &self.context);
                     self.hold_if_down().await?;
                     self.tell_keepers();
                 }
@@ -251,7 +249,7 @@ impl Node {
     /// Tells supervision what shall run, and gateways what is new.
     async fn wish(&mut self) -> anyhow::Result<()> {
         // Before anybody starts who needs one.
-        renew(&mut self.leaves, &self.context).context("lay down this host's identities")?;
+        renew(&mut self.leaves, &self.context);
         let workloads = prepare(&self.context, &self.placements).context("write configurations")?;
         self.desk
             .supervisor
@@ -363,14 +361,21 @@ async fn serve(desk: &Rc<Desk>, identity: Arc<Identity>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lays down the identities of this host that are missing or due.
-fn renew(leaves: &mut Leaves, context: &Context) -> Result<(), LeafError> {
+/// Lays down the identities of this host that are missing or due. Where that is not possible, what was laid down before
+/// goes on.
+fn renew(leaves: &mut Leaves, context: &Context) {
     let wanted = identities(&context.machine(), &context.host);
-    match leaves.renew(&wanted, clock::wall_ms())? {
-        0 => {}
-        renewed => tracing::info!(renewed, "laid down identities"),
+    match leaves.renew(&wanted, clock::wall_ms()) {
+        Ok(0) => {}
+        Ok(renewed) => tracing::info!(renewed, "laid down identities"),
+        Err(error) => {
+            let error = chain(&error);
+            tracing::error!(
+                error,
+                "identities are not renewed: those laid down are good for a day at most"
+            );
+        }
     }
-    Ok(())
 }
 
 /// Tells a gateway to serve the snapshot that has just been written. One that is starting may have read the
