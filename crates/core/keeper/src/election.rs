@@ -455,6 +455,13 @@ impl Keeper {
             term,
             epoch: cohort.version.epoch.checked_add(1)?,
         };
+        let reported = |replica: ReplicaId| {
+            let recruit = reports.get(&replica)?;
+            newest
+                .counts(replica, recruit.incarnation)
+                .then_some(&recruit.rank)
+        };
+        self.note_loss(&mut cohort, &reports.get(&winner)?.rank, reported);
         Some((winner, cohort))
     }
 

@@ -17,7 +17,7 @@ use crate::postgres::{
     Command, DataState, Observation, OperationId, Outcome, ProcessState, Rank, ReceiverName,
     Serviceability,
 };
-use crate::primary::Primary;
+use crate::primary::{Primary, Setting, Waits};
 use crate::status::{HaltReason, Reason, WakeReason};
 
 /// After this many failed starts in a row the folder counts as unusable where a primary can replace it.
@@ -145,6 +145,7 @@ impl Keeper {
         );
         self.server.strayed |= out_of_recovery && stands_by;
         self.note_stream(&observation);
+        self.note_barrier(&observation);
         self.server.observation = Some(observation);
         self.server.observed_at = self.now;
         self.server.fresh = true;
@@ -507,9 +508,12 @@ impl Keeper {
                 self.primary = Some(Primary::new(term));
                 if let Some(cohort) = &self.durable.cohort {
                     let standbys = self.standbys(cohort, term);
-                    let version = cohort.version;
+                    let setting = Setting {
+                        cohort: cohort.version,
+                        waits: Waits::ForQuorum,
+                    };
                     if let Some(primary) = self.primary.as_mut() {
-                        primary.standbys = Some(version);
+                        primary.setting = Some(setting);
                     }
                     self.command(Command::SetSynchronousStandbys(standbys));
                 }

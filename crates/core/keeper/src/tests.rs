@@ -67,6 +67,8 @@ fn cohort(members: u8) -> Cohort {
                 (ReplicaId(id), Member { incarnation })
             })
             .collect::<BTreeMap<_, _>>(),
+        solo: None,
+        losses: alloc::vec::Vec::new(),
     }
 }
 
