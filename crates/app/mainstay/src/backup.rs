@@ -17,8 +17,8 @@ use mainstay_record::backup::{
 use mainstay_rt::files;
 use serde_json::json;
 
+use crate::arguments::Restore;
 use crate::arguments::{Backup, BackupCreate, BackupPoint, BackupPrune, BackupSee, BackupVerify};
-use crate::arguments::{Database, Restore};
 use crate::client::{find, is_barred, not_yours};
 use crate::exit::{Failure, Outcome};
 use crate::print::{json, line};
@@ -41,14 +41,12 @@ pub fn run(command: &Backup) -> Outcome {
     })
 }
 
-pub fn database(command: &Database) -> Outcome {
+pub fn restore_database(arguments: &Restore) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Fault(error.into()))?;
-    match command {
-        Database::Restore(arguments) => runtime.block_on(bring_back(arguments)),
-    }
+    runtime.block_on(bring_back(arguments))
 }
 
 fn failed(error: impl std::error::Error) -> Failure {

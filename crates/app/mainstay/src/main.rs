@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command, Fault};
+use arguments::{Arguments, Command, Database, Fault};
 use exit::Outcome;
 
 fn main() -> ExitCode {
@@ -52,7 +52,8 @@ fn run(command: &Command) -> Outcome {
         Command::Fault(Fault::Clear(arguments)) => operate::clear(arguments),
         Command::Switchover(arguments) => operate::switchover(arguments),
         Command::Backup(command) => backup::run(command),
-        Command::Database(command) => backup::database(command),
+        Command::Database(Database::Restore(arguments)) => backup::restore_database(arguments),
+        Command::Database(Database::Solo(arguments)) => operate::solo(arguments),
         Command::Journal(command) => journal::run(command),
         Command::Rules(command) => rules::run(command),
         Command::Process(_) => Ok(()),

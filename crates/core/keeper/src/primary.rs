@@ -438,9 +438,8 @@ impl Keeper {
             waits: self.waits_wanted(),
         };
         let heedless = self.has(PlantedBug::SoloWithoutRecord) && wanted.waits == Waits::ForNobody;
-        let durable = self.cohort_is_durable()
-            || self.has(PlantedBug::CohortChangeInOneStep)
-            || heedless;
+        let durable =
+            self.cohort_is_durable() || self.has(PlantedBug::CohortChangeInOneStep) || heedless;
         if primary.setting == Some(wanted) || primary.setting_asked.is_some() || !durable {
             return;
         }

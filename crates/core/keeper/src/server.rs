@@ -43,6 +43,8 @@ pub(crate) struct Server {
     pub strayed: bool,
     /// The log is known not to be a part of the primary's.
     diverged: bool,
+    /// What the primary's log lacks of it may be answered commits: the folder is kept as it is.
+    precious: bool,
     /// The log that this server lacks is gone: since when that is known.
     pub starved_since: Option<Instant>,
     /// The same, and that it could be filled anew.
@@ -71,6 +73,7 @@ impl Server {
             followed: None,
             strayed: false,
             diverged: false,
+            precious: false,
             starved_since: None,
             spared_since: None,
             starved: false,
@@ -303,7 +306,11 @@ impl Keeper {
             return Some(Event::Ready);
         }
         if self.server.diverged && self.may_rewind() {
-            return Some(Event::Diverged);
+            return Some(if self.server.precious {
+                Event::SourceFound
+            } else {
+                Event::Diverged
+            });
         }
         if self.server.starved && self.can_be_spared() {
             return Some(Event::SourceFound);
@@ -458,6 +465,7 @@ impl Keeper {
 
     fn leave(&mut self, from: State, event: Event) {
         let to = self.server.state;
+        let precious = self.has_lost_commits();
         if to != State::Ranked && to != State::Configuring {
             self.server.rank = None;
         }
@@ -465,7 +473,10 @@ impl Keeper {
             (State::Starting, Event::Failed) => self.server.start_failures += 1,
             (State::Starting, _) => self.server.start_failures = 0,
             (State::Following, Event::Starved) => self.server.starved = true,
-            (State::Ranked, Event::Diverged) => self.server.diverged = true,
+            (State::Ranked, Event::Diverged) => {
+                self.server.diverged = true;
+                self.server.precious = precious;
+            }
             (State::Ranked, Event::PrimaryKnown) => self.server.diverged = false,
             // Not before: what the server says last, it says under the lease. It is not renewed meanwhile.
             (State::Closing, _) => self.clear_lease(),
@@ -574,6 +585,7 @@ impl Keeper {
             return;
         };
         self.server.diverged = false;
+        self.server.precious = false;
         self.server.strayed = false;
         self.server.starved = false;
         let rewinding = self.server.state == State::Rewinding;

@@ -219,7 +219,10 @@ impl Keeper {
         winner: &Rank,
         reported: impl Fn(ReplicaId) -> Option<&'a Rank>,
     ) {
-        let Some(solo) = cohort.solo.filter(|_| !self.has(PlantedBug::SoloLossUnrecorded)) else {
+        let Some(solo) = cohort
+            .solo
+            .filter(|_| !self.has(PlantedBug::SoloLossUnrecorded))
+        else {
             return;
         };
         cohort.losses.retain(|loss| loss.term <= solo.term);
@@ -228,7 +231,11 @@ impl Keeper {
             return;
         }
         let timeline = Timeline::from(solo.term);
-        let left = winner.history.0.iter().find(|entry| entry.timeline == timeline);
+        let left = winner
+            .history
+            .0
+            .iter()
+            .find(|entry| entry.timeline == timeline);
         let after = left.map_or(winner.lsn, |entry| entry.end);
         let heard = self
             .peers
@@ -236,7 +243,9 @@ impl Keeper {
             .and_then(|peer| peer.heartbeat.as_ref())
             .filter(|heartbeat| heartbeat.timeline == timeline)
             .map(|heartbeat| heartbeat.flushed);
-        let known = last.filter(|last| last.timeline == timeline).map(|last| last.lsn);
+        let known = last
+            .filter(|last| last.timeline == timeline)
+            .map(|last| last.lsn);
         let until = known.max(heard).filter(|until| *until > after);
         let loss = Loss {
             term: cohort.version.term,
@@ -249,5 +258,19 @@ impl Keeper {
             cohort.losses.remove(0);
         }
         cohort.losses.push(loss);
+    }
+
+    /// This server's log is known to end in what a later term began without, or was written alone.
+    pub(crate) fn has_lost_commits(&self) -> bool {
+        let (Some(rank), Some(cohort)) = (&self.server.rank, &self.durable.cohort) else {
+            return false;
+        };
+        let own = cohort
+            .solo
+            .is_some_and(|solo| rank.timeline == solo.term.into());
+        own || cohort
+            .losses
+            .iter()
+            .any(|loss| loss.holds(rank.timeline, rank.lsn))
     }
 }

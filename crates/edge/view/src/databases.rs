@@ -212,7 +212,15 @@ impl<'a> View<'a> {
             note(Verdict::Broken, DatabaseReason::PrimaryClosed { why });
         }
         let needed = u32::from(self.database.quorum.commit);
-        if copies < needed {
+        if let Some(solo) = &status.solo {
+            let reason = DatabaseReason::ServesAlone {
+                needed,
+                unprotected_bytes: solo.unprotected_bytes,
+                since_ms: solo.since_ms,
+                ending: !solo.alone,
+            };
+            note(Verdict::Broken, reason);
+        } else if copies < needed {
             note(
                 Verdict::Broken,
                 DatabaseReason::WritesWait { copies, needed },
@@ -223,6 +231,19 @@ impl<'a> View<'a> {
                 Verdict::Degraded,
                 DatabaseReason::NoSpareCopy { copies, needed },
             );
+        }
+        let lost = status
+            .losses
+            .last()
+            .filter(|loss| loss.term == status.sight.term);
+        if let Some(loss) = lost {
+            let reason = DatabaseReason::MayHaveLost {
+                term: loss.term,
+                timeline: loss.timeline,
+                after: loss.after.clone(),
+                until: loss.until.clone(),
+            };
+            note(Verdict::Degraded, reason);
         }
         if replica.region != self.database.home {
             let region = replica.region.to_string();

@@ -122,6 +122,44 @@ fn database(reason: &DatabaseReason) -> Words {
                 "nothing is wrong; to move it: `mainstay switchover DATABASE --to {home} --reason …`"
             ),
         ),
+        DatabaseReason::ServesAlone {
+            needed,
+            unprotected_bytes,
+            since_ms,
+            ending,
+        } => words(
+            format!(
+                "for {} s it has answered commits by order without the {needed} copies that it promises: {} would be \
+                 lost with the primary{}",
+                since_ms / 1_000,
+                size(*unprotected_bytes),
+                if *ending {
+                    "; its quorum is back and catches up"
+                } else {
+                    ""
+                }
+            ),
+            "bring back a replica: the full promise then holds again by itself",
+        ),
+        DatabaseReason::MayHaveLost {
+            term,
+            timeline,
+            after,
+            until,
+        } => words(
+            match until {
+                Some(until) => format!(
+                    "term {term} began without what was written on timeline {timeline} between {after} and {until} \
+                     or later, which may hold answered commits"
+                ),
+                None => format!(
+                    "term {term} began without what may have been written on timeline {timeline} after {after}, \
+                     answered commits among it"
+                ),
+            },
+            "what the lost primary had is moved aside on its host when it comes back; a planned switchover begins a \
+             term that no longer says this, the journal keeps it",
+        ),
         DatabaseReason::WritesWait { copies, needed } => words(
             format!(
                 "writes wait: a commit needs {needed} copies on disk, and {copies} can be reached"

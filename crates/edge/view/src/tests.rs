@@ -112,6 +112,8 @@ fn keeper(platform: &Platform, host: &Host, primary: &str) -> KeeperStatus {
         promised_to: None,
         cohort: CohortStatus::default(),
         peers: peers.collect(),
+        solo: None,
+        losses: Vec::new(),
         seeding: None,
         postmaster: Some(4711),
         events: Vec::new(),

@@ -632,9 +632,7 @@ impl Checker {
             .get(from..required)
             .unwrap_or_default()
             .iter()
-            .find(|known| {
-                !folder.log.contains(known.write) && !known.is_given_up(&hosts[host])
-            });
+            .find(|known| !folder.log.contains(known.write) && !known.is_given_up(&hosts[host]));
         if let Some(known) = missing {
             let detail = format!(
                 "host {} answered a reader without write {}",

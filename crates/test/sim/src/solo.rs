@@ -54,13 +54,18 @@ impl Windows {
 impl Acknowledged {
     /// Answered alone, and the record of this host says that it may be lost.
     pub fn is_given_up(&self, host: &Host) -> bool {
-        let cohort = host.disk.record.as_ref().and_then(|disk| disk.cohort.as_ref());
+        let cohort = host
+            .disk
+            .record
+            .as_ref()
+            .and_then(|disk| disk.cohort.as_ref());
         let at = (self.term, self.lsn);
         self.alone
             && cohort.is_some_and(|cohort| {
-                cohort.losses.iter().any(|loss| {
-                    at > (loss.timeline.0, loss.after.0) && self.term < loss.below.0
-                })
+                cohort
+                    .losses
+                    .iter()
+                    .any(|loss| at > (loss.timeline.0, loss.after.0) && self.term < loss.below.0)
             })
     }
 

@@ -325,6 +325,34 @@ fn a_switchover() {
 }
 
 #[test]
+fn serving_alone() {
+    let alone = |actor| {
+        let database = name("ledger");
+        command(actor, Ask::Solo { database })
+    };
+    let changed = |at_ms| {
+        let reflex = Reflex::PromiseChanged {
+            database: name("ledger"),
+            term: mainstay_units::Term(2),
+            what: "serves alone".to_string(),
+        };
+        report("h1", at_ms, reflex)
+    };
+    let mut stage = Stage::with(desired());
+    stage
+        .at(2_000, &alone(owner()))
+        .at(2_100, &primary("h1", 2))
+        .at(2_150, &alone(actor(7, "guest")))
+        .at(2_200, &alone(owner()));
+    let order = stage.state.next.0 - 1;
+    stage
+        .at(2_300, &changed(2_290))
+        .at(2_301, &changed(2_290))
+        .at(2_500, &answered(order, done()));
+    check(&mut stage, expect![[""]]);
+}
+
+#[test]
 fn a_switchover_of_which_nobody_tells() {
     let mut stage = Stage::with(desired());
     stage

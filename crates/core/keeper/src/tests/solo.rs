@@ -1,0 +1,1 @@
+//! Serving alone: when it is refused, in which order it begins and ends, and what a later term says of it.
