@@ -1,6 +1,7 @@
 //! The parts that can be shown by tables of data, and one transcript of a recruitment.
 
 mod admission;
+mod solo;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};

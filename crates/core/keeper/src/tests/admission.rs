@@ -6,11 +6,18 @@ use crate::status::Role;
 
 /// Does what the effects ask for.
 fn perform(keeper: &mut Keeper, at_ms: u64) {
+    perform_all(keeper, at_ms);
+}
+
+/// The same; what was ordered.
+pub fn perform_all(keeper: &mut Keeper, at_ms: u64) -> Vec<Command> {
+    let mut ordered = Vec::new();
     let now = Instant::from_millis(at_ms);
     while let Some(effect) = keeper.poll_effect() {
         if let Effect::Persist { sequence, .. } = effect {
             keeper.handle(now, Input::Persisted { sequence });
         } else if let Effect::Postgres { operation, command } = effect {
+            ordered.push(command.clone());
             let outcome = if command == Command::ReadRank {
                 Outcome::Ranked(Rank {
                     timeline: Timeline(2),
@@ -23,9 +30,10 @@ fn perform(keeper: &mut Keeper, at_ms: u64) {
             keeper.handle(now, Input::CommandDone { operation, outcome });
         }
     }
+    ordered
 }
 
-fn primary(clients: Vec<Client>) -> Observation {
+pub fn primary(clients: Vec<Client>) -> Observation {
     Observation {
         data: DataState::Present {
             system_identifier: SystemIdentifier(9),
@@ -41,7 +49,7 @@ fn primary(clients: Vec<Client>) -> Observation {
 }
 
 /// A primary of term 2 that its restarted keeper adopted, with a settled record of all three replicas.
-fn adopted() -> Keeper {
+pub fn adopted() -> Keeper {
     let mut follower = following();
     follower.config.me = ReplicaId(1);
     let durable = Durable {

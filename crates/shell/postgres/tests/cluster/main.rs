@@ -10,6 +10,7 @@ mod client;
 mod cluster;
 mod golden;
 mod scenarios;
+mod solo;
 mod wires;
 
 use std::process::ExitCode;

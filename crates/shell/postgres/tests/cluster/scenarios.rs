@@ -24,6 +24,8 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("standby_damaged", crate::ailments::standby_damaged),
     ("everything_killed", everything_killed),
     ("switchover", switchover),
+    ("solo_ends", crate::solo::solo_ends),
+    ("solo_lost", crate::solo::solo_lost),
     ("postmaster_frozen", postmaster_frozen),
     ("false_acknowledgement", false_acknowledgement),
     ("primary_cut_off", primary_cut_off),
