@@ -478,6 +478,7 @@ impl Keeper {
                 self.server.precious = precious;
             }
             (State::Ranked, Event::PrimaryKnown) => self.server.diverged = false,
+            (State::Unopened, Event::QuorumReached) => self.note_opening(),
             // Not before: what the server says last, it says under the lease. It is not renewed meanwhile.
             (State::Closing, _) => self.clear_lease(),
             _ => {}

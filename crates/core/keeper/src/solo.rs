@@ -154,9 +154,18 @@ impl Keeper {
 
     /// How far the log is known to be on enough disks.
     pub(crate) fn protected(&self) -> Lsn {
+        let declared = self.solo_in_force().map_or(Lsn::INVALID, |solo| solo.from);
         self.primary
             .as_ref()
-            .map_or(Lsn::INVALID, |primary| primary.protected)
+            .map_or(Lsn::INVALID, |primary| primary.protected.max(declared))
+    }
+
+    /// A primary opens with what its quorum has, unless it goes on alone.
+    pub(crate) fn note_opening(&mut self) {
+        let alone = self.solo_is_recorded();
+        if let Some(primary) = self.primary.as_mut().filter(|_| !alone) {
+            primary.protected = primary.protected.max(primary.first_record_end);
+        }
     }
 
     pub(crate) fn protected_now(&self) -> Lsn {

@@ -42,6 +42,13 @@ fn look(keeper: &mut Keeper, at_ms: u64, clients: Vec<Client>) {
 /// Open, and its one standby that streamed is gone again.
 fn without_quorum() -> Keeper {
     let mut keeper = adopted();
+    let mut beat = keeper.heartbeat();
+    beat.role = Role::Standby;
+    beat.incarnation = Incarnation(2);
+    keeper.handle(
+        Instant::from_millis(8),
+        from(2, Body::Heartbeat(Box::new(beat))),
+    );
     keeper.handle(Instant::from_millis(10), grant(9));
     look(&mut keeper, 11, alloc::vec![stream(100)]);
     perform_all(&mut keeper, 12);
