@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::platform::{Afterwards, Platform, now, pause};
+use crate::step::Profile;
 
 /// Busy loops for each processor.
 const OVERSUBSCRIPTION: usize = 4;
@@ -19,7 +20,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut platform = Platform::start("calm", 0)?;
+    let mut platform = Platform::start("calm", 0, Profile::Release)?;
     let before = terms(&platform.wait_healthy(Duration::from_secs(60))?)?;
     let loops = Loops::start(std::thread::available_parallelism()?.get() * OVERSUBSCRIPTION)?;
     println!(

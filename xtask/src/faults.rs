@@ -15,6 +15,7 @@ use anyhow::{Result, bail};
 
 use crate::flow::{Flow, Source};
 use crate::platform::{Afterwards, Platform, now, pause};
+use crate::step::Profile;
 use scenario::Scenario;
 
 /// How long the platform may take to be healthy again after a fault before the suite gives up.
@@ -42,6 +43,9 @@ pub struct Arguments {
     /// Changes made to copies of the journal
     #[arg(long, default_value_t = 1_000)]
     pub mutations: u32,
+    /// Programs of which build
+    #[arg(long, value_enum, default_value = "release")]
+    pub profile: Profile,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -63,7 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn at_distance(arguments: &Arguments, distance_ms: u64) -> Result<()> {
-    let mut platform = Platform::start("faults", distance_ms)?;
+    let mut platform = Platform::start("faults", distance_ms, arguments.profile)?;
     let chosen = scenario::chosen(&arguments.only)?;
     // The recorded flow for the first half of the scenarios, the generated one for the second.
     let half = chosen.len().div_ceil(2);

@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::dice::Dice;
 use crate::platform::{Afterwards, Platform, now, pause};
+use crate::step::Profile;
 use checker::{Checker, Totals};
 use strike::{Outcome, Strike};
 
@@ -54,7 +55,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let started = now();
     let first = arguments.seed.unwrap_or_else(drawn_seed);
-    let mut platform = Platform::start("faults-db", arguments.distance_ms)?;
+    let mut platform = Platform::start("faults-db", arguments.distance_ms, Profile::Release)?;
     let mut totals = Totals::default();
     let mut seed = first;
     while totals.faults < u64::from(arguments.faults) {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::platform::{DATABASE, Platform, hosts, pause};
-use crate::step::{program, root};
+use crate::step::root;
 
 /// How long the flow of `make flow` runs at most.
 const SECONDS_MAX: u64 = 3_600;
@@ -87,7 +87,7 @@ pub fn audit(platform: &Platform) -> Result<()> {
 }
 
 fn audit_through(platform: &Platform, address: &str) -> Result<ExitStatus> {
-    let mut command = Command::new(program("exchange-audit")?);
+    let mut command = Command::new(platform.program("exchange-audit")?);
     command
         .env("PGHOST", address)
         .env("PGPORT", PRIMARY_PORT.to_string())
@@ -147,7 +147,7 @@ impl Flow {
     ) -> Result<Self> {
         let folder = flows(platform).join(format!("{}-{name}", wall_ms()?));
         std::fs::create_dir_all(&folder)?;
-        let mut command = Command::new(program("exchange-replay")?);
+        let mut command = Command::new(platform.program("exchange-replay")?);
         for host in hosts(&platform.status()?)? {
             command.arg("--gateway").arg(format!(
                 "{}=http://{}:{GATEWAY_PORT}",

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::step::{program, root};
+use crate::step::{Profile, program_of, root};
 
 /// The database of the example, and so its cell.
 pub const DATABASE: &str = "ledger";
@@ -18,7 +18,7 @@ pub const DATABASE: &str = "ledger";
 const POLL: Duration = Duration::from_millis(200);
 
 pub struct Platform {
-    mainstay: PathBuf,
+    profile: Profile,
     data: PathBuf,
     /// What becomes of it when the suite lets go.
     pub afterwards: Afterwards,
@@ -36,8 +36,7 @@ pub enum Afterwards {
 
 impl Platform {
     /// Starts the example platform in a new data folder and waits until it is healthy.
-    pub fn start(name: &str, distance_ms: u64) -> Result<Self> {
-        let mainstay = program("mainstay")?;
+    pub fn start(name: &str, distance_ms: u64, profile: Profile) -> Result<Self> {
         let data = std::env::temp_dir().join(format!("mainstay-{name}-{}", std::process::id()));
         if data.exists() {
             bail!(
@@ -46,7 +45,7 @@ impl Platform {
             );
         }
         let platform = Self {
-            mainstay,
+            profile,
             data,
             afterwards: Afterwards::Stop,
         };
@@ -68,7 +67,7 @@ impl Platform {
             );
         }
         Ok(Self {
-            mainstay: program("mainstay")?,
+            profile: Profile::Release,
             data,
             afterwards: Afterwards::Leave,
         })
@@ -87,6 +86,11 @@ impl Platform {
             &distance,
         ])?;
         Ok(started.elapsed())
+    }
+
+    /// A program that was built like the one that runs here.
+    pub fn program(&self, name: &str) -> Result<PathBuf> {
+        program_of(self.profile, name)
     }
 
     pub fn data(&self) -> &Path {
@@ -109,12 +113,12 @@ impl Platform {
     }
 
     fn output(&self, arguments: &[&str]) -> Result<Output> {
-        Command::new(&self.mainstay)
+        Command::new(self.program("mainstay")?)
             .args(arguments)
             .env("MAINSTAY_DATA", &self.data)
             .stdin(Stdio::null())
             .output()
-            .with_context(|| format!("start {}", self.mainstay.display()))
+            .context("start mainstay")
     }
 
     /// The status document, also of a platform that is not healthy.

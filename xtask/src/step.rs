@@ -85,11 +85,29 @@ pub fn target_folder() -> Result<PathBuf> {
     Ok(root()?.join("target"))
 }
 
+/// With which care the compiler made a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// Checked at every overflow: what `make test` has built anyway.
+    Dev,
+    /// Optimised: what a user runs, and what is measured.
+    Release,
+}
+
 /// An optimised program of the workspace.
 pub fn program(name: &str) -> Result<PathBuf> {
-    let path = target_folder()?.join("release").join(name);
+    program_of(Profile::Release, name)
+}
+
+/// A program of the workspace.
+pub fn program_of(profile: Profile, name: &str) -> Result<PathBuf> {
+    let (folder, command) = match profile {
+        Profile::Dev => ("debug", "cargo build --bins"),
+        Profile::Release => ("release", "make build"),
+    };
+    let path = target_folder()?.join(folder).join(name);
     if !path.is_file() {
-        bail!("{} is not built: run `make build` first", path.display());
+        bail!("{} is not built: run `{command}` first", path.display());
     }
     Ok(path)
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::faults;
-use crate::step::{program, run, test as test_all};
+use crate::step::{Profile, program, run, test as test_all};
 
 #[derive(clap::Args)]
 pub struct SimArguments {
@@ -17,7 +17,9 @@ pub struct SimArguments {
 /// The bounded whole: unit and golden tests with the short simulation inside, then real processes.
 pub fn test() -> Result<()> {
     test_all(&["--workspace", "--locked"])?;
-    run("cargo", &["build", "--release", "--locked", "--bins"])?;
+    // The programs that the tests were built with, so that nothing is compiled a second time; optimised ones
+    // are for suites that measure.
+    run("cargo", &["build", "--locked", "--bins"])?;
     faults::run(&faults::Arguments {
         rate: 500,
         seconds: 120,
@@ -25,6 +27,7 @@ pub fn test() -> Result<()> {
         fault_seconds: 5,
         only: Vec::new(),
         mutations: 1_000,
+        profile: Profile::Dev,
     })
 }
 

@@ -12,6 +12,7 @@ use super::stall::Stalls;
 use crate::faults::scenario::{self, Scenario};
 use crate::flow::Flow;
 use crate::platform::{Afterwards, Platform, now, pause};
+use crate::step::Profile;
 
 /// Requests a second: what `make test-faults` sends.
 const RATE: u32 = 500;
@@ -27,7 +28,7 @@ const FUNDING_LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
 pub fn measure(repetitions: u32, only: &[String], distance_ms: u64) -> Result<()> {
-    let mut platform = Platform::start("bench-failover", distance_ms)?;
+    let mut platform = Platform::start("bench-failover", distance_ms, Profile::Release)?;
     let chosen = scenario::chosen(only)?;
     println!(
         "{repetitions} of each fault, {RATE} requests/s through all gateways, {distance_ms} ms between regions.\n"

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::machine::Busy;
 use crate::flow::Flow;
 use crate::platform::{Afterwards, Platform};
-use crate::step::{program, run};
+use crate::step::{Profile, program, run};
 
 /// Intents a second, one step after the other.
 const RATES: [u32; 12] = [
@@ -34,7 +34,7 @@ pub fn engine(orders: u64) -> Result<()> {
 }
 
 pub fn through_gateways(p99_limit_ms: u64, distance_ms: u64) -> Result<()> {
-    let mut platform = Platform::start("bench-orders", distance_ms)?;
+    let mut platform = Platform::start("bench-orders", distance_ms, Profile::Release)?;
     println!(
         "{} s at each rate, {distance_ms} ms between regions.",
         STEP.as_secs()

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::writer::Entrance;
 use super::{Class, Contestant};
 use crate::platform::{DATABASE, Platform, hosts};
+use crate::step::Profile;
 
 /// Where gateways of the example lead to the ledger's primary.
 const PRIMARY_PORT: u16 = 6432;
@@ -21,7 +22,7 @@ pub struct Ours {
 
 impl Ours {
     pub fn start(distance_ms: u64) -> Result<Self> {
-        let platform = Platform::start("bench-failover", distance_ms)?;
+        let platform = Platform::start("bench-failover", distance_ms, Profile::Release)?;
         Ok(Self { platform })
     }
 

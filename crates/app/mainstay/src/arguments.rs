@@ -143,6 +143,18 @@ const RESTORE_HELP: &str = "\
 Exit codes: 0 restored; 1 something is missing or damaged, with the reason and the next older proven backup; 2 the
 command line is wrong; 3 the folder is not empty.";
 
+const CONFIGURE_HELP: &str = "\
+Parameters stand in the platform file, below `parameters:` of the database. This command changes nothing: it says
+which parameters a running server takes by reading its configuration again, which take restarts (standbys one after
+the other, each back before the next; then a switchover; the old primary last), and which are the keeper's and
+refused. `mainstay up FILE` with the changed file does it.
+
+  mainstay database configure ledger
+  mainstay database configure ledger --set max_connections=200 --set work_mem=8MB --unset jit
+
+Exit codes: 0 shown; 2 no such database, or not set at all; 3 refused: the keeper's, or no parameter; 4 no node
+answers.";
+
 const LINT_HELP: &str = "\
 Give all files that are loaded together: an alert on absence in one of them counts for all.
 
@@ -184,7 +196,7 @@ pub enum Command {
     /// Backups: made, listed, proven by restoring them, thrown away
     #[command(subcommand)]
     Backup(Backup),
-    /// Bring a database back from its backups, or let it go on with fewer copies than promised
+    /// Bring it back from its backups, see and plan its parameters, go on with fewer copies
     #[command(subcommand)]
     Database(Database),
     /// The record of every decision, which outsiders can verify
@@ -428,6 +440,26 @@ pub enum Database {
     /// Answer commits without the copies that `survive` promises, until enough replicas are back
     #[command(after_help = SOLO_HELP)]
     Solo(Solo),
+    /// Show its parameters, where they are in force, and what a change of them would take
+    #[command(after_help = CONFIGURE_HELP)]
+    Configure(Configure),
+}
+
+#[derive(Debug, Args)]
+pub struct Configure {
+    /// As the platform file names it
+    pub database: String,
+    /// What would change if the file gave this; as often as wanted
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+    /// What would change if the file gave this no longer; as often as wanted
+    #[arg(long, value_name = "NAME")]
+    pub unset: Vec<String>,
+    #[command(flatten)]
+    pub platform: Platform,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

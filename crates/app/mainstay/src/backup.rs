@@ -41,7 +41,7 @@ pub fn run(command: &Backup) -> Outcome {
     })
 }
 
-pub fn restore_database(arguments: &Restore) -> Outcome {
+pub fn bring_database_back(arguments: &Restore) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use mainstay_kernel::{ChangeKind, Desired, Step, Subject};
 use mainstay_model::Platform;
 
+use crate::configure;
+
 /// Lines to compare with each other at most; larger differences are counted, not shown.
 const COMPARED_MAX: usize = 4_000_000;
 
@@ -74,6 +76,13 @@ pub fn plan(old: &Platform, new: &Platform) -> String {
         };
         // Writing to a string cannot fail.
         write!(text, "\n  {mark} {subject} {}", change.name).ok();
+        if change.subject == Subject::Database
+            && let (Some(old), Some(new)) = (old.database(&change.name), new.database(&change.name))
+        {
+            for line in configure::plan_lines(old, new) {
+                write!(text, "\n      {line}").ok();
+            }
+        }
     }
     for step in &plan.steps {
         write!(text, "\n  → {}", words(step)).ok();

@@ -4,6 +4,7 @@ mod arguments;
 mod backup;
 mod changes;
 mod client;
+mod configure;
 mod down;
 mod exit;
 mod interrupt;
@@ -52,8 +53,9 @@ fn run(command: &Command) -> Outcome {
         Command::Fault(Fault::Clear(arguments)) => operate::clear(arguments),
         Command::Switchover(arguments) => operate::switchover(arguments),
         Command::Backup(command) => backup::run(command),
-        Command::Database(Database::Restore(arguments)) => backup::restore_database(arguments),
+        Command::Database(Database::Restore(arguments)) => backup::bring_database_back(arguments),
         Command::Database(Database::Solo(arguments)) => operate::solo(arguments),
+        Command::Database(Database::Configure(arguments)) => configure::run(arguments),
         Command::Journal(command) => journal::run(command),
         Command::Rules(command) => rules::run(command),
         Command::Process(_) => Ok(()),

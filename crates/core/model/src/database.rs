@@ -1,5 +1,6 @@
 //! A database: replicas of one PostgreSQL cluster, and the arithmetic of what it survives.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -114,6 +115,8 @@ pub struct Database {
     /// In the order of the file, at least one; one of them is in the home region.
     pub replicas: Vec<Replica>,
     pub backup: Option<Backup>,
+    /// What PostgreSQL is told besides what the keeper tells it; none of them is the keeper's.
+    pub parameters: BTreeMap<String, String>,
 }
 
 /// How a database is put away, and how often that is proven.
@@ -140,6 +143,7 @@ impl Backup {
 impl Database {
     /// At most this many replicas: beyond it, a majority costs more than it protects.
     pub const REPLICAS_MAX: usize = 9;
+    pub const PARAMETERS_MAX: usize = 200;
 
     pub fn replica_on(&self, host: &HostName) -> Option<&Replica> {
         self.replicas.iter().find(|replica| replica.host == *host)

@@ -60,6 +60,8 @@ pub struct DatabaseDraft {
     pub filling_rate: Option<u64>,
     pub replicas: Vec<ReplicaDraft>,
     pub backup: Option<BackupDraft>,
+    /// Names and values of PostgreSQL.
+    pub parameters: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -25,6 +25,7 @@ pub mod draft;
 pub mod gateway;
 pub mod name;
 pub mod nearest;
+pub mod parameter;
 pub mod people;
 mod platform;
 pub mod service;

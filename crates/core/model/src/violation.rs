@@ -21,10 +21,11 @@ pub enum Code {
     UnknownPermission,
     NobodyMay,
     UnusedWaiver,
+    OwnedParameter,
 }
 
 impl Code {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::InvalidName,
         Self::InvalidValue,
         Self::Missing,
@@ -40,6 +41,7 @@ impl Code {
         Self::UnknownPermission,
         Self::NobodyMay,
         Self::UnusedWaiver,
+        Self::OwnedParameter,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -59,6 +61,7 @@ impl Code {
             Self::UnknownPermission => "unknown-permission",
             Self::NobodyMay => "nobody-may",
             Self::UnusedWaiver => "unused-waiver",
+            Self::OwnedParameter => "owned-parameter",
         }
     }
 }

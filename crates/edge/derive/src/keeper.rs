@@ -3,8 +3,8 @@
 use mainstay_model::Host;
 use mainstay_model::database::{Database, Replica};
 use mainstay_record::keeper::{
-    KeeperApplication, KeeperConfig, KeeperListen, KeeperReplica, KeeperSecrets, KeeperTimings,
-    VERSION,
+    KeeperApplication, KeeperConfig, KeeperListen, KeeperReplica, KeeperSecrets, KeeperSetting,
+    KeeperTimings, VERSION,
 };
 
 use crate::machine::Machine;
@@ -62,7 +62,12 @@ pub fn keeper_config(
         },
         timings: KeeperTimings::default(),
         filling_rate_kib: database.filling_rate_kib,
-        settings: Vec::new(),
+        settings: (database.parameters.iter())
+            .map(|(name, value)| KeeperSetting {
+                name: name.clone(),
+                value: value.clone(),
+            })
+            .collect(),
     })
 }
 

@@ -96,6 +96,9 @@ fn database(form: &file::Database) -> model::DatabaseDraft {
             keep_for: time(backup.keep_for),
             keep_count: backup.keep_count,
         }),
+        parameters: (form.parameters.iter())
+            .map(|(name, value)| (name.clone(), value.0.clone()))
+            .collect(),
     }
 }
 

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::decode::{list, tolerant};
-use crate::quantity::{Bytes, Span};
+use crate::quantity::{Bytes, Scalar, Span};
 
 /// A platform: what runs where, who may do what to it, and what it must survive.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -132,6 +132,10 @@ pub(crate) struct Database {
     /// How it is put away. An empty section (`backup: {}`) is a daily backup, proven daily, kept for 90 days.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) backup: Option<Backup>,
+    /// Parameters of PostgreSQL, by its own names, such as `work_mem: 8MB`. Those that the keeper owns are refused.
+    /// A changed one is taken by a reload where that is enough, otherwise by restarts, one server after the other.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) parameters: BTreeMap<String, Scalar>,
 }
 
 /// Base backups and the log after them, sealed, so that any moment can be brought back.

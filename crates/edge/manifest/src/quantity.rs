@@ -15,6 +15,10 @@ pub(crate) struct Span(pub(crate) Duration);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bytes(pub(crate) u64);
 
+/// The value of a parameter of PostgreSQL: a text, a number, or true and false for `on` and `off`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Scalar(pub(crate) String);
+
 const SPAN_UNITS: [(&str, u64); 6] = [
     ("us", 1),
     ("ms", 1_000),
@@ -96,6 +100,56 @@ impl<'de> Deserialize<'de> for Bytes {
             parse: |text| parse(text, &BYTES_UNITS).map(Self),
             name: "an amount of memory",
             examples: "`512KiB`, `64MiB`",
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl de::Visitor<'_> for Any {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a number, or true or false")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(text.to_owned()))
+            }
+
+            fn visit_bool<E: de::Error>(self, is_on: bool) -> Result<Scalar, E> {
+                self.visit_str(if is_on { "on" } else { "off" })
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Scalar, E> {
+                self.visit_str(&number.to_string())
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Scalar, E> {
+                self.visit_str(&number.to_string())
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Scalar, E> {
+                self.visit_str(&number.to_string())
+            }
+        }
+
+        deserializer.deserialize_any(Any)
+    }
+}
+
+impl JsonSchema for Scalar {
+    fn schema_name() -> Cow<'static, str> {
+        "Scalar".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "number", "boolean"],
+            "description": "A text, a number, or true or false.",
+            "examples": ["64MB", 200, true],
         })
     }
 }

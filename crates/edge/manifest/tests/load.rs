@@ -297,6 +297,58 @@ fn diagnostics_have_a_form_for_programs() {
 }
 
 #[test]
+fn parameters_are_taken_in_any_form_and_the_keepers_are_refused() {
+    let with = |lines: &str| {
+        let text = example("platform.yaml");
+        text.replacen(
+            "      home: us-east-1\n",
+            &format!("      home: us-east-1\n{lines}"),
+            1,
+        )
+    };
+    let text = with(
+        "      parameters: {work_mem: 8MB, max_connections: 200, jit: true, seq_page_cost: 1.5}\n",
+    );
+    let platform = load("p.yaml", &text).unwrap_or_else(|problems| panic!("{}", render(&problems)));
+    let given = &platform.database("ledger").expect("declared").parameters;
+    let given: Vec<String> = given
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    assert_eq!(
+        given.join(" "),
+        "jit=on max_connections=200 seq_page_cost=1.5 work_mem=8MB"
+    );
+    check_text(
+        &with("      parameters:\n        work_mem: [8MB]\n"),
+        expect![[r#"
+            p.yaml:61:19: error[invalid-value]: invalid type: sequence, expected a text, a number, or true or false
+               61 |         work_mem: [8MB]
+                  |                   ^
+        "#]],
+    );
+    check_text(
+        &with(
+            "      parameters:\n        synchronous_commit: off\n        Work Mem: 8MB\n        max_connections: 5\n",
+        ),
+        expect![[r#"
+            p.yaml:61:29: error[owned-parameter]: `synchronous_commit` belongs to the keeper: an acknowledged commit is safe only with the keeper's value
+               61 |         synchronous_commit: off
+                  |                             ^
+                  = help: leave `synchronous_commit` out
+            p.yaml:62:19: error[invalid-name]: "Work Mem" cannot be the name of a parameter of PostgreSQL
+               62 |         Work Mem: 8MB
+                  |                   ^
+                  = help: write it as PostgreSQL does: lower-case letters, digits, '_' and '.'
+            p.yaml:63:26: error[invalid-value]: `max_connections` leaves no connection for applications
+               63 |         max_connections: 5
+                  |                          ^
+                  = help: write at least 25: keepers, replicas and backups use some
+        "#]],
+    );
+}
+
+#[test]
 fn the_schema_names_and_explains_every_field() {
     let schema = schema();
     let mut unexplained = Vec::new();

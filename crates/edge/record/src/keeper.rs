@@ -184,6 +184,27 @@ pub struct KeeperStatus {
     pub postmaster: Option<i32>,
     /// What happened last, newest last; a bounded list.
     pub events: Vec<KeeperEvent>,
+    /// `null` from a keeper of an earlier version.
+    #[serde(default)]
+    pub parameters: Option<ParametersStatus>,
+}
+
+/// What has become of the parameters that the platform file gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParametersStatus {
+    /// What the server's configuration was written with.
+    pub used: Vec<KeeperSetting>,
+    /// Those of which the server says that it takes them at its next start.
+    pub waiting: Vec<String>,
+    /// The server's programs on disk are of another build than the ones that run.
+    #[serde(default)]
+    pub other_programs: bool,
+    /// Given lower than the log demands of a standby, so not used yet: name and the value in force.
+    #[serde(default)]
+    pub kept_back: Vec<KeeperSetting>,
+    /// Why what the file gives is not used: the server's own words.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -119,6 +119,7 @@ fn keeper(platform: &Platform, host: &Host, primary: &str) -> KeeperStatus {
         seeding: None,
         postmaster: Some(4711),
         events: Vec::new(),
+        parameters: None,
     }
 }
 

@@ -207,7 +207,11 @@ impl Archiver {
         if other {
             self.receiver = None;
         }
-        if let Some(end) = self.receiver.as_mut().and_then(Receiver::ended) {
+        let end = match &mut self.receiver {
+            Some(receiver) => receiver.ended().await,
+            None => None,
+        };
+        if let Some(end) = end {
             self.receiver = None;
             self.retry_at = now + RETRY_AFTER;
             self.lost(end);

@@ -6,12 +6,12 @@
 //! or there is a hole, which is said aloud and closed by a new base backup.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
 use mainstay_archive::{History, Segment, Shelf};
 use mainstay_units::{Lsn, Timeline};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
+use tokio::task::JoinHandle;
 
 use crate::archive::{Archive, ArchiveError};
 use crate::marks::{self, MarkError};
@@ -21,6 +21,8 @@ use crate::store::StoreError;
 
 /// The slot on the primary; on every other server it is dropped, or it would keep the log there for ever.
 pub const SLOT: &str = "mainstay_archive";
+/// For a walsender whose receiver is gone, until it has let go of the slot.
+const LINGER_MS: u32 = 2_000;
 /// What the server says when it no longer has what is asked for.
 const GONE: &str = "has already been removed";
 
@@ -42,7 +44,7 @@ pub enum ReceiverError {
 
 pub struct Receiver {
     child: Child,
-    said: Arc<Mutex<String>>,
+    said: JoinHandle<String>,
     pub timeline: Timeline,
     /// Given to stand on, and in the archive already.
     pub seed: Option<Segment>,
@@ -73,22 +75,7 @@ impl Receiver {
             timeline,
             why: error.to_string(),
         })?;
-        let sql = format!(
-            "SELECT pg_create_physical_replication_slot('{SLOT}', true) WHERE NOT EXISTS \
-             (SELECT FROM pg_replication_slots WHERE slot_name = '{SLOT}' AND wal_status <> 'lost'); \
-             SELECT pg_current_wal_flush_lsn()"
-        );
-        let lost = format!(
-            "SELECT pg_drop_replication_slot('{SLOT}') FROM pg_replication_slots \
-             WHERE slot_name = '{SLOT}' AND wal_status = 'lost' AND NOT active"
-        );
-        let programs = &archive.programs;
-        ask(programs, place, OWN_DATABASE, "drop a lost slot", &lost).await?;
-        let rows = ask(programs, place, OWN_DATABASE, "make the slot", &sql).await?;
-        let flushed: Lsn = rows
-            .last()
-            .and_then(|row| row.first()?.parse().ok())
-            .unwrap_or_default();
+        let flushed = make_slot(archive, place, anew).await?;
         let seed = match anew {
             true => None,
             false => newest(&archive.shelf().await?, &history, flushed),
@@ -104,7 +91,8 @@ impl Receiver {
             let path = spool.join(&name);
             std::fs::write(&path, bytes).map_err(ArchiveError::io("write", &path))?;
         }
-        programs
+        archive
+            .programs
             .give_all(&spool)
             .map_err(ArchiveError::io("give away", &spool))?;
         let (child, said) = launch(archive, place, &spool)?;
@@ -117,9 +105,10 @@ impl Receiver {
     }
 
     /// How it ended, if it did.
-    pub fn ended(&mut self) -> Option<End> {
+    pub async fn ended(&mut self) -> Option<End> {
         let status = self.child.try_wait().ok().flatten()?;
-        let said = self.said.lock().map(|said| tail(&said)).unwrap_or_default();
+        // Its last words may lie in the pipe still, and they decide.
+        let said = (&mut self.said).await.unwrap_or_default();
         if said.contains(GONE) {
             return Some(End::Hole(said));
         }
@@ -127,11 +116,49 @@ impl Receiver {
     }
 }
 
+/// Leaves the server with a slot that holds its log from now on or from before, and tells how far it has flushed.
+///
+/// After a hole the old slot is worth nothing: `pg_receivewal` reports the place where it begins before it is told that
+/// the log there is gone, the slot steps back to that place, and the server calls it `reserved` all the same. Whoever
+/// went on with it would begin at the hole for ever.
+async fn make_slot(archive: &Archive, place: &Place, anew: bool) -> Result<Lsn, ReceiverError> {
+    let programs = &archive.programs;
+    let of_no_use = match anew {
+        true => "true",
+        false => "wal_status = 'lost' AND NOT active",
+    };
+    let end = format!(
+        "SELECT pg_terminate_backend(active_pid, {LINGER_MS}) FROM pg_replication_slots \
+         WHERE slot_name = '{SLOT}' AND active_pid IS NOT NULL AND {of_no_use}"
+    );
+    ask(
+        programs,
+        place,
+        OWN_DATABASE,
+        "end who holds a lost slot",
+        &end,
+    )
+    .await?;
+    let drop = format!(
+        "SELECT pg_drop_replication_slot('{SLOT}') FROM pg_replication_slots \
+         WHERE slot_name = '{SLOT}' AND {of_no_use}"
+    );
+    ask(programs, place, OWN_DATABASE, "drop a lost slot", &drop).await?;
+    let make = format!(
+        "SELECT pg_create_physical_replication_slot('{SLOT}', true) WHERE NOT EXISTS \
+         (SELECT FROM pg_replication_slots WHERE slot_name = '{SLOT}' AND wal_status <> 'lost'); \
+         SELECT pg_current_wal_flush_lsn()"
+    );
+    let rows = ask(programs, place, OWN_DATABASE, "make the slot", &make).await?;
+    let flushed = rows.last().and_then(|row| row.first()?.parse().ok());
+    Ok(flushed.unwrap_or_default())
+}
+
 fn launch(
     archive: &Archive,
     place: &Place,
     spool: &Path,
-) -> Result<(Child, Arc<Mutex<String>>), ReceiverError> {
+) -> Result<(Child, JoinHandle<String>), ReceiverError> {
     let conninfo = place.conninfo("replication", "application_name=mainstay_archiver");
     let mut command = archive.programs.command("pg_receivewal");
     command.arg("--directory").arg(spool).args([
@@ -148,19 +175,16 @@ fn launch(
     let mut child = command
         .spawn()
         .map_err(|source| ProgramError::Start { tool, source })?;
-    let said = Arc::new(Mutex::new(String::new()));
-    if let Some(stderr) = child.stderr.take() {
-        let heard = Arc::clone(&said);
-        tokio::spawn(async move {
-            let mut lines = BufReader::new(stderr).lines();
-            while let Ok(Some(line)) = lines.next_line().await {
-                if let Ok(mut heard) = heard.lock() {
-                    let kept = tail(&format!("{heard}\n{line}"));
-                    *heard = kept;
-                }
-            }
-        });
-    }
+    let stderr = child.stderr.take();
+    let said = tokio::spawn(async move {
+        let mut said = String::new();
+        let Some(stderr) = stderr else { return said };
+        let mut lines = BufReader::new(stderr).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            said = tail(&format!("{said}\n{line}"));
+        }
+        said
+    });
     Ok((child, said))
 }
 

@@ -236,7 +236,11 @@ fn split_brain(place: &Place, archive: &Archive, server: &TemporaryServer) -> Re
 /// While no archiver ran the server threw away log that the archive does not have: a base backup follows by itself, and
 /// a way across the hole is offered by none.
 fn a_hole(place: &Place, archive: &Archive, server: &TemporaryServer) -> Result<()> {
-    let before = place.catalogue(archive)?.entries.len();
+    let before = place.catalogue(archive)?.entries;
+    // Retention may take those that were never proven as soon as there is a newer one.
+    let proven = before.iter().find(|entry| entry.base.proven_ms.is_some());
+    let older = proven.context("no proven backup")?.record.id.clone();
+    let before: Vec<String> = before.into_iter().map(|entry| entry.record.id).collect();
     wait_for("the receiver to leave its slot", PATIENCE, || {
         let drop =
             "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active";
@@ -250,18 +254,43 @@ fn a_hole(place: &Place, archive: &Archive, server: &TemporaryServer) -> Result<
     }
     server.psql("postgres", "CHECKPOINT")?;
     let _archiver = place.archive();
-    place.wait_for_backup(archive, before + 1)?;
-    // As soon as anything from beyond the hole is there.
-    wait_for("the hole to be seen", PATIENCE, || {
-        let catalogue = place.catalogue(archive).ok()?;
-        let (newest, _) = choose(&catalogue, &Wanted::Latest, None).ok()?;
-        let older = catalogue.entries.get(1)?;
-        let across = choose(&catalogue, &Wanted::Latest, Some(&older.record.id));
-        let said = across.err().map(|error| chain(&error)).unwrap_or_default();
-        let is_hole = said.contains("is missing, and later ones are there");
-        (is_hole && newest.record.id != older.record.id).then_some(())
+    wait_for("a base backup beyond the hole", PATIENCE, || {
+        let newest = place.catalogue(archive).ok()?.entries.into_iter().next()?;
+        (!before.contains(&newest.record.id)).then_some(())
     })?;
-    Ok(())
+    // As soon as anything from beyond the hole is there. Whoever fails to see it says what there was to see.
+    let mut seen = String::new();
+    let found = wait_for("the hole to be seen", PATIENCE, || {
+        let across = place
+            .catalogue(archive)
+            .and_then(|catalogue| across_the_hole(&catalogue, &older));
+        match across {
+            Ok(said) if said.contains("is missing, and later ones are there") => Some(()),
+            Ok(said) => {
+                seen = said;
+                None
+            }
+            Err(error) => {
+                seen = format!("{error:#}");
+                None
+            }
+        }
+    });
+    found.with_context(|| format!("last seen: {seen}; the archiver: {:?}", place.state()))
+}
+
+/// Why the latest state is out of reach from a backup that was made before the hole, and is not from the newest one.
+fn across_the_hole(catalogue: &Catalogue, older: &str) -> Result<String> {
+    let (newest, _) = choose(catalogue, &Wanted::Latest, None)
+        .map_err(|error| anyhow::anyhow!("the newest: {}", chain(&error)))?;
+    ensure!(
+        newest.record.id != older,
+        "there is no newer backup than {older}"
+    );
+    match choose(catalogue, &Wanted::Latest, Some(older)) {
+        Err(error) => Ok(chain(&error)),
+        Ok((_, route)) => Ok(format!("a way from {older}: {route:?}")),
+    }
 }
 
 /// Every host is gone; what was archived comes back.
@@ -446,7 +475,13 @@ impl Place {
     fn copy(&self, name: &str, key: Option<&Path>) -> Result<(PathBuf, PathBuf)> {
         let name = name.replace(' ', "-");
         let store = self.folder.path().join(&name);
-        copy_folder(&self.folder.path().join("one"), &store)?;
+        // The archiver goes on: what it takes away in the middle of a copy makes it none.
+        wait_for("a copy of a whole archive", PATIENCE, || {
+            if store.exists() {
+                std::fs::remove_dir_all(&store).ok()?;
+            }
+            copy_folder(&self.folder.path().join("one"), &store).ok()
+        })?;
         let mut config: BackupConfig = serde_json::from_slice(&std::fs::read(&self.config)?)?;
         config.stores = vec![store.display().to_string()];
         config.folder = self.folder.path().join(format!("{name}-own"));
@@ -538,5 +573,6 @@ fn status() -> KeeperStatus {
         seeding: None,
         postmaster: None,
         events: Vec::new(),
+        parameters: None,
     }
 }

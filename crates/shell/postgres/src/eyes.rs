@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_postgres::error::SqlState;
 
 use crate::data;
+use crate::parameters;
 use crate::process;
 use crate::pulse::Pulse;
 use crate::replication::{Connection, Identity};
@@ -289,7 +290,10 @@ async fn knock(setup: Rc<Setup>, found: Rc<Cell<Serviceability>>) {
         }
         let answer = server::login(&setup, LOOK_LIMIT).await;
         found.set(match answer {
-            Ok(session) => damage(&session).await,
+            Ok(session) => {
+                look_at_parameters(&setup, &session).await;
+                damage(&session).await
+            }
             Err(error) if error.state() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
                 Serviceability::NoSlots
             }
@@ -298,6 +302,24 @@ async fn knock(setup: Rc<Setup>, found: Rc<Cell<Serviceability>>) {
             Err(_) => Serviceability::Good,
         });
     }
+}
+
+/// What the server takes at its next start only, and whether that would be another build of it.
+async fn look_at_parameters(setup: &Setup, session: &Session) {
+    let question = "SELECT coalesce(string_agg(name, ' ' ORDER BY name), '') FROM pg_settings WHERE pending_restart";
+    let Ok(waiting) = session
+        .value("ask what waits for a restart", question, LOOK_LIMIT)
+        .await
+    else {
+        return;
+    };
+    let running = server::postmaster(setup).map(|identity| format!("/proc/{}/exe", identity.pid));
+    let on_disk = setup.programs.path("postgres");
+    let other = running.is_some_and(|running| parameters::was_replaced(running.as_ref(), &on_disk));
+    let waiting = waiting.split(' ').filter(|name| !name.is_empty());
+    setup
+        .parameters
+        .note_server(waiting.map(str::to_owned).collect(), other);
 }
 
 /// What the server itself counted of pages whose checksum was wrong.

@@ -32,7 +32,10 @@ pub async fn work(
     mut orders: mpsc::UnboundedReceiver<Order>,
     done: mpsc::UnboundedSender<Done>,
     progress: watch::Sender<Option<SeedingStatus>>,
+    mut news: watch::Receiver<u64>,
 ) {
+    // What the file says may be other than what a predecessor wrote.
+    news.mark_changed();
     let mut hands = Hands {
         local: Local::new(setup),
         waiting: VecDeque::new(),
@@ -42,9 +45,18 @@ pub async fn work(
     loop {
         let order = match hands.waiting.pop_front() {
             Some(order) => order,
-            None => match orders.recv().await {
-                Some(order) => order,
-                None => return,
+            None => tokio::select! {
+                biased;
+                order = orders.recv() => match order {
+                    Some(order) => order,
+                    None => return,
+                },
+                Ok(()) = news.changed() => {
+                    if hands.renew_parameters(&mut orders).await.is_none() {
+                        return;
+                    }
+                    continue;
+                }
             },
         };
         if hands.perform(order, &mut orders).await.is_none() {
@@ -93,6 +105,29 @@ impl Hands {
             self.waiting.push_back(stop);
         }
         Some(())
+    }
+
+    /// Between two orders; a stop does not wait for it.
+    async fn renew_parameters(
+        &mut self,
+        orders: &mut mpsc::UnboundedReceiver<Order>,
+    ) -> Option<()> {
+        let renewing = self.local.renew_parameters();
+        tokio::pin!(renewing);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut renewing => return Some(()),
+                order = orders.recv() => {
+                    let order = order?;
+                    let stops = order.1 == Command::StopImmediate;
+                    self.waiting.push_back(order);
+                    if stops {
+                        return Some(());
+                    }
+                }
+            }
+        }
     }
 
     fn checkpoint(&self, operation: OperationId) {

@@ -15,7 +15,7 @@
 //!
 //! - `setup`: configuration file, folders, passwords. `programs`: PostgreSQL's tools.
 //! - `process`: identities and descriptors of processes. `server`: the local server as a process.
-//! - `settings`: its configuration files. `history`: its timelines. `data`: its folder.
+//! - `settings`: its configuration files; `parameters`: what the platform adds to them. `history`: its timelines. `data`: its folder.
 //! - `sql`, `replication`: the two ways of asking a server.
 //! - `commands`: what the core can order, one function each. `hands`, `eyes`, `memory`, `mind`, `peers`,
 //!   `face`: the parts of the body; `supply`, `pulse` feel for the eyes what takes time to feel. `promise`, `lease`: the two files. `convert`: core and JSON.
@@ -32,6 +32,7 @@ mod history;
 mod lease;
 mod memory;
 mod mind;
+mod parameters;
 mod peers;
 mod process;
 mod programs;
@@ -50,6 +51,7 @@ use std::future::Future;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use mainstay_keeper::{Input, Keeper};
 use tokio::sync::{mpsc, watch};
@@ -180,10 +182,7 @@ async fn live(
         hurry();
         eyes::watch(Rc::new(own), attended, sighting)
     })?;
-    let own = setup.clone();
-    on_a_thread("hands", move || {
-        hands::work(Rc::new(own), orders, finished, seeding)
-    })?;
+    lend_hands(setup.clone(), orders, finished, seeding)?;
     let report = input.clone();
     std::thread::Builder::new()
         .name("memory".to_owned())
@@ -219,6 +218,21 @@ async fn live(
         terminate,
     };
     Ok(Mind::new(setup, keeper, outbox).live(inbox).await)
+}
+
+/// The thread that does what is ordered, and takes what is new in the file between two orders.
+fn lend_hands(
+    setup: Setup,
+    orders: mpsc::UnboundedReceiver<hands::Order>,
+    finished: mpsc::UnboundedSender<hands::Done>,
+    seeding: watch::Sender<Option<mainstay_record::keeper::SeedingStatus>>,
+) -> Result<(), RunError> {
+    let (news, heard) = watch::channel(0);
+    on_a_thread("hands", move || async move {
+        let parameters = Arc::clone(&setup.parameters);
+        tokio::task::spawn_local(parameters::watch(parameters, setup.path.clone(), news));
+        hands::work(Rc::new(setup), orders, finished, seeding, heard).await;
+    })
 }
 
 /// Listens for keepers and starts to dial them.

@@ -317,6 +317,7 @@ impl Mind {
                 .postmaster
                 .and_then(|identity| i32::try_from(identity.pid).ok()),
             events: self.events.iter().cloned().collect(),
+            parameters: Some(self.setup.parameters.status()),
         }
     }
 

@@ -164,6 +164,32 @@ impl Programs {
         }
     }
 
+    /// Runs a tool to its end and returns what it prints.
+    ///
+    /// # Errors
+    /// When it cannot be started, fails, or takes longer than `limit` (it is then killed).
+    pub async fn output(
+        &self,
+        tool: &'static str,
+        arguments: &[String],
+        limit: Duration,
+    ) -> Result<String, ProgramError> {
+        let mut command = self.command(tool);
+        let ended = tokio::time::timeout(limit, command.args(arguments).output())
+            .await
+            .map_err(|_| ProgramError::Late { tool, limit })?
+            .map_err(|source| ProgramError::Start { tool, source })?;
+        if ended.status.success() {
+            return Ok(String::from_utf8_lossy(&ended.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&ended.stderr);
+        Err(ProgramError::Failed {
+            tool,
+            status: ended.status,
+            output: said.trim().chars().take(OUTPUT_LIMIT).collect(),
+        })
+    }
+
     /// Gives a file or folder to the server's user.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_record::process::{
@@ -15,8 +16,10 @@ use mainstay_record::process::{
 };
 use rustix::process::Signal;
 
+use crate::commands::chain;
 use crate::data::{self, DataError};
 use crate::history::{self, HistoryError};
+use crate::parameters;
 use crate::process;
 use crate::replication::{Connection, Identity, ReplicationError};
 use crate::settings::{SUPERUSER, Stance};
@@ -180,6 +183,28 @@ impl Local {
     /// # Errors
     /// As [`Local::start`].
     pub async fn start_as(&mut self, stance: Stance) -> Result<(), ServerError> {
+        let parameters = Arc::clone(&self.setup.parameters);
+        parameters::note_demand(&self.setup).await;
+        match self.start_once(stance.clone()).await {
+            Ok(()) => {
+                parameters.note_started();
+                Ok(())
+            }
+            Err(error @ ServerError::Ended { .. })
+                if parameters.fall_back(&format!(
+                    "the server does not start with it; {} says why",
+                    self.setup.layout.server_log.display()
+                )) =>
+            {
+                tracing::warn!(error = chain(&error), "starting with the parameters before");
+                parameters::note_demand(&self.setup).await;
+                self.start_once(stance).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn start_once(&mut self, stance: Stance) -> Result<(), ServerError> {
         self.hang_up();
         let setup = Rc::clone(&self.setup);
         let pgdata = &setup.layout.pgdata;
@@ -329,6 +354,19 @@ impl Local {
         let postmaster = postmaster(&self.setup).ok_or(ServerError::NotRunning { action })?;
         process::signal(postmaster, Signal::HUP);
         Ok(())
+    }
+
+    /// Tries parameters that are new, and has the server read them if it would take them.
+    pub async fn renew_parameters(&mut self) {
+        let setup = Rc::clone(&self.setup);
+        if !parameters::renew(&setup, &self.stance).await {
+            return;
+        }
+        match self.change("take new parameters", |_| {}) {
+            // Who is not there reads them when it starts.
+            Ok(()) | Err(ServerError::NotRunning { .. }) => {}
+            Err(error) => tracing::warn!(error = chain(&error), "new parameters are not written"),
+        }
     }
 
     /// Waits until new sessions see `value` for a setting. The postmaster reads its files before it tells

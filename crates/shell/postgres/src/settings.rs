@@ -268,6 +268,17 @@ mod tests {
     }
 
     #[test]
+    fn what_the_keeper_sets_is_refused_to_the_platform() {
+        let text = server(&fixed(), &Stance::alone());
+        let lines = text.lines().filter_map(|line| line.split_once(" = "));
+        for (name, _) in lines {
+            let open = TUNING.iter().any(|(tuned, _)| *tuned == name);
+            let owned = mainstay_model::parameter::owner(name).is_some();
+            assert!(open != owned, "{name}");
+        }
+    }
+
+    #[test]
     fn commits_always_wait_for_somebody() {
         let mut stance = Stance::alone();
         let text = server(&fixed(), &stance);

@@ -4,12 +4,14 @@
 //! checks it again.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_keeper::{Config, ReplicaId, Timings};
 use mainstay_record::keeper::{KeeperConfig, KeeperReplica, KeeperTimings, VERSION};
 use sha2::{Digest, Sha256};
 
+use crate::parameters::Parameters;
 use crate::programs::{ProgramError, Programs};
 use crate::replication::Server;
 use crate::settings::Fixed;
@@ -106,7 +108,7 @@ fn resolved(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// All that the threads of a keeper share; it never changes.
+/// All that the threads of a keeper share.
 #[derive(Clone)]
 pub struct Setup {
     pub config: KeeperConfig,
@@ -114,6 +116,9 @@ pub struct Setup {
     pub layout: Layout,
     pub secrets: Secrets,
     pub programs: Programs,
+    /// The one thing in here that changes: it is read again from the same file.
+    pub parameters: Arc<Parameters>,
+    pub path: PathBuf,
 }
 
 impl Setup {
@@ -145,7 +150,11 @@ impl Setup {
             layout.tools.clone(),
             layout.password_file.clone(),
         )?;
+        let kept = layout.folder.join("parameters.json");
+        let parameters = Arc::new(Parameters::recall(kept, config.settings.clone()));
         Ok(Self {
+            parameters,
+            path: path.to_owned(),
             config,
             core,
             layout,
@@ -171,12 +180,7 @@ impl Setup {
         Fixed {
             listen: self.config.listen.postgres,
             socket_folder: self.layout.sockets.clone(),
-            extra: self
-                .config
-                .settings
-                .iter()
-                .map(|setting| (setting.name.clone(), setting.value.clone()))
-                .collect(),
+            extra: self.parameters.lines(),
         }
     }
 

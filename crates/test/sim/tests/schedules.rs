@@ -73,6 +73,6 @@ fn a_seed_has_one_trace() {
     let trace = |seed| hex(&run(seed, None, Narration::Silent).trace);
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
-    expect!["20ddc157c2ea15e8bff6fbc1f996b786482d4c638d74bf884bce7197b269efe7"]
+    expect!["0fef03d291f80f1d049ac2f8dd244d9f86ea9171be30f3305985bb6c0d6ec0a8"]
         .assert_eq(&trace(7));
 }

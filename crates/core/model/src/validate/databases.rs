@@ -8,10 +8,12 @@ use alloc::vec::Vec;
 use crate::database::{Database, DatabasePorts, Quorum, Replica, ReplicaId, Survive};
 use crate::draft::{DatabaseDraft, PlatformDraft};
 use crate::name::{DatabaseName, RegionName};
+use crate::parameter::{self, Refusal};
 use crate::platform::Host;
 use crate::violation::Code;
 
 use super::inspector::Inspector;
+use super::services::pointer_token;
 
 pub(super) fn databases(
     inspector: &mut Inspector,
@@ -32,6 +34,7 @@ pub(super) fn databases(
         let quorum = survival(inspector, hosts, declared, &replicas, &path);
         home_has_replica(inspector, declared, &home, &replicas, &path);
         let filling_rate_kib = filling_rate(inspector, declared, &path);
+        parameters(inspector, declared, &path);
         let (Some(name), Some(quorum)) = (name, quorum) else {
             continue;
         };
@@ -52,9 +55,29 @@ pub(super) fn databases(
                 .backup
                 .as_ref()
                 .map(|backup| super::backup::backup(inspector, backup, &format!("{path}/backup"))),
+            parameters: declared.parameters.clone(),
         });
     }
     databases
+}
+
+fn parameters(inspector: &mut Inspector, database: &DatabaseDraft, path: &str) {
+    let list = format!("{path}/parameters");
+    inspector.list_length(&list, database.parameters.len(), Database::PARAMETERS_MAX);
+    for (name, value) in &database.parameters {
+        let Err(refusal) = parameter::judge(name, value) else {
+            continue;
+        };
+        let code = match refusal {
+            Refusal::Name => Code::InvalidName,
+            Refusal::Owned { .. } => Code::OwnedParameter,
+            Refusal::Value | Refusal::Connections => Code::InvalidValue,
+        };
+        let (message, help) = refusal.words(name);
+        inspector
+            .report(format!("{list}/{}", pointer_token(name)), code, message)
+            .help(help);
+    }
 }
 
 /// What pg_basebackup takes.

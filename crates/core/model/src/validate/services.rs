@@ -118,7 +118,7 @@ fn environment(inspector: &mut Inspector, service: &ServiceDraft, path: &str) {
 }
 
 /// Escapes a map key for a JSON pointer (RFC 6901).
-fn pointer_token(key: &str) -> String {
+pub(super) fn pointer_token(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 

@@ -40,6 +40,7 @@ fn sound() -> PlatformDraft {
             filling_rate: None,
             replicas: vec![replica("e1"), replica("w1"), replica("n1")],
             backup: None,
+            parameters: [("work_mem".into(), "8MB".into())].into(),
         }],
         services: vec![venue(), ticker()],
         gateways: vec![gateway()],

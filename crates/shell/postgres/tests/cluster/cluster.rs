@@ -112,13 +112,7 @@ impl Cluster {
             wires,
             keepers: [const { None }; COUNT],
             second: None,
-            settings: settings
-                .iter()
-                .map(|(name, value)| KeeperSetting {
-                    name: (*name).to_owned(),
-                    value: (*value).to_owned(),
-                })
-                .collect(),
+            settings: named(settings),
             runtime,
         };
         for which in 0..COUNT {
@@ -190,11 +184,26 @@ impl Cluster {
         Ok(())
     }
 
+    /// Other settings of the platform's file, in the files of all keepers; whoever runs reads them again.
+    pub fn configure(&mut self, settings: &[(&str, &str)]) -> Result<()> {
+        self.settings = named(settings);
+        for which in 0..COUNT {
+            self.write_config(which)?;
+        }
+        Ok(())
+    }
+
+    fn write_config(&self, which: usize) -> Result<PathBuf> {
+        let path = self.path(which).join("config.json");
+        let bytes = serde_json::to_vec_pretty(&self.config(which)?)?;
+        mainstay_rt::files::write_atomic(&path, &bytes)?;
+        Ok(path)
+    }
+
     fn spawn_keeper(&self, which: usize) -> Result<Child> {
         let own = self.path(which);
         std::fs::create_dir_all(&own)?;
-        let config = own.join("config.json");
-        std::fs::write(&config, serde_json::to_vec_pretty(&self.config(which)?)?)?;
+        let config = self.write_config(which)?;
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -414,6 +423,14 @@ impl Cluster {
     fn processes(&self, which: usize) -> Vec<Pid> {
         standing_below(&self.path(which))
     }
+}
+
+fn named(settings: &[(&str, &str)]) -> Vec<KeeperSetting> {
+    let each = settings.iter().map(|(name, value)| KeeperSetting {
+        name: (*name).to_owned(),
+        value: (*value).to_owned(),
+    });
+    each.collect()
 }
 
 pub fn user() -> Option<String> {

@@ -9,6 +9,7 @@ mod ailments;
 mod client;
 mod cluster;
 mod golden;
+mod parameters;
 mod scenarios;
 mod solo;
 mod wires;

@@ -31,6 +31,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("primary_cut_off", primary_cut_off),
     ("primary_deaf", primary_deaf),
     ("primary_mute", primary_mute),
+    ("parameters_taken", crate::parameters::taken),
     ("golden", crate::golden::golden),
     ("many_faults", many_faults),
 ];
