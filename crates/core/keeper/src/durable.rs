@@ -71,6 +71,8 @@ pub struct Cohort {
 pub struct Solo {
     pub term: Term,
     pub primary: ReplicaId,
+    /// Which filling of its folder has it all.
+    pub incarnation: Incarnation,
     /// What lies before was on enough disks when this was ordered.
     pub from: Lsn,
     /// When it was ordered, by the wall clock of the primary's host; only people read it.

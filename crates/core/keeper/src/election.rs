@@ -455,11 +455,9 @@ impl Keeper {
             term,
             epoch: cohort.version.epoch.checked_add(1)?,
         };
-        let reported = |replica: ReplicaId| {
+        let reported = |replica: ReplicaId, incarnation: Incarnation| {
             let recruit = reports.get(&replica)?;
-            newest
-                .counts(replica, recruit.incarnation)
-                .then_some(&recruit.rank)
+            (recruit.incarnation == incarnation).then_some(&recruit.rank)
         };
         self.note_loss(&mut cohort, &reports.get(&winner)?.rank, reported);
         Some((winner, cohort))

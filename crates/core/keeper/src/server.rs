@@ -306,7 +306,7 @@ impl Keeper {
             return Some(Event::Ready);
         }
         if self.server.diverged && self.may_rewind() {
-            return Some(if self.server.precious {
+            return Some(if self.server.precious && self.can_be_copied() {
                 Event::SourceFound
             } else {
                 Event::Diverged

@@ -10,7 +10,7 @@
 //! elect somebody while the primary is gone or cut off. What was answered before, or is answered after the end,
 //! rests on the quorum as ever: the elections' arithmetic does not change.
 
-use mainstay_units::{Instant, Lsn, Term, Timeline};
+use mainstay_units::{Incarnation, Instant, Lsn, Term, Timeline};
 
 use crate::config::ReplicaId;
 use crate::durable::{Cohort, Loss, Solo};
@@ -20,7 +20,7 @@ use crate::machine::State;
 use crate::planted::PlantedBug;
 use crate::postgres::{Observation, ProcessState, Rank};
 use crate::primary::{Barrier, Waits};
-use crate::status::{Answer, SoloRefusal};
+use crate::status::{Answer, Reason, SoloRefusal};
 
 /// An order that is not answered yet.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ impl Keeper {
         let solo = Solo {
             term,
             primary: self.config.me,
+            incarnation: self.durable.incarnation,
             from: self.protected(),
             since_ms,
         };
@@ -226,7 +227,7 @@ impl Keeper {
         &self,
         cohort: &mut Cohort,
         winner: &Rank,
-        reported: impl Fn(ReplicaId) -> Option<&'a Rank>,
+        reported: impl Fn(ReplicaId, Incarnation) -> Option<&'a Rank>,
     ) {
         let Some(solo) = cohort
             .solo
@@ -235,7 +236,7 @@ impl Keeper {
             return;
         };
         cohort.losses.retain(|loss| loss.term <= solo.term);
-        let last = reported(solo.primary);
+        let last = reported(solo.primary, solo.incarnation);
         if last.is_some_and(|last| last.is_part_of(winner.timeline, &winner.history)) {
             return;
         }
@@ -250,7 +251,9 @@ impl Keeper {
             .peers
             .get(solo.primary)
             .and_then(|peer| peer.heartbeat.as_ref())
-            .filter(|heartbeat| heartbeat.timeline == timeline)
+            .filter(|heartbeat| {
+                heartbeat.timeline == timeline && heartbeat.incarnation == solo.incarnation
+            })
             .map(|heartbeat| heartbeat.flushed);
         let known = last
             .filter(|last| last.timeline == timeline)
@@ -281,5 +284,13 @@ impl Keeper {
             .losses
             .iter()
             .any(|loss| loss.holds(rank.timeline, rank.lsn))
+    }
+
+    /// The primary serves and is well: a whole copy of it will succeed. Otherwise this replica is rewound, which
+    /// takes less and keeps the log that it leaves, not the folder: without it there may be no quorum.
+    pub(crate) fn can_be_copied(&self) -> bool {
+        self.leader().is_some_and(|(_, leader)| {
+            leader.open && !matches!(leader.reason, Reason::Unserviceable(_))
+        })
     }
 }

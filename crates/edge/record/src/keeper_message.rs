@@ -235,10 +235,11 @@ pub struct Cohort {
     pub losses: Vec<Loss>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Solo {
     pub term: u32,
     pub primary: u8,
+    pub incarnation: String,
     pub from: u64,
     pub since_ms: u64,
 }

@@ -119,11 +119,22 @@ fn cohort_out(cohort: &core::Cohort) -> form::Cohort {
         solo: cohort.solo.map(|solo| form::Solo {
             term: solo.term.0,
             primary: solo.primary.0,
+            incarnation: solo.incarnation.to_string(),
             from: solo.from.0,
             since_ms: solo.since_ms,
         }),
         losses: cohort.losses.iter().map(loss_out).collect(),
     }
+}
+
+fn solo_in(solo: &form::Solo) -> Result<core::Solo, ConvertError> {
+    Ok(core::Solo {
+        term: Term(solo.term),
+        primary: core::ReplicaId(solo.primary),
+        incarnation: incarnation_in(&solo.incarnation)?,
+        from: Lsn(solo.from),
+        since_ms: solo.since_ms,
+    })
 }
 
 fn loss_out(loss: &core::Loss) -> form::Loss {
@@ -156,12 +167,7 @@ fn cohort_in(cohort: &form::Cohort) -> Result<core::Cohort, ConvertError> {
         version: version_in(cohort.version),
         system_identifier: SystemIdentifier(cohort.system_identifier),
         members,
-        solo: cohort.solo.map(|solo| core::Solo {
-            term: Term(solo.term),
-            primary: core::ReplicaId(solo.primary),
-            from: Lsn(solo.from),
-            since_ms: solo.since_ms,
-        }),
+        solo: cohort.solo.as_ref().map(solo_in).transpose()?,
         losses: cohort.losses.iter().map(loss_in).collect(),
     })
 }
@@ -410,6 +416,7 @@ mod tests {
             solo: Some(core::Solo {
                 term: Term(3),
                 primary: core::ReplicaId(2),
+                incarnation,
                 from: Lsn(70),
                 since_ms: 5,
             }),

@@ -31,10 +31,20 @@ fn nobody_is_promoted_where_nothing_is_lost() {
 }
 
 /// Seeds that broke an invariant once, each with what it taught.
-const FAILED_ONCE: [(u64, &str); 1] = [(
-    89_997,
-    "the only standby that follows is damaged, and a bound member keeps it from being filled anew",
-)];
+const FAILED_ONCE: [(u64, &str); 3] = [
+    (
+        89_997,
+        "the only standby that follows is damaged, and a bound member keeps it from being filled anew",
+    ),
+    (
+        4_862,
+        "who served alone reports again, filled anew: that says nothing of what it had",
+    ),
+    (
+        2_968,
+        "a folder worth keeping is filled anew from a primary that is damaged, and closed without it",
+    ),
+];
 
 #[test]
 fn seeds_that_failed_hold() {
