@@ -276,6 +276,7 @@ impl Keeper {
             | State::Ranked
             | State::Attaching
             | State::Following
+            | State::Renewing
             | State::Detaching => {
                 if self.is_voter() {
                     Role::Standby
@@ -336,6 +337,9 @@ impl Keeper {
             },
             blank: self.is_blank(),
             lost: self.lost_since.is_some(),
+            streams: self.server.streams(),
+            renewal: self.server.renewal(),
+            renews: self.renews(),
         }
     }
 
@@ -438,6 +442,7 @@ impl Keeper {
             | State::Stopping
             | State::Rewinding
             | State::Rebuilding
+            | State::Renewing
             | State::Halted => self.server.reason,
         }
     }

@@ -57,6 +57,7 @@ mod primary;
 mod promise;
 mod random;
 mod rejoin;
+mod renewal;
 mod server;
 mod solo;
 mod status;
@@ -70,12 +71,12 @@ pub use effect::Effect;
 pub use input::{Input, Operator, RequestId};
 pub use keeper::Keeper;
 pub use machine::{Event, Row, State, TABLE};
-pub use message::{Body, Heartbeat, Message, PreVote, Refusal, Report};
+pub use message::{Body, Heartbeat, Message, PreVote, Refusal, Renews, Report};
 #[cfg(feature = "planted-bugs")]
 pub use planted::PlantedBug;
 pub use postgres::{
     Client, ClientState, Command, DataState, Failure, HistoryEntry, Observation, OperationId,
-    Outcome, ProcessState, Rank, Receiver, ReceiverName, Serviceability, Supply,
+    Outcome, ProcessState, Rank, Receiver, ReceiverName, Renewal, Serviceability, Supply,
     SynchronousStandbys, TimelineHistory,
 };
 pub use status::{

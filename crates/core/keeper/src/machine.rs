@@ -40,6 +40,8 @@ pub enum State {
     Stopping,
     Rewinding,
     Rebuilding,
+    /// A standby that ends in order, to be started anew.
+    Renewing,
     Halted,
 }
 
@@ -73,6 +75,8 @@ pub enum Event {
     Diverged,
     /// The primary has not got the log any more that this standby lacks.
     Starved,
+    /// It is this standby's turn to be started anew.
+    Renewed,
     /// Nothing was heard on the stream for too long.
     StreamStuck,
     /// The stream must be left: promised away, or a later primary is known.
@@ -143,6 +147,10 @@ pub const TABLE: &[Row] = {
         (S::Following, E::Died, S::Stopped, R::ServerDied),
         (S::Following, E::Starved, S::Stopping, R::LogRemoved),
         (S::Following, E::StreamStuck, S::Detaching, R::StreamStuck),
+        (S::Following, E::Renewed, S::Renewing, R::StoppingServer),
+        (S::Renewing, E::Done, S::Stopped, R::StoppingServer),
+        (S::Renewing, E::Failed, S::Stopping, R::StoppingServer),
+        (S::Renewing, E::MustLeave, S::Stopping, R::StoppingServer),
         (S::Detaching, E::Done, S::Detached, R::AwaitingPrimary),
         (S::Detaching, E::Failed, S::Stopping, R::StoppingServer),
         (S::Adopting, E::Done, S::Unopened, R::AwaitingQuorum),
@@ -219,6 +227,7 @@ impl State {
             | Self::Stopping
             | Self::Rewinding
             | Self::Rebuilding
+            | Self::Renewing
             | Self::Halted => false,
         }
     }

@@ -10,7 +10,7 @@ use mainstay_units::{Incarnation, Instant, Lsn, SystemIdentifier, Term, Timeline
 
 use crate::config::ReplicaId;
 use crate::durable::{Cohort, CohortVersion, Promise};
-use crate::postgres::{Rank, TimelineHistory};
+use crate::postgres::{Rank, Renewal, TimelineHistory};
 use crate::status::{Reason, Role};
 
 /// A message between keepers.
@@ -101,6 +101,20 @@ pub struct Heartbeat {
     pub blank: bool,
     /// Whether the sender itself has lost its primary.
     pub lost: bool,
+    /// Whether the sender's server streams from a primary, as it says itself: what the primary's server shows of it
+    /// may be left from before it was started anew.
+    pub streams: bool,
+    pub renewal: Renewal,
+    /// A primary only: whose server may be started anew now; the rest can do without it.
+    pub renews: Option<Renews>,
+}
+
+/// The primary's word that a standby may go. It answers what that one said at `echo`, by its own clock, and is worth
+/// nothing some time after: what is delayed would otherwise send it away beside another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Renews {
+    pub replica: ReplicaId,
+    pub echo: Instant,
 }
 
 /// Answer to a pre-vote.

@@ -61,6 +61,8 @@ pub enum PlantedBug {
     SoloLossUnrecorded,
     /// A primary's keeper that is gone for a moment counts as a lost primary, although its server streams.
     LivingStreamIgnored,
+    /// A standby is started anew without having been named.
+    RenewedUnasked,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -70,7 +72,7 @@ impl PlantedBug {
         self == Self::LivingStreamIgnored
     }
 
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::PromiseWithoutFsync,
         Self::PromiseCountedAsRank,
         Self::TimelineClashUnnoticed,
@@ -104,6 +106,7 @@ impl PlantedBug {
         Self::SoloEndedBeforeLog,
         Self::SoloLossUnrecorded,
         Self::LivingStreamIgnored,
+        Self::RenewedUnasked,
     ];
 }
 

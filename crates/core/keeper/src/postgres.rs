@@ -37,6 +37,9 @@ pub enum Command {
     /// Empty `primary_conninfo` and `restore_command` durably, reload, and wait until the walreceiver is
     /// gone. Outcome: [`Outcome::Done`].
     Detach,
+    /// End a standby with what it has flushed written to its files, so that its next start has little to replay.
+    /// What does not end in time is ended as by `StopImmediate`. Outcome: [`Outcome::Done`].
+    StopInOrder,
     /// Stream from `source`, presenting `name` as `application_name`. Durable, then reloaded; a
     /// walreceiver of another name or source is replaced. Done when the setting is effective, not when
     /// it streams. Outcome: [`Outcome::Done`].
@@ -197,6 +200,7 @@ pub struct Observation {
     /// The walreceiver, if one runs.
     pub receiver: Option<Receiver>,
     pub supply: Supply,
+    pub renewal: Renewal,
     /// Replication clients whose name parses as [`ReceiverName`], in the order of `pg_stat_replication`.
     pub clients: Vec<Client>,
 }
@@ -261,6 +265,17 @@ pub enum Supply {
     Unbroken,
     /// The primary itself said that it has removed what comes next. Waiting does not bring it back.
     Removed,
+}
+
+/// Whether the server should be started anew: what it was given last is taken by a start only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Renewal {
+    #[default]
+    NotNeeded,
+    Needed,
+    /// The server did not take what it was given, or did not start with it. It runs as before, and nobody else
+    /// should try.
+    Refused,
 }
 
 impl Serviceability {

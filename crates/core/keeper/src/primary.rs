@@ -17,6 +17,7 @@ use crate::postgres::{
     Client, ClientState, Command, OperationId, Outcome, ProcessState, SynchronousStandbys,
     TimelineHistory,
 };
+use crate::renewal::Renewals;
 use crate::status::HaltReason;
 
 /// A primary's knowledge of its own term.
@@ -52,6 +53,7 @@ pub(crate) struct Primary {
     pub isolated_since: Option<Instant>,
     pub lease_written: Option<Instant>,
     kept_asked: Option<Instant>,
+    pub renewals: Renewals,
 }
 
 /// What `synchronous_standby_names` follows.
@@ -111,6 +113,7 @@ impl Primary {
             isolated_since: None,
             lease_written: None,
             kept_asked: None,
+            renewals: Renewals::default(),
         }
     }
 }
@@ -130,7 +133,7 @@ impl Keeper {
     }
 
     /// Members whose receivers stream under this term and have flushed `beyond`.
-    fn acknowledging(&self, beyond: Lsn) -> usize {
+    pub(crate) fn acknowledging(&self, beyond: Lsn) -> usize {
         let (Some(seen), Some(primary), Some(cohort)) =
             (self.server.fresh(), &self.primary, &self.durable.cohort)
         else {
@@ -293,6 +296,7 @@ impl Keeper {
         self.keep_rewindable();
         self.spread_cohort();
         self.keep_setting();
+        self.run_renewals();
         self.admit() | self.end_solo()
     }
 
@@ -477,6 +481,7 @@ impl Keeper {
             return;
         };
         let done = *outcome == Outcome::Done;
+        primary.renewals.note_outcome(operation);
         if primary.checkpoint == Some(operation) {
             primary.checkpoint = None;
             primary.rewind_source |= done;

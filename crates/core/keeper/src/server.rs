@@ -15,7 +15,7 @@ use crate::machine::{self, Event, State};
 use crate::planted::PlantedBug;
 use crate::postgres::{
     Command, DataState, Observation, OperationId, Outcome, ProcessState, Rank, ReceiverName,
-    Serviceability,
+    Renewal, Serviceability,
 };
 use crate::primary::{Primary, Setting, Waits};
 use crate::status::{HaltReason, Reason, WakeReason};
@@ -54,6 +54,8 @@ pub(crate) struct Server {
     /// When the stream was last heard, or begun.
     stream_heard: Instant,
     start_failures: u32,
+    /// When it was started, or first seen.
+    pub started: Instant,
     retry_at: Instant,
     unserviceable_since: Option<Instant>,
     pub rows_used: u128,
@@ -79,6 +81,7 @@ impl Server {
             starved: false,
             stream_heard: now,
             start_failures: 0,
+            started: now,
             retry_at: now,
             unserviceable_since: None,
             rows_used: 0,
@@ -110,6 +113,18 @@ impl Server {
     pub fn ailment(&self) -> Option<Serviceability> {
         let seen = self.observation.as_ref()?.serviceability;
         seen.is_ailment().then_some(seen)
+    }
+
+    /// Follows, and its receiver streams.
+    pub fn streams(&self) -> bool {
+        let receiver = self.fresh().and_then(|seen| seen.receiver);
+        self.state == State::Following && receiver.is_some_and(|receiver| receiver.streaming)
+    }
+
+    pub fn renewal(&self) -> Renewal {
+        self.observation
+            .as_ref()
+            .map_or(Renewal::NotNeeded, |seen| seen.renewal)
     }
 
     pub fn retry_deadline(&self, now: Instant) -> Option<(Instant, WakeReason)> {
@@ -233,6 +248,8 @@ impl Keeper {
                 Some(Event::Died)
             }
             State::Following if !paused => self.next_event_following(),
+            // An election does not wait for pages to be written.
+            State::Renewing if !paused && self.must_leave() => Some(Event::MustLeave),
             _ if paused || self.now < self.server.retry_at => None,
             State::Empty => self.next_event_empty(),
             State::Stopped => self.next_event_stopped(),
@@ -248,6 +265,7 @@ impl Keeper {
             | State::Stopping
             | State::Rewinding
             | State::Rebuilding
+            | State::Renewing
             | State::Halted
             | State::Adopting
             | State::Configuring
@@ -375,6 +393,7 @@ impl Keeper {
             | State::Stopping
             | State::Rewinding
             | State::Rebuilding
+            | State::Renewing
             | State::Halted => None,
         }
     }
@@ -419,6 +438,9 @@ impl Keeper {
         }
         if self.may_rebuild() {
             return Some(Event::Starved);
+        }
+        if self.may_renew() {
+            return Some(Event::Renewed);
         }
         (self.server.starved_since.is_none() && self.is_stuck()).then_some(Event::StreamStuck)
     }
@@ -471,7 +493,10 @@ impl Keeper {
         }
         match (from, event) {
             (State::Starting, Event::Failed) => self.server.start_failures += 1,
-            (State::Starting, _) => self.server.start_failures = 0,
+            (State::Starting, _) => {
+                self.server.start_failures = 0;
+                self.server.started = self.now;
+            }
             (State::Following, Event::Starved) => self.server.starved = true,
             (State::Ranked, Event::Diverged) => {
                 self.server.diverged = true;
@@ -537,6 +562,7 @@ impl Keeper {
             State::Opening => self.command(Command::OpenApplications),
             State::Closing => self.command(Command::CloseApplications),
             State::Stopping => self.stop(),
+            State::Renewing => self.command(Command::StopInOrder),
             State::Rewinding | State::Rebuilding => self.refill(),
             State::Stopped => self.server.operation = None,
             State::Unobserved

@@ -64,7 +64,7 @@ impl Keeper {
             .then_some(SwitchoverRefusal::TargetNotFollowing)
     }
 
-    fn target_stream(&self, target: ReplicaId) -> Option<Client> {
+    pub(crate) fn target_stream(&self, target: ReplicaId) -> Option<Client> {
         let seen = self.server.fresh()?;
         let cohort = self.durable.cohort.as_ref()?;
         let term = self.spoken_term(self.primary.as_ref()?.term);
@@ -94,7 +94,7 @@ impl Keeper {
     /// Hands over to a standby that streams, so that a member that is bound to a later term can follow.
     fn renew_term(&mut self) -> bool {
         let renews = self.must_renew_term();
-        let due = renews || self.must_hand_over();
+        let due = renews || self.must_hand_over() || self.must_retire();
         if self.server.state != State::Open || self.durable.paused || !due {
             return false;
         }
@@ -166,6 +166,7 @@ impl Keeper {
             | State::Stopping
             | State::Rewinding
             | State::Rebuilding
+            | State::Renewing
             | State::Halted => {
                 let term = self.term();
                 self.end_switchover(Answer::Unfinished { term })
@@ -224,6 +225,7 @@ impl Keeper {
 
     fn end_switchover(&mut self, answer: Answer) -> bool {
         let ended = self.switchover.take();
+        self.note_handover_ended();
         if let Some(request) = ended.and_then(|switchover| switchover.request) {
             self.answer(request, answer);
         }

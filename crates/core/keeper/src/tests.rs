@@ -1,6 +1,7 @@
 //! The parts that can be shown by tables of data, and one transcript of a recruitment.
 
 mod admission;
+mod renewal;
 mod solo;
 
 use alloc::boxed::Box;
@@ -20,7 +21,7 @@ use crate::keeper::Keeper;
 use crate::message::{Body, Message};
 use crate::postgres::{
     DataState, HistoryEntry, Observation, Outcome, ProcessState, Rank, Receiver, ReceiverName,
-    Serviceability, Supply, TimelineHistory,
+    Renewal, Serviceability, Supply, TimelineHistory,
 };
 use crate::status::Role;
 
@@ -153,6 +154,7 @@ fn standby(receiver_term: Option<u32>) -> Observation {
             heard: true,
         }),
         supply: Supply::Unbroken,
+        renewal: Renewal::NotNeeded,
         clients: Vec::new(),
     }
 }

@@ -94,6 +94,28 @@ pub struct Heartbeat {
     pub system_identifier: Option<u64>,
     pub blank: bool,
     pub lost: bool,
+    // An earlier version says nothing of what follows.
+    #[serde(default)]
+    pub streams: bool,
+    #[serde(default)]
+    pub renewal: Renewal,
+    #[serde(default)]
+    pub renews: Option<Renews>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renews {
+    pub replica: u8,
+    pub echo_ns: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Renewal {
+    #[default]
+    NotNeeded,
+    Needed,
+    Refused,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -168,6 +168,14 @@ pub enum ReplicaReason {
         role: String,
         why: String,
     },
+    /// Parameters or programs that its server takes at its next start.
+    RestartDue {
+        what: Vec<String>,
+    },
+    /// The server did not take what the file gives.
+    ParametersRefused {
+        why: String,
+    },
     Lags {
         bytes: u64,
     },

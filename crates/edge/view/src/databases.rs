@@ -1,7 +1,7 @@
 //! Databases: who is primary, who counts for commits, who is missing.
 
 use mainstay_model::database::{Database, Replica};
-use mainstay_record::keeper::{KeeperStatus, PeerStatus, SightRole};
+use mainstay_record::keeper::{KeeperStatus, ParametersStatus, PeerStatus, SightRole};
 use mainstay_record::status::{
     DatabaseReason, DatabaseStatus, ReplicaReason, ReplicaStatus, Verdict,
 };
@@ -300,6 +300,9 @@ impl<'a> View<'a> {
                 why: status.sight.reason.clone(),
             });
         }
+        for reason in status.parameters.iter().flat_map(parameters) {
+            note(reason);
+        }
         if let Some(bytes) = lag_bytes.filter(|bytes| *bytes > LAG_BYTES_MAX) {
             note(ReplicaReason::Lags { bytes });
         }
@@ -341,6 +344,23 @@ impl<'a> View<'a> {
             age_ms,
         }
     }
+}
+
+/// What is to be said of parameters that are not in force.
+fn parameters(status: &ParametersStatus) -> Vec<ReplicaReason> {
+    let mut reasons = Vec::new();
+    if let Some(why) = &status.refused {
+        let why = why.clone();
+        reasons.push(ReplicaReason::ParametersRefused { why });
+    }
+    let mut what = status.waiting.clone();
+    if status.other_programs {
+        what.push("the programs that were installed".to_owned());
+    }
+    if !what.is_empty() {
+        reasons.push(ReplicaReason::RestartDue { what });
+    }
+    reasons
 }
 
 fn peer<'a>(primary: &'a KeeperStatus, host: &str) -> Option<&'a PeerStatus> {

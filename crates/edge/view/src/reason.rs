@@ -201,6 +201,16 @@ fn replica(reason: &ReplicaReason) -> Words {
             format!("it does not count for commits ({role}): {why}"),
             "it is rewound or rebuilt by itself; its keeper's log tells the progress",
         ),
+        ReplicaReason::RestartDue { what } => words(
+            format!("it is to be started anew, for {}", what.join(", ")),
+            "it is done by itself, one replica at a time, the primary last, while enough others acknowledge",
+        ),
+        ReplicaReason::ParametersRefused { why } => words(
+            format!(
+                "its server does not take the parameters of the file, and runs with the ones before: {why}"
+            ),
+            "correct `parameters:` in the platform file, then `mainstay up FILE`; no other server is started anew until then",
+        ),
         ReplicaReason::Lags { bytes } => words(
             format!("it is {} behind the primary", size(*bytes)),
             "if that does not shrink, look at the disk and the network of that host",

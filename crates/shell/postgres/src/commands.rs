@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::data::{self, DataError};
 use crate::history::{self, History, Relation};
+use crate::parameters;
 use crate::process;
 use crate::programs::ProgramError;
 use crate::replication::{Connection, Identity, ReplicationError, Server};
@@ -31,6 +32,7 @@ const PAUSE: Duration = Duration::from_millis(3);
 const REPLAY_LIMIT: Duration = Duration::from_secs(60);
 const PROMOTE_LIMIT: Duration = Duration::from_secs(20);
 const CHECKPOINT_LIMIT: Duration = Duration::from_secs(300);
+const RESTART_POINT_LIMIT: Duration = Duration::from_secs(30);
 const SOURCE_LIMIT: Duration = Duration::from_millis(1_500);
 
 /// Performs a command; logs what went wrong, and tells the core what kind of failure it was.
@@ -72,6 +74,17 @@ async fn attempt(
         }
         Command::StartStandby => local.start().await?,
         Command::StopImmediate => local.stop().await?,
+        Command::StopInOrder => {
+            // What is written now need not be written while the server is away.
+            let written = checkpoint(&local.setup);
+            if tokio::time::timeout(RESTART_POINT_LIMIT, written)
+                .await
+                .is_err()
+            {
+                tracing::warn!("the restart point takes long and is not waited for");
+            }
+            local.stop_in_order().await?;
+        }
         Command::Detach => detach(local).await?,
         Command::Follow { source, name } => follow(local, source, name).await?,
         Command::ReadRank => return Ok(Outcome::Ranked(read_rank(local).await?)),
@@ -247,6 +260,20 @@ async fn await_parked(local: &mut Local) -> Result<(), ServerError> {
     }
 }
 
+/// A standby whose primary was given more connections than it has itself stands still in its log, and goes on
+/// only after a start.
+async fn resume_replay(local: &mut Local) -> Result<(), ServerError> {
+    let session = local.session().await?;
+    let question = "SELECT pg_is_wal_replay_paused()";
+    let paused = session.value("ask whether replay stands still", question, ANSWER_LIMIT);
+    if paused.await? != "t" || !parameters::lacks_demanded(&local.setup, &session).await {
+        return Ok(());
+    }
+    tracing::info!("the log demands more than this server has; starting it anew");
+    local.stop().await?;
+    local.start().await
+}
+
 async fn identify(local: &mut Local) -> Result<Identity, ServerError> {
     let action = "identify the system";
     let limit = ANSWER_LIMIT;
@@ -257,6 +284,7 @@ async fn identify(local: &mut Local) -> Result<Identity, ServerError> {
 
 async fn read_rank(local: &mut Local) -> Result<Rank, ServerError> {
     if is_standby(local).await? {
+        resume_replay(local).await?;
         await_parked(local).await?;
     }
     let identity = identify(local).await?;

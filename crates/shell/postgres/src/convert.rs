@@ -35,6 +35,7 @@ same!(refusal_out, refusal_in, core::Refusal, form::Refusal,
     PrimaryHeard PrimaryServing LeaseRunning Promised Paused Learner ServerUnready);
 same!(serviceability_out, serviceability_in, core::Serviceability, form::Serviceability,
     Good Hung NoSlots DeadDisk ReadOnly DiskFull CorruptData);
+same!(renewal_out, renewal_in, core::Renewal, form::Renewal, NotNeeded Needed Refused);
 same!(halt_out, halt_in, core::HaltReason, form::HaltReason,
     PersistFailed ForeignData ForeignCohort Exhausted);
 
@@ -206,6 +207,12 @@ fn heartbeat_out(heartbeat: &core::Heartbeat) -> form::Heartbeat {
         system_identifier: heartbeat.system_identifier.map(|system| system.0),
         blank: heartbeat.blank,
         lost: heartbeat.lost,
+        streams: heartbeat.streams,
+        renewal: renewal_out(heartbeat.renewal),
+        renews: heartbeat.renews.map(|renews| form::Renews {
+            replica: renews.replica.0,
+            echo_ns: renews.echo.as_nanos(),
+        }),
     }
 }
 
@@ -227,6 +234,12 @@ fn heartbeat_in(heartbeat: &form::Heartbeat) -> Result<core::Heartbeat, ConvertE
         system_identifier: heartbeat.system_identifier.map(SystemIdentifier),
         blank: heartbeat.blank,
         lost: heartbeat.lost,
+        streams: heartbeat.streams,
+        renewal: renewal_in(heartbeat.renewal),
+        renews: heartbeat.renews.map(|renews| core::Renews {
+            replica: core::ReplicaId(renews.replica),
+            echo: Instant::from_nanos(renews.echo_ns),
+        }),
     })
 }
 
@@ -464,6 +477,12 @@ mod tests {
                 system_identifier: Some(SystemIdentifier(8)),
                 blank: true,
                 lost: true,
+                streams: true,
+                renewal: core::Renewal::Needed,
+                renews: Some(core::Renews {
+                    replica: core::ReplicaId(3),
+                    echo: Instant::from_millis(4),
+                }),
             })),
             core::Body::Grant {
                 term: Term(1),
@@ -508,6 +527,38 @@ mod tests {
             let back = message_in(&serde_json::from_str(&text).unwrap());
             assert_eq!(back, Ok(message), "{text}");
         }
+    }
+
+    /// The next version says more than this one knows, and the last one said less.
+    #[test]
+    fn another_version_is_understood() {
+        let body = bodies().swap_remove(0);
+        let message = core::Message {
+            from: core::ReplicaId(2),
+            fingerprint: 1,
+            body,
+        };
+        let mut value = serde_json::to_value(message_out(&message)).unwrap();
+        value["weather"] = "fair".into();
+        let heartbeat = value["body"]["heartbeat"].as_object_mut().unwrap();
+        heartbeat.insert("tide".to_owned(), 3.into());
+        let form = serde_json::from_value(value.clone()).unwrap();
+        assert_eq!(message_in(&form), Ok(message));
+        let heartbeat = value["body"]["heartbeat"].as_object_mut().unwrap();
+        heartbeat.remove("renewal");
+        heartbeat.remove("renews");
+        let form = serde_json::from_value(value).unwrap();
+        let Ok(core::Message {
+            body: core::Body::Heartbeat(heard),
+            ..
+        }) = message_in(&form)
+        else {
+            panic!("a heartbeat");
+        };
+        assert_eq!(
+            (heard.renewal, heard.renews),
+            (core::Renewal::NotNeeded, None)
+        );
     }
 
     #[test]

@@ -138,6 +138,7 @@ impl Eyes {
             serviceability: Serviceability::Good,
             receiver: None,
             supply: Supply::Unbroken,
+            renewal: self.setup.parameters.renewal(),
             clients: Vec::new(),
         };
         let postmaster = self.postmaster.as_ref().map(|(identity, _)| *identity);
@@ -306,9 +307,8 @@ async fn knock(setup: Rc<Setup>, found: Rc<Cell<Serviceability>>) {
 
 /// What the server takes at its next start only, and whether that would be another build of it.
 async fn look_at_parameters(setup: &Setup, session: &Session) {
-    let question = "SELECT coalesce(string_agg(name, ' ' ORDER BY name), '') FROM pg_settings WHERE pending_restart";
     let Ok(waiting) = session
-        .value("ask what waits for a restart", question, LOOK_LIMIT)
+        .value("ask what waits for a restart", WAITING, LOOK_LIMIT)
         .await
     else {
         return;
@@ -316,11 +316,20 @@ async fn look_at_parameters(setup: &Setup, session: &Session) {
     let running = server::postmaster(setup).map(|identity| format!("/proc/{}/exe", identity.pid));
     let on_disk = setup.programs.path("postgres");
     let other = running.is_some_and(|running| parameters::was_replaced(running.as_ref(), &on_disk));
-    let waiting = waiting.split(' ').filter(|name| !name.is_empty());
-    setup
-        .parameters
-        .note_server(waiting.map(str::to_owned).collect(), other);
+    let given = setup.parameters.lines();
+    let waits = |word: &str| {
+        let (name, from_file) = word.split_once('=')?;
+        let is_given = from_file == "true" || given.iter().any(|(given, _)| given == name);
+        is_given.then(|| name.to_owned())
+    };
+    let waiting = waiting.split(' ').filter_map(waits);
+    setup.parameters.note_server(waiting.collect(), other);
 }
+
+/// Each with whether it runs with a value of the file. Of a parameter that was given and taken back before any
+/// start, the server goes on saying that it waits: then neither the file nor the value in force is of the file.
+const WAITING: &str = "SELECT coalesce(string_agg(name || '=' || (source = 'configuration file'), ' ' ORDER BY name), '') \
+    FROM pg_settings WHERE pending_restart";
 
 /// What the server itself counted of pages whose checksum was wrong.
 async fn damage(session: &Session) -> Serviceability {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use mainstay_keeper::Renewal;
 use mainstay_record::keeper::{KeeperSetting, ParametersStatus};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -17,6 +18,7 @@ use crate::commands::chain;
 use crate::programs::ProgramError;
 use crate::settings::{self, Stance};
 use crate::setup::Setup;
+use crate::sql::Session;
 
 pub type Settings = Vec<KeeperSetting>;
 
@@ -139,6 +141,8 @@ impl Parameters {
         let mut state = self.state();
         state.kept.used = Some(settings.clone());
         state.used = settings;
+        // The server says anew what it waits for.
+        state.waiting.clear();
         state.kept.failed = None;
         self.keep(&state.kept);
     }
@@ -152,6 +156,8 @@ impl Parameters {
     /// The server started with what is used.
     pub fn note_started(&self) {
         let mut state = self.state();
+        state.waiting.clear();
+        state.other_programs = false;
         if state.kept.good.as_ref() != Some(&state.used) {
             state.kept.good = Some(state.used.clone());
             state.kept.used = state.kept.good.clone();
@@ -202,6 +208,19 @@ impl Parameters {
         let mut state = self.state();
         state.waiting = waiting;
         state.other_programs = other_programs;
+    }
+
+    /// Whether the server should be started anew, as it said last.
+    pub fn renewal(&self) -> Renewal {
+        let state = self.state();
+        let refused = state.kept.failed.as_ref();
+        if refused.is_some_and(|failed| failed.settings == state.wanted) {
+            Renewal::Refused
+        } else if state.waiting.is_empty() && !state.other_programs {
+            Renewal::NotNeeded
+        } else {
+            Renewal::Needed
+        }
     }
 
     pub fn status(&self) -> ParametersStatus {
@@ -342,6 +361,26 @@ pub async fn note_demand(setup: &Setup) {
     }
 }
 
+/// Whether a server that runs has less of something than its log has come to demand: then it does not replay
+/// any further before it is started anew.
+pub async fn lacks_demanded(setup: &Setup, session: &Session) -> bool {
+    let folder = setup.layout.pgdata.display().to_string();
+    let arguments = ["-D".to_owned(), folder];
+    let told = setup
+        .programs
+        .output("pg_controldata", &arguments, CONTROL_LIMIT)
+        .await;
+    for (name, least) in demanded(&told.unwrap_or_default()) {
+        let question = format!("SHOW {name}");
+        let shown = session.value("ask for a parameter", &question, CONTROL_LIMIT);
+        let running: Option<u32> = shown.await.ok().and_then(|value| value.parse().ok());
+        if running.is_some_and(|running| running < least) {
+            return true;
+        }
+    }
+    false
+}
+
 fn demanded(text: &str) -> Vec<(&'static str, u32)> {
     let line = |label: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(label))?;
@@ -388,7 +427,9 @@ mod tests {
         assert_eq!(parameters.untried(), Some(new.clone()));
         parameters.adopt(new.clone());
         parameters.note_server(vec!["shared_buffers".to_owned()], false);
+        assert_eq!(parameters.renewal(), Renewal::Needed);
         assert!(parameters.fall_back("it ended"));
+        assert_eq!(parameters.renewal(), Renewal::Refused);
         assert_eq!(
             parameters.lines(),
             [("work_mem".to_owned(), "8MB".to_owned())]

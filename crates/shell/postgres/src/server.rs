@@ -31,6 +31,8 @@ use crate::wait::until;
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// After this an immediate shutdown is helped with SIGKILL.
 const QUIT_LIMIT: Duration = Duration::from_millis(200);
+/// A shutdown in order writes what is left of a restart point.
+const ORDER_LIMIT: Duration = Duration::from_secs(10);
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// For a shim to end what is left of its family, which is nothing, and to say so.
 const SHIM_LIMIT: Duration = Duration::from_secs(3);
@@ -324,6 +326,23 @@ impl Local {
             action: "stop the server",
             limit: KILL_LIMIT,
         })
+    }
+
+    /// Ends a standby in order, and whatever does not end in time without.
+    ///
+    /// # Errors
+    /// When something of it does not end at all.
+    pub async fn stop_in_order(&mut self) -> Result<(), ServerError> {
+        self.hang_up();
+        let pgdata = self.setup.layout.pgdata.clone();
+        if let Some(postmaster) = postmaster(&self.setup) {
+            process::signal(postmaster, Signal::INT);
+            until(ORDER_LIMIT, PAUSE, || {
+                process::standing_in(&pgdata).is_empty()
+            })
+            .await;
+        }
+        self.stop().await
     }
 
     /// The shim of a start that was cut short may be about to start the server.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mainstay_keeper::{Body, Durable, Message, Report, Role, Status, SynchronousStandbys};
+use mainstay_keeper::{Body, Durable, Message, Renewal, Report, Role, Status, SynchronousStandbys};
 
 use crate::host::Host;
 use crate::postgres::log::{Log, Record};
@@ -61,6 +61,10 @@ pub enum Invariant {
     GrantedByStranger,
     /// A primary opened while another could still answer readers.
     LeasesOverlap,
+    /// A standby was stopped in order while another one that was had not come back.
+    RenewedTogether,
+    /// Healed, and a server still waits for its start.
+    RenewalLeft,
     /// Healed, and not available.
     Unavailable,
     /// A commit was answered with fewer copies than promised, and no majority had been told before.
@@ -283,6 +287,17 @@ impl Checker {
         self.reported[host] = 0;
         for promises in self.promised.values_mut() {
             promises.remove(&host);
+        }
+    }
+
+    /// A standby was stopped in order. Of three, two are needed.
+    pub fn renewed(&mut self, host: usize, hosts: &[Host]) {
+        let away = |other: &usize| *other != host && hosts[*other].renewing;
+        if let Some(other) = (0..hosts.len()).find(away)
+            && hosts.len() == 3
+        {
+            let detail = format!("host {} while host {} is away", host + 1, other + 1);
+            self.broken(Invariant::RenewedTogether, detail);
         }
     }
 
@@ -712,6 +727,14 @@ impl Checker {
                 open.len()
             );
             self.broken(Invariant::Unavailable, detail);
+            return;
+        }
+        let waiting = hosts
+            .iter()
+            .position(|host| host.renewal != Renewal::NotNeeded);
+        if let Some(host) = waiting {
+            let detail = format!("host {} still waits for its start; {states:?}", host + 1);
+            self.broken(Invariant::RenewalLeft, detail);
             return;
         }
         let host = open[0];

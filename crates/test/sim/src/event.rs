@@ -99,6 +99,8 @@ pub enum Event {
         host: usize,
         ended: ReplicaId,
     },
+    /// Every server is given what only a start takes.
+    Renew,
     /// The next fault is drawn.
     Nemesis,
     /// A fault ends.
@@ -130,6 +132,7 @@ impl Event {
             | Self::Strike { .. }
             | Self::Order { .. }
             | Self::Nemesis
+            | Self::Renew
             | Self::End(_)
             | Self::Heal
             | Self::Finish => None,

@@ -1,6 +1,6 @@
 //! What goes wrong: drawn one after the other until the world is healed.
 
-use mainstay_keeper::{Operator, ReplicaId, Serviceability, SynchronousStandbys};
+use mainstay_keeper::{Operator, Renewal, ReplicaId, Serviceability, SynchronousStandbys};
 
 use crate::event::Event;
 use crate::world::World;
@@ -336,6 +336,18 @@ impl World {
         self.log_removed = true;
         if let Some(folder) = &mut self.hosts[host].server.folder {
             folder.damaged = true;
+        }
+    }
+
+    /// Every server is given what only a start takes.
+    pub fn renew(&mut self) {
+        if self.plan.calm {
+            return;
+        }
+        self.say(|| "every server needs a start".to_string());
+        self.log_removed = true;
+        for host in &mut self.hosts {
+            host.renewal = Renewal::Needed;
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use mainstay_keeper::{Command, Durable, Keeper, OperationId, Outcome, ReplicaId, Serviceability};
+use mainstay_keeper::{
+    Command, Durable, Keeper, OperationId, Outcome, Renewal, ReplicaId, Serviceability,
+};
 use mainstay_units::Instant;
 
 use crate::event::Event;
@@ -63,6 +65,9 @@ pub struct Host {
     pub clock: Clock,
     pub server: Server,
     pub serviceability: Serviceability,
+    pub renewal: Renewal,
+    /// Stopped in order, and not streaming since.
+    pub renewing: bool,
     pub keeper: Option<Keeper>,
     /// Counts starts of the keeper; what belongs to an earlier one is stale.
     pub generation: u32,
@@ -107,6 +112,8 @@ impl Host {
             clock,
             server: Server::default(),
             serviceability: Serviceability::Good,
+            renewal: Renewal::NotNeeded,
+            renewing: false,
             keeper: None,
             generation: 0,
             disk: Disk::default(),

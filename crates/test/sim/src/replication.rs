@@ -76,6 +76,7 @@ impl World {
     }
 
     fn establish(&mut self, host: usize, from: usize, source: ReplicaId, name: ReceiverName) {
+        self.hosts[host].renewing = false;
         let connection = self.token();
         let client = Client {
             name,

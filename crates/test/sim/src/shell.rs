@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainstay_keeper::{
     Command, DataState, Durable, Failure, HistoryEntry, Input, Observation, OperationId, Outcome,
-    PlantedBug, ProcessState, Rank, Receiver, ReplicaId, Serviceability, Supply,
+    PlantedBug, ProcessState, Rank, Receiver, Renewal, ReplicaId, Serviceability, Supply,
     SynchronousStandbys, TimelineHistory,
 };
 use mainstay_units::{Incarnation, Lsn, SystemIdentifier, Timeline};
@@ -178,6 +178,7 @@ impl World {
             Command::Initialize { .. } => (200_000, 700_000),
             Command::StartStandby => (20_000, 250_000),
             Command::StopImmediate => (2_000, 40_000),
+            Command::StopInOrder => (5_000, 300_000),
             Command::Detach => (3_000, 40_000),
             Command::Follow { .. } => (2_000, 15_000),
             Command::ReadRank => (2_000, 20_000),
@@ -244,6 +245,12 @@ impl World {
                 self.end_process(host);
                 true
             }
+            Command::StopInOrder => {
+                self.end_process(host);
+                self.hosts[host].renewing = true;
+                self.checker.renewed(host, &self.hosts);
+                true
+            }
             Command::Detach => self.detach(host),
             Command::Follow { source, name } => {
                 let own = &mut self.hosts[host];
@@ -283,6 +290,7 @@ impl World {
             folder.applications = false;
         }
         self.hosts[host].process += 1;
+        self.hosts[host].renewal = Renewal::NotNeeded;
         let started = self.hosts[host].server.start();
         self.checker.started(host, &self.hosts);
         started
@@ -366,6 +374,7 @@ impl World {
             return Outcome::Failed(Failure::Refused);
         };
         self.hosts[host].promoted = chosen;
+        self.hosts[host].renewing = false;
         self.checker.promoted(host, timeline, &self.hosts);
         self.strike_later(host, 50);
         Outcome::Promoted {
@@ -481,6 +490,7 @@ impl World {
                 } else {
                     Supply::Unbroken
                 },
+                renewal: own.renewal,
                 clients: own
                     .server
                     .process

@@ -19,6 +19,11 @@ const CLOCK_ORIGIN_US: u64 = 1_000_000_000;
 /// Added to the time after healing where replicas may have to be filled anew, one after the other.
 const REFILL_US: u64 = 20_000_000;
 
+/// In every so many schedules the servers are given what only a start takes; drawn by nothing else, so that all
+/// other schedules stay what they are.
+const RENEWED_EVERY: u64 = 8;
+const RENEWED_AT_US: [u64; 2] = [14_000_000, 33_000_000];
+
 /// What a schedule is made of; drawn from its seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -93,6 +98,11 @@ impl World {
         };
         world.plan.finish_at_us = world.plan.heal_at_us + 18_000_000;
         world.populate();
+        if seed.is_multiple_of(RENEWED_EVERY) {
+            for at in RENEWED_AT_US {
+                world.queue.push(at, Event::Renew);
+            }
+        }
         world
     }
 
@@ -238,6 +248,7 @@ impl World {
             Event::Strike { host } => self.strike(host),
             Event::Order { host } => self.order_solo(host),
             Event::Nemesis => self.nemesis(),
+            Event::Renew => self.renew(),
             Event::End(fault) => self.end_fault(fault),
             Event::Heal => self.heal(),
             Event::Finish => {}

@@ -5,12 +5,12 @@ use crate::postgres::{Client, ClientState, Command};
 use crate::status::Role;
 
 /// Does what the effects ask for.
-fn perform(keeper: &mut Keeper, at_ms: u64) {
+pub(super) fn perform(keeper: &mut Keeper, at_ms: u64) {
     perform_all(keeper, at_ms);
 }
 
 /// The same; what was ordered.
-pub fn perform_all(keeper: &mut Keeper, at_ms: u64) -> Vec<Command> {
+pub(super) fn perform_all(keeper: &mut Keeper, at_ms: u64) -> Vec<Command> {
     let mut ordered = Vec::new();
     let now = Instant::from_millis(at_ms);
     while let Some(effect) = keeper.poll_effect() {
@@ -33,7 +33,7 @@ pub fn perform_all(keeper: &mut Keeper, at_ms: u64) -> Vec<Command> {
     ordered
 }
 
-pub fn primary(clients: Vec<Client>) -> Observation {
+pub(super) fn primary(clients: Vec<Client>) -> Observation {
     Observation {
         data: DataState::Present {
             system_identifier: SystemIdentifier(9),
@@ -49,7 +49,7 @@ pub fn primary(clients: Vec<Client>) -> Observation {
 }
 
 /// A primary of term 2 that its restarted keeper adopted, with a settled record of all three replicas.
-pub fn adopted() -> Keeper {
+pub(super) fn adopted() -> Keeper {
     let mut follower = following();
     follower.config.me = ReplicaId(1);
     let durable = Durable {

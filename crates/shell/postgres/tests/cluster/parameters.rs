@@ -81,3 +81,100 @@ fn tables_agree(cluster: &Cluster, which: usize) -> Result<()> {
     }
     Ok(())
 }
+
+/// What takes a restart: standbys first, one after the other, then a switchover, the old primary last; commits
+/// never wait for a quorum meanwhile. A lower value is kept back, and what a server does not start with stops at
+/// the first one.
+pub fn rolled() -> Result<()> {
+    let mut cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 20)?;
+    let (primary, term) = cluster.await_healthy()?;
+    cluster.configure(&[("max_connections", "120"), ("work_mem", "6MB")])?;
+    let order = restarts(&cluster, "max_connections", "120")?;
+    println!("  started anew in this order: {order:?}; {primary} was primary");
+    ensure!(
+        order.len() == COUNT && order.last() == Some(&primary),
+        "{order:?}"
+    );
+    let (next, after) = cluster.await_healthy()?;
+    ensure!(next != primary && after == term + 1, "{after} in {next}");
+    let servers = pids(&cluster)?;
+
+    cluster.configure(&[])?;
+    for which in 0..COUNT {
+        cluster.wait("a value that is kept back", || {
+            let kept = status(&cluster, which)?.kept_back;
+            let kept = kept.iter().find(|kept| kept.name == "max_connections")?;
+            (kept.value == "120" && shown(&cluster, which, "work_mem")? == "4MB").then_some(())
+        })?;
+    }
+    writer.await_more(&cluster, 50)?;
+    ensure!(
+        pids(&cluster)? == servers,
+        "a server was started anew for nothing"
+    );
+
+    cluster.configure(&[("shared_preload_libraries", "no_such_library")])?;
+    let refusing = cluster.wait("a server that does not start with it", || {
+        (0..COUNT).find(|which| status(&cluster, *which).is_some_and(|own| own.refused.is_some()))
+    })?;
+    ensure!(refusing != next, "the primary was not the first");
+    ensure!(
+        cluster.await_healthy()? == (next, after),
+        "somebody took over"
+    );
+    writer.await_more(&cluster, 50)?;
+    for which in (0..COUNT).filter(|which| *which != refusing) {
+        let waiting = cluster.wait("a word", || status(&cluster, which))?;
+        ensure!(waiting.refused.is_none(), "{which} tried it too");
+        ensure!(
+            cluster.postmaster(which)? == servers[which],
+            "{which} was started anew"
+        );
+    }
+    cluster.configure(&[])?;
+    for which in 0..COUNT {
+        cluster.wait("nothing that waits", || {
+            let own = status(&cluster, which)?;
+            (own.refused.is_none() && own.waiting.is_empty()).then_some(())
+        })?;
+    }
+    ensure!(
+        cluster.await_healthy()? == (next, after),
+        "somebody took over"
+    );
+    writer.await_more(&cluster, 20)?;
+    client::check(&cluster, &writer.finish()?)
+}
+
+fn pids(cluster: &Cluster) -> Result<Vec<rustix::process::Pid>> {
+    (0..COUNT).map(|which| cluster.postmaster(which)).collect()
+}
+
+/// Waits until every server shows the value, and returns in which order they were started anew. Fails when the
+/// primary says meanwhile that commits wait.
+fn restarts(cluster: &Cluster, name: &str, value: &str) -> Result<Vec<usize>> {
+    let before = pids(cluster)?;
+    let mut order = Vec::new();
+    let mut waited = None;
+    cluster.wait("the value everywhere", || {
+        if let Some((primary, _)) = cluster.primary()
+            && let Ok(status) = cluster.status(primary)
+            && status.sight.reason.contains("commits wait")
+        {
+            waited = Some(status.sight.reason);
+        }
+        for (which, old) in before.iter().enumerate() {
+            let other = cluster.postmaster(which).is_ok_and(|pid| pid != *old);
+            if other && !order.contains(&which) {
+                order.push(which);
+            }
+        }
+        let all = (0..COUNT).all(|which| shown(cluster, which, name).as_deref() == Some(value));
+        (all && order.len() == COUNT).then_some(())
+    })?;
+    ensure!(waited.is_none(), "commits waited: {waited:?}");
+    Ok(order)
+}
