@@ -91,6 +91,6 @@ fn a_seed_has_one_trace() {
     let trace = |seed| hex(&run(seed, None, Narration::Silent).trace);
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
-    expect!["7830e93a22989a04dd86f4e3b4548e92222ecb54c7fbae160c7cbcda6e05fe64"]
+    expect!["218375046b8ed37b6f18d063246bc4f5490fc3aac39bd1fb02b5b4020c7a1c4e"]
         .assert_eq(&trace(7));
 }
