@@ -12,6 +12,7 @@ pub mod machine;
 mod orders;
 mod simulator;
 mod stall;
+mod steady;
 
 use std::path::PathBuf;
 
@@ -52,6 +53,12 @@ pub struct Arguments {
     /// Schedules that the simulator runs
     #[arg(long, default_value_t = 5_000)]
     pub schedules: u64,
+    /// Pairs of pgbench runs with and without keepers, at least 30
+    #[arg(long, default_value_t = 30)]
+    pub pairs: u32,
+    /// How long each of the two takes
+    #[arg(long, default_value_t = 4)]
+    pub pair_seconds: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -68,16 +75,19 @@ pub enum Section {
     Journal,
     /// Schedules of the simulator per second
     Simulator,
+    /// What keepers cost while nothing happens: pgbench with and without them
+    Steady,
 }
 
 impl Section {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Failover,
         Self::Gateway,
         Self::Engine,
         Self::Orders,
         Self::Journal,
         Self::Simulator,
+        Self::Steady,
     ];
 
     const fn title(self) -> &'static str {
@@ -88,6 +98,7 @@ impl Section {
             Self::Orders => "Orders: acknowledged per second through the gateways",
             Self::Journal => "Journal: append and verify",
             Self::Simulator => "Simulator: schedules per second",
+            Self::Steady => "Keepers: what they cost while nothing happens",
         }
     }
 
@@ -103,6 +114,7 @@ impl Section {
             Self::Orders => orders::through_gateways(arguments.p99_limit_ms, arguments.distance_ms),
             Self::Journal => journal::measure(arguments),
             Self::Simulator => simulator::measure(arguments.schedules),
+            Self::Steady => steady::measure(arguments.pairs, arguments.pair_seconds),
         }
     }
 }

@@ -17,7 +17,26 @@ pub const DATABASE: &str = "ledger";
 /// Between two looks at the status.
 const POLL: Duration = Duration::from_millis(200);
 
+/// A platform file of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Example {
+    /// The exchange in three regions.
+    Exchange,
+    /// A database in three regions, and nothing else.
+    Database,
+}
+
+impl Example {
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Exchange => "examples/exchange/platform.yaml",
+            Self::Database => "examples/database/platform.yaml",
+        }
+    }
+}
+
 pub struct Platform {
+    example: Example,
     profile: Profile,
     data: PathBuf,
     /// What becomes of it when the suite lets go.
@@ -35,8 +54,18 @@ pub enum Afterwards {
 }
 
 impl Platform {
-    /// Starts the example platform in a new data folder and waits until it is healthy.
+    /// Starts the exchange in a new data folder and waits until it is healthy.
     pub fn start(name: &str, distance_ms: u64, profile: Profile) -> Result<Self> {
+        Self::start_of(Example::Exchange, name, distance_ms, profile)
+    }
+
+    /// Starts an example in a new data folder and waits until it is healthy.
+    pub fn start_of(
+        example: Example,
+        name: &str,
+        distance_ms: u64,
+        profile: Profile,
+    ) -> Result<Self> {
         let data = std::env::temp_dir().join(format!("mainstay-{name}-{}", std::process::id()));
         if data.exists() {
             bail!(
@@ -45,6 +74,7 @@ impl Platform {
             );
         }
         let platform = Self {
+            example,
             profile,
             data,
             afterwards: Afterwards::Stop,
@@ -67,6 +97,7 @@ impl Platform {
             );
         }
         Ok(Self {
+            example: Example::Exchange,
             profile: Profile::Release,
             data,
             afterwards: Afterwards::Leave,
@@ -75,7 +106,7 @@ impl Platform {
 
     /// `mainstay up --detach`: starts, or adopts what still runs.
     pub fn up(&self, distance_ms: u64) -> Result<Duration> {
-        let file = root()?.join("examples/exchange/platform.yaml");
+        let file = root()?.join(self.example.file());
         let distance = format!("{distance_ms}ms");
         let started = now();
         self.mainstay(&[

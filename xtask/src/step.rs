@@ -77,6 +77,19 @@ pub fn installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
+/// The folder of PostgreSQL's programs: `PG_BIN`, else the newest version that Debian's packages installed.
+pub fn postgres_programs() -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("PG_BIN") {
+        return Ok(folder.into());
+    }
+    let versions = std::fs::read_dir("/usr/lib/postgresql").context("look for PostgreSQL")?;
+    let newest = versions
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .max()
+        .context("no PostgreSQL below /usr/lib/postgresql: run scripts/setup, or set PG_BIN")?;
+    Ok(PathBuf::from(format!("/usr/lib/postgresql/{newest}/bin")))
+}
+
 /// Where cargo puts what it builds, and tools installed for this project alone.
 pub fn target_folder() -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os("CARGO_TARGET_DIR") {

@@ -14,12 +14,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::peer_system::{http, is_postgres, own, programs, versions, with_descendants};
+use super::peer_system::{http, is_postgres, own, versions, with_descendants};
 use super::wires::{Cut, Door, Wire};
 use super::writer::Entrance;
 use super::{Class, Contestant, ours, peer_files};
 use crate::platform::{now, pause};
-use crate::step::installed;
+use crate::step::{installed, postgres_programs};
 
 pub const NODES: [usize; 3] = [1, 2, 3];
 /// A network of the loopback that nothing else of ours uses.
@@ -124,7 +124,7 @@ impl Peer {
             let own_folder = peer.node_folder(node);
             std::fs::create_dir(&own_folder)?;
             own(&own_folder)?;
-            let config = peer_files::patroni(settings, node, &peer.folder, &programs()?);
+            let config = peer_files::patroni(settings, node, &peer.folder, &postgres_programs()?);
             std::fs::write(own_folder.join("patroni.json"), config.to_string())?;
             peer.start_node(node)?;
             // The first one makes the cluster, the others copy it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -81,17 +81,6 @@ pub fn own(folder: &Path) -> Result<()> {
         );
     }
     Ok(())
-}
-
-pub fn programs() -> Result<PathBuf> {
-    let mut versions: Vec<u32> = std::fs::read_dir("/usr/lib/postgresql")?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect();
-    versions.sort_unstable();
-    let newest = versions
-        .last()
-        .context("no PostgreSQL below /usr/lib/postgresql")?;
-    Ok(PathBuf::from(format!("/usr/lib/postgresql/{newest}/bin")))
 }
 
 /// The first line that each program says of itself.

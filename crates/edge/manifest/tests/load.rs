@@ -36,6 +36,13 @@ fn check_text(text: &str, expected: Expect) {
 }
 
 #[test]
+fn the_smallest_example_is_sound() {
+    let platform = platform("../database/platform.yaml");
+    assert_eq!(platform.databases().len(), 1);
+    assert!(platform.services().is_empty() && platform.gateways().is_empty());
+}
+
+#[test]
 fn the_example_is_sound() {
     let platform = platform("platform.yaml");
     assert_eq!(platform.name().as_str(), "exchange");

@@ -202,6 +202,9 @@ pub struct ParametersStatus {
     /// Given lower than the log demands of a standby, so not used yet: name and the value in force.
     #[serde(default)]
     pub kept_back: Vec<KeeperSetting>,
+    /// Who weakens commits behind the keeper's back, and by what.
+    #[serde(default)]
+    pub weakened: Vec<String>,
     /// Why what the file gives is not used: the server's own words.
     #[serde(default)]
     pub refused: Option<String>,

@@ -118,6 +118,10 @@ pub enum DatabaseReason {
     PrimaryClosed {
         why: String,
     },
+    /// Somebody's commits need not wait, or need not say so.
+    CommitsWeakened {
+        what: String,
+    },
     PrimaryAway {
         region: String,
         home: String,

@@ -232,18 +232,8 @@ impl<'a> View<'a> {
                 DatabaseReason::NoSpareCopy { copies, needed },
             );
         }
-        let lost = status
-            .losses
-            .last()
-            .filter(|loss| loss.term == status.sight.term);
-        if let Some(loss) = lost {
-            let reason = DatabaseReason::MayHaveLost {
-                term: loss.term,
-                timeline: loss.timeline,
-                after: loss.after.clone(),
-                until: loss.until.clone(),
-            };
-            note(Verdict::Degraded, reason);
+        for doubt in doubts(status) {
+            note(Verdict::Degraded, doubt);
         }
         if replica.region != self.database.home {
             let region = replica.region.to_string();
@@ -361,6 +351,25 @@ fn parameters(status: &ParametersStatus) -> Vec<ReplicaReason> {
         reasons.push(ReplicaReason::RestartDue { what });
     }
     reasons
+}
+
+/// What a primary says of commits that may be lost, or that some may not wait for.
+fn doubts(status: &KeeperStatus) -> Vec<DatabaseReason> {
+    let lost = status
+        .losses
+        .last()
+        .filter(|loss| loss.term == status.sight.term)
+        .map(|loss| DatabaseReason::MayHaveLost {
+            term: loss.term,
+            timeline: loss.timeline,
+            after: loss.after.clone(),
+            until: loss.until.clone(),
+        });
+    let parameters = status.parameters.iter();
+    let weakened = parameters
+        .flat_map(|parameters| &parameters.weakened)
+        .map(|what| DatabaseReason::CommitsWeakened { what: what.clone() });
+    lost.into_iter().chain(weakened).collect()
 }
 
 fn peer<'a>(primary: &'a KeeperStatus, host: &str) -> Option<&'a PeerStatus> {

@@ -116,6 +116,10 @@ fn database(reason: &DatabaseReason) -> Words {
             format!("its primary does not serve applications: {why}"),
             "it opens by itself once its quorum has the new term on disk",
         ),
+        DatabaseReason::CommitsWeakened { what } => words(
+            format!("{what}: a commit may be answered as a success without its copies"),
+            "take it back: `ALTER ROLE … RESET`, `ALTER DATABASE … RESET` or `ALTER SYSTEM RESET` and a reload, as the owner or a superuser",
+        ),
         DatabaseReason::PrimaryAway { region, home } => words(
             format!("its primary is in {region}, away from its home {home}"),
             format!(

@@ -28,6 +28,7 @@ use crate::settings::SUPERUSER;
 use crate::setup::Setup;
 use crate::sql::{Row, Session, SqlError};
 use crate::supply::{self, Inquiry};
+use crate::weakened;
 
 /// For one look; longer is a finding.
 const LOOK_LIMIT: Duration = Duration::from_millis(700);
@@ -316,6 +317,10 @@ async fn look_at_parameters(setup: &Setup, session: &Session) {
     let running = server::postmaster(setup).map(|identity| format!("/proc/{}/exe", identity.pid));
     let on_disk = setup.programs.path("postgres");
     let other = running.is_some_and(|running| parameters::was_replaced(running.as_ref(), &on_disk));
+    match weakened::look(session, LOOK_LIMIT).await {
+        Ok(weakened) => setup.parameters.note_weakened(weakened),
+        Err(error) => tracing::debug!(%error, "who weakens commits is not known"),
+    }
     let given = setup.parameters.lines();
     let waits = |word: &str| {
         let (name, from_file) = word.split_once('=')?;

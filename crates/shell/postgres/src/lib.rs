@@ -18,7 +18,7 @@
 //! - `settings`: its configuration files; `parameters`: what the platform adds to them. `history`: its timelines. `data`: its folder.
 //! - `sql`, `replication`: the two ways of asking a server.
 //! - `commands`: what the core can order, one function each. `hands`, `eyes`, `memory`, `mind`, `peers`,
-//!   `face`: the parts of the body; `supply`, `pulse` feel for the eyes what takes time to feel. `promise`, `lease`: the two files. `convert`: core and JSON.
+//!   `face`: the parts of the body; `supply`, `pulse`, `weakened` feel for the eyes what takes time to feel. `promise`, `lease`: the two files. `convert`: core and JSON.
 
 mod commands;
 mod convert;
@@ -45,6 +45,7 @@ mod setup;
 mod sql;
 mod supply;
 mod wait;
+mod weakened;
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -63,6 +63,7 @@ struct State {
     kept: Kept,
     waiting: Vec<String>,
     other_programs: bool,
+    weakened: Vec<String>,
 }
 
 /// What a keeper must still know when it starts again.
@@ -203,6 +204,18 @@ impl Parameters {
         state.kept_back = kept_back.collect();
     }
 
+    /// Whose commits are weakened, and by what.
+    pub fn note_weakened(&self, weakened: Vec<String>) {
+        let mut state = self.state();
+        for news in weakened
+            .iter()
+            .filter(|word| !state.weakened.contains(word))
+        {
+            tracing::warn!(what = news, "commits are weakened");
+        }
+        state.weakened = weakened;
+    }
+
     /// What the server says of itself.
     pub fn note_server(&self, waiting: Vec<String>, other_programs: bool) {
         let mut state = self.state();
@@ -231,6 +244,7 @@ impl Parameters {
             waiting: state.waiting.clone(),
             other_programs: state.other_programs,
             kept_back: state.kept_back.clone(),
+            weakened: state.weakened.clone(),
             refused: failed
                 .filter(|failed| failed.settings == state.wanted)
                 .map(|failed| failed.why.clone()),

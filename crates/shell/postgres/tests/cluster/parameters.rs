@@ -149,6 +149,38 @@ pub fn rolled() -> Result<()> {
     client::check(&cluster, &writer.finish()?)
 }
 
+/// A role, a database or a superuser by whom commits need not wait is named, until it is taken back.
+pub fn weakened() -> Result<()> {
+    let cluster = Cluster::healthy()?;
+    let (primary, _) = cluster.await_healthy()?;
+    let told = |expected: &[&str]| {
+        cluster.wait("who weakens commits", || {
+            let mut told = status(&cluster, primary)?.weakened;
+            told.sort();
+            (told == expected).then_some(())
+        })
+    };
+    let say = |statement: &str| client::superuser(&cluster, primary, statement);
+    told(&[])?;
+    say("ALTER ROLE shop SET synchronous_commit = local")?;
+    say("ALTER ROLE shop IN DATABASE shop SET client_min_messages = 'ERROR'")?;
+    say("ALTER DATABASE shop SET synchronous_commit = off")?;
+    say("ALTER ROLE mainstay SET synchronous_commit = on")?;
+    say("ALTER SYSTEM SET synchronous_commit = remote_write")?;
+    told(&[
+        "ALTER SYSTEM set synchronous_commit = remote_write over the keeper's",
+        "database shop has synchronous_commit = off",
+        "role shop has synchronous_commit = local",
+        "role shop in database shop has client_min_messages = ERROR",
+    ])?;
+    say("ALTER ROLE shop RESET ALL")?;
+    say("ALTER ROLE shop IN DATABASE shop RESET ALL")?;
+    say("ALTER DATABASE shop RESET ALL")?;
+    told(&["ALTER SYSTEM set synchronous_commit = remote_write over the keeper's"])?;
+    say("ALTER SYSTEM RESET ALL")?;
+    told(&[])
+}
+
 fn pids(cluster: &Cluster) -> Result<Vec<rustix::process::Pid>> {
     (0..COUNT).map(|which| cluster.postmaster(which)).collect()
 }

@@ -32,6 +32,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("primary_deaf", primary_deaf),
     ("primary_mute", primary_mute),
     ("parameters_taken", crate::parameters::taken),
+    ("commits_weakened", crate::parameters::weakened),
     ("parameters_rolled", crate::parameters::rolled),
     ("golden", crate::golden::golden),
     ("many_faults", many_faults),
