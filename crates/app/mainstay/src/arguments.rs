@@ -98,6 +98,20 @@ Example: mainstay switchover ledger --to us-west-2 --reason 'maintenance in us-e
 
 Exit codes: 0 the primary is there; 3 refused, or it could not be done and all is as before; 5 unknown.";
 
+const SOLO_HELP: &str = "\
+For when too few replicas are left for what `survive` promises, and commits wait. The primary then answers them as
+soon as its own disk has them. What was answered before stays as safe as it was. What is answered from now on is lost
+if the primary's disk is lost, or if the others choose another primary while it is gone or cut off; the status says
+how much that would be, and the journal what came of it. It ends by itself: as soon as enough replicas follow again
+and have everything on disk, the full promise holds again.
+
+It is refused where commits do not wait, where there is no open primary that a majority of keepers hears, and where
+another primary may come at any moment. The permission is database.solo.
+
+Example: mainstay database solo ledger --reason 'two regions are down until the morning; the desk accepts the risk'
+
+Exit codes: 0 it answers alone; 3 refused, and all is as before; 5 unknown: `mainstay status` tells.";
+
 const SHOW_HELP: &str = "\
 A line for each entry: position, time (UTC), leadership, kind, and what it says. The whole entry, byte for byte as
 it is stored and hashed, comes with --json, a line each.
@@ -182,7 +196,7 @@ pub enum Command {
     /// Backups: made, listed, proven by restoring them, thrown away
     #[command(subcommand)]
     Backup(Backup),
-    /// Bring a database back from its backups; see its parameters, and what a change takes
+    /// Bring it back from its backups, see and plan its parameters, go on with fewer copies
     #[command(subcommand)]
     Database(Database),
     /// The record of every decision, which outsiders can verify
@@ -423,6 +437,9 @@ pub enum Database {
     /// Restore into an empty folder, as a cluster of its own that can never touch the original's archive
     #[command(after_help = RESTORE_HELP)]
     Restore(Restore),
+    /// Answer commits without the copies that `survive` promises, until enough replicas are back
+    #[command(after_help = SOLO_HELP)]
+    Solo(Solo),
     /// Show its parameters, where they are in force, and what a change of them would take
     #[command(after_help = CONFIGURE_HELP)]
     Configure(Configure),
@@ -443,6 +460,14 @@ pub struct Configure {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Solo {
+    /// As `mainstay status` names it
+    pub database: String,
+    #[command(flatten)]
+    pub act: Act,
 }
 
 #[derive(Debug, Args)]
@@ -651,6 +676,7 @@ mod tests {
             "mainstay fault inject cut a",
             "mainstay fault clear f1",
             "mainstay switchover ledger --to a",
+            "mainstay database solo ledger",
         ] {
             assert!(parse(line).is_err(), "{line}");
             assert!(parse(&format!("{line} --reason x")).is_ok(), "{line}");

@@ -2,7 +2,7 @@
 
 use mainstay_record::node::{Command, InjectFault};
 
-use crate::arguments::{Act, Clear, Inject, Switchover};
+use crate::arguments::{Act, Clear, Inject, Solo, Switchover};
 use crate::client::{command, command_saying, find};
 use crate::exit::{Failure, Outcome};
 use crate::print::line;
@@ -75,4 +75,9 @@ pub fn switchover(arguments: &Switchover) -> Outcome {
         region: arguments.to.clone(),
     };
     command(&arguments.act, command_)
+}
+
+pub fn solo(arguments: &Solo) -> Outcome {
+    let database = arguments.database.clone();
+    command(&arguments.act, Command::Solo { database })
 }

@@ -32,13 +32,14 @@ fn a_reader_that_leaves_ends_a_command_quietly() {
 fn a_folder_without_a_platform_is_told_with_the_next_step() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().display().to_string();
-    let commands: [&[&str]; 6] = [
+    let commands: [&[&str]; 7] = [
         &["status"],
         &["down"],
         &["pause", "--reason", "x"],
         &["fault", "list"],
         &["journal", "verify"],
         &["switchover", "ledger", "--to", "a", "--reason", "x"],
+        &["database", "solo", "ledger", "--reason", "x"],
     ];
     for command in commands {
         let mut arguments = command.to_vec();

@@ -153,13 +153,11 @@ impl Desk {
             CommandRecord::Stop => Ask::Stop,
             CommandRecord::ClearFault { id } => Ask::ClearFault { fault: id },
             CommandRecord::InjectFault(fault) => Ask::InjectFault(fault_spec(&fault)?),
+            CommandRecord::Solo { database } => Ask::Solo {
+                database: database_name(&database)?,
+            },
             CommandRecord::Switchover { database, region } => Ask::Switchover {
-                database: DatabaseName::new(&database).map_err(|_| {
-                    refused(
-                        "name",
-                        format!("{database:?} is not the name of a database"),
-                    )
-                })?,
+                database: database_name(&database)?,
                 to: RegionName::new(&region).map_err(|_| {
                     refused("name", format!("{region:?} is not the name of a region"))
                 })?,
@@ -244,6 +242,11 @@ fn fault_spec(fault: &InjectFault) -> Result<FaultSpec, CommandOutcome> {
         one_way: fault.one_way,
         delay_us: fault.delay_us,
     })
+}
+
+fn database_name(text: &str) -> Result<DatabaseName, CommandOutcome> {
+    let what = || format!("{text:?} is not the name of a database");
+    DatabaseName::new(text).map_err(|_| refused("name", what()))
 }
 
 fn refused(code: &str, why: String) -> CommandOutcome {

@@ -18,8 +18,8 @@ use mainstay_storage::EpochFence;
 
 use crate::context::Context;
 
-/// A switchover that takes longer has failed or its outcome is unknown.
-const SWITCHOVER_LIMIT: Duration = Duration::from_secs(15);
+/// An order to a keeper that takes longer has failed or its outcome is unknown.
+const ORDER_LIMIT: Duration = Duration::from_secs(15);
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
 /// How long a fault that another leader had begun may take to be set.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
@@ -42,6 +42,7 @@ pub async fn carry_out(context: Context, assigned: Assigned) -> Option<Outcome> 
         } => blocking(move || set_fault(&context, fault, &spec, until_ms)).await,
         Effect::ClearFault { fault } => blocking(move || clear_fault(&context, fault)).await,
         Effect::Switchover { database, to } => switch_over(&context, &database, &to, manner).await,
+        Effect::Solo { database } => serve_alone(&context, &database, manner).await,
     })
 }
 
@@ -193,18 +194,39 @@ async fn switch_over(
             why: "the request cannot be written".to_owned(),
         };
     };
-    match request_unix(
-        &socket,
-        Method::POST,
-        "/v1/switchover",
-        body,
-        SWITCHOVER_LIMIT,
-    )
-    .await
-    {
-        Ok((StatusCode::OK, _)) => Outcome::Done {
-            detail: format!("the primary of {database} is on {to}"),
-        },
+    let done = format!("the primary of {database} is on {to}");
+    ask_keeper(&socket, "/v1/switchover", body, done).await
+}
+
+/// Asks the keeper beside the primary, which answers when commits are answered without the quorum.
+async fn serve_alone(context: &Context, database: &DatabaseName, manner: Manner) -> Outcome {
+    let socket = context
+        .layout
+        .keeper_socket(context.name(), database.as_str());
+    let done = format!(
+        "{database} answers commits with fewer copies than promised, until its quorum is back"
+    );
+    if manner == Manner::Query {
+        let status = request_unix(&socket, Method::GET, "/v1/status", Vec::new(), LOOK_LIMIT).await;
+        let status = status
+            .ok()
+            .and_then(|(_, body)| serde_json::from_slice::<KeeperStatus>(&body).ok());
+        return match status {
+            Some(status) if status.solo.is_some() => Outcome::Done { detail: done },
+            Some(status) => Outcome::Unknown {
+                why: format!("it does not now: {}", status.sight.reason),
+            },
+            None => Outcome::Unknown {
+                why: "the keeper does not answer".to_owned(),
+            },
+        };
+    }
+    ask_keeper(&socket, "/v1/solo", Vec::new(), done).await
+}
+
+async fn ask_keeper(socket: &Path, path: &str, body: Vec<u8>, done: String) -> Outcome {
+    match request_unix(socket, Method::POST, path, body, ORDER_LIMIT).await {
+        Ok((StatusCode::OK, _)) => Outcome::Done { detail: done },
         Ok((status, body)) => {
             let why = match serde_json::from_slice::<ControlAnswer>(&body) {
                 Ok(answer) => answer.reason,

@@ -37,6 +37,9 @@ pub struct Reporter {
     primaries: BTreeMap<String, u32>,
     holds: BTreeMap<(String, String), Hold>,
     restarts: BTreeMap<String, u64>,
+    /// Databases whose primary here serves alone, with what was last told; and what they are known to have lost.
+    alone: BTreeMap<String, bool>,
+    lost: BTreeMap<String, u32>,
     /// Told once, until the instance is ready again.
     crash_loops: BTreeSet<String>,
     /// When what was last told of each archive was done, by the file that says it.
@@ -50,6 +53,8 @@ impl Reporter {
             primaries: BTreeMap::new(),
             holds: BTreeMap::new(),
             restarts: BTreeMap::new(),
+            alone: BTreeMap::new(),
+            lost: BTreeMap::new(),
             crash_loops: BTreeSet::new(),
             archived: BTreeMap::new(),
         }
@@ -70,6 +75,7 @@ impl Reporter {
         for (database, fact) in &*sight.keepers.borrow() {
             if let Some(status) = fact.latest() {
                 signals.extend(self.keeper(database, status, now_ms));
+                signals.extend(self.promise(database, status, now_ms));
             }
         }
         for (gateway, fact) in &*sight.gateways.borrow() {
@@ -135,6 +141,57 @@ impl Reporter {
             }
             (None, false) => None,
         }
+    }
+
+    /// An open primary that serves alone, no longer does, or says what its term began without.
+    fn promise(&mut self, name: &str, status: &KeeperStatus, now_ms: u64) -> Option<Signal> {
+        let database = DatabaseName::new(name).ok()?;
+        if status.sight.role != SightRole::Primary || !status.sight.open {
+            return None;
+        }
+        let term = Term(status.sight.term);
+        let told = |what: String| Reflex::PromiseChanged {
+            database: database.clone(),
+            term,
+            what,
+        };
+        let newest = status.losses.last().filter(|loss| {
+            let known = self.lost.get(name).copied().unwrap_or(0);
+            loss.term > known && loss.term == term.0
+        });
+        if let Some(loss) = newest {
+            self.lost.insert(name.to_owned(), loss.term);
+            let what = match (&loss.until, loss.bytes) {
+                (Some(until), Some(bytes)) => format!(
+                    "began without what timeline {} has after {}, known to reach {until} ({bytes} bytes); answered \
+                     commits may be among it",
+                    loss.timeline, loss.after
+                ),
+                _ => format!(
+                    "began without what timeline {} may have after {}; answered commits may be among it",
+                    loss.timeline, loss.after
+                ),
+            };
+            return Some(self.report(now_ms, told(what)));
+        }
+        let is_alone = status.solo.is_some();
+        let was_alone = self
+            .alone
+            .insert(name.to_owned(), is_alone)
+            .unwrap_or(false);
+        let what = match (&status.solo, was_alone) {
+            (Some(solo), false) => format!(
+                "answers commits with fewer copies than promised; everything before {} is on enough disks, {} bytes \
+                 are not",
+                solo.protected, solo.unprotected_bytes
+            ),
+            (None, true) => format!(
+                "promises {} copies of each commit again, also of those that were answered with fewer",
+                status.cohort.copies
+            ),
+            (Some(_), true) | (None, false) => return None,
+        };
+        Some(self.report(now_ms, told(what)))
     }
 
     fn gateway(&mut self, name: &str, status: &GatewayStatus, now_ms: u64) -> Vec<Signal> {

@@ -6,8 +6,9 @@
 //! admits it.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
-use mainstay_units::{Incarnation, SystemIdentifier, Term};
+use mainstay_units::{Incarnation, Lsn, SystemIdentifier, Term, Timeline};
 
 use crate::config::ReplicaId;
 
@@ -55,6 +56,51 @@ pub struct Cohort {
     pub version: CohortVersion,
     pub system_identifier: SystemIdentifier,
     pub members: BTreeMap<ReplicaId, Member>,
+    /// Commits are, or were until a moment ago, answered with fewer copies than promised.
+    pub solo: Option<Solo>,
+    /// What was given up, newest last, at most [`Loss::LIMIT`] of them.
+    pub losses: Vec<Loss>,
+}
+
+/// By an operator's order the primary of `term` answers commits without waiting for its quorum.
+///
+/// The record is on a majority of the disks before the first such answer, and stays there until everything that
+/// was answered so is on enough of them, or until a later term's primary has opened. So whoever recruits a
+/// majority knows of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Solo {
+    pub term: Term,
+    pub primary: ReplicaId,
+    /// Which filling of its folder has it all.
+    pub incarnation: Incarnation,
+    /// What lies before was on enough disks when this was ordered.
+    pub from: Lsn,
+    /// When it was ordered, by the wall clock of the primary's host; only people read it.
+    pub since_ms: u64,
+}
+
+/// A part of the log that a later term began without, and that may hold answered commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Loss {
+    /// The term that began without it.
+    pub term: Term,
+    /// It begins after this position of this timeline, ...
+    pub timeline: Timeline,
+    pub after: Lsn,
+    /// ... and holds what was written under terms below this one.
+    pub below: Term,
+    /// How far it is known to reach on `timeline`; more may have been written.
+    pub until: Option<Lsn>,
+}
+
+impl Loss {
+    /// Older ones are forgotten here; the journal keeps them all.
+    pub const LIMIT: usize = 8;
+
+    /// Whether what was written at this position is a part of it.
+    pub fn holds(&self, timeline: Timeline, lsn: Lsn) -> bool {
+        (timeline, lsn) > (self.timeline, self.after) && Term::from(timeline) < self.below
+    }
 }
 
 /// A member of a cohort.

@@ -455,6 +455,11 @@ impl Keeper {
             term,
             epoch: cohort.version.epoch.checked_add(1)?,
         };
+        let reported = |replica: ReplicaId, incarnation: Incarnation| {
+            let recruit = reports.get(&replica)?;
+            (recruit.incarnation == incarnation).then_some(&recruit.rank)
+        };
+        self.note_loss(&mut cohort, &reports.get(&winner)?.rank, reported);
         Some((winner, cohort))
     }
 

@@ -104,6 +104,8 @@ impl Keeper {
             version: CohortVersion::FOUNDING,
             system_identifier,
             members: BTreeMap::from([(self.config.me, member)]),
+            solo: None,
+            losses: alloc::vec::Vec::new(),
         });
         self.raise_floor(CohortVersion::FOUNDING.term);
         true

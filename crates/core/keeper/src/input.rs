@@ -47,4 +47,10 @@ pub enum Operator {
     /// Hands off: no election, no fencing, no start or stop; traffic and server stay untouched.
     Pause,
     Resume,
+    /// Go on with fewer copies than promised until the quorum is back. Only an open primary's keeper accepts
+    /// it.
+    Solo {
+        /// The wall clock of this host, for people.
+        since_ms: u64,
+    },
 }

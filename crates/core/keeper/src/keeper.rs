@@ -21,6 +21,7 @@ use crate::postgres::{DataState, ProcessState, Serviceability};
 use crate::primary::Primary;
 use crate::random::Random;
 use crate::server::Server;
+use crate::solo::SoloAsk;
 use crate::status::{Answer, HaltReason, Reason, Role, Status, WakeReason};
 use crate::switchover::Switchover;
 
@@ -47,6 +48,7 @@ pub struct Keeper {
     pub(crate) primary: Option<Primary>,
     pub(crate) granted: Granted,
     pub(crate) switchover: Option<Switchover>,
+    pub(crate) solo_ask: Option<SoloAsk>,
     pub(crate) founding: Founding,
     pub(crate) planted: Planted,
     heartbeat_due: Instant,
@@ -87,6 +89,7 @@ impl Keeper {
             primary: None,
             granted: Granted::on_start(&durable, now),
             switchover: None,
+            solo_ask: None,
             founding: Founding::default(),
             planted: Planted::default(),
             heartbeat_due: now,
@@ -132,7 +135,7 @@ impl Keeper {
         self.take_in(input);
         for _ in 0..ROUNDS_LIMIT {
             let moved = self.run_server() | self.run_founding() | self.run_primary();
-            let moved = moved | self.run_election() | self.run_switchover();
+            let moved = moved | self.run_election() | self.run_switchover() | self.run_solo_ask();
             if !moved {
                 break;
             }
@@ -198,6 +201,7 @@ impl Keeper {
             Operator::Switchover { to } => self.ask_switchover(request, to),
             Operator::Pause => self.set_paused(request, true),
             Operator::Resume => self.set_paused(request, false),
+            Operator::Solo { since_ms } => self.ask_solo(request, since_ms),
         }
     }
 
@@ -357,12 +361,15 @@ impl Keeper {
             cohort: self.durable.cohort.as_ref().map(|cohort| cohort.version),
             voter: self.is_voter(),
             paused: self.durable.paused,
+            solo: self.solo_in_force(),
+            protected: self.protected(),
             strangers: self.strangers,
         };
         let unchanged = Status {
             lease_expires: self.status.lease_expires,
             timeline: self.status.timeline,
             lsn: self.status.lsn,
+            protected: self.status.protected,
             ..status
         } == self.status;
         self.status = status;
@@ -397,7 +404,9 @@ impl Keeper {
         }
         match self.server.state {
             State::Open if self.switchover.is_some() => Reason::SwitchingOver,
+            State::Open if self.is_solo() => Reason::Solo,
             State::Open if self.quorum_is_missing() => Reason::QuorumMissing,
+            State::Open if self.solo_in_force().is_some() => Reason::SoloEnding,
             State::Following | State::Open if self.server.ailment().is_some() => {
                 Reason::Unserviceable(self.server.ailment().unwrap_or(Serviceability::Good))
             }

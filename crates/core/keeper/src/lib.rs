@@ -26,7 +26,7 @@
 //! the object that joins the parts; `gate` holds effects back until the record is durable. `machine` is
 //! the table of the local server's states and `server` drives it. `peers` is what is known of others.
 //! `promise` and `election` are the two sides of a new term, `cohort` the arithmetic of both. `primary`,
-//! `lease`, `switchover` are a primary's duties; `founding` and `rejoin` are how replicas come (back).
+//! `lease`, `switchover`, `solo` are a primary's duties; `founding` and `rejoin` are how replicas come (back).
 
 #![no_std]
 #![deny(
@@ -59,13 +59,14 @@ mod random;
 mod rejoin;
 mod renewal;
 mod server;
+mod solo;
 mod status;
 mod switchover;
 #[cfg(test)]
 mod tests;
 
 pub use config::{Config, ConfigError, ReplicaId, Timings};
-pub use durable::{Cohort, CohortVersion, Durable, Member, Promise};
+pub use durable::{Cohort, CohortVersion, Durable, Loss, Member, Promise, Solo};
 pub use effect::Effect;
 pub use input::{Input, Operator, RequestId};
 pub use keeper::Keeper;
@@ -78,4 +79,6 @@ pub use postgres::{
     Outcome, ProcessState, Rank, Receiver, ReceiverName, Renewal, Serviceability, Supply,
     SynchronousStandbys, TimelineHistory,
 };
-pub use status::{Answer, HaltReason, Reason, Role, Status, SwitchoverRefusal, WakeReason};
+pub use status::{
+    Answer, HaltReason, Reason, Role, SoloRefusal, Status, SwitchoverRefusal, WakeReason,
+};

@@ -48,6 +48,17 @@ pub enum PlantedBug {
     AilingPrimaryKept,
     /// A standby with damaged pages goes on.
     DamagedReplicaLeft,
+    // Serving alone by order.
+    /// The server waits for nobody before a majority knows of it.
+    SoloWithoutRecord,
+    /// It goes on when the quorum is back.
+    SoloNeverEnded,
+    /// What nobody else has counts as being on enough disks.
+    SoloCommitCountedAsProtected,
+    /// The full promise is claimed again before the quorum has the log.
+    SoloEndedBeforeLog,
+    /// A new primary does not say what it began without.
+    SoloLossUnrecorded,
     /// A primary's keeper that is gone for a moment counts as a lost primary, although its server streams.
     LivingStreamIgnored,
     /// A standby is started anew without having been named.
@@ -61,7 +72,7 @@ impl PlantedBug {
         self == Self::LivingStreamIgnored
     }
 
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 34] = [
         Self::PromiseWithoutFsync,
         Self::PromiseCountedAsRank,
         Self::TimelineClashUnnoticed,
@@ -89,6 +100,11 @@ impl PlantedBug {
         Self::StuckStreamLeft,
         Self::AilingPrimaryKept,
         Self::DamagedReplicaLeft,
+        Self::SoloWithoutRecord,
+        Self::SoloNeverEnded,
+        Self::SoloCommitCountedAsProtected,
+        Self::SoloEndedBeforeLog,
+        Self::SoloLossUnrecorded,
         Self::LivingStreamIgnored,
         Self::RenewedUnasked,
     ];

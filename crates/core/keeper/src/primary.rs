@@ -28,9 +28,13 @@ pub(crate) struct Primary {
     pub first_record_end: Lsn,
     pub history: TimelineHistory,
     pub rewind_source: bool,
-    /// The cohort that the server's setting follows.
-    pub standbys: Option<CohortVersion>,
-    setting: Option<(OperationId, CohortVersion)>,
+    /// What the server's setting follows, as far as it is known: nothing is, while a change is under way.
+    pub setting: Option<Setting>,
+    setting_asked: Option<(OperationId, Setting)>,
+    /// How far the log is known to be on enough disks.
+    pub protected: Lsn,
+    /// Where the log ended when commits had begun to wait again.
+    pub barrier: Barrier,
     checkpoint: Option<OperationId>,
     /// Who keeps the present cohort record, in which incarnation.
     kept: BTreeMap<ReplicaId, Incarnation>,
@@ -39,7 +43,7 @@ pub(crate) struct Primary {
     /// The record that was on enough disks; what was once, stays decided.
     pub settled: Option<CohortVersion>,
     admission: Option<Admission>,
-    quorum_missing_since: Option<Instant>,
+    pub quorum_missing_since: Option<Instant>,
     /// Since when the quorum is missing, or the cohort record cannot be made durable.
     stalled_since: Option<Instant>,
     /// Since when a member is bound to a later term.
@@ -50,6 +54,29 @@ pub(crate) struct Primary {
     pub lease_written: Option<Instant>,
     kept_asked: Option<Instant>,
     pub renewals: Renewals,
+}
+
+/// What `synchronous_standby_names` follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub cohort: CohortVersion,
+    pub waits: Waits,
+}
+
+/// Whom a commit waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    ForQuorum,
+    ForNobody,
+}
+
+/// Everything that was answered while commits waited for nobody lies before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Barrier {
+    Unknown,
+    /// Commits wait again; the next look at the server shows it.
+    Due,
+    At(Lsn),
 }
 
 /// A learner on its way to count.
@@ -70,8 +97,10 @@ impl Primary {
             first_record_end: Lsn::INVALID,
             history: TimelineHistory::default(),
             rewind_source: false,
-            standbys: None,
             setting: None,
+            setting_asked: None,
+            protected: Lsn::INVALID,
+            barrier: Barrier::Unknown,
             checkpoint: None,
             kept: BTreeMap::new(),
             previous: None,
@@ -126,7 +155,30 @@ impl Keeper {
             .count()
     }
 
-    fn quorum_acknowledges(&self, beyond: Lsn) -> bool {
+    /// How far enough members have the log on disk now.
+    pub(crate) fn quorum_flushed(&self) -> Option<Lsn> {
+        let (seen, primary, cohort) = (
+            self.server.fresh()?,
+            self.primary.as_ref()?,
+            self.durable.cohort.as_ref()?,
+        );
+        let needed = usize::from(self.config.copies).checked_sub(2)?;
+        let term = self.spoken_term(primary.term);
+        let mut flushed: alloc::vec::Vec<Lsn> = seen
+            .clients
+            .iter()
+            .filter(|client| {
+                client.name.term == term
+                    && cohort.counts(client.name.replica, client.name.incarnation)
+                    && client.state == ClientState::Streaming
+            })
+            .map(|client| client.flushed)
+            .collect();
+        flushed.sort_unstable_by(|a, b| b.cmp(a));
+        flushed.get(needed).copied()
+    }
+
+    pub(crate) fn quorum_acknowledges(&self, beyond: Lsn) -> bool {
         self.acknowledging(beyond) + 1 >= usize::from(self.config.copies)
     }
 
@@ -137,7 +189,7 @@ impl Keeper {
     }
 
     /// A member that this primary hears is bound to a later term. It cannot come back by itself.
-    fn is_anyone_bound_away(&self, term: Term) -> bool {
+    pub(crate) fn is_anyone_bound_away(&self, term: Term) -> bool {
         let cohort = self.durable.cohort.as_ref();
         self.config.peers().any(|peer| {
             self.peers
@@ -217,13 +269,14 @@ impl Keeper {
             return false;
         };
         let quorum = self.quorum_acknowledges(primary.first_record_end)
+            || self.solo_is_recorded()
             || self.has(PlantedBug::OpeningBeforeQuorum);
         self.server.fresh().is_some()
             && primary.first_record_end.is_valid()
             && quorum
             && self.cohort_is_full()
             && self.cohort_is_durable()
-            && primary.standbys == Some(cohort.version)
+            && self.setting_follows(cohort.version)
             && self.has_lease()
             && !self.switchover_keeps_closed()
     }
@@ -244,7 +297,7 @@ impl Keeper {
         self.spread_cohort();
         self.keep_setting();
         self.run_renewals();
-        self.admit()
+        self.admit() | self.end_solo()
     }
 
     fn note_settled(&mut self) {
@@ -267,6 +320,7 @@ impl Keeper {
         let durable = self.cohort_is_durable();
         let acknowledges = self.quorum_acknowledges(Lsn::INVALID);
         let fresh = self.server.fresh().is_some();
+        let protected = self.protected_now();
         let Some(primary) = self.primary.as_mut() else {
             return;
         };
@@ -274,6 +328,7 @@ impl Keeper {
         primary.promoted_at.get_or_insert(now);
         primary.bound_away_since = since(primary.bound_away_since, bound_away);
         if fresh {
+            primary.protected = primary.protected.max(protected);
             primary.quorum_missing_since = since(primary.quorum_missing_since, !acknowledges);
             primary.stalled_since = since(primary.stalled_since, !acknowledges || !durable);
         }
@@ -382,16 +437,43 @@ impl Keeper {
         let (Some(primary), Some(cohort)) = (&self.primary, &self.durable.cohort) else {
             return;
         };
-        let version = cohort.version;
-        let durable = self.cohort_is_durable() || self.has(PlantedBug::CohortChangeInOneStep);
-        if primary.standbys == Some(version) || primary.setting.is_some() || !durable {
+        let wanted = Setting {
+            cohort: cohort.version,
+            waits: self.waits_wanted(),
+        };
+        let heedless = self.has(PlantedBug::SoloWithoutRecord) && wanted.waits == Waits::ForNobody;
+        let durable =
+            self.cohort_is_durable() || self.has(PlantedBug::CohortChangeInOneStep) || heedless;
+        if primary.setting == Some(wanted) || primary.setting_asked.is_some() || !durable {
             return;
         }
-        let standbys = self.standbys(cohort, primary.term);
+        let standbys = match wanted.waits {
+            Waits::ForQuorum => self.standbys(cohort, primary.term),
+            Waits::ForNobody => SynchronousStandbys::Off,
+        };
         let operation = self.duty(Command::SetSynchronousStandbys(standbys));
         if let Some(primary) = self.primary.as_mut() {
-            primary.setting = Some((operation, version));
+            primary.setting_asked = Some((operation, wanted));
+            // Whatever becomes of it: until it is known, nothing may rest on it.
+            primary.setting = None;
+            primary.barrier = Barrier::Unknown;
         }
+    }
+
+    pub(crate) fn setting_follows(&self, version: CohortVersion) -> bool {
+        self.primary
+            .as_ref()
+            .and_then(|primary| primary.setting)
+            .is_some_and(|setting| setting.cohort == version)
+    }
+
+    pub(crate) fn setting_is_settled(&self) -> bool {
+        let version = self.durable.cohort.as_ref().map(|cohort| cohort.version);
+        let asked = self
+            .primary
+            .as_ref()
+            .is_none_or(|primary| primary.setting_asked.is_some());
+        !asked && version.is_some_and(|version| self.setting_follows(version))
     }
 
     pub(crate) fn handle_duty_outcome(&mut self, operation: OperationId, outcome: &Outcome) {
@@ -404,12 +486,16 @@ impl Keeper {
             primary.checkpoint = None;
             primary.rewind_source |= done;
         }
-        if let Some((pending, version)) = primary.setting
+        if let Some((pending, wanted)) = primary.setting_asked
             && pending == operation
         {
-            primary.setting = None;
+            primary.setting_asked = None;
             if done {
-                primary.standbys = Some(version);
+                primary.setting = Some(wanted);
+                primary.barrier = match wanted.waits {
+                    Waits::ForQuorum => Barrier::Due,
+                    Waits::ForNobody => Barrier::Unknown,
+                };
             }
         }
     }
@@ -440,7 +526,9 @@ impl Keeper {
         if !self.nobody_was_elected_with(admission) {
             return false;
         }
-        self.change_cohort(candidate.name.replica, candidate.name.incarnation);
+        self.change_cohort(|cohort| {
+            cohort.members.insert(replica, Member { incarnation });
+        });
         true
     }
 
@@ -474,9 +562,7 @@ impl Keeper {
         let ProcessState::Primary { flushed, .. } = seen.process else {
             return None;
         };
-        let settled = primary.standbys == Some(cohort.version)
-            && primary.setting.is_none()
-            && self.cohort_is_durable();
+        let settled = self.setting_is_settled() && self.cohort_is_durable();
         if !settled || !primary.first_record_end.is_valid() {
             return None;
         }
@@ -503,7 +589,8 @@ impl Keeper {
             .is_some_and(|heartbeat| heartbeat.incarnation == client.name.incarnation)
     }
 
-    fn change_cohort(&mut self, replica: ReplicaId, incarnation: Incarnation) {
+    /// The next record of this term; it counts for nothing before it is decided.
+    pub(crate) fn change_cohort(&mut self, change: impl FnOnce(&mut Cohort)) {
         let (Some(primary), Some(cohort)) = (self.primary.as_mut(), self.durable.cohort.as_mut())
         else {
             return;
@@ -520,7 +607,7 @@ impl Keeper {
             term: primary.term,
             epoch,
         };
-        cohort.members.insert(replica, Member { incarnation });
+        change(cohort);
         self.persist();
     }
 }

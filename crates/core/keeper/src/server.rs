@@ -17,7 +17,7 @@ use crate::postgres::{
     Command, DataState, Observation, OperationId, Outcome, ProcessState, Rank, ReceiverName,
     Renewal, Serviceability,
 };
-use crate::primary::Primary;
+use crate::primary::{Primary, Setting, Waits};
 use crate::status::{HaltReason, Reason, WakeReason};
 
 /// After this many failed starts in a row the folder counts as unusable where a primary can replace it.
@@ -43,6 +43,8 @@ pub(crate) struct Server {
     pub strayed: bool,
     /// The log is known not to be a part of the primary's.
     diverged: bool,
+    /// What the primary's log lacks of it may be answered commits: the folder is kept as it is.
+    precious: bool,
     /// The log that this server lacks is gone: since when that is known.
     pub starved_since: Option<Instant>,
     /// The same, and that it could be filled anew.
@@ -73,6 +75,7 @@ impl Server {
             followed: None,
             strayed: false,
             diverged: false,
+            precious: false,
             starved_since: None,
             spared_since: None,
             starved: false,
@@ -160,6 +163,7 @@ impl Keeper {
         );
         self.server.strayed |= out_of_recovery && stands_by;
         self.note_stream(&observation);
+        self.note_barrier(&observation);
         self.server.observation = Some(observation);
         self.server.observed_at = self.now;
         self.server.fresh = true;
@@ -320,7 +324,11 @@ impl Keeper {
             return Some(Event::Ready);
         }
         if self.server.diverged && self.may_rewind() {
-            return Some(Event::Diverged);
+            return Some(if self.server.precious && self.can_be_copied() {
+                Event::SourceFound
+            } else {
+                Event::Diverged
+            });
         }
         if self.server.starved && self.can_be_spared() {
             return Some(Event::SourceFound);
@@ -479,6 +487,7 @@ impl Keeper {
 
     fn leave(&mut self, from: State, event: Event) {
         let to = self.server.state;
+        let precious = self.has_lost_commits();
         if to != State::Ranked && to != State::Configuring {
             self.server.rank = None;
         }
@@ -489,8 +498,12 @@ impl Keeper {
                 self.server.started = self.now;
             }
             (State::Following, Event::Starved) => self.server.starved = true,
-            (State::Ranked, Event::Diverged) => self.server.diverged = true,
+            (State::Ranked, Event::Diverged) => {
+                self.server.diverged = true;
+                self.server.precious = precious;
+            }
             (State::Ranked, Event::PrimaryKnown) => self.server.diverged = false,
+            (State::Unopened, Event::QuorumReached) => self.note_opening(),
             // Not before: what the server says last, it says under the lease. It is not renewed meanwhile.
             (State::Closing, _) => self.clear_lease(),
             _ => {}
@@ -532,9 +545,12 @@ impl Keeper {
                 self.primary = Some(Primary::new(term));
                 if let Some(cohort) = &self.durable.cohort {
                     let standbys = self.standbys(cohort, term);
-                    let version = cohort.version;
+                    let setting = Setting {
+                        cohort: cohort.version,
+                        waits: Waits::ForQuorum,
+                    };
                     if let Some(primary) = self.primary.as_mut() {
-                        primary.standbys = Some(version);
+                        primary.setting = Some(setting);
                     }
                     self.command(Command::SetSynchronousStandbys(standbys));
                 }
@@ -596,6 +612,7 @@ impl Keeper {
             return;
         };
         self.server.diverged = false;
+        self.server.precious = false;
         self.server.strayed = false;
         self.server.starved = false;
         let rewinding = self.server.state == State::Rewinding;

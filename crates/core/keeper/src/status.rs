@@ -5,7 +5,7 @@ use core::fmt;
 use mainstay_units::{Incarnation, Instant, Lsn, Term, Timeline};
 
 use crate::config::ReplicaId;
-use crate::durable::{CohortVersion, Promise};
+use crate::durable::{CohortVersion, Promise, Solo};
 
 /// What a keeper's server is to the database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +62,10 @@ pub enum Reason {
     Serving,
     /// Serving, but no quorum acknowledges: commits wait.
     QuorumMissing,
+    /// Serving by order with fewer copies than promised.
+    Solo,
+    /// The quorum is back, and has not got everything that was answered without it.
+    SoloEnding,
     SwitchingOver,
     /// No majority of keepers heard within the lease.
     Isolated,
@@ -109,6 +113,10 @@ pub struct Status {
     /// Counts in the cohort, in this incarnation.
     pub voter: bool,
     pub paused: bool,
+    /// Of a primary: commits are, or were until a moment ago, answered with fewer copies than promised.
+    pub solo: Option<Solo>,
+    /// Of a primary: everything before this is known to be on enough disks.
+    pub protected: Lsn,
     /// Messages of keepers with another configuration.
     pub strangers: u64,
 }
@@ -116,11 +124,12 @@ pub struct Status {
 /// Answer to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// Done (pause, resume), or for a switchover: the target is heard as the open primary of this term.
+    /// Done (pause, resume, solo), or for a switchover: the target is heard as the open primary of this term.
     Done {
         term: Term,
     },
     Refused(SwitchoverRefusal),
+    SoloRefused(SoloRefusal),
     /// It was begun and somebody else became primary, or nobody has yet.
     Unfinished {
         term: Term,
@@ -141,6 +150,24 @@ pub enum SwitchoverRefusal {
     TargetBehind,
     /// Another switchover is under way.
     Busy,
+    Paused,
+}
+
+/// Why a primary does not go on with fewer copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SoloRefusal {
+    /// Only an open primary that a majority of keepers grants its term can.
+    NotPrimary {
+        primary: Option<ReplicaId>,
+    },
+    /// Its quorum acknowledges: nothing waits.
+    QuorumThere,
+    /// A member has promised a later term away: another primary may come at any moment.
+    BoundAway,
+    /// A change of the cohort, a switchover or the end of an earlier solo is under way.
+    Busy,
+    /// The platform file asks for one copy only; nothing ever waits.
+    OneCopy,
     Paused,
 }
 
@@ -198,6 +225,10 @@ impl fmt::Display for Reason {
             Self::AwaitingQuorum => "waiting until its quorum has the new timeline on disk",
             Self::Serving => "serving",
             Self::QuorumMissing => "serving, but commits wait for a quorum",
+            Self::Solo => "serving alone by order: commits are answered with fewer copies than promised",
+            Self::SoloEnding => {
+                "the quorum is back; serving alone ends when it has the whole log on disk"
+            }
             Self::SwitchingOver => "handing over by plan",
             Self::Isolated => "cut off from a majority of keepers",
             Self::Superseded => "a later term exists",

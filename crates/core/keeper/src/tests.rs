@@ -2,6 +2,7 @@
 
 mod admission;
 mod renewal;
+mod solo;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -68,6 +69,8 @@ fn cohort(members: u8) -> Cohort {
                 (ReplicaId(id), Member { incarnation })
             })
             .collect::<BTreeMap<_, _>>(),
+        solo: None,
+        losses: alloc::vec::Vec::new(),
     }
 }
 

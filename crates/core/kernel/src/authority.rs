@@ -42,6 +42,7 @@ pub fn authorize(state: &State, actor: &Actor, permission: Permission) -> Result
             | Permission::PlatformStop
             | Permission::AutomationPause
             | Permission::DatabaseSwitchover
+            | Permission::DatabaseSolo
             | Permission::FaultInject
             | Permission::FaultClear
             | Permission::FaultApprove => Err(Refusal::NoPlatform),

@@ -205,6 +205,7 @@ fn reported(state: &State, report: &Report) -> Decision {
         | Reflex::HoldOpened { .. }
         | Reflex::HoldClosed { .. }
         | Reflex::FaultUndone { .. }
+        | Reflex::PromiseChanged { .. }
         | Reflex::Archived { .. } => {
             let stream: (HostName, String) = (report.host.clone(), stream_of(&report.reflex));
             let heard = state.reported.get(&stream);

@@ -36,6 +36,10 @@ pub enum Effect {
         database: DatabaseName,
         to: HostName,
     },
+    /// Ask the keeper of the primary (on the host that executes) to go on without its quorum.
+    Solo {
+        database: DatabaseName,
+    },
 }
 
 /// Whose node carries an effect out.

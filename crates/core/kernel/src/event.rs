@@ -114,6 +114,13 @@ pub enum Event {
         by: By,
         reason: String,
     },
+    /// The keeper on `host` is to serve alone.
+    SoloOrdered {
+        database: DatabaseName,
+        host: HostName,
+        by: By,
+        reason: String,
+    },
     EffectFinished {
         effect: EffectId,
         outcome: Outcome,

@@ -71,6 +71,10 @@ pub enum Ask {
         database: DatabaseName,
         to: RegionName,
     },
+    /// Let the primary of a database answer commits with fewer copies than promised.
+    Solo {
+        database: DatabaseName,
+    },
 }
 
 impl Ask {
@@ -83,6 +87,7 @@ impl Ask {
             Self::InjectFault(_) => "fault inject",
             Self::ClearFault { .. } => "fault clear",
             Self::Switchover { .. } => "switchover",
+            Self::Solo { .. } => "database solo",
         }
     }
 }
@@ -130,6 +135,12 @@ pub enum Reflex {
     },
     /// A fault was undone by its guardian or at a node's start.
     FaultUndone { fault: String, by: String },
+    /// What a database promises of its commits changed, or what it lost became known.
+    PromiseChanged {
+        database: DatabaseName,
+        term: Term,
+        what: String,
+    },
     /// The archiver of a database did something that one wants to find again.
     Archived {
         database: DatabaseName,

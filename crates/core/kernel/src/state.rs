@@ -185,6 +185,11 @@ impl State {
                 };
                 self.order(record, effect, Executor::Host(from.clone()));
             }
+            Event::SoloOrdered { database, host, .. } => {
+                let database = database.clone();
+                let executor = Executor::Host(host.clone());
+                self.order(record, Effect::Solo { database }, executor);
+            }
             Event::EffectFinished { effect, outcome } => {
                 self.finish(record.at_ms, *effect, outcome);
             }
@@ -308,7 +313,7 @@ impl State {
                 }
             }
             (
-                Effect::Switchover { .. },
+                Effect::Switchover { .. } | Effect::Solo { .. },
                 Outcome::Done { .. } | Outcome::Failed { .. } | Outcome::Unknown { .. },
             ) => {}
         }
@@ -349,7 +354,10 @@ impl State {
                     self.faults.remove(&fault);
                 }
             }
-            Reflex::HoldOpened { .. } | Reflex::HoldClosed { .. } | Reflex::Archived { .. } => {}
+            Reflex::HoldOpened { .. }
+            | Reflex::HoldClosed { .. }
+            | Reflex::PromiseChanged { .. }
+            | Reflex::Archived { .. } => {}
         }
     }
 }
@@ -368,6 +376,7 @@ pub(crate) fn stream_of(reflex: &Reflex) -> String {
             gateway, database, ..
         } => ("release", alloc::format!("{gateway}/{database}")),
         Reflex::FaultUndone { fault, .. } => ("undone", fault.clone()),
+        Reflex::PromiseChanged { database, .. } => ("promise", database.to_string()),
         Reflex::Archived { database, deed } => {
             let what = match deed {
                 ArchiveDeed::BackupMade { .. } => "backup",

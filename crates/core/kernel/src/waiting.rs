@@ -82,7 +82,8 @@ impl Waiting {
         let answer = match &record.event {
             Event::FaultInjected { .. }
             | Event::FaultEnding { .. }
-            | Event::SwitchoverOrdered { .. } => {
+            | Event::SwitchoverOrdered { .. }
+            | Event::SoloOrdered { .. } => {
                 *waits = Some(EffectId(position));
                 return;
             }

@@ -16,19 +16,21 @@ pub enum Permission {
     PlatformStop,
     AutomationPause,
     DatabaseSwitchover,
+    DatabaseSolo,
     FaultInject,
     FaultClear,
     FaultApprove,
 }
 
 impl Permission {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::StatusRead,
         Self::JournalRead,
         Self::PlatformApply,
         Self::PlatformStop,
         Self::AutomationPause,
         Self::DatabaseSwitchover,
+        Self::DatabaseSolo,
         Self::FaultInject,
         Self::FaultClear,
         Self::FaultApprove,
@@ -50,6 +52,7 @@ impl Permission {
             Self::PlatformStop => "platform.stop",
             Self::AutomationPause => "automation.pause",
             Self::DatabaseSwitchover => "database.switchover",
+            Self::DatabaseSolo => "database.solo",
             Self::FaultInject => "fault.inject",
             Self::FaultClear => "fault.clear",
             Self::FaultApprove => "fault.approve",

@@ -68,6 +68,7 @@ kinds! {
     FaultInjected(FaultInjectedBody) = "fault.injected", 1;
     FaultEnding(FaultEndingBody) = "fault.ending", 1;
     SwitchoverOrdered(SwitchoverOrderedBody) = "switchover.ordered", 1;
+    SoloOrdered(SoloOrderedBody) = "solo.ordered", 1;
     EffectFinished(EffectFinishedBody) = "effect.finished", 1;
     ReflexRecorded(ReportRecord) = "reflex.recorded", 1;
 }
@@ -334,6 +335,16 @@ pub struct SwitchoverOrderedBody {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct SoloOrderedBody {
+    pub database: String,
+    /// Where the primary is.
+    pub host: String,
+    pub by: ActorRecord,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EffectFinishedBody {
     /// Position of the entry that ordered the effect.
     pub effect: u64,
@@ -393,6 +404,11 @@ pub enum ReflexRecord {
         fault: String,
         by: String,
     },
+    PromiseChanged {
+        database: String,
+        term: u32,
+        what: String,
+    },
     Archived {
         database: String,
         deed: ArchiveDeedRecord,
@@ -451,5 +467,8 @@ pub enum AskRecord {
     Switchover {
         database: String,
         region: String,
+    },
+    Solo {
+        database: String,
     },
 }

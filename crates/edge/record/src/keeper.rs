@@ -177,6 +177,12 @@ pub struct KeeperStatus {
     pub cohort: CohortStatus,
     /// As this keeper sees them; of a primary, with what each has flushed.
     pub peers: Vec<PeerStatus>,
+    /// Commits are answered with fewer copies than promised, by order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub solo: Option<SoloStatus>,
+    /// Parts of the log that terms began without and that may have held answered commits, newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<LossStatus>,
     /// While data is copied from another replica: bytes so far, and of how many.
     pub seeding: Option<SeedingStatus>,
     /// The server process, if one runs.
@@ -231,6 +237,32 @@ pub struct PeerStatus {
     pub acknowledges: bool,
     pub flushed: Option<String>,
     pub lag_bytes: Option<u64>,
+}
+
+/// What a primary that serves alone has answered and nobody else is known to have: how much would be lost with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoloStatus {
+    pub term: u32,
+    /// When it was ordered, and how long ago that is.
+    pub since_wall_ms: u64,
+    pub since_ms: u64,
+    /// Everything before this is on as many disks as promised.
+    pub protected: String,
+    pub unprotected_bytes: u64,
+    /// Commits are answered without the quorum now; otherwise it is back, and what was answered without it is
+    /// on its way there.
+    pub alone: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossStatus {
+    /// The term that began without it.
+    pub term: u32,
+    pub timeline: u32,
+    pub after: String,
+    /// How far it is known to have reached, and how much that is.
+    pub until: Option<String>,
+    pub bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

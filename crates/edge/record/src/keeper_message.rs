@@ -251,6 +251,28 @@ pub struct Cohort {
     pub system_identifier: u64,
     /// Replica to incarnation.
     pub members: BTreeMap<u8, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub solo: Option<Solo>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<Loss>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Solo {
+    pub term: u32,
+    pub primary: u8,
+    pub incarnation: String,
+    pub from: u64,
+    pub since_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    pub term: u32,
+    pub timeline: u32,
+    pub after: u64,
+    pub below: u32,
+    pub until: Option<u64>,
 }
 
 /// What the promise file holds.

@@ -111,6 +111,9 @@ pub enum Command {
         database: String,
         region: String,
     },
+    Solo {
+        database: String,
+    },
     /// The text of a changed platform file.
     Apply {
         file: String,

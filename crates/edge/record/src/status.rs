@@ -126,6 +126,21 @@ pub enum DatabaseReason {
         region: String,
         home: String,
     },
+    /// By order; how much would be lost with the primary.
+    ServesAlone {
+        needed: u32,
+        unprotected_bytes: u64,
+        since_ms: u64,
+        /// The quorum is back, and gets what it lacks.
+        ending: bool,
+    },
+    /// A term began without a part of the log that may have held answered commits.
+    MayHaveLost {
+        term: u32,
+        timeline: u32,
+        after: String,
+        until: Option<String>,
+    },
     WritesWait {
         copies: u32,
         needed: u32,

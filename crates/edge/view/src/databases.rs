@@ -212,7 +212,15 @@ impl<'a> View<'a> {
             note(Verdict::Broken, DatabaseReason::PrimaryClosed { why });
         }
         let needed = u32::from(self.database.quorum.commit);
-        if copies < needed {
+        if let Some(solo) = &status.solo {
+            let reason = DatabaseReason::ServesAlone {
+                needed,
+                unprotected_bytes: solo.unprotected_bytes,
+                since_ms: solo.since_ms,
+                ending: !solo.alone,
+            };
+            note(Verdict::Broken, reason);
+        } else if copies < needed {
             note(
                 Verdict::Broken,
                 DatabaseReason::WritesWait { copies, needed },
@@ -224,10 +232,8 @@ impl<'a> View<'a> {
                 DatabaseReason::NoSpareCopy { copies, needed },
             );
         }
-        let weakened = status.parameters.iter();
-        for what in weakened.flat_map(|parameters| &parameters.weakened) {
-            let what = what.clone();
-            note(Verdict::Degraded, DatabaseReason::CommitsWeakened { what });
+        for doubt in doubts(status) {
+            note(Verdict::Degraded, doubt);
         }
         if replica.region != self.database.home {
             let region = replica.region.to_string();
@@ -345,6 +351,25 @@ fn parameters(status: &ParametersStatus) -> Vec<ReplicaReason> {
         reasons.push(ReplicaReason::RestartDue { what });
     }
     reasons
+}
+
+/// What a primary says of commits that may be lost, or that some may not wait for.
+fn doubts(status: &KeeperStatus) -> Vec<DatabaseReason> {
+    let lost = status
+        .losses
+        .last()
+        .filter(|loss| loss.term == status.sight.term)
+        .map(|loss| DatabaseReason::MayHaveLost {
+            term: loss.term,
+            timeline: loss.timeline,
+            after: loss.after.clone(),
+            until: loss.until.clone(),
+        });
+    let parameters = status.parameters.iter();
+    let weakened = parameters
+        .flat_map(|parameters| &parameters.weakened)
+        .map(|what| DatabaseReason::CommitsWeakened { what: what.clone() });
+    lost.into_iter().chain(weakened).collect()
 }
 
 fn peer<'a>(primary: &'a KeeperStatus, host: &str) -> Option<&'a PeerStatus> {

@@ -126,6 +126,18 @@ fn database(reason: &DatabaseReason) -> Words {
                 "nothing is wrong; to move it: `mainstay switchover DATABASE --to {home} --reason …`"
             ),
         ),
+        DatabaseReason::ServesAlone {
+            needed,
+            unprotected_bytes,
+            since_ms,
+            ending,
+        } => serves_alone(*needed, *unprotected_bytes, *since_ms, *ending),
+        DatabaseReason::MayHaveLost {
+            term,
+            timeline,
+            after,
+            until,
+        } => may_have_lost(*term, *timeline, after, until.as_deref()),
         DatabaseReason::WritesWait { copies, needed } => words(
             format!(
                 "writes wait: a commit needs {needed} copies on disk, and {copies} can be reached"
@@ -139,6 +151,40 @@ fn database(reason: &DatabaseReason) -> Words {
             "bring back the missing replica, or add one on another host",
         ),
     }
+}
+
+fn serves_alone(needed: u32, unprotected_bytes: u64, since_ms: u64, is_ending: bool) -> Words {
+    let ending = if is_ending {
+        "; its quorum is back and catches up"
+    } else {
+        ""
+    };
+    words(
+        format!(
+            "for {} s it has answered commits by order without the {needed} copies that it promises: {} would be \
+             lost with the primary{ending}",
+            since_ms / 1_000,
+            size(unprotected_bytes),
+        ),
+        "bring back a replica: the full promise then holds again by itself",
+    )
+}
+
+fn may_have_lost(term: u32, timeline: u32, after: &str, until: Option<&str>) -> Words {
+    words(
+        match until {
+            Some(until) => format!(
+                "term {term} began without what was written on timeline {timeline} between {after} and {until} or \
+                 later, which may hold answered commits"
+            ),
+            None => format!(
+                "term {term} began without what may have been written on timeline {timeline} after {after}, \
+                 answered commits among it"
+            ),
+        },
+        "what the lost primary had is moved aside on its host when it comes back; a planned switchover begins a term \
+         that no longer says this, the journal keeps it",
+    )
 }
 
 fn replica(reason: &ReplicaReason) -> Words {

@@ -10,7 +10,9 @@ use mainstay_record::gateway::{
     GatewayCellStatus, GatewayDatabaseStatus, GatewayInstanceStatus, GatewayServiceStatus,
     GatewayStatus,
 };
-use mainstay_record::keeper::{CohortStatus, KeeperStatus, PeerStatus, Sight, SightRole};
+use mainstay_record::keeper::{
+    CohortStatus, KeeperStatus, LossStatus, PeerStatus, Sight, SightRole, SoloStatus,
+};
 use mainstay_record::node::{JournalFacts, NodeFacts, Seen};
 use mainstay_record::process::{
     FaultKind, FaultParameters, FaultState, FaultStatus, InstanceStatus, ProcessExit,
@@ -112,6 +114,8 @@ fn keeper(platform: &Platform, host: &Host, primary: &str) -> KeeperStatus {
         promised_to: None,
         cohort: CohortStatus::default(),
         peers: peers.collect(),
+        solo: None,
+        losses: Vec::new(),
         seeding: None,
         postmaster: Some(4711),
         events: Vec::new(),
@@ -397,6 +401,40 @@ fn reasons_of_keepers_reach_the_status_even_if_nodes_are_dead() {
             Degraded
             Unknown host use1-a: its node does not answer (connection refused), so nobody can say what runs there
             Degraded service ticker: 1 of 2 instances are ready
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_at_stake_while_a_primary_serves_alone_is_counted() {
+    check_why(
+        |gathered| {
+            let keeper = ledger(gathered, "use1-a");
+            for peer in &mut keeper.peers {
+                peer.acknowledges = false;
+            }
+            keeper.solo = Some(SoloStatus {
+                term: 1,
+                since_wall_ms: NOW - 90_000,
+                since_ms: 90_000,
+                protected: "0/5000000".to_owned(),
+                unprotected_bytes: 480,
+                alone: true,
+            });
+            keeper.losses = vec![LossStatus {
+                term: 1,
+                timeline: 7,
+                after: "0/4000000".to_owned(),
+                until: Some("0/4000100".to_owned()),
+                bytes: Some(256),
+            }];
+        },
+        expect![[r#"
+            Broken
+            Broken database ledger: for 90 s it has answered commits by order without the 2 copies that it promises: 480 B would be lost with the primary
+            Degraded database ledger: term 1 began without what was written on timeline 7 between 0/4000000 and 0/4000100 or later, which may hold answered commits
+            Degraded database ledger on usw2-a: it does not count for commits (standby): follows the primary
+            Degraded database ledger on euw1-a: it does not count for commits (standby): follows the primary
         "#]],
     );
 }

@@ -49,6 +49,10 @@ macro_rules! reasons {
                     form::Reason::Unserviceable(serviceability_out(what))
                 }
                 core::Reason::Halted(why) => form::Reason::Halted(halt_out(why)),
+                // Only people beside the primary read these. To peers they are told by the nearest word that every
+                // version knows: one that cannot read a heartbeat takes its sender for silent.
+                core::Reason::Solo => form::Reason::QuorumMissing,
+                core::Reason::SoloEnding => form::Reason::Serving,
             }
         }
         fn reason_in(value: form::Reason) -> core::Reason {
@@ -113,6 +117,44 @@ fn cohort_out(cohort: &core::Cohort) -> form::Cohort {
         version: version_out(cohort.version),
         system_identifier: cohort.system_identifier.0,
         members: members.collect(),
+        solo: cohort.solo.map(|solo| form::Solo {
+            term: solo.term.0,
+            primary: solo.primary.0,
+            incarnation: solo.incarnation.to_string(),
+            from: solo.from.0,
+            since_ms: solo.since_ms,
+        }),
+        losses: cohort.losses.iter().map(loss_out).collect(),
+    }
+}
+
+fn solo_in(solo: &form::Solo) -> Result<core::Solo, ConvertError> {
+    Ok(core::Solo {
+        term: Term(solo.term),
+        primary: core::ReplicaId(solo.primary),
+        incarnation: incarnation_in(&solo.incarnation)?,
+        from: Lsn(solo.from),
+        since_ms: solo.since_ms,
+    })
+}
+
+fn loss_out(loss: &core::Loss) -> form::Loss {
+    form::Loss {
+        term: loss.term.0,
+        timeline: loss.timeline.0,
+        after: loss.after.0,
+        below: loss.below.0,
+        until: loss.until.map(|lsn| lsn.0),
+    }
+}
+
+fn loss_in(loss: &form::Loss) -> core::Loss {
+    core::Loss {
+        term: Term(loss.term),
+        timeline: Timeline(loss.timeline),
+        after: Lsn(loss.after),
+        below: Term(loss.below),
+        until: loss.until.map(Lsn),
     }
 }
 
@@ -126,6 +168,8 @@ fn cohort_in(cohort: &form::Cohort) -> Result<core::Cohort, ConvertError> {
         version: version_in(cohort.version),
         system_identifier: SystemIdentifier(cohort.system_identifier),
         members,
+        solo: cohort.solo.as_ref().map(solo_in).transpose()?,
+        losses: cohort.losses.iter().map(loss_in).collect(),
     })
 }
 
@@ -382,6 +426,20 @@ mod tests {
     fn cohort() -> core::Cohort {
         let incarnation = Incarnation(u128::MAX);
         core::Cohort {
+            solo: Some(core::Solo {
+                term: Term(3),
+                primary: core::ReplicaId(2),
+                incarnation,
+                from: Lsn(70),
+                since_ms: 5,
+            }),
+            losses: vec![core::Loss {
+                term: Term(2),
+                timeline: Timeline(1),
+                after: Lsn(60),
+                below: Term(2),
+                until: Some(Lsn(65)),
+            }],
             version: core::CohortVersion {
                 term: Term(4),
                 epoch: 9,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame};
-use mainstay_keeper::{Answer as CoreAnswer, Operator, ReplicaId, SwitchoverRefusal};
+use mainstay_keeper::{Answer as CoreAnswer, Operator, ReplicaId, SoloRefusal, SwitchoverRefusal};
 use mainstay_record::keeper::{ControlAnswer, KeeperStatus, Sight, SwitchoverRequest};
 use mainstay_rt::http::{Answer, Call, error, json};
 use mainstay_units::Instant;
@@ -84,6 +84,10 @@ impl Face {
             (Method::POST, "/v1/pause") => self.operate(Operator::Pause).await,
             (Method::POST, "/v1/resume") => self.operate(Operator::Resume).await,
             (Method::POST, "/v1/switchover") => self.switch_over(&call.body).await,
+            (Method::POST, "/v1/solo") => {
+                let since_ms = mainstay_rt::clock::wall_ms();
+                self.operate(Operator::Solo { since_ms }).await
+            }
             (Method::POST, "/v1/shutdown") => self.shut_down().await,
             _ => unknown(),
         }
@@ -220,19 +224,16 @@ fn operator_answer(setup: &Setup, answer: CoreAnswer) -> Answer {
             format!("begun, and not seen to end; look at the status (term {term})"),
         ),
         CoreAnswer::Refused(refusal) => (StatusCode::CONFLICT, false, refused(setup, refusal)),
+        CoreAnswer::SoloRefused(refusal) => {
+            (StatusCode::CONFLICT, false, solo_refused(setup, refusal))
+        }
     };
     json(status, &ControlAnswer { accepted, reason })
 }
 
 fn refused(setup: &Setup, refusal: SwitchoverRefusal) -> String {
     match refusal {
-        SwitchoverRefusal::NotPrimary { primary } => {
-            let host = primary.and_then(|primary| setup.replica(primary));
-            match host {
-                Some(replica) => format!("not the primary here; ask {}", replica.host),
-                None => "not the primary here, and nobody is known to be".to_owned(),
-            }
-        }
+        SwitchoverRefusal::NotPrimary { primary } => not_primary(setup, primary),
         SwitchoverRefusal::AlreadyThere => "it is the primary already".to_owned(),
         SwitchoverRefusal::UnknownReplica => "it is no replica of this database".to_owned(),
         SwitchoverRefusal::TargetNotFollowing => {
@@ -244,8 +245,36 @@ fn refused(setup: &Setup, refusal: SwitchoverRefusal) -> String {
     }
 }
 
+fn not_primary(setup: &Setup, primary: Option<ReplicaId>) -> String {
+    let host = primary.and_then(|primary| setup.replica(primary));
+    match host {
+        Some(replica) => format!("not the primary here; ask {}", replica.host),
+        None => "not the primary here, and nobody is known to be".to_owned(),
+    }
+}
+
+fn solo_refused(setup: &Setup, refusal: SoloRefusal) -> String {
+    match refusal {
+        SoloRefusal::NotPrimary { primary } => format!(
+            "{}; only an open primary that a majority of keepers hears can serve alone",
+            not_primary(setup, primary)
+        ),
+        SoloRefusal::QuorumThere => "its quorum acknowledges: no commit waits".to_owned(),
+        SoloRefusal::BoundAway => {
+            "a member has promised a later term, so another primary may come at any moment; wait"
+                .to_owned()
+        }
+        SoloRefusal::Busy => {
+            "a switchover, a change of who counts or an earlier order is under way; try again"
+                .to_owned()
+        }
+        SoloRefusal::OneCopy => "it promises one copy only: no commit ever waits".to_owned(),
+        SoloRefusal::Paused => "the keeper is paused; resume it first".to_owned(),
+    }
+}
+
 fn unknown() -> Answer {
-    let next = "GET /v1/status, GET /v1/sight; on the socket also POST /v1/switchover, /v1/pause, /v1/resume, /v1/shutdown";
+    let next = "GET /v1/status, GET /v1/sight; on the socket also POST /v1/switchover, /v1/solo, /v1/pause, /v1/resume, /v1/shutdown";
     error(StatusCode::NOT_FOUND, "unknown", "no such request", next)
 }
 

@@ -12,7 +12,8 @@ use mainstay_keeper::{
     ReplicaId, RequestId, Role, Status,
 };
 use mainstay_record::keeper::{
-    CohortStatus, KeeperEvent, KeeperStatus, PeerStatus, SeedingStatus, Sight, SightRole, VERSION,
+    CohortStatus, KeeperEvent, KeeperStatus, LossStatus, PeerStatus, SeedingStatus, Sight,
+    SightRole, SoloStatus, VERSION,
 };
 use mainstay_record::process::ProcessIdentity;
 use mainstay_units::Instant;
@@ -218,6 +219,8 @@ impl Mind {
                 | Reason::LogRemovedNeeded
                 | Reason::Serving
                 | Reason::QuorumMissing
+                | Reason::Solo
+                | Reason::SoloEnding
                 | Reason::Paused
         );
         self.outbox.attention.send_if_modified(|attention| {
@@ -307,6 +310,8 @@ impl Mind {
                 .peers()
                 .filter_map(|id| self.peer(id))
                 .collect(),
+            solo: solo(status),
+            losses: cohort.map(losses).unwrap_or_default(),
             seeding,
             postmaster: self
                 .postmaster
@@ -381,6 +386,30 @@ fn role(role: Role) -> SightRole {
     }
 }
 
+/// How much would be lost with the primary: what nobody else is known to have, and for how long that has been so.
+fn solo(status: &Status) -> Option<SoloStatus> {
+    let solo = status.solo?;
+    Some(SoloStatus {
+        term: solo.term.0,
+        since_wall_ms: solo.since_ms,
+        since_ms: mainstay_rt::clock::wall_ms().saturating_sub(solo.since_ms),
+        protected: status.protected.to_string(),
+        unprotected_bytes: status.lsn.bytes_since(status.protected),
+        alone: status.reason == Reason::Solo,
+    })
+}
+
+fn losses(cohort: &mainstay_keeper::Cohort) -> Vec<LossStatus> {
+    let losses = cohort.losses.iter().map(|loss| LossStatus {
+        term: loss.term.0,
+        timeline: loss.timeline.0,
+        after: loss.after.to_string(),
+        until: loss.until.map(|until| until.to_string()),
+        bytes: loss.until.map(|until| until.bytes_since(loss.after)),
+    });
+    losses.collect()
+}
+
 /// The reason; where commits wait, with the promise that they wait for.
 fn reason(setup: &Setup, status: &Status) -> String {
     let copies = setup.core.copies;
@@ -389,6 +418,10 @@ fn reason(setup: &Setup, status: &Status) -> String {
             "{}: too few standbys to have {copies} copies of each, which must survive the loss of {}",
             status.reason,
             copies - 1
+        ),
+        Reason::Solo => format!(
+            "{}: {copies} copies of each are promised, and what was committed since {} may have one only",
+            status.reason, status.protected
         ),
         _ => status.reason.to_string(),
     }

@@ -27,6 +27,8 @@ pub struct Summary {
     pub disk_losses: u64,
     pub acknowledged: u64,
     pub reads: u64,
+    pub alone: u64,
+    pub alone_lost: u64,
     pub rows_used: u128,
     pub violations: Vec<Outcome>,
     pub took: Duration,
@@ -56,6 +58,8 @@ impl Summary {
         self.disk_losses += u64::from(outcome.disk_losses);
         self.acknowledged += outcome.acknowledged as u64;
         self.reads += u64::from(outcome.reads);
+        self.alone += u64::from(outcome.alone);
+        self.alone_lost += u64::from(outcome.alone_lost);
     }
 
     fn merge(&mut self, other: Self) {
@@ -67,6 +71,8 @@ impl Summary {
         self.disk_losses += other.disk_losses;
         self.acknowledged += other.acknowledged;
         self.reads += other.reads;
+        self.alone += other.alone;
+        self.alone_lost += other.alone_lost;
         self.rows_used |= other.rows_used;
         self.violations.extend(other.violations);
     }

@@ -9,6 +9,7 @@ use crate::host::Host;
 use crate::postgres::log::{Log, Record};
 use crate::postgres::{FIRST_RECORD, Waiter};
 use crate::shell::index;
+use crate::solo::Windows;
 
 /// A broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,12 @@ pub enum Invariant {
     RenewalLeft,
     /// Healed, and not available.
     Unavailable,
+    /// A commit was answered with fewer copies than promised, and no majority had been told before.
+    AloneUndeclared,
+    /// The full promise was claimed again, or something counted as protected, before enough disks had it.
+    ClaimedTooMuch,
+    /// A new primary lacks what was answered alone, and its record does not say so.
+    LossUnknown,
     /// Another primary where nothing was lost.
     PromotedForNothing,
 }
@@ -74,9 +81,12 @@ pub enum Invariant {
 const SETTLED: usize = 15;
 
 #[derive(Clone, Copy, Debug)]
-struct Acknowledged {
-    write: u64,
-    term: u32,
+pub struct Acknowledged {
+    pub write: u64,
+    pub term: u32,
+    pub lsn: u64,
+    /// Answered by a primary that served alone, and not claimed to be protected since.
+    pub alone: bool,
 }
 
 #[derive(Debug)]
@@ -112,6 +122,9 @@ pub struct Checker {
     announced: BTreeSet<(u32, u8, u128)>,
     acknowledged_at_heal: Option<usize>,
     roles: Vec<Role>,
+    /// How many were answered alone.
+    pub alone: u32,
+    pub windows: Windows,
 }
 
 impl Checker {
@@ -140,13 +153,27 @@ impl Checker {
             announced: BTreeSet::new(),
             acknowledged_at_heal: None,
             roles: vec![Role::Starting; hosts],
+            alone: 0,
+            windows: Windows::default(),
         }
     }
 
-    fn broken(&mut self, invariant: Invariant, detail: String) {
+    pub fn broken(&mut self, invariant: Invariant, detail: String) {
         if self.violation.is_none() {
             self.violation = Some(Violation { invariant, detail });
         }
+    }
+
+    pub fn known(&self) -> &[Acknowledged] {
+        &self.acknowledged
+    }
+
+    pub fn known_mut(&mut self) -> &mut Vec<Acknowledged> {
+        &mut self.acknowledged
+    }
+
+    pub fn copies_needed(&self) -> usize {
+        self.copies
     }
 
     pub fn acknowledged_count(&self) -> usize {
@@ -157,8 +184,9 @@ impl Checker {
         self.attempted.insert(write);
     }
 
-    pub fn published(&mut self, host: usize, status: &Status) {
+    pub fn published(&mut self, host: usize, status: &Status, hosts: &[Host]) {
         self.roles[host] = status.role;
+        self.claims(host, status, hosts);
     }
 
     /// A record reached a disk.
@@ -181,6 +209,7 @@ impl Checker {
             }
         }
         self.disks[host] = Some(durable.clone());
+        self.windows.recorded(durable, &self.disks);
         let members: Vec<(u8, u128)> = durable
             .cohort
             .iter()
@@ -347,7 +376,7 @@ impl Checker {
         let missing =
             self.acknowledged
                 .iter()
-                .filter(|known| known.term <= term)
+                .filter(|known| known.term <= term && !known.alone)
                 .find(|known| {
                     let holders = hosts.iter().filter(|other| {
                         other.server.folder.as_ref().is_some_and(|folder| {
@@ -423,18 +452,19 @@ impl Checker {
         let Some(folder) = &hosts[host].server.folder else {
             return;
         };
-        let missing = self
-            .acknowledged
-            .iter()
-            .find(|known| known.term < before && !contains(folder.log.records(), known.write));
+        let missing = self.acknowledged.iter().find(|known| {
+            known.term < before
+                && !contains(folder.log.records(), known.write)
+                && !known.is_given_up(&hosts[host])
+        });
         if let Some(known) = missing {
             let detail = format!("host {} {how} without write {}", host + 1, known.write);
-            self.broken(Invariant::AcknowledgedLost, detail);
+            self.broken(known.loss(), detail);
         }
     }
 
     /// On how many disks a record is, or was until they were lost.
-    fn copies(&self, record: &Record, hosts: &[Host]) -> usize {
+    pub fn copies(&self, record: &Record, hosts: &[Host]) -> usize {
         let had = |host: usize| {
             hosts[host]
                 .server
@@ -487,7 +517,9 @@ impl Checker {
         let Some(process) = hosts[host].server.process.as_ref() else {
             return;
         };
-        if process.primary && process.applications && process.standbys == SynchronousStandbys::Off {
+        let alone = process.standbys == SynchronousStandbys::Off;
+        let declared = self.windows.is_open(process.timeline);
+        if process.primary && process.applications && alone && !declared {
             let detail = format!("host {} waits for nobody", host + 1);
             self.broken(Invariant::SettingWeakened, detail);
         }
@@ -540,7 +572,12 @@ impl Checker {
         let write = waiter.write;
         let record = folder.log.find(write);
         let copies = record.map_or(0, |record| self.copies(&record, hosts));
-        if copies < self.copies {
+        let alone = process.standbys == SynchronousStandbys::Off;
+        if alone && !self.windows.is_open(process.timeline) {
+            let detail = format!("write {write} by host {}", host + 1);
+            self.broken(Invariant::AloneUndeclared, detail);
+        }
+        if copies < self.copies && !alone {
             let detail = format!(
                 "write {write} acknowledged by host {} with {copies} copies",
                 host + 1
@@ -568,6 +605,12 @@ impl Checker {
             }
         }
         let term = process.timeline;
+        let known = Acknowledged {
+            write,
+            term,
+            lsn: waiter.lsn,
+            alone,
+        };
         let later = hosts.iter().find(|other| {
             other.is_open()
                 && other
@@ -577,18 +620,19 @@ impl Checker {
                     .is_some_and(|process| process.timeline > term)
         });
         if let Some(later) = later {
-            let known = later
+            let has = later
                 .server
                 .folder
                 .as_ref()
                 .is_some_and(|folder| folder.log.contains(write));
-            if !known {
+            if !has && !known.is_given_up(later) {
                 let detail =
                     format!("write {write} acknowledged under {term}, unknown to a later primary");
-                self.broken(Invariant::AcknowledgedLost, detail);
+                self.broken(known.loss(), detail);
             }
         }
-        self.acknowledged.push(Acknowledged { write, term });
+        self.alone += u32::from(alone);
+        self.acknowledged.push(known);
     }
 
     pub fn read(&mut self, host: usize, required: usize, hosts: &[Host]) {
@@ -603,7 +647,7 @@ impl Checker {
             .get(from..required)
             .unwrap_or_default()
             .iter()
-            .find(|known| !folder.log.contains(known.write));
+            .find(|known| !folder.log.contains(known.write) && !known.is_given_up(&hosts[host]));
         if let Some(known) = missing {
             let detail = format!(
                 "host {} answered a reader without write {}",
@@ -628,8 +672,8 @@ impl Checker {
 
     /// Whoever follows has what was acknowledged some seconds ago, and counts again.
     fn lack(&self, primary: usize, hosts: &[Host]) -> Option<String> {
-        let settled = self.acknowledged.len().checked_sub(SETTLED);
-        let settled = settled.and_then(|at| self.acknowledged.get(at));
+        let kept = |known: &&Acknowledged| !known.is_given_up(&hosts[primary]);
+        let settled = self.acknowledged.iter().rev().filter(kept).nth(SETTLED - 1);
         let behind = (0..hosts.len()).find(|other| {
             let folder = hosts[*other].server.folder.as_ref();
             !folder.is_some_and(|folder| {
@@ -699,6 +743,7 @@ impl Checker {
             return;
         }
         self.contains_all(host, hosts, u32::MAX, "ended");
+        self.windows.lost = self.lost_alone(host, hosts);
         let records = hosts[host]
             .server
             .folder

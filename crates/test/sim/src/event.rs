@@ -90,6 +90,10 @@ pub enum Event {
     Strike {
         host: usize,
     },
+    /// An operator orders this host's keeper to serve alone.
+    Order {
+        host: usize,
+    },
     /// A keeper's connection to this host was closed.
     PeerClosed {
         host: usize,
@@ -126,6 +130,7 @@ impl Event {
             Self::Clients { .. }
             | Self::Cancel { .. }
             | Self::Strike { .. }
+            | Self::Order { .. }
             | Self::Nemesis
             | Self::Renew
             | Self::End(_)

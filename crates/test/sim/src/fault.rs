@@ -16,6 +16,7 @@ pub enum Fault {
     Slow { host: usize },
     Unserviceable { host: usize },
     Pause { host: usize },
+    Unstreamed { host: usize },
     Busy { host: usize },
     Loss,
 }
@@ -68,6 +69,7 @@ impl World {
             85 => self.stop_receiver(host),
             90..=91 => self.stray_reload(host),
             92..=93 => self.remove_log(),
+            94..=95 => self.go_solo(),
             _ => self.switch_over(),
         }
     }
@@ -137,7 +139,7 @@ impl World {
             Fault::Pause { host } => self.operator(host, Operator::Pause),
             Fault::Busy { host } => self.hosts[host].busy = true,
             Fault::Loss => self.network.loss_per_mille = self.random.between(50, 500),
-            Fault::Crash { .. } => {}
+            Fault::Crash { .. } | Fault::Unstreamed { .. } => {}
         }
         let lasting = if self.random.per_mille(300) {
             self.random.between(200_000, 1_500_000)
@@ -166,6 +168,7 @@ impl World {
             }
             Fault::Pause { host } => self.operator(host, Operator::Resume),
             Fault::Busy { host } => self.hosts[host].busy = false,
+            Fault::Unstreamed { host } => self.hosts[host].unstreamed = false,
             Fault::Loss => self.network.loss_per_mille = 0,
         }
     }
@@ -403,6 +406,7 @@ impl World {
             self.hosts[host].serviceability = Serviceability::Good;
             self.hosts[host].slow_us = 0;
             self.hosts[host].busy = false;
+            self.hosts[host].unstreamed = false;
             self.operator(host, Operator::Resume);
         }
         self.checker.healed();

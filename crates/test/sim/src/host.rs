@@ -89,6 +89,8 @@ pub struct Host {
     pub starved: bool,
     /// The walreceiver stands still until it is replaced.
     pub stuck: Option<u64>,
+    /// No stream reaches it: its server's way to others is blocked, not its keeper's.
+    pub unstreamed: bool,
     pub observe_soon: bool,
     /// On how many observations each walsender's standby was missing.
     pub missing: Vec<(u64, u32)>,
@@ -127,6 +129,7 @@ impl Host {
             heard: false,
             starved: false,
             stuck: None,
+            unstreamed: false,
             observe_soon: false,
             missing: Vec::new(),
             slow_us: 0,

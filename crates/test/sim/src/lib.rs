@@ -27,5 +27,6 @@ pub mod random;
 mod replication;
 pub mod schedule;
 mod shell;
+mod solo;
 pub mod trace;
 pub mod world;

@@ -139,6 +139,10 @@ fn report(summary: &Summary) {
         summary.acknowledged,
         summary.reads
     );
+    println!(
+        "{} writes answered alone by order, {} of them lost as declared",
+        summary.alone, summary.alone_lost
+    );
     let unused = summary.rows_unused();
     println!(
         "state table: {} of {} rows used",

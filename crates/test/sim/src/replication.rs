@@ -58,7 +58,8 @@ impl World {
         let from = index(source);
         let (timeline, end) = (folder.log.timeline(), folder.log.end());
         let system = folder.system_identifier;
-        let reachable = self.network.is_open_both(host, from) && self.hosts[from].is_up();
+        let reachable =
+            self.network.is_open_both(host, from) && self.hosts[from].is_up() && !own.unstreamed;
         let answer = if reachable && from != host {
             self.hosts[from]
                 .server

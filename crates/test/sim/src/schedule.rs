@@ -17,6 +17,9 @@ pub struct Outcome {
     pub failovers: u32,
     pub disk_losses: u32,
     pub reads: u32,
+    /// Answered by a primary that served alone by order, and how many of them are lost.
+    pub alone: u32,
+    pub alone_lost: u32,
     pub simulated_us: u64,
     /// Which rows of the keeper's state table were used, one bit each.
     pub rows_used: u128,
@@ -59,6 +62,8 @@ fn run_world(seed: u64, mut world: World, narration: Narration) -> Outcome {
         failovers: world.checker.failovers,
         disk_losses: world.checker.disk_losses,
         reads: world.checker.reads,
+        alone: world.checker.alone,
+        alone_lost: world.checker.windows.lost,
         simulated_us: world.now,
         rows_used: world.rows_used,
         trace: std::mem::take(&mut world.trace).close(),

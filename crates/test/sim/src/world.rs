@@ -246,6 +246,7 @@ impl World {
             Event::PeerClosed { host, ended } => self.feed(host, Input::PeerClosed(ended)),
             Event::StartKeeper { host, generation } => self.start_keeper(host, generation),
             Event::Strike { host } => self.strike(host),
+            Event::Order { host } => self.order_solo(host),
             Event::Nemesis => self.nemesis(),
             Event::Renew => self.renew(),
             Event::End(fault) => self.end_fault(fault),
@@ -384,7 +385,7 @@ impl World {
                 self.hosts[host].lease = Some((term.0, expires));
             }
             Effect::ClearLease => self.hosts[host].lease = None,
-            Effect::Publish(status) => self.checker.published(host, &status),
+            Effect::Publish(status) => self.checker.published(host, &status, &self.hosts),
             Effect::Answer { answer, .. } => self.say(|| format!("host {} {answer:?}", host + 1)),
             Effect::Halt(reason) => {
                 self.say(|| format!("host {} halts: {reason:?}", host + 1));

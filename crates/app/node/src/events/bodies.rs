@@ -4,7 +4,7 @@ use mainstay_kernel::{EffectId, EndReason, Event, PlacedBecause, Plan, Refusal, 
 use mainstay_record::event::{
     ByBody, CommandRefusedBody, EndRecord, EventBody, FaultEndingBody, FaultInjectedBody,
     HostLostBody, HostReturnedBody, InstancePlacedBody, InstanceWithdrawnBody, PlacedRecord,
-    PlatformAdoptedBody, SwitchoverOrderedBody, WithdrawnRecord,
+    PlatformAdoptedBody, SoloOrderedBody, SwitchoverOrderedBody, WithdrawnRecord,
 };
 use mainstay_record::journal::{ClaimedBody, KeyAdmittedBody, OpenedBody};
 use mainstay_units::{Epoch, Generation, Position};
@@ -174,6 +174,17 @@ fn action_body(event: &Event) -> Option<EventBody> {
             by: by_record(by),
             reason: reason.clone(),
         }),
+        Event::SoloOrdered {
+            database,
+            host,
+            by,
+            reason,
+        } => EventBody::SoloOrdered(SoloOrderedBody {
+            database: database.to_string(),
+            host: host.to_string(),
+            by: by_record(by),
+            reason: reason.clone(),
+        }),
         Event::EffectFinished { effect, outcome } => {
             EventBody::EffectFinished(finished_body(*effect, outcome))
         }
@@ -237,6 +248,12 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
             database: body.database.parse()?,
             from: body.from.parse()?,
             to: body.to.parse()?,
+            by: by_of(body.by)?,
+            reason: body.reason,
+        },
+        EventBody::SoloOrdered(body) => Event::SoloOrdered {
+            database: body.database.parse()?,
+            host: body.host.parse()?,
             by: by_of(body.by)?,
             reason: body.reason,
         },

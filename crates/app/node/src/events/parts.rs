@@ -192,6 +192,15 @@ pub(super) fn report_record(report: &Report) -> ReportRecord {
             fault: fault.clone(),
             by: by.clone(),
         },
+        Reflex::PromiseChanged {
+            database,
+            term,
+            what,
+        } => ReflexRecord::PromiseChanged {
+            database: database.to_string(),
+            term: term.0,
+            what: what.clone(),
+        },
         Reflex::Archived { database, deed } => ReflexRecord::Archived {
             database: database.to_string(),
             deed: deed_record(deed),
@@ -284,6 +293,15 @@ pub(super) fn report_of(record: ReportRecord) -> Result<Report, ReadError> {
             failed,
         },
         ReflexRecord::FaultUndone { fault, by } => Reflex::FaultUndone { fault, by },
+        ReflexRecord::PromiseChanged {
+            database,
+            term,
+            what,
+        } => Reflex::PromiseChanged {
+            database: database.parse()?,
+            term: Term(term),
+            what,
+        },
         ReflexRecord::Archived { database, deed } => Reflex::Archived {
             database: database.parse()?,
             deed: deed_of(deed),

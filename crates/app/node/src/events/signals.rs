@@ -82,6 +82,9 @@ fn ask_record(ask: &Ask) -> AskRecord {
             database: database.to_string(),
             region: to.to_string(),
         },
+        Ask::Solo { database } => AskRecord::Solo {
+            database: database.to_string(),
+        },
     }
 }
 
@@ -99,6 +102,9 @@ fn ask_of(record: AskRecord) -> Result<Ask, ReadError> {
         AskRecord::Switchover { database, region } => Ask::Switchover {
             database: database.parse()?,
             to: region.parse()?,
+        },
+        AskRecord::Solo { database } => Ask::Solo {
+            database: database.parse()?,
         },
     })
 }

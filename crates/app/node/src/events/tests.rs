@@ -185,6 +185,11 @@ fn reports() -> Vec<Report> {
             fault: "f1".to_string(),
             by: text(),
         },
+        Reflex::PromiseChanged {
+            database: name("ledger"),
+            term: Term(3),
+            what: text(),
+        },
         Reflex::Archived {
             database: name("ledger"),
             deed: ArchiveDeed::BackupMade {
@@ -258,6 +263,12 @@ fn events() -> Vec<Event> {
             database: name("ledger"),
             from: name("h1"),
             to: name("h2"),
+            by: by(),
+            reason: reason(),
+        },
+        Event::SoloOrdered {
+            database: name("ledger"),
+            host: name("h1"),
             by: by(),
             reason: reason(),
         },
@@ -396,6 +407,9 @@ fn every_signal_that_travels_there_and_back() {
         Ask::Switchover {
             database: name("ledger"),
             to: name("r2"),
+        },
+        Ask::Solo {
+            database: name("ledger"),
         },
     ];
     asks.extend(specs().into_iter().map(Ask::InjectFault));

@@ -6,11 +6,18 @@ use crate::status::Role;
 
 /// Does what the effects ask for.
 pub(super) fn perform(keeper: &mut Keeper, at_ms: u64) {
+    perform_all(keeper, at_ms);
+}
+
+/// The same; what was ordered.
+pub(super) fn perform_all(keeper: &mut Keeper, at_ms: u64) -> Vec<Command> {
+    let mut ordered = Vec::new();
     let now = Instant::from_millis(at_ms);
     while let Some(effect) = keeper.poll_effect() {
         if let Effect::Persist { sequence, .. } = effect {
             keeper.handle(now, Input::Persisted { sequence });
         } else if let Effect::Postgres { operation, command } = effect {
+            ordered.push(command.clone());
             let outcome = if command == Command::ReadRank {
                 Outcome::Ranked(Rank {
                     timeline: Timeline(2),
@@ -23,6 +30,7 @@ pub(super) fn perform(keeper: &mut Keeper, at_ms: u64) {
             keeper.handle(now, Input::CommandDone { operation, outcome });
         }
     }
+    ordered
 }
 
 pub(super) fn primary(clients: Vec<Client>) -> Observation {

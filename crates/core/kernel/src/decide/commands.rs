@@ -46,6 +46,7 @@ fn carried_out(state: &State, now_ms: u64, command: &Command) -> Result<Vec<Even
         Ask::InjectFault(spec) => inject(state, now_ms, command, spec),
         Ask::ClearFault { fault } => clear(state, command, fault),
         Ask::Switchover { database, to } => switchover(state, command, database, to),
+        Ask::Solo { database } => solo(state, command, database),
     }
 }
 
@@ -176,7 +177,7 @@ fn switchover(
         Effect::Switchover {
             database: other, ..
         } => other == database,
-        Effect::SetFault { .. } | Effect::ClearFault { .. } => false,
+        Effect::SetFault { .. } | Effect::ClearFault { .. } | Effect::Solo { .. } => false,
     };
     if state.outstanding.values().any(|o| same(&o.effect)) {
         return Err(Refusal::SwitchoverUnderWay(database.clone()));
@@ -185,6 +186,25 @@ fn switchover(
         database: database.clone(),
         from: from.clone(),
         to: (*to).clone(),
+        by,
+        reason: command.reason.clone(),
+    }])
+}
+
+/// Whether it is needed, and safe, the keeper of the primary knows; it answers for that.
+fn solo(state: &State, command: &Command, database: &DatabaseName) -> Result<Vec<Event>, Refusal> {
+    let by = authorize(state, &command.actor, Permission::DatabaseSolo)?;
+    if !desired_of(state)?.databases.contains_key(database) {
+        return Err(Refusal::NoSuchDatabase(database.clone()));
+    }
+    let host = state
+        .databases
+        .get(database)
+        .and_then(|view| view.primary.as_ref())
+        .ok_or_else(|| Refusal::PrimaryUnknown(database.clone()))?;
+    Ok(vec![Event::SoloOrdered {
+        database: database.clone(),
+        host: host.clone(),
         by,
         reason: command.reason.clone(),
     }])

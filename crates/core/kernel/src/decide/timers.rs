@@ -37,7 +37,9 @@ pub(super) fn due(state: &State, now_ms: u64) -> Decision {
             let why = match &outstanding.effect {
                 Effect::SetFault { .. } => "nobody said whether the fault was set",
                 Effect::ClearFault { .. } => "nobody said whether the fault was ended",
-                Effect::Switchover { .. } => "the keeper's host did not say what became of it",
+                Effect::Switchover { .. } | Effect::Solo { .. } => {
+                    "the keeper's host did not say what became of it"
+                }
             };
             events.push(Event::EffectFinished {
                 effect: *effect,

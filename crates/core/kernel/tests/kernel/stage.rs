@@ -275,6 +275,11 @@ fn tell_reflex(reflex: &Reflex) -> String {
             "{gateway} held for {database} {lasted_ms} ms: {released} released, {failed} failed"
         ),
         Reflex::FaultUndone { fault, by } => format!("fault {fault} undone by {by}"),
+        Reflex::PromiseChanged {
+            database,
+            term,
+            what,
+        } => format!("{database} in term {term}: {what}"),
         Reflex::Archived { database, deed } => format!("archive of {database}: {deed:?}"),
     }
 }
@@ -362,6 +367,12 @@ fn tell(event: &Event) -> String {
         } => {
             format!("{database} from {from} to {to} by {}", by(who))
         }
+        Event::SoloOrdered {
+            database,
+            host,
+            by: who,
+            ..
+        } => format!("{database} serves alone on {host} by {}", by(who)),
         Event::EffectFinished { effect, outcome } => {
             format!("effect #{effect} {}", tell_outcome(outcome))
         }

@@ -325,6 +325,53 @@ fn a_switchover() {
 }
 
 #[test]
+fn serving_alone() {
+    let alone = |actor| {
+        let database = name("ledger");
+        command(actor, Ask::Solo { database })
+    };
+    let changed = |at_ms| {
+        let reflex = Reflex::PromiseChanged {
+            database: name("ledger"),
+            term: mainstay_units::Term(2),
+            what: "serves alone".to_string(),
+        };
+        report("h1", at_ms, reflex)
+    };
+    let mut stage = Stage::with(desired());
+    stage
+        .at(2_000, &alone(owner()))
+        .at(2_100, &primary("h1", 2))
+        .at(2_150, &alone(actor(7, "guest")))
+        .at(2_200, &alone(owner()));
+    let order = stage.state.next.0 - 1;
+    stage
+        .at(2_300, &changed(2_290))
+        .at(2_301, &changed(2_290))
+        .at(2_500, &answered(order, done()));
+    check(
+        &mut stage,
+        expect![[r#"
+        2000 > uid 1000 asks: database solo
+             #8 refused database solo: where the primary of ledger is, is not known (primary_unknown)
+        2100 > h1 reports ledger primary in term 2
+             #9 recorded: h1 ledger primary in term 2
+        2150 > uid 7 asks: database solo
+             #10 refused database solo: operator watcher does not have database.solo (not_permitted)
+        2200 > uid 1000 asks: database solo
+             #11 ledger serves alone on h1 by owner
+             do #11 Solo by h1
+        2300 > h1 reports ledger in term 2: serves alone
+             #12 recorded: h1 ledger in term 2: serves alone
+        2301 > h1 reports ledger in term 2: serves alone
+             nothing: recorded already
+        2500 > #11 is done
+             #13 effect #11 done
+    "#]],
+    );
+}
+
+#[test]
 fn a_switchover_of_which_nobody_tells() {
     let mut stage = Stage::with(desired());
     stage

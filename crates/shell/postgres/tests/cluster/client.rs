@@ -284,10 +284,9 @@ pub async fn administer(address: SocketAddr, statement: &str) -> Result<()> {
     Ok(())
 }
 
-/// Everything acknowledged is there, and nothing that was not sent.
-pub fn check(cluster: &Cluster, record: &Record) -> Result<()> {
-    let (primary, term) = cluster.await_primary(0)?;
-    let present: BTreeSet<u64> = cluster.runtime.block_on(async {
+/// The numbers that the primary has.
+fn present(cluster: &Cluster, primary: usize) -> Result<BTreeSet<u64>> {
+    cluster.runtime.block_on(async {
         let client = connect(cluster.postgres_address(primary)).await?;
         let rows = client.simple_query("SELECT number FROM numbers").await?;
         let numbers = rows.iter().filter_map(|row| match row {
@@ -295,13 +294,22 @@ pub fn check(cluster: &Cluster, record: &Record) -> Result<()> {
             _ => None,
         });
         anyhow::Ok(numbers.collect())
-    })?;
-    let lost: Vec<u64> = record
-        .acknowledged
-        .iter()
-        .map(|(number, _)| *number)
-        .filter(|number| !present.contains(number))
-        .collect();
+    })
+}
+
+/// What was acknowledged and is not there.
+pub fn lost(cluster: &Cluster, record: &Record) -> Result<Vec<u64>> {
+    let (primary, _) = cluster.await_primary(0)?;
+    let present = present(cluster, primary)?;
+    let numbers = record.acknowledged.iter().map(|(number, _)| *number);
+    Ok(numbers.filter(|number| !present.contains(number)).collect())
+}
+
+/// Everything acknowledged is there, and nothing that was not sent.
+pub fn check(cluster: &Cluster, record: &Record) -> Result<()> {
+    let (primary, term) = cluster.await_primary(0)?;
+    let present = present(cluster, primary)?;
+    let lost = lost(cluster, record)?;
     ensure!(lost.is_empty(), "acknowledged and lost: {lost:?}");
     let invented: Vec<u64> = present
         .iter()

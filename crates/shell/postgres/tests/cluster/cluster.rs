@@ -102,7 +102,7 @@ impl Cluster {
             .enable_all()
             .build()?;
         let block = AddressBlock::claim(202)?;
-        let wires = Wires::start(&block, &[PEER_PORT, POSTGRES_PORT])?;
+        let wires = Wires::start(&block, [PEER_PORT, POSTGRES_PORT])?;
         let guard = Command::new(std::env::current_exe()?)
             .arg("guard")
             .arg(folder.path())

@@ -12,6 +12,7 @@ mod golden;
 mod identity;
 mod parameters;
 mod scenarios;
+mod solo;
 mod wires;
 
 use std::process::ExitCode;

@@ -29,6 +29,8 @@ pub const ALL: &[(&str, Scenario)] = &[
     ),
     ("another_authority", crate::identity::another_authority),
     ("switchover", switchover),
+    ("solo_ends", crate::solo::solo_ends),
+    ("solo_lost", crate::solo::solo_lost),
     ("postmaster_frozen", postmaster_frozen),
     ("false_acknowledgement", false_acknowledgement),
     ("primary_cut_off", primary_cut_off),

@@ -16,8 +16,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::cluster::COUNT;
 
-/// Which ways are cut: `[from][to]` for bytes that `from` sends.
-type Cuts = [[bool; COUNT]; COUNT];
+/// Which ways are cut: `[from][to]` for bytes that `from` sends, and for each of the two kinds of ports.
+type Cuts = [[[bool; 2]; COUNT]; COUNT];
 
 pub struct Wires {
     cuts: watch::Sender<Cuts>,
@@ -43,17 +43,18 @@ pub fn door(block: &AddressBlock, from: usize, to: usize) -> IpAddr {
 }
 
 impl Wires {
-    pub fn start(block: &AddressBlock, ports: &[u16]) -> Result<Self> {
+    /// The ports of keepers and of servers.
+    pub fn start(block: &AddressBlock, ports: [u16; 2]) -> Result<Self> {
         let (cuts, seen) = watch::channel(Cuts::default());
         let (stop, stopped) = oneshot::channel();
         let mut listeners = Vec::new();
         for from in 0..COUNT {
             for to in (0..COUNT).filter(|to| *to != from) {
-                for port in ports {
+                for (kind, port) in ports.iter().enumerate() {
                     let listener = std::net::TcpListener::bind((door(block, from, to), *port))?;
                     listener.set_nonblocking(true)?;
                     let target = SocketAddr::from((block.address(to as u8 + 1), *port));
-                    listeners.push((listener, from, to, target));
+                    listeners.push((listener, (from, to, kind), target));
                 }
             }
         }
@@ -65,9 +66,9 @@ impl Wires {
                     .build()
                     .expect("a runtime for the wires");
                 runtime.block_on(async {
-                    for (listener, from, to, target) in listeners {
+                    for (listener, way, target) in listeners {
                         let listener = TcpListener::from_std(listener).expect("a listener");
-                        tokio::spawn(serve(listener, from, to, target, seen.clone()));
+                        tokio::spawn(serve(listener, way, target, seen.clone()));
                     }
                     stopped.await.ok();
                 });
@@ -82,7 +83,17 @@ impl Wires {
 
     /// Bytes from `from` to `to` are not carried, or are again.
     pub fn cut(&self, from: usize, to: usize, is_cut: bool) {
-        self.cuts.send_modify(|cuts| cuts[from][to] = is_cut);
+        self.cuts.send_modify(|cuts| cuts[from][to] = [is_cut; 2]);
+    }
+
+    /// Cuts what servers say to each other and leaves the keepers alone, or heals that.
+    pub fn cut_streams(&self, host: usize, is_cut: bool) {
+        self.cuts.send_modify(|cuts| {
+            for other in (0..COUNT).filter(|other| *other != host) {
+                cuts[host][other][1] = is_cut;
+                cuts[other][host][1] = is_cut;
+            }
+        });
     }
 
     /// Cuts a host off from all others, or heals that.
@@ -96,13 +107,12 @@ impl Wires {
 
 async fn serve(
     listener: TcpListener,
-    from: usize,
-    to: usize,
+    (from, to, kind): (usize, usize, usize),
     target: SocketAddr,
     mut cuts: watch::Receiver<Cuts>,
 ) {
     loop {
-        let open = |cuts: &Cuts| !cuts[from][to] && !cuts[to][from];
+        let open = |cuts: &Cuts| !cuts[from][to][kind] && !cuts[to][from][kind];
         if cuts.wait_for(open).await.is_err() {
             return;
         }
@@ -119,8 +129,8 @@ async fn serve(
             let (near_read, near_write) = near.into_split();
             let (far_read, far_write) = far.into_split();
             tokio::select! {
-                () = carry(near_read, far_write, cuts.clone(), (from, to)) => {}
-                () = carry(far_read, near_write, cuts, (to, from)) => {}
+                () = carry(near_read, far_write, cuts.clone(), (from, to, kind)) => {}
+                () = carry(far_read, near_write, cuts, (to, from, kind)) => {}
             }
         });
     }
@@ -130,7 +140,7 @@ async fn carry(
     mut source: OwnedReadHalf,
     mut target: OwnedWriteHalf,
     mut cuts: watch::Receiver<Cuts>,
-    (from, to): (usize, usize),
+    (from, to, kind): (usize, usize, usize),
 ) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -138,7 +148,7 @@ async fn carry(
             return;
         };
         // Also the end of a connection is news that does not pass.
-        if cuts.wait_for(|cuts| !cuts[from][to]).await.is_err() {
+        if cuts.wait_for(|cuts| !cuts[from][to][kind]).await.is_err() {
             return;
         }
         if length == 0 || target.write_all(&buffer[..length]).await.is_err() {
