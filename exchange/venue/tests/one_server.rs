@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use exchange_venue::session::Session;
+use exchange_venue::settings::{Database, Password};
 use exchange_venue::{clock, lease};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{
-    CELL, Client, Server, Venue, cancel, deposit, free_port, limit, postgres_programs, soon, until,
+    CELL, Client, HOST, Server, Venue, cancel, deposit, free_port, limit, postgres_programs, soon,
+    until,
 };
 
 /// Says so and returns true where there is no PostgreSQL to test with.
@@ -25,6 +28,47 @@ fn skipped() -> bool {
         );
     }
     skipped
+}
+
+/// Whatever the role's and the database's defaults say, a session of the venue waits for the quorum and hears
+/// warnings.
+#[test]
+fn nobody_weakens_a_session_of_the_venue() {
+    if skipped() {
+        return;
+    }
+    let server = Server::create();
+    for weakening in [
+        "alter role venue set synchronous_commit = off",
+        "alter role venue in database cell set client_min_messages = error",
+        "alter database cell set synchronous_commit = local",
+    ] {
+        server.sql(weakening);
+    }
+    let database = Database {
+        host: HOST.to_owned(),
+        port: server.port,
+        user: "venue".to_owned(),
+        name: "cell".to_owned(),
+        password: Password::None,
+        application_name: "test".to_owned(),
+    };
+    let question = "select current_setting('synchronous_commit') || ' ' || current_setting('client_min_messages')";
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (plain, forced) = runtime.block_on(async {
+        let config = database.config().unwrap();
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let plain = client.query_one(question, &[]).await.unwrap();
+        let session = Session::open(&database).await.unwrap();
+        let forced = session.client.query_one(question, &[]).await.unwrap();
+        (plain.get::<_, String>(0), forced.get::<_, String>(0))
+    });
+    assert_eq!(plain, "off error", "the defaults are in force");
+    assert_eq!(forced, "on warning");
 }
 
 #[test]

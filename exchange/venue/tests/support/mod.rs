@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio_postgres::NoTls;
 
 /// Addresses of this crate's tests.
-const HOST: &str = "127.203.1.1";
+pub const HOST: &str = "127.203.1.1";
 pub const CELL: &str = "cell";
 
 /// Waits until `check` gives something, at most `limit`.
