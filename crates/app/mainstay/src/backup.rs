@@ -159,6 +159,10 @@ async fn list(arguments: &BackupSee) -> Outcome {
             "points": catalogue.points,
             "damaged": catalogue.damaged,
             "segments": catalogue.shelf.segments.len(),
+            "days": mainstay_backup::proven_days(&archive, &catalogue)
+                .into_iter()
+                .map(|(day, proof)| json!({ "day": day, "proven": proof }))
+                .collect::<Vec<_>>(),
         }));
     }
     line(format_args!(
@@ -236,19 +240,36 @@ fn states(arguments: &BackupSee) -> Outcome {
     Ok(())
 }
 
-/// For each day of the period, the newest restore point that was proven; days without one are counted.
+/// For each day of the period, the newest restore point that was proven, or that there is none.
 fn days(archive: &Archive, catalogue: &Catalogue) -> Outcome {
-    let days = mainstay_backup::proven_days(archive, catalogue);
-    let proven = days.iter().filter(|(_, proof)| proof.is_some()).count();
-    for (day, proof) in &days {
-        if let Some(proof) = proof {
-            line(format_args!("  {day}: proven restore point {proof}"))?;
-        }
+    for said in day_lines(&mainstay_backup::proven_days(archive, catalogue)) {
+        line(format_args!("  {said}"))?;
     }
-    line(format_args!(
-        "  {proven} of {} days have a proven restore point",
+    Ok(())
+}
+
+/// Days in a row that have none share a line.
+fn day_lines(days: &[(String, Option<String>)]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for group in days.chunk_by(|(_, one), (_, other)| one.is_none() && other.is_none()) {
+        lines.push(match group {
+            [(day, Some(proof))] => format!("{day}: proven restore point {proof}"),
+            [(day, None)] => format!("{day}: no proven restore point"),
+            [(first, _), .., (last, _)] => {
+                format!(
+                    "{first} to {last}: no proven restore point on any of {} days",
+                    group.len()
+                )
+            }
+            [] => continue,
+        });
+    }
+    let proven = days.iter().filter(|(_, proof)| proof.is_some()).count();
+    lines.push(format!(
+        "{proven} of {} days have a proven restore point",
         days.len()
-    ))
+    ));
+    lines
 }
 
 async fn verify(arguments: &BackupVerify) -> Outcome {
@@ -481,4 +502,33 @@ async fn bring_back_from(archive: &Archive, arguments: &Restore) -> Outcome {
         restored.lsn,
         restored.archive
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::day_lines;
+
+    #[test]
+    fn each_day_has_its_proof_or_is_said_to_have_none() {
+        let days = [
+            ("2026-11-01", None),
+            ("2026-11-02", None),
+            ("2026-11-03", None),
+            ("2026-11-04", Some("A")),
+            ("2026-11-05", Some("B")),
+            ("2026-11-06", None),
+        ];
+        let days = days.map(|(day, proof)| (day.to_owned(), proof.map(str::to_owned)));
+        assert_eq!(
+            day_lines(&days),
+            [
+                "2026-11-01 to 2026-11-03: no proven restore point on any of 3 days",
+                "2026-11-04: proven restore point A",
+                "2026-11-05: proven restore point B",
+                "2026-11-06: no proven restore point",
+                "2 of 6 days have a proven restore point",
+            ]
+        );
+        assert_eq!(day_lines(&[]), ["0 of 0 days have a proven restore point"]);
+    }
 }
