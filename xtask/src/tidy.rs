@@ -1,7 +1,7 @@
 //! The rules of the tree that no compiler knows: rings, allowed crates, sizes, and what must not be left behind.
 //!
 //! A crate's ring is the folder it stands in. A ring may depend on rings above it in [`RINGS`]; `rt` is
-//! visible to every shell; the exchange stands apart. External crates are allowed ring by ring, so that
+//! visible to every shell, and so is `identity`; the exchange stands apart. External crates are allowed ring by ring, so that
 //! an IO library in a core is refused here even before the compiler refuses it for want of `std`.
 
 use std::collections::BTreeSet;
@@ -35,6 +35,7 @@ enum Ring {
     Core,
     Edge,
     Runtime,
+    Identity,
     Shell,
     App,
     Exchange,
@@ -46,6 +47,7 @@ impl Ring {
     fn of(relative: &str) -> Result<Self> {
         Ok(match relative {
             "crates/shell/rt" => Self::Runtime,
+            "crates/shell/identity" => Self::Identity,
             "xtask" => Self::Xtask,
             _ if relative.starts_with("crates/base/") => Self::Base,
             _ if relative.starts_with("crates/core/") => Self::Core,
@@ -68,7 +70,7 @@ impl Ring {
                 name != "exchange-audit" && other_name == "exchange-engine"
             }
             (Self::Exchange | Self::Xtask, _) | (_, Self::Exchange | Self::Xtask) => false,
-            (Self::Shell | Self::Runtime, Self::Shell) => false,
+            (Self::Shell, Self::Shell) => false,
             (Self::App, Self::Test) => false,
             _ => other < self,
         }
@@ -78,9 +80,13 @@ impl Ring {
         match self {
             Self::Base | Self::Core => PURE.contains(&external),
             Self::Edge => FORMS.contains(&external),
-            Self::Runtime | Self::Shell | Self::App | Self::Exchange | Self::Test | Self::Xtask => {
-                true
-            }
+            Self::Runtime
+            | Self::Identity
+            | Self::Shell
+            | Self::App
+            | Self::Exchange
+            | Self::Test
+            | Self::Xtask => true,
         }
     }
 }

@@ -398,6 +398,7 @@ async fn source_of(arguments: &Restore) -> Result<Archive, Failure> {
         programs: None,
         user: root.then(|| arguments.user.clone()),
         password: PathBuf::new(),
+        identity: None,
         schedule: BackupSchedule {
             base_ms: 0,
             proof_ms: 0,

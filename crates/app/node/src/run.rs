@@ -3,14 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use http::Method;
+use mainstay_derive::{identities, identity_files};
 use mainstay_host::supervisor::{Hold, Moved, Settings, Supervisor};
 use mainstay_host::{faults, launch};
+use mainstay_identity::authority::Authority;
+use mainstay_identity::files::Leaves;
+use mainstay_identity::{Identity, web};
 use mainstay_kernel::{Actor, Assigned, Desired, Signal};
-use mainstay_rt::http::{request_unix, serve_tcp, serve_unix};
+use mainstay_record::identity::NODE_ROLE;
+use mainstay_rt::http::{request_unix, serve_unix};
 use mainstay_rt::{clock, entropy};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +26,7 @@ use tokio::task::LocalSet;
 use crate::context::Context;
 use crate::control::{Desk, user_name};
 use crate::deputy::{Deputy, View};
-use crate::effects::carry_out;
+use crate::effects::{carry_out, chain};
 use crate::reports::Reporter;
 use crate::sight::Sight;
 use crate::stop::stop_host;
@@ -66,6 +72,7 @@ struct Node {
     assigned: mpsc::UnboundedReceiver<Assigned>,
     placements: LastPlacements,
     reporter: Reporter,
+    leaves: Leaves,
     watches: Vec<tokio::task::AbortHandle>,
     host_is_down: bool,
     is_paused: bool,
@@ -96,7 +103,14 @@ impl Node {
         };
         let (supervisor, moved) = Supervisor::start(settings);
         let (deputy, assigned) = Deputy::start(&context)?;
-        let sight = Sight::default();
+        let mut leaves = Leaves::new(Authority::new(
+            &layout.authority(),
+            context.platform.name().as_str(),
+        ));
+        renew(&mut leaves, &context);
+        let own = identity_files(&context.machine(), &context.host, NODE_ROLE);
+        let identity = Identity::open(own)?;
+        let sight = Sight::new(Arc::clone(&identity));
         let watches = sight.watch(&context);
         let desk = Rc::new(Desk {
             context: context.clone(),
@@ -106,7 +120,7 @@ impl Node {
             started_wall_ms: clock::wall_ms(),
             stop: Notify::new(),
         });
-        serve(&desk).await?;
+        serve(&desk, identity).await?;
         let uid = rustix::process::getuid().as_raw();
         desk.deputy.submit(Signal::FileRead {
             digest: context.digest.clone(),
@@ -125,6 +139,7 @@ impl Node {
             assigned,
             placements,
             reporter,
+            leaves,
             watches,
             host_is_down: false,
             is_paused: false,
@@ -169,6 +184,7 @@ impl Node {
                         self.desk.deputy.submit(signal);
                     }
                     sweep(&self.context).await;
+                    renew(&mut self.leaves, &self.context);
                     self.hold_if_down().await?;
                     self.tell_keepers();
                 }
@@ -231,7 +247,9 @@ impl Node {
     }
 
     /// Tells supervision what shall run, and gateways what is new.
-    async fn wish(&self) -> anyhow::Result<()> {
+    async fn wish(&mut self) -> anyhow::Result<()> {
+        // Before anybody starts who needs one.
+        renew(&mut self.leaves, &self.context);
         let workloads = prepare(&self.context, &self.placements).context("write configurations")?;
         self.desk
             .supervisor
@@ -319,7 +337,7 @@ impl Node {
     }
 }
 
-async fn serve(desk: &Rc<Desk>) -> anyhow::Result<()> {
+async fn serve(desk: &Rc<Desk>, identity: Arc<Identity>) -> anyhow::Result<()> {
     let context = &desk.context;
     let socket = context.layout.node_socket(context.name());
     let for_people = Rc::clone(desk);
@@ -337,10 +355,27 @@ async fn serve(desk: &Rc<Desk>) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("listen on {address}"))?;
     let for_nodes = Rc::clone(desk);
-    tokio::task::spawn_local(serve_tcp(listener, move |call| {
+    tokio::task::spawn_local(web::serve(listener, identity, move |call| {
         Rc::clone(&for_nodes).answer_node(call)
     }));
     Ok(())
+}
+
+/// Lays down the identities of this host that are missing or due. Where that is not possible, what was laid down before
+/// goes on.
+fn renew(leaves: &mut Leaves, context: &Context) {
+    let wanted = identities(&context.machine(), &context.host);
+    match leaves.renew(&wanted, clock::wall_ms()) {
+        Ok(0) => {}
+        Ok(renewed) => tracing::info!(renewed, "laid down identities"),
+        Err(error) => {
+            let error = chain(&error);
+            tracing::error!(
+                error,
+                "identities are not renewed: those laid down are good for a day at most"
+            );
+        }
+    }
 }
 
 /// Tells a gateway to serve the snapshot that has just been written. One that is starting may have read the

@@ -8,14 +8,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use mainstay_identity::{Identity, web};
 use mainstay_record::gateway::GatewayStatus;
+use mainstay_record::identity::{NODE_ROLE, identity_name};
 use mainstay_record::keeper::KeeperStatus;
 use mainstay_record::node::{NodeFacts, Seen};
 use mainstay_rt::clock;
-use mainstay_rt::http::{request_tcp, request_unix};
+use mainstay_rt::http::request_unix;
 use mainstay_units::Instant;
 use serde::de::DeserializeOwned;
 
@@ -65,8 +68,10 @@ impl<T: Clone> Fact<T> {
 /// All facts of one kind, by name.
 pub type Facts<T> = Rc<RefCell<BTreeMap<String, Fact<T>>>>;
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Sight {
+    /// Who this node is to others.
+    identity: Arc<Identity>,
     pub keepers: Facts<KeeperStatus>,
     pub gateways: Facts<GatewayStatus>,
     pub nodes: Facts<NodeFacts>,
@@ -74,10 +79,24 @@ pub struct Sight {
 
 enum Place {
     Local(PathBuf),
-    Remote(SocketAddr),
+    /// Another node: where it is reached, and the name that it must prove.
+    Remote {
+        identity: Arc<Identity>,
+        address: SocketAddr,
+        name: String,
+    },
 }
 
 impl Sight {
+    pub fn new(identity: Arc<Identity>) -> Self {
+        Self {
+            identity,
+            keepers: Facts::default(),
+            gateways: Facts::default(),
+            nodes: Facts::default(),
+        }
+    }
+
     /// Starts asking everybody that the platform file names. Must run inside a local set; dropping the
     /// handles ends the asking.
     pub fn watch(&self, context: &Context) -> Vec<tokio::task::AbortHandle> {
@@ -108,7 +127,11 @@ impl Sight {
             tasks.push(ask_again(
                 &self.nodes,
                 &host,
-                Place::Remote(address),
+                Place::Remote {
+                    identity: Arc::clone(&self.identity),
+                    address,
+                    name: identity_name(NODE_ROLE, &host, context.platform.name().as_str()),
+                },
                 "/v1/facts",
                 NODE_PERIOD,
             ));
@@ -156,8 +179,21 @@ async fn ask<T: DeserializeOwned>(place: &Place, target: &str) -> Result<T, Stri
         Place::Local(socket) => {
             request_unix(socket, Method::GET, target, Vec::new(), LOCAL_LIMIT).await
         }
-        Place::Remote(address) => {
-            request_tcp(*address, Method::GET, target, Vec::new(), REMOTE_LIMIT).await
+        Place::Remote {
+            identity,
+            address,
+            name,
+        } => {
+            let node = (*address, name.as_str());
+            web::request(
+                identity,
+                node,
+                Method::GET,
+                target,
+                Vec::new(),
+                REMOTE_LIMIT,
+            )
+            .await
         }
     };
     let (status, body) = answer.map_err(|error| chain(&error))?;

@@ -27,6 +27,8 @@ use crate::context::Context;
 const FILE_LIMIT: u64 = 16 << 20;
 /// Bumped when an instance must be replaced although its description is the same; none such is known.
 const SPEC_GENERATION: u64 = 1;
+/// The same for keepers and gateways, which read where they prove themselves from when they start.
+const IDENTIFIED_GENERATION: u64 = 2;
 
 /// Which services have an instance where, as last decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +107,7 @@ pub fn prepare(context: &Context, placements: &LastPlacements) -> io::Result<Wor
         if let Some(config) = keeper_config(&machine, database, &context.host) {
             replace(&path, &serde_json::to_vec_pretty(&config)?)?;
         }
-        let spec = keeper_instance(&machine, database, &context.host, SPEC_GENERATION);
+        let spec = keeper_instance(&machine, database, &context.host, IDENTIFIED_GENERATION);
         workloads.instances.push(spec);
         prepare_archiver(context, database, &mut workloads)?;
     }
@@ -146,7 +148,7 @@ pub fn prepare(context: &Context, placements: &LastPlacements) -> io::Result<Wor
             &machine,
             gateway,
             &context.host,
-            SPEC_GENERATION,
+            IDENTIFIED_GENERATION,
         ));
     }
     for spec in &workloads.instances {

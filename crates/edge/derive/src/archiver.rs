@@ -7,7 +7,9 @@ use mainstay_model::database::Database;
 use mainstay_record::backup::{
     BackupConfig, BackupLocal, BackupRetention, BackupSchedule, BackupServer, VERSION,
 };
+use mainstay_record::identity::archiver_role;
 
+use crate::identity::identity_files;
 use crate::keeper::KEEPER_ROLES;
 use crate::machine::Machine;
 
@@ -53,6 +55,7 @@ pub fn archiver_config(
         programs: machine.server_programs.map(ToOwned::to_owned),
         user: machine.server_user.map(ToOwned::to_owned),
         password: layout.password(name, superuser),
+        identity: Some(identity_files(machine, host, &archiver_role(name))),
         schedule: BackupSchedule {
             base_ms: millis(backup.every),
             proof_ms: millis(backup.prove_every),

@@ -7,7 +7,9 @@ use mainstay_model::gateway::{CellKey, Gateway, Hold, ReplicaRole, Route, Target
 use mainstay_model::name::{DatabaseName, HostName, PortName, ServiceName};
 use mainstay_model::service::Placement;
 use mainstay_record::gateway as record;
+use mainstay_record::identity::gateway_role;
 
+use crate::identity::identity_files;
 use crate::machine::Machine;
 
 /// Where the instances of the services that do not follow a database stand just now, by the kernel's decision.
@@ -62,6 +64,11 @@ pub fn gateway_snapshot(
             .run_host(host.name.as_str())
             .display()
             .to_string(),
+        identity: Some(identity_files(
+            machine,
+            host,
+            &gateway_role(gateway.name.as_str()),
+        )),
         workers: None,
         admin_address: None,
         listeners: record::Listeners {

@@ -99,13 +99,12 @@ pub fn keeper_instance(
         grace: Duration::from_secs(30),
         generation,
     };
-    let sight = machine.listen(host, database.ports.sight);
     InstanceSpec {
         shim: shim(machine, host, process),
         probes: ProbesSpec {
             startup: None,
-            readiness: Some(own_probe(ProbeCheck::Http {
-                address: sight,
+            readiness: Some(own_probe(ProbeCheck::Socket {
+                socket: machine.layout.keeper_socket(here, name),
                 path: "/v1/status".to_owned(),
             })),
             liveness: None,

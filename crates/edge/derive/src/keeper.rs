@@ -2,11 +2,13 @@
 
 use mainstay_model::Host;
 use mainstay_model::database::{Database, Replica};
+use mainstay_record::identity::keeper_role;
 use mainstay_record::keeper::{
     KeeperApplication, KeeperConfig, KeeperListen, KeeperReplica, KeeperSecrets, KeeperSetting,
     KeeperTimings, VERSION,
 };
 
+use crate::identity::identity_files;
 use crate::machine::Machine;
 
 /// The role that services connect as; it owns the application's database and nothing else.
@@ -56,6 +58,7 @@ pub fn keeper_config(
             replication: layout.password(name, REPLICATION),
             application: layout.password(name, APPLICATION_ROLE),
         },
+        identity: Some(identity_files(machine, host, &keeper_role(name))),
         application: KeeperApplication {
             role: APPLICATION_ROLE.to_owned(),
             database: name.to_owned(),

@@ -7,7 +7,9 @@
 //! DATA/faults/ID.json                  what was broken on purpose
 //! DATA/wires/A--B/{spec,state}.json    how region A reaches region B
 //! DATA/secrets/                        passwords, 0700
+//! DATA/secrets/authority/              the key of the platform's authority, and the roots that are believed
 //! DATA/hosts/HOST/node/                the node's own
+//! DATA/hosts/HOST/identities/ROLE.pem  what a process of the host proves itself with
 //! DATA/hosts/HOST/instances/NAME/      one supervised process: spec.json, state.json, log, config.json
 //! DATA/hosts/HOST/archives/DB/         an archiver's own: config.json, spool, state
 //! DATA/backups/                        sealed objects, unless the file names other stores
@@ -90,6 +92,25 @@ impl Layout {
     /// PostgreSQL's own form of the application's password: what `PGPASSFILE` names.
     pub fn password_file(&self, database: &str) -> PathBuf {
         self.secrets().join(format!("{database}.pgpass"))
+    }
+
+    /// Of the platform's certificate authority.
+    pub fn authority(&self) -> PathBuf {
+        self.secrets().join("authority")
+    }
+
+    /// The roots that are believed.
+    pub fn roots(&self) -> PathBuf {
+        self.authority().join("roots.pem")
+    }
+
+    pub fn identities(&self, host: &str) -> PathBuf {
+        self.host(host).join("identities")
+    }
+
+    /// The key and the certificate of a role of a host.
+    pub fn identity(&self, host: &str, role: &str) -> PathBuf {
+        self.identities(host).join(format!("{role}.pem"))
     }
 
     pub fn wires(&self) -> PathBuf {

@@ -14,6 +14,7 @@
 mod archiver;
 mod environment;
 mod gateway;
+mod identity;
 mod instance;
 mod keeper;
 mod layout;
@@ -23,6 +24,7 @@ mod wire;
 pub use archiver::archiver_config;
 pub use environment::{service_environment, service_name_of};
 pub use gateway::{Placements, gateway_snapshot};
+pub use identity::{identities, identity_files};
 pub use instance::{archiver_instance, gateway_instance, keeper_instance, service_instance};
 pub use keeper::{APPLICATION_ROLE, KEEPER_ROLES, keeper_config};
 pub use layout::{

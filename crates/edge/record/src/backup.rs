@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::identity::IdentityFiles;
+
 /// The version that this code writes, and the only one it reads.
 pub const VERSION: u32 = 1;
 
@@ -38,6 +40,9 @@ pub struct BackupConfig {
     pub user: Option<String>,
     /// The file with the password of the keepers' role.
     pub password: PathBuf,
+    /// Who this archiver is to keepers; without, keepers of other hosts are asked in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityFiles>,
     pub schedule: BackupSchedule,
     pub retention: BackupRetention,
 }

@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::identity::IdentityFiles;
+
 /// The only snapshot version there is.
 pub const GATEWAY_SNAPSHOT_VERSION: u32 = 1;
 
@@ -26,6 +28,9 @@ pub struct GatewaySnapshot {
     pub region: String,
     /// `RUN/HOST`: the control socket `gateway-NAME.sock` and the lock file `gateway-NAME.lock` live here.
     pub run_folder: String,
+    /// Who this gateway is to keepers; without, their sight is asked for in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityFiles>,
     /// Worker threads, one runtime each; absent = one per processor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<u16>,

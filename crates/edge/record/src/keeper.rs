@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::identity::IdentityFiles;
+
 /// The version that this code writes, and the only one it reads.
 pub const VERSION: u32 = 1;
 
@@ -47,6 +49,9 @@ pub struct KeeperConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     pub secrets: KeeperSecrets,
+    /// Who this keeper is to others; one without does not start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityFiles>,
     pub application: KeeperApplication,
     #[serde(default)]
     pub timings: KeeperTimings,

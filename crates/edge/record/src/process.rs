@@ -179,6 +179,8 @@ impl ProbeSpec {
 pub enum ProbeCheck {
     /// Any status from 200 to 399 passes.
     Http { address: SocketAddr, path: String },
+    /// The same over a Unix socket.
+    Socket { socket: PathBuf, path: String },
     /// The connection is accepted.
     Tcp { address: SocketAddr },
     /// The program leaves with code 0.

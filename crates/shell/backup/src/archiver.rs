@@ -167,7 +167,7 @@ impl Archiver {
 
     async fn live(&mut self) {
         loop {
-            let status = status_of(&self.own).await.ok();
+            let status = status_of(&self.archive.config, &self.own).await.ok();
             let primary = status.filter(is_open_primary);
             match primary {
                 Some(status) if !self.halted => self.serve(status).await,

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use mainstay_identity::{Identity, web};
 use mainstay_record::backup::{BackupConfig, BackupServer};
+use mainstay_record::identity::{identity_name, keeper_role};
 use mainstay_record::keeper::{KeeperStatus, SightRole};
 
 use crate::archive::SUPERUSER;
@@ -58,7 +60,7 @@ impl Sources {
     pub async fn look(config: &BackupConfig) -> Self {
         let (mut found, mut heard) = (Vec::new(), Vec::new());
         for server in &config.servers {
-            match status_of(server).await {
+            match status_of(config, server).await {
                 Ok(status) => {
                     let role = format!("{:?}", status.sight.role).to_lowercase();
                     heard.push(format!("{}: {role}", server.host));
@@ -109,17 +111,30 @@ pub fn is_open_primary(status: &KeeperStatus) -> bool {
 }
 
 /// What the keeper beside a server says.
-pub async fn status_of(server: &BackupServer) -> Result<KeeperStatus, String> {
+pub async fn status_of(
+    config: &BackupConfig,
+    server: &BackupServer,
+) -> Result<KeeperStatus, String> {
     let (get, target) = (http::Method::GET, "/v1/status");
     let answer = match &server.local {
         Some(local) => {
             let control = &local.control;
             mainstay_rt::http::request_unix(control, get, target, Vec::new(), SIGHT_LIMIT).await
         }
-        None => {
-            let sight = server.sight;
-            mainstay_rt::http::request_tcp(sight, get, target, Vec::new(), SIGHT_LIMIT).await
-        }
+        None => match &config.identity {
+            Some(files) => {
+                let identity =
+                    Identity::read(files.clone()).map_err(|error| crate::chain(&error))?;
+                let role = keeper_role(&config.database);
+                let name = identity_name(&role, &server.host, &config.platform);
+                let keeper = (server.sight, name.as_str());
+                web::request(&identity, keeper, get, target, Vec::new(), SIGHT_LIMIT).await
+            }
+            None => {
+                let sight = server.sight;
+                mainstay_rt::http::request_tcp(sight, get, target, Vec::new(), SIGHT_LIMIT).await
+            }
+        },
     };
     let (code, body) = answer.map_err(|error| crate::chain(&error))?;
     serde_json::from_slice(&body).map_err(|error| format!("{code}: {error}"))

@@ -14,9 +14,12 @@ use mainstay_backup::{
     Archive, Catalogue, DataKey, RestoreError, Sources, Wanted, chain, choose, join, name_point,
     offer, prove, prune, restore,
 };
+use mainstay_identity::Identity;
+use mainstay_identity::authority::Authority;
 use mainstay_record::backup::{
     ArchiverState, BackupConfig, BackupRetention, BackupSchedule, BackupServer, VERSION,
 };
+use mainstay_record::identity::{IdentityFiles, identity_name};
 use mainstay_record::keeper::{CohortStatus, KeeperStatus, Sight, SightRole};
 use mainstay_testkit::postgres::{Options, TemporaryServer, account, program};
 use mainstay_testkit::wait::wait_for;
@@ -359,10 +362,11 @@ impl Place {
             .prefix("ms-bk-")
             .tempdir_in("/tmp")?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))?;
-        let (sight, keeper) = keeper(server)?;
+        let (sight, keeper) = keeper(server, folder.path())?;
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("password"), "x")?;
         let config = BackupConfig {
+            identity: Some(identity(folder.path(), "archiver-ledger")?),
             version: VERSION,
             platform: "test".to_owned(),
             database: "ledger".to_owned(),
@@ -508,8 +512,20 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Says of the server what its keeper would: the open primary of timeline 1.
-fn keeper(server: &TemporaryServer) -> Result<(std::net::SocketAddr, Running)> {
+/// Who a role of host `a` is, by an authority in the folder.
+fn identity(folder: &Path, role: &str) -> Result<IdentityFiles> {
+    let authority = Authority::new(&folder.join("authority"), "test");
+    let name = identity_name(role, "a", "test");
+    let leaf = authority.issue(&name, mainstay_rt::clock::wall_ms())?;
+    let own = folder.join(format!("{role}.pem"));
+    mainstay_rt::files::write_atomic(&own, leaf.pem.as_bytes())?;
+    let roots = authority.roots();
+    Ok(IdentityFiles { own, roots })
+}
+
+/// Says of the server what its keeper would, to those whom the authority named: the open primary of timeline 1.
+fn keeper(server: &TemporaryServer, folder: &Path) -> Result<(std::net::SocketAddr, Running)> {
+    let own = Identity::open(identity(folder, "keeper-ledger")?)?;
     let listener = std::net::TcpListener::bind((server.address().ip(), 0))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
@@ -524,7 +540,7 @@ fn keeper(server: &TemporaryServer) -> Result<(std::net::SocketAddr, Running)> {
         tasks.block_on(&runtime.expect("a runtime"), async {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
             is_up.store(true, Ordering::Release);
-            let serving = mainstay_rt::http::serve_tcp(listener, |_| async {
+            let serving = mainstay_identity::web::serve(listener, own, |_| async {
                 mainstay_rt::http::json(http::StatusCode::OK, &status())
             });
             tokio::select! {

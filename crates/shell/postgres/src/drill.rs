@@ -5,9 +5,11 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use mainstay_identity::authority::Authority;
 use mainstay_keeper::{
     Command, DataState, Failure, Outcome, Rank, ReceiverName, ReplicaId, SynchronousStandbys,
 };
+use mainstay_record::identity::{IdentityFiles, identity_name};
 use mainstay_record::keeper::{
     KeeperApplication, KeeperConfig, KeeperListen, KeeperReplica, KeeperSecrets, KeeperTimings,
     VERSION,
@@ -227,6 +229,7 @@ fn config(folder: &Path, block: u8, id: u32) -> KeeperConfig {
             replication: secret("replication"),
             application: secret("application"),
         },
+        identity: Some(identity(folder, id)),
         application: KeeperApplication {
             role: "shop".to_owned(),
             database: "shop".to_owned(),
@@ -235,6 +238,19 @@ fn config(folder: &Path, block: u8, id: u32) -> KeeperConfig {
         filling_rate_kib: None,
         settings: Vec::new(),
     }
+}
+
+/// Of an authority of its own folder.
+fn identity(folder: &Path, id: u32) -> IdentityFiles {
+    let authority = Authority::new(&folder.join("authority"), "drill");
+    let name = identity_name("keeper-orders", &format!("host-{id}"), "drill");
+    let leaf = authority
+        .issue(&name, mainstay_rt::clock::wall_ms())
+        .unwrap();
+    let own = folder.join(format!("r{id}.pem"));
+    mainstay_rt::files::write_atomic(&own, leaf.pem.as_bytes()).unwrap();
+    let roots = authority.roots();
+    IdentityFiles { own, roots }
 }
 
 fn user() -> Option<String> {

@@ -8,6 +8,8 @@
 //! *Peers* and *face* share the mind's thread, because sockets do not block: messages to other keepers
 //! there, status, sight stream and operators' requests here.
 //!
+//! Whoever speaks with a keeper over TCP has proven first that the platform's authority named it.
+//!
 //! PostgreSQL itself runs under a shim and outlives all of it; a keeper that starts beside a running
 //! server adopts it.
 //!
@@ -248,8 +250,12 @@ fn meet(
     for id in setup.core.peers() {
         if let Some(replica) = setup.replica(id) {
             let (sender, queue) = mpsc::channel(peers::QUEUE_LIMIT);
-            let address = replica.peer_address;
-            tokio::task::spawn_local(peers::send(Rc::clone(setup), id, address, queue));
+            let to = peers::Address {
+                id,
+                at: replica.peer_address,
+                name: setup.keeper_name(replica),
+            };
+            tokio::task::spawn_local(peers::send(Rc::clone(setup), to, queue));
             queues.insert(id, sender);
         }
     }
@@ -270,9 +276,11 @@ fn show(
         asks,
         shown,
     });
-    let public = Rc::clone(&face);
+    let (public, identity) = (Rc::clone(&face), Arc::clone(&setup.identity));
     tokio::task::spawn_local(async move {
-        mainstay_rt::http::serve_tcp(listener, move |call| Rc::clone(&public).show(call)).await;
+        // Whoever is of the platform may look.
+        let show = move |call| Rc::clone(&public).show(call);
+        mainstay_identity::web::serve(listener, identity, show).await;
     });
     let path = setup.config.control_socket.clone();
     tokio::task::spawn_local(async move {

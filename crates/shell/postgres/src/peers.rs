@@ -3,18 +3,21 @@
 //! Each pair of keepers has two connections, one per direction, and a connection carries frames one way
 //! only. Nothing is kept for a peer that cannot be reached: the core repeats what matters, and news that
 //! waited is no news. A connection on which nothing is acknowledged is given up by the kernel
-//! (`TCP_USER_TIMEOUT`) and dialled again.
+//! (`TCP_USER_TIMEOUT`) and dialled again. Before the first frame both have proven who they are (TLS 1.3, the
+//! platform's authority): a keeper speaks for the replica of its certificate and for no other.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_identity::Peer;
 use mainstay_keeper::{Input, Message, ReplicaId};
 use mainstay_record::keeper_message::{FRAME_LIMIT, Frame, Hello, VERSION};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_rustls::client::TlsStream;
 
 use crate::convert;
 use crate::setup::Setup;
@@ -44,53 +47,60 @@ pub enum PeerError {
     Stranger { why: String },
 }
 
+/// A keeper, where it is reached, and the name that it must prove.
+pub struct Address {
+    pub id: ReplicaId,
+    pub at: SocketAddr,
+    pub name: String,
+}
+
 /// Sends what arrives in `queue` to one peer, for ever.
-pub async fn send(
-    setup: Rc<Setup>,
-    to: ReplicaId,
-    address: SocketAddr,
-    mut queue: mpsc::Receiver<Message>,
-) {
+pub async fn send(setup: Rc<Setup>, to: Address, mut queue: mpsc::Receiver<Message>) {
     let mut pause = RETRY_FIRST;
     loop {
-        match dial(&setup, to, address).await {
+        match dial(&setup, &to).await {
             Ok(mut stream) => {
                 pause = RETRY_FIRST;
                 while queue.try_recv().is_ok() {}
                 if let Err(error) = pump(&mut stream, &mut queue).await {
-                    tracing::debug!(peer = %to, %error, "lost a keeper");
+                    tracing::debug!(peer = %to.id, %error, "lost a keeper");
                 } else {
                     return;
                 }
             }
-            Err(error) => tracing::debug!(peer = %to, %error, "a keeper is not reached"),
+            Err(error) => tracing::debug!(peer = %to.id, %error, "a keeper is not reached"),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_LIMIT);
     }
 }
 
-async fn dial(setup: &Setup, to: ReplicaId, address: SocketAddr) -> Result<TcpStream, PeerError> {
+async fn dial(setup: &Setup, to: &Address) -> Result<TlsStream<TcpStream>, PeerError> {
     let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
-    let mut stream = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address))
+    let stream = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(to.at))
         .await
         .map_err(late)??;
     stream.set_nodelay(true)?;
     socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(SILENCE_LIMIT))?;
+    let proven = setup.identity.connect(stream, &to.name);
+    let mut stream = tokio::time::timeout(CONNECT_LIMIT, proven)
+        .await
+        .map_err(late)??;
     let hello = Frame::Hello(Hello {
         version: VERSION,
         platform: setup.config.platform.clone(),
         database: setup.config.database.clone(),
         from: setup.core.me.0,
-        to: to.0,
+        to: to.id.0,
     });
     stream.write_all(&encode(&hello)?).await?;
+    stream.flush().await?;
     Ok(stream)
 }
 
 /// Ends with `Ok` when nobody sends any more.
 async fn pump(
-    stream: &mut TcpStream,
+    stream: &mut TlsStream<TcpStream>,
     queue: &mut mpsc::Receiver<Message>,
 ) -> Result<(), PeerError> {
     let mut nothing = [0; 1];
@@ -100,9 +110,11 @@ async fn pump(
                 let Some(message) = message else { return Ok(()) };
                 let frame = encode(&Frame::Message(convert::message_out(&message)))?;
                 let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
-                tokio::time::timeout(SILENCE_LIMIT, stream.write_all(&frame))
-                    .await
-                    .map_err(late)??;
+                let sent = async {
+                    stream.write_all(&frame).await?;
+                    stream.flush().await
+                };
+                tokio::time::timeout(SILENCE_LIMIT, sent).await.map_err(late)??;
             }
             // The peer never writes here: what comes is the end.
             read = stream.read(&mut nothing) => {
@@ -176,15 +188,20 @@ pub async fn receive(
 
 async fn read(
     setup: &Setup,
-    mut stream: TcpStream,
+    stream: TcpStream,
     inputs: &mpsc::UnboundedSender<Input>,
 ) -> Result<(), PeerError> {
     stream.set_nodelay(true)?;
     let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
-    let hello = tokio::time::timeout(HELLO_LIMIT, frame(&mut stream))
+    let met = async {
+        let (mut stream, peer) = setup.identity.accept(stream).await?;
+        let hello = frame(&mut stream).await?;
+        Ok::<_, PeerError>((stream, peer, hello))
+    };
+    let (mut stream, peer, hello) = tokio::time::timeout(HELLO_LIMIT, met)
         .await
         .map_err(late)??;
-    let from = welcome(setup, hello)?;
+    let from = welcome(setup, &peer, hello)?;
     let read = read_messages(&mut stream, from, inputs).await;
     if let Err(PeerError::Io(error)) = &read
         && is_end(error)
@@ -207,7 +224,7 @@ fn is_end(error: &std::io::Error) -> bool {
 }
 
 async fn read_messages(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     from: ReplicaId,
     inputs: &mpsc::UnboundedSender<Input>,
 ) -> Result<(), PeerError> {
@@ -228,8 +245,8 @@ async fn read_messages(
     }
 }
 
-/// Whether the one who says hello is a keeper of this database and means this one.
-fn welcome(setup: &Setup, frame: Frame) -> Result<ReplicaId, PeerError> {
+/// Whether the one who says hello is the keeper of this database that it says, and means this one.
+fn welcome(setup: &Setup, peer: &Peer, frame: Frame) -> Result<ReplicaId, PeerError> {
     let stranger = |why: &str| {
         Err(PeerError::Stranger {
             why: why.to_owned(),
@@ -251,10 +268,14 @@ fn welcome(setup: &Setup, frame: Frame) -> Result<ReplicaId, PeerError> {
     if from == setup.core.me || !setup.core.replicas.contains(&from) {
         return stranger("it is no replica of this database");
     }
+    let proven = |replica| peer.is(&setup.keeper_name(replica));
+    if !setup.replica(from).is_some_and(proven) {
+        return stranger("its certificate is another's");
+    }
     Ok(from)
 }
 
-async fn frame(stream: &mut TcpStream) -> Result<Frame, PeerError> {
+async fn frame(stream: &mut (impl AsyncRead + Unpin)) -> Result<Frame, PeerError> {
     let length = stream.read_u32().await? as usize;
     if length > FRAME_LIMIT {
         return Err(PeerError::Stranger {

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_identity::{Identity, IdentityError};
 use mainstay_keeper::{Config, ReplicaId, Timings};
+use mainstay_record::identity::{identity_name, keeper_role};
 use mainstay_record::keeper::{KeeperConfig, KeeperReplica, KeeperTimings, VERSION};
 use sha2::{Digest, Sha256};
 
@@ -49,6 +51,12 @@ pub enum SetupError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error(
+        "use the configuration: it names no identity; the node of this host writes one that does"
+    )]
+    NoIdentity,
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     #[error(transparent)]
     Program(#[from] ProgramError),
 }
@@ -115,6 +123,7 @@ pub struct Setup {
     pub core: Config,
     pub layout: Layout,
     pub secrets: Secrets,
+    pub identity: Arc<Identity>,
     pub programs: Programs,
     /// The one thing in here that changes: it is read again from the same file.
     pub parameters: Arc<Parameters>,
@@ -144,6 +153,8 @@ impl Setup {
             replication: secret(&config.secrets.replication)?,
             application: secret(&config.secrets.application)?,
         };
+        let identity = config.identity.clone().ok_or(SetupError::NoIdentity)?;
+        let identity = Identity::open(identity)?;
         let programs = Programs::find(
             config.programs.as_deref(),
             config.user.as_deref(),
@@ -159,6 +170,7 @@ impl Setup {
             core,
             layout,
             secrets,
+            identity,
             programs,
         })
     }
@@ -168,6 +180,12 @@ impl Setup {
             .replicas
             .iter()
             .find(|replica| replica.id == u32::from(id.0))
+    }
+
+    /// The name that the keeper of a replica proves.
+    pub fn keeper_name(&self, replica: &KeeperReplica) -> String {
+        let role = keeper_role(&self.config.database);
+        identity_name(&role, &replica.host, &self.config.platform)
     }
 
     /// The local server, over its Unix socket.

@@ -20,13 +20,14 @@ use mainstay_gateway::sight::{
     CellView, InstanceFact, InstanceState, KeeperFact, KeeperRole, Sight, SightLimits, View,
 };
 use mainstay_record::gateway::ReadinessAnswer;
+use mainstay_record::identity::{identity_name, keeper_role};
 use mainstay_record::keeper::{Sight as SightLine, SightRole};
 use mainstay_units::{Epoch, Instant, Term};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::config::Config;
-use crate::watch::{self, Line};
+use crate::watch::{self, Caller, KeeperPlace, Line};
 use crate::world::{Shared, Suspicion};
 
 /// How often ageing facts are judged again.
@@ -176,6 +177,7 @@ impl Eyes {
             .iter()
             .map(|_| Rc::default())
             .collect();
+        let caller = Rc::new(Caller::new(self.config.snapshot.identity.clone()));
         for (database, replicas) in self.config.replicas.iter().enumerate() {
             for (replica, entry) in replicas.iter().enumerate() {
                 let (reports, at) = (self.reports.clone(), (database as u16, replica as u16));
@@ -193,7 +195,14 @@ impl Eyes {
                     reports.send((round, seen)).is_ok()
                 };
                 let name = self.config.routing.databases[database].name.clone();
-                let task = spawn_local(watch::keeper(entry.sight, name, bounds, report));
+                let role = keeper_role(&name);
+                let place = KeeperPlace {
+                    address: entry.sight,
+                    name: identity_name(&role, &entry.host, &self.config.snapshot.platform),
+                    database: name,
+                };
+                let caller = Rc::clone(&caller);
+                let task = spawn_local(watch::keeper(place, caller, bounds, report));
                 self.tasks.push(task.abort_handle());
             }
         }

@@ -3,9 +3,11 @@
 //! Nothing here decides. Silence is not reported: what was said last grows old by itself. A broken or
 //! refused connection is news and is reported at once.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,9 +15,12 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use mainstay_identity::{Identity, IdentityError};
 use mainstay_record::gateway::ReadinessAnswer;
+use mainstay_record::identity::IdentityFiles;
 use mainstay_record::keeper::Sight as SightLine;
 use mainstay_units::Instant;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, spawn_local};
 
@@ -33,6 +38,42 @@ const LINE_LIMIT: usize = 64 * 1024;
 pub enum Line {
     Said(Instant, Box<SightLine>),
     Lost,
+}
+
+/// A keeper of a database: where its sight is, and the name that it must prove.
+#[derive(Debug)]
+pub struct KeeperPlace {
+    pub address: SocketAddr,
+    pub database: String,
+    pub name: String,
+}
+
+/// Who this gateway is to keepers, read when it is first needed: one that is not there yet is looked for again.
+#[derive(Debug)]
+pub struct Caller {
+    files: Option<IdentityFiles>,
+    identity: RefCell<Option<Arc<Identity>>>,
+}
+
+impl Caller {
+    pub fn new(files: Option<IdentityFiles>) -> Self {
+        Self {
+            files,
+            identity: RefCell::default(),
+        }
+    }
+
+    /// `None`: keepers are asked in the clear.
+    fn identity(&self) -> Result<Option<Arc<Identity>>, IdentityError> {
+        let Some(files) = &self.files else {
+            return Ok(None);
+        };
+        let mut known = self.identity.borrow_mut();
+        if known.is_none() {
+            *known = Some(Identity::open(files.clone())?);
+        }
+        Ok(known.clone())
+    }
 }
 
 type Sender = SendRequest<Empty<Bytes>>;
@@ -72,16 +113,47 @@ async fn connect(address: SocketAddr, limit: Duration) -> Result<Conversation, T
     within(limit, async {
         let stream = TcpStream::connect(address).await.ok()?;
         stream.set_nodelay(true).ok();
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.ok()?;
-        let task = spawn_local(async move {
-            connection.await.ok();
-        });
-        Some(Conversation {
-            sender,
-            task: task.abort_handle(),
-        })
+        converse(stream).await
     })
     .await
+}
+
+async fn connect_to_keeper(
+    place: &KeeperPlace,
+    caller: &Caller,
+    limit: Duration,
+) -> Result<Conversation, Trouble> {
+    let identity = caller.identity().map_err(|error| {
+        tracing::warn!(%error, "keepers cannot be asked without an identity");
+        Trouble::Gone
+    })?;
+    let Some(identity) = identity else {
+        return connect(place.address, limit).await;
+    };
+    within(limit, async {
+        let stream = TcpStream::connect(place.address).await.ok()?;
+        stream.set_nodelay(true).ok();
+        let proven = identity.connect(stream, &place.name).await;
+        let refused = |error: &std::io::Error| {
+            tracing::debug!(keeper = place.name, %error, "no proof of a keeper");
+        };
+        converse(proven.inspect_err(refused).ok()?).await
+    })
+    .await
+}
+
+async fn converse<S>(stream: S) -> Option<Conversation>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.ok()?;
+    let task = spawn_local(async move {
+        connection.await.ok();
+    });
+    Some(Conversation {
+        sender,
+        task: task.abort_handle(),
+    })
 }
 
 fn get(address: SocketAddr, path: &str) -> Option<Request<Empty<Bytes>>> {
@@ -93,14 +165,14 @@ fn get(address: SocketAddr, path: &str) -> Option<Request<Empty<Bytes>>> {
 
 /// Follows a keeper's `/v1/sight` for ever. `report` says whether anybody still listens.
 pub async fn keeper(
-    address: SocketAddr,
-    database: String,
+    place: KeeperPlace,
+    caller: Rc<Caller>,
     bounds: Bounds,
     report: impl Fn(Line) -> bool,
 ) {
     let mut pause = RECONNECT_FIRST;
     loop {
-        let heard = follow(address, &database, &bounds, &report).await;
+        let heard = follow(&place, &caller, &bounds, &report).await;
         if heard {
             pause = RECONNECT_FIRST;
         }
@@ -114,12 +186,14 @@ pub async fn keeper(
 
 /// One stream until it breaks or falls silent. True if anything was heard.
 async fn follow(
-    address: SocketAddr,
-    database: &str,
+    place: &KeeperPlace,
+    caller: &Caller,
     bounds: &Bounds,
     report: &impl Fn(Line) -> bool,
 ) -> bool {
-    let Ok(mut conversation) = connect(address, bounds.connect_timeout).await else {
+    let (address, database) = (place.address, place.database.as_str());
+    let opened = connect_to_keeper(place, caller, bounds.connect_timeout).await;
+    let Ok(mut conversation) = opened else {
         return false;
     };
     let Some(request) = get(address, "/v1/sight") else {

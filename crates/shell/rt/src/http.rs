@@ -126,6 +126,19 @@ where
     F: Fn(Call) -> R + 'static,
     R: Future<Output = Answer> + 'static,
 {
+    serve_through(listener, async |stream| Some(stream), handler).await;
+}
+
+/// As [`serve_tcp`], where `admit` makes of a connection the stream that is spoken on, or refuses it. It must
+/// come to an end by itself.
+pub async fn serve_through<A, P, S, F, R>(listener: TcpListener, admit: A, handler: F)
+where
+    A: Fn(TcpStream) -> P,
+    P: Future<Output = Option<S>> + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    F: Fn(Call) -> R + 'static,
+    R: Future<Output = Answer> + 'static,
+{
     let handler = Rc::new(handler);
     let permits = Rc::new(tokio::sync::Semaphore::new(CONNECTION_LIMIT));
     loop {
@@ -135,7 +148,13 @@ where
         match listener.accept().await {
             Ok((stream, address)) => {
                 stream.set_nodelay(true).ok();
-                spawn_connection(stream, Peer::Remote(address), Rc::clone(&handler), permit);
+                let (admitted, handler) = (admit(stream), Rc::clone(&handler));
+                tokio::task::spawn_local(async move {
+                    if let Some(stream) = admitted.await {
+                        converse(stream, Peer::Remote(address), handler).await;
+                    }
+                    drop(permit);
+                });
             }
             Err(error) => back_off(&error).await,
         }
@@ -187,20 +206,29 @@ where
     R: Future<Output = Answer> + 'static,
 {
     tokio::task::spawn_local(async move {
-        let service = hyper::service::service_fn(|request: Request<Incoming>| {
-            let handler = Rc::clone(&handler);
-            async move { Ok::<_, Infallible>(call(&*handler, peer, request).await) }
-        });
-        let served = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
-        if let Err(error) = served {
-            tracing::debug!(%error, ?peer, "connection ended");
-        }
+        converse(stream, peer, handler).await;
         drop(permit);
     });
+}
+
+async fn converse<S, F, R>(stream: S, peer: Peer, handler: Rc<F>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    F: Fn(Call) -> R + 'static,
+    R: Future<Output = Answer> + 'static,
+{
+    let service = hyper::service::service_fn(|request: Request<Incoming>| {
+        let handler = Rc::clone(&handler);
+        async move { Ok::<_, Infallible>(call(&*handler, peer, request).await) }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, ?peer, "connection ended");
+    }
 }
 
 async fn call<F, R>(handler: &F, peer: Peer, request: Request<Incoming>) -> Answer
@@ -281,15 +309,37 @@ pub async fn request_tcp(
     body: Vec<u8>,
     timeout: Duration,
 ) -> Result<(StatusCode, Bytes), RequestError> {
-    let name = address.to_string();
-    let exchange = async {
-        let stream = TcpStream::connect(address)
-            .await
-            .map_err(|error| RequestError::Connect(name.clone(), error))?;
+    let connect = async {
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true).ok();
-        exchange(stream, &name, &name, method, target, body).await
+        Ok(stream)
     };
-    within(timeout, &name, exchange).await
+    let name = address.to_string();
+    request_through(connect, &name, method, target, body, timeout).await
+}
+
+/// As [`request_tcp`], over the stream that `connect` opens to the peer of this name.
+///
+/// # Errors
+/// As [`request_tcp`].
+pub async fn request_through<S>(
+    connect: impl Future<Output = std::io::Result<S>>,
+    name: &str,
+    method: Method,
+    target: &str,
+    body: Vec<u8>,
+    timeout: Duration,
+) -> Result<(StatusCode, Bytes), RequestError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let exchange = async {
+        let stream = connect
+            .await
+            .map_err(|error| RequestError::Connect(name.to_owned(), error))?;
+        exchange(stream, name, name, method, target, body).await
+    };
+    within(timeout, name, exchange).await
 }
 
 async fn within<T>(

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use mainstay_record::process::{ProbeCheck, ShimSpec};
 use mainstay_supervision::Outcome;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::process::Command;
 
 use crate::user;
@@ -44,7 +43,14 @@ pub(crate) async fn ask(
 ) -> Outcome {
     let asked = async {
         match check {
-            ProbeCheck::Http { address, path } => http(address, &path).await,
+            ProbeCheck::Http { address, path } => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                http(stream, &address.to_string(), &path).await
+            }
+            ProbeCheck::Socket { socket, path } => {
+                http(UnixStream::connect(socket).await?, "localhost", &path).await
+            }
             ProbeCheck::Tcp { address } => TcpStream::connect(address).await.map(|_| true),
             ProbeCheck::Exec { command } => exec(&command, &surroundings).await,
         }
@@ -55,11 +61,12 @@ pub(crate) async fn ask(
     }
 }
 
-async fn http(address: SocketAddr, path: &str) -> io::Result<bool> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
+async fn http<S>(mut stream: S, host: &str, path: &str) -> io::Result<bool>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: mainstay-probe\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: mainstay-probe\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();

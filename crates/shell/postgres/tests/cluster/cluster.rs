@@ -4,9 +4,13 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use mainstay_identity::Identity;
+use mainstay_identity::authority::Authority;
+use mainstay_record::identity::{IdentityFiles, identity_name};
 use mainstay_record::keeper::{
     KeeperApplication, KeeperConfig, KeeperListen, KeeperReplica, KeeperSecrets, KeeperSetting,
     KeeperStatus, KeeperTimings, SightRole, VERSION,
@@ -32,6 +36,8 @@ pub struct Cluster {
     second: Option<Child>,
     settings: Vec<KeeperSetting>,
     guard: Child,
+    /// Who asks for the status.
+    observer: Arc<Identity>,
     pub runtime: tokio::runtime::Runtime,
 }
 
@@ -105,8 +111,10 @@ impl Cluster {
             .process_group(0)
             .spawn()
             .context("start a guard")?;
+        let observer = observer(folder.path())?;
         let mut cluster = Self {
             guard,
+            observer,
             folder,
             block,
             wires,
@@ -267,6 +275,7 @@ impl Cluster {
                 replication: secret("replication")?,
                 application: secret("application")?,
             },
+            identity: Some(self.identity(which, "keeper-orders")?),
             application: KeeperApplication {
                 role: "shop".to_owned(),
                 database: "shop".to_owned(),
@@ -277,9 +286,37 @@ impl Cluster {
         })
     }
 
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("authority")
+    }
+
+    /// Who a role of a host is; the leaf is made when it is first asked for.
+    pub fn identity(&self, which: usize, role: &str) -> Result<IdentityFiles> {
+        let authority = Authority::new(&self.authority(), "test");
+        let host = format!("host-{}", which + 1);
+        let own = self.path(which).join(format!("{role}.pem"));
+        if !own.exists() {
+            let name = identity_name(role, &host, "test");
+            let leaf = authority.issue(&name, mainstay_rt::clock::wall_ms())?;
+            mainstay_rt::files::write_atomic(&own, leaf.pem.as_bytes())?;
+        }
+        let roots = authority.roots();
+        Ok(IdentityFiles { own, roots })
+    }
+
+    pub fn peer_address(&self, which: usize) -> SocketAddr {
+        self.address(which, PEER_PORT)
+    }
+
+    pub fn sight_address(&self, which: usize) -> SocketAddr {
+        self.address(which, HTTP_PORT)
+    }
+
     pub fn status(&self, which: usize) -> Result<KeeperStatus> {
-        let request = mainstay_rt::http::request_tcp(
-            self.address(which, HTTP_PORT),
+        let name = identity_name("keeper-orders", &format!("host-{}", which + 1), "test");
+        let request = mainstay_identity::web::request(
+            &self.observer,
+            (self.sight_address(which), &name),
             http::Method::GET,
             "/v1/status",
             Vec::new(),
@@ -431,6 +468,16 @@ fn named(settings: &[(&str, &str)]) -> Vec<KeeperSetting> {
         value: (*value).to_owned(),
     });
     each.collect()
+}
+
+fn observer(folder: &Path) -> Result<Arc<Identity>> {
+    let authority = Authority::new(&folder.join("authority"), "test");
+    let name = identity_name("observer", "host-0", "test");
+    let leaf = authority.issue(&name, mainstay_rt::clock::wall_ms())?;
+    let own = folder.join("observer.pem");
+    mainstay_rt::files::write_atomic(&own, leaf.pem.as_bytes())?;
+    let roots = authority.roots();
+    Ok(Identity::open(IdentityFiles { own, roots })?)
 }
 
 pub fn user() -> Option<String> {

@@ -9,6 +9,7 @@ mod ailments;
 mod client;
 mod cluster;
 mod golden;
+mod identity;
 mod parameters;
 mod scenarios;
 mod solo;

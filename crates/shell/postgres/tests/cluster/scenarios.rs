@@ -23,6 +23,11 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("slots_exhausted", crate::ailments::slots_exhausted),
     ("standby_damaged", crate::ailments::standby_damaged),
     ("everything_killed", everything_killed),
+    (
+        "strangers_are_refused",
+        crate::identity::strangers_are_refused,
+    ),
+    ("another_authority", crate::identity::another_authority),
     ("switchover", switchover),
     ("solo_ends", crate::solo::solo_ends),
     ("solo_lost", crate::solo::solo_lost),

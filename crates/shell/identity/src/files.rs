@@ -1,0 +1,108 @@
+//! The leaves of one host: laid down, and renewed before they end.
+//!
+//! They are renewed after a third of their life, when another key signs, and when one is missing. A process that
+//! finds its file changed takes the new one. When the key has just been replaced, what has a good leaf keeps it for
+//! a while, so that everybody has read the new root before anybody shows a leaf of it; a leaf whose root is not believed
+//! any more goes at once.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mainstay_rt::files;
+
+use crate::authority::{Authority, AuthorityError, LEAF_LIFETIME, Trust};
+
+/// How long a new root is left to be read before leaves of it replace good ones.
+pub const SETTLING: Duration = Duration::from_secs(60);
+
+#[derive(Debug, thiserror::Error)]
+pub enum LeafError {
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error("lay down {}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+#[derive(Debug)]
+struct Laid {
+    at_wall_ms: u64,
+    signer: String,
+}
+
+/// What was laid down so far.
+#[derive(Debug)]
+pub struct Leaves {
+    authority: Authority,
+    laid: BTreeMap<PathBuf, Laid>,
+    /// Which key signs, and since when this is known.
+    signer: Option<(String, u64)>,
+}
+
+impl Leaves {
+    pub fn new(authority: Authority) -> Self {
+        Self {
+            authority,
+            laid: BTreeMap::new(),
+            signer: None,
+        }
+    }
+
+    /// Lays down what is missing or due: a leaf for each name, in the file beside it. Says how many.
+    ///
+    /// # Errors
+    /// When the authority cannot be used or a file cannot be written; what was laid down before stays.
+    pub fn renew(
+        &mut self,
+        wanted: &[(String, PathBuf)],
+        now_wall_ms: u64,
+    ) -> Result<usize, LeafError> {
+        let Trust { signer, believed } = self.authority.keep(now_wall_ms)?;
+        let since = match &self.signer {
+            Some((known, since)) if *known == signer => *since,
+            _ => now_wall_ms,
+        };
+        self.signer = Some((signer.clone(), since));
+        let settled = now_wall_ms.saturating_sub(since) >= millis(SETTLING);
+        self.laid
+            .retain(|path, _| wanted.iter().any(|(_, other)| other == path));
+        let mut renewed = 0;
+        for (name, path) in wanted {
+            let good = self.laid.get(path).is_some_and(|laid| {
+                let age = now_wall_ms.checked_sub(laid.at_wall_ms);
+                age.is_some_and(|age| age < millis(LEAF_LIFETIME / 3))
+                    && (laid.signer == signer || (!settled && believed.contains(&laid.signer)))
+                    && path.exists()
+            });
+            if good {
+                continue;
+            }
+            self.lay(name, path, now_wall_ms)?;
+            renewed += 1;
+        }
+        Ok(renewed)
+    }
+
+    fn lay(&mut self, name: &str, path: &Path, now_wall_ms: u64) -> Result<(), LeafError> {
+        let failed = |source| LeafError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let leaf = self.authority.issue(name, now_wall_ms)?;
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        files::write_atomic(path, leaf.pem.as_bytes()).map_err(failed)?;
+        let laid = Laid {
+            at_wall_ms: now_wall_ms,
+            signer: leaf.signer,
+        };
+        self.laid.insert(path.to_owned(), laid);
+        Ok(())
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

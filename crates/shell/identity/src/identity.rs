@@ -1,0 +1,241 @@
+//! A leaf in use: connections on which both sides have shown who they are.
+//!
+//! TLS 1.3 only, keys on P-256, no resumption: each connection proves itself anew, and connections are few and long.
+//! The files are read on a thread of their own, so that a hung disk stops the renewal and nothing else; what cannot
+//! be read, or does not fit together, is told and the last good leaf stays in use.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use mainstay_record::identity::IdentityFiles;
+use mainstay_rt::files;
+use rustls::client::{Resumption, verify_server_name};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+const FILE_LIMIT: u64 = 1 << 20;
+/// Between two looks for another leaf.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("read the identity {}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("understand the identity {}", path.display())]
+    Pem {
+        path: PathBuf,
+        source: rustls::pki_types::pem::Error,
+    },
+    #[error("use the identity {}", path.display())]
+    Tls {
+        path: PathBuf,
+        source: rustls::Error,
+    },
+    #[error("use the roots {}", path.display())]
+    Roots {
+        path: PathBuf,
+        source: rustls::client::VerifierBuilderError,
+    },
+    #[error("start a thread that watches the identity")]
+    Thread { source: io::Error },
+}
+
+/// Whoever is at the other end, proven.
+#[derive(Clone, Debug)]
+pub struct Peer(CertificateDer<'static>);
+
+impl Peer {
+    /// Whether it has this name.
+    pub fn is(&self, name: &str) -> bool {
+        let (Ok(certificate), Ok(name)) = (
+            ParsedCertificate::try_from(&self.0),
+            ServerName::try_from(name),
+        ) else {
+            return false;
+        };
+        verify_server_name(&certificate, &name).is_ok()
+    }
+}
+
+/// What tells two states of a file apart.
+type Stamp = Option<(u64, i64, i64, u64)>;
+
+#[derive(Clone)]
+struct Loaded {
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+}
+
+/// A leaf in use.
+pub struct Identity {
+    files: IdentityFiles,
+    loaded: Mutex<Loaded>,
+}
+
+/// The files' names only, so that no log can hold a key.
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Identity").field(&self.files).finish()
+    }
+}
+
+impl Identity {
+    /// Reads the files, once.
+    ///
+    /// # Errors
+    /// When they cannot be read or do not fit together.
+    pub fn read(files: IdentityFiles) -> Result<Self, IdentityError> {
+        let loaded = Mutex::new(load(&files)?);
+        Ok(Self { files, loaded })
+    }
+
+    /// Reads the files and follows them from then on, for as long as the identity is held.
+    ///
+    /// # Errors
+    /// When they cannot be read or do not fit together.
+    pub fn open(files: IdentityFiles) -> Result<Arc<Self>, IdentityError> {
+        let stamps = stamps(&files);
+        let this = Arc::new(Self::read(files)?);
+        let watched = Arc::downgrade(&this);
+        std::thread::Builder::new()
+            .name("identity".to_owned())
+            .spawn(move || watch(&watched, stamps))
+            .map_err(|source| IdentityError::Thread { source })?;
+        Ok(this)
+    }
+
+    /// Opens TLS to whoever has this name.
+    ///
+    /// # Errors
+    /// When the other side cannot prove the name, does not believe us, or breaks off.
+    pub async fn connect<S>(&self, stream: S, name: &str) -> io::Result<client::TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let config = self.loaded().client;
+        TlsConnector::from(config).connect(name, stream).await
+    }
+
+    /// Accepts TLS from whoever proves that the platform's authority named it.
+    ///
+    /// # Errors
+    /// When the other side has no such proof, or breaks off.
+    pub async fn accept<S>(&self, stream: S) -> io::Result<(server::TlsStream<S>, Peer)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let config = self.loaded().server;
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let shown = stream.get_ref().1.peer_certificates();
+        let shown = shown.and_then(|chain| chain.first()).cloned();
+        let shown = shown.ok_or(io::ErrorKind::PermissionDenied)?;
+        Ok((stream, Peer(shown.into_owned())))
+    }
+
+    fn loaded(&self) -> Loaded {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.clone()
+    }
+
+    /// Takes what the files hold now; the last good leaf stays if that cannot be used.
+    fn reload(&self) {
+        match load(&self.files) {
+            Ok(loaded) => {
+                *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = loaded;
+                tracing::debug!(own = %self.files.own.display(), "took another leaf");
+            }
+            Err(error) => {
+                tracing::warn!(%error, source = ?std::error::Error::source(&error), "the identity's new files cannot be used; the last good ones stay");
+            }
+        }
+    }
+}
+
+fn watch(identity: &Weak<Identity>, mut known: [Stamp; 2]) {
+    loop {
+        std::thread::park_timeout(LOOK_PERIOD);
+        let Some(identity) = identity.upgrade() else {
+            return;
+        };
+        let found = stamps(&identity.files);
+        if found != known {
+            known = found;
+            identity.reload();
+        }
+    }
+}
+
+fn stamps(files: &IdentityFiles) -> [Stamp; 2] {
+    [&files.own, &files.roots].map(|path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
+    })
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
+    files::read_limited(path, FILE_LIMIT).map_err(|source| IdentityError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn load(files: &IdentityFiles) -> Result<Loaded, IdentityError> {
+    let own = &files.own;
+    let pem = |path: &Path| {
+        let path = path.to_owned();
+        move |source| IdentityError::Pem { path, source }
+    };
+    let tls = |path: &Path| {
+        let path = path.to_owned();
+        move |source| IdentityError::Tls { path, source }
+    };
+    let bytes = read(own)?;
+    let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(pem(own))?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<_, _>>()
+        .map_err(pem(own))?;
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(&read(&files.roots)?) {
+        let root = root.map_err(pem(&files.roots))?;
+        roots.add(root).map_err(tls(&files.roots))?;
+    }
+    let roots = Arc::new(roots);
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider())
+        .build()
+        .map_err(|source| IdentityError::Roots {
+            path: files.roots.clone(),
+            source,
+        })?;
+    let mut server = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(tls(own))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain.clone(), key.clone_key())
+        .map_err(tls(own))?;
+    server.send_tls13_tickets = 0;
+    let mut client = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(tls(own))?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .map_err(tls(own))?;
+    client.resumption = Resumption::disabled();
+    Ok(Loaded {
+        client: Arc::new(client),
+        server: Arc::new(server),
+    })
+}
