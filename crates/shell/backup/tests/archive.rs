@@ -586,6 +586,8 @@ fn status() -> KeeperStatus {
         promised_to: None,
         cohort: CohortStatus::default(),
         peers: Vec::new(),
+        solo: None,
+        losses: Vec::new(),
         seeding: None,
         postmaster: None,
         events: Vec::new(),
