@@ -593,6 +593,9 @@ pub enum Process {
     Gateway(ConfigFile),
     #[command(hide = true)]
     Archiver(ConfigFile),
+    /// Ask targets, keep samples, follow rules, answer questions (docs/watch.md)
+    #[command(hide = true)]
+    Watch(ConfigFile),
     #[command(hide = true)]
     Shim(SpecFile),
     #[command(hide = true)]

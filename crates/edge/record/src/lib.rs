@@ -10,3 +10,4 @@ pub mod keeper_message;
 pub mod node;
 pub mod process;
 pub mod status;
+pub mod watch;

@@ -393,6 +393,21 @@ impl Head {
         written.map_err(failed("write", &self.folder))
     }
 
+    /// Labels of the series that have a sample within these moments, without looking at the samples.
+    pub fn series<'s, 'm>(
+        &'s self,
+        matchers: &'m [Matcher],
+        from: i64,
+        to: i64,
+    ) -> impl Iterator<Item = &'s Labels> + use<'s, 'm> {
+        let within = move |chunk: &Chunk| chunk.span().1 >= from && chunk.span().0 <= to;
+        self.rows
+            .values()
+            .filter(move |(_, row)| row.chunks.iter().any(within))
+            .map(|(labels, _)| labels)
+            .filter(move |labels| Matcher::all(matchers, labels))
+    }
+
     /// Series, samples and packed bytes at hand.
     pub fn size(&self) -> (usize, usize, usize) {
         let chunks = || self.rows.values().flat_map(|(_, row)| &row.chunks);

@@ -12,7 +12,7 @@ use hyper::body::Bytes;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use mainstay_rt::clock;
-use mainstay_scrape::exposition::{Exposition, Fault, Format, Labels, Limits, parse};
+use mainstay_scrape::exposition::{Exposition, Fault, Format, Labels, Limits, Meaning, parse};
 use mainstay_scrape::target::{Attempt, Silence, Target, Write};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -61,6 +61,8 @@ pub struct Account {
     /// The endpoint's place in the list that was given.
     pub endpoint: usize,
     pub writes: Vec<Write>,
+    /// What the answer said of its metrics.
+    pub meanings: Vec<(String, Meaning)>,
     pub problem: Option<NoAnswer>,
     pub silence: Silence,
 }
@@ -144,9 +146,12 @@ async fn beat(number: usize, mut endpoint: Endpoint, accounts: mpsc::Sender<Acco
         let began = Instant::now();
         let outcome = ask(&endpoint).await;
         let took_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let (found, problem) = match outcome {
-            Ok(found) => (Some(found), None),
-            Err(problem) => (None, Some(problem)),
+        let (found, meanings, problem) = match outcome {
+            Ok(mut found) => {
+                let meanings = std::mem::take(&mut found.meanings);
+                (Some(found), meanings, None)
+            }
+            Err(problem) => (None, Vec::new(), Some(problem)),
         };
         let writes = target.settle(Attempt { at, took_ms, found });
         let silence = target.silence(now());
@@ -154,6 +159,7 @@ async fn beat(number: usize, mut endpoint: Endpoint, accounts: mpsc::Sender<Acco
             .send(Account {
                 endpoint: number,
                 writes,
+                meanings,
                 problem,
                 silence,
             })

@@ -1,0 +1,105 @@
+//! Groups of rules at their bells.
+
+use std::path::Path;
+
+use mainstay_rt::{clock, files};
+use mainstay_rules::file::{Group, read};
+use mainstay_rules::group::{Memory, Saved, Surroundings, evaluate, next_slot};
+use mainstay_rules::yaml::FILE_BYTES_MAX;
+
+use crate::desk::Desk;
+
+/// A group, what it remembers, and when it is due.
+#[derive(Debug)]
+pub struct Duty {
+    pub group: Group,
+    pub memory: Memory,
+    pub interval: i64,
+    /// The next bell.
+    pub due: i64,
+    pub last: Option<i64>,
+    pub took_ms: u64,
+    /// Bells that passed while something else took too long.
+    pub missed: u64,
+}
+
+/// A rule file that is not followed, and why.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub file: String,
+    pub why: String,
+}
+
+/// Groups of all files that can be followed, with what is remembered of them.
+pub fn load(
+    files: &[std::path::PathBuf],
+    saved: &[Saved],
+    interval: i64,
+    now: i64,
+) -> (Vec<Duty>, Vec<Refused>) {
+    let (mut duties, mut refused) = (Vec::new(), Vec::new());
+    for path in files {
+        let file = path.display().to_string();
+        match groups(&file, path) {
+            Ok(groups) => duties.extend(
+                groups
+                    .into_iter()
+                    .map(|group| Duty::new(group, saved, interval, now)),
+            ),
+            Err(why) => refused.push(Refused { file, why }),
+        }
+    }
+    (duties, refused)
+}
+
+fn groups(file: &str, path: &Path) -> Result<Vec<Group>, String> {
+    let bytes = files::read_limited(path, FILE_BYTES_MAX as u64)
+        .map_err(|error| format!("{file}: {error}"))?;
+    let text = String::from_utf8(bytes).map_err(|error| format!("{file}: not UTF-8: {error}"))?;
+    read(file, &text).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        problems.join("; ")
+    })
+}
+
+impl Duty {
+    fn new(group: Group, saved: &[Saved], default: i64, now: i64) -> Self {
+        let known = saved
+            .iter()
+            .find(|saved| saved.file == group.file && saved.group == group.name);
+        let memory = known.map_or_else(
+            || Memory::new(&group),
+            |saved| Memory::restore(&group, saved),
+        );
+        let interval = group.interval.unwrap_or(default).max(1);
+        Self {
+            due: next_slot(&group, interval, now),
+            group,
+            memory,
+            interval,
+            last: None,
+            took_ms: 0,
+            missed: 0,
+        }
+    }
+
+    /// Goes through the orders if their bell has rung. A bell that was slept through is not made up for.
+    pub fn perform(&mut self, desk: &mut Desk, surroundings: &Surroundings, now: i64) -> bool {
+        if now < self.due {
+            return false;
+        }
+        let late = (now - self.due) / self.interval;
+        let at = self.due + late * self.interval;
+        self.missed += late.unsigned_abs();
+        self.due = at + self.interval;
+        let began = clock::now();
+        evaluate(&self.group, &mut self.memory, desk, at, surroundings);
+        self.took_ms = clock::now()
+            .since(began)
+            .as_millis()
+            .try_into()
+            .unwrap_or(u64::MAX);
+        self.last = Some(at);
+        true
+    }
+}

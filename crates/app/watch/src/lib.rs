@@ -1,0 +1,22 @@
+//! The watch: one process that asks targets, keeps what they say, follows rules, and answers questions.
+//!
+//! Think of the officer of the watch on a bridge. Instruments are read at their own beat (`mainstay_scraper`);
+//! readings go into the log (`desk`, over `mainstay_samples`); at every bell the standing orders are gone
+//! through (`duty`, over `mainstay_rules`), and what is wrong is written on the board that the next watch
+//! finds (`board`): alerts keep their age over a restart. Whoever comes up and asks is answered from the log
+//! (`api`), in Prometheus's own form. Everything happens on one thread, in [`run`]'s loop.
+//!
+//! No order is gone through before every instrument was read once: a watch that has just come up has not
+//! seen that a fire is out.
+
+mod answer;
+mod api;
+mod board;
+mod desk;
+mod duty;
+mod form;
+mod moment;
+mod run;
+mod world;
+
+pub use run::{run, run_until};

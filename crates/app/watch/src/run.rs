@@ -1,0 +1,242 @@
+//! The loop: what is heard, what is due, who asks.
+
+use std::cell::RefCell;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mainstay_record::watch::{VERSION, WatchConfig};
+use mainstay_rt::{clock, files};
+use mainstay_rules::group::Surroundings;
+use mainstay_samples::{Head, Limits, SamplesError};
+use mainstay_scraper::Account;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::api;
+use crate::board::Keeper;
+use crate::desk::Desk;
+use crate::duty;
+use crate::world::{Seen, World, chain, endpoint};
+
+/// The configuration cannot be used.
+const EXIT_CONFIG: u8 = 2;
+/// Folder or address cannot be used.
+const EXIT_START: u8 = 3;
+/// What is seen cannot be kept any more. Whoever supervises starts the watch again.
+const EXIT_BROKEN: u8 = 4;
+
+const CONFIG_BYTES_MAX: u64 = 16 << 20;
+/// How much of what was seen the loss of the machine may cost.
+const SYNC_EVERY: Duration = Duration::from_secs(10);
+const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
+/// While somebody is still to be asked for the first time.
+const WAKING: Duration = Duration::from_millis(20);
+/// Accounts that wait for the loop.
+const ACCOUNTS_MAX: usize = 64;
+
+#[derive(Debug, thiserror::Error)]
+enum WatchError {
+    #[error("read the configuration {}", .0.display())]
+    Config(PathBuf, #[source] io::Error),
+    #[error("configuration {} has version {found}, and this program reads {VERSION}", path.display())]
+    Version { path: PathBuf, found: u32 },
+    #[error("start the watch")]
+    Start(#[source] io::Error),
+    #[error("open the samples")]
+    Open(#[source] SamplesError),
+    #[error("listen on {0}")]
+    Listen(std::net::SocketAddr, #[source] io::Error),
+    #[error("keep samples")]
+    Samples(#[from] SamplesError),
+    #[error("keep the state of alerts")]
+    Board(#[source] io::Error),
+}
+
+impl WatchError {
+    fn code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Config(..) | Self::Version { .. } => EXIT_CONFIG,
+            Self::Start(_) | Self::Open(_) | Self::Listen(..) => EXIT_START,
+            Self::Samples(_) | Self::Board(_) => EXIT_BROKEN,
+        })
+    }
+}
+
+/// Watches until SIGTERM or SIGINT.
+pub fn run(config_path: &Path) -> ExitCode {
+    run_until(config_path, std::future::pending())
+}
+
+/// Watches until it is told to stop, by a signal or by this future.
+pub fn run_until(config_path: &Path, told: impl Future<Output = ()>) -> ExitCode {
+    match watch(config_path, told) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = chain(&error), "the watch ends");
+            error.code()
+        }
+    }
+}
+
+fn watch(config_path: &Path, told: impl Future<Output = ()>) -> Result<(), WatchError> {
+    let config = read_config(config_path)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(WatchError::Start)?;
+    LocalSet::new().block_on(&runtime, serve(config, told))
+}
+
+fn read_config(path: &Path) -> Result<WatchConfig, WatchError> {
+    let failed = |error| WatchError::Config(path.to_owned(), error);
+    let bytes = files::read_limited(path, CONFIG_BYTES_MAX).map_err(failed)?;
+    let config: WatchConfig =
+        serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))?;
+    if config.version != VERSION {
+        let (path, found) = (path.to_owned(), config.version);
+        return Err(WatchError::Version { path, found });
+    }
+    Ok(config)
+}
+
+pub fn now() -> i64 {
+    i64::try_from(clock::wall_ms()).unwrap_or(i64::MAX)
+}
+
+fn millis(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
+    std::fs::create_dir_all(&config.folder).map_err(WatchError::Start)?;
+    let limits = Limits {
+        retention: millis(config.retention_ms),
+        ..Limits::default()
+    };
+    let (head, opened) =
+        Head::open(&config.folder.join("samples"), limits).map_err(WatchError::Open)?;
+    for path in &opened.damaged {
+        tracing::error!(path = %path.display(), "a block of samples is damaged and left out");
+    }
+    tracing::info!(
+        series = opened.series,
+        samples = opened.samples,
+        torn_bytes = opened.torn_bytes,
+        "samples of the last watch"
+    );
+    let (keeper, saved) = Keeper::open(&config.folder).map_err(WatchError::Start)?;
+    let interval = millis(config.interval_ms).max(1);
+    let (duties, refused) = duty::load(&config.rules, &saved, interval, now());
+    for refused in &refused {
+        let (file, why) = (&refused.file, &refused.why);
+        tracing::error!(
+            file,
+            why,
+            "a rule file is not followed: mend it (`mainstay rules check FILE`) and start the watch again"
+        );
+    }
+    let seen = config.targets.iter().map(|target| Seen {
+        target: target.clone(),
+        last: None,
+        problem: None,
+        silent_since: None,
+    });
+    let world = World {
+        desk: Desk::new(head),
+        duties,
+        refused,
+        seen: seen.collect(),
+        meanings: std::collections::BTreeMap::new(),
+        surroundings: Surroundings {
+            external_url: format!("http://{}", config.listen),
+            ..Surroundings::default()
+        },
+        beyond_limit: 0,
+    };
+    Ok((world, keeper))
+}
+
+async fn serve(config: WatchConfig, told: impl Future<Output = ()>) -> Result<(), WatchError> {
+    let mut told = std::pin::pin!(told);
+    let (world, mut keeper) = open(&config)?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| WatchError::Listen(config.listen, error))?;
+    let world = Rc::new(RefCell::new(world));
+    let mut tasks = JoinSet::new();
+    let asked = Rc::clone(&world);
+    tasks.spawn_local(mainstay_rt::http::serve_tcp(listener, move |call| {
+        let answer = api::answer(&asked.borrow(), &call, now());
+        std::future::ready(answer)
+    }));
+    let (sender, mut accounts) = mpsc::channel::<Account>(ACCOUNTS_MAX);
+    let endpoints = config
+        .targets
+        .iter()
+        .map(|target| endpoint(&config, target))
+        .collect();
+    // The receiver ends only with this function: without targets nothing comes, and that is no ending.
+    let _open = sender.clone();
+    tasks.spawn_local(mainstay_scraper::run(endpoints, sender));
+    let (mut terminated, mut interrupted) = (
+        follow(SignalKind::terminate())?,
+        follow(SignalKind::interrupt())?,
+    );
+    let mut sync = every(SYNC_EVERY);
+    let mut maintain = every(MAINTAIN_EVERY);
+    tracing::info!(listen = %config.listen, targets = config.targets.len(), "the watch has come up");
+    loop {
+        let until_due = until_due(&world.borrow());
+        tokio::select! {
+            Some(account) = accounts.recv() => world.borrow_mut().hear(account, now())?,
+            () = tokio::time::sleep(until_due) => turn(&world, &mut keeper)?,
+            _ = sync.tick() => world.borrow().desk.head.sync()?,
+            _ = maintain.tick() => world.borrow_mut().desk.head.maintain(now())?,
+            () = &mut told => break,
+            _ = terminated.recv() => break,
+            _ = interrupted.recv() => break,
+        }
+    }
+    let world = world.borrow();
+    world.desk.head.sync()?;
+    keeper.keep(world.saved()).map_err(WatchError::Board)?;
+    tracing::info!("the watch goes down");
+    Ok(())
+}
+
+/// Goes through what is due, and writes the board.
+fn turn(world: &RefCell<World>, keeper: &mut Keeper) -> Result<(), WatchError> {
+    let mut world = world.borrow_mut();
+    if world.is_awake() && world.perform(now())? {
+        keeper.keep(world.saved()).map_err(WatchError::Board)?;
+    }
+    Ok(())
+}
+
+fn until_due(world: &World) -> Duration {
+    let due = world.next_due().map(|due| due.saturating_sub(now()));
+    let due = due.map_or(MAINTAIN_EVERY, |due| {
+        Duration::from_millis(u64::try_from(due).unwrap_or(0))
+    });
+    if world.is_awake() {
+        due
+    } else {
+        due.max(WAKING)
+    }
+}
+
+fn follow(kind: SignalKind) -> Result<Signal, WatchError> {
+    signal(kind).map_err(WatchError::Start)
+}
+
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
+}

@@ -1,0 +1,203 @@
+//! All that the watch knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use mainstay_promql::labels::Labels;
+use mainstay_record::watch::{WatchConfig, WatchTarget};
+use mainstay_rules::group::{Saved, Surroundings};
+use mainstay_samples::SamplesError;
+use mainstay_scrape::exposition::{Limits, Meaning, Type};
+use mainstay_scrape::target::{STALE, Silence};
+use mainstay_scraper::{Account, Endpoint};
+
+use crate::desk::Desk;
+use crate::duty::{Duty, Refused};
+
+/// Metrics whose meaning is remembered.
+const MEANINGS_MAX: usize = 20_000;
+/// Different meanings of one metric that are remembered.
+const MEANINGS_EACH: usize = 8;
+const TIMEOUT_MAX: Duration = Duration::from_secs(10);
+
+/// What is said of a metric.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Told {
+    pub kind: &'static str,
+    pub help: String,
+    pub unit: String,
+}
+
+#[derive(Debug)]
+pub struct Seen {
+    pub target: WatchTarget,
+    pub last: Option<i64>,
+    pub problem: Option<String>,
+    pub silent_since: Option<i64>,
+}
+
+#[derive(Debug)]
+pub struct World {
+    pub desk: Desk,
+    pub duties: Vec<Duty>,
+    pub refused: Vec<Refused>,
+    pub seen: Vec<Seen>,
+    pub meanings: BTreeMap<String, BTreeSet<Told>>,
+    pub surroundings: Surroundings,
+    /// Series that were not taken because there are too many.
+    pub beyond_limit: usize,
+}
+
+pub fn endpoint(config: &WatchConfig, target: &WatchTarget) -> Endpoint {
+    let interval = Duration::from_millis(config.interval_ms);
+    let mut labels = vec![
+        ("instance".to_owned(), target.instance.clone()),
+        ("job".to_owned(), target.job.clone()),
+    ];
+    labels.extend(target.labels.clone());
+    labels.sort();
+    Endpoint {
+        address: target.address.clone(),
+        path: target.path.clone(),
+        labels,
+        honor_labels: false,
+        interval,
+        timeout: interval.min(TIMEOUT_MAX),
+        limits: Limits::default(),
+    }
+}
+
+impl World {
+    /// Whether everybody was asked once: before that, nothing is known that was not known to the last watch.
+    pub fn is_awake(&self) -> bool {
+        self.seen.iter().all(|seen| seen.last.is_some())
+    }
+
+    /// Stores what came of an attempt.
+    pub fn hear(&mut self, account: Account, now: i64) -> Result<(), SamplesError> {
+        let mut writes: Vec<(Labels, i64, f64)> = account
+            .writes
+            .into_iter()
+            .map(|write| (Labels::new(write.labels), write.at, write.value))
+            .collect();
+        let forgotten = self.forgotten(account.endpoint, &writes);
+        writes.extend(forgotten);
+        let kept = self.desk.keep(&writes)?;
+        if kept.beyond_limit > 0 && self.beyond_limit == 0 {
+            tracing::error!("too many series: new ones are not kept; let targets give fewer");
+        }
+        self.beyond_limit += kept.beyond_limit;
+        self.learn(account.meanings);
+        let Some(seen) = self.seen.get_mut(account.endpoint) else {
+            return Ok(());
+        };
+        seen.last = Some(now);
+        seen.problem = account.problem.map(|problem| chain(&problem));
+        let silent_since = match account.silence {
+            Silence::Heard => None,
+            Silence::SilentSince(since) => Some(since),
+        };
+        let (job, instance) = (&seen.target.job, &seen.target.instance);
+        match (seen.silent_since, silent_since) {
+            (None, Some(_)) => {
+                tracing::warn!(job, instance, problem = seen.problem, "a target is silent");
+            }
+            (Some(_), None) => tracing::info!(job, instance, "a target is heard again"),
+            _ => {}
+        }
+        seen.silent_since = silent_since;
+        Ok(())
+    }
+
+    /// Ends what the last watch saw of a target and is not given any more. The target's own book is new and
+    /// knows nothing of it, so that it would pass for current until the lookback is over.
+    fn forgotten(&self, endpoint: usize, writes: &[(Labels, i64, f64)]) -> Vec<(Labels, i64, f64)> {
+        let first = self.seen.get(endpoint).filter(|seen| seen.last.is_none());
+        // The account's own series come last, at the moment of the attempt.
+        let (Some(seen), Some((_, at, _))) = (first, writes.last()) else {
+            return Vec::new();
+        };
+        let given: BTreeSet<&Labels> = writes.iter().map(|(labels, _, _)| labels).collect();
+        let lookback = self.surroundings.options.lookback;
+        let current = self.desk.head.series(&[], at.saturating_sub(lookback), *at);
+        current
+            .filter(|labels| {
+                labels.get("job") == seen.target.job
+                    && labels.get("instance") == seen.target.instance
+                    && !given.contains(labels)
+            })
+            .map(|labels| (labels.clone(), *at, f64::from_bits(STALE)))
+            .collect()
+    }
+
+    fn learn(&mut self, meanings: Vec<(String, Meaning)>) {
+        let mut told: BTreeMap<String, Told> = BTreeMap::new();
+        for (metric, meaning) in meanings {
+            let told = told.entry(metric).or_insert_with(|| Told {
+                kind: "unknown",
+                ..Told::default()
+            });
+            match meaning {
+                Meaning::Type(kind) => told.kind = kind_name(kind),
+                Meaning::Help(help) => told.help = help,
+                Meaning::Unit(unit) => told.unit = unit,
+            }
+        }
+        for (metric, told) in told {
+            if self.meanings.len() >= MEANINGS_MAX && !self.meanings.contains_key(&metric) {
+                continue;
+            }
+            let known = self.meanings.entry(metric).or_default();
+            if known.len() < MEANINGS_EACH {
+                known.insert(told);
+            }
+        }
+    }
+
+    /// Goes through every group whose bell has rung; whether there was one.
+    pub fn perform(&mut self, now: i64) -> Result<bool, SamplesError> {
+        let mut any = false;
+        for duty in &mut self.duties {
+            any |= duty.perform(&mut self.desk, &self.surroundings, now);
+        }
+        self.desk.take_failure()?;
+        Ok(any)
+    }
+
+    /// The next bell.
+    pub fn next_due(&self) -> Option<i64> {
+        self.duties.iter().map(|duty| duty.due).min()
+    }
+
+    pub fn saved(&self) -> Vec<Saved> {
+        self.duties
+            .iter()
+            .map(|duty| duty.memory.save(&duty.group))
+            .collect()
+    }
+}
+
+fn kind_name(kind: Type) -> &'static str {
+    match kind {
+        Type::Counter => "counter",
+        Type::Gauge => "gauge",
+        Type::Histogram => "histogram",
+        Type::GaugeHistogram => "gaugehistogram",
+        Type::Summary => "summary",
+        Type::Info => "info",
+        Type::StateSet => "stateset",
+        Type::Unknown => "unknown",
+    }
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

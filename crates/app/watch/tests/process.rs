@@ -1,0 +1,328 @@
+//! The watch as a process asks it: a target on a real socket, a real folder, and questions over real HTTP.
+
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::Method;
+use mainstay_record::watch::{VERSION, WatchConfig, WatchTarget};
+use mainstay_rt::http::request_tcp;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+/// Longer than anything here takes, so that a hang is told from a slow machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+const RULES: &str = "
+groups:
+  - name: desk
+    interval: 100ms
+    rules:
+      - {record: liquidity:double, expr: liquidity_usd * 2}
+      - {alert: LowLiquidity, expr: liquidity_usd < 100, labels: {severity: page}, annotations: {summary: 'only {{ $value }}'}}
+      - {alert: Down, expr: up == 0}
+";
+
+async fn target(phase: Arc<AtomicUsize>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("an address").to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let body = match phase.load(Ordering::SeqCst) {
+                0 => {
+                    "# HELP liquidity_usd What is there.\n# TYPE liquidity_usd gauge\nliquidity_usd{side=\"buy\"} 200\n"
+                }
+                1 => "liquidity_usd{side=\"buy\"} 5\n",
+                // Cut off in the middle of a line.
+                _ => "liquidity_usd{",
+            };
+            let mut request = [0; 2_048];
+            let _asked = stream.read(&mut request).await.unwrap_or(0);
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all((head + body).as_bytes()).await.ok();
+        }
+    });
+    address
+}
+
+/// An address that was free a moment ago.
+async fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("bind");
+    listener.local_addr().expect("an address")
+}
+
+struct Watch {
+    listen: SocketAddr,
+    running: JoinHandle<bool>,
+    stop: tokio::sync::oneshot::Sender<()>,
+}
+
+async fn start(folder: &Path, target: &str) -> Watch {
+    let listen = free_address().await;
+    let rules = folder.join("rules.yaml");
+    std::fs::write(&rules, RULES).expect("written");
+    let wrong = folder.join("wrong.yaml");
+    std::fs::write(
+        &wrong,
+        "groups: [{name: x, rules: [{alert: A, expr: 'up =='}]}]",
+    )
+    .expect("written");
+    let config = WatchConfig {
+        version: VERSION,
+        platform: "p".to_owned(),
+        host: "h".to_owned(),
+        listen,
+        folder: folder.join("own"),
+        interval_ms: 100,
+        retention_ms: 3_600_000,
+        rules: vec![rules, wrong],
+        targets: vec![WatchTarget {
+            job: "desk".to_owned(),
+            instance: "here".to_owned(),
+            address: target.to_owned(),
+            path: "/metrics".to_owned(),
+            labels: [("region".to_owned(), "r".to_owned())].into(),
+        }],
+    };
+    let path = folder.join("config.json");
+    std::fs::write(&path, serde_json::to_vec(&config).expect("JSON")).expect("written");
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let running = tokio::task::spawn_blocking(move || {
+        mainstay_watch::run_until(&path, async move {
+            stopped.await.ok();
+        }) == ExitCode::SUCCESS
+    });
+    Watch {
+        listen,
+        running,
+        stop,
+    }
+}
+
+impl Watch {
+    async fn end(self) {
+        self.stop.send(()).expect("it listens");
+        assert!(self.running.await.expect("it ends"));
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: &str) -> Option<(u16, Value)> {
+        let body = body.as_bytes().to_vec();
+        let (status, body) = request_tcp(self.listen, method, path, body, LIMIT)
+            .await
+            .ok()?;
+        let text = String::from_utf8_lossy(&body).into_owned();
+        Some((
+            status.as_u16(),
+            serde_json::from_slice(&body).unwrap_or(Value::String(text)),
+        ))
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        self.ask(Method::GET, path, "").await.expect("an answer")
+    }
+
+    /// Asks until the answer is as wanted.
+    async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let last = std::cell::RefCell::new(Value::Null);
+        let asking = async {
+            loop {
+                if let Some((_, found)) = self.ask(Method::GET, path, "").await {
+                    if wanted(&found) {
+                        return found;
+                    }
+                    *last.borrow_mut() = found;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let outcome = tokio::time::timeout(LIMIT, asking).await;
+        outcome.unwrap_or_else(|_| panic!("{path} at last: {}", last.borrow()))
+    }
+
+    async fn until_alert(&self, name: &str, missing: bool) -> Value {
+        let is = |alert: &Value| {
+            alert["labels"]["alertname"] == name
+                && alert["state"] == "firing"
+                && alert["missingSince"].is_string() == missing
+        };
+        let found = self
+            .until("/api/v1/alerts", |found| {
+                found["data"]["alerts"]
+                    .as_array()
+                    .is_some_and(|all| all.iter().any(is))
+            })
+            .await;
+        let all = found["data"]["alerts"].as_array().expect("a list");
+        all.iter().find(|alert| is(alert)).expect("it").clone()
+    }
+}
+
+#[tokio::test]
+async fn an_alert_outlives_the_watch_and_missing_data_does_not_resolve_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let phase = Arc::new(AtomicUsize::new(1));
+    let target = target(Arc::clone(&phase)).await;
+    let watch = start(folder.path(), &target).await;
+    let firing = watch.until_alert("LowLiquidity", false).await;
+    assert_eq!(firing["annotations"]["summary"], "only 5");
+    assert_eq!(firing["labels"]["severity"], "page");
+    watch.end().await;
+    // While nobody watches, the target breaks.
+    phase.store(2, Ordering::SeqCst);
+    let watch = start(folder.path(), &target).await;
+    let missing = watch.until_alert("LowLiquidity", true).await;
+    assert_eq!(missing["activeAt"], firing["activeAt"]);
+    watch.until_alert("Down", false).await;
+    let targets = watch
+        .until("/api/v1/targets", |found| {
+            found["data"]["activeTargets"][0]["silentSince"].is_string()
+        })
+        .await;
+    assert_eq!(targets["data"]["activeTargets"][0]["health"], "down");
+    phase.store(0, Ordering::SeqCst);
+    watch
+        .until("/api/v1/alerts", |found| {
+            found["data"]["alerts"] == json!([])
+        })
+        .await;
+    watch.end().await;
+}
+
+#[tokio::test]
+async fn questions_are_answered_in_the_form_of_prometheus() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let target = target(Arc::default()).await;
+    let watch = start(folder.path(), &target).await;
+    answers(&watch).await;
+    refusals(&watch).await;
+    rules(&watch).await;
+    watch.end().await;
+}
+
+async fn answers(watch: &Watch) {
+    let double = "/api/v1/query?query=liquidity%3Adouble";
+    let found = watch
+        .until(double, |found| found["data"]["result"][0].is_object())
+        .await;
+    assert_eq!(found["data"]["resultType"], "vector");
+    let labels = json!({ "__name__": "liquidity:double", "instance": "here", "job": "desk", "region": "r", "side": "buy" });
+    assert_eq!(found["data"]["result"][0]["metric"], labels);
+    assert_eq!(found["data"]["result"][0]["value"][1], "400");
+    for (path, wanted) in [
+        (
+            "query?query=1%2B1&time=10",
+            json!({ "resultType": "scalar", "result": [10, "2"] }),
+        ),
+        (
+            "query?query=%22x%22&time=10.5",
+            json!({ "resultType": "string", "result": [10.5, "x"] }),
+        ),
+        (
+            "query_range?query=1&start=10&end=12&step=1",
+            json!({ "resultType": "matrix", "result": [{ "metric": {}, "values": [[10, "1"], [11, "1"], [12, "1"]] }] }),
+        ),
+        (
+            "labels?match[]=liquidity_usd",
+            json!(["__name__", "instance", "job", "region", "side"]),
+        ),
+        ("label/job/values", json!(["desk"])),
+        (
+            "label/__name__/values?match[]={side=\"buy\"}"
+                .replace('"', "%22")
+                .as_str(),
+            json!(["liquidity:double", "liquidity_usd"]),
+        ),
+        (
+            "series?match[]=up",
+            json!([{ "__name__": "up", "instance": "here", "job": "desk", "region": "r" }]),
+        ),
+        ("series?match[]=up&end=1", json!([])),
+        (
+            "metadata?metric=liquidity_usd",
+            json!({ "liquidity_usd": [{ "type": "gauge", "help": "What is there.", "unit": "" }] }),
+        ),
+        ("alerts", json!({ "alerts": [] })),
+    ] {
+        let (status, found) = watch
+            .get(
+                &format!("/api/v1/{path}")
+                    .replace("{", "%7B")
+                    .replace("}", "%7D"),
+            )
+            .await;
+        assert_eq!(
+            (status, &found["status"], &found["data"]),
+            (200, &json!("success"), &wanted),
+            "{path}"
+        );
+    }
+    let posted = watch
+        .ask(Method::POST, "/api/v1/query", "query=1%2B1&time=10")
+        .await;
+    assert_eq!(
+        posted.expect("an answer").1["data"]["result"],
+        json!([10, "2"])
+    );
+}
+
+async fn refusals(watch: &Watch) {
+    for (path, status, kind) in [
+        ("query?query=up%20%3D%3D", 400, "bad_data"),
+        ("query?query=1&time=tomorrow", 400, "bad_data"),
+        ("query_range?query=1&start=10&end=9&step=1", 400, "bad_data"),
+        (
+            "query_range?query=1&start=0&end=11001&step=1",
+            400,
+            "bad_data",
+        ),
+        ("query_range?query=1&start=0&end=1&step=0", 400, "bad_data"),
+        ("series", 400, "bad_data"),
+        ("series?match[]=rate(up[1m])", 400, "bad_data"),
+        (
+            "query?query=label_replace(up,%22a%22,%22b%22,%22job%22,%22(%22)",
+            422,
+            "execution",
+        ),
+        ("nothing", 404, "not_found"),
+    ] {
+        let (found, body) = watch.get(&format!("/api/v1/{path}")).await;
+        assert_eq!(
+            (found, &body["errorType"]),
+            (status, &json!(kind)),
+            "{path}: {body}"
+        );
+        assert!(
+            body["error"].as_str().is_some_and(|why| !why.is_empty()),
+            "{path}"
+        );
+    }
+}
+
+async fn rules(watch: &Watch) {
+    let (_, rules) = watch.get("/api/v1/rules").await;
+    let group = &rules["data"]["groups"][0];
+    assert_eq!(
+        (&group["name"], &group["interval"]),
+        (&json!("desk"), &json!(0.1))
+    );
+    assert_eq!(group["rules"][0]["type"], "recording");
+    assert_eq!(
+        (&group["rules"][1]["health"], &group["rules"][1]["state"]),
+        (&json!("ok"), &json!("inactive"))
+    );
+    let refused = rules["data"]["refused"][0]["error"]
+        .as_str()
+        .expect("a reason");
+    assert!(refused.contains("wrong.yaml:1:"), "{refused}");
+    assert_eq!(watch.get("/-/healthy").await.0, 200);
+    assert_eq!(watch.get("/api/v1/status/buildinfo").await.0, 200);
+}

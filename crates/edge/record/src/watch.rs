@@ -1,0 +1,45 @@
+//! What a watch is started with: whom it asks, which rules it follows, where it keeps what it saw.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The version that this code writes, and the only one it reads.
+pub const VERSION: u32 = 1;
+
+/// Everything that a watch is started with. Addresses are as seen from its host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchConfig {
+    pub version: u32,
+    pub platform: String,
+    /// Where this watch runs.
+    pub host: String,
+    /// Where it answers questions, in the form of Prometheus.
+    pub listen: SocketAddr,
+    /// Its own: samples and the state of alerts.
+    pub folder: PathBuf,
+    /// From one attempt to the next, and from one evaluation to the next where a group says nothing else.
+    pub interval_ms: u64,
+    /// How long samples are kept.
+    pub retention_ms: u64,
+    /// Rule files, absolute paths.
+    #[serde(default)]
+    pub rules: Vec<PathBuf>,
+    pub targets: Vec<WatchTarget>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchTarget {
+    pub job: String,
+    pub instance: String,
+    /// `host:port`
+    pub address: String,
+    pub path: String,
+    /// Besides `job` and `instance`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
