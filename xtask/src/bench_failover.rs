@@ -16,7 +16,6 @@ mod ours;
 mod peer;
 mod peer_files;
 mod peer_system;
-mod wires;
 mod writer;
 
 use std::time::Duration;

@@ -16,6 +16,7 @@ mod platform;
 mod step;
 mod suites;
 mod tidy;
+mod wires;
 
 use std::process::ExitCode;
 

@@ -15,11 +15,11 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::peer_system::{http, is_postgres, own, versions, with_descendants};
-use super::wires::{Cut, Door, Wire};
 use super::writer::Entrance;
 use super::{Class, Contestant, ours, peer_files};
 use crate::platform::{now, pause};
 use crate::step::{installed, postgres_programs};
+use crate::wires::{Cut, Door, Wire};
 
 pub const NODES: [usize; 3] = [1, 2, 3];
 /// A network of the loopback that nothing else of ours uses.

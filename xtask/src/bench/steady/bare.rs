@@ -1,6 +1,7 @@
 //! Three servers as a person sets them up by hand: a primary, two standbys, commits on two disks. Nobody looks after
-//! them.
+//! them. The log goes to the standbys through wires, as it does between the regions of a platform on one machine.
 
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,17 +12,21 @@ use anyhow::{Context, Result, bail};
 use super::{DATABASE, Entrance};
 use crate::platform::{now, pause};
 use crate::step::postgres_programs;
+use crate::wires::{Door, Wire};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 /// Addresses of this comparison alone; platforms live elsewhere in the loopback network.
 const ADDRESSES: [&str; 3] = ["127.231.1.1", "127.231.1.2", "127.231.1.3"];
+/// Where each standby knocks for the primary.
+const DOORS: [&str; 2] = ["127.231.2.1", "127.231.2.2"];
 const PORT: u16 = 5432;
 
 /// Stopped and removed when dropped.
 pub struct Bare {
     folder: PathBuf,
     servers: Vec<Child>,
+    wires: Vec<Wire>,
     pub entrance: Entrance,
 }
 
@@ -39,6 +44,7 @@ impl Bare {
             },
             folder,
             servers: Vec::new(),
+            wires: Vec::new(),
         };
         let primary = bare.folder.join("0");
         run(program("initdb")?
@@ -60,10 +66,11 @@ impl Bare {
             "postgres",
             &format!("CREATE DATABASE {DATABASE} OWNER application"),
         )?;
-        for at in 1..ADDRESSES.len() {
+        for (at, door) in (1..).zip(DOORS) {
+            bare.wires.push(wire(&bare.folder, door, at)?);
             let standby = bare.folder.join(at.to_string());
             run(program("pg_basebackup")?
-                .args(["--host", ADDRESSES[0], "--port", &PORT.to_string()])
+                .args(["--host", door, "--port", &PORT.to_string()])
                 .args([
                     "--username=postgres",
                     "--checkpoint=fast",
@@ -171,6 +178,15 @@ impl Drop for Bare {
         }
         std::fs::remove_dir_all(&self.folder).ok();
     }
+}
+
+fn wire(folder: &Path, door: &str, at: usize) -> Result<Wire> {
+    let door = Door {
+        listen: SocketAddr::new(door.parse()?, PORT),
+        target: SocketAddr::new(ADDRESSES[0].parse()?, PORT),
+        node: format!("bare{at}"),
+    };
+    Wire::start(folder, &format!("wire{at}"), &[door], 0)
 }
 
 /// As whoever may run a server: never root.

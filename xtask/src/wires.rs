@@ -1,6 +1,7 @@
-//! The peer's network: the same wires that stand between our regions, so that both are cut alike.
+//! The network of whoever is compared with us: the same wires that stand between our regions, so that both pay the same
+//! for them and are cut alike.
 //!
-//! Three wires stand before each of the peer's nodes: the *front* (the proxy comes in), the *side* (the other nodes
+//! Where faults are set, three wires stand before each of the peer's nodes: the *front* (the proxy comes in), the *side* (the other nodes
 //! come in) and the *back* (the node reaches its store). A node whose three doors are cut is alone.
 
 use std::io::{BufRead, BufReader, Write};
