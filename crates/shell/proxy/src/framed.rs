@@ -4,24 +4,29 @@
 //! A head that has not arrived whole waits here, so the library sees whole heads only. A bad head is
 //! replaced by a harmless request of our own, so that the answer (400, and close) comes in its turn after
 //! the answers to the good requests before it; what the client sends after that is read and dropped, so
-//! that the answer is not lost in a reset.
+//! that the answer is not lost in a reset. An answer that comes before its request was read whole closes the
+//! same way: our half first, and the rest of the request is read and dropped for a bounded while (RFC 9112, 9.6).
 
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use mainstay_gateway::framing::{Framing, FramingLimits, Violation, Where};
 use mainstay_units::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::Sleep;
 
 /// Stands in for a request that must not be seen.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: stand-in\r\nconnection: close\r\n\r\n";
-/// What is read and dropped after a violation, so that the client gets to read its answer.
-const DROPPED_BYTES_LIMIT: usize = 256 * 1024;
+/// What is read and dropped of a refused request, so that the client gets to read its answer.
+const DROPPED_BYTES_LIMIT: usize = 4 * 1024 * 1024;
+/// How long a closing connection waits for the rest of a request that was answered early.
+const LINGER: Duration = Duration::from_secs(2);
 const CHUNK: usize = 8 * 1024;
 
 /// What the wire, the service and the sweeper know together about one client connection.
@@ -76,13 +81,17 @@ pub struct Framed {
     passed: Vec<u8>,
     passed_from: usize,
     broken: Broken,
+    /// Read and dropped so far.
+    dropped: usize,
+    /// Runs once our half is closed while the client may still be sending.
+    linger: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Broken {
     No,
-    /// Reads and drops; how much so far.
-    Dropping(usize),
+    /// Reads and drops.
+    Dropping,
     /// The body being read ends in an error.
     Body,
 }
@@ -97,6 +106,8 @@ impl Framed {
             passed: Vec::new(),
             passed_from: 0,
             broken: Broken::No,
+            dropped: 0,
+            linger: None,
         }
     }
 
@@ -133,7 +144,7 @@ impl Framed {
                 connection.violation.set(Some((violation, Some(number))));
                 self.kept = Vec::new();
                 self.passed.extend_from_slice(STAND_IN);
-                self.broken = Broken::Dropping(0);
+                self.broken = Broken::Dropping;
             }
             Some((violation, Where::Body)) => {
                 connection.violation.set(Some((violation, None)));
@@ -143,24 +154,19 @@ impl Framed {
         }
     }
 
-    /// Reads and drops, so that the kernel does not answer unread bytes with a reset. Never ready: what
-    /// ends this connection is the answer.
-    fn drop_input(
-        &mut self,
-        context: &mut Context<'_>,
-        mut dropped: usize,
-    ) -> Poll<io::Result<()>> {
+    /// Reads and drops, so that the kernel does not answer unread bytes with a reset. Ready when nothing more
+    /// comes or enough was dropped.
+    fn drop_input(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scratch = [0; CHUNK];
-        while dropped < DROPPED_BYTES_LIMIT {
+        while self.dropped < DROPPED_BYTES_LIMIT {
             let mut buffer = ReadBuf::new(&mut scratch);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
             if buffer.filled().is_empty() {
                 break;
             }
-            dropped += buffer.filled().len();
-            self.broken = Broken::Dropping(dropped);
+            self.dropped += buffer.filled().len();
         }
-        Poll::Pending
+        Poll::Ready(Ok(()))
     }
 
     /// More of a head of which a part is here.
@@ -192,7 +198,11 @@ impl AsyncRead for Framed {
             }
             match this.broken {
                 Broken::No => {}
-                Broken::Dropping(dropped) => return this.drop_input(context, dropped),
+                // What ends this connection is the answer.
+                Broken::Dropping => {
+                    ready!(this.drop_input(context))?;
+                    return Poll::Pending;
+                }
                 Broken::Body => {
                     return Poll::Ready(Err(io::Error::from(io::ErrorKind::InvalidData)));
                 }
@@ -248,6 +258,19 @@ impl AsyncWrite for Framed {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            if this.framing.is_between_requests() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let linger = this
+            .linger
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        if linger.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        this.drop_input(context)
     }
 }

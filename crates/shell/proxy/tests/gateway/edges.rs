@@ -121,12 +121,15 @@ fn what_is_too_large_is_refused() {
     let mut client = Client::connect(&platform.http());
     client.send(long.as_bytes());
     assert_eq!(client.read().expect("an answer").status, 431);
+    // Every client reads its answer, also one that sends the whole body first: the gateway reads what it refuses.
     let large = "z".repeat(1024 * 1024 + 1);
-    let answer = Client::connect(&platform.http()).post("/equal", "", &large);
-    assert_eq!(
-        (answer.status, answer.code().as_str()),
-        (413, "body_too_large")
-    );
+    for _ in 0..20 {
+        let answer = Client::connect(&platform.http()).post("/equal", "", &large);
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (413, "body_too_large")
+        );
+    }
 }
 
 #[test]
