@@ -13,6 +13,7 @@ mod faults_db;
 mod flow;
 mod lint;
 mod platform;
+mod rebuild;
 mod step;
 mod suites;
 mod tidy;
@@ -49,6 +50,8 @@ enum Task {
     Faults(faults::Arguments),
     /// Random faults under a checker of the database: nothing acknowledged lost, nothing invented.
     FaultsDb(faults_db::Arguments),
+    /// Every host is lost at once under orders; rebuilt from file, backups and keys, and every order looked for.
+    Rebuild(rebuild::Arguments),
     /// Processors oversubscribed: nobody may be promoted.
     Calm(calm::Arguments),
     /// The client-side gap of each fault, beside Patroni where it is installed.
@@ -79,6 +82,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Audit => flow::audit_running(),
         Task::Faults(arguments) => faults::run(&arguments),
         Task::FaultsDb(arguments) => faults_db::run(&arguments),
+        Task::Rebuild(arguments) => rebuild::run(&arguments),
         Task::Calm(arguments) => calm::run(&arguments),
         Task::BenchFailover(arguments) => bench_failover::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),

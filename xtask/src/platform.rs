@@ -36,7 +36,8 @@ impl Example {
 }
 
 pub struct Platform {
-    example: Example,
+    /// The platform file; absolute, or below the root of the tree.
+    file: PathBuf,
     profile: Profile,
     data: PathBuf,
     /// What becomes of it when the suite lets go.
@@ -73,8 +74,18 @@ impl Platform {
                 data.display()
             );
         }
+        Self::start_file(Path::new(example.file()), data, distance_ms, profile)
+    }
+
+    /// Starts the platform of a file in a new data folder and waits until it is healthy.
+    pub fn start_file(
+        file: &Path,
+        data: PathBuf,
+        distance_ms: u64,
+        profile: Profile,
+    ) -> Result<Self> {
         let platform = Self {
-            example,
+            file: file.to_owned(),
             profile,
             data,
             afterwards: Afterwards::Stop,
@@ -97,16 +108,26 @@ impl Platform {
             );
         }
         Ok(Self {
-            example: Example::Exchange,
+            file: PathBuf::from(Example::Exchange.file()),
             profile: Profile::Release,
             data,
             afterwards: Afterwards::Leave,
         })
     }
 
+    /// One that somebody else started, to be stopped with this value.
+    pub fn adopt(file: &Path, data: PathBuf, profile: Profile) -> Self {
+        Self {
+            file: file.to_owned(),
+            profile,
+            data,
+            afterwards: Afterwards::Stop,
+        }
+    }
+
     /// `mainstay up --detach`: starts, or adopts what still runs.
     pub fn up(&self, distance_ms: u64) -> Result<Duration> {
-        let file = root()?.join(self.example.file());
+        let file = root()?.join(&self.file);
         let distance = format!("{distance_ms}ms");
         let started = now();
         self.mainstay(&[

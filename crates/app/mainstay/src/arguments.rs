@@ -48,6 +48,11 @@ Exit codes: 0 healthy (--detach) or stopped by Ctrl-C; 1 invalid file, or not he
 was started keeps running); 2 the data folder holds another platform; 3 the change was refused; 4 no node
 leads; 5 unknown; 130 interrupted while waiting with --detach.";
 
+const REBUILD_HELP: &str = "Examples:
+  mainstay rebuild platform.yaml --key ledger-backup-key --data /srv/mainstay
+  mainstay rebuild platform.yaml --key k --store s3://vault/ledger --credentials c --journal /mnt/copy/journal
+
+The data folder must be empty. Started again after an interruption it goes on.";
 const DOWN_HELP: &str = "\
 Ends faults in force, then stops each host: gateways leave, services drain and stop, keepers leave, PostgreSQL
 stops last. A host whose node is dead or frozen is stopped without it. What is stopped stays stopped; the data
@@ -176,6 +181,9 @@ pub enum Command {
     /// A changed file is planned, shown, journalled and carried out.
     #[command(after_help = UP_HELP)]
     Up(Up),
+    /// Every host is lost: bring the platform back from its file, its backups and its keys, on empty disks
+    #[command(after_help = REBUILD_HELP)]
+    Rebuild(Rebuild),
     /// Stop everything in order: out of routing, drained, terminated
     #[command(after_help = DOWN_HELP)]
     Down(Down),
@@ -245,6 +253,41 @@ pub struct Up {
     /// Why, for the journal
     #[arg(long, default_value = "mainstay up")]
     pub reason: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// The platform file
+    pub file: PathBuf,
+    /// The backups' master key, mode 0600; of several databases each has its own: `DATABASE=FILE`
+    #[arg(long, value_name = "FILE", required = true)]
+    pub key: Vec<String>,
+    /// Where the backups lie, if not where the file says; twice for two stores
+    #[arg(long, value_name = "STORE")]
+    pub store: Vec<String>,
+    /// What proves you to stores in clouds, NAME=VALUE a line, mode 0600
+    #[arg(long, value_name = "FILE")]
+    pub credentials: Option<PathBuf>,
+    /// The old platform's journal, its folder or a copy of it: verified, and kept beside the new one
+    #[arg(long, value_name = "DIR")]
+    pub journal: Option<PathBuf>,
+    /// `latest`, a moment such as 2026-11-20T14:15:00Z, a log position, or the name of a point or backup
+    #[arg(long, value_name = "TARGET", default_value = "latest")]
+    pub to: String,
+    /// Begin from this backup instead of the newest that reaches the target
+    #[arg(long, value_name = "ID")]
+    pub backup: Option<String>,
+    /// Which archive, if there are several of a database; the newest otherwise
+    #[arg(long, value_name = "ID")]
+    pub archive: Option<String>,
+    /// Who owns PostgreSQL's data, as root
+    #[arg(long, value_name = "USER", default_value = "postgres")]
+    pub user: String,
+    /// How long to wait for health at the end before giving up (what was started keeps running)
+    #[arg(long, value_name = "TIME", default_value = "600s", value_parser = duration)]
+    pub timeout: Duration,
+    #[command(flatten)]
+    pub platform: Platform,
 }
 
 #[derive(Debug, Args)]
@@ -483,9 +526,12 @@ pub struct Restore {
     /// Begin from this backup instead of the newest that reaches the target
     #[arg(long, value_name = "ID")]
     pub backup: Option<String>,
-    /// Where the objects lie, if there is no platform any more; twice for two stores
-    #[arg(long, value_name = "DIR", requires = "key")]
+    /// Where the objects lie, if there is no platform any more: a folder or s3://, gs://, az://; twice for two stores
+    #[arg(long, value_name = "STORE", requires = "key")]
     pub store: Vec<String>,
+    /// What proves you to a store in a cloud, NAME=VALUE a line, mode 0600; without it the environment does
+    #[arg(long, value_name = "FILE", requires = "store")]
+    pub credentials: Option<PathBuf>,
     /// The master key's file, with --store
     #[arg(long, value_name = "FILE", requires = "store")]
     pub key: Option<PathBuf>,

@@ -12,7 +12,7 @@ use mainstay_backup::{
 };
 use mainstay_derive::Layout;
 use mainstay_record::backup::{
-    ArchiverState, BackupConfig, BackupRetention, BackupSchedule, VERSION,
+    ArchiverState, BackupConfig, BackupLimits, BackupRetention, BackupSchedule, VERSION,
 };
 use mainstay_rt::files;
 use serde_json::json;
@@ -310,7 +310,7 @@ async fn verify(arguments: &BackupVerify) -> Outcome {
 }
 
 /// What was wrong, and which older proven backup to try.
-fn refused(
+pub fn refused(
     catalogue: &Catalogue,
     tried: Option<String>,
     wanted: &Wanted,
@@ -403,21 +403,52 @@ async fn source_of(arguments: &Restore) -> Result<Archive, Failure> {
             key.display()
         )));
     }
-    let own = std::env::temp_dir().join(format!("mainstay-restore-{}", std::process::id()));
+    if let Some(credentials) = &arguments.credentials
+        && !credentials.exists()
+    {
+        return Err(Failure::Usage(format!(
+            "there are no credentials in {}",
+            credentials.display()
+        )));
+    }
+    let mut config = detached(
+        &arguments.database,
+        arguments.store.clone(),
+        key.clone(),
+        &arguments.user,
+    );
+    config.credentials = arguments.credentials.clone();
+    let mut archive = Archive::open(config).map_err(failed)?;
+    let found = archive.find(arguments.archive.as_deref()).await;
+    found.map_err(failed)?;
+    Ok(archive)
+}
+
+/// For what is only needed while something is restored; short, because sockets stand in it.
+pub fn own_folder(database: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("mainstay-{database}-{}", std::process::id()))
+}
+
+/// For an archive that is read where none of its platform is left.
+pub fn detached(database: &str, stores: Vec<String>, key: PathBuf, user: &str) -> BackupConfig {
+    let own = own_folder("restore");
     let root = rustix::process::geteuid().is_root();
-    let config = BackupConfig {
+    BackupConfig {
         version: VERSION,
         platform: String::new(),
-        database: arguments.database.clone(),
-        application: arguments.database.clone(),
+        database: database.to_owned(),
+        application: database.to_owned(),
         host: String::new(),
         servers: Vec::new(),
         folder: own.clone(),
         run_folder: own.join("run"),
-        key: key.clone(),
-        stores: arguments.store.clone(),
+        key,
+        stores,
+        store_options: Vec::new(),
+        credentials: None,
+        limits: BackupLimits::default(),
         programs: None,
-        user: root.then(|| arguments.user.clone()),
+        user: root.then(|| user.to_owned()),
         password: PathBuf::new(),
         identity: None,
         schedule: BackupSchedule {
@@ -429,11 +460,7 @@ async fn source_of(arguments: &Restore) -> Result<Archive, Failure> {
             period_ms: u64::MAX,
             count: u32::MAX,
         },
-    };
-    let mut archive = Archive::open(config).map_err(failed)?;
-    let found = archive.find(arguments.archive.as_deref()).await;
-    found.map_err(failed)?;
-    Ok(archive)
+    }
 }
 
 async fn bring_back(arguments: &Restore) -> Outcome {

@@ -12,6 +12,7 @@ mod journal;
 mod operate;
 mod print;
 mod process;
+mod rebuild;
 mod rules;
 mod status;
 mod up;
@@ -44,6 +45,7 @@ fn run(command: &Command) -> Outcome {
         Command::Validate(arguments) => validate::run(arguments),
         Command::Schema => validate::print_schema(),
         Command::Up(arguments) => up::up(arguments),
+        Command::Rebuild(arguments) => rebuild::run(arguments),
         Command::Down(arguments) => down::down(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Pause(act) => operate::pause(act),

@@ -123,7 +123,7 @@ fn in_force(data: &Path, platform: &Platform) -> Option<(Platform, String)> {
     (record.platform == platform.name().as_str()).then_some((known, text))
 }
 
-fn unprepared(data: &Path, error: &PrepareError) -> Failure {
+pub fn unprepared(data: &Path, error: &PrepareError) -> Failure {
     match error {
         PrepareError::Io(path, source) if source.kind() == std::io::ErrorKind::PermissionDenied => {
             Failure::Refused {

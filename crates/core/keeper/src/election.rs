@@ -230,6 +230,10 @@ impl Keeper {
         let own = self.preference(self.config.me, self.position());
         let ready = matches!(self.server.process(), ProcessState::Standby { .. });
         let cohort = self.durable.cohort.as_ref()?;
+        if cohort.version == CohortVersion::FOUNDING && !ready {
+            // What was founded has one member, whose log says which terms there were.
+            return None;
+        }
         let better = self
             .config
             .peers()
@@ -254,8 +258,13 @@ impl Keeper {
         (position, home, core::cmp::Reverse(replica))
     }
 
+    /// Above every term that is known of. A log on some timeline proves that the term of that number was there, also where
+    /// no promise tells of it: a database that was founded from a backup brings its timelines with it.
     fn next_term(&mut self) -> Option<Term> {
-        let highest = self.durable.promise.highest.max(self.peers.highest_term());
+        let (timeline, _) = self.position();
+        let written = Term::from(timeline);
+        let known = self.peers.highest_term().max(written);
+        let highest = self.durable.promise.highest.max(known);
         let next = highest.next();
         if next.is_none() {
             self.halt(HaltReason::Exhausted);

@@ -122,8 +122,10 @@ pub struct Database {
 /// How a database is put away, and how often that is proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backup {
-    /// Absolute folders, at most two; none for the default.
+    /// Absolute folders or URLs of buckets, at most two; none for the default.
     pub stores: Vec<String>,
+    /// Of those that are URLs.
+    pub store_options: Vec<StoreOptions>,
     /// From one base backup to the next.
     pub every: Duration,
     /// From one proof to the next; zero for none.
@@ -134,6 +136,19 @@ pub struct Backup {
     pub keep_for: Duration,
     /// So many base backups stay, however old.
     pub keep_count: u32,
+    /// Log that waits longer than this to be put away is an alarm.
+    pub alarm_after: Duration,
+    /// Bytes of log that may wait on the primary's host while no store takes it.
+    pub backlog_limit: u64,
+}
+
+/// How a store in a cloud is reached; what proves who we are to it stands elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreOptions {
+    pub store: String,
+    pub region: Option<String>,
+    pub endpoint: Option<String>,
+    pub allow_http: bool,
 }
 
 impl Backup {

@@ -67,11 +67,23 @@ pub struct DatabaseDraft {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackupDraft {
     pub stores: Vec<String>,
+    pub store_options: Vec<StoreOptionsDraft>,
     pub every: Option<Duration>,
     pub prove_every: Option<Duration>,
     pub log_every: Option<Duration>,
     pub keep_for: Option<Duration>,
     pub keep_count: Option<u32>,
+    pub alarm_after: Option<Duration>,
+    /// Bytes.
+    pub backlog_limit: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreOptionsDraft {
+    pub store: String,
+    pub region: Option<String>,
+    pub endpoint: Option<String>,
+    pub allow_http: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

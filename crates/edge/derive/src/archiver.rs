@@ -5,7 +5,8 @@ use core::time::Duration;
 use mainstay_model::Host;
 use mainstay_model::database::Database;
 use mainstay_record::backup::{
-    BackupConfig, BackupLocal, BackupRetention, BackupSchedule, BackupServer, VERSION,
+    BackupConfig, BackupLimits, BackupLocal, BackupRetention, BackupSchedule, BackupServer,
+    StoreOptionsRecord, VERSION,
 };
 use mainstay_record::identity::archiver_role;
 
@@ -40,6 +41,15 @@ pub fn archiver_config(
     } else {
         backup.stores.clone()
     };
+    let options = backup
+        .store_options
+        .iter()
+        .map(|options| StoreOptionsRecord {
+            store: options.store.clone(),
+            region: options.region.clone(),
+            endpoint: options.endpoint.clone(),
+            allow_http: options.allow_http,
+        });
     let [superuser, _] = KEEPER_ROLES;
     Some(BackupConfig {
         version: VERSION,
@@ -52,6 +62,8 @@ pub fn archiver_config(
         run_folder: layout.run_host(here).join(format!("bk-{name}")),
         key: layout.backup_key(name),
         stores,
+        store_options: options.collect(),
+        credentials: Some(layout.store_credentials(name)),
         programs: machine.server_programs.map(ToOwned::to_owned),
         user: machine.server_user.map(ToOwned::to_owned),
         password: layout.password(name, superuser),
@@ -64,6 +76,10 @@ pub fn archiver_config(
         retention: BackupRetention {
             period_ms: millis(backup.keep_for),
             count: backup.keep_count,
+        },
+        limits: BackupLimits {
+            alarm_ms: millis(backup.alarm_after),
+            backlog_bytes: backup.backlog_limit,
         },
     })
 }

@@ -188,6 +188,11 @@ impl Layout {
         self.database(host, database).join("pgdata")
     }
 
+    /// A restored folder that the database shall begin with, and the record of it; see `mainstay_record::backup::SeedRecord`.
+    pub fn seed(&self, host: &str, database: &str) -> [PathBuf; 2] {
+        mainstay_record::backup::SEED.map(|name| self.database(host, database).join(name))
+    }
+
     pub fn archives(&self, host: &str) -> PathBuf {
         self.host(host).join("archives")
     }
@@ -208,6 +213,11 @@ impl Layout {
     /// Opens the backups of a database, and must be kept apart from them.
     pub fn backup_key(&self, database: &str) -> PathBuf {
         self.secrets().join(format!("{database}-backup-key"))
+    }
+
+    /// What proves the archivers of a database to stores in clouds; written by whoever runs the platform.
+    pub fn store_credentials(&self, database: &str) -> PathBuf {
+        self.secrets().join(format!("{database}-store-credentials"))
     }
 
     pub fn run_host(&self, host: &str) -> PathBuf {

@@ -90,11 +90,19 @@ fn database(form: &file::Database) -> model::DatabaseDraft {
         }),
         backup: form.backup.as_ref().map(|backup| model::BackupDraft {
             stores: backup.stores.clone(),
+            store_options: each(&backup.store_options, |options| model::StoreOptionsDraft {
+                store: options.store.clone(),
+                region: options.region.clone(),
+                endpoint: options.endpoint.clone(),
+                allow_http: options.allow_http,
+            }),
             every: time(backup.every),
             prove_every: time(backup.prove_every),
             log_every: time(backup.log_every),
             keep_for: time(backup.keep_for),
             keep_count: backup.keep_count,
+            alarm_after: time(backup.alarm_after),
+            backlog_limit: backup.backlog_limit.map(|bytes| bytes.0),
         }),
         parameters: (form.parameters.iter())
             .map(|(name, value)| (name.clone(), value.0.clone()))

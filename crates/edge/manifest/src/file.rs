@@ -142,10 +142,14 @@ pub(crate) struct Database {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Backup {
-    /// Folders, absolute paths, at most two: the loss of one of two is survived. Default: `backups` in the data
-    /// folder, which protects against mistakes and not against the loss of the disk.
+    /// Absolute paths of folders, or `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`; at most two: the
+    /// loss of one of two is survived. Default: `backups` in the data folder, which protects against mistakes and not
+    /// against the loss of the disk. Keys of clouds stand in `DATA/secrets/DATABASE-store-credentials`, never here.
     #[serde(default, deserialize_with = "list")]
     pub(crate) stores: Vec<String>,
+    /// How stores in clouds are reached.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) store_options: Vec<StoreOptions>,
     /// From one base backup to the next (default `1d`).
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) every: Option<Span>,
@@ -161,6 +165,30 @@ pub(crate) struct Backup {
     /// So many base backups stay, however old (default 2). The last proven one stays in any case.
     #[serde(default)]
     pub(crate) keep_count: Option<u32>,
+    /// Log that waits longer than this to be put away is an alarm in `mainstay status` (default `2m`).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) alarm_after: Option<Span>,
+    /// So much log may wait on the primary's host while no store takes it (default `4GiB`). Beyond it the archive gets a
+    /// hole and an alarm, because a full disk would stop the database.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) backlog_limit: Option<Bytes>,
+}
+
+/// How one of `stores` is reached.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct StoreOptions {
+    /// As it stands in `stores`.
+    pub(crate) store: String,
+    /// Of the bucket; S3 only.
+    #[serde(default)]
+    pub(crate) region: Option<String>,
+    /// Where the service answers, if that does not follow from the scheme, such as `https://minio.example.com`.
+    #[serde(default)]
+    pub(crate) endpoint: Option<String>,
+    /// Speak to an `http://` endpoint, in the clear (objects are sealed; requests could still be repeated or dropped).
+    #[serde(default)]
+    pub(crate) allow_http: bool,
 }
 
 /// What may be lost at once: nothing, any one host, any one region.

@@ -31,8 +31,14 @@ pub struct BackupConfig {
     pub run_folder: PathBuf,
     /// The master key's file.
     pub key: PathBuf,
-    /// One folder or two.
+    /// One folder or URL, or two.
     pub stores: Vec<String>,
+    /// Of the URLs among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub store_options: Vec<StoreOptionsRecord>,
+    /// The file that may hold what proves us to the clouds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub programs: Option<PathBuf>,
     /// The user that runs PostgreSQL; must be set exactly when Mainstay runs as root.
@@ -45,6 +51,40 @@ pub struct BackupConfig {
     pub identity: Option<IdentityFiles>,
     pub schedule: BackupSchedule,
     pub retention: BackupRetention,
+    #[serde(default)]
+    pub limits: BackupLimits,
+}
+
+/// How a store in a cloud is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreOptionsRecord {
+    pub store: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    #[serde(default)]
+    pub allow_http: bool,
+}
+
+/// How far the archive may fall behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupLimits {
+    /// Log that waits longer is an alarm.
+    pub alarm_ms: u64,
+    /// Log that may wait on the primary's host.
+    pub backlog_bytes: u64,
+}
+
+impl Default for BackupLimits {
+    fn default() -> Self {
+        Self {
+            alarm_ms: 120_000,
+            backlog_bytes: 4 << 30,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +195,31 @@ pub struct ProofRecord {
     /// One sentence for each thing that was shown.
     pub shown: Vec<String>,
 }
+
+/// A restored folder that a new platform's database begins with, instead of with nothing. Stands beside the folder for good:
+/// while it does, no other cluster is ever created in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedRecord {
+    pub version: u32,
+    pub database: String,
+    /// Of the cluster; it is the original's, as a copy's always is.
+    pub system_identifier: u64,
+    /// The backup and the archive that it was restored from.
+    pub backup: String,
+    pub from_archive: String,
+    /// The archive that it belongs to from now on.
+    pub archive: String,
+    pub timeline: u32,
+    pub lsn: String,
+    /// Everything that was committed before this moment came back; `None` if no mark did.
+    #[serde(default)]
+    pub marked_ms: Option<u64>,
+    pub restored_ms: u64,
+}
+
+/// Names of a seed's folder and of its record, in the keeper's own folder.
+pub const SEED: [&str; 2] = ["seed", "seed.json"];
 
 /// A named place in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

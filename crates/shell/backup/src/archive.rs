@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::key::{KeyError, MasterKey};
 use crate::programs::{ProgramError, Programs};
 use crate::seal::DataKey;
-use crate::store::{StoreError, Stores, Taken};
+use crate::store::{Access, StoreError, Stores, Taken};
 
 const CONFIG_LIMIT: u64 = 1 << 20;
 const PASSWORD_LIMIT: u64 = 4_096;
@@ -159,7 +159,11 @@ impl Archive {
                 .map_err(ArchiveError::io("write", &passwords))?;
         }
         let master = MasterKey::read_or_create(&config.key)?;
-        let stores = Stores::open(&config.stores, master)?;
+        let access = Access {
+            options: config.store_options.clone(),
+            credentials: config.credentials.clone(),
+        };
+        let stores = Stores::open(&config.stores, &access, master)?;
         Ok(Self {
             config,
             programs,
@@ -243,6 +247,11 @@ impl Archive {
 
     pub fn archive_name(&self) -> &str {
         &self.known().archive
+    }
+
+    /// Of the cluster that the archive is of, and of every copy of it.
+    pub fn system_identifier(&self) -> u64 {
+        self.known().system_identifier
     }
 
     /// # Errors

@@ -39,6 +39,8 @@ const MARK_LIMIT: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const STATE_EVERY: Duration = Duration::from_secs(2);
 const PLAN_EVERY: Duration = Duration::from_secs(15);
+/// While a store lacks something.
+const LEVEL_EVERY: Duration = Duration::from_secs(5);
 const SLOT_EVERY: Duration = Duration::from_secs(30);
 /// Alarms that differ in a number only shall not fill the journal.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -128,8 +130,11 @@ struct Archiver {
     state_at: Instant,
     slot_at: Instant,
     tell_at: Instant,
+    level_at: Instant,
     /// A store lacks something that another has.
     uneven: bool,
+    /// Why, as far as it is known.
+    lacking: Option<String>,
 }
 
 impl Archiver {
@@ -157,7 +162,9 @@ impl Archiver {
             state_at: zero,
             slot_at: zero,
             tell_at: zero,
+            level_at: zero,
             uneven: true,
+            lacking: None,
         }
     }
 
@@ -284,7 +291,7 @@ impl Archiver {
                 Err(_) => tracing::warn!(limit = ?MARK_LIMIT, "plant a mark: not committed"),
             }
         }
-        if self.uneven {
+        if self.uneven && now >= self.level_at {
             self.level().await?;
         }
         Ok(())
@@ -355,7 +362,7 @@ impl Archiver {
             let old = self
                 .archive
                 .name(&format!("wal/{}", partial_name(segment, size, bytes)));
-            self.archive.stores.remove(&old).await?;
+            self.throw_away(&old).await;
         }
         self.reached(Lsn(segment.start(size).0 + written));
         Ok(())
@@ -394,8 +401,8 @@ impl Archiver {
             .objects
         {
             if parse_partial(&name, size).is_some_and(|(other, _)| other == segment) {
-                let name = self.archive.name(&format!("wal/{name}"));
-                self.archive.stores.remove(&name).await?;
+                self.throw_away(&self.archive.name(&format!("wal/{name}")))
+                    .await;
             }
         }
         if self.partial.is_some_and(|(other, _)| other == segment) {
@@ -404,20 +411,41 @@ impl Archiver {
         Ok(())
     }
 
+    /// The beginning of a segment of which more is there. What a store keeps although it need not is litter until
+    /// retention finds it.
+    async fn throw_away(&self, name: &str) {
+        if let Err(error) = self.archive.stores.remove(name).await {
+            tracing::debug!(name, error = chain(&error), "remove what is superfluous");
+        }
+    }
+
     async fn level(&mut self) -> Result<(), ArchiveError> {
         let mut prefixes = vec![self.archive.name("wal"), self.archive.name("points")];
         let backups = self.archive.name("backups");
         for id in self.archive.stores.list(&backups).await?.folders {
             prefixes.push(format!("{backups}/{id}"));
         }
-        let mut copied = 0;
+        // What an archive is of stands directly below its name.
+        let known = self.archive.name("");
+        prefixes.push(known.trim_end_matches('/').to_owned());
+        let (mut copied, mut missing, mut cut_short) = (0, Vec::new(), false);
         for prefix in prefixes {
-            copied += self.archive.stores.level(&prefix).await?;
+            let levelled = self.archive.stores.level(&prefix).await?;
+            copied += levelled.copied;
+            missing.extend(levelled.missing);
+            cut_short = levelled.is_cut_short;
+            if cut_short {
+                break;
+            }
         }
         if copied > 0 {
             tracing::info!(copied, "gave a store what only another had");
         }
-        self.uneven = false;
+        self.uneven = cut_short || !missing.is_empty();
+        self.lacking = missing.first().map(|error| chain(error));
+        if !cut_short {
+            self.level_at = mainstay_rt::clock::now() + LEVEL_EVERY;
+        }
         Ok(())
     }
 
@@ -573,9 +601,18 @@ async fn carry_out(config: &Path, work: Work) -> Result<(), String> {
                 "base backup"
             );
             let catalogue = archive.catalogue().await.map_err(|error| chain(&error))?;
-            let pruned = prune(&archive, &catalogue, false).await;
-            let pruned = pruned.map_err(|error| chain(&error))?;
-            tracing::info!(removed = ?pruned.removed, segments = pruned.segments, "retention");
+            // The backup is made, whatever becomes of older ones.
+            match prune(&archive, &catalogue, false).await {
+                Ok(pruned) => {
+                    tracing::info!(removed = ?pruned.removed, segments = pruned.segments, "retention");
+                }
+                Err(error) => {
+                    tracing::error!(
+                        error = chain(&error),
+                        "retention; it is tried after the next backup"
+                    );
+                }
+            }
         }
         Work::Proof => {
             let sources = crate::source::Sources::look(&archive.config).await;

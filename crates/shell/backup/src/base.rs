@@ -25,6 +25,10 @@ use crate::store::StoreError;
 const PART_BYTES: usize = 32 << 20;
 /// A server that sends nothing for so long is given up.
 const SILENCE_LIMIT: Duration = Duration::from_secs(300);
+/// Who copies waits for the stores, and what it does not take stands still: the server, which is told to give up whoever takes
+/// nothing for a few seconds, must bear that. A host that is gone is found by keepalives.
+const PATIENT: &str =
+    "application_name=mainstay_backup options='-c tcp_user_timeout=0 -c wal_sender_timeout=0'";
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +137,7 @@ async fn copy(
     folder: &str,
     data: &DataKey,
 ) -> Result<Copied, BaseError> {
-    let conninfo = place.conninfo("replication", "application_name=mainstay_backup");
+    let conninfo = place.conninfo("replication", PATIENT);
     let mut command = archive.programs.command("pg_basebackup");
     command.args([
         "--dbname",

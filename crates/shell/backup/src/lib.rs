@@ -51,7 +51,7 @@ pub use prune::{PruneError, Pruned, prune};
 pub use restore::{RestoreError, Restored, Wanted, choose, offer, restore};
 pub use seal::{DataKey, SealError};
 pub use source::{SourceError, Sources};
-pub use store::{StoreError, Stores};
+pub use store::{Access, CredentialsError, Levelled, StoreError, Stores};
 
 /// An error with its causes, on one line.
 pub fn chain(error: &dyn std::error::Error) -> String {

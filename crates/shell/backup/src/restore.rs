@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mainstay_archive::{Refusal, Route, Segment, Target, route};
+use mainstay_record::backup::MarkRecord;
 use mainstay_units::{Lsn, Timeline};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use crate::archive::{Archive, ArchiveError, Catalogue, Entry, history_name, lsn, parse_partial};
 use crate::base::part_name;
-use crate::marks;
+use crate::marks::{self, MarkError};
 use crate::moment;
 use crate::programs::ProgramError;
 use crate::scratch::{Scratch, ScratchError, Then, Until};
-use crate::source::{OWN_DATABASE, SourceError, ask};
+use crate::source::{OWN_DATABASE, SourceError, ask, value};
 use crate::store::StoreError;
 
 const VERIFY_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
@@ -58,6 +59,8 @@ pub enum RestoreError {
     Scratch(#[from] ScratchError),
     #[error(transparent)]
     Source(#[from] SourceError),
+    #[error(transparent)]
+    Mark(#[from] MarkError),
 }
 
 /// What somebody wants back.
@@ -178,6 +181,9 @@ pub struct Restored {
     pub lsn: String,
     /// The archive that the restored cluster would belong to.
     pub archive: String,
+    pub system_identifier: u64,
+    /// The newest mark that came back: everything that was committed before it did too.
+    pub last: Option<MarkRecord>,
     pub took_ms: u64,
 }
 
@@ -196,12 +202,9 @@ pub async fn restore(
     claim(into)?;
     let done = fill(archive, entry, route, wanted, into).await;
     match done {
-        Ok((lsn, timeline, identity)) => Ok(Restored {
-            backup: entry.record.id.clone(),
-            timeline,
-            lsn,
-            archive: identity,
+        Ok(restored) => Ok(Restored {
             took_ms: millis(mainstay_rt::clock::now().since(started)),
+            ..restored
         }),
         Err(error) => {
             // It was empty when we came.
@@ -217,7 +220,7 @@ async fn fill(
     route: &Route,
     wanted: &Wanted,
     into: &Path,
-) -> Result<(String, Timeline, String), RestoreError> {
+) -> Result<Restored, RestoreError> {
     lay(archive, entry, route, into).await?;
     let sockets = archive
         .config
@@ -249,9 +252,25 @@ async fn fill(
     .await?;
     let row = rows.into_iter().next().unwrap_or_default();
     let [lsn, timeline] = <[String; 2]>::try_from(row).unwrap_or_default();
+    let known =
+        "SELECT count(*) FROM pg_tables WHERE schemaname = 'mainstay' AND tablename = 'marks'";
+    let action = "look for marks";
+    let known = value(&archive.programs, &place, OWN_DATABASE, action, known).await?;
+    let last = match known.as_str() {
+        "1" => marks::read(&archive.programs, &place).await?.pop(),
+        _ => None,
+    };
     scratch.stop().await?;
     let timeline = u32::from_str_radix(&timeline, 16).unwrap_or(route.timeline.0);
-    Ok((lsn, Timeline(timeline), identity))
+    Ok(Restored {
+        backup: entry.record.id.clone(),
+        timeline: Timeline(timeline),
+        lsn,
+        archive: identity,
+        system_identifier: archive.system_identifier(),
+        last,
+        took_ms: 0,
+    })
 }
 
 /// Copy, verification and log, ready to be recovered.

@@ -48,6 +48,16 @@ pub enum SealError {
     Compression(#[source] std::io::Error),
 }
 
+impl SealError {
+    /// The object is not whole; with another key it might be.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Form | Self::Wrapped | Self::Chunk { .. } | Self::Truncated => true,
+            Self::WrongKey { .. } | Self::Compression(_) => false,
+        }
+    }
+}
+
 /// Seals the objects of one set; drawn afresh for each.
 #[derive(Clone)]
 pub struct DataKey([u8; KEY_BYTES]);

@@ -5,19 +5,24 @@
 //! under the name of a piece of log mean that two servers wrote the same history differently, which is split brain and
 //! never overwritten. A read takes the first store whose object is authentic.
 
+mod credentials;
+mod place;
+
 use std::collections::BTreeSet;
-use std::path::Path as FilePath;
-use std::sync::Arc;
 
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
+pub use self::credentials::CredentialsError;
+pub use self::place::Access;
+use self::place::Store;
 use crate::key::MasterKey;
 use crate::seal::{self, DataKey, SealError};
 
 /// More stores than two cost uploads and protect little.
 pub const STORES_MAX: usize = 2;
+/// Objects that one call of [`Stores::level`] copies: whoever calls has other things to do as well.
+const LEVEL_MAX: u64 = 8;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -35,6 +40,15 @@ pub enum StoreError {
         store: String,
         source: Box<object_store::Error>,
     },
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error("use {store}: it failed a moment ago and is asked again soon: {why}")]
+    Away { store: String, why: String },
+    #[error(
+        "use {store}: it overwrites what is there, though it was told not to (`If-None-Match: *`); two servers could \
+         replace each other's history there, so nothing is put into it: use a store that honours conditional puts"
+    )]
+    Overwrites { store: String },
     #[error("seal {name}")]
     Seal { name: String, source: SealError },
     #[error("use {name} in {store}")]
@@ -54,11 +68,6 @@ pub enum StoreError {
     NotFound { name: String, why: String },
 }
 
-struct Store {
-    address: String,
-    objects: Arc<dyn ObjectStore>,
-}
-
 /// Whether every store has what was put.
 #[derive(Debug, Default)]
 pub struct Taken {
@@ -73,11 +82,15 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Addresses are absolute paths of folders, made if missing.
+    /// Addresses are absolute paths of folders, made if missing, or URLs of buckets.
     ///
     /// # Errors
     /// When there are none or too many, or one cannot be opened.
-    pub fn open(addresses: &[String], master: MasterKey) -> Result<Self, StoreError> {
+    pub fn open(
+        addresses: &[String],
+        access: &Access,
+        master: MasterKey,
+    ) -> Result<Self, StoreError> {
         let refuse = |why| StoreError::Address {
             store: addresses.join(", "),
             why,
@@ -85,7 +98,7 @@ impl Stores {
         if addresses.is_empty() || addresses.len() > STORES_MAX {
             return Err(refuse("one store or two are possible"));
         }
-        let stores = addresses.iter().map(|address| open_one(address));
+        let stores = addresses.iter().map(|address| Store::open(address, access));
         Ok(Self {
             stores: stores.collect::<Result<_, _>>()?,
             master,
@@ -113,8 +126,23 @@ impl Stores {
         })?;
         let payload = PutPayload::from(sealed);
         let mut taken = Taken::default();
-        for store in &self.stores {
-            match self.put_into(store, name, plain, payload.clone()).await {
+        // Side by side, so that the one that answers need not wait for the one that does not.
+        let put = |store| self.put_into(store, name, plain, payload.clone());
+        let outcomes = match self.stores.as_slice() {
+            [one, other] => {
+                let (one, other) = tokio::join!(put(one), put(other));
+                vec![one, other]
+            }
+            stores => {
+                let mut outcomes = Vec::new();
+                for store in stores {
+                    outcomes.push(put(store).await);
+                }
+                outcomes
+            }
+        };
+        for outcome in outcomes {
+            match outcome {
                 Ok(()) => {}
                 Err(error @ StoreError::Conflict { .. }) => return Err(error),
                 Err(error) => taken.missing.push(error),
@@ -136,23 +164,28 @@ impl Stores {
         plain: &[u8],
         payload: PutPayload,
     ) -> Result<(), StoreError> {
-        let options = PutOptions::from(PutMode::Create);
-        match store
-            .objects
-            .put_opts(&Path::from(name), payload, options)
-            .await
-        {
-            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
-            Err(source) => return Err(store.error("put", name, source)),
+        store.is_at_hand()?;
+        let is_new = store.create(name, payload.clone()).await?;
+        match self.get_from(store, name).await {
+            Err(StoreError::Damaged { source, .. }) if source.is_damage() => {
+                // What does not open is nobody's history: it was cut off on its way, now or when somebody else put it.
+                tracing::error!(
+                    store = store.address,
+                    name,
+                    is_new,
+                    error = crate::chain(&source),
+                    "what the store has taken is not what was sent: it is taken away and put again"
+                );
+                self.remove_from(store, name).await?;
+                store.create(name, payload).await?;
+            }
+            Ok(there) if there == plain => return Ok(()),
+            Ok(_) => return Err(conflict(store, name)),
+            Err(error) => return Err(error),
         }
-        let there = self.get_from(store, name).await?;
-        if there == plain {
-            Ok(())
-        } else {
-            Err(StoreError::Conflict {
-                name: name.to_owned(),
-                store: store.address.clone(),
-            })
+        match self.get_from(store, name).await? == plain {
+            true => Ok(()),
+            false => Err(conflict(store, name)),
         }
     }
 
@@ -163,7 +196,11 @@ impl Stores {
     pub async fn get(&self, name: &str) -> Result<Vec<u8>, StoreError> {
         let mut wrong = Vec::new();
         for store in &self.stores {
-            match self.get_from(store, name).await {
+            let read = match store.is_at_hand() {
+                Ok(()) => self.get_from(store, name).await,
+                Err(away) => Err(away),
+            };
+            match read {
                 Ok(plain) => return Ok(plain),
                 Err(error) => wrong.push(error),
             }
@@ -182,9 +219,7 @@ impl Stores {
     }
 
     async fn get_from(&self, store: &Store, name: &str) -> Result<Vec<u8>, StoreError> {
-        let read = |source| store.error("read", name, source);
-        let object = store.objects.get(&Path::from(name)).await.map_err(read)?;
-        let sealed = object.bytes().await.map_err(read)?;
+        let sealed = store.read(name).await?;
         seal::open(name, &sealed, &self.master).map_err(|source| StoreError::Damaged {
             name: name.to_owned(),
             store: store.address.clone(),
@@ -199,18 +234,13 @@ impl Stores {
     pub async fn list(&self, prefix: &str) -> Result<Listing, StoreError> {
         let mut listing = Listing::default();
         let mut wrong = Vec::new();
-        let path = Path::from(prefix);
         for store in &self.stores {
-            match store.objects.list_with_delimiter(Some(&path)).await {
+            match list_one(store, prefix).await {
                 Ok(found) => {
-                    let name = |path: &Path| path.filename().unwrap_or_default().to_owned();
-                    let objects = found.objects.iter().map(|meta| name(&meta.location));
-                    listing.objects.extend(objects);
-                    listing
-                        .folders
-                        .extend(found.common_prefixes.iter().map(name));
+                    listing.objects.extend(found.objects);
+                    listing.folders.extend(found.folders);
                 }
-                Err(source) => wrong.push(store.error("list", prefix, source)),
+                Err(error) => wrong.push(error),
             }
         }
         if wrong.len() == self.stores.len()
@@ -221,52 +251,119 @@ impl Stores {
         Ok(listing)
     }
 
-    /// Gives every store what another has of the objects below a prefix. Only what is authentic is copied. Returns how
-    /// many were copied.
+    /// Gives every store what another has of the objects below a prefix, some at a time. Only what is authentic is copied.
     ///
     /// # Errors
-    /// When no store can be listed.
-    pub async fn level(&self, prefix: &str) -> Result<u64, StoreError> {
-        let mut copied = 0;
+    /// When two stores have different objects under one name.
+    pub async fn level(&self, prefix: &str) -> Result<Levelled, StoreError> {
+        let mut levelled = Levelled::default();
         if self.stores.len() < 2 {
-            return Ok(copied);
+            return Ok(levelled);
         }
-        for object in self.list(prefix).await?.objects {
-            let name = format!("{prefix}/{object}");
-            for store in &self.stores {
-                if store.objects.head(&Path::from(name.as_str())).await.is_ok() {
-                    continue;
+        let mut listings = Vec::new();
+        for store in &self.stores {
+            match list_one(store, prefix).await {
+                Ok(listing) => listings.push((store, listing.objects)),
+                Err(error) => levelled.missing.push(error),
+            }
+        }
+        let all = listings.iter().flat_map(|(_, objects)| objects);
+        let all: BTreeSet<String> = all.cloned().collect();
+        for (store, own) in &listings {
+            for object in all.difference(own) {
+                if levelled.copied == LEVEL_MAX {
+                    levelled.is_cut_short = true;
+                    return Ok(levelled);
                 }
-                let Ok(plain) = self.get(&name).await else {
-                    continue;
-                };
-                let data = DataKey::draw();
-                match seal::seal(&name, &plain, &data, &self.master) {
-                    Ok(sealed) => {
-                        let payload = PutPayload::from(sealed);
-                        if self.put_into(store, &name, &plain, payload).await.is_ok() {
-                            copied += 1;
-                        }
-                    }
-                    Err(source) => return Err(StoreError::Seal { name, source }),
+                let name = format!("{prefix}/{object}");
+                match self.copy_into(store, &name).await {
+                    Ok(()) => levelled.copied += 1,
+                    Err(error @ StoreError::Conflict { .. }) => return Err(error),
+                    Err(error) => levelled.missing.push(error),
                 }
             }
         }
-        Ok(copied)
+        Ok(levelled)
+    }
+
+    async fn copy_into(&self, store: &Store, name: &str) -> Result<(), StoreError> {
+        let plain = match self.get(name).await {
+            Ok(plain) => plain,
+            // Retention, or a longer beginning of the same segment, has taken it away meanwhile.
+            Err(StoreError::NotFound { .. }) if !self.is_anywhere(name).await => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let data = DataKey::draw();
+        let sealed = seal::seal(name, &plain, &data, &self.master);
+        let sealed = sealed.map_err(|source| StoreError::Seal {
+            name: name.to_owned(),
+            source,
+        })?;
+        let payload = PutPayload::from(sealed);
+        self.put_into(store, name, &plain, payload).await
+    }
+
+    async fn is_anywhere(&self, name: &str) -> bool {
+        for store in &self.stores {
+            let head = store.objects.head(&Path::from(name)).await;
+            if !matches!(head, Err(object_store::Error::NotFound { .. })) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Removes from every store; what is not there is removed already.
     ///
     /// # Errors
-    /// When a store refuses.
+    /// When a store refuses or is away; the others have removed it.
     pub async fn remove(&self, name: &str) -> Result<(), StoreError> {
+        let mut wrong = None;
         for store in &self.stores {
-            match store.objects.delete(&Path::from(name)).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(source) => return Err(store.error("remove", name, source)),
+            if let Err(error) = self.remove_from(store, name).await {
+                wrong = Some(error);
             }
         }
-        Ok(())
+        wrong.map_or(Ok(()), Err)
+    }
+
+    async fn remove_from(&self, store: &Store, name: &str) -> Result<(), StoreError> {
+        store.is_at_hand()?;
+        match store.objects.delete(&Path::from(name)).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            outcome => store.noted("remove", name, outcome),
+        }
+    }
+}
+
+/// What came of [`Stores::level`].
+#[derive(Debug, Default)]
+pub struct Levelled {
+    pub copied: u64,
+    /// There is more to copy.
+    pub is_cut_short: bool,
+    /// What could not be copied or seen, and why.
+    pub missing: Vec<StoreError>,
+}
+
+async fn list_one(store: &Store, prefix: &str) -> Result<Listing, StoreError> {
+    store.is_at_hand()?;
+    let path = Path::from(prefix);
+    let listed = store.objects.list_with_delimiter(Some(&path)).await;
+    let found = store.noted("list", prefix, listed)?;
+    let name = |path: &Path| path.filename().unwrap_or_default().to_owned();
+    Ok(Listing {
+        objects: (found.objects.iter())
+            .map(|meta| name(&meta.location))
+            .collect(),
+        folders: found.common_prefixes.iter().map(name).collect(),
+    })
+}
+
+fn conflict(store: &Store, name: &str) -> StoreError {
+    StoreError::Conflict {
+        name: name.to_owned(),
+        store: store.address.clone(),
     }
 }
 
@@ -274,41 +371,6 @@ impl Stores {
 pub struct Listing {
     pub objects: BTreeSet<String>,
     pub folders: BTreeSet<String>,
-}
-
-impl Store {
-    fn error(&self, action: &'static str, name: &str, source: object_store::Error) -> StoreError {
-        StoreError::Store {
-            action,
-            name: name.to_owned(),
-            store: self.address.clone(),
-            source: Box::new(source),
-        }
-    }
-}
-
-fn open_one(address: &str) -> Result<Store, StoreError> {
-    let folder = address.strip_prefix("file://").unwrap_or(address);
-    if !folder.starts_with('/') {
-        return Err(StoreError::Address {
-            store: address.to_owned(),
-            why: "this program keeps backups in folders only; give an absolute path",
-        });
-    }
-    std::fs::create_dir_all(FilePath::new(folder)).map_err(|source| StoreError::Folder {
-        store: address.to_owned(),
-        source,
-    })?;
-    let local = LocalFileSystem::new_with_prefix(folder).map_err(|source| StoreError::Store {
-        action: "open",
-        name: folder.to_owned(),
-        store: address.to_owned(),
-        source: Box::new(source),
-    })?;
-    Ok(Store {
-        address: address.to_owned(),
-        objects: Arc::new(local.with_fsync(true)),
-    })
 }
 
 /// Several errors with their causes, on one line.
@@ -319,6 +381,8 @@ fn reasons(errors: &[StoreError]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path as FilePath;
+
     use super::*;
     use crate::key::KEY_BYTES;
 
@@ -328,7 +392,7 @@ mod tests {
             .map(|folder| folder.display().to_string())
             .collect();
         let bytes = [7; KEY_BYTES];
-        Stores::open(&addresses, MasterKey { bytes }).unwrap()
+        Stores::open(&addresses, &Access::default(), MasterKey { bytes }).unwrap()
     }
 
     #[tokio::test]
@@ -368,7 +432,7 @@ mod tests {
             "{alone:?}"
         );
         std::fs::remove_file(&place).unwrap();
-        assert_eq!(both.level("wal").await.unwrap(), 1);
+        assert_eq!(both.level("wal").await.unwrap().copied, 1);
         let mended = stores(&[one.path()]).get("wal/1").await.unwrap();
         assert_eq!(mended, b"history");
     }

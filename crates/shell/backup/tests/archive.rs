@@ -17,7 +17,8 @@ use mainstay_backup::{
 use mainstay_identity::Identity;
 use mainstay_identity::authority::Authority;
 use mainstay_record::backup::{
-    ArchiverState, BackupConfig, BackupRetention, BackupSchedule, BackupServer, VERSION,
+    ArchiverState, BackupConfig, BackupLimits, BackupRetention, BackupSchedule, BackupServer,
+    VERSION,
 };
 use mainstay_record::identity::{IdentityFiles, identity_name};
 use mainstay_record::keeper::{CohortStatus, KeeperStatus, Sight, SightRole};
@@ -385,6 +386,9 @@ impl Place {
                 at("one").display().to_string(),
                 at("two").display().to_string(),
             ],
+            store_options: Vec::new(),
+            credentials: None,
+            limits: BackupLimits::default(),
             programs: None,
             user: account()?.map(|_| "postgres".to_owned()),
             password: at("password"),

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::programs::ProgramError;
 use crate::replication::Server;
+use crate::seed;
 use crate::settings::{self, REPLICATION_ROLE, SUPERUSER, Stance};
 use crate::setup::Setup;
 
@@ -46,9 +47,11 @@ pub enum DataError {
     Program(#[from] ProgramError),
     #[error("derive the stored form of a password")]
     Password,
+    #[error("found the database from a restored folder: {why}")]
+    Seed { why: String },
 }
 
-fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataError {
+pub(crate) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataError {
     let path = path.to_owned();
     move |source| DataError::Folder {
         action,
@@ -80,7 +83,7 @@ pub fn state(setup: &Setup) -> DataState {
 }
 
 /// The first eight bytes of `pg_control`, in the machine's order.
-fn system_identifier(pgdata: &Path) -> Option<SystemIdentifier> {
+pub(crate) fn system_identifier(pgdata: &Path) -> Option<SystemIdentifier> {
     let mut bytes = [0; 8];
     let file = File::open(pgdata.join("global/pg_control")).ok()?;
     file.read_exact_at(&mut bytes, 0).ok()?;
@@ -92,7 +95,8 @@ fn incarnation(pgdata: &Path) -> Option<Incarnation> {
     text.trim().parse().ok()
 }
 
-/// Creates the cluster with its roles and the application's database; starts no server.
+/// Creates the cluster with its roles and the application's database, or takes the restored folder that was laid down for it;
+/// starts no server.
 ///
 /// # Errors
 /// When a program or the disk fails; the folder is then broken.
@@ -101,6 +105,9 @@ pub async fn initialize(
     incarnation: Incarnation,
 ) -> Result<SystemIdentifier, DataError> {
     begin_filling(setup)?;
+    if let Some(record) = seed::read(setup)? {
+        return seed::found(setup, &record, incarnation).await;
+    }
     set_aside(setup)?;
     let layout = &setup.layout;
     let password = layout.tools.join("initdb-password");
@@ -132,16 +139,17 @@ pub async fn initialize(
         .ok_or_else(|| at("read pg_control of", &layout.pgdata)(io::ErrorKind::InvalidData.into()))
 }
 
+/// PostgreSQL's own form of a password, for a statement.
+pub(crate) fn stored(password: &str) -> Result<String, DataError> {
+    let text = postgres_protocol::password::scram_sha_256(password.as_bytes());
+    match text.contains('\'') {
+        true => Err(DataError::Password),
+        false => Ok(text),
+    }
+}
+
 /// In single-user mode: before the first real start there is nobody to wait for.
 async fn create_roles(setup: &Setup) -> Result<(), DataError> {
-    let stored = |password: &str| {
-        let text = postgres_protocol::password::scram_sha_256(password.as_bytes());
-        if text.contains('\'') {
-            Err(DataError::Password)
-        } else {
-            Ok(text)
-        }
-    };
     let application = &setup.config.application;
     let script = format!(
         "CREATE ROLE {REPLICATION_ROLE} LOGIN REPLICATION PASSWORD '{}'\n\
@@ -361,7 +369,7 @@ pub fn put(setup: &Setup, name: &str, content: &[u8]) -> Result<(), DataError> {
 
 /// Moves what lies in the data folder aside and makes an empty one for the server's user: a new filling
 /// begins with nothing.
-fn set_aside(setup: &Setup) -> Result<(), DataError> {
+pub(crate) fn set_aside(setup: &Setup) -> Result<(), DataError> {
     let layout = &setup.layout;
     let pgdata = &layout.pgdata;
     let name = format!("{:015}-data", mainstay_rt::clock::wall_ms());

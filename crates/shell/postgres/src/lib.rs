@@ -41,6 +41,7 @@ mod programs;
 mod promise;
 mod pulse;
 mod replication;
+mod seed;
 mod server;
 mod settings;
 mod setup;

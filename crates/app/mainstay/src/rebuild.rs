@@ -1,0 +1,386 @@
+//! `mainstay rebuild`: every host is gone, and the platform comes back from its file, its backups and its keys.
+//!
+//! What is restored is laid down beside the data folder of each database's home replica; the keepers then found the database
+//! with it as they found any other, and fill the other replicas. Each step leaves something whole or nothing, so that an
+//! interrupted rebuild is simply started again. Nothing here writes to the old archives: what was restored belongs to new ones.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use mainstay_backup::{Archive, Restored, Wanted, chain, choose, moment, restore};
+use mainstay_derive::Layout;
+use mainstay_model::Platform;
+use mainstay_model::database::Database;
+use mainstay_node::prepare;
+use mainstay_record::backup::{BackupConfig, SeedRecord, StoreOptionsRecord, VERSION};
+use mainstay_rt::{clock, files};
+use mainstay_storage::verify;
+use mainstay_units::Instant;
+
+use crate::arguments::{Rebuild, Up};
+use crate::backup::{detached, own_folder, refused};
+use crate::client::data_folder;
+use crate::exit::{Failure, Outcome};
+use crate::print::{line, progress};
+use crate::up::{unprepared, up};
+use crate::validate::read_valid;
+
+const KEY_LIMIT: u64 = 1 << 20;
+
+pub fn run(arguments: &Rebuild) -> Outcome {
+    let (platform, text) = read_valid(&arguments.file)?;
+    let data = data_folder(&arguments.platform)?;
+    let databases: Vec<&Database> = chosen(&platform)?;
+    let program = std::env::current_exe().context("find this program's own path")?;
+    let mut steps = Steps::begin();
+    let (_, layout) = prepare::prepare(&data, &platform, &text, None, program)
+        .map_err(|error| unprepared(&data, &error))?;
+    is_empty(&layout, &databases)?;
+    for database in &databases {
+        take_secrets(&layout, database, arguments)?;
+    }
+    steps.done(
+        "folders, passwords and the authority of the new platform, and the keys to the old backups",
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Fault(error.into()))?;
+    let mut tails = Vec::new();
+    for database in &databases {
+        let restored = runtime.block_on(lay_down(&layout, database, arguments))?;
+        if let Some(restored) = restored {
+            steps.done(&format!(
+                "database {}: backup {} and the log after it, as far as {}",
+                database.name, restored.backup, restored.lsn
+            ));
+            tails.push(tail(database, &restored));
+        } else {
+            steps.done(&format!("database {}: laid down already", database.name));
+        }
+    }
+    if let Some(journal) = &arguments.journal {
+        let entries = take_journal(&layout, journal)?;
+        steps.done(&format!(
+            "the old journal: {entries} entries, verified, kept in {}",
+            old_journal(&layout).display()
+        ));
+    }
+    up(&Up {
+        file: arguments.file.clone(),
+        platform: arguments.platform.clone(),
+        detach: true,
+        distance: None,
+        timeout: arguments.timeout,
+        reason: "total rebuild".to_owned(),
+    })?;
+    steps.done("nodes and keepers started, every replica filled, every service ready");
+    for tail in tails {
+        line(tail)?;
+    }
+    line(format_args!(
+        "rebuilt in {:.1} s; the old archives are untouched, and new ones have begun beside them",
+        steps.total().as_secs_f64()
+    ))
+}
+
+/// Says what each step took.
+struct Steps {
+    started: Instant,
+    last: Instant,
+}
+
+impl Steps {
+    fn begin() -> Self {
+        let now = clock::now();
+        Self {
+            started: now,
+            last: now,
+        }
+    }
+
+    fn done(&mut self, what: &str) {
+        let now = clock::now();
+        let took = now.since(self.last).as_secs_f64();
+        self.last = now;
+        progress(format_args!("{took:>8.1} s  {what}"));
+    }
+
+    fn total(&self) -> Duration {
+        clock::now().since(self.started)
+    }
+}
+
+fn chosen(platform: &Platform) -> Result<Vec<&Database>, Failure> {
+    let kept = platform
+        .databases()
+        .iter()
+        .filter(|database| database.backup.is_some());
+    let kept: Vec<&Database> = kept.collect();
+    if kept.is_empty() {
+        return Err(Failure::Usage(
+            "no database of the file has a `backup:` section, so there is nothing to rebuild from\n  next: `mainstay up` \
+             starts it empty"
+                .to_owned(),
+        ));
+    }
+    Ok(kept)
+}
+
+/// A platform that lived here is never rebuilt over.
+fn is_empty(layout: &Layout, databases: &[&Database]) -> Outcome {
+    let inhabited = |path: &Path| Failure::Refused {
+        code: "not_empty".to_owned(),
+        why: format!(
+            "{} is there: a platform lived here, and nothing is ever restored over something",
+            path.display()
+        ),
+        next: "name an empty folder with --data; or `mainstay up` what is here".to_owned(),
+    };
+    if layout.journal().exists() {
+        return Err(inhabited(&layout.journal()));
+    }
+    for database in databases {
+        for replica in &database.replicas {
+            let pgdata = layout.pgdata(replica.host.as_str(), database.name.as_str());
+            if pgdata.exists() {
+                return Err(inhabited(&pgdata));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The key, and what proves us to the stores, where the new platform looks for them.
+fn take_secrets(layout: &Layout, database: &Database, arguments: &Rebuild) -> Outcome {
+    let name = database.name.as_str();
+    let key = key_of(name, &arguments.key)?;
+    copy_secret(key, &layout.backup_key(name))?;
+    match &arguments.credentials {
+        Some(credentials) => copy_secret(credentials, &layout.store_credentials(name)),
+        None => Ok(()),
+    }
+}
+
+/// `DATABASE=FILE`, or a file for all.
+fn key_of<'a>(database: &str, given: &'a [String]) -> Result<&'a Path, Failure> {
+    let own = given.iter().find_map(|key| {
+        let (name, file) = key.split_once('=')?;
+        (name == database).then_some(file)
+    });
+    let common = given.iter().find(|key| !key.contains('='));
+    let found = own.or(common.map(String::as_str));
+    found.map(Path::new).ok_or_else(|| {
+        Failure::Usage(format!(
+            "there is no key for the backups of {database}\n  next: add --key {database}=FILE"
+        ))
+    })
+}
+
+fn copy_secret(from: &Path, to: &Path) -> Outcome {
+    let bytes = files::read_limited(from, KEY_LIMIT)
+        .map_err(|error| Failure::Usage(format!("read {}: {error}", from.display())))?;
+    match files::read_limited(to, KEY_LIMIT) {
+        Ok(known) if known == bytes => Ok(()),
+        Ok(_) => Err(Failure::Refused {
+            code: "other_key".to_owned(),
+            why: format!("{} is there, and says something else", to.display()),
+            next: "name an empty folder with --data".to_owned(),
+        }),
+        Err(_) => files::write_atomic(to, &bytes)
+            .with_context(|| format!("write {}", to.display()))
+            .map_err(Failure::Fault),
+    }
+}
+
+/// `None` if an earlier attempt has done it.
+async fn lay_down(
+    layout: &Layout,
+    database: &Database,
+    arguments: &Rebuild,
+) -> Result<Option<Restored>, Failure> {
+    let name = database.name.as_str();
+    let home = database.home_replica().context("a home replica")?;
+    let [seed, record] = layout.seed(home.host.as_str(), name);
+    if record.exists() {
+        return Ok(None);
+    }
+    let folder = layout.database(home.host.as_str(), name);
+    make_passable(&folder)?;
+    if seed.exists() {
+        // Without a record it is what an interrupted attempt left.
+        std::fs::remove_dir_all(&seed).with_context(|| format!("remove {}", seed.display()))?;
+    }
+    let config = config(layout, database, arguments);
+    let own = config.folder.clone();
+    let done = restore_into(config, arguments, &seed).await;
+    std::fs::remove_dir_all(&own).ok();
+    let (restored, from_archive) = done?;
+    let said = SeedRecord {
+        version: VERSION,
+        database: name.to_owned(),
+        system_identifier: restored.system_identifier,
+        backup: restored.backup.clone(),
+        from_archive,
+        archive: restored.archive.clone(),
+        timeline: restored.timeline.0,
+        lsn: restored.lsn.clone(),
+        marked_ms: restored.last.as_ref().map(|mark| mark.at_ms),
+        restored_ms: clock::wall_ms(),
+    };
+    // The record makes it count: everything it speaks of is on the disk before.
+    flush(&seed)?;
+    let bytes = serde_json::to_vec_pretty(&said).context("write the record of the seed")?;
+    files::write_atomic_mode(&record, &bytes, 0o644)
+        .with_context(|| format!("write {}", record.display()))?;
+    Ok(Some(restored))
+}
+
+fn config(layout: &Layout, database: &Database, arguments: &Rebuild) -> BackupConfig {
+    let name = database.name.as_str();
+    let backup = database.backup.as_ref();
+    let mut stores = arguments.store.clone();
+    if stores.is_empty() {
+        stores = backup
+            .map(|backup| backup.stores.clone())
+            .unwrap_or_default();
+    }
+    if stores.is_empty() {
+        stores.push(layout.backups().display().to_string());
+    }
+    let options = backup.into_iter().flat_map(|backup| &backup.store_options);
+    let options = options.map(|options| StoreOptionsRecord {
+        store: options.store.clone(),
+        region: options.region.clone(),
+        endpoint: options.endpoint.clone(),
+        allow_http: options.allow_http,
+    });
+    let mut config = detached(name, stores, layout.backup_key(name), &arguments.user);
+    config.folder = own_folder(name);
+    config.run_folder = config.folder.join("run");
+    config.store_options = options.collect();
+    let credentials = layout.store_credentials(name);
+    config.credentials = credentials.exists().then_some(credentials);
+    config
+}
+
+async fn restore_into(
+    config: BackupConfig,
+    arguments: &Rebuild,
+    into: &Path,
+) -> Result<(Restored, String), Failure> {
+    let failed = |error: &dyn std::error::Error| Failure::Finding(chain(error));
+    let mut archive = Archive::open(config).map_err(|error| failed(&error))?;
+    let found = archive.find(arguments.archive.as_deref()).await;
+    let from = found.map_err(|error| failed(&error))?.archive.clone();
+    let catalogue = archive.catalogue().await.map_err(|error| failed(&error))?;
+    let wanted =
+        Wanted::parse(&arguments.to, &catalogue).map_err(|error| Failure::Usage(chain(&error)))?;
+    let backup = arguments.backup.as_deref();
+    let next = |tried: Option<String>, error: &dyn std::error::Error| {
+        refused(&catalogue, tried, &wanted, &chain(error), "rebuild")
+    };
+    let (entry, route) = choose(&catalogue, &wanted, backup)
+        .map_err(|error| next(backup.map(str::to_owned), &error))?;
+    let restored = restore(&archive, entry, &route, &wanted, into).await;
+    let restored = restored.map_err(|error| next(Some(entry.record.id.clone()), &error))?;
+    Ok((restored, from))
+}
+
+/// What is here, and where the loss begins.
+fn tail(database: &Database, restored: &Restored) -> String {
+    let every = database.backup.as_ref().map(|backup| backup.log_every);
+    let known = restored.last.as_ref().map_or_else(
+        || "no mark came back, so nothing is known of when that was".to_owned(),
+        |mark| {
+            let totals = match mark.totals.as_str() {
+                "" | "{}" => String::new(),
+                totals => format!(", when the books said {totals}"),
+            };
+            format!(
+                "everything committed before {} (mark {}, position {}{totals}) is here",
+                moment::show(mark.at_ms),
+                mark.number,
+                mark.lsn
+            )
+        },
+    );
+    format!(
+        "{}: {known}; the archive ends at {}, and what was committed after that is lost: the last {:?} before the end, \
+         and what had not reached a store",
+        database.name,
+        restored.lsn,
+        every.unwrap_or_default()
+    )
+}
+
+fn old_journal(layout: &Layout) -> PathBuf {
+    layout.data().join("journal-before")
+}
+
+/// The journal of the platform that was: checked, then kept beside the new one. It cannot be continued: nobody could say
+/// who the new nodes are but the old ones, and they are gone.
+fn take_journal(layout: &Layout, from: &Path) -> Result<u64, Failure> {
+    let report = verify(from, &[]);
+    if !report.is_sound() {
+        let first = report.findings.first();
+        return Err(Failure::Finding(format!(
+            "the journal in {} does not verify: {}\n  next: `mainstay rebuild` without --journal begins a new one",
+            from.display(),
+            first.map_or("", |finding| finding.what.as_str())
+        )));
+    }
+    let target = old_journal(layout);
+    if target.exists() {
+        return Ok(report.entries);
+    }
+    let part = target.with_extension("part");
+    if part.exists() {
+        std::fs::remove_dir_all(&part).with_context(|| format!("remove {}", part.display()))?;
+    }
+    copy_folder(from, &part).with_context(|| format!("copy {}", from.display()))?;
+    flush(&part)?;
+    std::fs::rename(&part, &target).with_context(|| format!("name {}", target.display()))?;
+    files::fsync_dir(layout.data()).context("flush the data folder")?;
+    Ok(report.entries)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().mode(0o700).create(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target: PathBuf = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+fn make_passable(folder: &Path) -> Outcome {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(folder)
+        .and_then(|()| {
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711))?;
+            match folder.parent() {
+                Some(parent) => {
+                    std::fs::set_permissions(parent, std::fs::Permissions::from_mode(0o711))
+                }
+                None => Ok(()),
+            }
+        })
+        .with_context(|| format!("make {}", folder.display()))
+        .map_err(Failure::Fault)
+}
+
+/// Everything on the file system of a folder.
+fn flush(folder: &Path) -> Outcome {
+    let open = std::fs::File::open(folder).with_context(|| format!("open {}", folder.display()))?;
+    rustix::fs::syncfs(&open)
+        .with_context(|| format!("flush {}", folder.display()))
+        .map_err(Failure::Fault)
+}
