@@ -245,10 +245,14 @@ impl Progress {
     }
 }
 
-/// Healthy, or degraded by nothing but where the primary lives, which no waiting changes.
+/// Healthy, or degraded by nothing but where the primary lives and how it is put away, which no waiting changes.
 fn is_up(status: &Status) -> bool {
-    let is_lasting =
-        |reason: &Reason| matches!(reason, Reason::Database(DatabaseReason::PrimaryAway { .. }));
+    let is_lasting = |reason: &Reason| {
+        matches!(
+            reason,
+            Reason::Database(DatabaseReason::PrimaryAway { .. } | DatabaseReason::Archive(_))
+        )
+    };
     status.verdict == Verdict::Healthy
         || status
             .findings

@@ -1,12 +1,17 @@
 //! What this node says of itself and of what it sees.
 
+use std::collections::BTreeMap;
+
+use mainstay_record::backup::ArchiverState;
 use mainstay_record::node::{NodeFacts, VERSION};
 use mainstay_record::process::InstanceStatus;
-use mainstay_rt::clock;
+use mainstay_rt::{clock, files};
 
 use crate::context::Context;
 use crate::deputy::View;
 use crate::sight::Sight;
+
+const STATE_LIMIT: u64 = 1 << 20;
 
 /// Everything at this moment.
 pub fn gather(
@@ -29,11 +34,25 @@ pub fn gather(
         instances,
         keepers: seen(&sight.keepers, now),
         gateways: seen(&sight.gateways, now),
+        archives: archives(context),
         journal: view.facts.clone(),
         heard_ms: heard
             .map(|(host, fact)| (host.clone(), fact.seen(now).age_ms))
             .collect(),
     }
+}
+
+/// What archivers of this host last wrote of themselves.
+fn archives(context: &Context) -> BTreeMap<String, ArchiverState> {
+    let folder = context.layout.archives(context.name());
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let state = files::read_limited(&entry.path().join("state.json"), STATE_LIMIT).ok();
+        if let Some(state) = state.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            found.insert(entry.file_name().to_string_lossy().into_owned(), state);
+        }
+    }
+    found
 }
 
 pub fn seen<T: Clone>(

@@ -255,4 +255,36 @@ pub struct ArchiverState {
     pub shipped_ms: u64,
     /// Somebody must look: split brain, a hole, a store that refuses.
     pub alarm: Option<String>,
+    /// Log that the primary has written and that is not in every store.
+    #[serde(default)]
+    pub waiting_bytes: u64,
+    /// When the oldest of it was first seen.
+    #[serde(default)]
+    pub waiting_since_ms: Option<u64>,
+    /// Why a store does not have what another has.
+    #[serde(default)]
+    pub lacking: Option<String>,
+    /// The newest restore that succeeded.
+    #[serde(default)]
+    pub proof: Option<ProofSummary>,
+    /// The last one, if it did not.
+    #[serde(default)]
+    pub proof_failed: Option<ProofFailure>,
+}
+
+/// What is worth telling of a proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofSummary {
+    pub backup: String,
+    pub at_ms: u64,
+    /// The moment whose state was there at the end: the newest proven restore point.
+    pub restored_ms: u64,
+    pub rto_ms: u64,
+    pub rpo_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofFailure {
+    pub at_ms: u64,
+    pub why: String,
 }

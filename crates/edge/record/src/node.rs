@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup::ArchiverState;
 use crate::gateway::GatewayStatus;
 use crate::keeper::KeeperStatus;
 use crate::process::{FaultStatus, InstanceStatus};
@@ -45,6 +46,9 @@ pub struct NodeFacts {
     pub keepers: BTreeMap<String, Seen<KeeperStatus>>,
     /// By gateway.
     pub gateways: BTreeMap<String, Seen<GatewayStatus>>,
+    /// By database: what its archiver here last wrote of itself.
+    #[serde(default)]
+    pub archives: BTreeMap<String, ArchiverState>,
     pub journal: JournalFacts,
     /// Milliseconds since each other node was heard; absent: never.
     pub heard_ms: BTreeMap<String, u64>,

@@ -149,6 +149,34 @@ pub enum DatabaseReason {
         copies: u32,
         needed: u32,
     },
+    Archive(ArchiveReason),
+}
+
+/// What is wrong with the archive of a database. The database serves all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArchiveReason {
+    /// Its archiver has said nothing for so long, or never.
+    Silent {
+        ms: Option<u64>,
+    },
+    /// So much log waits to be put away, the oldest of it for so long.
+    Behind {
+        bytes: u64,
+        ms: u64,
+    },
+    Alarm {
+        why: String,
+    },
+    /// One of two stores lacks something.
+    Uneven {
+        why: String,
+    },
+    /// The last attempt to restore it, so long ago.
+    ProofFailed {
+        ms: u64,
+        why: String,
+    },
 }
 
 impl From<DatabaseReason> for Reason {
@@ -300,6 +328,18 @@ pub struct DatabaseStatus {
     /// How many a commit needs.
     pub copies_needed: u32,
     pub replicas: Vec<ReplicaStatus>,
+    /// Where it is put away, if it is.
+    #[serde(default)]
+    pub archive: Option<ArchiveStatus>,
+}
+
+/// What the archiver beside the primary says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveStatus {
+    pub host: String,
+    /// How long the oldest log waits that is not put away.
+    pub waiting_ms: u64,
+    pub state: crate::backup::ArchiverState,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

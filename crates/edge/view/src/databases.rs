@@ -6,6 +6,7 @@ use mainstay_record::status::{
     DatabaseReason, DatabaseStatus, ReplicaReason, ReplicaStatus, Verdict,
 };
 
+use crate::archives;
 use crate::findings::{Findings, worst};
 use crate::gathered::{Gathered, Known};
 
@@ -129,7 +130,11 @@ impl<'a> View<'a> {
             Verdict::Broken | Verdict::Unknown | Verdict::Degraded => Verdict::Degraded,
             Verdict::Healthy => Verdict::Healthy,
         }));
+        let at = primary.map(|(replica, _)| replica.host.as_str());
+        let archive = archives::archive(self.gathered, self.database, at, findings);
+        verdicts.extend(archive.iter().map(|(verdict, _)| *verdict));
         DatabaseStatus {
+            archive: archive.map(|(_, status)| status),
             name: self.database.name.to_string(),
             verdict: worst(verdicts),
             home: self.database.home.to_string(),

@@ -11,6 +11,7 @@
 //!
 //! The platform file says what should be there, so that what is absent is seen too.
 
+mod archives;
 mod databases;
 mod findings;
 mod gateways;

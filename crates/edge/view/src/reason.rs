@@ -1,8 +1,8 @@
 //! Reasons in words, each with what to do.
 
 use mainstay_record::status::{
-    DatabaseReason, FaultReason, GatewayReason, HostReason, PlatformReason, Reason, ReplicaReason,
-    ServiceReason,
+    ArchiveReason, DatabaseReason, FaultReason, GatewayReason, HostReason, PlatformReason, Reason,
+    ReplicaReason, ServiceReason,
 };
 
 /// What is the case, and what to do if there is anything to do but wait.
@@ -144,6 +144,7 @@ fn database(reason: &DatabaseReason) -> Words {
             ),
             "bring back a replica: waiting commits then finish, none is lost",
         ),
+        DatabaseReason::Archive(reason) => archive(reason),
         DatabaseReason::NoSpareCopy { copies, needed } => words(
             format!(
                 "it has {copies} copies that count and needs {needed}: one more loss, and writes wait"
@@ -185,6 +186,38 @@ fn may_have_lost(term: u32, timeline: u32, after: &str, until: Option<&str>) -> 
         "what the lost primary had is moved aside on its host when it comes back; a planned switchover begins a term \
          that no longer says this, the journal keeps it",
     )
+}
+
+fn archive(reason: &ArchiveReason) -> Words {
+    match reason {
+        ArchiveReason::Silent { ms } => words(
+            ms.map_or_else(
+                || "its log is not put away: the archiver beside its primary has never spoken".to_owned(),
+                |ms| format!("its log is not put away: the archiver beside its primary has been silent for {}", span(ms)),
+            ),
+            "look at the archiver's log; it is started again by its node",
+        ),
+        ArchiveReason::Behind { bytes, ms } => words(
+            format!(
+                "{} of its log wait to be put away, the oldest for {}: so much would be lost with all hosts",
+                size(*bytes),
+                span(*ms)
+            ),
+            "see whether the stores answer: `mainstay backup list DATABASE`",
+        ),
+        ArchiveReason::Alarm { why } => words(
+            format!("its archive is not safe: {why}"),
+            "docs/backup.md, alarms",
+        ),
+        ArchiveReason::Uneven { why } => words(
+            format!("one store lacks what the other has: {why}"),
+            "repair it; it is levelled by itself",
+        ),
+        ArchiveReason::ProofFailed { ms, why } => words(
+            format!("its backup could not be proven {} ago: {why}", span(*ms)),
+            "`mainstay backup verify DATABASE` tries again; `backup list` shows the older proven ones",
+        ),
+    }
 }
 
 fn replica(reason: &ReplicaReason) -> Words {

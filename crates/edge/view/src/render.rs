@@ -26,6 +26,13 @@ pub fn render(status: &Status, palette: Palette) -> String {
     if !status.databases.is_empty() {
         section(&mut text, "DATABASES", database_table(&status.databases));
     }
+    if status
+        .databases
+        .iter()
+        .any(|database| database.archive.is_some())
+    {
+        archives(&mut text, status);
+    }
     if !status.services.is_empty() {
         section(&mut text, "SERVICES", service_table(&status.services));
     }
@@ -243,6 +250,39 @@ fn database_table(databases: &[DatabaseStatus]) -> Table {
         }
     }
     table
+}
+
+/// A line for each database that is put away.
+fn archives(text: &mut String, status: &Status) {
+    line!(text, "\nARCHIVES");
+    for database in &status.databases {
+        let Some(archive) = &database.archive else {
+            continue;
+        };
+        let state = &archive.state;
+        let proof = state
+            .proof
+            .as_ref()
+            .map_or("nothing is proven yet".to_owned(), |proof| {
+                let ago = |ms: u64| span(status.at_wall_ms.saturating_sub(ms));
+                format!(
+                    "newest proven restore point {} old (proven {} ago, RTO {}, RPO {})",
+                    ago(proof.restored_ms),
+                    ago(proof.at_ms),
+                    span(proof.rto_ms),
+                    proof.rpo_ms.map_or("unknown".to_owned(), span)
+                )
+            });
+        line!(
+            text,
+            "    {} by {}: as far as {}, {} wait for {}; {proof}",
+            database.name,
+            archive.host,
+            state.shipped_lsn.as_deref().unwrap_or("nothing"),
+            size(state.waiting_bytes),
+            span(archive.waiting_ms)
+        );
+    }
 }
 
 fn service_table(services: &[ServiceStatus]) -> Table {

@@ -195,6 +195,7 @@ fn facts(platform: &Platform, host: &Host, primary: &str) -> NodeFacts {
         instances,
         keepers: BTreeMap::from([("ledger".to_owned(), seen(keeper(platform, host, primary)))]),
         gateways: BTreeMap::from([("edge".to_owned(), seen(gateway(host, primary)))]),
+        archives: BTreeMap::new(),
         journal: JournalFacts {
             role: if host.name == *"use1-a" {
                 "leading"

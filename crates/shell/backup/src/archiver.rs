@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use mainstay_archive::{Segment, Target, route};
-use mainstay_record::backup::{ArchiverState, BackupServer, VERSION};
+use mainstay_record::backup::{ArchiverState, BackupServer, ProofFailure, ProofSummary, VERSION};
 use mainstay_record::event::ArchiveDeedRecord;
 use mainstay_record::keeper::KeeperStatus;
 use mainstay_units::{Instant, Lsn, Timeline};
@@ -32,6 +32,7 @@ use crate::receiver::{End, Receiver, ReceiverError, drop_slot, spool};
 use crate::seal::DataKey;
 use crate::source::{Found, Place, is_open_primary, status_of};
 use crate::store::StoreError;
+use crate::waiting::Waiting;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const MARK_LIMIT: Duration = Duration::from_secs(5);
@@ -133,8 +134,7 @@ struct Archiver {
     level_at: Instant,
     /// A store lacks something that another has.
     uneven: bool,
-    /// Why, as far as it is known.
-    lacking: Option<String>,
+    waiting: Waiting,
 }
 
 impl Archiver {
@@ -164,7 +164,7 @@ impl Archiver {
             tell_at: zero,
             level_at: zero,
             uneven: true,
-            lacking: None,
+            waiting: Waiting::default(),
         }
     }
 
@@ -191,6 +191,7 @@ impl Archiver {
         }
         self.partial = None;
         self.state.receiving = false;
+        self.waiting.forget();
         let now = mainstay_rt::clock::now();
         if now >= self.slot_at && !self.halted {
             self.slot_at = now + SLOT_EVERY;
@@ -203,6 +204,10 @@ impl Archiver {
     async fn serve(&mut self, status: KeeperStatus) {
         let now = mainstay_rt::clock::now();
         let timeline = Timeline(status.timeline);
+        if let Ok(written) = status.sight.lsn.parse() {
+            self.waiting
+                .handle_written(written, mainstay_rt::clock::wall_ms());
+        }
         let found = Found {
             server: self.own.clone(),
             status,
@@ -269,6 +274,15 @@ impl Archiver {
             archive = self.archive.archive_name(),
             "receiving the log"
         );
+        let size = self.archive.size().map_err(ReceiverError::from)?;
+        self.waiting.handle_shipped(match receiver.seed {
+            Some(seed) => seed.end(size),
+            // Nothing is archived yet; what counts begins with the segment that is being written.
+            None => {
+                let written: Lsn = found.status.sight.lsn.parse().unwrap_or_default();
+                Lsn(written.0 - written.0 % size.bytes())
+            }
+        });
         self.shipped = receiver.seed;
         self.receiver = Some(receiver);
         self.anew = false;
@@ -442,7 +456,7 @@ impl Archiver {
             tracing::info!(copied, "gave a store what only another had");
         }
         self.uneven = cut_short || !missing.is_empty();
-        self.lacking = missing.first().map(|error| chain(error));
+        self.state.lacking = missing.first().map(|error| chain(error));
         if !cut_short {
             self.level_at = mainstay_rt::clock::now() + LEVEL_EVERY;
         }
@@ -456,6 +470,7 @@ impl Archiver {
 
     fn reached(&mut self, lsn: Lsn) {
         if !self.uneven {
+            self.waiting.handle_shipped(lsn);
             self.state.shipped_lsn = Some(lsn.to_string());
             self.state.shipped_ms = mainstay_rt::clock::wall_ms();
         }
@@ -493,6 +508,8 @@ impl Archiver {
         }
         self.state_at = now + STATE_EVERY;
         self.state.at_ms = mainstay_rt::clock::wall_ms();
+        self.state.waiting_bytes = self.waiting.bytes();
+        self.state.waiting_since_ms = self.waiting.since_ms();
         let path = self.archive.config.folder.join("state.json");
         let written = serde_json::to_vec(&self.state)
             .map_err(std::io::Error::from)
@@ -510,6 +527,9 @@ impl Archiver {
                 Err(oneshot::error::TryRecvError::Empty) => return,
                 Ok(Ok(())) => {
                     self.hole &= work != Work::Base;
+                    if work == Work::Proof {
+                        self.state.proof_failed = None;
+                    }
                     if self
                         .state
                         .alarm
@@ -521,6 +541,11 @@ impl Archiver {
                 }
                 Ok(Err(why)) => {
                     self.job_at = now + JOB_RETRY;
+                    if work == Work::Proof {
+                        let at_ms = mainstay_rt::clock::wall_ms();
+                        let why = why.clone();
+                        self.state.proof_failed = Some(ProofFailure { at_ms, why });
+                    }
                     self.alarm(&format!("{work:?}: {why}"));
                 }
                 Err(oneshot::error::TryRecvError::Closed) => self.job_at = now + JOB_RETRY,
@@ -543,8 +568,17 @@ impl Archiver {
         }
     }
 
-    async fn due(&self) -> Result<Option<Work>, ArchiveError> {
+    async fn due(&mut self) -> Result<Option<Work>, ArchiveError> {
         let catalogue = self.archive.catalogue().await?;
+        let proofs = catalogue.entries.iter().flat_map(|entry| &entry.proofs);
+        let newest = proofs.max_by_key(|proof| proof.restored_ms);
+        self.state.proof = newest.map(|proof| ProofSummary {
+            backup: proof.backup.clone(),
+            at_ms: proof.at_ms,
+            restored_ms: proof.restored_ms,
+            rto_ms: proof.rto_ms,
+            rpo_ms: proof.rpo_ms,
+        });
         let schedule = &self.archive.config.schedule;
         let now_ms = mainstay_rt::clock::wall_ms();
         let Some(newest) = catalogue.entries.first() else {

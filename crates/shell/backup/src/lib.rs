@@ -40,6 +40,7 @@ mod scratch;
 mod seal;
 mod source;
 mod store;
+mod waiting;
 
 pub use archive::{Archive, ArchiveError, Catalogue, Entry, proven_days, reach};
 pub use archiver::{run, serve};
