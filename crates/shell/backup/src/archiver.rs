@@ -28,7 +28,7 @@ use crate::marks;
 use crate::programs::ProgramError;
 use crate::prove::prove;
 use crate::prune::prune;
-use crate::receiver::{End, Receiver, ReceiverError, drop_slot, spool};
+use crate::receiver::{End, Receiver, ReceiverError, clear, drop_slot, spool};
 use crate::seal::DataKey;
 use crate::source::{Found, Place, is_open_primary, status_of};
 use crate::store::StoreError;
@@ -238,6 +238,9 @@ impl Archiver {
         if self.receiver.is_none() {
             return;
         }
+        if self.gives_up() {
+            return;
+        }
         match self.ship(&found).await {
             Ok(()) => self.calm(),
             Err(error) => {
@@ -246,6 +249,26 @@ impl Archiver {
             }
         }
         self.see_to_jobs().await;
+    }
+
+    /// Log that no store takes must not fill the disk that the database writes to: beyond the limit it is thrown away, and the
+    /// archive begins anew behind the hole.
+    fn gives_up(&mut self) -> bool {
+        let waiting = spooled_bytes(&self.archive);
+        let limit = self.archive.config.limits.backlog_bytes;
+        if waiting <= limit {
+            return false;
+        }
+        self.receiver = None;
+        self.state.receiving = false;
+        self.retry_at = mainstay_rt::clock::now() + RETRY_AFTER;
+        if let Err(error) = clear(&spool(&self.archive)) {
+            tracing::error!(%error, "clear the spool");
+        }
+        self.lost(End::Hole(format!(
+            "{waiting} bytes of log waited for a store, and the limit is {limit}: they are given up"
+        )));
+        true
     }
 
     fn lost(&mut self, end: End) {
@@ -665,6 +688,12 @@ async fn carry_out(config: &Path, work: Work) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn spooled_bytes(archive: &Archive) -> u64 {
+    let entries = std::fs::read_dir(spool(archive)).into_iter().flatten();
+    let sizes = entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
+    sizes.sum()
 }
 
 /// Names in the spool, in order.

@@ -201,7 +201,7 @@ pub fn spool(archive: &Archive) -> PathBuf {
     archive.config.folder.join("spool")
 }
 
-fn clear(spool: &Path) -> std::io::Result<()> {
+pub fn clear(spool: &Path) -> std::io::Result<()> {
     if spool.exists() {
         std::fs::remove_dir_all(spool)?;
     }

@@ -26,6 +26,8 @@ use mainstay_testkit::postgres::{Options, TemporaryServer, account, program};
 use mainstay_testkit::wait::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Four segments.
+const BACKLOG: u64 = 64 << 20;
 
 #[test]
 fn from_a_row_to_the_archive_and_back() -> Result<()> {
@@ -73,6 +75,7 @@ fn from_a_row_to_the_archive_and_back() -> Result<()> {
     split_brain(&place, &archive, &server)?;
     drop(archiver);
     a_hole(&place, &archive, &server)?;
+    stores_that_stay_away(&place, &archive, &server)?;
     drop(server);
     the_end_without_a_server(&place, &archive)
 }
@@ -297,6 +300,63 @@ fn across_the_hole(catalogue: &Catalogue, older: &str) -> Result<String> {
     }
 }
 
+/// No store takes anything: the log that waits does not grow without end, and when the stores are back a base backup follows.
+fn stores_that_stay_away(place: &Place, archive: &Archive, server: &TemporaryServer) -> Result<()> {
+    let _archiver = place.archive();
+    wait_for("the archiver to receive", PATIENCE, || {
+        place.state().filter(|state| state.receiving)
+    })?;
+    let written = server.psql("postgres", "SELECT pg_current_wal_lsn()")?;
+    place.wait_until_shipped(&written)?;
+    let known: Vec<String> = place
+        .catalogue(archive)?
+        .entries
+        .into_iter()
+        .map(|entry| entry.record.id)
+        .collect();
+    let at = |name: &str| place.folder.path().join(name);
+    for name in ["one", "two"] {
+        std::fs::rename(at(name), at(&format!("{name}-away")))?;
+        std::fs::write(at(name), "no folder")?;
+    }
+    let spooled = || -> u64 {
+        let entries = std::fs::read_dir(at("archiver/spool"))
+            .into_iter()
+            .flatten();
+        let sizes = entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
+        sizes.sum()
+    };
+    let mut most = 0;
+    let mut number = 20_000;
+    wait_for("a backlog that is given up", PATIENCE * 2, || {
+        number += 1;
+        server
+            .psql("postgres", &format!("INSERT INTO rows VALUES ({number})"))
+            .ok()?;
+        server.psql("postgres", "SELECT pg_switch_wal()").ok()?;
+        let now = spooled();
+        let is_less = now < most;
+        most = most.max(now);
+        is_less.then_some(())
+    })?;
+    ensure!(most > BACKLOG / 2, "nothing waited: {most}");
+    for name in ["one", "two"] {
+        std::fs::remove_file(at(name))?;
+        std::fs::rename(at(&format!("{name}-away")), at(name))?;
+    }
+    let found = wait_for(
+        "a base backup when the stores are back",
+        PATIENCE * 2,
+        || {
+            let catalogue = place.catalogue(archive).ok()?;
+            let newest = catalogue.entries.first()?.record.id.clone();
+            let (chosen, _) = choose(&catalogue, &Wanted::Latest, None).ok()?;
+            (!known.contains(&newest) && chosen.record.id == newest).then_some(())
+        },
+    );
+    found.with_context(|| format!("the archiver: {:?}", place.state()))
+}
+
 /// Every host is gone; what was archived comes back.
 fn the_end_without_a_server(place: &Place, archive: &Archive) -> Result<()> {
     let catalogue = place.catalogue(archive)?;
@@ -388,7 +448,10 @@ impl Place {
             ],
             store_options: Vec::new(),
             credentials: None,
-            limits: BackupLimits::default(),
+            limits: BackupLimits {
+                backlog_bytes: BACKLOG,
+                ..BackupLimits::default()
+            },
             programs: None,
             user: account()?.map(|_| "postgres".to_owned()),
             password: at("password"),
