@@ -93,18 +93,7 @@ fn database(reason: &DatabaseReason) -> Words {
             ),
             "bring back hosts until enough keepers are heard; then they choose by themselves",
         ),
-        DatabaseReason::PrimaryUnasked { host, serving } => words(
-            if *serving {
-                format!(
-                    "its primary on {host} cannot be asked, but other keepers hear it and gateways lead to it"
-                )
-            } else {
-                format!(
-                    "its primary on {host} cannot be asked; other keepers hear it, but no gateway leads to it"
-                )
-            },
-            "its node answers again once it runs: see the host's own entry",
-        ),
+        DatabaseReason::PrimaryUnasked { host, serving } => unasked(host, *serving),
         DatabaseReason::PrimariesDiffer { hosts } => words(
             format!(
                 "several replicas say that they are primary: {}",
@@ -185,6 +174,19 @@ fn may_have_lost(term: u32, timeline: u32, after: &str, until: Option<&str>) -> 
         },
         "what the lost primary had is moved aside on its host when it comes back; a planned switchover begins a term \
          that no longer says this, the journal keeps it",
+    )
+}
+
+fn unasked(host: &str, serving: bool) -> Words {
+    let text = if serving {
+        "but other keepers hear it and gateways lead to it"
+    } else {
+        "other keepers hear it, but no gateway leads to it"
+    };
+    let joint = if serving { "," } else { ";" };
+    words(
+        format!("its primary on {host} cannot be asked{joint} {text}"),
+        "its node answers again once it runs: see the host's own entry",
     )
 }
 

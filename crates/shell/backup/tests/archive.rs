@@ -346,7 +346,7 @@ fn stores_that_stay_away(place: &Place, archive: &Archive, server: &TemporarySer
     }
     let found = wait_for(
         "a base backup when the stores are back",
-        PATIENCE * 2,
+        PATIENCE * 4,
         || {
             let catalogue = place.catalogue(archive).ok()?;
             let newest = catalogue.entries.first()?.record.id.clone();

@@ -91,6 +91,6 @@ fn a_seed_has_one_trace() {
     let trace = |seed| hex(&run(seed, None, Narration::Silent).trace);
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
-    expect!["218375046b8ed37b6f18d063246bc4f5490fc3aac39bd1fb02b5b4020c7a1c4e"]
+    expect!["6e7a73ceb139600ff1c1fd042899e742c5351fa56cbf266c2c402c024adda41c"]
         .assert_eq(&trace(7));
 }
