@@ -130,7 +130,7 @@ fn a_frozen_host_thaws_although_its_injector_was_killed() {
         "freeze",
         "host-freeze",
         "a1",
-        "1500",
+        "4000",
     ]);
     wait_for("the fault to be set", || {
         faults::find(scene.path(), "freeze").filter(|record| record.state == FaultState::Set)
@@ -139,8 +139,11 @@ fn a_frozen_host_thaws_although_its_injector_was_killed() {
     gone(injector);
     let far = identity::descendants(&identity::table(), work.shim.pid);
     assert!(far.len() >= 3, "{far:?}");
+    // A signal takes effect when its process is next scheduled.
     for process in far.iter().map(|row| row.identity).chain([node, work.shim]) {
-        assert!(is_stopped(process), "{process:?}");
+        wait_for("a process of the host to stand still", || {
+            is_stopped(process).then_some(())
+        });
     }
     assert!(
         faults::residue(scene.path()).is_empty(),

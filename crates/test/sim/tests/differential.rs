@@ -23,6 +23,8 @@ const LOOKS: u32 = 1_600;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
 /// Looks in a row that must find a commit waiting for its standbys before it counts as waiting.
 const PATIENCE: u32 = 60;
+/// Of each server's log, when a test fails.
+const LOG_LINES: usize = 40;
 
 struct Real {
     programs: PathBuf,
@@ -362,6 +364,17 @@ impl Real {
         }
     }
 
+    /// What the servers said at the end: the folder goes with the test.
+    fn print_logs(&self) {
+        for name in &self.names {
+            let log = self.folder.path().join(format!("{name}.log"));
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines.len().saturating_sub(LOG_LINES);
+            eprintln!("---- {name} ----\n{}", lines[last..].join("\n"));
+        }
+    }
+
     fn promote(&mut self, name: &str) -> String {
         self.sql(name, "SELECT pg_promote(true, 20)");
         self.sql(name, "CHECKPOINT");
@@ -372,8 +385,11 @@ impl Real {
 impl Drop for Real {
     fn drop(&mut self) {
         let names: Vec<String> = self.servers.keys().cloned().collect();
-        for name in names {
-            self.kill(&name);
+        for name in &names {
+            self.kill(name);
+        }
+        if std::thread::panicking() {
+            self.print_logs();
         }
         if let Some(mut child) = self.waiting.take() {
             let _ = child.kill();

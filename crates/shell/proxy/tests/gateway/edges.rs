@@ -443,8 +443,15 @@ fn many_failovers_lose_and_double_nothing() {
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     let key = format!("Idempotency-Key: {client}-{count}\r\n");
                     let answer = connection.post("/v1/cells/us/orders", &key, "{}");
-                    assert_eq!(answer.status, 200, "{client}-{count}: {answer:?}");
-                    count += 1;
+                    // Twice in one failover an instance can die with it: then the gateway says that it does not
+                    // know, and the client sends the same again, as it is told to.
+                    let unknown =
+                        (answer.status, answer.code().as_str()) == (503, "outcome_unknown");
+                    assert!(
+                        unknown || answer.status == 200,
+                        "{client}-{count}: {answer:?}"
+                    );
+                    count += u32::from(!unknown);
                 }
                 (client, count)
             })
@@ -468,7 +475,9 @@ fn many_failovers_lose_and_double_nothing() {
     pause(Duration::from_millis(300));
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     for client in clients {
-        let (client, count) = client.join().expect("no answer but 200");
+        let (client, count) = client
+            .join()
+            .expect("no answer but 200 and outcome_unknown");
         assert!(count > 10, "client {client} got only {count} answers");
         for n in 0..count {
             assert_eq!(
