@@ -103,6 +103,20 @@ Example: mainstay switchover ledger --to us-west-2 --reason 'maintenance in us-e
 
 Exit codes: 0 the primary is there; 3 refused, or it could not be done and all is as before; 5 unknown.";
 
+const UPGRADE_HELP: &str = "\
+A copy of the program is kept in the platform's data folder, under its digest. Then one host after the other starts its
+node, keepers, gateways and archivers from it; PostgreSQL and the services run on. A host that takes it must show for
+five seconds that the whole platform stands; only then the next has its turn. Hosts without a primary go first, the one
+that leads goes last. If it does not stand on a host, that host goes back to the program of before, and no other is
+told: `mainstay status` and the journal say why. Between two hosts both versions run beside each other.
+
+It is refused while a host is lost, while automation is paused, and while another upgrade is under way. The permission
+is platform.upgrade.
+
+Example: mainstay upgrade --program ./mainstay-0.2.0 --reason 'security release'
+
+Exit codes: 0 every host runs it; 1 a host went back, and it goes no further; 3 refused; 5 unknown: `mainstay journal show --kind upgrade`.";
+
 const SOLO_HELP: &str = "\
 For when too few replicas are left for what `survive` promises, and commits wait. The primary then answers them as
 soon as its own disk has them. What was answered before stays as safe as it was. What is answered from now on is lost
@@ -201,6 +215,9 @@ pub enum Command {
     /// Move the primary of a database to another region, as planned work
     #[command(after_help = SWITCHOVER_HELP)]
     Switchover(Switchover),
+    /// Take a new version of this program, host by host, without touching PostgreSQL
+    #[command(after_help = UPGRADE_HELP)]
+    Upgrade(Upgrade),
     /// Backups: made, listed, proven by restoring them, thrown away
     #[command(subcommand)]
     Backup(Backup),
@@ -412,6 +429,21 @@ pub struct Switchover {
     /// The region that shall have the primary
     #[arg(long, value_name = "REGION")]
     pub to: String,
+    #[command(flatten)]
+    pub act: Act,
+}
+
+#[derive(Debug, Args)]
+pub struct Upgrade {
+    /// The new program; this one if absent
+    #[arg(long, value_name = "PATH")]
+    pub program: Option<PathBuf>,
+    /// How long to wait for the last host
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = duration)]
+    pub timeout: Duration,
+    /// Return as soon as it is journalled
+    #[arg(long)]
+    pub detach: bool,
     #[command(flatten)]
     pub act: Act,
 }
@@ -726,6 +758,7 @@ mod tests {
             "mainstay fault clear f1",
             "mainstay switchover ledger --to a",
             "mainstay database solo ledger",
+            "mainstay upgrade",
         ] {
             assert!(parse(line).is_err(), "{line}");
             assert!(parse(&format!("{line} --reason x")).is_ok(), "{line}");

@@ -16,6 +16,7 @@ mod rebuild;
 mod rules;
 mod status;
 mod up;
+mod upgrade;
 mod validate;
 
 use std::process::ExitCode;
@@ -54,6 +55,7 @@ fn run(command: &Command) -> Outcome {
         Command::Fault(Fault::List(arguments)) => status::faults(arguments),
         Command::Fault(Fault::Clear(arguments)) => operate::clear(arguments),
         Command::Switchover(arguments) => operate::switchover(arguments),
+        Command::Upgrade(arguments) => upgrade::run(arguments),
         Command::Backup(command) => backup::run(command),
         Command::Database(Database::Restore(arguments)) => backup::bring_database_back(arguments),
         Command::Database(Database::Solo(arguments)) => operate::solo(arguments),

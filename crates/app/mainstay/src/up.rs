@@ -14,9 +14,9 @@ use mainstay_manifest::load;
 use mainstay_model::Platform;
 use mainstay_node::place::PlaceError;
 use mainstay_node::prepare::{self, PrepareError};
-use mainstay_node::{machine, place, user_name};
+use mainstay_node::{is_up, machine, place, user_name};
 use mainstay_record::node::{Command, CommandOutcome};
-use mainstay_record::status::{DatabaseReason, Reason, Status, Verdict};
+use mainstay_record::status::Status;
 use mainstay_rt::clock;
 use mainstay_units::Instant;
 use rustix::process::Signal;
@@ -243,21 +243,6 @@ impl Progress {
     fn end(&self) {
         self.bar.finish_and_clear();
     }
-}
-
-/// Healthy, or degraded by nothing but where the primary lives and how it is put away, which no waiting changes.
-fn is_up(status: &Status) -> bool {
-    let is_lasting = |reason: &Reason| {
-        matches!(
-            reason,
-            Reason::Database(DatabaseReason::PrimaryAway { .. } | DatabaseReason::Archive(_))
-        )
-    };
-    status.verdict == Verdict::Healthy
-        || status
-            .findings
-            .iter()
-            .all(|found| is_lasting(&found.reason))
 }
 
 /// One version of the file after another.

@@ -13,7 +13,7 @@ use mainstay_rt::files;
 use rustix::process::getuid;
 use sha2::{Digest, Sha256};
 
-use crate::place;
+use crate::{place, program};
 
 /// Whom PostgreSQL runs as where Mainstay runs as root.
 const SERVER_USER: &str = "postgres";
@@ -27,6 +27,10 @@ pub struct Context {
     /// SHA-256 of the file's text, hexadecimal.
     pub digest: String,
     pub host: Host,
+    /// What this host's own processes are started from.
+    pub program: PathBuf,
+    /// Its digest, if it is not the machine's own.
+    pub program_digest: Option<String>,
     slot: Slot,
     programs: Option<PathBuf>,
 }
@@ -35,7 +39,10 @@ impl Context {
     pub fn open(data: &Path, host: &str) -> anyhow::Result<Self> {
         let (record, layout) = place::read(data)?;
         let (platform, digest) = read_platform(&layout.platform_file(), record.distance_us)?;
-        Self::new(record, layout, platform, digest, host)
+        let taken = program::read(&layout, host)?;
+        let program = program::of_host(&layout, &taken, &record.program);
+        let runs = (program, taken.digest);
+        Self::new(record, layout, platform, digest, host, runs)
     }
 
     fn new(
@@ -44,6 +51,7 @@ impl Context {
         platform: Platform,
         digest: String,
         host: &str,
+        (program, program_digest): (PathBuf, Option<String>),
     ) -> anyhow::Result<Self> {
         let slot = Slot::new(record.slot)
             .ok_or_else(|| anyhow!("slot {} is out of range", record.slot))?;
@@ -58,6 +66,8 @@ impl Context {
             platform,
             digest,
             host,
+            program,
+            program_digest,
             slot,
             programs,
         })
@@ -74,7 +84,16 @@ impl Context {
             );
         }
         let (record, layout) = (self.record.clone(), self.layout.clone());
-        Self::new(record, layout, platform, found, self.host.name.as_str())
+        // What this node runs it runs until it leaves.
+        let runs = (self.program.clone(), self.program_digest.clone());
+        Self::new(
+            record,
+            layout,
+            platform,
+            found,
+            self.host.name.as_str(),
+            runs,
+        )
     }
 
     pub fn machine(&self) -> Machine<'_> {
@@ -82,10 +101,15 @@ impl Context {
             platform: &self.platform,
             slot: self.slot,
             layout: &self.layout,
-            program: &self.record.program,
+            program: &self.program,
+            installed: &self.record.program,
             server_user: getuid().is_root().then_some(SERVER_USER),
             server_programs: self.programs.as_deref(),
         }
+    }
+
+    pub fn slot(&self) -> Slot {
+        self.slot
     }
 
     pub fn name(&self) -> &str {

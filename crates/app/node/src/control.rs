@@ -8,8 +8,8 @@ use std::rc::Rc;
 use http::{Method, StatusCode};
 use mainstay_host::faults;
 use mainstay_kernel::{
-    Actor, Answer, Ask, Command, Desired, FaultKind, FaultSpec, FaultTarget, Refusal, Signal,
-    authorize,
+    Actor, Answer, Ask, Command, Desired, FaultKind, FaultSpec, FaultTarget, Program, Refusal,
+    Signal, authorize,
 };
 use mainstay_manifest::{load, render};
 use mainstay_model::name::{DatabaseName, RegionName};
@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use crate::context::{Context, keep_file};
 use crate::deputy::Deputy;
 use crate::facts::{gather, seen};
+use crate::program;
 use crate::sight::Sight;
 use mainstay_host::supervisor::Supervisor;
 
@@ -37,6 +38,8 @@ pub struct Desk {
     pub started_wall_ms: u64,
     /// Somebody asked this node to stop everything and leave.
     pub stop: Notify,
+    /// Another program of this node is to be started.
+    pub leave: Notify,
 }
 
 impl Desk {
@@ -78,7 +81,7 @@ impl Desk {
         }
     }
 
-    fn gathered(&self) -> Gathered {
+    pub fn gathered(&self) -> Gathered {
         Gathered {
             version: VERSION,
             own: self.facts(),
@@ -156,6 +159,9 @@ impl Desk {
             CommandRecord::Solo { database } => Ask::Solo {
                 database: database_name(&database)?,
             },
+            CommandRecord::Upgrade { digest, version } => Ask::Upgrade {
+                program: self.program(digest, version)?,
+            },
             CommandRecord::Switchover { database, region } => Ask::Switchover {
                 database: database_name(&database)?,
                 to: RegionName::new(&region).map_err(|_| {
@@ -174,6 +180,14 @@ impl Desk {
                 }
             }
         })
+    }
+
+    /// Nobody is told to take what is not there.
+    fn program(&self, digest: String, version: String) -> Result<Program, CommandOutcome> {
+        match program::check(&self.context.layout, &digest) {
+            Ok(_) => Ok(Program { digest, version }),
+            Err(error) => Err(refused("program", crate::effects::chain(&error))),
+        }
     }
 
     /// What needs no leader is decided here, by the roles of the file in force. Where none is known, the

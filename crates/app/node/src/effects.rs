@@ -25,14 +25,18 @@ const LOOK_LIMIT: Duration = Duration::from_secs(2);
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 const SETTLE_PERIOD: Duration = Duration::from_millis(50);
 
-/// Carries out one effect. `None`: the order is of a leadership that has been overtaken.
-pub async fn carry_out(context: Context, assigned: Assigned) -> Option<Outcome> {
+/// Whether an order still stands; not if it is of a leadership that has been overtaken.
+pub fn stands(context: &Context, assigned: &Assigned) -> bool {
     let path = context.layout.node(context.name()).join("epoch");
     let admitted = EpochFence::open(&path).and_then(|mut fence| fence.admit(assigned.epoch));
-    if let Err(error) = admitted {
+    if let Err(error) = &admitted {
         tracing::warn!(%error, effect = %assigned.id, "an order is not carried out");
-        return None;
     }
+    admitted.is_ok()
+}
+
+/// Carries out one effect.
+pub async fn carry_out(context: Context, assigned: Assigned) -> Option<Outcome> {
     let Assigned { effect, manner, .. } = assigned;
     Some(match effect {
         Effect::SetFault {
@@ -43,6 +47,8 @@ pub async fn carry_out(context: Context, assigned: Assigned) -> Option<Outcome> 
         Effect::ClearFault { fault } => blocking(move || clear_fault(&context, fault)).await,
         Effect::Switchover { database, to } => switch_over(&context, &database, &to, manner).await,
         Effect::Solo { database } => serve_alone(&context, &database, manner).await,
+        // It outlives the node that begins it: the node itself sees to it.
+        Effect::TakeProgram { .. } => return None,
     })
 }
 
@@ -72,7 +78,7 @@ fn set_fault(context: &Context, fault: FaultId, spec: &FaultSpec, until_ms: u64)
         Ok(request) => request,
         Err(why) => return Outcome::Failed { why },
     };
-    let program = context.record.program.display().to_string();
+    let program = context.program.display().to_string();
     let place = Place {
         data: data.to_path_buf(),
         guardian: vec![program, "guardian".to_owned()],

@@ -14,7 +14,7 @@ use mainstay_kernel::{
 };
 use mainstay_model::name::{HostName, PlatformName};
 use mainstay_record::journal::{BeatRecord, PassedSignal, PendingSignal};
-use mainstay_record::node::JournalFacts;
+use mainstay_record::node::{JournalFacts, UpgradeFacts};
 use mainstay_rt::{clock, entropy};
 use mainstay_storage::{
     AppendError, Coordination, FollowError, Journal, LocalFolder, NodeFolder, Reach, cut_torn_end,
@@ -164,6 +164,11 @@ impl KernelRunner {
             paused: state.paused.is_some(),
             generation: state.generation.0,
             problem: self.problem.clone().or(problem),
+            upgrade: upgrade_facts(state),
+            program: state
+                .program
+                .as_ref()
+                .map(|program| program.version.clone()),
         }
     }
 
@@ -312,6 +317,28 @@ impl KernelRunner {
             Err(error) => self.note(&error),
         }
     }
+}
+
+/// The upgrade under way; else the newest one, if it was stopped.
+fn upgrade_facts(state: &State) -> Option<UpgradeFacts> {
+    let names = |hosts: &[HostName]| hosts.iter().map(ToString::to_string).collect();
+    if let Some(upgrade) = &state.upgrade {
+        return Some(UpgradeFacts {
+            program: upgrade.program.version.clone(),
+            digest: upgrade.program.digest.clone(),
+            done: names(&upgrade.done),
+            under_way: upgrade.under_way.as_ref().map(|(host, _)| host.to_string()),
+            left: names(&upgrade.left),
+            stopped: None,
+        });
+    }
+    let (program, host, why) = state.upgrade_stopped.as_ref()?;
+    Some(UpgradeFacts {
+        program: program.version.clone(),
+        digest: program.digest.clone(),
+        stopped: Some((host.to_string(), why.clone())),
+        ..UpgradeFacts::default()
+    })
 }
 
 /// `None` for what another version or another program wrote; signals that are not understood are left out.

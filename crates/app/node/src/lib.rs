@@ -9,6 +9,7 @@
 //! - [`machine`]: power and cables, where a whole platform runs on one machine.
 //! - [`workloads`], [`stop`]: what shall run here, and how it ends.
 //! - [`sight`], [`reports`], [`facts`]: what is seen, and whom it is told.
+//! - [`program`], [`upgrade`]: which build of Mainstay the host runs, and its turn to take another.
 //! - [`control`]: the sockets. [`effects`]: what the kernel ordered.
 //! - [`kernel_runner`], [`events`]: the kernel over the journal, and the journal's words for its events.
 
@@ -22,13 +23,16 @@ pub mod kernel_runner;
 pub mod machine;
 pub mod place;
 pub mod prepare;
+pub mod program;
 mod reports;
 mod run;
 mod sight;
 mod stop;
+mod upgrade;
 mod workloads;
 
 pub use context::keep_file;
 pub use control::user_name;
 pub use run::run;
 pub use stop::{leftovers, stop_without_node};
+pub use upgrade::is_up;

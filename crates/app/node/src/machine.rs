@@ -4,6 +4,8 @@
 //! plays both parts: it keeps the wires between regions and one node per host running, and starts what
 //! died again, unless a fault says that the host is down. It decides nothing else, and nothing depends on
 //! it while all is well: killed, it leaves the platform running, and `mainstay up` starts it again.
+//!
+//! A node whose new program does not even start cannot go back by itself; that is done here.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -16,14 +18,15 @@ use std::time::Duration;
 use mainstay_derive::Layout;
 use mainstay_host::{faults, identity, launch, wire};
 use mainstay_model::Platform;
-use mainstay_record::node::MachineRecord;
+use mainstay_record::node::{HostProgram, MachineRecord};
 use mainstay_record::process::ProcessIdentity;
 use mainstay_rt::{clock, files};
 use mainstay_units::Instant;
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::place;
+use crate::{place, program};
 
 /// Between two looks at what should run.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -35,6 +38,10 @@ const STEADY: Duration = Duration::from_secs(10);
 /// A node's log is put aside when it has this many bytes; one old log is kept.
 const LOG_BYTES_MAX: u64 = 16 << 20;
 const FILE_LIMIT: u64 = 1 << 20;
+/// A node on trial with a new program that ended so often does not stand.
+const TRIAL_STARTS_MAX: u32 = 3;
+/// Nor does one that did not say so by then; a node that works says itself, and sooner, that it does not.
+const TRIAL_LIMIT: Duration = Duration::from_secs(180);
 
 /// `mainstay machine`: until SIGTERM. Nodes and wires go on.
 pub fn run(data: &Path) -> ExitCode {
@@ -71,6 +78,7 @@ async fn keep_running(record: &MachineRecord, layout: &Layout) -> anyhow::Result
         record,
         layout,
         children: BTreeMap::new(),
+        trials: BTreeMap::new(),
     };
     loop {
         machine.look();
@@ -141,6 +149,24 @@ struct Machine<'a> {
     record: &'a MachineRecord,
     layout: &'a Layout,
     children: BTreeMap<String, Child>,
+    trials: BTreeMap<String, Watched>,
+}
+
+/// A trial as this process has seen it.
+struct Watched {
+    effect: u64,
+    since: Instant,
+    starts: u32,
+}
+
+impl Watched {
+    fn of(effect: u64, since: Instant) -> Self {
+        Self {
+            effect,
+            since,
+            starts: 0,
+        }
+    }
 }
 
 impl Machine<'_> {
@@ -153,7 +179,7 @@ impl Machine<'_> {
             self.keep(
                 alive,
                 &folder.display().to_string(),
-                &["wire", &spec],
+                (&self.record.program, &["wire", &spec]),
                 &folder.join("log"),
             );
         }
@@ -161,18 +187,85 @@ impl Machine<'_> {
             if faults::host_down(self.layout.data(), &host).is_some() {
                 continue;
             }
+            let program = match program::read(self.layout, &host) {
+                Ok(known) => {
+                    let known = self.judge_trial(&host, known);
+                    program::of_host(self.layout, &known, &self.record.program)
+                }
+                // Another program than the right one must not be started.
+                Err(error) => {
+                    tracing::error!(host, %error, "which program the host runs is not known");
+                    continue;
+                }
+            };
             let alive = node_process(self.layout, &host).is_some();
             let data = self.layout.data().display().to_string();
-            self.keep(
+            let started = self.keep(
                 alive,
                 &host,
-                &["node", "--host", &host, "--data", &data],
+                (&program, &["node", "--host", &host, "--data", &data]),
                 &folder.join("log"),
             );
+            if started && let Some(watched) = self.trials.get_mut(&host) {
+                watched.starts += 1;
+            }
         }
     }
 
-    fn keep(&mut self, alive: bool, name: &str, arguments: &[&str], log: &Path) {
+    /// What the host runs from now on: what is on trial, or the one before if that fell.
+    fn judge_trial(&mut self, host: &str, known: HostProgram) -> HostProgram {
+        let Some(trial) = &known.trial else {
+            self.trials.remove(host);
+            return known;
+        };
+        let now = clock::now();
+        let effect = trial.effect;
+        let watched = self
+            .trials
+            .entry(host.to_owned())
+            .and_modify(|watched| {
+                if watched.effect != effect {
+                    *watched = Watched::of(effect, now);
+                }
+            })
+            .or_insert_with(|| Watched::of(effect, now));
+        // One that was started just now has not written who it is.
+        let starting = self.children.get(host).and_then(|child| child.process);
+        let process = node_process(self.layout, host)
+            .or(starting.filter(|process| identity::is_alive(*process)));
+        let why = if watched.starts > TRIAL_STARTS_MAX && process.is_none() {
+            format!("its node ended {} times", watched.starts)
+        } else if now.since(watched.since) > TRIAL_LIMIT {
+            "its node did not say that it stands".to_owned()
+        } else {
+            return known;
+        };
+        // Nobody else may write the record while it is written here.
+        if let Some(process) = process {
+            identity::signal(process, Signal::KILL).ok();
+            return known;
+        }
+        tracing::error!(host, why, "going back to the program of before");
+        match program::go_back(self.layout, host, &known, &why) {
+            Ok(()) => {
+                self.children.remove(host);
+                program::read(self.layout, host).unwrap_or(known)
+            }
+            Err(error) => {
+                tracing::error!(host, %error, "cannot go back yet");
+                known
+            }
+        }
+    }
+
+    /// True if it was started just now.
+    fn keep(
+        &mut self,
+        alive: bool,
+        name: &str,
+        (program, arguments): (&Path, &[&str]),
+        log: &Path,
+    ) -> bool {
         let now = clock::now();
         let child = self.children.get(name);
         // A process just started has not yet written who it is.
@@ -180,14 +273,14 @@ impl Machine<'_> {
             .and_then(|child| child.process)
             .is_some_and(identity::is_alive);
         if alive || starting {
-            return;
+            return false;
         }
         let delay = match child {
-            Some(child) if now.since(child.started) < child.delay => return,
+            Some(child) if now.since(child.started) < child.delay => return false,
             Some(child) if now.since(child.started) < STEADY => (child.delay * 2).min(BACK_OFF_MAX),
             Some(_) | None => BACK_OFF_FIRST,
         };
-        let mut command = vec![self.record.program.display().to_string()];
+        let mut command = vec![program.display().to_string()];
         command.extend(arguments.iter().map(|&argument| argument.to_owned()));
         put_aside(log);
         let process = match launch::spawn_detached(&command, Some(log)) {
@@ -208,6 +301,7 @@ impl Machine<'_> {
                 process,
             },
         );
+        process.is_some()
     }
 }
 

@@ -145,6 +145,7 @@ fn write_wires(
         slot,
         layout,
         program,
+        installed: program,
         server_user: None,
         server_programs: None,
     };

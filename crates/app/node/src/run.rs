@@ -14,7 +14,7 @@ use mainstay_host::{faults, launch};
 use mainstay_identity::authority::Authority;
 use mainstay_identity::files::Leaves;
 use mainstay_identity::{Identity, web};
-use mainstay_kernel::{Actor, Assigned, Desired, Signal};
+use mainstay_kernel::{Actor, Assigned, Desired, Effect, EffectId, Program, Signal};
 use mainstay_record::identity::NODE_ROLE;
 use mainstay_rt::http::{request_unix, serve_unix};
 use mainstay_rt::{clock, entropy};
@@ -26,10 +26,11 @@ use tokio::task::LocalSet;
 use crate::context::Context;
 use crate::control::{Desk, user_name};
 use crate::deputy::{Deputy, View};
-use crate::effects::{carry_out, chain};
+use crate::effects::{carry_out, chain, stands};
 use crate::reports::Reporter;
 use crate::sight::Sight;
 use crate::stop::stop_host;
+use crate::upgrade::{self, Turn};
 use crate::workloads::{LastPlacements, prepare};
 
 /// Between two looks at what the reflexes did.
@@ -95,7 +96,7 @@ impl Node {
         )
         .context("record how this node was started")?;
         sweep(&context).await;
-        let program = context.record.program.display().to_string();
+        let program = context.program.display().to_string();
         let settings = Settings {
             shim: vec![program, "shim".to_owned()],
             folder: layout.instances(context.name()),
@@ -119,6 +120,7 @@ impl Node {
             supervisor,
             started_wall_ms: clock::wall_ms(),
             stop: Notify::new(),
+            leave: Notify::new(),
         });
         serve(&desk, identity).await?;
         let uid = rustix::process::getuid().as_raw();
@@ -161,6 +163,7 @@ impl Node {
                 // Leaving is not stopping: what runs goes on, and the next node adopts it.
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
+                () = self.desk.leave.notified() => return Ok(()),
                 () = self.desk.stop.notified() => return self.stop().await,
                 changed = view.changed() => {
                     changed.context("the kernel's thread ended")?;
@@ -267,6 +270,14 @@ impl Node {
 
     fn begin(&self, assigned: Assigned) {
         let (context, deputy) = (self.context.clone(), self.desk.deputy.clone());
+        if !stands(&context, &assigned) {
+            return;
+        }
+        if let Effect::TakeProgram { program } = &assigned.effect {
+            let (desk, program) = (Rc::clone(&self.desk), program.clone());
+            tokio::task::spawn_local(take_program(desk, context, assigned.id, program));
+            return;
+        }
         tokio::task::spawn_local(async move {
             let effect = assigned.id;
             if let Some(outcome) = carry_out(context, assigned).await {
@@ -399,6 +410,13 @@ async fn tell_to_reload(socket: PathBuf, gateway: String) {
         gateway,
         "was not told to reload: it does not answer, and will start from the new snapshot"
     );
+}
+
+async fn take_program(desk: Rc<Desk>, context: Context, effect: EffectId, program: Program) {
+    match upgrade::take(&desk, &context, &program, effect.0.0).await {
+        Turn::Answer(outcome) => desk.deputy.submit(Signal::Answered { effect, outcome }),
+        Turn::Leave => desk.leave.notify_one(),
+    }
 }
 
 /// Undoes faults that are overdue and says what no fault explains.

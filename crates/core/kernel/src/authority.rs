@@ -40,6 +40,7 @@ pub fn authorize(state: &State, actor: &Actor, permission: Permission) -> Result
             Permission::StatusRead
             | Permission::JournalRead
             | Permission::PlatformStop
+            | Permission::PlatformUpgrade
             | Permission::AutomationPause
             | Permission::DatabaseSwitchover
             | Permission::DatabaseSolo

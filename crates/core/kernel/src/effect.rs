@@ -7,6 +7,7 @@ use mainstay_model::name::{DatabaseName, HostName};
 use mainstay_units::{Epoch, Position};
 
 use crate::fault::{FaultId, FaultSpec};
+use crate::upgrade::Program;
 
 /// An effect is named by the position of the event that ordered it. Executors keep it, so that each effect
 /// is begun at most once.
@@ -39,6 +40,11 @@ pub enum Effect {
     /// Ask the keeper of the primary (on the host that executes) to go on without its quorum.
     Solo {
         database: DatabaseName,
+    },
+    /// Start the host's own processes from this program; done when they are seen to stand. The host goes back
+    /// to the one before if they do not.
+    TakeProgram {
+        program: Program,
     },
 }
 

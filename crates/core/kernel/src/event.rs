@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use mainstay_model::name::{DatabaseName, HostName, PlatformName, ServiceName};
 use mainstay_units::{Epoch, Generation, Position};
@@ -12,6 +13,7 @@ use crate::difference::Plan;
 use crate::effect::{EffectId, Outcome};
 use crate::fault::{FaultId, FaultSpec};
 use crate::signal::Report;
+use crate::upgrade::Program;
 use crate::why::Refusal;
 
 /// An event with its place in the journal.
@@ -121,6 +123,18 @@ pub enum Event {
         by: By,
         reason: String,
     },
+    /// A new version of Mainstay's own program is to be taken by these hosts, one after the other.
+    UpgradeBegun {
+        program: Program,
+        hosts: Vec<HostName>,
+        by: By,
+        reason: String,
+    },
+    /// It is this host's turn.
+    UpgradeOrdered {
+        host: HostName,
+    },
+    UpgradeEnded(UpgradeEnd),
     EffectFinished {
         effect: EffectId,
         outcome: Outcome,
@@ -159,6 +173,14 @@ pub enum WithdrawnBecause {
     NotWanted,
     /// Its host is lost and another host has taken over.
     HostLost,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpgradeEnd {
+    /// Every host has it.
+    Complete,
+    /// This host refused it or could not show that it stands: it goes no further.
+    Stopped { host: HostName, why: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,6 +47,7 @@ mod lead;
 mod placement;
 mod signal;
 mod state;
+mod upgrade;
 mod waiting;
 mod why;
 
@@ -55,10 +56,13 @@ pub use decide::{Decision, HOST_LOST_AFTER_MS, decide};
 pub use desired::{Desired, DesiredDatabase, DesiredOperator, DesiredService};
 pub use difference::{Change, ChangeKind, Plan, Step, Subject, plan};
 pub use effect::{Assigned, Effect, EffectId, Executor, Manner, Outcome};
-pub use event::{Cause, ClaimReason, EndReason, Event, PlacedBecause, Record, WithdrawnBecause};
+pub use event::{
+    Cause, ClaimReason, EndReason, Event, PlacedBecause, Record, UpgradeEnd, WithdrawnBecause,
+};
 pub use fault::{FaultId, FaultKind, FaultSpec, FaultTarget, FaultTargetError};
 pub use lead::{Batch, Beat, Driver, LEADER_SILENT_AFTER, Opening, Passed, Role};
 pub use signal::{ArchiveDeed, Ask, Command, Reflex, Report, Signal};
 pub use state::{CannotLead, DatabaseView, Fault, FaultPhase, Outstanding, State};
+pub use upgrade::{Program, Upgrade};
 pub use waiting::{Answer, Waiting};
 pub use why::{Refusal, Why};

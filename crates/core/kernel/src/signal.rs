@@ -10,6 +10,7 @@ use crate::authority::Actor;
 use crate::desired::Desired;
 use crate::effect::{EffectId, Outcome};
 use crate::fault::FaultSpec;
+use crate::upgrade::Program;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -75,6 +76,10 @@ pub enum Ask {
     Solo {
         database: DatabaseName,
     },
+    /// Take a new version of Mainstay's own program, host by host.
+    Upgrade {
+        program: Program,
+    },
 }
 
 impl Ask {
@@ -88,6 +93,7 @@ impl Ask {
             Self::ClearFault { .. } => "fault clear",
             Self::Switchover { .. } => "switchover",
             Self::Solo { .. } => "database solo",
+            Self::Upgrade { .. } => "upgrade",
         }
     }
 }

@@ -10,9 +10,10 @@ use thiserror::Error;
 use crate::authority::By;
 use crate::desired::Desired;
 use crate::effect::{Effect, EffectId, Executor, Outcome};
-use crate::event::{Event, Record};
+use crate::event::{Event, Record, UpgradeEnd};
 use crate::fault::{FaultId, FaultKind, FaultSpec};
 use crate::signal::{ArchiveDeed, Reflex, Report};
+use crate::upgrade::{self, Program, Upgrade};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
@@ -42,6 +43,10 @@ pub struct State {
     pub faults: BTreeMap<FaultId, Fault>,
     pub faults_ever: u64,
     pub outstanding: BTreeMap<EffectId, Outstanding>,
+    pub upgrade: Option<Upgrade>,
+    /// The program that every host took last, and how the newest upgrade ended if it was stopped.
+    pub program: Option<Program>,
+    pub upgrade_stopped: Option<(Program, HostName, String)>,
     /// The highest signal of each node that led to an event.
     pub taken: BTreeMap<HostName, u64>,
     /// When each stream of reports was last heard of: by host and by what it is about.
@@ -190,6 +195,9 @@ impl State {
                 let executor = Executor::Host(host.clone());
                 self.order(record, Effect::Solo { database }, executor);
             }
+            Event::UpgradeBegun { .. } | Event::UpgradeOrdered { .. } | Event::UpgradeEnded(_) => {
+                self.apply_upgrade(record)
+            }
             Event::EffectFinished { effect, outcome } => {
                 self.finish(record.at_ms, *effect, outcome);
             }
@@ -220,6 +228,31 @@ impl State {
         if let Event::Claimed { epoch, node, .. } = event {
             self.epoch = *epoch;
             self.leader = Some(node.clone());
+        }
+    }
+
+    fn apply_upgrade(&mut self, record: &Record) {
+        if let Event::UpgradeBegun { program, hosts, .. } = &record.event {
+            self.upgrade = Some(Upgrade::begin(program, hosts));
+            self.upgrade_stopped = None;
+        }
+        if let Event::UpgradeOrdered { host } = &record.event
+            && let Some(effect) = upgrade::effect(self)
+        {
+            self.order(record, effect, Executor::Host(host.clone()));
+            if let Some(upgrade) = &mut self.upgrade {
+                upgrade.ordered(host, EffectId(record.position));
+            }
+        }
+        if let Event::UpgradeEnded(end) = &record.event
+            && let Some(upgrade) = self.upgrade.take()
+        {
+            match end {
+                UpgradeEnd::Complete => self.program = Some(upgrade.program),
+                UpgradeEnd::Stopped { host, why } => {
+                    self.upgrade_stopped = Some((upgrade.program, host.clone(), why.clone()));
+                }
+            }
         }
     }
 
@@ -285,6 +318,9 @@ impl State {
         let Some(outstanding) = self.outstanding.remove(&effect) else {
             return;
         };
+        if let Some(upgrade) = &mut self.upgrade {
+            upgrade.finished(effect, outcome);
+        }
         match (outstanding.effect, outcome) {
             (Effect::SetFault { fault, .. }, Outcome::Failed { .. })
             | (Effect::ClearFault { fault }, Outcome::Done { .. }) => {
@@ -313,7 +349,7 @@ impl State {
                 }
             }
             (
-                Effect::Switchover { .. } | Effect::Solo { .. },
+                Effect::Switchover { .. } | Effect::Solo { .. } | Effect::TakeProgram { .. },
                 Outcome::Done { .. } | Outcome::Failed { .. } | Outcome::Unknown { .. },
             ) => {}
         }

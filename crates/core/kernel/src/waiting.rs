@@ -103,6 +103,9 @@ impl Waiting {
             | Event::InstancePlaced { .. }
             | Event::InstanceWithdrawn { .. }
             | Event::EffectFinished { .. }
+            | Event::UpgradeBegun { .. }
+            | Event::UpgradeOrdered { .. }
+            | Event::UpgradeEnded(_)
             | Event::ReflexRecorded(_)
             | Event::Unknown { .. } => Answer::Done {
                 position,

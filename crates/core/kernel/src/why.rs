@@ -97,6 +97,12 @@ pub enum Refusal {
         host: HostName,
     },
     SwitchoverUnderWay(DatabaseName),
+    UpgradeUnderWay {
+        version: String,
+    },
+    /// Every host has this program already.
+    ProgramInForce,
+    Paused,
     HostLost(HostName),
     FileInForce,
     OtherPlatform {
@@ -133,6 +139,9 @@ impl Refusal {
             Self::PrimaryUnknown(_) => "primary_unknown",
             Self::PrimaryThere { .. } => "primary_there",
             Self::SwitchoverUnderWay(_) => "switchover_under_way",
+            Self::UpgradeUnderWay { .. } => "upgrade_under_way",
+            Self::ProgramInForce => "program_in_force",
+            Self::Paused => "paused",
             Self::HostLost(_) => "host_lost",
             Self::FileInForce => "file_in_force",
             Self::OtherPlatform { .. } => "other_platform",
@@ -152,7 +161,9 @@ impl Refusal {
                 "ask an operator who has the permission, or change the roles in the platform file"
             }
             Self::NoReason => "say why with --reason",
-            Self::AlreadyPaused | Self::NotPaused | Self::FileInForce => "nothing needs to be done",
+            Self::AlreadyPaused | Self::NotPaused | Self::FileInForce | Self::ProgramInForce => {
+                "nothing needs to be done"
+            }
             Self::ProductionUnapproved => {
                 "let an operator with fault.approve inject it, or rehearse elsewhere"
             }
@@ -166,8 +177,11 @@ impl Refusal {
                 "`mainstay status` lists databases and where their replicas are"
             }
             Self::PrimaryUnknown(_) => "wait until `mainstay status` shows a primary",
-            Self::SwitchoverUnderWay(_) => "wait for it to end; `mainstay journal show` tells",
-            Self::HostLost(_) => "choose a region whose host is there",
+            Self::SwitchoverUnderWay(_) | Self::UpgradeUnderWay { .. } => {
+                "wait for it to end; `mainstay journal show` tells"
+            }
+            Self::Paused => "`mainstay resume` first",
+            Self::HostLost(_) => "wait until the host is back, or choose another region",
             Self::OtherPlatform { .. } => "use another --data folder for another platform",
             Self::CohortChange(_) | Self::DatabaseRemoved(_) => {
                 "leave existing databases as they are in the file"
@@ -186,7 +200,10 @@ impl Refusal {
             }
             b"unknown_actor" => "add this user to the operators of the platform file",
             b"no_reason" => "say why with --reason",
-            b"already_paused" | b"not_paused" | b"file_in_force" => "nothing needs to be done",
+            b"already_paused" | b"not_paused" | b"file_in_force" | b"program_in_force" => {
+                "nothing needs to be done"
+            }
+            b"paused" => "`mainstay resume` first",
             b"production_unapproved" => {
                 "let an operator with fault.approve inject it, or rehearse elsewhere"
             }
@@ -196,8 +213,10 @@ impl Refusal {
             b"fault_duration" => "choose another --for",
             b"fault_delay" => "give a delay",
             b"primary_unknown" => "wait until `mainstay status` shows a primary",
-            b"switchover_under_way" => "wait for it to end; `mainstay journal show` tells",
-            b"host_lost" => "choose a region whose host is there",
+            b"switchover_under_way" | b"upgrade_under_way" => {
+                "wait for it to end; `mainstay journal show` tells"
+            }
+            b"host_lost" => "wait until the host is back, or choose another region",
             b"other_platform" => "use another --data folder for another platform",
             b"cohort_change" | b"database_removed" => {
                 "leave existing databases as they are in the file"
@@ -247,6 +266,11 @@ impl fmt::Display for Refusal {
             Self::SwitchoverUnderWay(database) => {
                 write!(f, "a switchover of {database} is under way")
             }
+            Self::UpgradeUnderWay { version } => {
+                write!(f, "an upgrade to {version} is under way")
+            }
+            Self::ProgramInForce => f.write_str("every host has this program already"),
+            Self::Paused => f.write_str("automation is paused"),
             Self::HostLost(host) => write!(f, "host {host} is lost"),
             Self::FileInForce => f.write_str("this file is in force already"),
             Self::OtherPlatform { named } => write!(f, "the file describes the platform {named}"),

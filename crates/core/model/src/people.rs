@@ -14,6 +14,7 @@ pub enum Permission {
     JournalRead,
     PlatformApply,
     PlatformStop,
+    PlatformUpgrade,
     AutomationPause,
     DatabaseSwitchover,
     DatabaseSolo,
@@ -23,11 +24,12 @@ pub enum Permission {
 }
 
 impl Permission {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::StatusRead,
         Self::JournalRead,
         Self::PlatformApply,
         Self::PlatformStop,
+        Self::PlatformUpgrade,
         Self::AutomationPause,
         Self::DatabaseSwitchover,
         Self::DatabaseSolo,
@@ -50,6 +52,7 @@ impl Permission {
             Self::JournalRead => "journal.read",
             Self::PlatformApply => "platform.apply",
             Self::PlatformStop => "platform.stop",
+            Self::PlatformUpgrade => "platform.upgrade",
             Self::AutomationPause => "automation.pause",
             Self::DatabaseSwitchover => "database.switchover",
             Self::DatabaseSolo => "database.solo",

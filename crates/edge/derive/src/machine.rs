@@ -21,6 +21,8 @@ pub struct Machine<'a> {
     pub layout: &'a Layout,
     /// Mainstay's own program, which every process but the services is started from.
     pub program: &'a Path,
+    /// Where that program was installed: programs of services stand beside it.
+    pub installed: &'a Path,
     /// Whom PostgreSQL runs as: set exactly when Mainstay runs as root.
     pub server_user: Option<&'a str>,
     /// PostgreSQL's programs; found by the keeper if absent.
@@ -49,9 +51,13 @@ impl Machine<'_> {
         self.reach(reader, host, NODE_PORT)
     }
 
-    /// `PATH` of services: programs beside Mainstay's own come first.
+    /// `PATH` of services: programs beside Mainstay's own, as it was installed, come first.
     pub(crate) fn search_path(&self) -> String {
-        match self.program.parent().filter(|folder| folder.is_absolute()) {
+        match self
+            .installed
+            .parent()
+            .filter(|folder| folder.is_absolute())
+        {
             Some(folder) => format!("{}:{SYSTEM_PATH}", folder.display()),
             None => SYSTEM_PATH.to_owned(),
         }

@@ -46,6 +46,7 @@ fn with_machine(text: &str, look: impl FnOnce(&Machine<'_>)) {
         slot: Slot::new(7).expect("a slot"),
         layout: &layout,
         program: Path::new("/opt/mainstay/bin/mainstay"),
+        installed: Path::new("/opt/mainstay/bin/mainstay"),
         server_user: Some("postgres"),
         server_programs: None,
     });

@@ -69,6 +69,9 @@ kinds! {
     FaultEnding(FaultEndingBody) = "fault.ending", 1;
     SwitchoverOrdered(SwitchoverOrderedBody) = "switchover.ordered", 1;
     SoloOrdered(SoloOrderedBody) = "solo.ordered", 1;
+    UpgradeBegun(UpgradeBegunBody) = "upgrade.begun", 1;
+    UpgradeOrdered(UpgradeOrderedBody) = "upgrade.ordered", 1;
+    UpgradeEnded(UpgradeEndedBody) = "upgrade.ended", 1;
     EffectFinished(EffectFinishedBody) = "effect.finished", 1;
     ReflexRecorded(ReportRecord) = "reflex.recorded", 1;
 }
@@ -343,6 +346,38 @@ pub struct SoloOrderedBody {
     pub reason: String,
 }
 
+/// A build of Mainstay's own program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProgramRecord {
+    /// SHA-256 of the file, hexadecimal.
+    pub digest: String,
+    pub version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeBegunBody {
+    pub program: ProgramRecord,
+    /// In the order in which they take it.
+    pub hosts: Vec<String>,
+    pub by: ActorRecord,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeOrderedBody {
+    pub host: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum UpgradeEndedBody {
+    Complete {},
+    Stopped { host: String, why: String },
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EffectFinishedBody {
@@ -471,4 +506,5 @@ pub enum AskRecord {
     Solo {
         database: String,
     },
+    Upgrade(ProgramRecord),
 }

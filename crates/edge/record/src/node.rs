@@ -32,6 +32,45 @@ pub struct MachineRecord {
     pub program: PathBuf,
 }
 
+/// Which build of Mainstay's own program a host runs: `DATA/hosts/HOST/node/program.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostProgram {
+    pub version: u32,
+    /// SHA-256 of a program below `DATA/programs`; absent: the machine's own.
+    pub digest: Option<String>,
+    /// The one before it, to go back to.
+    pub before: Option<String>,
+    pub trial: Option<Trial>,
+    pub refused: Option<RefusedProgram>,
+}
+
+/// The program has not shown yet that it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Position of the journal entry that ordered it.
+    pub effect: u64,
+}
+
+/// A program that did not stand here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedProgram {
+    pub effect: u64,
+    pub digest: String,
+    pub why: String,
+}
+
+/// An upgrade as the journal has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeFacts {
+    pub program: String,
+    pub digest: String,
+    pub done: Vec<String>,
+    pub under_way: Option<String>,
+    pub left: Vec<String>,
+    /// Where and why it was stopped; it goes no further.
+    pub stopped: Option<(String, String)>,
+}
+
 /// What one node sees on its own host, and of the journal. Sent to other nodes and to the command line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeFacts {
@@ -90,6 +129,12 @@ pub struct JournalFacts {
     /// Which version of the platform file is in force.
     pub generation: u64,
     pub problem: Option<String>,
+    /// Under way, or the newest one if it was stopped.
+    #[serde(default)]
+    pub upgrade: Option<UpgradeFacts>,
+    /// What the program that every host took last says of itself.
+    #[serde(default)]
+    pub program: Option<String>,
 }
 
 /// What an operator asks of a node: `POST /v1/command`.
@@ -117,6 +162,11 @@ pub enum Command {
     },
     Solo {
         database: String,
+    },
+    /// A program that was kept below `DATA/programs`.
+    Upgrade {
+        digest: String,
+        version: String,
     },
     /// The text of a changed platform file.
     Apply {

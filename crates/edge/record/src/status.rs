@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::node::UpgradeFacts;
 use crate::process::FaultStatus;
 
 /// The version that this code writes.
@@ -287,6 +288,9 @@ pub struct Leadership {
     /// Version of the platform file in force.
     pub generation: u64,
     pub paused: bool,
+    /// A new version of the program that is being taken, or that was stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradeFacts>,
     /// Of the newest answer that names the leader.
     pub age_ms: Option<u64>,
 }

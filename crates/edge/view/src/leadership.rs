@@ -46,6 +46,7 @@ pub(crate) fn leadership(gathered: &Gathered<'_>, findings: &mut Findings) -> Le
         entries: facts.entries,
         generation: facts.generation,
         paused: facts.paused,
+        upgrade: facts.upgrade.clone(),
         age_ms: Some(*age_ms),
     }
 }

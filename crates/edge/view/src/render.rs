@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Table, presets};
+use mainstay_record::node::UpgradeFacts;
 use mainstay_record::status::{
     DatabaseStatus, GatewayView, RegionStatus, ServiceStatus, Status, Verdict,
 };
@@ -149,6 +150,28 @@ fn heading(text: &mut String, status: &Status) {
         _ => {
             line!(text, "  nobody is known to lead{paused}");
         }
+    }
+    if let Some(upgrade) = &leadership.upgrade {
+        line!(text, "  {}", upgrade_line(upgrade));
+    }
+}
+
+fn upgrade_line(upgrade: &UpgradeFacts) -> String {
+    let program = &upgrade.program;
+    match (&upgrade.stopped, &upgrade.under_way) {
+        (Some((host, why)), _) => {
+            format!("the upgrade to {program} was stopped on {host}, which went back: {why}")
+        }
+        (None, Some(host)) => format!(
+            "upgrade to {program}: {host} takes it, {} have it, {} to come",
+            upgrade.done.len(),
+            upgrade.left.len()
+        ),
+        (None, None) => format!(
+            "upgrade to {program}: {} hosts have it, {} to come",
+            upgrade.done.len(),
+            upgrade.left.len()
+        ),
     }
 }
 

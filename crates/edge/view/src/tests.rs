@@ -210,6 +210,8 @@ fn facts(platform: &Platform, host: &Host, primary: &str) -> NodeFacts {
             paused: false,
             generation: 1,
             problem: None,
+            upgrade: None,
+            program: None,
         },
         heard_ms: BTreeMap::new(),
     }

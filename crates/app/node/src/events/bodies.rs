@@ -1,10 +1,13 @@
 //! Event by event: the body that stores it, and the event that a body tells.
 
-use mainstay_kernel::{EffectId, EndReason, Event, PlacedBecause, Plan, Refusal, WithdrawnBecause};
+use mainstay_kernel::{
+    EffectId, EndReason, Event, PlacedBecause, Plan, Refusal, UpgradeEnd, WithdrawnBecause,
+};
 use mainstay_record::event::{
     ByBody, CommandRefusedBody, EndRecord, EventBody, FaultEndingBody, FaultInjectedBody,
     HostLostBody, HostReturnedBody, InstancePlacedBody, InstanceWithdrawnBody, PlacedRecord,
-    PlatformAdoptedBody, SoloOrderedBody, SwitchoverOrderedBody, WithdrawnRecord,
+    PlatformAdoptedBody, SoloOrderedBody, SwitchoverOrderedBody, UpgradeBegunBody,
+    UpgradeEndedBody, UpgradeOrderedBody, WithdrawnRecord,
 };
 use mainstay_record::journal::{ClaimedBody, KeyAdmittedBody, OpenedBody};
 use mainstay_units::{Epoch, Generation, Position};
@@ -12,7 +15,8 @@ use mainstay_units::{Epoch, Generation, Position};
 use super::desired::{desired_of, desired_record};
 use super::parts::{
     by_of, by_record, change_of, change_record, claim_reason, claim_reason_record, finished_body,
-    outcome_of, report_of, report_record, spec_of, spec_record, step_of, step_record,
+    outcome_of, program_of, program_record, report_of, report_record, spec_of, spec_record,
+    step_of, step_record,
 };
 use super::{EncodeError, ReadError};
 
@@ -20,6 +24,7 @@ pub(super) fn body_of(event: &Event) -> Result<EventBody, EncodeError> {
     log_body(event)
         .or_else(|| platform_body(event))
         .or_else(|| action_body(event))
+        .or_else(|| upgrade_body(event))
         .ok_or_else(|| EncodeError::Unknown(format!("{event:?}")))
 }
 
@@ -193,6 +198,33 @@ fn action_body(event: &Event) -> Option<EventBody> {
     })
 }
 
+fn upgrade_body(event: &Event) -> Option<EventBody> {
+    Some(match event {
+        Event::UpgradeBegun {
+            program,
+            hosts,
+            by,
+            reason,
+        } => EventBody::UpgradeBegun(UpgradeBegunBody {
+            program: program_record(program),
+            hosts: hosts.iter().map(ToString::to_string).collect(),
+            by: by_record(by),
+            reason: reason.clone(),
+        }),
+        Event::UpgradeOrdered { host } => EventBody::UpgradeOrdered(UpgradeOrderedBody {
+            host: host.to_string(),
+        }),
+        Event::UpgradeEnded(end) => EventBody::UpgradeEnded(match end {
+            UpgradeEnd::Complete => UpgradeEndedBody::Complete {},
+            UpgradeEnd::Stopped { host, why } => UpgradeEndedBody::Stopped {
+                host: host.to_string(),
+                why: why.clone(),
+            },
+        }),
+        _ => return None,
+    })
+}
+
 pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
     Ok(match body {
         EventBody::Opened(body) => Event::Opened {
@@ -244,19 +276,13 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
         EventBody::InstanceWithdrawn(body) => withdrawn(body)?,
         EventBody::FaultInjected(body) => injected(body)?,
         EventBody::FaultEnding(body) => ending(body)?,
-        EventBody::SwitchoverOrdered(body) => Event::SwitchoverOrdered {
-            database: body.database.parse()?,
-            from: body.from.parse()?,
-            to: body.to.parse()?,
-            by: by_of(body.by)?,
-            reason: body.reason,
-        },
-        EventBody::SoloOrdered(body) => Event::SoloOrdered {
-            database: body.database.parse()?,
+        EventBody::SwitchoverOrdered(body) => switchover(body)?,
+        EventBody::SoloOrdered(body) => solo(body)?,
+        EventBody::UpgradeBegun(body) => upgrade_begun(body)?,
+        EventBody::UpgradeOrdered(body) => Event::UpgradeOrdered {
             host: body.host.parse()?,
-            by: by_of(body.by)?,
-            reason: body.reason,
         },
+        EventBody::UpgradeEnded(body) => upgrade_ended(body)?,
         EventBody::EffectFinished(body) => Event::EffectFinished {
             effect: EffectId(Position(body.effect)),
             outcome: outcome_of(body.outcome),
@@ -331,5 +357,44 @@ fn ending(body: FaultEndingBody) -> Result<Event, ReadError> {
             },
             EndRecord::Again { failed } => EndReason::Again { failed },
         },
+    })
+}
+
+fn upgrade_begun(body: UpgradeBegunBody) -> Result<Event, ReadError> {
+    let hosts = body.hosts.iter().map(|host| host.parse());
+    Ok(Event::UpgradeBegun {
+        program: program_of(body.program),
+        hosts: hosts.collect::<Result<_, _>>()?,
+        by: by_of(body.by)?,
+        reason: body.reason,
+    })
+}
+
+fn upgrade_ended(body: UpgradeEndedBody) -> Result<Event, ReadError> {
+    Ok(Event::UpgradeEnded(match body {
+        UpgradeEndedBody::Complete {} => UpgradeEnd::Complete,
+        UpgradeEndedBody::Stopped { host, why } => UpgradeEnd::Stopped {
+            host: host.parse()?,
+            why,
+        },
+    }))
+}
+
+fn switchover(body: SwitchoverOrderedBody) -> Result<Event, ReadError> {
+    Ok(Event::SwitchoverOrdered {
+        database: body.database.parse()?,
+        from: body.from.parse()?,
+        to: body.to.parse()?,
+        by: by_of(body.by)?,
+        reason: body.reason,
+    })
+}
+
+fn solo(body: SoloOrderedBody) -> Result<Event, ReadError> {
+    Ok(Event::SoloOrdered {
+        database: body.database.parse()?,
+        host: body.host.parse()?,
+        by: by_of(body.by)?,
+        reason: body.reason,
     })
 }

@@ -2,11 +2,12 @@
 
 use mainstay_kernel::{
     Actor, ArchiveDeed, By, Change, ChangeKind, ClaimReason, EffectId, FaultKind, FaultSpec,
-    FaultTarget, Outcome, Reflex, Report, Step, Subject,
+    FaultTarget, Outcome, Program, Reflex, Report, Step, Subject,
 };
 use mainstay_record::event::{
     ActorRecord, ArchiveDeedRecord, ChangeRecord, ChangeWord, EffectFinishedBody, FaultSpecRecord,
-    FaultTargetRecord, OutcomeRecord, ReflexRecord, ReportRecord, StepRecord, SubjectWord,
+    FaultTargetRecord, OutcomeRecord, ProgramRecord, ReflexRecord, ReportRecord, StepRecord,
+    SubjectWord,
 };
 use mainstay_record::journal::ClaimReasonRecord;
 use mainstay_record::process::FaultKind as FaultKindRecord;
@@ -412,4 +413,18 @@ pub(super) fn step_of(record: StepRecord) -> Result<Step, ReadError> {
             service: service.parse()?,
         },
     })
+}
+
+pub(super) fn program_record(program: &Program) -> ProgramRecord {
+    ProgramRecord {
+        digest: program.digest.clone(),
+        version: program.version.clone(),
+    }
+}
+
+pub(super) fn program_of(record: ProgramRecord) -> Program {
+    Program {
+        digest: record.digest,
+        version: record.version,
+    }
 }

@@ -7,8 +7,8 @@ use mainstay_units::Position;
 use super::ReadError;
 use super::desired::{desired_of, desired_record};
 use super::parts::{
-    actor_of, actor_record, finished_body, outcome_of, report_of, report_record, spec_of,
-    spec_record,
+    actor_of, actor_record, finished_body, outcome_of, program_of, program_record, report_of,
+    report_record, spec_of, spec_record,
 };
 
 /// What a heartbeat carries of a signal; `None` for those that only the leader itself makes.
@@ -85,6 +85,7 @@ fn ask_record(ask: &Ask) -> AskRecord {
         Ask::Solo { database } => AskRecord::Solo {
             database: database.to_string(),
         },
+        Ask::Upgrade { program } => AskRecord::Upgrade(program_record(program)),
     }
 }
 
@@ -105,6 +106,9 @@ fn ask_of(record: AskRecord) -> Result<Ask, ReadError> {
         },
         AskRecord::Solo { database } => Ask::Solo {
             database: database.parse()?,
+        },
+        AskRecord::Upgrade(program) => Ask::Upgrade {
+            program: program_of(program),
         },
     })
 }

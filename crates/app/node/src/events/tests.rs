@@ -3,8 +3,8 @@
 use mainstay_kernel::{
     Actor, ArchiveDeed, Ask, By, Cause, Change, ChangeKind, ClaimReason, Command, Desired,
     DesiredDatabase, DesiredOperator, DesiredService, EffectId, EndReason, Event, FaultId,
-    FaultKind, FaultSpec, FaultTarget, Outcome, PlacedBecause, Plan, Record, Reflex, Refusal,
-    Report, Signal, Step, Subject, WithdrawnBecause,
+    FaultKind, FaultSpec, FaultTarget, Outcome, PlacedBecause, Plan, Program, Record, Reflex,
+    Refusal, Report, Signal, Step, Subject, UpgradeEnd, WithdrawnBecause,
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
@@ -31,6 +31,13 @@ fn actor() -> Actor {
     Actor {
         uid: 1000,
         user: Some("ada".to_string()),
+    }
+}
+
+fn program() -> Program {
+    Program {
+        digest: "0f".repeat(32),
+        version: "mainstay 0.2.0".to_string(),
     }
 }
 
@@ -272,6 +279,18 @@ fn events() -> Vec<Event> {
             by: by(),
             reason: reason(),
         },
+        Event::UpgradeBegun {
+            program: program(),
+            hosts: vec![name("h2"), name("h1")],
+            by: by(),
+            reason: reason(),
+        },
+        Event::UpgradeOrdered { host: name("h2") },
+        Event::UpgradeEnded(UpgradeEnd::Complete),
+        Event::UpgradeEnded(UpgradeEnd::Stopped {
+            host: name("h2"),
+            why: reason(),
+        }),
     ];
     let claims = [
         ClaimReason::First,
@@ -411,6 +430,7 @@ fn every_signal_that_travels_there_and_back() {
         Ask::Solo {
             database: name("ledger"),
         },
+        Ask::Upgrade { program: program() },
     ];
     asks.extend(specs().into_iter().map(Ask::InjectFault));
     let commands = asks.into_iter().map(|ask| {

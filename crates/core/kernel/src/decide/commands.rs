@@ -17,6 +17,7 @@ use crate::fault::{FAULT_MS_MAX, FaultId, FaultKind, FaultSpec};
 use crate::placement::place;
 use crate::signal::{Ask, Command};
 use crate::state::{FaultPhase, State};
+use crate::upgrade::{Program, order};
 use crate::why::Refusal;
 
 pub(super) fn commanded(state: &State, now_ms: u64, command: &Command) -> Decision {
@@ -47,6 +48,7 @@ fn carried_out(state: &State, now_ms: u64, command: &Command) -> Result<Vec<Even
         Ask::ClearFault { fault } => clear(state, command, fault),
         Ask::Switchover { database, to } => switchover(state, command, database, to),
         Ask::Solo { database } => solo(state, command, database),
+        Ask::Upgrade { program } => upgrade(state, command, program),
     }
 }
 
@@ -177,7 +179,10 @@ fn switchover(
         Effect::Switchover {
             database: other, ..
         } => other == database,
-        Effect::SetFault { .. } | Effect::ClearFault { .. } | Effect::Solo { .. } => false,
+        Effect::SetFault { .. }
+        | Effect::ClearFault { .. }
+        | Effect::Solo { .. }
+        | Effect::TakeProgram { .. } => false,
     };
     if state.outstanding.values().any(|o| same(&o.effect)) {
         return Err(Refusal::SwitchoverUnderWay(database.clone()));
@@ -205,6 +210,31 @@ fn solo(state: &State, command: &Command, database: &DatabaseName) -> Result<Vec
     Ok(vec![Event::SoloOrdered {
         database: database.clone(),
         host: host.clone(),
+        by,
+        reason: command.reason.clone(),
+    }])
+}
+
+/// Begun only while every host is there to take it. The turn of the first host follows by itself.
+fn upgrade(state: &State, command: &Command, program: &Program) -> Result<Vec<Event>, Refusal> {
+    let by = authorize(state, &command.actor, Permission::PlatformUpgrade)?;
+    desired_of(state)?;
+    if let Some(under_way) = &state.upgrade {
+        let version = under_way.program.version.clone();
+        return Err(Refusal::UpgradeUnderWay { version });
+    }
+    if state.program.as_ref() == Some(program) && state.upgrade_stopped.is_none() {
+        return Err(Refusal::ProgramInForce);
+    }
+    if state.paused.is_some() {
+        return Err(Refusal::Paused);
+    }
+    if let Some(lost) = state.lost.keys().next() {
+        return Err(Refusal::HostLost(lost.clone()));
+    }
+    Ok(vec![Event::UpgradeBegun {
+        program: program.clone(),
+        hosts: order(state),
         by,
         reason: command.reason.clone(),
     }])

@@ -1,4 +1,4 @@
-//! What time alone brings about: faults end, executors that never answer are given up.
+//! What time alone brings about: faults end, executors that never answer are given up, the next host has its turn.
 
 use alloc::vec::Vec;
 
@@ -6,12 +6,26 @@ use crate::decide::Decision;
 use crate::effect::{Effect, Outcome};
 use crate::event::{EndReason, Event};
 use crate::state::{FaultPhase, State};
+use crate::upgrade;
 use crate::why::Why;
 
 /// An effect that nobody answered for so long has an unknown outcome.
 const EFFECT_ANSWER_MS_MAX: u64 = 120_000;
 /// A fault that could not be ended is tried again after this. Its guardian ends it besides.
 const FAULT_END_AGAIN_MS: u64 = 5_000;
+
+/// Hosts that take a program start everything anew and look at it for a while.
+const UPGRADE_ANSWER_MS_MAX: u64 = 300_000;
+
+const fn patience_ms(effect: &Effect) -> u64 {
+    match effect {
+        Effect::SetFault { .. }
+        | Effect::ClearFault { .. }
+        | Effect::Switchover { .. }
+        | Effect::Solo { .. } => EFFECT_ANSWER_MS_MAX,
+        Effect::TakeProgram { .. } => UPGRADE_ANSWER_MS_MAX,
+    }
+}
 
 pub(super) fn due(state: &State, now_ms: u64) -> Decision {
     let mut events = Vec::new();
@@ -33,13 +47,18 @@ pub(super) fn due(state: &State, now_ms: u64) -> Decision {
         events.push(Event::FaultEnding { fault: *fault, why });
     }
     for (effect, outstanding) in &state.outstanding {
-        if now_ms >= outstanding.since_ms.saturating_add(EFFECT_ANSWER_MS_MAX) {
+        if now_ms
+            >= outstanding
+                .since_ms
+                .saturating_add(patience_ms(&outstanding.effect))
+        {
             let why = match &outstanding.effect {
                 Effect::SetFault { .. } => "nobody said whether the fault was set",
                 Effect::ClearFault { .. } => "nobody said whether the fault was ended",
                 Effect::Switchover { .. } | Effect::Solo { .. } => {
                     "the keeper's host did not say what became of it"
                 }
+                Effect::TakeProgram { .. } => "the host did not say that it stands",
             };
             events.push(Event::EffectFinished {
                 effect: *effect,
@@ -47,6 +66,7 @@ pub(super) fn due(state: &State, now_ms: u64) -> Decision {
             });
         }
     }
+    events.extend(upgrade::next(state));
     match events.is_empty() {
         true => Decision::nothing(Why::NothingDue),
         false => Decision::of(events),
@@ -66,6 +86,8 @@ pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
             FaultPhase::Ending => None,
         });
     let outstanding = state.outstanding.values();
-    let effects = outstanding.map(|o| o.since_ms.saturating_add(EFFECT_ANSWER_MS_MAX));
-    faults.chain(effects).min()
+    let effects = outstanding.map(|o| o.since_ms.saturating_add(patience_ms(&o.effect)));
+    // An upgrade that waits for nobody is due at once.
+    let upgrade = upgrade::next(state).map(|_| 0);
+    faults.chain(effects).chain(upgrade).min()
 }

@@ -1,6 +1,8 @@
 //! What holds for every story.
 
-use mainstay_kernel::{Ask, Event, FaultKind, Outcome, Reflex, Signal, State, decide};
+use mainstay_kernel::{
+    Ask, Effect, Event, FaultKind, Outcome, Program, Reflex, Signal, State, decide,
+};
 use proptest::prelude::*;
 
 use crate::stage::{
@@ -37,13 +39,19 @@ fn signals() -> impl Strategy<Value = Signal> {
                 },
             )
         }),
-        (0..6, prop::sample::select(vec![1000_u32, 7, 8]), host).prop_map(|(ask, uid, host)| {
+        (0..7, prop::sample::select(vec![1000_u32, 7, 8]), host).prop_map(|(ask, uid, host)| {
             let ask = match ask {
                 0 => Ask::Pause,
                 1 => Ask::Resume,
                 2 => Ask::InjectFault(fault(FaultKind::HostFreeze, host, 40)),
                 3 => Ask::ClearFault {
                     fault: "f1".to_string(),
+                },
+                4 => Ask::Upgrade {
+                    program: Program {
+                        digest: host.to_string(),
+                        version: "2".to_string(),
+                    },
                 },
                 _ => Ask::Switchover {
                     database: name("ledger"),
@@ -118,6 +126,18 @@ fn check_sense(state: &State) -> Result<(), TestCaseError> {
             prop_assert_eq!(hosts.len(), usize::from(wanted.replicas));
         }
     }
+    // Never two hosts at a time, and none after one that fell.
+    let taking = state
+        .outstanding
+        .values()
+        .filter(|o| matches!(o.effect, Effect::TakeProgram { .. }))
+        .count();
+    let upgrade = state.upgrade.as_ref();
+    prop_assert_eq!(
+        taking,
+        usize::from(upgrade.is_some_and(|u| u.under_way.is_some()))
+    );
+    prop_assert!(upgrade.is_none_or(|u| u.refused.is_none() || u.under_way.is_none()));
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use mainstay_kernel::{
     Actor, Ask, Command, Desired, DesiredDatabase, DesiredOperator, DesiredService, EndReason,
     Event, FaultKind, FaultSpec, FaultTarget, Outcome, PlacedBecause, Record, Reflex, Report,
-    Signal, State, WithdrawnBecause, decide,
+    Signal, State, UpgradeEnd, WithdrawnBecause, decide,
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
@@ -373,6 +373,21 @@ fn tell(event: &Event) -> String {
             by: who,
             ..
         } => format!("{database} serves alone on {host} by {}", by(who)),
+        Event::UpgradeBegun {
+            program,
+            hosts,
+            by: who,
+            ..
+        } => {
+            let hosts: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
+            let (version, hosts) = (&program.version, hosts.join(", "));
+            format!("upgrade to {version} on {hosts} by {}", by(who))
+        }
+        Event::UpgradeOrdered { host } => format!("{host} takes its turn"),
+        Event::UpgradeEnded(UpgradeEnd::Complete) => "upgrade complete".to_string(),
+        Event::UpgradeEnded(UpgradeEnd::Stopped { host, why }) => {
+            format!("upgrade stopped on {host}: {why}")
+        }
         Event::EffectFinished { effect, outcome } => {
             format!("effect #{effect} {}", tell_outcome(outcome))
         }

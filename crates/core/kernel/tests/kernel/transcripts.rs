@@ -1,7 +1,7 @@
 //! Golden transcripts. `UPDATE_EXPECT=1 cargo test -p mainstay-kernel` writes them anew; read what changed.
 
 use expect_test::{Expect, expect};
-use mainstay_kernel::{Ask, FaultKind, Outcome, Reflex, Signal};
+use mainstay_kernel::{Actor, Ask, FaultKind, Outcome, Program, Reflex, Signal};
 use mainstay_model::EnvironmentKind;
 
 use crate::stage::{Stage, actor, answered, command, desired, fault, name, owner, primary, report};
@@ -320,6 +320,151 @@ fn a_switchover() {
              #15 effect #12 done
         2600 > h1 reports ledger primary in term 2
              nothing: recorded already
+    "#]],
+    );
+}
+
+fn upgrade_to(version: &str, actor: Actor) -> Signal {
+    let program = Program {
+        digest: "0f".repeat(32),
+        version: version.to_string(),
+    };
+    command(actor, Ask::Upgrade { program })
+}
+
+fn last(stage: &Stage) -> u64 {
+    stage.state.next.0 - 1
+}
+
+/// Who leads (h1) goes last, and who has the primary (h2) before it; each only after the one before stands.
+#[test]
+#[expect(clippy::too_many_lines, reason = "one story, mostly its transcript")]
+fn an_upgrade_goes_host_by_host() {
+    let mut stage = Stage::with(desired());
+    stage
+        .at(2_000, &primary("h2", 3))
+        .at(2_100, &upgrade_to("1.1", actor(7, "guest")))
+        .at(2_200, &upgrade_to("1.1", owner()))
+        .at(2_201, &Signal::Tick)
+        .at(2_202, &Signal::Tick)
+        .at(2_300, &upgrade_to("1.2", owner()));
+    let third = last(&stage) - 1;
+    stage
+        .at(9_000, &answered(third, done()))
+        .at(9_001, &Signal::Tick)
+        .at(9_050, &command(owner(), Ask::Pause));
+    let fourth = last(&stage) - 1;
+    stage
+        .at(12_000, &answered(fourth, done()))
+        .at(12_001, &Signal::Tick)
+        .at(12_100, &command(owner(), Ask::Resume))
+        .at(12_101, &Signal::Tick);
+    let second = last(&stage);
+    stage
+        .at(15_000, &answered(second, done()))
+        .at(15_001, &Signal::Tick);
+    let first = last(&stage);
+    stage
+        .at(18_000, &answered(first, done()))
+        .at(18_001, &Signal::Tick)
+        .at(18_002, &Signal::Tick)
+        .at(18_100, &upgrade_to("1.1", owner()));
+    check(
+        &mut stage,
+        expect![[r#"
+        2000 > h2 reports ledger primary in term 3
+             #8 recorded: h2 ledger primary in term 3
+        2100 > uid 7 asks: upgrade
+             #9 refused upgrade: operator watcher does not have platform.upgrade (not_permitted)
+        2200 > uid 1000 asks: upgrade
+             #10 upgrade to 1.1 on h3, h4, h2, h1 by owner
+        2201 > time passes
+             #11 h3 takes its turn
+             do #11 TakeProgram by h3
+        2202 > time passes
+             nothing: nothing is due
+        2300 > uid 1000 asks: upgrade
+             #12 refused upgrade: an upgrade to 1.1 is under way (upgrade_under_way)
+        9000 > #11 is done
+             #13 effect #11 done
+        9001 > time passes
+             #14 h4 takes its turn
+             do #14 TakeProgram by h4
+        9050 > uid 1000 asks: pause
+             #15 paused by owner
+        12000 > #14 is done
+             #16 effect #14 done
+        12001 > time passes
+             nothing: nothing is due
+        12100 > uid 1000 asks: resume
+             #17 resumed by owner
+        12101 > time passes
+             #18 h2 takes its turn
+             do #18 TakeProgram by h2
+        15000 > #18 is done
+             #19 effect #18 done
+        15001 > time passes
+             #20 h1 takes its turn
+             do #20 TakeProgram by h1
+        18000 > #20 is done
+             #21 effect #20 done
+        18001 > time passes
+             #22 upgrade complete
+        18002 > time passes
+             nothing: nothing is due
+        18100 > uid 1000 asks: upgrade
+             #23 refused upgrade: every host has this program already (program_in_force)
+    "#]],
+    );
+}
+
+#[test]
+fn a_bad_version_goes_no_further_than_one_host() {
+    let mut stage = Stage::with(desired());
+    stage
+        .at(2_200, &upgrade_to("1.1", owner()))
+        .at(2_201, &Signal::Tick);
+    let order = last(&stage);
+    let fell = Outcome::Failed {
+        why: "its node ended 4 times".to_string(),
+    };
+    stage
+        .at(4_000, &answered(order, fell))
+        .at(4_001, &Signal::Tick)
+        .at(4_002, &Signal::Tick)
+        .at(5_000, &upgrade_to("1.1", owner()))
+        .at(5_001, &Signal::Tick)
+        .at(17_000, &silent("h2", 12_000))
+        .at(17_001, &Signal::Tick)
+        .at(17_100, &upgrade_to("1.1", owner()));
+    check(
+        &mut stage,
+        expect![[r#"
+        2200 > uid 1000 asks: upgrade
+             #8 upgrade to 1.1 on h2, h3, h4, h1 by owner
+        2201 > time passes
+             #9 h2 takes its turn
+             do #9 TakeProgram by h2
+        4000 > #9 is failed: its node ended 4 times
+             #10 effect #9 failed: its node ended 4 times
+        4001 > time passes
+             #11 upgrade stopped on h2: its node ended 4 times
+        4002 > time passes
+             nothing: nothing is due
+        5000 > uid 1000 asks: upgrade
+             #12 upgrade to 1.1 on h2, h3, h4, h1 by owner
+        5001 > time passes
+             #13 h2 takes its turn
+             do #13 TakeProgram by h2
+        17000 > h2 is silent for 12000 ms
+             #14 h2 is lost, silent for 12000 ms
+             #15 effect #13 unknown: host h2, which was to do it, is lost
+             #16 web off h2: host lost
+             #17 web on h3: instead of h2
+        17001 > time passes
+             #18 upgrade stopped on h2: host h2, which was to do it, is lost
+        17100 > uid 1000 asks: upgrade
+             #19 refused upgrade: host h2 is lost (host_lost)
     "#]],
     );
 }
