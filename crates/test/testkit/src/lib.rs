@@ -3,9 +3,10 @@
 //! A process test borrows four things from the machine and must give all of them back, also when it panics half-way:
 //! an *address block* of the loopback network that no other test uses ([`address`]), *patience* with a limit instead of
 //! sleep ([`wait`]), *children* that die with the value that holds them ([`child`]), and a throw-away *PostgreSQL server*
-//! ([`postgres`]). Every guard cleans up in `Drop`, by process id, never by name.
+//! ([`postgres`]). What speaks TLS with a server believes by [`tls`]. Every guard cleans up in `Drop`, by process id, never by name.
 
 pub mod address;
 pub mod child;
 pub mod postgres;
+pub mod tls;
 pub mod wait;
