@@ -4,10 +4,17 @@
 //! to see that none of them is shut. A session is kept for longer than a lease lasts and used at its end: a
 //! gateway that does not hear of the lease's renewal would have cut it.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tokio_postgres::NoTls;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::flow::PRIMARY_PORT;
 use crate::platform::{DATABASE, Platform, hosts};
@@ -24,6 +31,7 @@ pub fn check(platform: &Platform) -> Result<()> {
         .join(format!("{DATABASE}-application"));
     let password = std::fs::read_to_string(secret).context("read the application's password")?;
     let hosts = hosts(&platform.status()?)?;
+    let proof = believing(&platform.roots())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -33,8 +41,9 @@ pub fn check(platform: &Platform) -> Result<()> {
         for host in &hosts {
             let (name, address) = (host.name.clone(), host.address.clone());
             let password = password.trim().to_owned();
+            let proof = proof.clone();
             sessions.spawn(async move {
-                tokio::time::timeout(LIMIT, through(&address, &password))
+                tokio::time::timeout(LIMIT, through(&address, &password, proof))
                     .await
                     .with_context(|| format!("the door of {name}: nothing within {LIMIT:?}"))?
                     .with_context(|| format!("the door of {name}"))
@@ -52,15 +61,29 @@ pub fn check(platform: &Platform) -> Result<()> {
     Ok(())
 }
 
-async fn through(address: &str, password: &str) -> Result<()> {
+/// What whoever is behind a door must prove itself by.
+fn believing(roots: &Path) -> Result<MakeRustlsConnect> {
+    let mut store = RootCertStore::empty();
+    for root in CertificateDer::pem_file_iter(roots).context("read the platform's roots")? {
+        store.add(root.context("understand a root")?)?;
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
+
+async fn through(address: &str, password: &str, proof: MakeRustlsConnect) -> Result<()> {
     let mut config = tokio_postgres::Config::new();
     config
         .host(address)
         .port(PRIMARY_PORT)
         .user("application")
         .dbname(DATABASE)
-        .password(password);
-    let (client, connection) = config.connect(NoTls).await.context("connect")?;
+        .password(password)
+        .ssl_mode(SslMode::Require);
+    let (client, connection) = config.connect(proof).await.context("connect")?;
     let driver = tokio::spawn(connection);
     for moment in ["at once", "after a lease's time"] {
         let row = client

@@ -93,6 +93,8 @@ fn audit_through(platform: &Platform, address: &str) -> Result<ExitStatus> {
         .env("PGPORT", PRIMARY_PORT.to_string())
         .env("PGUSER", "application")
         .env("PGDATABASE", DATABASE)
+        .env("PGSSLMODE", "verify-full")
+        .env("PGSSLROOTCERT", platform.roots())
         .env(
             "PGPASSFILE",
             platform

@@ -149,6 +149,11 @@ impl Platform {
         &self.data
     }
 
+    /// The roots of the platform's own authority.
+    pub fn roots(&self) -> PathBuf {
+        self.data.join("secrets/authority/roots.pem")
+    }
+
     /// Runs a command on this platform; its output is returned if it ended with 0.
     pub fn mainstay(&self, arguments: &[&str]) -> Result<String> {
         let output = self.output(arguments)?;

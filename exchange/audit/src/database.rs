@@ -1,7 +1,7 @@
 //! Finding and reading the books.
 //!
 //! Connection settings come from a URL without a password, or from the environment that PostgreSQL's own programs
-//! use (PGHOST, PGPORT, PGUSER, PGDATABASE, PGPASSFILE); a password comes only from a password file that nobody else
+//! use (PGHOST, PGPORT, PGUSER, PGDATABASE, PGPASSFILE, PGSSLMODE, PGSSLROOTCERT); a password comes only from a password file that nobody else
 //! may read. Everything is read in one repeatable-read transaction, so an audit of a running cell judges one moment.
 
 use std::collections::VecDeque;
@@ -9,11 +9,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tokio_postgres::config::Host;
-use tokio_postgres::{Client, Config, NoTls, Portal, Row, Transaction};
+use tokio_postgres::{Client, Config, Portal, Row, Transaction};
 
 use crate::AuditError;
 use crate::epochs::EpochRow;
 use crate::rows::{BalanceRow, CommandRow, OrderRow, PostingRow, TradeRow};
+use crate::tls;
 
 /// Rows fetched at a time.
 const FETCH: i32 = 5_000;
@@ -34,6 +35,7 @@ pub fn settings(url: Option<&str>) -> Result<Config, AuditError> {
     }
     if url.is_none() {
         from_environment(&mut config)?;
+        tls::settings(&mut config)?;
     }
     if config.get_hosts().is_empty() {
         return Err(wrong("no host: give --database or set PGHOST".to_owned()));
@@ -132,7 +134,10 @@ fn fields(line: &str) -> Vec<String> {
 
 /// Connects; the connection ends with the client.
 pub async fn connect(config: &Config) -> Result<Client, AuditError> {
-    let (client, connection) = config.connect(NoTls).await.map_err(failed("connect"))?;
+    let (client, connection) = config
+        .connect(tls::connector(config)?)
+        .await
+        .map_err(failed("connect"))?;
     // Its error also reaches whoever waits for an answer.
     tokio::spawn(async move { drop(connection.await) });
     Ok(client)

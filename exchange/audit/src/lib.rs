@@ -34,6 +34,7 @@ pub mod report;
 pub mod request;
 pub mod rows;
 pub mod shadow;
+pub mod tls;
 pub mod witness;
 
 /// Exit codes, for scripts.

@@ -29,7 +29,7 @@ enum Command {
         /// The cell whose database this is; needed when the logs speak of several.
         #[arg(long)]
         cell: Option<String>,
-        /// postgres://user@host:port/database, without a password; otherwise PGHOST, PGPORT, PGUSER, PGDATABASE.
+        /// postgres://user@host:port/database, without a password; otherwise PGHOST, PGPORT, PGUSER, PGDATABASE, PGSSLMODE.
         #[arg(long, value_name = "URL")]
         database: Option<String>,
         /// Count intents that were not answered in time as findings.

@@ -37,5 +37,6 @@ pub mod session;
 pub mod settings;
 pub mod shared;
 pub mod snapshots;
+pub mod tls;
 pub mod view;
 pub mod writer;

@@ -13,7 +13,8 @@ Environment of `serve`:
   MAINSTAY_LEASE_FILE  lease of the local primary; absent: no lease is checked
   MAINSTAY_LOG         log filter, such as info or exchange_venue=debug
   MAINSTAY_LOG_FORMAT  json (default) or text
-  PGHOST PGPORT PGUSER PGDATABASE PGPASSFILE   the local PostgreSQL server";
+  PGHOST PGPORT PGUSER PGDATABASE PGPASSFILE   the local PostgreSQL server
+  PGSSLMODE PGSSLROOTCERT                      disable (default), or verify-full with the roots to believe";
 
 #[derive(Parser)]
 #[command(name = "exchange-venue", version, about = "The trading venue of one cell: sequences, matches, commits, answers", after_help = ENVIRONMENT)]

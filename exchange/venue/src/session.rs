@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 use tokio_postgres::error::DbError;
-use tokio_postgres::{AsyncMessage, Client, NoTls};
+use tokio_postgres::{AsyncMessage, Client};
 
 use crate::settings::Database;
 
@@ -38,6 +38,8 @@ const OPERATOR_INTERVENTION: &str = "57";
 pub enum SessionError {
     #[error("read the password file that PGPASSFILE names")]
     Password(#[source] std::io::Error),
+    #[error("read the roots that PGSSLROOTCERT names")]
+    Roots(#[source] std::io::Error),
     #[error("connect to the local server")]
     Connect(#[source] tokio_postgres::Error),
     #[error("set up the session")]
@@ -56,8 +58,9 @@ pub struct Session {
 impl Session {
     pub async fn open(database: &Database) -> Result<Self, SessionError> {
         let config = database.config().map_err(SessionError::Password)?;
+        let proof = database.trust.connector().map_err(SessionError::Roots)?;
         let (client, mut connection) =
-            config.connect(NoTls).await.map_err(SessionError::Connect)?;
+            config.connect(proof).await.map_err(SessionError::Connect)?;
         let notices = Arc::new(AtomicU64::new(0));
         let (closing, closed) = watch::channel(false);
         let heard = Arc::clone(&notices);

@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use tokio_postgres::config::SslMode;
+
+use crate::tls::Trust;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -27,6 +30,7 @@ pub struct Database {
     pub user: String,
     pub name: String,
     pub password: Password,
+    pub trust: Trust,
     pub application_name: String,
 }
 
@@ -58,6 +62,10 @@ impl Database {
             .port(self.port)
             .user(&self.user)
             .dbname(&self.name)
+            .ssl_mode(match self.trust {
+                Trust::Nothing => SslMode::Disable,
+                Trust::Roots(_) => SslMode::Require,
+            })
             .application_name(&self.application_name)
             .connect_timeout(Self::CONNECT)
             .tcp_user_timeout(Self::SILENCE);
@@ -154,6 +162,7 @@ impl Settings {
                 user,
                 name,
                 password,
+                trust: Trust::from_lookup(lookup)?,
                 application_name,
             },
         })
@@ -186,6 +195,7 @@ mod tests {
             user: user.to_owned(),
             name: "cell".to_owned(),
             password: Password::None,
+            trust: Trust::Nothing,
             application_name: String::new(),
         }
     }

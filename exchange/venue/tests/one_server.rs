@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use exchange_venue::session::Session;
 use exchange_venue::settings::{Database, Password};
+use exchange_venue::tls::Trust;
 use exchange_venue::{clock, lease};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -51,6 +52,7 @@ fn nobody_weakens_a_session_of_the_venue() {
         user: "venue".to_owned(),
         name: "cell".to_owned(),
         password: Password::None,
+        trust: Trust::Nothing,
         application_name: "test".to_owned(),
     };
     let question = "select current_setting('synchronous_commit') || ' ' || current_setting('client_min_messages')";

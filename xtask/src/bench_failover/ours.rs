@@ -73,6 +73,7 @@ impl Contestant for Ours {
             user: "application".to_owned(),
             database: DATABASE.to_owned(),
             password_file: secrets.join(format!("{DATABASE}.pgpass")),
+            roots: Some(self.platform.roots()),
             folder: self.platform.data().join("dbcheck"),
         })
     }

@@ -389,6 +389,7 @@ impl Contestant for Peer {
             user: ROLE.to_owned(),
             database: DATABASE.to_owned(),
             password_file: self.folder.join("application.pgpass"),
+            roots: None,
             folder: self.folder.join("dbcheck"),
         })
     }

@@ -23,6 +23,8 @@ pub struct Entrance {
     pub user: String,
     pub database: String,
     pub password_file: PathBuf,
+    /// What a server must prove itself by; `None`: nothing is encrypted.
+    pub roots: Option<PathBuf>,
     /// Where the writer may keep its history.
     pub folder: PathBuf,
 }
@@ -57,6 +59,10 @@ impl Entrance {
             .arg("--folder")
             .arg(&self.folder)
             .stdin(Stdio::null());
+        if let Some(roots) = &self.roots {
+            command.env("PGSSLMODE", "verify-full");
+            command.env("PGSSLROOTCERT", roots);
+        }
         for to in &self.to {
             command.args(["--to", &to.to_string()]);
         }

@@ -36,6 +36,8 @@ fn command(platform: &Platform) -> Result<Command> {
         .env("PGUSER", "application")
         .env("PGDATABASE", DATABASE)
         .env("PGPASSFILE", secrets.join(format!("{DATABASE}.pgpass")))
+        .env("PGSSLMODE", "verify-full")
+        .env("PGSSLROOTCERT", platform.roots())
         .stdin(Stdio::null());
     for host in hosts(&platform.status()?)? {
         command.args(["--to", &format!("{}:{PRIMARY_PORT}", host.address)]);

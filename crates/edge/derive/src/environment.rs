@@ -19,7 +19,7 @@ pub fn service_name_of(host: &Host, service: &Service) -> String {
 /// - `MAINSTAY_LISTEN`: address and port of the first declared port; `MAINSTAY_LISTEN_NAME` for each by name
 /// - `MAINSTAY_GATEWAY`: address and port of the nearest gateway's first HTTP listener, if there is one
 /// - for a service that follows a database: `MAINSTAY_CELL`, `MAINSTAY_LEASE_FILE`, and `PGHOST`, `PGPORT`,
-///   `PGUSER`, `PGDATABASE`, `PGPASSFILE`, which lead to the server on its own host
+///   `PGUSER`, `PGDATABASE`, `PGPASSFILE`, `PGSSLMODE`, `PGSSLROOTCERT`, which lead to the server on its own host
 pub fn service_environment(
     machine: &Machine<'_>,
     service: &Service,
@@ -61,6 +61,8 @@ pub fn service_environment(
         set("PGUSER", APPLICATION_ROLE.to_owned());
         set("PGDATABASE", name.to_owned());
         set("PGPASSFILE", path(machine.layout.password_file(name)));
+        set("PGSSLMODE", "verify-full".to_owned());
+        set("PGSSLROOTCERT", path(machine.layout.roots()));
     }
     environment
 }

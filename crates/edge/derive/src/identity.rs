@@ -1,31 +1,54 @@
 //! Who the processes of a host are, and where they prove it from.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 
 use mainstay_model::Host;
+use mainstay_model::database::Database;
 use mainstay_record::identity::{
-    IdentityFiles, NODE_ROLE, archiver_role, gateway_role, identity_name, keeper_role,
+    IdentityFiles, NODE_ROLE, WantedLeaf, archiver_role, database_name, gateway_role,
+    identity_name, keeper_role, server_role,
 };
 
 use crate::machine::Machine;
 
-/// Every identity of a host: its name, and the file in which it is laid down.
-pub fn identities(machine: &Machine<'_>, host: &Host) -> Vec<(String, PathBuf)> {
+/// Every identity of a host.
+pub fn identities(machine: &Machine<'_>, host: &Host) -> Vec<WantedLeaf> {
     let platform = machine.platform;
-    let mut roles = vec![NODE_ROLE.to_owned()];
+    let mut roles = vec![(NODE_ROLE.to_owned(), Vec::new())];
     for (database, _) in platform.replicas_on(&host.name) {
-        roles.push(keeper_role(database.name.as_str()));
+        let name = database.name.as_str();
+        roles.push((keeper_role(name), Vec::new()));
+        roles.push((server_role(name), known_as(machine, database, host)));
         if database.backup.is_some() {
-            roles.push(archiver_role(database.name.as_str()));
+            roles.push((archiver_role(name), Vec::new()));
         }
     }
     let gateways = platform.gateways_on(&host.name);
-    roles.extend(gateways.map(|gateway| gateway_role(gateway.name.as_str())));
-    let named = roles.iter().map(|role| {
-        let name = identity_name(role, host.name.as_str(), platform.name().as_str());
-        (name, machine.layout.identity(host.name.as_str(), role))
+    roles.extend(gateways.map(|gateway| (gateway_role(gateway.name.as_str()), Vec::new())));
+    let (here, platform) = (host.name.as_str(), platform.name().as_str());
+    let wanted = roles.into_iter().map(|(role, also)| WantedLeaf {
+        name: identity_name(&role, here, platform),
+        also,
+        path: machine.layout.identity(here, &role),
     });
-    named.collect()
+    wanted.collect()
+}
+
+/// What clients may have asked for when a server answers: the database, the server's own address, or that of a
+/// gateway, which passes on what it is sent and has no part in the encryption.
+fn known_as(machine: &Machine<'_>, database: &Database, host: &Host) -> Vec<String> {
+    let platform = machine.platform;
+    let mut addresses = BTreeSet::from([host.address(machine.slot)]);
+    for gateway in platform.gateways() {
+        if gateway.tcp.iter().any(|l| l.database == database.name) {
+            let hosts = gateway.hosts.iter();
+            let hosts = hosts.filter_map(|host| platform.host(host.as_str()));
+            addresses.extend(hosts.map(|host| host.address(machine.slot)));
+        }
+    }
+    let common = database_name(database.name.as_str(), platform.name().as_str());
+    let addresses = addresses.iter().map(ToString::to_string);
+    std::iter::once(common).chain(addresses).collect()
 }
 
 /// What the process with this role reads.

@@ -2,7 +2,7 @@
 
 use mainstay_model::Host;
 use mainstay_model::database::{Database, Replica};
-use mainstay_record::identity::keeper_role;
+use mainstay_record::identity::{keeper_role, server_role};
 use mainstay_record::keeper::{
     KeeperApplication, KeeperConfig, KeeperListen, KeeperReplica, KeeperSecrets, KeeperSetting,
     KeeperTimings, VERSION,
@@ -59,6 +59,7 @@ pub fn keeper_config(
             application: layout.password(name, APPLICATION_ROLE),
         },
         identity: Some(identity_files(machine, host, &keeper_role(name))),
+        server_identity: Some(identity_files(machine, host, &server_role(name))),
         application: KeeperApplication {
             role: APPLICATION_ROLE.to_owned(),
             database: name.to_owned(),

@@ -1,7 +1,8 @@
 //! Who a process of the platform is: names in certificates, the files that prove them, the authority's record.
 //!
 //! A name is `ROLE.HOST.PLATFORM.mainstay`. Whoever is reached shows the one that the caller expects; whoever
-//! calls shows one that the called one knows.
+//! calls shows one that the called one knows. The servers of a database have a name in common besides, for clients
+//! that do not care which of them answers.
 
 use std::path::PathBuf;
 
@@ -46,6 +47,21 @@ pub fn archiver_role(database: &str) -> String {
 /// The role of a gateway's process.
 pub fn gateway_role(gateway: &str) -> String {
     format!("gateway-{gateway}")
+}
+
+/// The name that every server of the database has.
+pub fn database_name(database: &str, platform: &str) -> String {
+    format!("{database}.{platform}.mainstay")
+}
+
+/// A certificate that a host should have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedLeaf {
+    pub name: String,
+    /// Further names and addresses that it proves.
+    pub also: Vec<String>,
+    /// Where it is laid down, with its key.
+    pub path: PathBuf,
 }
 
 /// What the authority remembers beside its key.

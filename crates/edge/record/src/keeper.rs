@@ -52,6 +52,9 @@ pub struct KeeperConfig {
     /// Who this keeper is to others; one without does not start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<IdentityFiles>,
+    /// What the replica's server shows to its clients and to other servers; a keeper without does not start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_identity: Option<IdentityFiles>,
     pub application: KeeperApplication,
     #[serde(default)]
     pub timings: KeeperTimings,

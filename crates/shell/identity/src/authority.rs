@@ -113,6 +113,19 @@ impl Authority {
     /// # Errors
     /// As [`Authority::keep`].
     pub fn issue(&self, name: &str, now_wall_ms: u64) -> Result<Leaf, AuthorityError> {
+        self.issue_for(name, &[], now_wall_ms)
+    }
+
+    /// Issues a leaf for a name, and for further names and addresses.
+    ///
+    /// # Errors
+    /// As [`Authority::keep`].
+    pub fn issue_for(
+        &self,
+        name: &str,
+        also: &[String],
+        now_wall_ms: u64,
+    ) -> Result<Leaf, AuthorityError> {
         let _lock = self.lock()?;
         let (key, signer) = self.open(now_wall_ms)?;
         let failed = |source| AuthorityError::Certificate {
@@ -121,7 +134,7 @@ impl Authority {
         };
         let issuer = Issuer::new(root_params(&signer, now_wall_ms), key);
         let own = KeyPair::generate().map_err(failed)?;
-        let params = leaf_params(name, now_wall_ms).map_err(failed)?;
+        let params = leaf_params(name, also, now_wall_ms).map_err(failed)?;
         let certificate = params.signed_by(&own, &issuer).map_err(failed)?;
         Ok(Leaf {
             pem: own.serialize_pem() + &certificate.pem(),
@@ -305,8 +318,15 @@ fn root_params(signer: &str, now_wall_ms: u64) -> CertificateParams {
     params
 }
 
-fn leaf_params(name: &str, now_wall_ms: u64) -> Result<CertificateParams, rcgen::Error> {
-    let mut params = CertificateParams::new(vec![name.to_owned()])?;
+/// What reads as an address is put down as one.
+fn leaf_params(
+    name: &str,
+    also: &[String],
+    now_wall_ms: u64,
+) -> Result<CertificateParams, rcgen::Error> {
+    let mut names = vec![name.to_owned()];
+    names.extend_from_slice(also);
+    let mut params = CertificateParams::new(names)?;
     // The name proper stands in the extension; this one is for people, and has 64 bytes at most.
     let short: String = name.chars().take(64).collect();
     params.distinguished_name = common_name(&short);

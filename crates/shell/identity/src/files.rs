@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use mainstay_record::identity::WantedLeaf;
 use mainstay_rt::files;
 
 use crate::authority::{Authority, AuthorityError, LEAF_LIFETIME, Trust};
@@ -29,6 +30,7 @@ pub enum LeafError {
 struct Laid {
     at_wall_ms: u64,
     signer: String,
+    also: Vec<String>,
 }
 
 /// What was laid down so far.
@@ -49,15 +51,11 @@ impl Leaves {
         }
     }
 
-    /// Lays down what is missing or due: a leaf for each name, in the file beside it. Says how many.
+    /// Lays down what is missing or due, and what should prove something else than it does. Says how many.
     ///
     /// # Errors
     /// When the authority cannot be used or a file cannot be written; what was laid down before stays.
-    pub fn renew(
-        &mut self,
-        wanted: &[(String, PathBuf)],
-        now_wall_ms: u64,
-    ) -> Result<usize, LeafError> {
+    pub fn renew(&mut self, wanted: &[WantedLeaf], now_wall_ms: u64) -> Result<usize, LeafError> {
         let Trust { signer, believed } = self.authority.keep(now_wall_ms)?;
         let since = match &self.signer {
             Some((known, since)) if *known == signer => *since,
@@ -66,30 +64,32 @@ impl Leaves {
         self.signer = Some((signer.clone(), since));
         let settled = now_wall_ms.saturating_sub(since) >= millis(SETTLING);
         self.laid
-            .retain(|path, _| wanted.iter().any(|(_, other)| other == path));
+            .retain(|path, _| wanted.iter().any(|leaf| leaf.path == *path));
         let mut renewed = 0;
-        for (name, path) in wanted {
-            let good = self.laid.get(path).is_some_and(|laid| {
+        for leaf in wanted {
+            let good = self.laid.get(&leaf.path).is_some_and(|laid| {
                 let age = now_wall_ms.checked_sub(laid.at_wall_ms);
                 age.is_some_and(|age| age < millis(LEAF_LIFETIME / 3))
                     && (laid.signer == signer || (!settled && believed.contains(&laid.signer)))
-                    && path.exists()
+                    && laid.also == leaf.also
+                    && leaf.path.exists()
             });
             if good {
                 continue;
             }
-            self.lay(name, path, now_wall_ms)?;
+            self.lay(leaf, now_wall_ms)?;
             renewed += 1;
         }
         Ok(renewed)
     }
 
-    fn lay(&mut self, name: &str, path: &Path, now_wall_ms: u64) -> Result<(), LeafError> {
+    fn lay(&mut self, wanted: &WantedLeaf, now_wall_ms: u64) -> Result<(), LeafError> {
+        let WantedLeaf { name, also, path } = wanted;
         let failed = |source| LeafError::Io {
-            path: path.to_owned(),
+            path: path.clone(),
             source,
         };
-        let leaf = self.authority.issue(name, now_wall_ms)?;
+        let leaf = self.authority.issue_for(name, also, now_wall_ms)?;
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
@@ -97,8 +97,9 @@ impl Leaves {
         let laid = Laid {
             at_wall_ms: now_wall_ms,
             signer: leaf.signer,
+            also: also.clone(),
         };
-        self.laid.insert(path.to_owned(), laid);
+        self.laid.insert(path.clone(), laid);
         Ok(())
     }
 }

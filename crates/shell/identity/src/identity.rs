@@ -18,6 +18,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
@@ -63,6 +64,13 @@ impl Peer {
         };
         verify_server_name(&certificate, &name).is_ok()
     }
+}
+
+/// What binds a password's proof to the connection (`tls-server-end-point`, RFC 5929): a hash of what the other side
+/// has shown. The authority signs with SHA-256, so that is the hash.
+pub fn end_point<S>(stream: &client::TlsStream<S>) -> Option<[u8; 32]> {
+    let shown = stream.get_ref().1.peer_certificates()?.first()?;
+    Some(Sha256::digest(shown).into())
 }
 
 /// What tells two states of a file apart.
@@ -193,7 +201,23 @@ fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
     })
 }
 
+/// Whether a leaf with its key, and roots, are of use to whoever reads them.
+///
+/// # Errors
+/// When they are not what they should be, or do not fit together; `files` says what they are called.
+pub fn check(files: &IdentityFiles, own: &[u8], roots: &[u8]) -> Result<(), IdentityError> {
+    understand(files, own, roots).map(drop)
+}
+
 fn load(files: &IdentityFiles) -> Result<Loaded, IdentityError> {
+    understand(files, &read(&files.own)?, &read(&files.roots)?)
+}
+
+fn understand(
+    files: &IdentityFiles,
+    leaf: &[u8],
+    believed: &[u8],
+) -> Result<Loaded, IdentityError> {
     let own = &files.own;
     let pem = |path: &Path| {
         let path = path.to_owned();
@@ -203,13 +227,12 @@ fn load(files: &IdentityFiles) -> Result<Loaded, IdentityError> {
         let path = path.to_owned();
         move |source| IdentityError::Tls { path, source }
     };
-    let bytes = read(own)?;
-    let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(pem(own))?;
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&bytes)
+    let key = PrivateKeyDer::from_pem_slice(leaf).map_err(pem(own))?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(leaf)
         .collect::<Result<_, _>>()
         .map_err(pem(own))?;
     let mut roots = RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(&read(&files.roots)?) {
+    for root in CertificateDer::pem_slice_iter(believed) {
         let root = root.map_err(pem(&files.roots))?;
         roots.add(root).map_err(tls(&files.roots))?;
     }

@@ -21,4 +21,4 @@ pub mod files;
 mod identity;
 pub mod web;
 
-pub use identity::{Identity, IdentityError, Peer};
+pub use identity::{Identity, IdentityError, Peer, check, end_point};

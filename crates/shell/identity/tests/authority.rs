@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use mainstay_identity::authority::{Authority, AuthorityError, LEAF_LIFETIME};
 use mainstay_identity::files::{Leaves, SETTLING};
-use mainstay_identity::{Identity, Peer};
-use mainstay_record::identity::IdentityFiles;
+use mainstay_identity::{Identity, Peer, check};
+use mainstay_record::identity::{IdentityFiles, WantedLeaf};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -244,7 +244,11 @@ fn a_new_leaf_is_taken_without_a_restart_and_a_bad_one_is_not() {
 fn leaves_are_renewed_when_due() {
     let stage = Stage::new();
     let path = stage.folder.path().join("hosts/use1-a/keeper.pem");
-    let wanted = [(ALICE.to_owned(), path.clone())];
+    let mut wanted = [WantedLeaf {
+        name: ALICE.to_owned(),
+        also: Vec::new(),
+        path: path.clone(),
+    }];
     let mut leaves = Leaves::new(stage.authority.clone());
     let begun = now();
     let mut renewed = |after_ms: u64| leaves.renew(&wanted, begun + after_ms).expect("renewed");
@@ -266,4 +270,49 @@ fn leaves_are_renewed_when_due() {
     assert_eq!(renewed(1), 1, "at once");
     let mode = std::fs::metadata(&path).expect("laid").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    wanted[0].also.push("127.0.0.7".to_owned());
+    let mut renewed = || leaves.renew(&wanted, begun).expect("renewed");
+    assert_eq!((renewed(), renewed()), (1, 0), "it is to prove more");
+}
+
+#[test]
+fn a_leaf_proves_all_its_names_and_addresses() {
+    let stage = Stage::new();
+    let also = ["ledger.exchange.mainstay", "127.0.0.7"].map(str::to_owned);
+    let leaf = stage.authority.issue_for(ALICE, &also, now());
+    let path = stage.folder.path().join("server.pem");
+    mainstay_rt::files::write_atomic(&path, leaf.expect("a leaf").pem.as_bytes()).expect("write");
+    let (server, client) = (stage.open(&path), stage.identity("bob.pem", BOB));
+    run(async {
+        for name in [ALICE, &also[0], &also[1]] {
+            assert!(meet(&client, &server, name).await.is_ok(), "{name}");
+        }
+        for name in [BOB, "127.0.0.8", "exchange.mainstay"] {
+            assert!(meet(&client, &server, name).await.is_err(), "{name}");
+        }
+    });
+}
+
+#[test]
+fn what_cannot_be_used_is_told_before_it_is() {
+    let stage = Stage::new();
+    let path = stage.lay("a.pem", ALICE, now());
+    let files = IdentityFiles {
+        own: path.clone(),
+        roots: stage.authority.roots(),
+    };
+    let (own, roots) = (std::fs::read(&path), std::fs::read(&files.roots));
+    let (own, roots) = (own.expect("read"), roots.expect("read"));
+    assert!(check(&files, &own, &roots).is_ok());
+    let other = std::fs::read(stage.lay("b.pem", BOB, now())).expect("read");
+    let at = own.windows(16).position(|part| part == b"-----BEGIN CERTI");
+    let key_alone = &own[..at.expect("a certificate")];
+    let at = other
+        .windows(16)
+        .position(|part| part == b"-----BEGIN CERTI");
+    let mixed = [key_alone, &other[at.expect("a certificate")..]].concat();
+    for damaged in [&b""[..], key_alone, &own[..own.len() / 2], &mixed] {
+        assert!(check(&files, damaged, &roots).is_err());
+    }
+    assert!(check(&files, &own, b"").is_err(), "believes nobody");
 }

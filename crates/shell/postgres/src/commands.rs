@@ -20,7 +20,7 @@ use crate::history::{self, History, Relation};
 use crate::parameters;
 use crate::process;
 use crate::programs::ProgramError;
-use crate::replication::{Connection, Identity, ReplicationError, Server};
+use crate::replication::{Identity, ReplicationError, Server};
 use crate::server::{self, ANSWER_LIMIT, EFFECT_LIMIT, Local, ServerError, postmaster};
 use crate::settings::{
     self, Access, Acknowledging, Following, REPLICATION_ROLE, SUPERUSER, Stance,
@@ -144,7 +144,7 @@ fn source_server(local: &Local, source: ReplicaId) -> Result<Server, ServerError
     local
         .setup
         .replica(source)
-        .map(|replica| Server::Address(replica.postgres_address))
+        .map(|replica| local.setup.server_of(replica))
         .ok_or_else(|| ServerError::Diverged {
             source_name: format!("replica {source}"),
             why: "there is none".to_owned(),
@@ -171,9 +171,10 @@ async fn rewind(
     let server = source_server(local, source)?;
     data::rewind(&local.setup, &server).await?;
     let mut stance = Stance::alone();
-    if let Server::Address(primary) = server {
+    if let Server::Remote { at, name } = server {
         stance.following = Some(Following {
-            primary,
+            primary: at,
+            proof: Some(local.setup.proof_of(&name)),
             password_file: local.setup.layout.password_file.clone(),
             receiver: FILLING.to_owned(),
         });
@@ -313,7 +314,11 @@ async fn follow(
     name: ReceiverName,
 ) -> Result<(), ServerError> {
     let action = "follow the primary";
-    let Server::Address(address) = source_server(local, source)? else {
+    let Server::Remote {
+        at: address,
+        name: proven,
+    } = source_server(local, source)?
+    else {
         return Err(ServerError::NotRunning { action });
     };
     let mine = identify(local).await?;
@@ -328,6 +333,7 @@ async fn follow(
         })??;
     let following = Following {
         primary: address,
+        proof: Some(local.setup.proof_of(&proven)),
         password_file: local.setup.layout.password_file.clone(),
         receiver: name.to_string(),
     };
@@ -355,8 +361,7 @@ async fn take_histories(
         source_name: name.clone(),
         why,
     };
-    let mut connection =
-        Connection::open(&server, SUPERUSER, &local.setup.secrets.superuser).await?;
+    let mut connection = local.setup.replication(&server).await?;
     let theirs = connection.identify().await?;
     if theirs.system != mine.system {
         return Err(diverged(format!(
@@ -533,10 +538,9 @@ async fn open(local: &mut Local) -> Result<(), ServerError> {
 
 /// Logs in as an application would.
 async fn knock(local: &Local) -> Result<(), crate::sql::SqlError> {
-    let server = local.setup.local();
     let application = &local.setup.config.application;
     let login = Login {
-        server: &server,
+        socket: &local.setup.socket(),
         database: &application.database,
         user: &application.role,
         password: &local.setup.secrets.application,

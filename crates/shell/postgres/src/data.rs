@@ -203,7 +203,7 @@ pub async fn rebuild(
         format!("--pgdata={}", setup.layout.pgdata.display()),
         format!(
             "--dbname={}",
-            conninfo(source, REPLICATION_ROLE, "replication")
+            conninfo(setup, source, REPLICATION_ROLE, "replication")
         ),
         "--wal-method=stream".to_owned(),
         "--checkpoint=fast".to_owned(),
@@ -251,7 +251,7 @@ pub async fn rewind(setup: &Setup, source: &Server) -> Result<(), DataError> {
         format!("--target-pgdata={}", pgdata.display()),
         format!(
             "--source-server={}",
-            conninfo(source, SUPERUSER, "postgres")
+            conninfo(setup, source, SUPERUSER, "postgres")
         ),
         "--progress".to_owned(),
         "--no-sync".to_owned(),
@@ -265,29 +265,26 @@ pub async fn rewind(setup: &Setup, source: &Server) -> Result<(), DataError> {
     Ok(())
 }
 
-fn conninfo(source: &Server, user: &str, database: &str) -> String {
+fn conninfo(setup: &Setup, source: &Server, user: &str, database: &str) -> String {
     let host = match source {
-        Server::Socket(path) => format!(
-            "host={}",
-            settings::conninfo_quote(
-                &path
-                    .parent()
-                    .unwrap_or(Path::new("/"))
-                    .display()
-                    .to_string()
-            )
-        ),
-        Server::Address(address) => {
-            format!("host={} port={}", address.ip(), address.port())
+        Server::Socket(path) => {
+            let folder = path.parent().unwrap_or(Path::new("/"));
+            let folder = settings::conninfo_quote(&folder.display().to_string());
+            format!("host={folder}")
         }
+        Server::Remote { at, name } => settings::address(*at, Some(&setup.proof_of(name))),
     };
+    login(&host, user, database)
+}
+
+fn login(host: &str, user: &str, database: &str) -> String {
     let database = if database == "replication" {
         String::new()
     } else {
         format!(" dbname={database}")
     };
     format!(
-        "{host} user={user}{database} application_name=mainstay_keeper sslmode=disable \
+        "{host} user={user}{database} application_name=mainstay_keeper \
          gssencmode=disable connect_timeout=2 tcp_user_timeout=5000 keepalives_idle=1 \
          keepalives_interval=1 keepalives_count=5"
     )
@@ -457,10 +454,9 @@ mod tests {
 
     #[test]
     fn a_connection_string_names_no_password() {
-        let server = Server::Address(std::net::SocketAddr::from(([127, 0, 0, 1], 5)));
-        let text = conninfo(&server, SUPERUSER, "postgres");
+        let text = login("host=127.0.0.1 port=5", SUPERUSER, "postgres");
         assert!(text.starts_with("host=127.0.0.1 port=5 user=mainstay dbname=postgres"));
         assert!(!text.contains("password"));
-        assert!(!conninfo(&server, SUPERUSER, "replication").contains("dbname"));
+        assert!(!login("host=a", SUPERUSER, "replication").contains("dbname"));
     }
 }

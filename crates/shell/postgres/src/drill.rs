@@ -101,7 +101,7 @@ impl Servers {
     async fn application(&self, which: usize) -> Result<crate::sql::Session, crate::sql::SqlError> {
         let setup = &self.locals[which].setup;
         let login = crate::sql::Login {
-            server: &setup.local(),
+            socket: &setup.socket(),
             database: &setup.config.application.database,
             user: &setup.config.application.role,
             password: &setup.secrets.application,
@@ -229,7 +229,8 @@ fn config(folder: &Path, block: u8, id: u32) -> KeeperConfig {
             replication: secret("replication"),
             application: secret("application"),
         },
-        identity: Some(identity(folder, id)),
+        identity: Some(identity(folder, "keeper-orders", id)),
+        server_identity: Some(identity(folder, "postgres-orders", id)),
         application: KeeperApplication {
             role: "shop".to_owned(),
             database: "shop".to_owned(),
@@ -241,13 +242,13 @@ fn config(folder: &Path, block: u8, id: u32) -> KeeperConfig {
 }
 
 /// Of an authority of its own folder.
-fn identity(folder: &Path, id: u32) -> IdentityFiles {
+fn identity(folder: &Path, role: &str, id: u32) -> IdentityFiles {
     let authority = Authority::new(&folder.join("authority"), "drill");
-    let name = identity_name("keeper-orders", &format!("host-{id}"), "drill");
+    let name = identity_name(role, &format!("host-{id}"), "drill");
     let leaf = authority
         .issue(&name, mainstay_rt::clock::wall_ms())
         .unwrap();
-    let own = folder.join(format!("r{id}.pem"));
+    let own = folder.join(format!("{role}-{id}.pem"));
     mainstay_rt::files::write_atomic(&own, leaf.pem.as_bytes()).unwrap();
     let roots = authority.roots();
     IdentityFiles { own, roots }

@@ -24,7 +24,6 @@ use crate::process;
 use crate::pulse::Pulse;
 use crate::replication::{Connection, Identity};
 use crate::server;
-use crate::settings::SUPERUSER;
 use crate::setup::Setup;
 use crate::sql::{Row, Session, SqlError};
 use crate::supply::{self, Inquiry};
@@ -368,13 +367,10 @@ const LOOK: &str = "SELECT 'recovery', pg_is_in_recovery(); \
 
 async fn open(setup: &Setup) -> Result<Sessions, Blocked> {
     let sql = server::login(setup, LOOK_LIMIT).await?;
-    let server = setup.local();
-    let replication = Connection::open(&server, SUPERUSER, &setup.secrets.superuser)
-        .await
-        .map_err(|error| {
-            tracing::debug!(%error, "the server does not speak of replication");
-            Blocked::Changing
-        })?;
+    let replication = setup.replication(&setup.local()).await.map_err(|error| {
+        tracing::debug!(%error, "the server does not speak of replication");
+        Blocked::Changing
+    })?;
     Ok(Sessions { sql, replication })
 }
 

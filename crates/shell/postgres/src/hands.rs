@@ -33,9 +33,11 @@ pub async fn work(
     done: mpsc::UnboundedSender<Done>,
     progress: watch::Sender<Option<SeedingStatus>>,
     mut news: watch::Receiver<u64>,
+    mut certificates: watch::Receiver<u64>,
 ) {
     // What the file says may be other than what a predecessor wrote.
     news.mark_changed();
+    certificates.mark_changed();
     let mut hands = Hands {
         local: Local::new(setup),
         waiting: VecDeque::new(),
@@ -51,6 +53,10 @@ pub async fn work(
                     Some(order) => order,
                     None => return,
                 },
+                Ok(()) = certificates.changed() => {
+                    hands.local.show_certificate();
+                    continue;
+                }
                 Ok(()) = news.changed() => {
                     if hands.renew_parameters(&mut orders).await.is_none() {
                         return;

@@ -17,11 +17,12 @@
 //!
 //! - `setup`: configuration file, folders, passwords. `programs`: PostgreSQL's tools.
 //! - `process`: identities and descriptors of processes. `server`: the local server as a process.
-//! - `settings`: its configuration files; `parameters`: what the platform adds to them. `history`: its timelines. `data`: its folder.
+//! - `settings`: its configuration files; `parameters`: what the platform adds to them; `certificate`: what it shows. `history`: its timelines. `data`: its folder.
 //! - `sql`, `replication`: the two ways of asking a server.
 //! - `commands`: what the core can order, one function each. `hands`, `eyes`, `memory`, `mind`, `peers`,
 //!   `face`: the parts of the body; `supply`, `pulse`, `weakened` feel for the eyes what takes time to feel. `promise`, `lease`: the two files. `convert`: core and JSON.
 
+mod certificate;
 mod commands;
 mod convert;
 mod data;
@@ -61,6 +62,7 @@ use mainstay_keeper::{Input, Keeper};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
+use crate::certificate::Certificate;
 use crate::commands::chain;
 use crate::face::Face;
 use crate::mind::{Inbox, Mind, Outbox};
@@ -232,10 +234,20 @@ fn lend_hands(
     seeding: watch::Sender<Option<mainstay_record::keeper::SeedingStatus>>,
 ) -> Result<(), RunError> {
     let (news, heard) = watch::channel(0);
+    let (shown, certificates) = watch::channel(0);
     on_a_thread("hands", move || async move {
         let parameters = Arc::clone(&setup.parameters);
         tokio::task::spawn_local(parameters::watch(parameters, setup.path.clone(), news));
-        hands::work(Rc::new(setup), orders, finished, seeding, heard).await;
+        tokio::task::spawn_local(certificate::watch(Certificate::of(&setup), shown));
+        hands::work(
+            Rc::new(setup),
+            orders,
+            finished,
+            seeding,
+            heard,
+            certificates,
+        )
+        .await;
     })
 }
 

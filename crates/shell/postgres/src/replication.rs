@@ -8,8 +8,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bytes::{Buf, BytesMut};
+use mainstay_identity::{Identity as Proven, end_point};
 use mainstay_units::{Lsn, SystemIdentifier, Timeline};
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -43,14 +46,18 @@ pub enum ReplicationError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Server {
     Socket(PathBuf),
-    Address(SocketAddr),
+    /// Over TLS, where it must prove this name.
+    Remote {
+        at: SocketAddr,
+        name: String,
+    },
 }
 
 impl std::fmt::Display for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Socket(path) => path.display().fmt(f),
-            Self::Address(address) => address.fmt(f),
+            Self::Remote { at, .. } => at.fmt(f),
         }
     }
 }
@@ -68,6 +75,9 @@ pub struct Identity {
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
+/// The connection's end, and what a password's proof is bound to.
+type Reached = (Box<dyn Stream>, Option<[u8; 32]>);
+
 pub struct Connection {
     server: Server,
     stream: Box<dyn Stream>,
@@ -81,25 +91,23 @@ impl Connection {
     /// When the server cannot be reached or refuses the user.
     pub async fn open(
         server: &Server,
+        own: &Proven,
         user: &str,
         password: &str,
     ) -> Result<Self, ReplicationError> {
-        let connect = |source| ReplicationError::Connect {
-            server: server.to_string(),
-            source,
-        };
-        let stream: Box<dyn Stream> = match server {
-            Server::Socket(path) => Box::new(UnixStream::connect(path).await.map_err(connect)?),
-            Server::Address(address) => {
-                Box::new(TcpStream::connect(address).await.map_err(connect)?)
-            }
-        };
+        let (stream, end_point) =
+            reach(server, own)
+                .await
+                .map_err(|source| ReplicationError::Connect {
+                    server: server.to_string(),
+                    source,
+                })?;
         let mut this = Self {
             server: server.clone(),
             stream,
             buffer: BytesMut::new(),
         };
-        this.start(user, password).await?;
+        this.start(user, password, end_point).await?;
         Ok(this)
     }
 
@@ -169,7 +177,12 @@ impl Connection {
         }
     }
 
-    async fn start(&mut self, user: &str, password: &str) -> Result<(), ReplicationError> {
+    async fn start(
+        &mut self,
+        user: &str,
+        password: &str,
+        end_point: Option<[u8; 32]>,
+    ) -> Result<(), ReplicationError> {
         let mut message = BytesMut::new();
         let parameters = [
             ("user", user),
@@ -178,11 +191,18 @@ impl Connection {
         ];
         frontend::startup_message(parameters, &mut message).map_err(|e| self.io(e))?;
         self.send(&message).await?;
-        let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
+        let (mechanism, binding) = match end_point {
+            Some(shown) => (
+                SCRAM_SHA_256_PLUS,
+                ChannelBinding::tls_server_end_point(shown.to_vec()),
+            ),
+            None => (SCRAM_SHA_256, ChannelBinding::unsupported()),
+        };
+        let mut scram = ScramSha256::new(password.as_bytes(), binding);
         loop {
             let (tag, body) = self.receive().await?;
             match tag {
-                b'R' => self.authenticate(&mut scram, &body).await?,
+                b'R' => self.authenticate(&mut scram, mechanism, &body).await?,
                 b'Z' => return Ok(()),
                 // Parameters, the cancellation key, notices.
                 b'S' | b'K' | b'N' => {}
@@ -195,6 +215,7 @@ impl Connection {
     async fn authenticate(
         &mut self,
         scram: &mut ScramSha256,
+        mechanism: &str,
         body: &[u8],
     ) -> Result<(), ReplicationError> {
         let (kind, data) = body
@@ -203,7 +224,7 @@ impl Connection {
         let mut message = BytesMut::new();
         match u32::from_be_bytes(*kind) {
             0 => return Ok(()),
-            10 => frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut message)
+            10 => frontend::sasl_initial_response(mechanism, scram.message(), &mut message)
                 .map_err(|e| self.io(e))?,
             11 => {
                 scram.update(data).map_err(|e| self.io(e))?;
@@ -237,8 +258,11 @@ impl Connection {
     }
 
     async fn send(&mut self, message: &[u8]) -> Result<(), ReplicationError> {
-        let sent = self.stream.write_all(message).await;
-        sent.map_err(|e| self.io(e))
+        let sent = async {
+            self.stream.write_all(message).await?;
+            self.stream.flush().await
+        };
+        sent.await.map_err(|e| self.io(e))
     }
 
     /// The tag and the body of the next message; an error message of the server is an error.
@@ -298,6 +322,26 @@ impl Connection {
             message,
         }
     }
+}
+
+/// Connects; to a server on another host over TLS, and not before it has proven its name.
+async fn reach(server: &Server, own: &Proven) -> std::io::Result<Reached> {
+    let (at, name) = match server {
+        Server::Socket(path) => return Ok((Box::new(UnixStream::connect(path).await?), None)),
+        Server::Remote { at, name } => (at, name),
+    };
+    let mut stream = TcpStream::connect(at).await?;
+    stream.set_nodelay(true)?;
+    let mut question = BytesMut::new();
+    frontend::ssl_request(&mut question);
+    stream.write_all(&question).await?;
+    // One byte and no more: what came with it in the clear would be taken for the server's.
+    if stream.read_u8().await? != b'S' {
+        return Err(std::io::Error::other("the server does not speak TLS"));
+    }
+    let stream = own.connect(stream, name).await?;
+    let shown = end_point(&stream);
+    Ok((Box::new(stream), shown))
 }
 
 /// The tag of a message and its length, which counts itself but not the tag.

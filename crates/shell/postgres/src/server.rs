@@ -16,6 +16,7 @@ use mainstay_record::process::{
 };
 use rustix::process::Signal;
 
+use crate::certificate::Certificate;
 use crate::commands::chain;
 use crate::data::{self, DataError};
 use crate::history::{self, HistoryError};
@@ -97,9 +98,8 @@ pub fn postmaster(setup: &Setup) -> Option<ProcessIdentity> {
 /// # Errors
 /// When the server does not let the keeper in.
 pub async fn login(setup: &Setup, limit: Duration) -> Result<Session, SqlError> {
-    let server = setup.local();
     let login = Login {
-        server: &server,
+        socket: &setup.socket(),
         database: "postgres",
         user: SUPERUSER,
         password: &setup.secrets.superuser,
@@ -161,7 +161,7 @@ impl Local {
             return Ok(identity);
         }
         let server = self.setup.local();
-        let mut fresh = Connection::open(&server, SUPERUSER, &self.setup.secrets.superuser).await?;
+        let mut fresh = self.setup.replication(&server).await?;
         let identity = fresh.identify().await?;
         self.replication = Some(fresh);
         Ok(identity)
@@ -220,6 +220,8 @@ impl Local {
             std::fs::remove_file(stale).ok();
         }
         history::forget_dangling(pgdata)?;
+        // The last one that could be used may have ended meanwhile.
+        Certificate::of(&setup).look().await;
         self.stance = stance;
         data::write_settings(&setup, &self.stance)?;
         data::put(&setup, "postgresql.auto.conf", b"")?;
@@ -385,6 +387,30 @@ impl Local {
             // Who is not there reads them when it starts.
             Ok(()) | Err(ServerError::NotRunning { .. }) => {}
             Err(error) => tracing::warn!(error = chain(&error), "new parameters are not written"),
+        }
+    }
+
+    /// Has a server that runs read its certificate again; a server that starts reads it by itself. One that a version
+    /// before TLS left running is told about TLS by the same files.
+    pub fn show_certificate(&mut self) {
+        if postmaster(&self.setup).is_none() {
+            return;
+        }
+        let setup = Rc::clone(&self.setup);
+        let told = self.change("show another certificate", |stance| {
+            let Some(following) = &mut stance.following else {
+                return;
+            };
+            if following.proof.is_none() {
+                following.proof = setup.proof_at(following.primary);
+            }
+        });
+        match told {
+            Ok(()) | Err(ServerError::NotRunning { .. }) => {}
+            Err(error) => tracing::warn!(
+                error = chain(&error),
+                "the server does not know its new certificate"
+            ),
         }
     }
 

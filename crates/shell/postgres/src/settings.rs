@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use mainstay_record::identity::IdentityFiles;
 use serde::{Deserialize, Serialize};
 
 /// The role that keepers use on servers, their own and each other's.
@@ -22,6 +23,8 @@ pub const NOBODY: &str = "mainstay_nobody";
 pub struct Fixed {
     pub listen: SocketAddr,
     pub socket_folder: PathBuf,
+    /// What the server shows, and whom it believes.
+    pub certificate: IdentityFiles,
     /// From the platform's file; ours come after these and win.
     pub extra: Vec<(String, String)>,
 }
@@ -48,8 +51,18 @@ impl Stance {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Following {
     pub primary: SocketAddr,
+    /// What the primary must prove to be, and what this server proves itself with; absent in what was written
+    /// before servers spoke TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     pub password_file: PathBuf,
     pub receiver: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    pub name: String,
+    pub own: IdentityFiles,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +112,15 @@ pub fn server(fixed: &Fixed, stance: &Stance) -> String {
         "unix_socket_directories",
         &fixed.socket_folder.display().to_string(),
     );
+    let certificate = &fixed.certificate;
+    for (name, path) in [
+        ("ssl_cert_file", &certificate.own),
+        // Key and certificate lie in one file, so that no reload sees one of them without the other.
+        ("ssl_key_file", &certificate.own),
+        ("ssl_ca_file", &certificate.roots),
+    ] {
+        set(name, &path.display().to_string());
+    }
     for (name, value) in SAFETY {
         set(name, value);
     }
@@ -161,6 +183,8 @@ const SAFETY: &[(&str, &str)] = &[
     ("tcp_keepalives_idle", "1"),
     ("tcp_keepalives_interval", "1"),
     ("tcp_keepalives_count", "3"),
+    ("ssl", "on"),
+    ("ssl_min_protocol_version", "TLSv1.3"),
     ("password_encryption", "scram-sha-256"),
     // Whoever began to log in before the door was shut is let in by the old rules: not for a minute.
     ("authentication_timeout", "5s"),
@@ -174,14 +198,27 @@ fn conninfo(following: Option<&Following>) -> String {
         return String::new();
     };
     format!(
-        "host={} port={} user={REPLICATION_ROLE} passfile={} application_name={} sslmode=disable \
+        "{} user={REPLICATION_ROLE} passfile={} application_name={} \
          gssencmode=disable connect_timeout=2 tcp_user_timeout={} keepalives_idle=1 \
          keepalives_interval=1 keepalives_count={SILENCE_SECONDS}",
-        following.primary.ip(),
-        following.primary.port(),
+        address(following.primary, following.proof.as_ref()),
         conninfo_quote(&following.password_file.display().to_string()),
         following.receiver,
         SILENCE_SECONDS * 1_000,
+    )
+}
+
+/// Where a server is reached and what it must prove, for libpq.
+pub fn address(at: SocketAddr, proof: Option<&Proof>) -> String {
+    let (ip, port) = (at.ip(), at.port());
+    let Some(Proof { name, own }) = proof else {
+        return format!("host={ip} port={port} sslmode=disable");
+    };
+    let quoted = |path: &PathBuf| conninfo_quote(&path.display().to_string());
+    let (leaf, roots) = (quoted(&own.own), quoted(&own.roots));
+    format!(
+        "host={name} hostaddr={ip} port={port} sslmode=verify-full sslrootcert={roots} \
+         sslcert={leaf} sslkey={leaf} ssl_min_protocol_version=TLSv1.3 channel_binding=require"
     )
 }
 
@@ -224,21 +261,21 @@ pub fn parse_stance(text: &str) -> Option<Stance> {
     serde_json::from_str(line).ok()
 }
 
-/// `pg_hba.conf`: scram for everyone, and applications only while the server is open to them.
+/// `pg_hba.conf`: scram for everyone, over the network nobody without TLS, and applications only while the server is
+/// open to them.
 pub fn access(stance: &Stance, application_role: &str, application_database: &str) -> String {
     let mut text = String::from("# Written by the keeper on every change; edits are lost.\n");
     for line in [
         format!("local all {SUPERUSER} scram-sha-256"),
         format!("local replication {SUPERUSER} scram-sha-256"),
-        format!("host all {SUPERUSER} all scram-sha-256"),
-        format!("host replication {SUPERUSER},{REPLICATION_ROLE} all scram-sha-256"),
+        format!("hostssl all {SUPERUSER} all scram-sha-256"),
+        format!("hostssl replication {SUPERUSER},{REPLICATION_ROLE} all scram-sha-256"),
     ] {
         text.push_str(&line);
         text.push('\n');
     }
     if stance.access == Access::Open {
-        for kind in ["local", "host"] {
-            let address = if kind == "host" { " all" } else { "" };
+        for (kind, address) in [("local", ""), ("hostssl", " all")] {
             let _ = writeln!(
                 text,
                 "{kind} \"{application_database}\" \"{application_role}\"{address} scram-sha-256"
@@ -252,10 +289,18 @@ pub fn access(stance: &Stance, application_role: &str, application_database: &st
 mod tests {
     use super::*;
 
+    fn certificate() -> IdentityFiles {
+        IdentityFiles {
+            own: PathBuf::from("/var/keeper/server.pem"),
+            roots: PathBuf::from("/var/o'clock/roots.pem"),
+        }
+    }
+
     fn fixed() -> Fixed {
         Fixed {
             listen: SocketAddr::from(([127, 202, 1, 1], 5432)),
             socket_folder: PathBuf::from("/run/o'clock"),
+            certificate: certificate(),
             extra: vec![("fsync".to_owned(), "off".to_owned())],
         }
     }
@@ -303,7 +348,38 @@ mod tests {
         assert!(!access(&stance, "shop", "orders").contains("shop"));
         stance.access = Access::Open;
         let text = access(&stance, "shop", "orders");
-        assert!(text.contains("host \"orders\" \"shop\" all scram-sha-256"));
-        assert!(!text.contains("trust"));
+        assert!(text.contains("hostssl \"orders\" \"shop\" all scram-sha-256"));
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let kind = line.split(' ').next();
+            assert!(matches!(kind, Some("local" | "hostssl")), "{line}");
+            assert!(line.ends_with(" scram-sha-256"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_primary_must_prove_its_name() {
+        let mut following = Following {
+            primary: SocketAddr::from(([127, 202, 1, 2], 5432)),
+            proof: Some(Proof {
+                name: "postgres-orders.b.test.mainstay".to_owned(),
+                own: certificate(),
+            }),
+            password_file: PathBuf::from("/var/keeper/passwords"),
+            receiver: "r".to_owned(),
+        };
+        let text = conninfo(Some(&following));
+        assert!(text.starts_with(
+            "host=postgres-orders.b.test.mainstay hostaddr=127.202.1.2 port=5432 sslmode=verify-full \
+             sslrootcert='/var/o\\'clock/roots.pem'"
+        ));
+        // As a version wrote it that knew no TLS.
+        following.proof = None;
+        let written = serde_json::to_string(&following).unwrap();
+        assert!(!written.contains("proof"));
+        assert_eq!(
+            serde_json::from_str::<Following>(&written).unwrap(),
+            following
+        );
+        assert!(conninfo(Some(&following)).contains("sslmode=disable"));
     }
 }

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use mainstay_identity::{Identity, IdentityError};
 use mainstay_keeper::{Config, ReplicaId, Timings};
-use mainstay_record::identity::{identity_name, keeper_role};
+use mainstay_record::identity::{IdentityFiles, identity_name, keeper_role, server_role};
 use mainstay_record::keeper::{KeeperConfig, KeeperReplica, KeeperTimings, VERSION};
 use sha2::{Digest, Sha256};
 
+use crate::certificate::{Certificate, CertificateError};
 use crate::parameters::Parameters;
 use crate::programs::{ProgramError, Programs};
-use crate::replication::Server;
-use crate::settings::Fixed;
+use crate::replication::{Connection, ReplicationError, Server};
+use crate::settings::{Fixed, Proof, SUPERUSER};
 
 const CONFIG_LIMIT: u64 = 1024 * 1024;
 const SECRET_LIMIT: u64 = 4_096;
@@ -58,6 +59,8 @@ pub enum SetupError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error(transparent)]
     Program(#[from] ProgramError),
 }
 
@@ -80,6 +83,8 @@ pub struct Layout {
     pub quarantine: PathBuf,
     pub tools: PathBuf,
     pub password_file: PathBuf,
+    /// What the server shows and whom it believes, readable by its user.
+    pub certificate: IdentityFiles,
     pub shim_spec: PathBuf,
     pub shim_state: PathBuf,
     pub server_log: PathBuf,
@@ -96,6 +101,10 @@ impl Layout {
             quarantine: folder.join("quarantine"),
             tools: folder.join("tools"),
             password_file: folder.join("passwords"),
+            certificate: IdentityFiles {
+                own: folder.join("server.pem"),
+                roots: folder.join("roots.pem"),
+            },
             shim_spec: folder.join("postgres-spec.json"),
             shim_state: folder.join("postgres-state.json"),
             server_log: folder.join("postgres.log"),
@@ -124,6 +133,8 @@ pub struct Setup {
     pub layout: Layout,
     pub secrets: Secrets,
     pub identity: Arc<Identity>,
+    /// What the node lays down for the server.
+    pub server_identity: IdentityFiles,
     pub programs: Programs,
     /// The one thing in here that changes: it is read again from the same file.
     pub parameters: Arc<Parameters>,
@@ -155,6 +166,8 @@ impl Setup {
         };
         let identity = config.identity.clone().ok_or(SetupError::NoIdentity)?;
         let identity = Identity::open(identity)?;
+        let server_identity = config.server_identity.clone();
+        let server_identity = server_identity.ok_or(SetupError::NoIdentity)?;
         let programs = Programs::find(
             config.programs.as_deref(),
             config.user.as_deref(),
@@ -171,6 +184,7 @@ impl Setup {
             layout,
             secrets,
             identity,
+            server_identity,
             programs,
         })
     }
@@ -188,21 +202,67 @@ impl Setup {
         identity_name(&role, &replica.host, &self.config.platform)
     }
 
-    /// The local server, over its Unix socket.
-    pub fn local(&self) -> Server {
+    /// Where a replica's server is reached, and the name that it proves.
+    pub fn server_of(&self, replica: &KeeperReplica) -> Server {
+        let role = server_role(&self.config.database);
+        Server::Remote {
+            at: replica.postgres_address,
+            name: identity_name(&role, &replica.host, &self.config.platform),
+        }
+    }
+
+    /// The local server's Unix socket.
+    pub fn socket(&self) -> PathBuf {
         let port = self.config.listen.postgres.port();
-        Server::Socket(self.layout.sockets.join(format!(".s.PGSQL.{port}")))
+        self.layout.sockets.join(format!(".s.PGSQL.{port}"))
+    }
+
+    /// The local server.
+    pub fn local(&self) -> Server {
+        Server::Socket(self.socket())
+    }
+
+    /// A replication connection of the keepers' own role.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, does not prove its name, or refuses.
+    pub async fn replication(&self, server: &Server) -> Result<Connection, ReplicationError> {
+        Connection::open(server, &self.identity, SUPERUSER, &self.secrets.superuser).await
+    }
+
+    /// What a server is told to prove, and with what this one proves itself to it.
+    pub fn proof_of(&self, name: &str) -> Proof {
+        Proof {
+            name: name.to_owned(),
+            own: self.layout.certificate.clone(),
+        }
+    }
+
+    /// The same, of the replica whose server is reached there.
+    pub fn proof_at(&self, at: std::net::SocketAddr) -> Option<Proof> {
+        match self.server_at(at)? {
+            Server::Remote { name, .. } => Some(self.proof_of(&name)),
+            Server::Socket(_) => None,
+        }
+    }
+
+    /// The replica's server that is reached there.
+    pub fn server_at(&self, at: std::net::SocketAddr) -> Option<Server> {
+        let mut replicas = self.config.replicas.iter();
+        let found = replicas.find(|replica| replica.postgres_address == at)?;
+        Some(self.server_of(found))
     }
 
     pub fn fixed_settings(&self) -> Fixed {
         Fixed {
             listen: self.config.listen.postgres,
             socket_folder: self.layout.sockets.clone(),
+            certificate: self.layout.certificate.clone(),
             extra: self.parameters.lines(),
         }
     }
 
-    /// Makes the folders and the password file that tools and the server need.
+    /// Makes the folders, the password file and the certificate that tools and the server need.
     ///
     /// # Errors
     /// Whatever the file system says.
@@ -218,8 +278,9 @@ impl Setup {
             folder(path, 0o711)?;
             self.give(path)?;
         }
+        Certificate::of(self).take()?;
         let line = |role: &str, password: &str| format!("*:*:*:{role}:{password}\n");
-        let passwords = line(crate::settings::SUPERUSER, &self.secrets.superuser)
+        let passwords = line(SUPERUSER, &self.secrets.superuser)
             + &line(crate::settings::REPLICATION_ROLE, &self.secrets.replication);
         let path = &layout.password_file;
         mainstay_rt::files::write_atomic(path, passwords.as_bytes()).map_err(|source| {

@@ -1,15 +1,14 @@
-//! Questions to a server in SQL, each with a deadline.
+//! Questions to the local server in SQL, each with a deadline.
 //!
-//! Connections are the keeper's own (role `mainstay`), plain, and answer in text. A question that is not
+//! Connections go over its Unix socket and answer in text. A question that is not
 //! answered in time says as much about a server as an error does.
 
+use std::path::Path;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
-
-use crate::replication::Server;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
@@ -56,7 +55,7 @@ impl SqlError {
 /// Who logs in, and where.
 #[derive(Clone, Copy)]
 pub struct Login<'a> {
-    pub server: &'a Server,
+    pub socket: &'a Path,
     pub database: &'a str,
     pub user: &'a str,
     pub password: &'a str,
@@ -84,7 +83,7 @@ impl Session {
     pub async fn open(login: Login<'_>, limit: Duration) -> Result<Self, SqlError> {
         let late = |_| SqlError::Late {
             action: "log in",
-            server: login.server.to_string(),
+            server: login.socket.display().to_string(),
             limit,
         };
         tokio::time::timeout(limit, open(login))
@@ -160,30 +159,20 @@ async fn open(login: Login<'_>) -> Result<Session, SqlError> {
         .dbname(login.database)
         .application_name("mainstay_keeper");
     let connect = |source| SqlError::Connect {
-        server: login.server.to_string(),
+        server: login.socket.display().to_string(),
         source,
     };
     let refused = |source| SqlError::Login {
-        server: login.server.to_string(),
+        server: login.socket.display().to_string(),
         user: login.user.to_owned(),
         source,
     };
-    let (client, driver) = match login.server {
-        Server::Socket(path) => {
-            let stream = UnixStream::connect(path).await.map_err(connect)?;
-            let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(refused)?;
-            (client, tokio::task::spawn_local(drive(connection)))
-        }
-        Server::Address(address) => {
-            let stream = TcpStream::connect(address).await.map_err(connect)?;
-            stream.set_nodelay(true).map_err(connect)?;
-            let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(refused)?;
-            (client, tokio::task::spawn_local(drive(connection)))
-        }
-    };
+    let stream = UnixStream::connect(login.socket).await.map_err(connect)?;
+    let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(refused)?;
+    let driver = tokio::task::spawn_local(drive(connection));
     Ok(Session {
         client,
-        server: login.server.to_string(),
+        server: login.socket.display().to_string(),
         driver,
     })
 }

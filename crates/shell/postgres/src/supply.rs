@@ -13,8 +13,7 @@ use mainstay_keeper::Supply;
 use mainstay_units::{Lsn, Timeline};
 
 use crate::data;
-use crate::replication::{Connection, ReplicationError, Server};
-use crate::settings::SUPERUSER;
+use crate::replication::{ReplicationError, Server};
 use crate::setup::Setup;
 
 /// How often it is asked while nothing streams.
@@ -77,7 +76,9 @@ pub async fn inquire(setup: Rc<Setup>, inquiry: Rc<Inquiry>) {
             inquiry.found.set(Supply::Unbroken);
             continue;
         };
-        let source = Server::Address(following.primary);
+        let Some(source) = setup.server_at(following.primary) else {
+            continue;
+        };
         match tokio::time::timeout(LIMIT, ask(&setup, &source, end)).await {
             Ok(Ok(supply)) => {
                 if supply == Supply::Removed && inquiry.found.get() != supply {
@@ -98,7 +99,7 @@ async fn ask(
     source: &Server,
     (timeline, end): (Timeline, Lsn),
 ) -> Result<Supply, ReplicationError> {
-    let mut connection = Connection::open(source, SUPERUSER, &setup.secrets.superuser).await?;
+    let mut connection = setup.replication(source).await?;
     let segment = Lsn(end.0 - end.0 % SEGMENT_BYTES);
     Ok(if connection.still_has(timeline, segment).await? {
         Supply::Unbroken

@@ -1,6 +1,6 @@
 //! The command line of the checker.
 //!
-//! Role, database and password file come from PGUSER, PGDATABASE and PGPASSFILE. Exit codes: 0 as it should be;
+//! Role, database and password file come from PGUSER, PGDATABASE and PGPASSFILE, TLS from PGSSLMODE and PGSSLROOTCERT. Exit codes: 0 as it should be;
 //! 1 the service broke its word; 2 nothing can be said.
 
 use std::cell::RefCell;

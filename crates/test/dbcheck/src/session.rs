@@ -12,9 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_postgres::config::SslMode;
 use tokio_postgres::error::Severity;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// A gateway may let a connection wait while there is no primary; a client tries the next one sooner.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -22,14 +26,26 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(1);
 const PASSWORD_FILE_LIMIT: u64 = 64 * 1024;
 
 /// Who logs in, and through which entrances.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Login {
     pub entrances: Vec<SocketAddr>,
     config: Config,
+    /// What a server must prove itself by; where there is none, nothing is encrypted.
+    proof: Option<MakeRustlsConnect>,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login")
+            .field("entrances", &self.entrances)
+            .field("tls", &self.proof.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Login {
-    /// Role, database and password from PGUSER, PGDATABASE and PGPASSFILE, as PostgreSQL's own programs do.
+    /// Role, database and password from PGUSER, PGDATABASE and PGPASSFILE, as PostgreSQL's own programs do; with
+    /// PGSSLMODE=verify-full over TLS, believing the roots of PGSSLROOTCERT.
     ///
     /// # Errors
     /// When one of them is missing or no password fits.
@@ -44,7 +60,21 @@ impl Login {
             .dbname(&database)
             .password(password)
             .application_name("dbcheck");
-        Ok(Self { entrances, config })
+        let proof = match std::env::var("PGSSLMODE").as_deref() {
+            Err(_) | Ok("disable") => None,
+            Ok("verify-full") => Some(mainstay_testkit::tls::believing(Path::new(&variable(
+                "PGSSLROOTCERT",
+            )?))?),
+            Ok(other) => bail!("PGSSLMODE is {other:?}: say disable or verify-full"),
+        };
+        if proof.is_some() {
+            config.ssl_mode(SslMode::Require);
+        }
+        Ok(Self {
+            entrances,
+            config,
+            proof,
+        })
     }
 
     /// Connects through the entrance of this number, counted round and round.
@@ -62,9 +92,34 @@ impl Login {
             .await
             .with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
-        let connected = self.config.connect_raw(stream, NoTls).await;
-        let (client, mut connection) =
-            connected.with_context(|| format!("log in through {address}"))?;
+        let refused = || format!("log in through {address}");
+        match self.proof.clone() {
+            Some(mut proof) => {
+                let proof = MakeTlsConnect::<TcpStream>::make_tls_connect(
+                    &mut proof,
+                    &address.ip().to_string(),
+                )?;
+                let connected = self.config.connect_raw(stream, proof).await;
+                let (client, connection) = connected.with_context(refused)?;
+                Ok(self.session(address, client, connection))
+            }
+            None => {
+                let connected = self.config.connect_raw(stream, NoTls).await;
+                let (client, connection) = connected.with_context(refused)?;
+                Ok(self.session(address, client, connection))
+            }
+        }
+    }
+
+    fn session<T>(
+        &self,
+        address: SocketAddr,
+        client: Client,
+        mut connection: tokio_postgres::Connection<TcpStream, T>,
+    ) -> Session
+    where
+        T: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
         let warnings = Arc::new(AtomicU64::new(0));
         let heard = Arc::clone(&warnings);
         let driver = tokio::task::spawn_local(async move {
@@ -78,12 +133,13 @@ impl Login {
                 }
             }
         });
-        Ok(Session {
+        Session {
             client,
             address,
+            proof: self.proof.clone(),
             warnings,
             driver,
-        })
+        }
     }
 }
 
@@ -115,10 +171,10 @@ fn password(path: &Path, database: &str, user: &str) -> Result<String> {
 }
 
 /// Dropping it hangs up without a farewell.
-#[derive(Debug)]
 pub struct Session {
     pub client: Client,
     pub address: SocketAddr,
+    proof: Option<MakeRustlsConnect>,
     warnings: Arc<AtomicU64>,
     driver: tokio::task::JoinHandle<()>,
 }
@@ -143,11 +199,19 @@ impl Session {
     /// Asks the server to cancel what it does for this session, on a connection of its own, and does not wait.
     pub fn cancel(&self) {
         let (token, address) = (self.client.cancel_token(), self.address);
+        let proof = self.proof.clone();
         tokio::task::spawn_local(async move {
             let cancel = async {
                 if let Ok(stream) = TcpStream::connect(address).await {
+                    let name = address.ip().to_string();
+                    let proof = proof.and_then(|mut proof| {
+                        MakeTlsConnect::<TcpStream>::make_tls_connect(&mut proof, &name).ok()
+                    });
                     // PostgreSQL promises nothing about a cancel, so neither answer means anything.
-                    token.cancel_query_raw(stream, NoTls).await.ok();
+                    match proof {
+                        Some(proof) => token.cancel_query_raw(stream, proof).await.ok(),
+                        None => token.cancel_query_raw(stream, NoTls).await.ok(),
+                    };
                 }
             };
             tokio::time::timeout(CANCEL_LIMIT, cancel).await.ok();

@@ -5,7 +5,6 @@
 //! what is there must have been sent.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -13,9 +12,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mainstay_units::Instant;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{AsyncMessage, Client, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::cluster::{COUNT, Cluster};
+use crate::cluster::{COUNT, Cluster, Door};
 
 /// A server that stands still is left after this; a gateway would be told earlier.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(800);
@@ -51,19 +53,44 @@ impl Record {
     }
 }
 
-fn config() -> Config {
+type Stream = tokio::net::TcpStream;
+type Tls = <MakeRustlsConnect as MakeTlsConnect<Stream>>::Stream;
+
+fn config(user: &str, password: &str, database: &str) -> Config {
     let mut config = Config::new();
     config
-        .user("shop")
-        .password("secret-application")
-        .dbname("shop");
+        .user(user)
+        .password(password)
+        .dbname(database)
+        .ssl_mode(SslMode::Require);
     config
 }
 
-pub async fn connect(address: SocketAddr) -> Result<Client> {
-    let stream = tokio::net::TcpStream::connect(address).await?;
+/// A session through a door, by TLS; what reads it is not spawned yet.
+async fn enter(
+    door: &Door,
+    config: &Config,
+) -> Result<(Client, tokio_postgres::Connection<Stream, Tls>)> {
+    let stream = Stream::connect(door.address).await?;
     stream.set_nodelay(true)?;
-    let (client, mut connection) = config().connect_raw(stream, NoTls).await?;
+    Ok(config.connect_raw(stream, proof(door)?).await?)
+}
+
+/// What the server behind a door must prove: its address.
+fn proof(door: &Door) -> Result<<MakeRustlsConnect as MakeTlsConnect<Stream>>::TlsConnect> {
+    let name = door.address.ip().to_string();
+    Ok(MakeTlsConnect::<Stream>::make_tls_connect(
+        &mut door.tls.clone(),
+        &name,
+    )?)
+}
+
+fn application() -> Config {
+    config("shop", "secret-application", "shop")
+}
+
+pub async fn connect(door: &Door) -> Result<Client> {
+    let (client, mut connection) = enter(door, &application()).await?;
     tokio::spawn(async move {
         while let Some(message) =
             std::future::poll_fn(|context| connection.poll_message(context)).await
@@ -80,13 +107,15 @@ pub async fn connect(address: SocketAddr) -> Result<Client> {
 
 impl Writer {
     pub fn start(cluster: &Cluster) -> Result<Self> {
-        let addresses: Vec<SocketAddr> = (0..COUNT).map(|i| cluster.postgres_address(i)).collect();
+        let doors: Vec<Door> = (0..COUNT)
+            .map(|which| cluster.door(which))
+            .collect::<Result<_>>()?;
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicU64::new(0));
         let (told, count) = (Arc::clone(&stop), Arc::clone(&acknowledged));
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
-            .spawn(move || write(&addresses, &told, &count))?;
+            .spawn(move || write(&doors, &told, &count))?;
         Ok(Self {
             stop,
             acknowledged,
@@ -116,7 +145,7 @@ impl Writer {
     }
 }
 
-fn write(addresses: &[SocketAddr], stop: &AtomicBool, count: &AtomicU64) -> Record {
+fn write(doors: &[Door], stop: &AtomicBool, count: &AtomicU64) -> Record {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -127,7 +156,7 @@ fn write(addresses: &[SocketAddr], stop: &AtomicBool, count: &AtomicU64) -> Reco
         let mut next = 0;
         while !stop.load(Ordering::Relaxed) {
             let Some(client) = &session else {
-                session = find(addresses, next).await;
+                session = find(doors, next).await;
                 next += 1;
                 continue;
             };
@@ -149,10 +178,10 @@ fn write(addresses: &[SocketAddr], stop: &AtomicBool, count: &AtomicU64) -> Reco
 }
 
 /// Asks one server after the other whether it takes writes.
-async fn find(addresses: &[SocketAddr], which: usize) -> Option<Client> {
-    let address = addresses[which % addresses.len()];
+async fn find(doors: &[Door], which: usize) -> Option<Client> {
+    let door = &doors[which % doors.len()];
     let found = tokio::time::timeout(CONNECT_LIMIT, async {
-        let client = connect(address).await.ok()?;
+        let client = connect(door).await.ok()?;
         let rows = client
             .simple_query("SHOW transaction_read_only")
             .await
@@ -174,9 +203,8 @@ async fn find(addresses: &[SocketAddr], which: usize) -> Option<Client> {
 
 /// Commits while nobody acknowledges, and cancels the wait: whether it was answered as a success, and what
 /// was said beside it.
-pub async fn cancelled_commit(address: SocketAddr) -> Result<(bool, Vec<String>)> {
-    let stream = tokio::net::TcpStream::connect(address).await?;
-    let (client, mut connection) = config().connect_raw(stream, NoTls).await?;
+pub async fn cancelled_commit(door: &Door) -> Result<(bool, Vec<String>)> {
+    let (client, mut connection) = enter(door, &application()).await?;
     let notices = Arc::new(std::sync::Mutex::new(Vec::new()));
     let heard = Arc::clone(&notices);
     let driver = tokio::spawn(async move {
@@ -196,8 +224,9 @@ pub async fn cancelled_commit(address: SocketAddr) -> Result<(bool, Vec<String>)
         // Long enough for the commit to wait; sent again should it not have begun to.
         loop {
             tokio::time::sleep(Duration::from_millis(300)).await;
-            if let Ok(stream) = tokio::net::TcpStream::connect(address).await {
-                token.cancel_query_raw(stream, NoTls).await.ok();
+            let stream = Stream::connect(door.address).await;
+            if let (Ok(stream), Ok(tls)) = (stream, proof(door)) {
+                token.cancel_query_raw(stream, tls).await.ok();
             }
         }
     };
@@ -214,13 +243,8 @@ pub async fn cancelled_commit(address: SocketAddr) -> Result<(bool, Vec<String>)
 /// A session of the keepers' own role.
 pub fn superuser_session(cluster: &Cluster, which: usize) -> Result<Client> {
     cluster.runtime.block_on(async {
-        let stream = tokio::net::TcpStream::connect(cluster.postgres_address(which)).await?;
-        let mut config = Config::new();
-        config
-            .user("mainstay")
-            .password("secret-superuser")
-            .dbname("shop");
-        let (client, connection) = config.connect_raw(stream, NoTls).await?;
+        let config = config("mainstay", "secret-superuser", "shop");
+        let (client, connection) = enter(&cluster.door(which)?, &config).await?;
         tokio::spawn(connection);
         Ok(client)
     })
@@ -243,7 +267,7 @@ pub fn superuser(cluster: &Cluster, which: usize, statement: &str) -> Result<Opt
 pub fn prepare(cluster: &Cluster) -> Result<()> {
     let (primary, _) = cluster.await_primary(0)?;
     cluster.runtime.block_on(async {
-        let client = connect(cluster.postgres_address(primary)).await?;
+        let client = connect(&cluster.door(primary)?).await?;
         let statement = "CREATE TABLE numbers (number bigint PRIMARY KEY)";
         client.simple_query(statement).await?;
         Ok(())
@@ -254,15 +278,15 @@ pub fn prepare(cluster: &Cluster) -> Result<()> {
 pub fn forget(cluster: &Cluster) -> Result<()> {
     let (primary, _) = cluster.await_primary(0)?;
     cluster.runtime.block_on(async {
-        let client = connect(cluster.postgres_address(primary)).await?;
+        let client = connect(&cluster.door(primary)?).await?;
         client.simple_query("DROP TABLE IF EXISTS numbers").await?;
         Ok(())
     })
 }
 
 /// Whether this number is there.
-pub async fn has(address: SocketAddr, number: u64) -> Result<bool> {
-    let client = connect(address).await?;
+pub async fn has(door: &Door, number: u64) -> Result<bool> {
+    let client = connect(door).await?;
     let statement = format!("SELECT 1 FROM numbers WHERE number = {number}");
     let found = client.simple_query(&statement).await?;
     Ok(found
@@ -271,14 +295,9 @@ pub async fn has(address: SocketAddr, number: u64) -> Result<bool> {
 }
 
 /// What a database administrator can do behind the keeper's back.
-pub async fn administer(address: SocketAddr, statement: &str) -> Result<()> {
-    let stream = tokio::net::TcpStream::connect(address).await?;
-    let mut config = Config::new();
-    config
-        .user("mainstay")
-        .password("secret-superuser")
-        .dbname("postgres");
-    let (client, connection) = config.connect_raw(stream, NoTls).await?;
+pub async fn administer(door: &Door, statement: &str) -> Result<()> {
+    let config = config("mainstay", "secret-superuser", "postgres");
+    let (client, connection) = enter(door, &config).await?;
     tokio::spawn(connection);
     client.simple_query(statement).await?;
     Ok(())
@@ -287,7 +306,7 @@ pub async fn administer(address: SocketAddr, statement: &str) -> Result<()> {
 /// The numbers that the primary has.
 fn present(cluster: &Cluster, primary: usize) -> Result<BTreeSet<u64>> {
     cluster.runtime.block_on(async {
-        let client = connect(cluster.postgres_address(primary)).await?;
+        let client = connect(&cluster.door(primary)?).await?;
         let rows = client.simple_query("SELECT number FROM numbers").await?;
         let numbers = rows.iter().filter_map(|row| match row {
             tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),

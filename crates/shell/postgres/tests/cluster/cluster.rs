@@ -17,6 +17,7 @@ use mainstay_record::keeper::{
 };
 use mainstay_testkit::address::AddressBlock;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::wires::{Wires, door};
 
@@ -26,6 +27,17 @@ pub const COUNT: usize = 3;
 const PEER_PORT: u16 = 7001;
 const HTTP_PORT: u16 = 7002;
 const POSTGRES_PORT: u16 = 5432;
+const GATEWAY_PORT: u16 = 6432;
+
+/// What the replicas' servers are to others.
+pub const SERVER_ROLE: &str = "postgres-orders";
+
+/// Where a client finds a server, and how it makes sure that it is one.
+#[derive(Clone)]
+pub struct Door {
+    pub address: SocketAddr,
+    pub tls: MakeRustlsConnect,
+}
 
 pub struct Cluster {
     folder: tempfile::TempDir,
@@ -169,6 +181,20 @@ impl Cluster {
         self.address(which, POSTGRES_PORT)
     }
 
+    /// Where a gateway may listen.
+    pub fn gateway_address(&self) -> SocketAddr {
+        SocketAddr::from((self.block.address(9), GATEWAY_PORT))
+    }
+
+    /// A server, for a client that believes the cluster's authority.
+    pub fn door(&self, which: usize) -> Result<Door> {
+        let roots = Authority::new(&self.authority(), "test").roots();
+        Ok(Door {
+            address: self.postgres_address(which),
+            tls: mainstay_testkit::tls::believing(&roots)?,
+        })
+    }
+
     pub fn start_keeper(&mut self, which: usize) -> Result<()> {
         self.keepers[which] = Some(self.spawn_keeper(which)?);
         Ok(())
@@ -276,6 +302,7 @@ impl Cluster {
                 application: secret("application")?,
             },
             identity: Some(self.identity(which, "keeper-orders")?),
+            server_identity: Some(self.identity(which, SERVER_ROLE)?),
             application: KeeperApplication {
                 role: "shop".to_owned(),
                 database: "shop".to_owned(),
@@ -297,7 +324,13 @@ impl Cluster {
         let own = self.path(which).join(format!("{role}.pem"));
         if !own.exists() {
             let name = identity_name(role, &host, "test");
-            let leaf = authority.issue(&name, mainstay_rt::clock::wall_ms())?;
+            // Clients know servers by their addresses.
+            let known = [self.postgres_address(which), self.gateway_address()];
+            let also: Vec<String> = match role {
+                SERVER_ROLE => known.iter().map(|at| at.ip().to_string()).collect(),
+                _ => Vec::new(),
+            };
+            let leaf = authority.issue_for(&name, &also, mainstay_rt::clock::wall_ms())?;
             mainstay_rt::files::write_atomic(&own, leaf.pem.as_bytes())?;
         }
         let roots = authority.roots();

@@ -268,7 +268,7 @@ impl Play<'_> {
                 self.await_missing(self.host(who))?;
             }
             Step::SecondKeeper(who) => self.cluster.start_second_keeper(self.host(who))?,
-            Step::WriteAlone(who) => self.write_alone(who),
+            Step::WriteAlone(who) => self.write_alone(who)?,
             Step::KillCurrent => {
                 let (primary, term) = self.cluster.await_primary(0)?;
                 self.cluster.kill_host(primary);
@@ -323,7 +323,7 @@ impl Play<'_> {
                 let (primary, _) = cluster.await_primary(0)?;
                 let found = cluster
                     .runtime
-                    .block_on(client::has(cluster.postgres_address(primary), STRAY_ROW))?;
+                    .block_on(client::has(&cluster.door(primary)?, STRAY_ROW))?;
                 ensure!(!found, "the row is there");
             }
             other => bail!("{other:?} is nothing to look for"),
@@ -373,16 +373,16 @@ impl Play<'_> {
     }
 
     fn administer(&self, who: Who, statement: &str) -> Result<()> {
-        let address = self.cluster.postgres_address(self.host(who));
-        let done = client::administer(address, statement);
+        let door = self.cluster.door(self.host(who))?;
+        let done = client::administer(&door, statement);
         self.cluster.runtime.block_on(done)
     }
 
-    fn write_alone(&self, who: Who) {
-        let address = self.cluster.postgres_address(self.host(who));
+    fn write_alone(&self, who: Who) -> Result<()> {
+        let door = self.cluster.door(self.host(who))?;
         self.cluster.runtime.block_on(async {
             let writing = async {
-                let client = client::connect(address).await?;
+                let client = client::connect(&door).await?;
                 let statement = format!("INSERT INTO numbers VALUES ({STRAY_ROW})");
                 client.simple_query(&statement).await?;
                 anyhow::Ok(())
@@ -390,5 +390,6 @@ impl Play<'_> {
             // It cannot end: nobody acknowledges it.
             tokio::time::timeout(STRAY_TIME, writing).await.ok();
         });
+        Ok(())
     }
 }

@@ -1,18 +1,20 @@
 //! Three keepers, three servers, and what may befall them: each scenario with real processes.
 //!
-//! The program plays both sides: started by `cargo test` it runs the scenarios, started with `keeper FILE` it is
-//! a keeper process. `cargo test -p mainstay-postgres --test cluster -- NAME` runs those whose name contains
+//! The program plays both sides: started by `cargo test` it runs the scenarios, started with `keeper FILE` or
+//! `gateway FILE` it is such a process. `cargo test -p mainstay-postgres --test cluster -- NAME` runs those whose name contains
 //! NAME; `-- --stay` brings a cluster up and waits for Enter. With `MAINSTAY=/path/to/mainstay` in the
 //! environment that binary plays keeper and shim. Times are printed and decide nothing.
 
 mod ailments;
 mod client;
 mod cluster;
+mod gateway;
 mod golden;
 mod identity;
 mod parameters;
 mod scenarios;
 mod solo;
+mod tls;
 mod wires;
 
 use std::process::ExitCode;
@@ -24,6 +26,12 @@ fn main() -> ExitCode {
     {
         mainstay_rt::log::init();
         return mainstay_postgres::run(std::path::Path::new(file));
+    }
+    if let [gateway, file] = &arguments[..]
+        && gateway == "gateway"
+    {
+        mainstay_rt::log::init();
+        return mainstay_proxy::run(std::path::Path::new(file));
     }
     if let [guard, folder] = &arguments[..]
         && guard == "guard"

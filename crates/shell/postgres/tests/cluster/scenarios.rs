@@ -28,6 +28,10 @@ pub const ALL: &[(&str, Scenario)] = &[
         crate::identity::strangers_are_refused,
     ),
     ("another_authority", crate::identity::another_authority),
+    ("plain_refused", crate::tls::plain_refused),
+    ("certificate_renewed", crate::tls::certificate_renewed),
+    ("plain_adopted", crate::tls::plain_adopted),
+    ("gateway_passed", crate::gateway::gateway_passed),
     ("switchover", switchover),
     ("solo_ends", crate::solo::solo_ends),
     ("solo_lost", crate::solo::solo_lost),
@@ -304,14 +308,12 @@ fn false_acknowledgement() -> Result<()> {
     client::prepare(&cluster)?;
     let (primary, _) = cluster.await_primary(0)?;
     let standbys: Vec<usize> = (0..COUNT).filter(|which| *which != primary).collect();
-    let address = cluster.postgres_address(primary);
+    let door = cluster.door(primary)?;
     for which in &standbys {
         cluster.kill_keeper(*which);
         cluster.signal_host(*which, Signal::STOP);
     }
-    let (answered, notices) = cluster
-        .runtime
-        .block_on(client::cancelled_commit(address))?;
+    let (answered, notices) = cluster.runtime.block_on(client::cancelled_commit(&door))?;
     for which in &standbys {
         cluster.signal_host(*which, Signal::CONT);
         cluster.start_keeper(*which)?;
