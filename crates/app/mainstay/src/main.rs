@@ -12,6 +12,7 @@ mod journal;
 mod operate;
 mod print;
 mod process;
+mod rule_files;
 mod rules;
 mod status;
 mod up;

@@ -9,11 +9,13 @@ use mainstay_rt::files;
 use crate::arguments::Validate;
 use crate::exit::{Failure, Outcome};
 use crate::print::{json, line};
+use crate::rule_files;
 
 pub fn run(arguments: &Validate) -> Outcome {
     let text = read(&arguments.file)?;
     match load(&arguments.file.display().to_string(), &text) {
         Ok(platform) => {
+            rule_files::read(&platform, &arguments.file)?;
             if arguments.json {
                 json(&render_json(&[]))?;
             } else {

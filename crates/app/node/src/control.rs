@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use crate::context::{Context, keep_file};
 use crate::deputy::Deputy;
 use crate::facts::{gather, seen};
+use crate::figures;
 use crate::sight::Sight;
 use mainstay_host::supervisor::Supervisor;
 
@@ -55,8 +56,18 @@ impl Desk {
     pub async fn answer_node(self: Rc<Self>, call: Call) -> api::Answer {
         match (call.method, call.path.as_str()) {
             (Method::GET, "/v1/facts") => api::json(StatusCode::OK, &self.facts()),
+            (Method::GET, "/metrics") => self.metrics(),
             _ => not_found(),
         }
+    }
+
+    fn metrics(&self) -> api::Answer {
+        let mut answer = api::text(StatusCode::OK, figures::page(&self.context, &self.facts()));
+        let kind = http::HeaderValue::from_static(mainstay_scrape::page::CONTENT_TYPE);
+        answer
+            .headers_mut()
+            .insert(http::header::CONTENT_TYPE, kind);
+        answer
     }
 
     /// For people on this host.
@@ -72,6 +83,7 @@ impl Desk {
                 Err(refusal) => forbidden(&refusal),
             },
             (Method::GET, "/v1/facts") => api::json(StatusCode::OK, &self.facts()),
+            (Method::GET, "/metrics") => self.metrics(),
             (Method::POST, "/v1/command") => self.command(&call).await,
             (Method::POST, "/v1/stop") => self.stop(&call),
             _ => not_found(),
@@ -304,7 +316,7 @@ fn not_found() -> api::Answer {
     api::error(
         StatusCode::NOT_FOUND,
         "not_found",
-        "a node answers GET /v1/facts and /v1/gathered, and POST /v1/command and /v1/stop",
+        "a node answers GET /metrics, /v1/facts and /v1/gathered, and POST /v1/command and /v1/stop",
         "use `mainstay status` and its fellow commands",
     )
 }

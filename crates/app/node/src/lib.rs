@@ -8,7 +8,7 @@
 //! - [`place`], [`prepare`], [`context`]: which platform, where, and what must stand before anything starts.
 //! - [`machine`]: power and cables, where a whole platform runs on one machine.
 //! - [`workloads`], [`stop`]: what shall run here, and how it ends.
-//! - [`sight`], [`reports`], [`facts`]: what is seen, and whom it is told.
+//! - [`sight`], [`reports`], [`facts`], [`figures`]: what is seen, and whom it is told.
 //! - [`control`]: the sockets. [`effects`]: what the kernel ordered.
 //! - [`kernel_runner`], [`events`]: the kernel over the journal, and the journal's words for its events.
 
@@ -18,6 +18,7 @@ mod deputy;
 mod effects;
 pub mod events;
 mod facts;
+mod figures;
 pub mod kernel_runner;
 pub mod machine;
 pub mod place;

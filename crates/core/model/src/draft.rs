@@ -24,6 +24,7 @@ pub struct PlatformDraft {
     pub roles: Vec<RoleDraft>,
     pub operators: Vec<OperatorDraft>,
     pub waivers: Vec<WaiverDraft>,
+    pub watch: Option<WatchDraft>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,6 +97,7 @@ pub struct ServiceDraft {
     pub probes: ProbesDraft,
     pub replicas: Option<u16>,
     pub placement: PlacementDraft,
+    pub metrics: Option<MetricsDraft>,
     pub objectives: ObjectivesDraft,
     pub restart: RestartDraft,
     pub stop: StopDraft,
@@ -121,6 +123,13 @@ pub struct ProbeDraft {
     pub period: Option<Duration>,
     pub timeout: Option<Duration>,
     pub failures: Option<u32>,
+}
+
+/// Where an instance gives its figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetricsDraft {
+    pub port: Option<String>,
+    pub path: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,6 +164,7 @@ pub struct StopDraft {
 pub struct GatewayDraft {
     pub name: String,
     pub regions: Vec<String>,
+    pub metrics_port: Option<u16>,
     pub http: Vec<HttpListenerDraft>,
     pub tcp: Vec<TcpListenerDraft>,
 }
@@ -234,4 +244,28 @@ pub struct WaiverDraft {
     pub service: Option<String>,
     pub gateway: Option<String>,
     pub reason: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchDraft {
+    pub enabled: Option<bool>,
+    pub regions: Vec<String>,
+    pub hosts: Vec<String>,
+    pub port: Option<u16>,
+    pub interval: Option<Duration>,
+    pub retention: Option<Duration>,
+    /// Rule files, beside the platform file unless absolute.
+    pub rules: Vec<String>,
+    pub targets: Vec<WatchTargetDraft>,
+}
+
+/// Somebody that is not of the platform, and is asked for figures all the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchTargetDraft {
+    pub job: String,
+    pub instance: Option<String>,
+    /// `HOST:PORT`, or `unix:PATH`
+    pub address: String,
+    pub path: Option<String>,
+    pub labels: BTreeMap<String, String>,
 }

@@ -16,6 +16,7 @@ mod services;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod watch;
 
 use alloc::vec::Vec;
 
@@ -84,6 +85,7 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
     let operators = people::operators(inspector, draft, &roles);
     ports::clashes(inspector, draft, &hosts);
     let waivers = resilience::waivers(inspector, draft);
+    let watch = watch::watch(inspector, draft, &hosts);
     if topology_is_sound {
         resilience::single_points(inspector, draft, &hosts, &databases, &services, &gateways);
     }
@@ -102,5 +104,6 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
         roles,
         operators,
         waivers,
+        watch,
     })
 }

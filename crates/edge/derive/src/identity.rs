@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use mainstay_model::Host;
 use mainstay_record::identity::{
-    IdentityFiles, NODE_ROLE, archiver_role, gateway_role, identity_name, keeper_role,
+    IdentityFiles, NODE_ROLE, WATCH_ROLE, archiver_role, gateway_role, identity_name, keeper_role,
 };
 
 use crate::machine::Machine;
@@ -21,6 +21,12 @@ pub fn identities(machine: &Machine<'_>, host: &Host) -> Vec<(String, PathBuf)> 
     }
     let gateways = platform.gateways_on(&host.name);
     roles.extend(gateways.map(|gateway| gateway_role(gateway.name.as_str())));
+    if platform
+        .watch()
+        .is_some_and(|watch| watch.hosts.contains(&host.name))
+    {
+        roles.push(WATCH_ROLE.to_owned());
+    }
     let named = roles.iter().map(|role| {
         let name = identity_name(role, host.name.as_str(), platform.name().as_str());
         (name, machine.layout.identity(host.name.as_str(), role))

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::identity::IdentityFiles;
+
 /// The version that this code writes, and the only one it reads.
 pub const VERSION: u32 = 1;
 
@@ -17,8 +19,16 @@ pub struct WatchConfig {
     pub platform: String,
     /// Where this watch runs.
     pub host: String,
-    /// Where it answers questions, in the form of Prometheus.
-    pub listen: SocketAddr,
+    /// Where it answers questions, in the form of Prometheus: to processes of the platform if it has an identity,
+    /// otherwise to everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Where it answers the same to people and programs of its host that may open the socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
+    /// What it proves itself with to targets that have a `name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityFiles>,
     /// Its own: samples and the state of alerts.
     pub folder: PathBuf,
     /// From one attempt to the next, and from one evaluation to the next where a group says nothing else.
@@ -36,8 +46,11 @@ pub struct WatchConfig {
 pub struct WatchTarget {
     pub job: String,
     pub instance: String,
-    /// `host:port`
+    /// `HOST:PORT`, or `unix:PATH`
     pub address: String,
+    /// What the target must prove to be, over TLS. Without it the target is asked in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     pub path: String,
     /// Besides `job` and `instance`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -133,6 +133,7 @@ fn gateway() -> GatewayDraft {
     GatewayDraft {
         name: "edge".into(),
         regions: vec!["east".into(), "west".into(), "north".into()],
+        metrics_port: None,
         http: vec![HttpListenerDraft {
             name: "public".into(),
             port: 8080,
@@ -510,4 +511,98 @@ fn distances_are_between_two_regions() {
     assert_eq!(platform.distance(index[1], index[2]).as_millis(), 0);
     let far = platform.with_distance(Duration::from_millis(35));
     assert_eq!(far.distance(index[2], index[1]).as_millis(), 35);
+}
+
+fn watched(draft: &mut PlatformDraft) {
+    draft.watch = Some(WatchDraft {
+        regions: vec!["east".into(), "west".into()],
+        port: Some(9190),
+        rules: vec!["rules/a.yaml".into()],
+        targets: vec![WatchTargetDraft {
+            job: "balancer".into(),
+            address: "10.0.0.1:9100".into(),
+            ..WatchTargetDraft::default()
+        }],
+        ..WatchDraft::default()
+    });
+    draft.gateways[0].metrics_port = Some(8090);
+    draft.services[0].metrics = Some(MetricsDraft::default());
+}
+
+#[test]
+fn a_watch_runs_on_the_first_host_of_each_region_and_can_be_off() {
+    check(watched, expect![[""]]);
+    let mut draft = sound();
+    watched(&mut draft);
+    let platform = Platform::from_draft(&draft).expect("sound");
+    let watch = platform.watch().expect("on");
+    assert_eq!(
+        watch.hosts.iter().map(|h| h.as_str()).collect::<Vec<_>>(),
+        ["e1", "w1"]
+    );
+    assert_eq!(watch.targets[0].instance, "10.0.0.1:9100");
+    let metrics = platform.services()[0].metrics.as_ref().expect("declared");
+    assert_eq!(
+        (metrics.port.as_str(), metrics.path.as_str()),
+        ("http", "/metrics")
+    );
+    if let Some(watch) = &mut draft.watch {
+        watch.enabled = Some(false);
+    }
+    // What a watch that is off would need is not asked for.
+    draft.gateways[0].metrics_port = None;
+    assert!(
+        Platform::from_draft(&draft)
+            .expect("sound")
+            .watch()
+            .is_none()
+    );
+}
+
+#[test]
+fn a_watch_is_placed_and_can_ask() {
+    check(
+        |draft| {
+            watched(draft);
+            let watch = draft.watch.as_mut().expect("declared");
+            watch.regions = vec!["east".into(), "weest".into()];
+            watch.hosts = vec!["e1".into()];
+            watch.port = Some(8090);
+            watch.interval = Some(Duration::from_secs(300));
+            watch.retention = Some(Duration::ZERO);
+            watch.rules = vec!["a/x.yaml".into(), "b/x.yaml".into(), "rules/".into()];
+            draft.gateways[0].metrics_port = None;
+            draft.services[1].name = "keeper".into();
+            draft.services[0].metrics = Some(MetricsDraft {
+                port: Some("metrics".into()),
+                path: Some("metrics".into()),
+            });
+        },
+        expect![[""]],
+    );
+    check(
+        |draft| {
+            watched(draft);
+            let watch = draft.watch.as_mut().expect("declared");
+            (watch.regions, watch.port) = (vec![], None);
+            let target = |job: &str, address: &str| WatchTargetDraft {
+                job: job.into(),
+                address: address.into(),
+                path: Some("/metrics?a=b".into()),
+                ..WatchTargetDraft::default()
+            };
+            watch.targets = vec![
+                target("a", "unix:/run/a.sock"),
+                target("a", "unix:/run/a.sock"),
+                target("venue", "10.0.0.1"),
+                target("", "unix:run"),
+                WatchTargetDraft {
+                    path: Some("x y".into()),
+                    labels: [("job".into(), "x".into()), ("a-b".into(), "y".into())].into(),
+                    ..target("b", "h:0")
+                },
+            ];
+        },
+        expect![[""]],
+    );
 }
