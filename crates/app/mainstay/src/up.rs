@@ -16,7 +16,7 @@ use mainstay_node::place::PlaceError;
 use mainstay_node::prepare::{self, PrepareError};
 use mainstay_node::{machine, place, user_name};
 use mainstay_record::node::{Command, CommandOutcome};
-use mainstay_record::status::{DatabaseReason, Reason, Status, Verdict};
+use mainstay_record::status::{DatabaseReason, Reason, Status, Verdict, WatchReason};
 use mainstay_rt::clock;
 use mainstay_units::Instant;
 use rustix::process::Signal;
@@ -248,10 +248,16 @@ impl Progress {
     }
 }
 
-/// Healthy, or degraded by nothing but where the primary lives, which no waiting changes.
+/// Healthy, or degraded by nothing but where the primary lives, which no waiting changes, and by alerts, which tell
+/// what was the case before.
 fn is_up(status: &Status) -> bool {
-    let is_lasting =
-        |reason: &Reason| matches!(reason, Reason::Database(DatabaseReason::PrimaryAway { .. }));
+    let is_lasting = |reason: &Reason| {
+        matches!(
+            reason,
+            Reason::Database(DatabaseReason::PrimaryAway { .. })
+                | Reason::Watch(WatchReason::Fires { .. } | WatchReason::Missing { .. })
+        )
+    };
     status.verdict == Verdict::Healthy
         || status
             .findings

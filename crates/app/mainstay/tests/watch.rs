@@ -252,3 +252,123 @@ fn rules_are_taken_up(platform: &Platform) {
         "nobody was started anew"
     );
 }
+
+impl Platform {
+    /// What a command prints as JSON; nothing where it does not answer just now.
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.mainstay(arguments);
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    fn standing(&self) -> Vec<Value> {
+        let found = self.json(&["alerts", "--json"]);
+        found["standing"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// States of all alerts as journalled, in order.
+    fn journalled(&self) -> Vec<String> {
+        let output = self.mainstay(&["journal", "show", "--kind", "alert", "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let entries = text.lines().map(|line| {
+            let entry: Value = serde_json::from_str(line).expect("an entry");
+            let body = &entry["body"];
+            let word = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+            assert!(!word("why").is_empty(), "{entry}");
+            format!("{} {}", word("watch"), word("state"))
+        });
+        entries.collect()
+    }
+
+    fn leader(&self) -> Option<(String, u64, i32)> {
+        let status = self.json(&["status", "--json"]);
+        let leader = status["leadership"]["leader"].as_str()?.to_owned();
+        let hosts = status["regions"].as_array()?.iter();
+        let mut hosts = hosts
+            .filter_map(|region| region["hosts"].as_array())
+            .flatten();
+        let host = hosts.find(|host| host["name"] == leader.as_str())?;
+        let pid = i32::try_from(host["node_pid"].as_i64()?).ok()?;
+        Some((leader, status["leadership"]["epoch"].as_u64()?, pid))
+    }
+}
+
+fn kill(pid: i32) {
+    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    assert!(killed.expect("ran").success());
+}
+
+#[test]
+fn an_alert_is_journalled_and_outlives_watch_node_and_leader_until_it_is_measured_that_it_ended() {
+    let speaks = Arc::new(AtomicBool::new(true));
+    let platform = Platform::start(&target(Arc::clone(&speaks)));
+    for host in ["a1", "b1"] {
+        platform.until(host, "/api/v1/targets", |found| count(found, "up") == 6);
+    }
+    assert!(platform.mainstay(&["alerts"]).status.success());
+    let question = platform.mainstay(&["query", "up{job=\"theirs\"}"]);
+    let said = String::from_utf8_lossy(&question.stdout).into_owned();
+    assert!(
+        said.starts_with("up{") && said.trim_end().ends_with("  1"),
+        "{said}"
+    );
+
+    speaks.store(false, Ordering::SeqCst);
+    until("a pending alert", || {
+        let pending = platform.json(&["alerts", "--json"])["pending"].clone();
+        let standing = platform.standing();
+        let is_there = |all: &Value| all.as_array().is_some_and(|all| !all.is_empty());
+        (is_there(&pending) || !standing.is_empty()).then_some(())
+    });
+    until("both watches' alerts", || {
+        (platform.standing().len() == 2).then_some(())
+    });
+    let status = platform.json(&["status", "--json"]);
+    assert_eq!(status["verdict"], "degraded", "{status}");
+    assert_eq!(
+        status["alerts"][0]["watches"],
+        serde_json::json!(["a1", "b1"])
+    );
+    assert_eq!(platform.mainstay(&["alerts"]).status.code(), Some(1));
+    let fired = platform.journalled();
+    assert_eq!(fired.len(), 2, "{fired:?}");
+
+    let (leader, epoch, pid) = until("a leader", || platform.leader());
+    kill(pid);
+    until("another leadership", || {
+        platform.leader().filter(|(_, now, _)| *now > epoch)
+    });
+    until("the node again", || {
+        let status = platform.json(&["status", "--json"]);
+        let hosts = status["regions"].as_array()?.iter();
+        let mut hosts = hosts
+            .filter_map(|region| region["hosts"].as_array())
+            .flatten();
+        let host = hosts.find(|host| host["name"] == leader.as_str())?;
+        host["node_pid"]
+            .as_i64()
+            .filter(|now| *now != i64::from(pid))
+    });
+    let watch = platform.watch_process("a1").expect("it runs");
+    kill(watch);
+    until("another watch", || {
+        platform.watch_process("a1").filter(|pid| *pid != watch)
+    });
+    platform.until("a1", "/v1/board", |found| found["evaluated"] == true);
+    // Long enough for whoever would tell it twice: the board was read again by then.
+    platform.until("a1", "/api/v1/alerts", |found| {
+        found["data"]["alerts"][0]["state"] == "firing"
+    });
+    assert_eq!(platform.standing().len(), 2);
+    assert_eq!(platform.journalled(), fired);
+
+    speaks.store(true, Ordering::SeqCst);
+    until("the end of both", || {
+        platform.standing().is_empty().then_some(())
+    });
+    let mut all = platform.journalled();
+    all.sort();
+    assert_eq!(
+        all,
+        ["a1 firing", "a1 resolved", "b1 firing", "b1 resolved"]
+    );
+}

@@ -14,6 +14,7 @@ use mainstay_kernel::{
 use mainstay_manifest::{load, render};
 use mainstay_model::name::{DatabaseName, RegionName};
 use mainstay_model::people::Permission;
+use mainstay_record::event::AlertRecord;
 use mainstay_record::node::{
     Command as CommandRecord, CommandOutcome, CommandRequest, Gathered, InjectFault, NodeFacts,
     VERSION,
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 
 use crate::context::{Context, keep_file};
 use crate::deputy::Deputy;
+use crate::events::alert_record;
 use crate::facts::{gather, seen};
 use crate::figures;
 use crate::sight::Sight;
@@ -96,7 +98,14 @@ impl Desk {
             own: self.facts(),
             others: seen(&self.sight.nodes, clock::now()),
             faults: faults::in_force(self.context.layout.data()),
+            alerts: self.alerts(),
         }
+    }
+
+    fn alerts(&self) -> Vec<AlertRecord> {
+        let view = self.deputy.view.borrow();
+        let alerts = view.state.iter().flat_map(|state| state.alerts.values());
+        alerts.map(alert_record).collect()
     }
 
     async fn command(&self, call: &Call) -> api::Answer {

@@ -9,9 +9,11 @@
 //! - [`machine`]: power and cables, where a whole platform runs on one machine.
 //! - [`workloads`], [`stop`]: what shall run here, and how it ends.
 //! - [`sight`], [`reports`], [`facts`], [`figures`]: what is seen, and whom it is told.
+//! - [`alerts`]: what the host's watch says, compared with what the journal says.
 //! - [`control`]: the sockets. [`effects`]: what the kernel ordered.
 //! - [`kernel_runner`], [`events`]: the kernel over the journal, and the journal's words for its events.
 
+mod alerts;
 mod context;
 mod control;
 mod deputy;

@@ -19,6 +19,7 @@ use crate::answer::{Found, Refusal, envelope, labels, output};
 use crate::duty::Duty;
 use crate::form::{Form, unescape};
 use crate::moment;
+use crate::shown::board;
 use crate::world::World;
 
 /// Samples that one question may look at: nobody else is served meanwhile.
@@ -31,6 +32,7 @@ pub fn answer(world: &World, call: &Call, now: i64) -> Answer {
     match call.path.as_str() {
         "/-/healthy" => return text(StatusCode::OK, "Mainstay's watch is healthy.\n"),
         "/metrics" => return figures(world),
+        "/v1/board" => return mainstay_rt::http::json(StatusCode::OK, &board(world, now)),
         "/-/ready" if world.is_awake() => {
             return text(StatusCode::OK, "Mainstay's watch is ready.\n");
         }

@@ -19,6 +19,7 @@ mod figures;
 mod form;
 mod moment;
 mod run;
+mod shown;
 mod world;
 
 pub use run::{run, run_until};

@@ -150,6 +150,8 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
         silent_since: None,
     });
     let world = World {
+        host: config.host.clone(),
+        begun_ms: keeper.begun_ms(),
         desk: Desk::new(head),
         duties: followed.duties,
         refused: followed.refused,

@@ -40,6 +40,9 @@ pub struct Seen {
 
 #[derive(Debug)]
 pub struct World {
+    pub host: String,
+    /// Since when alerts are remembered.
+    pub begun_ms: u64,
     pub desk: Desk,
     pub duties: Vec<Duty>,
     pub refused: Vec<Refused>,

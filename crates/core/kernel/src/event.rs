@@ -6,6 +6,7 @@ use alloc::string::String;
 use mainstay_model::name::{DatabaseName, HostName, PlatformName, ServiceName};
 use mainstay_units::{Epoch, Generation, Position};
 
+use crate::alert::AlertNews;
 use crate::authority::By;
 use crate::desired::Desired;
 use crate::difference::Plan;
@@ -126,6 +127,7 @@ pub enum Event {
         outcome: Outcome,
     },
     ReflexRecorded(Report),
+    AlertChanged(AlertNews),
     /// An entry of a kind or version that this version of Mainstay does not know.
     Unknown {
         kind: String,

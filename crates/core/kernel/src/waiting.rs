@@ -104,6 +104,7 @@ impl Waiting {
             | Event::InstanceWithdrawn { .. }
             | Event::EffectFinished { .. }
             | Event::ReflexRecorded(_)
+            | Event::AlertChanged(_)
             | Event::Unknown { .. } => Answer::Done {
                 position,
                 detail: String::new(),

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::AlertRecord;
 use crate::gateway::GatewayStatus;
 use crate::keeper::KeeperStatus;
 use crate::process::{FaultStatus, InstanceStatus};
+use crate::watch::WatchBoard;
 
 /// The version that this code writes, and the only one it reads.
 pub const VERSION: u32 = 1;
@@ -45,6 +47,9 @@ pub struct NodeFacts {
     pub keepers: BTreeMap<String, Seen<KeeperStatus>>,
     /// By gateway.
     pub gateways: BTreeMap<String, Seen<GatewayStatus>>,
+    /// Of the watch of this host, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Seen<WatchBoard>>,
     pub journal: JournalFacts,
     /// Milliseconds since each other node was heard; absent: never.
     pub heard_ms: BTreeMap<String, u64>,
@@ -60,6 +65,9 @@ pub struct Gathered {
     pub others: BTreeMap<String, Seen<NodeFacts>>,
     /// In force on this machine.
     pub faults: Vec<FaultStatus>,
+    /// That stand, as the journal tells them.
+    #[serde(default)]
+    pub alerts: Vec<AlertRecord>,
 }
 
 /// A fact with its age: what was last learned, and why nothing newer is known.

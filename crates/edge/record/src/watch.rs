@@ -56,3 +56,48 @@ pub struct WatchTarget {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }
+
+/// What a watch shows to the node of its host: `GET /v1/board`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchBoard {
+    pub version: u32,
+    pub host: String,
+    pub at_ms: u64,
+    /// Since when it remembers its alerts: later than an alert only if it lost its memory meanwhile.
+    pub begun_ms: u64,
+    /// Every rule was evaluated since it came up.
+    pub evaluated: bool,
+    pub targets: u32,
+    /// `JOB INSTANCE` of those that gave nothing for two intervals.
+    pub silent: Vec<String>,
+    /// Names of the alerts that its rules can raise.
+    pub rules: Vec<String>,
+    /// Rule files that it does not follow as they stand, with the reason.
+    pub refused: Vec<String>,
+    /// Those that stand and those that ended of late; the most important first, bounded.
+    pub alerts: Vec<BoardAlert>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoardAlert {
+    /// `Name{label="value"}`
+    pub alert: String,
+    /// With the name, as `alertname`.
+    pub labels: BTreeMap<String, String>,
+    pub state: BoardState,
+    pub summary: String,
+    pub value: String,
+    /// When its condition began to hold, when it fired, and when it came into this state.
+    pub active_ms: u64,
+    pub fired_ms: Option<u64>,
+    pub changed_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BoardState {
+    Firing,
+    Missing,
+    Pending,
+    Resolved,
+}

@@ -1,7 +1,7 @@
 //! Golden transcripts. `UPDATE_EXPECT=1 cargo test -p mainstay-kernel` writes them anew; read what changed.
 
 use expect_test::{Expect, expect};
-use mainstay_kernel::{Ask, FaultKind, Outcome, Reflex, Signal};
+use mainstay_kernel::{AlertNews, AlertState, Ask, FaultKind, Outcome, Reflex, Signal};
 use mainstay_model::EnvironmentKind;
 
 use crate::stage::{Stage, actor, answered, command, desired, fault, name, owner, primary, report};
@@ -545,4 +545,42 @@ fn a_command_without_a_reason() {
              #8 refused pause: a reason is needed (no_reason)
     "#]],
     );
+}
+
+fn alert(watch: &str, state: AlertState) -> Signal {
+    Signal::AlertTold(AlertNews {
+        watch: name(watch),
+        alert: "Down{job=\"web\"}".to_string(),
+        state,
+        since_ms: 900,
+        at_ms: 1_000,
+        labels: [("alertname".to_string(), "Down".to_string())].into(),
+        summary: String::new(),
+        value: "1".to_string(),
+        why: "a watch says so".to_string(),
+    })
+}
+
+#[test]
+fn nothing_but_the_watch_that_raised_it_resolves_an_alert() {
+    let mut stage = Stage::with(desired());
+    stage
+        .at(1_000, &alert("h1", AlertState::Resolved))
+        .at(1_000, &alert("h1", AlertState::Firing))
+        .at(1_100, &alert("h1", AlertState::Firing))
+        .at(1_200, &alert("h2", AlertState::Firing))
+        .at(1_300, &alert("h3", AlertState::Firing))
+        .at(1_400, &alert("h1", AlertState::Missing))
+        .at(1_500, &alert("h1", AlertState::Missing))
+        .at(2_000, &silent("h2", 12_000))
+        .at(2_100, &alert("h1", AlertState::Firing))
+        .at(2_200, &alert("h1", AlertState::Resolved));
+    check(&mut stage, expect![[""]]);
+    let left: Vec<String> = stage
+        .state
+        .alerts
+        .keys()
+        .map(|(watch, _)| watch.to_string())
+        .collect();
+    assert_eq!(left, ["h2"], "the loss of its host resolves nothing");
 }

@@ -578,7 +578,19 @@ fn a_watch_is_placed_and_can_ask() {
                 path: Some("metrics".into()),
             });
         },
-        expect![[""]],
+        expect![[r#"
+            /spec/services/0/metrics/path: invalid-value: "metrics" is not a path that can be asked for (help: write an absolute path such as `/metrics`)
+            /spec/services/0/metrics/port: unknown-reference: there is no port `metrics` (help: known: `http`)
+            /spec/gateways/0/http/0/routes/1/service/name: unknown-reference: there is no service `ticker` (help: known: `venue`, `keeper`)
+            /spec/watch/interval: invalid-value: an interval of 300s is out of bounds (help: choose from 100ms to 120s)
+            /spec/watch/retention: invalid-value: a retention of 0s is out of bounds (help: choose from 60s to 34560000s)
+            /spec/watch/rules/1: duplicate-name: two rule files are called `x.yaml` (help: rename one of them: a group is known by its file's name and its own)
+            /spec/watch/rules/2: invalid-value: "rules/" is not the path of a rule file (help: write a path beside the platform file, such as `rules/exchange.yaml`)
+            /spec/watch/regions/0: duplicate-name: a watch runs on host `e1` already (help: remove one of them: a host has one watch)
+            /spec/watch/regions/1: unknown-reference: there is no region `weest` (help: did you mean `west`?)
+            /spec/gateways/0: missing: the watch cannot ask gateway `edge`: it has no port for its figures (help: give it one, such as `metricsPort: 8090`; only processes of the platform are answered there)
+            /spec/services/1/name: invalid-name: `keeper` is what the watch calls targets of Mainstay's own (help: choose another name; not `gateway`, `keeper`, `node` or `watch`)
+        "#]],
     );
     check(
         |draft| {
@@ -603,6 +615,17 @@ fn a_watch_is_placed_and_can_ask() {
                 },
             ];
         },
-        expect![[""]],
+        expect![[r#"
+            /spec/watch/targets/1: duplicate-name: `unix:/run/a.sock` of job `a` is named twice (help: their series would be the same: give one another `instance`)
+            /spec/watch/targets/2/job: duplicate-name: `venue` is the job of targets that the platform has itself (help: choose another name)
+            /spec/watch/targets/2/address: invalid-value: "10.0.0.1" cannot be asked (help: write `HOST:PORT`, or `unix:/PATH` for a socket of the watch's host)
+            /spec/watch/targets/3/job: invalid-value: a job needs a name (help: write what kind of thing it is, such as `load-balancer`)
+            /spec/watch/targets/3/address: invalid-value: "unix:run" cannot be asked (help: write `HOST:PORT`, or `unix:/PATH` for a socket of the watch's host)
+            /spec/watch/targets/4/labels: invalid-name: "a-b" cannot be the name of a label here (help: use letters, digits and '_'; `job` and `instance` are fields of their own)
+            /spec/watch/targets/4/labels: invalid-name: "job" cannot be the name of a label here (help: use letters, digits and '_'; `job` and `instance` are fields of their own)
+            /spec/watch/targets/4/path: invalid-value: "x y" is not a path that can be asked for (help: write an absolute path such as `/metrics`)
+            /spec/watch/targets/4/address: invalid-value: "h:0" cannot be asked (help: write `HOST:PORT`, or `unix:/PATH` for a socket of the watch's host)
+            /spec/watch: missing: it is not said where the watch runs (help: name hosts, or regions: each then has a watch of its own, on its first host)
+        "#]],
     );
 }
