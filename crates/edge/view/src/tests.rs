@@ -631,11 +631,16 @@ fn alerts_of_two_watches_are_one_and_a_call_is_a_finding() {
     // What calls for nobody is shown, and is no reason to call the platform ill.
     check_why(
         |gathered| gathered.alerts = vec![alert("use1-a", "warning", AlertWord::Firing)],
-        expect![[""]],
+        expect![[r#"
+            Healthy
+        "#]],
     );
     check_why(
         |gathered| gathered.alerts = vec![alert("use1-a", "page", AlertWord::Missing)],
-        expect![[""]],
+        expect![[r#"
+            Degraded
+            Degraded alert TargetSilent{instance="use1-a/edge"}: fired 15.0s ago, and what it is about is not measured any more: use1-a/edge gives no figures
+        "#]],
     );
 }
 
@@ -648,7 +653,16 @@ fn a_watch_that_does_not_see_is_told() {
             let board = seen.value.as_mut().expect("answered");
             board.refused = vec!["rules.yaml:1:2: wrong".to_owned()];
         },
-        expect![[""]],
+        expect![[r#"
+            Degraded
+            Degraded watch on use1-a: it does not answer: connection refused
+            Degraded watch on euw1-a: it does not follow a rule file as it stands: rules.yaml:1:2: wrong
+        "#]],
     );
-    check_why(|gathered| lose(gathered, "use1-a"), expect![[""]]);
+    check_why(|gathered| lose(gathered, "use1-a"), expect![[r#"
+        Degraded
+        Unknown host use1-a: its node does not answer (connection refused), so nobody can say what runs there
+        Degraded database ledger: its primary on use1-a cannot be asked, but other keepers hear it and gateways lead to it
+        Degraded service ticker: 1 of 2 instances are ready
+    "#]]);
 }

@@ -575,7 +575,30 @@ fn nothing_but_the_watch_that_raised_it_resolves_an_alert() {
         .at(2_000, &silent("h2", 12_000))
         .at(2_100, &alert("h1", AlertState::Firing))
         .at(2_200, &alert("h1", AlertState::Resolved));
-    check(&mut stage, expect![[""]]);
+    check(&mut stage, expect![[r#"
+        1000 > the watch on h1 says that Down{job="web"} is resolved
+             nothing: recorded already
+        1000 > the watch on h1 says that Down{job="web"} is firing
+             #8 alert Down{job="web"} of h1 is firing: a watch says so
+        1100 > the watch on h1 says that Down{job="web"} is firing
+             nothing: recorded already
+        1200 > the watch on h2 says that Down{job="web"} is firing
+             #9 alert Down{job="web"} of h2 is firing: a watch says so
+        1300 > the watch on h3 says that Down{job="web"} is firing
+             nothing: the platform file has no watch on that host
+        1400 > the watch on h1 says that Down{job="web"} is missing
+             #10 alert Down{job="web"} of h1 is missing: a watch says so
+        1500 > the watch on h1 says that Down{job="web"} is missing
+             nothing: recorded already
+        2000 > h2 is silent for 12000 ms
+             #11 h2 is lost, silent for 12000 ms
+             #12 web off h2: host lost
+             #13 web on h3: instead of h2
+        2100 > the watch on h1 says that Down{job="web"} is firing
+             #14 alert Down{job="web"} of h1 is firing: a watch says so
+        2200 > the watch on h1 says that Down{job="web"} is resolved
+             #15 alert Down{job="web"} of h1 is resolved: a watch says so
+    "#]]);
     let left: Vec<String> = stage
         .state
         .alerts
