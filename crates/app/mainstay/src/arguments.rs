@@ -88,6 +88,15 @@ docs/metrics.md lists every figure. The first watch of this machine that answers
 
 Exit codes: 0 answered; 2 the expression is wrong, or there is no watch; 4 no watch answers.";
 
+const SLO_HELP: &str = "\
+Objectives stand in the platform file under spec.watch.objectives. A burn of 1 spends the budget exactly within its
+period. What was not measured is unknown, and never counts as good.
+
+  mainstay slo                                   of the platform that runs
+  mainstay slo platform.yaml --rules > slo.yaml  the rules that follow from a file: to read, check, lint and test
+
+Exit codes: 0 shown; 2 there are no objectives, or no such platform; 4 no watch answers.";
+
 const PAUSE_HELP: &str = "\
 While paused nothing is placed, started, restarted or promoted, on any host: what fails stays as it is, and
 `mainstay status` says so. What runs goes on; gateways and PostgreSQL are not touched. Commands are still taken,
@@ -229,6 +238,9 @@ pub enum Command {
     /// Ask a watch a question in PromQL
     #[command(after_help = QUERY_HELP)]
     Query(Query),
+    /// Show what is left of each objective's budget, and how fast it burns
+    #[command(after_help = SLO_HELP)]
+    Slo(Slo),
     /// Processes of a running platform; started by Mainstay itself
     #[command(flatten)]
     Process(Process),
@@ -313,6 +325,20 @@ pub struct Act {
     /// Print the outcome as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Slo {
+    /// A platform file instead of the one in force
+    pub file: Option<PathBuf>,
+    /// Print the rules that are made from the objectives
+    #[arg(long)]
+    pub rules: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with = "rules")]
+    pub json: bool,
+    #[command(flatten)]
+    pub platform: Platform,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ mod process;
 mod query;
 mod rule_files;
 mod rules;
+mod slo;
 mod status;
 mod up;
 mod validate;
@@ -63,6 +64,7 @@ fn run(command: &Command) -> Outcome {
         Command::Rules(command) => rules::run(command),
         Command::Alerts(arguments) => alerts::run(arguments),
         Command::Query(arguments) => query::run(arguments),
+        Command::Slo(arguments) => slo::run(arguments),
         Command::Process(_) => Ok(()),
     }
 }

@@ -83,7 +83,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// The answer of the first watch that gives one.
-fn ask(
+pub fn ask(
     layout: &Layout,
     wanted: Option<&str>,
     path: &str,

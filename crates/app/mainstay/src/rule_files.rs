@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use mainstay_derive::Layout;
+use mainstay_derive::{Layout, objective_rules};
 use mainstay_model::Platform;
 use mainstay_model::watch::Watch;
 use mainstay_rt::files;
@@ -36,6 +36,18 @@ pub fn read(platform: &Platform, file: &Path) -> Result<Vec<RuleFile>, Failure> 
                 file.display()
             )),
         }
+    }
+    // Expressions of objectives become rules, and are read as such.
+    if let Some(made) = platform.watch().and_then(objective_rules)
+        && let Err(wrong) = mainstay_rules::file::read("objectives", &made)
+    {
+        problems.extend(wrong.iter().map(|wrong| {
+            format!(
+                "{}: an objective's expression cannot be used: {wrong}\n  next: `mainstay slo {} --rules` prints what is made of it",
+                file.display(),
+                file.display()
+            )
+        }));
     }
     if problems.is_empty() {
         Ok(found)

@@ -24,6 +24,13 @@ pub fn run(arguments: &Validate) -> Outcome {
                     arguments.file.display(),
                     summary(&platform)
                 ))?;
+                for objective in platform.watch().map_or(&[][..], |watch| &watch.objectives) {
+                    line(format_args!(
+                        "  objective {}: {}",
+                        objective.name,
+                        objective.allows()
+                    ))?;
+                }
             }
             Ok(())
         }

@@ -9,8 +9,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,6 +18,8 @@ use serde_json::Value;
 /// Looks at what does not come: longer than anything here takes, also on a busy machine.
 const LOOKS: u32 = 1_200;
 const PAUSE: Duration = Duration::from_millis(100);
+
+static STARTING: Mutex<()> = Mutex::new(());
 
 struct Platform {
     folder: tempfile::TempDir,
@@ -43,7 +45,10 @@ impl Platform {
         let rules = platform.folder.path().join("rules.yaml");
         std::fs::write(&rules, include_str!("watch/rules.yaml")).expect("written");
         let file = file.display().to_string();
+        // One after the other: two that begin in the same moment may claim the same addresses.
+        let turn = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         let up = platform.mainstay(&["up", &file, "--detach", "--timeout", "120s"]);
+        drop(turn);
         assert!(
             up.status.success(),
             "{}",

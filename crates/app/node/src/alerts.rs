@@ -237,10 +237,8 @@ mod tests {
     fn what_a_watch_does_not_have_has_ended_only_if_it_saw_it_begin() {
         let mut state = State::default();
         let firing = board(&[("A", BoardState::Firing, 200)]);
-        record(
-            &mut state,
-            AlertTeller::new(host()).compare(&firing, &state.clone(), 1_000),
-        );
+        let news = AlertTeller::new(host()).compare(&firing, &state, 1_000);
+        record(&mut state, news);
         let nothing = board(&[]);
         check(&state, &nothing, &[("A", AlertState::Resolved)]);
         let asleep = WatchBoard {

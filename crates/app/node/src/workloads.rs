@@ -11,7 +11,8 @@ use std::path::Path;
 
 use mainstay_derive::{
     Placements, archiver_config, archiver_instance, gateway_instance, gateway_snapshot,
-    keeper_config, keeper_instance, service_instance, watch_config, watch_instance,
+    keeper_config, keeper_instance, objective_rules, service_instance, watch_config,
+    watch_instance,
 };
 use mainstay_kernel::State;
 use mainstay_model::database::Database;
@@ -186,6 +187,10 @@ fn prepare_watch(
         let bytes = serde_json::to_vec_pretty(&config)?;
         let generation = config_generation(&bytes);
         replace(&context.layout.watch_config(context.name()), &bytes)?;
+        if let Some(rules) = context.platform.watch().and_then(objective_rules) {
+            let path = context.layout.watch_objectives(context.name());
+            replace(&path, rules.as_bytes())?;
+        }
         make_folder(&config.folder)?;
         let spec = watch_instance(&machine, &context.host, generation);
         workloads.instances.push(spec);

@@ -12,7 +12,7 @@ use mainstay_identity::{Identity, IdentityError};
 use mainstay_record::watch::{VERSION, WatchConfig, WatchTarget};
 use mainstay_rt::{clock, files};
 use mainstay_rules::group::{Saved, Surroundings};
-use mainstay_samples::{Head, Limits, SamplesError};
+use mainstay_samples::{Head, Limits, Longer, SamplesError};
 use mainstay_scraper::{Account, Endpoint};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -128,6 +128,10 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
     std::fs::create_dir_all(&config.folder).map_err(WatchError::Start)?;
     let limits = Limits {
         retention: millis(config.retention_ms),
+        longer: config.longer.as_ref().map(|longer| Longer {
+            prefix: longer.prefix.clone(),
+            retention: millis(longer.retention_ms),
+        }),
         ..Limits::default()
     };
     let (head, opened) =

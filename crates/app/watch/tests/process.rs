@@ -86,6 +86,7 @@ async fn start(folder: &Path, target: &str) -> Watch {
         folder: folder.join("own"),
         interval_ms: 100,
         retention_ms: 3_600_000,
+        longer: None,
         rules: vec![rules, wrong],
         targets: vec![WatchTarget {
             job: "desk".to_owned(),

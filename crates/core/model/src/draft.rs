@@ -257,6 +257,26 @@ pub struct WatchDraft {
     /// Rule files, beside the platform file unless absolute.
     pub rules: Vec<String>,
     pub targets: Vec<WatchTargetDraft>,
+    pub objectives: Vec<ObjectiveDraft>,
+}
+
+/// Exactly one of a gateway and expressions says what is counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectiveDraft {
+    pub name: String,
+    /// A percentage, as text: it is decimal and exact.
+    pub target: String,
+    pub period: Option<Duration>,
+    pub gateway: Option<String>,
+    pub route: Option<String>,
+    pub within: Option<Duration>,
+    pub bad: Option<String>,
+    pub total: Option<String>,
+    /// Events a second, as text.
+    pub floor: Option<String>,
+    /// The longest interruption of one recovery; that of the services behind the route if absent.
+    pub recovery: Option<Duration>,
+    pub drill_every: Option<Duration>,
 }
 
 /// Somebody that is not of the platform, and is asked for figures all the same.

@@ -214,6 +214,11 @@ impl Layout {
         self.instance(host, WATCH_INSTANCE).join("config.json")
     }
 
+    /// Rules that are made from the objectives of the platform file.
+    pub fn watch_objectives(&self, host: &str) -> PathBuf {
+        self.instance(host, WATCH_INSTANCE).join("objectives.yaml")
+    }
+
     pub fn watch_socket(&self, host: &str) -> PathBuf {
         self.run_host(host).join("watch.sock")
     }

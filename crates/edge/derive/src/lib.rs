@@ -19,6 +19,7 @@ mod instance;
 mod keeper;
 mod layout;
 mod machine;
+mod objectives;
 mod watch;
 mod wire;
 
@@ -35,5 +36,6 @@ pub use layout::{
     password_file_text,
 };
 pub use machine::{Machine, NODE_PORT};
+pub use objectives::{BURN_ALERT, OBJECTIVE_PREFIX, objective_rules};
 pub use watch::watch_config;
 pub use wire::wire_specs;

@@ -11,19 +11,22 @@
 //! All series bear `host` and `region`, so that what happens in one place can be seen as one thing.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mainstay_model::Host;
 use mainstay_model::name::HostName;
 use mainstay_model::service::{Placement, Service};
 use mainstay_model::watch::{TargetAddress, Watch, WatchTarget as Declared};
 use mainstay_record::identity::{NODE_ROLE, WATCH_ROLE, gateway_role, identity_name, keeper_role};
-use mainstay_record::watch::{VERSION, WatchConfig, WatchTarget};
+use mainstay_record::watch::{VERSION, WatchConfig, WatchLonger, WatchTarget};
 
 use crate::gateway::Placements;
 use crate::identity::identity_files;
 use crate::machine::{Machine, NODE_PORT};
+use crate::objectives::OBJECTIVE_PREFIX;
 
 const METRICS: &str = "/metrics";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// `None` if no watch runs on the host.
 pub fn watch_config(
@@ -47,9 +50,22 @@ pub fn watch_config(
         folder: layout.watch(here),
         interval_ms: u64::try_from(watch.interval.as_millis()).unwrap_or(u64::MAX),
         retention_ms: u64::try_from(watch.retention.as_millis()).unwrap_or(u64::MAX),
-        rules: rules.map(|name| layout.rules().join(name)).collect(),
+        longer: longest(watch).map(|retention| WatchLonger {
+            prefix: OBJECTIVE_PREFIX.to_owned(),
+            retention_ms: u64::try_from(retention.as_millis()).unwrap_or(u64::MAX),
+        }),
+        rules: rules
+            .map(|name| layout.rules().join(name))
+            .chain((!watch.objectives.is_empty()).then(|| layout.watch_objectives(here)))
+            .collect(),
         targets: targets(machine, watch, host, placements),
     })
+}
+
+/// What the longest period of an objective needs, and a day to look back.
+fn longest(watch: &Watch) -> Option<Duration> {
+    let periods = watch.objectives.iter().map(|objective| objective.period);
+    periods.max().map(|period| period + DAY)
 }
 
 fn targets(

@@ -87,6 +87,19 @@ fn watch(form: &file::Watch) -> model::WatchDraft {
             path: target.path.clone(),
             labels: target.labels.clone(),
         }),
+        objectives: each(&form.objectives, |objective| model::ObjectiveDraft {
+            name: objective.name.clone(),
+            target: objective.target.0.clone(),
+            period: time(objective.period),
+            gateway: objective.gateway.clone(),
+            route: objective.route.clone(),
+            within: time(objective.within),
+            bad: objective.bad.clone(),
+            total: objective.total.clone(),
+            floor: objective.floor.as_ref().map(|floor| floor.0.clone()),
+            recovery: time(objective.recovery),
+            drill_every: time(objective.drill_every),
+        }),
     }
 }
 

@@ -106,6 +106,46 @@ pub(crate) struct Watch {
     /// Whom to ask besides nodes, keepers, gateways and services.
     #[serde(default, deserialize_with = "list")]
     pub(crate) targets: Vec<WatchTarget>,
+    /// Shares of events that must be good. Budgets and alerts follow from them.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) objectives: Vec<Objective>,
+}
+
+/// What is counted is said by a `gateway` (and a `route`, and `within`), or by the expressions `bad` and `total`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Objective {
+    pub(crate) name: String,
+    /// The share of good events, a percentage such as 99.95.
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) target: Scalar,
+    /// Over which it must hold (default `30d`), `7d` to `92d`, moving with time.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) period: Option<Span>,
+    /// Its requests are counted; bad are those answered with a status from 500 upwards.
+    #[serde(default)]
+    pub(crate) gateway: Option<String>,
+    /// Only requests of the route with this path.
+    #[serde(default)]
+    pub(crate) route: Option<String>,
+    /// Bad are those whose answer begins later than this: `125us` doubled any number of times, such as `256ms`.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) within: Option<Span>,
+    /// PromQL: bad events in a second, with `[$window]` for the range and no labels left.
+    #[serde(default)]
+    pub(crate) bad: Option<String>,
+    /// PromQL: all events in a second, likewise.
+    #[serde(default)]
+    pub(crate) total: Option<String>,
+    /// Alerts say nothing while fewer events than this come in a second (default 1).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) floor: Option<Scalar>,
+    /// How long one recovery may interrupt; by default the longest `rto` of the services behind the route.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) recovery: Option<Span>,
+    /// How often a loss is rehearsed, each time at the cost of one recovery.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) drill_every: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -147,17 +147,25 @@ fn mistakes_of_meaning_are_all_found_at_once() {
               168 |                 time: 14m
                   |                       ^
                   = help: choose from 1ms to 60s
+            p.yaml:204:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
+              204 |         drillEvery: 30d
+                  |                     ^
+                  = help: give `recovery`, or name a route whose services have an `rto`
         "#]],
     );
     check(
         &[("        - host: euw1-a\n", "")],
         expect![[r#"
-        p.yaml:63:16: error[survival-impossible]: `ledger` cannot survive the loss of region `us-west-2`: a commit needs 2 of 2 replicas on disk, and the loss takes 1 and leaves 1
-           63 |       survive: region
-              |                ^
-              = see p.yaml:64:7: replicas:
-              = help: add a replica on `euw1-a` (region `eu-west-1`); what is needed is one replica in each of three regions
-    "#]],
+            p.yaml:63:16: error[survival-impossible]: `ledger` cannot survive the loss of region `us-west-2`: a commit needs 2 of 2 replicas on disk, and the loss takes 1 and leaves 1
+               63 |       survive: region
+                  |                ^
+                  = see p.yaml:64:7: replicas:
+                  = help: add a replica on `euw1-a` (region `eu-west-1`); what is needed is one replica in each of three regions
+            p.yaml:203:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
+              203 |         drillEvery: 30d
+                  |                     ^
+                  = help: give `recovery`, or name a route whose services have an `rto`
+        "#]],
     );
 }
 

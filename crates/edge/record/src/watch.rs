@@ -35,10 +35,21 @@ pub struct WatchConfig {
     pub interval_ms: u64,
     /// How long samples are kept.
     pub retention_ms: u64,
+    /// Series that are kept longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longer: Option<WatchLonger>,
     /// Rule files, absolute paths.
     #[serde(default)]
     pub rules: Vec<PathBuf>,
     pub targets: Vec<WatchTarget>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchLonger {
+    /// Of their names.
+    pub prefix: String,
+    pub retention_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

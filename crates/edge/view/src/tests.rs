@@ -659,10 +659,13 @@ fn a_watch_that_does_not_see_is_told() {
             Degraded watch on euw1-a: it does not follow a rule file as it stands: rules.yaml:1:2: wrong
         "#]],
     );
-    check_why(|gathered| lose(gathered, "use1-a"), expect![[r#"
+    check_why(
+        |gathered| lose(gathered, "use1-a"),
+        expect![[r#"
         Degraded
         Unknown host use1-a: its node does not answer (connection refused), so nobody can say what runs there
         Degraded database ledger: its primary on use1-a cannot be asked, but other keepers hear it and gateways lead to it
         Degraded service ticker: 1 of 2 instances are ready
-    "#]]);
+    "#]],
+    );
 }

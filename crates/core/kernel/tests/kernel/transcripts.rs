@@ -575,7 +575,9 @@ fn nothing_but_the_watch_that_raised_it_resolves_an_alert() {
         .at(2_000, &silent("h2", 12_000))
         .at(2_100, &alert("h1", AlertState::Firing))
         .at(2_200, &alert("h1", AlertState::Resolved));
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         1000 > the watch on h1 says that Down{job="web"} is resolved
              nothing: recorded already
         1000 > the watch on h1 says that Down{job="web"} is firing
@@ -598,7 +600,8 @@ fn nothing_but_the_watch_that_raised_it_resolves_an_alert() {
              #14 alert Down{job="web"} of h1 is firing: a watch says so
         2200 > the watch on h1 says that Down{job="web"} is resolved
              #15 alert Down{job="web"} of h1 is resolved: a watch says so
-    "#]]);
+    "#]],
+    );
     let left: Vec<String> = stage
         .state
         .alerts

@@ -629,3 +629,98 @@ fn a_watch_is_placed_and_can_ask() {
         "#]],
     );
 }
+
+fn objective(name: &str, target: &str) -> ObjectiveDraft {
+    ObjectiveDraft {
+        name: name.into(),
+        target: target.into(),
+        gateway: Some("edge".into()),
+        ..ObjectiveDraft::default()
+    }
+}
+
+fn promised(draft: &mut PlatformDraft, objectives: Vec<ObjectiveDraft>) {
+    watched(draft);
+    let watch = draft.watch.as_mut().expect("declared");
+    watch.objectives = objectives;
+}
+
+#[test]
+fn target_recoveries_and_drills_add_up() {
+    // A recovery of one second, once a month, is within 99.99 % of a month.
+    check(
+        |draft| {
+            let sound = ObjectiveDraft {
+                recovery: Some(Duration::from_secs(1)),
+                drill_every: Some(Duration::from_secs(30 * 86_400)),
+                within: Some(Duration::from_millis(256)),
+                ..objective("sound", "99.99")
+            };
+            promised(draft, vec![sound]);
+        },
+        expect![[""]],
+    );
+    check(
+        |draft| {
+            let second = Duration::from_secs(1);
+            let five_nines = ObjectiveDraft {
+                recovery: Some(second * 10),
+                drill_every: Some(second * 7 * 86_400),
+                ..objective("too-much", "99.999")
+            };
+            let once = ObjectiveDraft {
+                recovery: Some(second * 40),
+                ..objective("once", "99.999")
+            };
+            let unknown = ObjectiveDraft {
+                drill_every: Some(second * 86_400),
+                ..objective("how-long", "99")
+            };
+            promised(draft, vec![five_nines, once, unknown]);
+        },
+        expect![[r#"
+            /spec/watch/objectives/0/target: objective-impossible: 99.999 % of 30d allows 25.92s (5m 15s a year); 5 drills of 10s each, 50s in all, cannot be had within it (help: possible would be a target of 99.99807 %, or recoveries of 5.184s, or a drill every 15d)
+            /spec/watch/objectives/1/target: objective-impossible: 99.999 % of 30d allows 25.92s (5m 15s a year); one recovery of 40s cannot be had within it (help: possible would be a target of 99.998456 %, or recoveries of 25.92s)
+        "#]],
+    );
+}
+
+#[test]
+fn an_objective_is_counted_by_somebody() {
+    check(
+        |draft| {
+            let odd = ObjectiveDraft {
+                within: Some(Duration::from_millis(250)),
+                period: Some(Duration::from_secs(60)),
+                floor: Some("a".into()),
+                ..objective("odd", "100")
+            };
+            let both = ObjectiveDraft {
+                bad: Some("x".into()),
+                ..objective("both", "99")
+            };
+            let expressions = ObjectiveDraft {
+                gateway: None,
+                bad: Some("rate(x[5m])".into()),
+                total: Some("rate(x[$window])".into()),
+                route: Some("/v1".into()),
+                ..objective("expressions", "99")
+            };
+            let nowhere = ObjectiveDraft {
+                route: Some("/nowhere".into()),
+                ..objective("nowhere", "99")
+            };
+            promised(draft, vec![odd, both, expressions, nowhere]);
+        },
+        expect![[r#"
+            /spec/watch/objectives/0/period: invalid-value: a period of 60s is out of bounds (help: choose from 604800s to 7948800s)
+            /spec/watch/objectives/0/target: invalid-value: "100" is no target (help: write a percentage above 0 and below 100 with six decimals at most, such as 99.95)
+            /spec/watch/objectives/0/within: invalid-value: the gateway counts nothing at this bound, and would have to guess (help: choose 128000us or 256000us: what a gateway counts is 125us, doubled again and again)
+            /spec/watch/objectives/0/floor: invalid-value: "a" is no number of events in a second (help: write a number with three decimals at most, such as 0.5)
+            /spec/watch/objectives/1: missing: it is not said what is counted (help: name a `gateway`, or give PromQL for both `bad` and `total`; not both ways)
+            /spec/watch/objectives/2: invalid-value: `route` and `within` are about a gateway, and none is named (help: name the gateway, or put both into the expressions)
+            /spec/watch/objectives/2/bad: invalid-value: the expression has no `[$window]` (help: write the range as `[$window]`, as in `sum(rate(errors_total[$window]))`)
+            /spec/watch/objectives/3/route: unknown-reference: there is no route `/nowhere` (help: known: `/v1/cells/{cell}`, `/`)
+        "#]],
+    );
+}

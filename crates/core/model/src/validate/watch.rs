@@ -7,13 +7,15 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::draft::{PlatformDraft, WatchDraft, WatchTargetDraft};
+use crate::gateway::Gateway;
 use crate::name::HostName;
 use crate::platform::Host;
+use crate::service::Service;
 use crate::violation::Code;
 use crate::watch::{TargetAddress, Watch, WatchTarget};
 
-use super::LIST_MAX;
 use super::inspector::{Inspector, millis, seconds};
+use super::{LIST_MAX, objectives};
 
 const INTERVAL: Duration = seconds(5);
 /// With longer ones, a target that is late once has no current value in Prometheus's lookback of five minutes.
@@ -26,6 +28,8 @@ pub(super) fn watch(
     inspector: &mut Inspector,
     draft: &PlatformDraft,
     hosts: &[Host],
+    gateways: &[Gateway],
+    services: &[Service],
 ) -> Option<Watch> {
     let declared = draft.watch.as_ref()?;
     let is_on = declared.enabled.unwrap_or(true);
@@ -43,6 +47,7 @@ pub(super) fn watch(
     );
     let rules = rules(inspector, declared);
     let targets = targets(inspector, draft, declared);
+    let objectives = objectives::objectives(inspector, draft, declared, gateways, services);
     let hosts = places(inspector, draft, declared, hosts);
     if is_on {
         can_be_asked(inspector, draft);
@@ -54,6 +59,7 @@ pub(super) fn watch(
         retention,
         rules,
         targets,
+        objectives,
     })
 }
 
