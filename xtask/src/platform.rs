@@ -221,10 +221,14 @@ impl Platform {
 
 /// After a failover the primary is away from its home, which is worth a finding and no trouble.
 fn is_healthy(status: &Value) -> bool {
-    let is_away = |finding: &Value| !finding["reason"]["database"]["primary_away"].is_null();
+    // Alerts look back: for a while they tell what was the case before.
+    let may_stay = |finding: &Value| {
+        let reason = &finding["reason"];
+        !reason["database"]["primary_away"].is_null() || !reason["watch"]["fires"].is_null()
+    };
     let findings = status["findings"]
         .as_array()
-        .is_some_and(|findings| findings.iter().all(is_away));
+        .is_some_and(|findings| findings.iter().all(may_stay));
     findings
         && status["verdict"]
             .as_str()

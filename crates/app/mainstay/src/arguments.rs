@@ -75,6 +75,33 @@ anything is not healthy, with the next step.
 Exit codes: 0 healthy; 1 anything less, also what is not known; 2 there is no such platform; 3 it belongs to
 another user; 4 no node answers.";
 
+const ALERTS_HELP: &str = "\
+Alerts that fire are journalled when they begin, when what they are about is not measured any more (missing), and
+when a watch has measured that they ended. What is shown as standing is the journal's word, and outlives watches,
+nodes and leaders; what is pending is told by the watches themselves.
+
+Exit codes: 0 none stands; 1 at least one does; 2 there is no such platform; 4 no node answers.";
+
+const QUERY_HELP: &str = "\
+Examples:
+  mainstay query 'up == 0'
+  mainstay query 'sum by (host) (rate(mainstay_gateway_requests_total[1m]))'
+  mainstay query 'pg_stat_replication_replay_lag_bytes' --range 10m --step 30s
+  mainstay query 'node_load1' --at 2026-11-20T14:15:00Z
+
+docs/metrics.md lists every figure. The first watch of this machine that answers is asked; --watch HOST chooses one.
+
+Exit codes: 0 answered; 2 the expression is wrong, or there is no watch; 4 no watch answers.";
+
+const SLO_HELP: &str = "\
+Objectives stand in the platform file under spec.watch.objectives. A burn of 1 spends the budget exactly within its
+period. What was not measured is unknown, and never counts as good.
+
+  mainstay slo                                   of the platform that runs
+  mainstay slo platform.yaml --rules > slo.yaml  the rules that follow from a file: to read, check, lint and test
+
+Exit codes: 0 shown; 2 there are no objectives, or no such platform; 4 no watch answers.";
+
 const PAUSE_HELP: &str = "\
 While paused nothing is placed, started, restarted or promoted, on any host: what fails stays as it is, and
 `mainstay status` says so. What runs goes on; gateways and PostgreSQL are not touched. Commands are still taken,
@@ -230,6 +257,15 @@ pub enum Command {
     /// Prometheus rule files: check them, run their tests, hear what an expert would say
     #[command(subcommand)]
     Rules(Rules),
+    /// Show the alerts that stand, and those that are pending
+    #[command(after_help = ALERTS_HELP)]
+    Alerts(Look),
+    /// Ask a watch a question in PromQL
+    #[command(after_help = QUERY_HELP)]
+    Query(Query),
+    /// Show what is left of each objective's budget, and how fast it burns
+    #[command(after_help = SLO_HELP)]
+    Slo(Slo),
     /// Processes of a running platform; started by Mainstay itself
     #[command(flatten)]
     Process(Process),
@@ -349,6 +385,43 @@ pub struct Act {
     /// Print the outcome as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Slo {
+    /// A platform file instead of the one in force
+    pub file: Option<PathBuf>,
+    /// Print the rules that are made from the objectives
+    #[arg(long)]
+    pub rules: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with = "rules")]
+    pub json: bool,
+    #[command(flatten)]
+    pub platform: Platform,
+}
+
+#[derive(Debug, Args)]
+pub struct Query {
+    /// The expression
+    pub expression: String,
+    /// At this moment: seconds since 1970, or as in 2026-11-20T14:15:00Z; now if absent
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// So far back from then, as in 10m
+    #[arg(long, value_name = "TIME")]
+    pub range: Option<String>,
+    /// From one point of the range to the next, as in 30s
+    #[arg(long, value_name = "TIME", requires = "range")]
+    pub step: Option<String>,
+    /// The host whose watch is asked
+    #[arg(long, value_name = "HOST")]
+    pub watch: Option<String>,
+    /// Print the answer as the watch gave it, in the form of Prometheus's API
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub platform: Platform,
 }
 
 #[derive(Debug, Subcommand)]

@@ -73,6 +73,7 @@ pub fn plan(old: &Platform, new: &Platform) -> String {
             Subject::Service => "service",
             Subject::Gateway => "gateway",
             Subject::Operator => "operator",
+            Subject::Watch => "watch on",
         };
         // Writing to a string cannot fail.
         write!(text, "\n  {mark} {subject} {}", change.name).ok();

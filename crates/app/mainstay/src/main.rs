@@ -1,5 +1,6 @@
 //! The mainstay command: parse, build, run, drain. Nothing is decided here.
 
+mod alerts;
 mod arguments;
 mod backup;
 mod changes;
@@ -12,8 +13,11 @@ mod journal;
 mod operate;
 mod print;
 mod process;
+mod query;
 mod rebuild;
+mod rule_files;
 mod rules;
+mod slo;
 mod status;
 mod up;
 mod upgrade;
@@ -62,6 +66,9 @@ fn run(command: &Command) -> Outcome {
         Command::Database(Database::Configure(arguments)) => configure::run(arguments),
         Command::Journal(command) => journal::run(command),
         Command::Rules(command) => rules::run(command),
+        Command::Alerts(arguments) => alerts::run(arguments),
+        Command::Query(arguments) => query::run(arguments),
+        Command::Slo(arguments) => slo::run(arguments),
         Command::Process(_) => Ok(()),
     }
 }

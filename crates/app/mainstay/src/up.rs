@@ -28,6 +28,7 @@ use crate::down::stop;
 use crate::exit::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::print::{line, progress};
+use crate::rule_files;
 use crate::status::{current, palette, watch};
 use crate::validate::read_valid;
 
@@ -41,6 +42,7 @@ const WIRE_LIMIT: Duration = Duration::from_secs(5);
 
 pub fn up(arguments: &Up) -> Outcome {
     let (platform, text) = read_valid(&arguments.file)?;
+    let rules = rule_files::read(&platform, &arguments.file)?;
     let interrupt = Interrupt::catch()?;
     let data = data_folder(&arguments.platform)?;
     let program = std::env::current_exe().context("find this program's own path")?;
@@ -52,6 +54,7 @@ pub fn up(arguments: &Up) -> Outcome {
     let (first, first_text) = known.as_ref().map_or((&platform, &text), |(p, t)| (p, t));
     let (record, layout) = prepare::prepare(&data, first, first_text, distance_us, program)
         .map_err(|error| unprepared(&data, &error))?;
+    rule_files::lay_down(&layout, &rules)?;
     start_machine(&layout, &record.program)?;
     progress(format_args!(
         "platform {} in {}",

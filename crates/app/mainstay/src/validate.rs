@@ -9,11 +9,13 @@ use mainstay_rt::files;
 use crate::arguments::Validate;
 use crate::exit::{Failure, Outcome};
 use crate::print::{json, line};
+use crate::rule_files;
 
 pub fn run(arguments: &Validate) -> Outcome {
     let text = read(&arguments.file)?;
     match load(&arguments.file.display().to_string(), &text) {
         Ok(platform) => {
+            rule_files::read(&platform, &arguments.file)?;
             if arguments.json {
                 json(&render_json(&[]))?;
             } else {
@@ -22,6 +24,13 @@ pub fn run(arguments: &Validate) -> Outcome {
                     arguments.file.display(),
                     summary(&platform)
                 ))?;
+                for objective in platform.watch().map_or(&[][..], |watch| &watch.objectives) {
+                    line(format_args!(
+                        "  objective {}: {}",
+                        objective.name,
+                        objective.allows()
+                    ))?;
+                }
             }
             Ok(())
         }

@@ -103,3 +103,56 @@ fn rule_files_are_checked_tested_and_criticised() {
     assert_eq!(rules(&["check", "unit.yaml"]).0, Some(1));
     assert_eq!(rules(&["check", "nothing.yaml"]).0, Some(2));
 }
+
+/// What is made of objectives is good enough for whoever criticises rules, and fires when it should.
+#[test]
+fn rules_made_of_objectives_pass_check_lint_and_unit_tests() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let example = root
+        .join("examples/exchange/platform.yaml")
+        .display()
+        .to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = mainstay(&["slo", &example, "--rules"])
+        .output()
+        .expect("ended");
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let rules = folder.path().join("slo.yaml");
+    std::fs::write(&rules, &made.stdout).expect("written");
+    let tests = folder.path().join("slo.test.yaml");
+    std::fs::write(&tests, include_str!("slo/slo.test.yaml")).expect("written");
+    for (what, file) in [("check", &rules), ("lint", &rules), ("test", &tests)] {
+        let file = file.display().to_string();
+        let ended = mainstay(&["rules", what, &file]).output().expect("ended");
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&ended.stdout),
+            String::from_utf8_lossy(&ended.stderr)
+        );
+        assert!(ended.status.success(), "{what}: {said}");
+    }
+}
+
+/// The rules that are shipped, too.
+#[test]
+fn shipped_rules_pass_check_lint_and_unit_tests() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    for (what, file) in [
+        ("check", "exchange.yaml"),
+        ("lint", "exchange.yaml"),
+        ("test", "exchange.test.yaml"),
+    ] {
+        let file = root
+            .join("examples/exchange/rules")
+            .join(file)
+            .display()
+            .to_string();
+        let ended = mainstay(&["rules", what, &file]).output().expect("ended");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(ended.status.success(), "{what}: {said}");
+    }
+}

@@ -14,6 +14,7 @@ use mainstay_kernel::{
 use mainstay_manifest::{load, render};
 use mainstay_model::name::{DatabaseName, RegionName};
 use mainstay_model::people::Permission;
+use mainstay_record::event::AlertRecord;
 use mainstay_record::node::{
     Command as CommandRecord, CommandOutcome, CommandRequest, Gathered, InjectFault, NodeFacts,
     VERSION,
@@ -24,7 +25,9 @@ use tokio::sync::Notify;
 
 use crate::context::{Context, keep_file};
 use crate::deputy::Deputy;
+use crate::events::alert_record;
 use crate::facts::{gather, seen};
+use crate::figures;
 use crate::program;
 use crate::sight::Sight;
 use mainstay_host::supervisor::Supervisor;
@@ -58,8 +61,18 @@ impl Desk {
     pub async fn answer_node(self: Rc<Self>, call: Call) -> api::Answer {
         match (call.method, call.path.as_str()) {
             (Method::GET, "/v1/facts") => api::json(StatusCode::OK, &self.facts()),
+            (Method::GET, "/metrics") => self.metrics(),
             _ => not_found(),
         }
+    }
+
+    fn metrics(&self) -> api::Answer {
+        let mut answer = api::text(StatusCode::OK, figures::page(&self.context, &self.facts()));
+        let kind = http::HeaderValue::from_static(mainstay_scrape::page::CONTENT_TYPE);
+        answer
+            .headers_mut()
+            .insert(http::header::CONTENT_TYPE, kind);
+        answer
     }
 
     /// For people on this host.
@@ -75,6 +88,7 @@ impl Desk {
                 Err(refusal) => forbidden(&refusal),
             },
             (Method::GET, "/v1/facts") => api::json(StatusCode::OK, &self.facts()),
+            (Method::GET, "/metrics") => self.metrics(),
             (Method::POST, "/v1/command") => self.command(&call).await,
             (Method::POST, "/v1/stop") => self.stop(&call),
             _ => not_found(),
@@ -87,7 +101,14 @@ impl Desk {
             own: self.facts(),
             others: seen(&self.sight.nodes, clock::now()),
             faults: faults::in_force(self.context.layout.data()),
+            alerts: self.alerts(),
         }
+    }
+
+    fn alerts(&self) -> Vec<AlertRecord> {
+        let view = self.deputy.view.borrow();
+        let alerts = view.state.iter().flat_map(|state| state.alerts.values());
+        alerts.map(alert_record).collect()
     }
 
     async fn command(&self, call: &Call) -> api::Answer {
@@ -318,7 +339,7 @@ fn not_found() -> api::Answer {
     api::error(
         StatusCode::NOT_FOUND,
         "not_found",
-        "a node answers GET /v1/facts and /v1/gathered, and POST /v1/command and /v1/stop",
+        "a node answers GET /metrics, /v1/facts and /v1/gathered, and POST /v1/command and /v1/stop",
         "use `mainstay status` and its fellow commands",
     )
 }

@@ -3,6 +3,7 @@
 //! What cannot be read back (another version's kind, a name that is none) becomes [`Event::Unknown`]: the node
 //! follows on and serves, but does not lead. Refusals come back as code and text: nothing is decided from them.
 
+mod alerts;
 mod bodies;
 mod desired;
 mod parts;
@@ -17,6 +18,7 @@ use mainstay_record::event::EventBody;
 use mainstay_record::journal::{CauseRecord, EntryRecord};
 use mainstay_units::{Epoch, Position};
 
+pub use alerts::alert_record;
 pub use parts::deed_of;
 pub use signals::{signal_of, signal_record};
 

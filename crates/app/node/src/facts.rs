@@ -35,6 +35,12 @@ pub fn gather(
         keepers: seen(&sight.keepers, now),
         gateways: seen(&sight.gateways, now),
         archives: archives(context),
+        watch: sight
+            .watch
+            .borrow()
+            .values()
+            .next()
+            .map(|fact| fact.seen(now)),
         journal: view.facts.clone(),
         heard_ms: heard
             .map(|(host, fact)| (host.clone(), fact.seen(now).age_ms))

@@ -8,17 +8,20 @@
 //! - [`place`], [`prepare`], [`context`]: which platform, where, and what must stand before anything starts.
 //! - [`machine`]: power and cables, where a whole platform runs on one machine.
 //! - [`workloads`], [`stop`]: what shall run here, and how it ends.
-//! - [`sight`], [`reports`], [`facts`]: what is seen, and whom it is told.
+//! - [`sight`], [`reports`], [`facts`], [`figures`]: what is seen, and whom it is told.
+//! - [`alerts`]: what the host's watch says, compared with what the journal says.
 //! - [`program`], [`upgrade`]: which build of Mainstay the host runs, and its turn to take another.
 //! - [`control`]: the sockets. [`effects`]: what the kernel ordered.
 //! - [`kernel_runner`], [`events`]: the kernel over the journal, and the journal's words for its events.
 
+mod alerts;
 mod context;
 mod control;
 mod deputy;
 mod effects;
 pub mod events;
 mod facts;
+mod figures;
 pub mod kernel_runner;
 pub mod machine;
 pub mod place;

@@ -23,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
+use crate::alerts::AlertTeller;
 use crate::context::Context;
 use crate::control::{Desk, user_name};
 use crate::deputy::{Deputy, View};
@@ -73,6 +74,7 @@ struct Node {
     assigned: mpsc::UnboundedReceiver<Assigned>,
     placements: LastPlacements,
     reporter: Reporter,
+    alerts: AlertTeller,
     leaves: Leaves,
     watches: Vec<tokio::task::AbortHandle>,
     host_is_down: bool,
@@ -134,6 +136,7 @@ impl Node {
         });
         let placements = LastPlacements::read(&context);
         let reporter = Reporter::new(context.host.name.clone());
+        let alerts = AlertTeller::new(context.host.name.clone());
         Ok(Self {
             desk,
             context,
@@ -141,6 +144,7 @@ impl Node {
             assigned,
             placements,
             reporter,
+            alerts,
             leaves,
             watches,
             host_is_down: false,
@@ -180,6 +184,7 @@ impl Node {
                     for signal in self.reporter.look(&self.desk.sight) {
                         self.desk.deputy.submit(signal);
                     }
+                    self.tell_alerts();
                 }
                 _ = sweeps.tick() => {
                     let archives = self.context.layout.archives(self.context.name());
@@ -266,6 +271,18 @@ impl Node {
             tokio::task::spawn_local(tell_to_reload(socket, gateway));
         }
         Ok(())
+    }
+
+    fn tell_alerts(&mut self) {
+        let view = self.desk.deputy.view.borrow().clone();
+        let board = self.desk.sight.watch.borrow();
+        let fresh = board.values().find_map(|fact| fact.fresh(clock::now()));
+        let (Some(state), Some(board)) = (&view.state, fresh) else {
+            return;
+        };
+        for signal in self.alerts.compare(board, state, clock::wall_ms()) {
+            self.desk.deputy.submit(signal);
+        }
     }
 
     fn begin(&self, assigned: Assigned) {

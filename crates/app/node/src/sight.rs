@@ -12,11 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use mainstay_derive::WATCH_INSTANCE;
 use mainstay_identity::{Identity, web};
 use mainstay_record::gateway::GatewayStatus;
 use mainstay_record::identity::{NODE_ROLE, identity_name};
 use mainstay_record::keeper::KeeperStatus;
 use mainstay_record::node::{NodeFacts, Seen};
+use mainstay_record::watch::WatchBoard;
 use mainstay_rt::clock;
 use mainstay_rt::http::request_unix;
 use mainstay_units::Instant;
@@ -27,6 +29,9 @@ use crate::effects::chain;
 
 const KEEPER_PERIOD: Duration = Duration::from_millis(200);
 const GATEWAY_PERIOD: Duration = Duration::from_millis(500);
+const WATCH_PERIOD: Duration = Duration::from_millis(250);
+/// An answer older than this says nothing of now.
+const FRESH: Duration = Duration::from_secs(3);
 const NODE_PERIOD: Duration = Duration::from_millis(500);
 /// For an answer from this host.
 const LOCAL_LIMIT: Duration = Duration::from_secs(1);
@@ -60,6 +65,12 @@ impl<T: Clone> Fact<T> {
         }
     }
 
+    /// The last answer, if it is of now.
+    pub fn fresh(&self, now: Instant) -> Option<&T> {
+        let (value, at) = self.value.as_ref()?;
+        (self.problem.is_none() && now.since(*at) < FRESH).then_some(value)
+    }
+
     pub fn latest(&self) -> Option<&T> {
         self.value.as_ref().map(|(value, _)| value)
     }
@@ -75,6 +86,8 @@ pub struct Sight {
     pub keepers: Facts<KeeperStatus>,
     pub gateways: Facts<GatewayStatus>,
     pub nodes: Facts<NodeFacts>,
+    /// Of this host, if it has one.
+    pub watch: Facts<WatchBoard>,
 }
 
 enum Place {
@@ -94,6 +107,7 @@ impl Sight {
             keepers: Facts::default(),
             gateways: Facts::default(),
             nodes: Facts::default(),
+            watch: Facts::default(),
         }
     }
 
@@ -121,6 +135,18 @@ impl Sight {
                 place,
                 "/v1/status",
                 GATEWAY_PERIOD,
+            ));
+        }
+        self.watch.borrow_mut().clear();
+        let watch = context.platform.watch();
+        if watch.is_some_and(|watch| watch.hosts.contains(&context.host.name)) {
+            let place = Place::Local(context.layout.watch_socket(context.name()));
+            tasks.push(ask_again(
+                &self.watch,
+                WATCH_INSTANCE,
+                place,
+                "/v1/board",
+                WATCH_PERIOD,
             ));
         }
         for (host, address) in context.peers() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mainstay_kernel::{Outcome, Program};
 use mainstay_record::process::InstanceStatus;
-use mainstay_record::status::{DatabaseReason, Reason, Status, Verdict};
+use mainstay_record::status::{DatabaseReason, Reason, Status, Verdict, WatchReason};
 use mainstay_rt::clock;
 use mainstay_view::Gathered;
 use tokio::process::Command;
@@ -214,12 +214,14 @@ fn ails(desk: &Desk, context: &Context) -> Option<String> {
     ))
 }
 
-/// Healthy, or degraded by nothing but where the primary lives and how it is put away, which no waiting changes.
+/// Healthy, or degraded by nothing but where the primary lives and how it is put away, which no waiting changes, and by
+/// alerts, which tell what was the case before.
 pub fn is_up(status: &Status) -> bool {
     let is_lasting = |reason: &Reason| {
         matches!(
             reason,
             Reason::Database(DatabaseReason::PrimaryAway { .. } | DatabaseReason::Archive(_))
+                | Reason::Watch(WatchReason::Fires { .. } | WatchReason::Missing { .. })
         )
     };
     status.verdict == Verdict::Healthy

@@ -11,7 +11,8 @@ use std::path::Path;
 
 use mainstay_derive::{
     Placements, archiver_config, archiver_instance, gateway_instance, gateway_snapshot,
-    keeper_config, keeper_instance, service_instance,
+    keeper_config, keeper_instance, objective_rules, service_instance, watch_config,
+    watch_instance,
 };
 use mainstay_kernel::State;
 use mainstay_model::database::Database;
@@ -151,6 +152,7 @@ pub fn prepare(context: &Context, placements: &LastPlacements) -> io::Result<Wor
             IDENTIFIED_GENERATION,
         ));
     }
+    prepare_watch(context, placements, &mut workloads)?;
     for spec in &workloads.instances {
         make_folder(&spec.shim.directory)?;
     }
@@ -175,7 +177,28 @@ fn prepare_archiver(
     Ok(())
 }
 
-/// An archiver reads its configuration once: with another one it is another instance.
+fn prepare_watch(
+    context: &Context,
+    placements: &LastPlacements,
+    workloads: &mut Workloads,
+) -> io::Result<()> {
+    let machine = context.machine();
+    if let Some(config) = watch_config(&machine, &context.host, &placements.placements()) {
+        let bytes = serde_json::to_vec_pretty(&config)?;
+        let generation = config_generation(&bytes);
+        replace(&context.layout.watch_config(context.name()), &bytes)?;
+        if let Some(rules) = context.platform.watch().and_then(objective_rules) {
+            let path = context.layout.watch_objectives(context.name());
+            replace(&path, rules.as_bytes())?;
+        }
+        make_folder(&config.folder)?;
+        let spec = watch_instance(&machine, &context.host, generation);
+        workloads.instances.push(spec);
+    }
+    Ok(())
+}
+
+/// An archiver or a watch reads its configuration once: with another one it is another instance.
 fn config_generation(bytes: &[u8]) -> u64 {
     let digest: [u8; 32] = Sha256::digest(bytes).into();
     let mut first = [0; 8];

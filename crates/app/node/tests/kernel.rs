@@ -53,6 +53,7 @@ fn desired() -> Desired {
             },
         )]),
         gateways: BTreeMap::from([("edge".parse().unwrap(), (hosts, 7))]),
+        watches: std::collections::BTreeSet::new(),
         operators: BTreeMap::from([("owner".parse().unwrap(), operator)]),
     }
 }

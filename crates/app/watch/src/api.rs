@@ -9,6 +9,7 @@ use mainstay_promql::labels::Labels;
 use mainstay_promql::matcher::Matcher;
 use mainstay_promql::number::parse_duration;
 use mainstay_promql::parse::parse;
+use mainstay_record::watch::WatchTarget;
 use mainstay_rt::http::{Answer, Call, text};
 use mainstay_rules::alert::{Active, State};
 use mainstay_rules::file::{Kind as RuleKind, Rule};
@@ -18,6 +19,7 @@ use crate::answer::{Found, Refusal, envelope, labels, output};
 use crate::duty::Duty;
 use crate::form::{Form, unescape};
 use crate::moment;
+use crate::shown::board;
 use crate::world::World;
 
 /// Samples that one question may look at: nobody else is served meanwhile.
@@ -29,6 +31,8 @@ const TRUNCATED: &str = "results truncated due to limit";
 pub fn answer(world: &World, call: &Call, now: i64) -> Answer {
     match call.path.as_str() {
         "/-/healthy" => return text(StatusCode::OK, "Mainstay's watch is healthy.\n"),
+        "/metrics" => return figures(world),
+        "/v1/board" => return mainstay_rt::http::json(StatusCode::OK, &board(world, now)),
         "/-/ready" if world.is_awake() => {
             return text(StatusCode::OK, "Mainstay's watch is ready.\n");
         }
@@ -39,6 +43,15 @@ pub fn answer(world: &World, call: &Call, now: i64) -> Answer {
         _ => {}
     }
     envelope(question(world, call, now))
+}
+
+fn figures(world: &World) -> Answer {
+    let mut answer = text(StatusCode::OK, crate::figures::page(world));
+    let kind = http::HeaderValue::from_static(mainstay_scrape::page::CONTENT_TYPE);
+    answer
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, kind);
+    answer
 }
 
 fn question(world: &World, call: &Call, now: i64) -> Result<Found, Refusal> {
@@ -420,7 +433,7 @@ fn targets(world: &World) -> Json {
         json!({
             "labels": labels,
             "scrapePool": target.job,
-            "scrapeUrl": format!("http://{}{}", target.address, target.path),
+            "scrapeUrl": url(target),
             "health": health,
             "lastError": seen.problem.as_deref().unwrap_or(""),
             "lastScrape": seen.last.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), moment::show),
@@ -429,6 +442,15 @@ fn targets(world: &World) -> Json {
     });
     let active: Vec<Json> = active.collect();
     json!({ "activeTargets": active, "droppedTargets": [] })
+}
+
+fn url(target: &WatchTarget) -> String {
+    let (address, path) = (&target.address, &target.path);
+    match (&target.name, address.starts_with("unix:")) {
+        (Some(_), _) => format!("https://{address}{path}"),
+        (None, true) => format!("{address}{path}"),
+        (None, false) => format!("http://{address}{path}"),
+    }
 }
 
 /// Clients choose by the version what they may ask: of Prometheus, which this API follows.

@@ -13,12 +13,16 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 struct Board {
     version: u32,
+    /// Since when alerts are remembered here without a gap; absent in a board of an earlier version.
+    #[serde(default)]
+    begun_ms: u64,
     groups: Vec<Saved>,
 }
 
 #[derive(Debug)]
 pub struct Keeper {
     path: PathBuf,
+    begun_ms: u64,
     /// What is on disk, without what changes at every evaluation.
     last: Option<Vec<Saved>>,
 }
@@ -27,20 +31,32 @@ impl Keeper {
     /// The board as it was left. One that cannot be read is put aside, and a word said: alerts begin anew.
     pub fn open(folder: &Path) -> io::Result<(Self, Vec<Saved>)> {
         let path = folder.join("alerts.json");
-        let groups = match files::read_limited(&path, FILE_BYTES_MAX) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        let now_ms = mainstay_rt::clock::wall_ms();
+        let (begun_ms, groups) = match files::read_limited(&path, FILE_BYTES_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (now_ms, Vec::new()),
             Err(error) => return Err(error),
             Ok(bytes) => match serde_json::from_slice::<Board>(&bytes) {
-                Ok(board) if board.version == VERSION => board.groups,
+                Ok(board) if board.version == VERSION => (board.begun_ms, board.groups),
                 _ => {
                     let aside = folder.join("alerts.json.unreadable");
                     std::fs::rename(&path, &aside)?;
                     tracing::error!(path = %aside.display(), "the state of alerts cannot be read and is put aside: all alerts begin anew");
-                    Vec::new()
+                    (now_ms, Vec::new())
                 }
             },
         };
-        Ok((Self { path, last: None }, groups))
+        let last = None;
+        let keeper = Self {
+            path,
+            begun_ms,
+            last,
+        };
+        Ok((keeper, groups))
+    }
+
+    /// Since when alerts are remembered.
+    pub fn begun_ms(&self) -> u64 {
+        self.begun_ms
     }
 
     /// Writes the board if an alert came, went or changed its state.
@@ -51,6 +67,7 @@ impl Keeper {
         }
         let board = Board {
             version: VERSION,
+            begun_ms: self.begun_ms,
             groups,
         };
         files::write_atomic(&self.path, &serde_json::to_vec(&board)?)?;

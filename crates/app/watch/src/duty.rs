@@ -1,6 +1,7 @@
 //! Groups of rules at their bells.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use mainstay_rt::{clock, files};
 use mainstay_rules::file::{Group, read};
@@ -30,26 +31,46 @@ pub struct Refused {
     pub why: String,
 }
 
-/// Groups of all files that can be followed, with what is remembered of them.
+/// What follows from the rule files as they stand.
+#[derive(Debug)]
+pub struct Followed {
+    pub duties: Vec<Duty>,
+    pub refused: Vec<Refused>,
+}
+
+/// What tells two states of a file apart.
+pub type Stamp = Option<(u64, i64, i64, u64)>;
+
+pub fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+    let stamp = |path: &PathBuf| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
+    };
+    files.iter().map(stamp).collect()
+}
+
+/// Groups of all files that can be followed, with what is remembered of them. A file that was followed, and is
+/// wrong now, is followed as it was.
 pub fn load(
-    files: &[std::path::PathBuf],
+    files: &[PathBuf],
     saved: &[Saved],
-    interval: i64,
-    now: i64,
-) -> (Vec<Duty>, Vec<Refused>) {
+    known: &[Duty],
+    (interval, now): (i64, i64),
+) -> Followed {
     let (mut duties, mut refused) = (Vec::new(), Vec::new());
+    let group_of = |group: Group| Duty::new(group, saved, interval, now);
     for path in files {
         let file = path.display().to_string();
         match groups(&file, path) {
-            Ok(groups) => duties.extend(
-                groups
-                    .into_iter()
-                    .map(|group| Duty::new(group, saved, interval, now)),
-            ),
-            Err(why) => refused.push(Refused { file, why }),
+            Ok(groups) => duties.extend(groups.into_iter().map(group_of)),
+            Err(why) => {
+                let before = known.iter().filter(|duty| duty.group.file == file);
+                duties.extend(before.map(|duty| group_of(duty.group.clone())));
+                refused.push(Refused { file, why });
+            }
         }
     }
-    (duties, refused)
+    Followed { duties, refused }
 }
 
 fn groups(file: &str, path: &Path) -> Result<Vec<Group>, String> {

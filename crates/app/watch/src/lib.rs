@@ -13,10 +13,13 @@ mod answer;
 mod api;
 mod board;
 mod desk;
+mod doors;
 mod duty;
+mod figures;
 mod form;
 mod moment;
 mod run;
+mod shown;
 mod world;
 
 pub use run::{run, run_until};

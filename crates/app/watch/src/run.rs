@@ -5,23 +5,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_record::watch::{VERSION, WatchConfig};
+use mainstay_identity::{Identity, IdentityError};
+use mainstay_record::watch::{VERSION, WatchConfig, WatchTarget};
 use mainstay_rt::{clock, files};
-use mainstay_rules::group::Surroundings;
-use mainstay_samples::{Head, Limits, SamplesError};
-use mainstay_scraper::Account;
-use tokio::net::TcpListener;
+use mainstay_rules::group::{Saved, Surroundings};
+use mainstay_samples::{Head, Limits, Longer, SamplesError};
+use mainstay_scraper::{Account, Endpoint};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use crate::api;
 use crate::board::Keeper;
 use crate::desk::Desk;
-use crate::duty;
+use crate::doors;
+use crate::duty::{self, Duty, Followed};
 use crate::world::{Seen, World, chain, endpoint};
 
 /// The configuration cannot be used.
@@ -35,17 +36,25 @@ const CONFIG_BYTES_MAX: u64 = 16 << 20;
 /// How much of what was seen the loss of the machine may cost.
 const SYNC_EVERY: Duration = Duration::from_secs(10);
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
+/// Between two looks whether rule files have changed.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// While somebody is still to be asked for the first time.
 const WAKING: Duration = Duration::from_millis(20);
 /// Accounts that wait for the loop.
 const ACCOUNTS_MAX: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
-enum WatchError {
+pub enum WatchError {
     #[error("read the configuration {}", .0.display())]
     Config(PathBuf, #[source] io::Error),
     #[error("configuration {} has version {found}, and this program reads {VERSION}", path.display())]
     Version { path: PathBuf, found: u32 },
+    #[error("nobody could ask this watch: the configuration names neither `listen` nor `socket`")]
+    Nowhere,
+    #[error("target {0} must prove its name, and this watch has no identity to prove its own")]
+    Nameless(String),
+    #[error("take up the identity")]
+    Identity(#[from] IdentityError),
     #[error("start the watch")]
     Start(#[source] io::Error),
     #[error("open the samples")]
@@ -61,8 +70,10 @@ enum WatchError {
 impl WatchError {
     fn code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Config(..) | Self::Version { .. } => EXIT_CONFIG,
-            Self::Start(_) | Self::Open(_) | Self::Listen(..) => EXIT_START,
+            Self::Config(..) | Self::Version { .. } | Self::Nowhere | Self::Nameless(_) => {
+                EXIT_CONFIG
+            }
+            Self::Start(_) | Self::Open(_) | Self::Listen(..) | Self::Identity(_) => EXIT_START,
             Self::Samples(_) | Self::Board(_) => EXIT_BROKEN,
         })
     }
@@ -117,6 +128,10 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
     std::fs::create_dir_all(&config.folder).map_err(WatchError::Start)?;
     let limits = Limits {
         retention: millis(config.retention_ms),
+        longer: config.longer.as_ref().map(|longer| Longer {
+            prefix: longer.prefix.clone(),
+            retention: millis(longer.retention_ms),
+        }),
         ..Limits::default()
     };
     let (head, opened) =
@@ -131,16 +146,7 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
         "samples of the last watch"
     );
     let (keeper, saved) = Keeper::open(&config.folder).map_err(WatchError::Start)?;
-    let interval = millis(config.interval_ms).max(1);
-    let (duties, refused) = duty::load(&config.rules, &saved, interval, now());
-    for refused in &refused {
-        let (file, why) = (&refused.file, &refused.why);
-        tracing::error!(
-            file,
-            why,
-            "a rule file is not followed: mend it (`mainstay rules check FILE`) and start the watch again"
-        );
-    }
+    let followed = follow_rules(config, &saved, &[]);
     let seen = config.targets.iter().map(|target| Seen {
         target: target.clone(),
         last: None,
@@ -148,13 +154,15 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
         silent_since: None,
     });
     let world = World {
+        host: config.host.clone(),
+        begun_ms: keeper.begun_ms(),
         desk: Desk::new(head),
-        duties,
-        refused,
+        duties: followed.duties,
+        refused: followed.refused,
         seen: seen.collect(),
         meanings: std::collections::BTreeMap::new(),
         surroundings: Surroundings {
-            external_url: format!("http://{}", config.listen),
+            external_url: external_url(config),
             ..Surroundings::default()
         },
         beyond_limit: 0,
@@ -162,25 +170,49 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
     Ok((world, keeper))
 }
 
+/// What alerts give as the place where they can be looked at.
+fn external_url(config: &WatchConfig) -> String {
+    match (config.listen, &config.identity) {
+        (Some(listen), Some(_)) => format!("https://{listen}"),
+        (Some(listen), None) => format!("http://{listen}"),
+        (None, _) => format!("mainstay://{}/watch", config.host),
+    }
+}
+
+/// The rules as their files stand now, with what is remembered of them.
+fn follow_rules(config: &WatchConfig, saved: &[Saved], known: &[Duty]) -> Followed {
+    let interval = millis(config.interval_ms).max(1);
+    let followed = duty::load(&config.rules, saved, known, (interval, now()));
+    for refused in &followed.refused {
+        let (file, why) = (&refused.file, &refused.why);
+        tracing::error!(
+            file,
+            why,
+            "a rule file is not followed as it stands: mend it (`mainstay rules check FILE`)"
+        );
+    }
+    followed
+}
+
+fn endpoints(
+    config: &WatchConfig,
+    identity: Option<&Arc<Identity>>,
+) -> Result<Vec<Endpoint>, WatchError> {
+    let targets = config.targets.iter();
+    let nameless = |target: &WatchTarget| WatchError::Nameless(target.address.clone());
+    targets
+        .map(|target| endpoint(config, target, identity).ok_or_else(|| nameless(target)))
+        .collect()
+}
+
 async fn serve(config: WatchConfig, told: impl Future<Output = ()>) -> Result<(), WatchError> {
     let mut told = std::pin::pin!(told);
+    let identity = config.identity.clone().map(Identity::open).transpose()?;
+    let endpoints = endpoints(&config, identity.as_ref())?;
     let (world, mut keeper) = open(&config)?;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|error| WatchError::Listen(config.listen, error))?;
     let world = Rc::new(RefCell::new(world));
-    let mut tasks = JoinSet::new();
-    let asked = Rc::clone(&world);
-    tasks.spawn_local(mainstay_rt::http::serve_tcp(listener, move |call| {
-        let answer = api::answer(&asked.borrow(), &call, now());
-        std::future::ready(answer)
-    }));
+    let mut tasks = doors::open(&config, identity, &world).await?;
     let (sender, mut accounts) = mpsc::channel::<Account>(ACCOUNTS_MAX);
-    let endpoints = config
-        .targets
-        .iter()
-        .map(|target| endpoint(&config, target))
-        .collect();
     // The receiver ends only with this function: without targets nothing comes, and that is no ending.
     let _open = sender.clone();
     tasks.spawn_local(mainstay_scraper::run(endpoints, sender));
@@ -190,7 +222,9 @@ async fn serve(config: WatchConfig, told: impl Future<Output = ()>) -> Result<()
     );
     let mut sync = every(SYNC_EVERY);
     let mut maintain = every(MAINTAIN_EVERY);
-    tracing::info!(listen = %config.listen, targets = config.targets.len(), "the watch has come up");
+    let mut look = every(LOOK_EVERY);
+    let mut stamps = duty::stamps(&config.rules);
+    tracing::info!(targets = config.targets.len(), "the watch has come up");
     loop {
         let until_due = until_due(&world.borrow());
         tokio::select! {
@@ -198,6 +232,16 @@ async fn serve(config: WatchConfig, told: impl Future<Output = ()>) -> Result<()
             () = tokio::time::sleep(until_due) => turn(&world, &mut keeper)?,
             _ = sync.tick() => world.borrow().desk.head.sync()?,
             _ = maintain.tick() => world.borrow_mut().desk.head.maintain(now())?,
+            _ = look.tick() => {
+                let found = duty::stamps(&config.rules);
+                if found != stamps {
+                    stamps = found;
+                    let mut world = world.borrow_mut();
+                    let followed = follow_rules(&config, &world.saved(), &world.duties);
+                    (world.duties, world.refused) = (followed.duties, followed.refused);
+                    tracing::info!("rule files have changed and were read again");
+                }
+            }
             () = &mut told => break,
             _ = terminated.recv() => break,
             _ = interrupted.recv() => break,

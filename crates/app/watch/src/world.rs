@@ -1,15 +1,17 @@
 //! All that the watch knows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_identity::Identity;
 use mainstay_promql::labels::Labels;
 use mainstay_record::watch::{WatchConfig, WatchTarget};
 use mainstay_rules::group::{Saved, Surroundings};
 use mainstay_samples::SamplesError;
 use mainstay_scrape::exposition::{Limits, Meaning, Type};
 use mainstay_scrape::target::{STALE, Silence};
-use mainstay_scraper::{Account, Endpoint};
+use mainstay_scraper::{Account, Endpoint, Reach};
 
 use crate::desk::Desk;
 use crate::duty::{Duty, Refused};
@@ -38,6 +40,9 @@ pub struct Seen {
 
 #[derive(Debug)]
 pub struct World {
+    pub host: String,
+    /// Since when alerts are remembered.
+    pub begun_ms: u64,
     pub desk: Desk,
     pub duties: Vec<Duty>,
     pub refused: Vec<Refused>,
@@ -48,7 +53,12 @@ pub struct World {
     pub beyond_limit: usize,
 }
 
-pub fn endpoint(config: &WatchConfig, target: &WatchTarget) -> Endpoint {
+/// How a target is asked. One that must prove its name needs somebody who can prove theirs.
+pub fn endpoint(
+    config: &WatchConfig,
+    target: &WatchTarget,
+    identity: Option<&Arc<Identity>>,
+) -> Option<Endpoint> {
     let interval = Duration::from_millis(config.interval_ms);
     let mut labels = vec![
         ("instance".to_owned(), target.instance.clone()),
@@ -56,15 +66,25 @@ pub fn endpoint(config: &WatchConfig, target: &WatchTarget) -> Endpoint {
     ];
     labels.extend(target.labels.clone());
     labels.sort();
-    Endpoint {
-        address: target.address.clone(),
+    let address = target.address.clone();
+    let reach = match (&target.name, address.strip_prefix("unix:")) {
+        (Some(name), _) => Reach::Named {
+            address,
+            name: name.clone(),
+            identity: Arc::clone(identity?),
+        },
+        (None, Some(path)) => Reach::Unix(path.into()),
+        (None, None) => Reach::Tcp(address),
+    };
+    Some(Endpoint {
+        reach,
         path: target.path.clone(),
         labels,
         honor_labels: false,
         interval,
         timeout: interval.min(TIMEOUT_MAX),
         limits: Limits::default(),
-    }
+    })
 }
 
 impl World {

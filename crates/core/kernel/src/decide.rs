@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use mainstay_model::name::HostName;
 use mainstay_model::people::Permission;
 
+use crate::alert;
 use crate::authority::{Actor, authorize};
 use crate::desired::Desired;
 use crate::difference::plan;
@@ -33,14 +34,14 @@ pub struct Decision {
 }
 
 impl Decision {
-    fn of(events: Vec<Event>) -> Self {
+    pub(crate) fn of(events: Vec<Event>) -> Self {
         Self {
             events,
             why: Why::Decided,
         }
     }
 
-    fn nothing(why: Why) -> Self {
+    pub(crate) fn nothing(why: Why) -> Self {
         Self {
             events: Vec::new(),
             why,
@@ -62,6 +63,7 @@ pub fn decide(state: &State, now_ms: u64, signal: &Signal) -> Decision {
         } => file_read(state, digest, desired, actor),
         Signal::Commanded(command) => commands::commanded(state, now_ms, command),
         Signal::Reported(report) => reported(state, report),
+        Signal::AlertTold(news) => alert::told(state, news),
         Signal::Answered { effect, outcome } => answered(state, *effect, outcome),
     }
 }

@@ -29,6 +29,8 @@ pub struct Desired {
     /// With the hosts that run a process of each.
     pub gateways: BTreeMap<GatewayName, (Vec<HostName>, Fingerprint)>,
     pub operators: BTreeMap<OperatorName, DesiredOperator>,
+    /// Hosts that have a watch.
+    pub watches: BTreeSet<HostName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +107,10 @@ impl Desired {
             services: services.collect(),
             gateways: gateways.collect(),
             operators: operators.collect(),
+            watches: platform
+                .watch()
+                .map(|watch| watch.hosts.iter().cloned().collect())
+                .unwrap_or_default(),
         }
     }
 

@@ -30,6 +30,8 @@ pub enum Subject {
     Service,
     Gateway,
     Operator,
+    /// Named by its host.
+    Watch,
 }
 
 /// One thing that will be done; hosts do their own, in this order.
@@ -80,6 +82,7 @@ pub fn plan(old: Option<&Desired>, new: &Desired) -> Plan {
         services: BTreeMap::new(),
         gateways: BTreeMap::new(),
         operators: BTreeMap::new(),
+        watches: BTreeSet::new(),
     };
     let old = old.unwrap_or(&nothing);
     let mut plan = Plan::default();
@@ -96,6 +99,11 @@ pub fn plan(old: Option<&Desired>, new: &Desired) -> Plan {
     compare(Subject::Service, &old.services, &new.services, changes);
     compare(Subject::Gateway, &old.gateways, &new.gateways, changes);
     compare(Subject::Operator, &old.operators, &new.operators, changes);
+    let each = |desired: &Desired| -> BTreeMap<HostName, ()> {
+        let hosts = desired.watches.iter();
+        hosts.map(|host| (host.clone(), ())).collect()
+    };
+    compare(Subject::Watch, &each(old), &each(new), changes);
     database_steps(old, new, &mut plan.steps);
     gateway_steps(old, new, &mut plan.steps);
     service_steps(old, new, &mut plan.steps);

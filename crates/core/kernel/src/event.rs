@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use mainstay_model::name::{DatabaseName, HostName, PlatformName, ServiceName};
 use mainstay_units::{Epoch, Generation, Position};
 
+use crate::alert::AlertNews;
 use crate::authority::By;
 use crate::desired::Desired;
 use crate::difference::Plan;
@@ -140,6 +141,7 @@ pub enum Event {
         outcome: Outcome,
     },
     ReflexRecorded(Report),
+    AlertChanged(AlertNews),
     /// An entry of a kind or version that this version of Mainstay does not know.
     Unknown {
         kind: String,

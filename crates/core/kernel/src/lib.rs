@@ -36,6 +36,7 @@
 
 extern crate alloc;
 
+mod alert;
 mod authority;
 mod decide;
 mod desired;
@@ -51,6 +52,7 @@ mod upgrade;
 mod waiting;
 mod why;
 
+pub use alert::{ALERTS_MAX, AlertKey, AlertNews, AlertState};
 pub use authority::{Actor, By, authorize};
 pub use decide::{Decision, HOST_LOST_AFTER_MS, decide};
 pub use desired::{Desired, DesiredDatabase, DesiredOperator, DesiredService};

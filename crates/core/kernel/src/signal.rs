@@ -6,6 +6,7 @@ use alloc::string::String;
 use mainstay_model::name::{DatabaseName, GatewayName, HostName, RegionName};
 use mainstay_units::Term;
 
+use crate::alert::AlertNews;
 use crate::authority::Actor;
 use crate::desired::Desired;
 use crate::effect::{EffectId, Outcome};
@@ -38,6 +39,8 @@ pub enum Signal {
     },
     Commanded(Command),
     Reported(Report),
+    /// A watch says something new of an alert.
+    AlertTold(AlertNews),
     /// What became of an effect.
     Answered {
         effect: EffectId,

@@ -7,6 +7,7 @@ use mainstay_model::name::{DatabaseName, HostName, PlatformName, ServiceName};
 use mainstay_units::{Epoch, Generation, Position, Term};
 use thiserror::Error;
 
+use crate::alert::{self, AlertKey, AlertNews};
 use crate::authority::By;
 use crate::desired::Desired;
 use crate::effect::{Effect, EffectId, Executor, Outcome};
@@ -53,6 +54,8 @@ pub struct State {
     pub reported: BTreeMap<(HostName, String), u64>,
     /// Instances in a crash loop, with the restarts that were last recorded.
     pub crash_loops: BTreeMap<(HostName, String), u64>,
+    /// Alerts that stand, as the watches told them last.
+    pub alerts: BTreeMap<AlertKey, AlertNews>,
     /// Kinds (and versions) in the journal that this version does not understand.
     pub unknown: BTreeSet<(String, u32)>,
 }
@@ -162,6 +165,9 @@ impl State {
                 self.generation = *generation;
                 self.digest = Some(digest.clone());
                 self.lost.retain(|host, _| desired.hosts.contains_key(host));
+                // A watch that the file does not want any more will say nothing more of its alerts.
+                self.alerts
+                    .retain(|(watch, _), _| desired.watches.contains(watch));
                 self.desired = Some((**desired).clone());
             }
             Event::Paused { by, reason } => {
@@ -202,6 +208,7 @@ impl State {
                 self.finish(record.at_ms, *effect, outcome);
             }
             Event::ReflexRecorded(report) => self.apply_report(report),
+            Event::AlertChanged(news) => alert::apply(&mut self.alerts, news),
             Event::CommandRefused { .. } => {}
             Event::Unknown { kind, version } => {
                 self.unknown.insert((kind.clone(), *version));

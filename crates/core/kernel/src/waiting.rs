@@ -107,6 +107,7 @@ impl Waiting {
             | Event::UpgradeOrdered { .. }
             | Event::UpgradeEnded(_)
             | Event::ReflexRecorded(_)
+            | Event::AlertChanged(_)
             | Event::Unknown { .. } => Answer::Done {
                 position,
                 detail: String::new(),

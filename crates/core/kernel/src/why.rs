@@ -30,6 +30,10 @@ pub enum Why {
     /// Another file is in force; a changed one needs a command.
     AnotherFileInForce,
     AlreadyRecorded,
+    /// The file in force has no watch on that host.
+    NotAWatch,
+    /// More alerts stand than the journal follows.
+    TooManyAlerts,
     /// Nobody waits for the outcome of this effect any more.
     NotOutstanding {
         effect: EffectId,
@@ -54,6 +58,8 @@ impl fmt::Display for Why {
                 f.write_str("another file is in force; a changed one is applied by command")
             }
             Self::AlreadyRecorded => f.write_str("recorded already"),
+            Self::NotAWatch => f.write_str("the platform file has no watch on that host"),
+            Self::TooManyAlerts => f.write_str("more alerts stand than the journal follows"),
             Self::NotOutstanding { effect } => write!(f, "effect {effect} is not outstanding"),
         }
     }

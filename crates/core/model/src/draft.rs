@@ -24,6 +24,7 @@ pub struct PlatformDraft {
     pub roles: Vec<RoleDraft>,
     pub operators: Vec<OperatorDraft>,
     pub waivers: Vec<WaiverDraft>,
+    pub watch: Option<WatchDraft>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,6 +109,7 @@ pub struct ServiceDraft {
     pub probes: ProbesDraft,
     pub replicas: Option<u16>,
     pub placement: PlacementDraft,
+    pub metrics: Option<MetricsDraft>,
     pub objectives: ObjectivesDraft,
     pub restart: RestartDraft,
     pub stop: StopDraft,
@@ -133,6 +135,13 @@ pub struct ProbeDraft {
     pub period: Option<Duration>,
     pub timeout: Option<Duration>,
     pub failures: Option<u32>,
+}
+
+/// Where an instance gives its figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetricsDraft {
+    pub port: Option<String>,
+    pub path: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -167,6 +176,7 @@ pub struct StopDraft {
 pub struct GatewayDraft {
     pub name: String,
     pub regions: Vec<String>,
+    pub metrics_port: Option<u16>,
     pub http: Vec<HttpListenerDraft>,
     pub tcp: Vec<TcpListenerDraft>,
 }
@@ -246,4 +256,48 @@ pub struct WaiverDraft {
     pub service: Option<String>,
     pub gateway: Option<String>,
     pub reason: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchDraft {
+    pub enabled: Option<bool>,
+    pub regions: Vec<String>,
+    pub hosts: Vec<String>,
+    pub port: Option<u16>,
+    pub interval: Option<Duration>,
+    pub retention: Option<Duration>,
+    /// Rule files, beside the platform file unless absolute.
+    pub rules: Vec<String>,
+    pub targets: Vec<WatchTargetDraft>,
+    pub objectives: Vec<ObjectiveDraft>,
+}
+
+/// Exactly one of a gateway and expressions says what is counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectiveDraft {
+    pub name: String,
+    /// A percentage, as text: it is decimal and exact.
+    pub target: String,
+    pub period: Option<Duration>,
+    pub gateway: Option<String>,
+    pub route: Option<String>,
+    pub within: Option<Duration>,
+    pub bad: Option<String>,
+    pub total: Option<String>,
+    /// Events a second, as text.
+    pub floor: Option<String>,
+    /// The longest interruption of one recovery; that of the services behind the route if absent.
+    pub recovery: Option<Duration>,
+    pub drill_every: Option<Duration>,
+}
+
+/// Somebody that is not of the platform, and is asked for figures all the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchTargetDraft {
+    pub job: String,
+    pub instance: Option<String>,
+    /// `HOST:PORT`, or `unix:PATH`
+    pub address: String,
+    pub path: Option<String>,
+    pub labels: BTreeMap<String, String>,
 }

@@ -13,6 +13,9 @@ pub struct Gateway {
     pub regions: Vec<RegionName>,
     /// Every host of those regions; each runs one process of the gateway.
     pub hosts: Vec<HostName>,
+    /// Where it tells its figures to whoever proves to be of the platform; other hosts reach it through doors, so
+    /// it counts upwards in a region as ports of services do.
+    pub metrics_port: Option<u16>,
     pub http: Vec<HttpListener>,
     pub tcp: Vec<TcpListener>,
 }

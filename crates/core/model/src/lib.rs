@@ -31,6 +31,7 @@ mod platform;
 pub mod service;
 mod validate;
 pub mod violation;
+pub mod watch;
 
 pub use draft::PlatformDraft;
 pub use platform::{Environment, EnvironmentKind, Host, Platform, Region, Waiver};

@@ -162,6 +162,10 @@ name!(
     RoleName
 );
 name!(
+    /// An objective of the watch.
+    ObjectiveName
+);
+name!(
     /// A risk that somebody accepted with a reason.
     WaiverName
 );

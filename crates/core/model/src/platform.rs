@@ -18,6 +18,7 @@ use crate::people::{Operator, Permission, Role};
 use crate::service::Service;
 use crate::validate;
 use crate::violation::Violation;
+use crate::watch::Watch;
 
 /// Every reference in it resolves. Lists keep the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub struct Platform {
     pub(crate) roles: Vec<Role>,
     pub(crate) operators: Vec<Operator>,
     pub(crate) waivers: Vec<Waiver>,
+    pub(crate) watch: Option<Watch>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,6 +151,11 @@ impl Platform {
 
     pub fn waivers(&self) -> &[Waiver] {
         &self.waivers
+    }
+
+    /// Absent too where the section says that it is off.
+    pub fn watch(&self) -> Option<&Watch> {
+        self.watch.as_ref()
     }
 
     pub fn region(&self, name: &str) -> Option<&Region> {

@@ -19,6 +19,7 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     pub probes: Probes,
     pub placement: Placement,
+    pub metrics: Option<Metrics>,
     pub objectives: Objectives,
     pub restart: Restart,
     pub stop: Stop,
@@ -98,6 +99,13 @@ pub struct Probe {
     pub timeout: Duration,
     /// Consecutive failures that make the verdict.
     pub failures: u32,
+}
+
+/// Where an instance gives its figures, in Prometheus's text format or in OpenMetrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    pub port: PortName,
+    pub path: String,
 }
 
 /// What the owner expects of the service when something is lost.

@@ -9,6 +9,7 @@ mod backup;
 mod databases;
 mod gateways;
 mod inspector;
+mod objectives;
 mod people;
 mod ports;
 mod resilience;
@@ -16,6 +17,7 @@ mod services;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod watch;
 
 use alloc::vec::Vec;
 
@@ -25,6 +27,7 @@ use crate::platform::{Environment, EnvironmentKind, Platform};
 use crate::violation::Violation;
 
 use inspector::Inspector;
+pub(crate) use objectives::span;
 
 /// Longest list of anything in a platform file, so that checks of pairs stay cheap on hostile input.
 const LIST_MAX: usize = 256;
@@ -84,6 +87,7 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
     let operators = people::operators(inspector, draft, &roles);
     ports::clashes(inspector, draft, &hosts);
     let waivers = resilience::waivers(inspector, draft);
+    let watch = watch::watch(inspector, draft, &hosts, &gateways, &services);
     if topology_is_sound {
         resilience::single_points(inspector, draft, &hosts, &databases, &services, &gateways);
     }
@@ -102,5 +106,6 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
         roles,
         operators,
         waivers,
+        watch,
     })
 }

@@ -22,10 +22,11 @@ pub enum Code {
     NobodyMay,
     UnusedWaiver,
     OwnedParameter,
+    ObjectiveImpossible,
 }
 
 impl Code {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::InvalidName,
         Self::InvalidValue,
         Self::Missing,
@@ -42,6 +43,7 @@ impl Code {
         Self::NobodyMay,
         Self::UnusedWaiver,
         Self::OwnedParameter,
+        Self::ObjectiveImpossible,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -62,6 +64,7 @@ impl Code {
             Self::NobodyMay => "nobody-may",
             Self::UnusedWaiver => "unused-waiver",
             Self::OwnedParameter => "owned-parameter",
+            Self::ObjectiveImpossible => "objective-impossible",
         }
     }
 }

@@ -5,6 +5,8 @@
 //! stood on the meters last time, so that a meter that is gone is noted as gone at once, and a house where
 //! nobody opens as a house where nobody opened; never as one where nothing was used.
 //!
+//! `page` is the other side: how a meter is written, so that any reader can read it.
+//!
 //! No clock, no socket: bytes and moments are arguments. Everything is bounded by [`exposition::Limits`].
 
 #![no_std]
@@ -13,5 +15,6 @@
 extern crate alloc;
 
 pub mod exposition;
+pub mod page;
 mod reader;
 pub mod target;

@@ -70,7 +70,9 @@ pub fn gateway_snapshot(
             &gateway_role(gateway.name.as_str()),
         )),
         workers: None,
-        admin_address: None,
+        admin_address: gateway
+            .metrics_port
+            .map(|port| machine.listen(host, port).to_string()),
         listeners: record::Listeners {
             http: http.collect(),
             tcp: tcp.collect(),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use mainstay_model::Host;
 use mainstay_model::database::Database;
 use mainstay_record::identity::{
-    IdentityFiles, NODE_ROLE, WantedLeaf, archiver_role, database_name, gateway_role,
+    IdentityFiles, NODE_ROLE, WATCH_ROLE, WantedLeaf, archiver_role, database_name, gateway_role,
     identity_name, keeper_role, server_role,
 };
 
@@ -25,7 +25,14 @@ pub fn identities(machine: &Machine<'_>, host: &Host) -> Vec<WantedLeaf> {
     }
     let gateways = platform.gateways_on(&host.name);
     roles.extend(gateways.map(|gateway| (gateway_role(gateway.name.as_str()), Vec::new())));
-    let (here, platform) = (host.name.as_str(), platform.name().as_str());
+    let (here, platform) = (host.name.as_str(), machine.platform);
+    if platform
+        .watch()
+        .is_some_and(|watch| watch.hosts.contains(&host.name))
+    {
+        roles.push((WATCH_ROLE.to_owned(), Vec::new()));
+    }
+    let platform = platform.name().as_str();
     let wanted = roles.into_iter().map(|(role, also)| WantedLeaf {
         name: identity_name(&role, here, platform),
         also,

@@ -13,7 +13,9 @@ use mainstay_record::process::{
 };
 
 use crate::environment::service_environment;
-use crate::layout::{archiver_instance_name, gateway_instance_name, keeper_instance_name};
+use crate::layout::{
+    WATCH_INSTANCE, archiver_instance_name, gateway_instance_name, keeper_instance_name,
+};
 use crate::machine::Machine;
 
 const LOG_BYTES_MAX: u64 = 16 << 20;
@@ -24,6 +26,8 @@ mod order {
     pub(super) const KEEPER: u32 = 0;
     pub(super) const SERVICE: u32 = 1;
     pub(super) const GATEWAY: u32 = 2;
+    /// It looks at all of them, and is the first to go, lest it report that they went.
+    pub(super) const WATCH: u32 = 3;
 }
 
 struct Process {
@@ -175,6 +179,33 @@ pub fn gateway_instance(
         drain_ms: 0,
         order: order::GATEWAY,
         labels: labels(&[("kind", "gateway"), ("gateway", name)]),
+    }
+}
+
+/// The watch of a host. Nothing waits for it; it is ready when it answers, and never restarted for being slow.
+pub fn watch_instance(machine: &Machine<'_>, host: &Host, generation: u64) -> InstanceSpec {
+    let here = host.name.as_str();
+    let config = machine.layout.watch_config(here);
+    let process = Process {
+        name: WATCH_INSTANCE.to_owned(),
+        command: machine.own(&["watch", "--config"], Some(config)),
+        environment: labels(&[("PATH", &machine.search_path())]),
+        grace: Duration::from_secs(10),
+        generation,
+    };
+    InstanceSpec {
+        shim: shim(machine, host, process),
+        probes: ProbesSpec {
+            readiness: Some(own_probe(ProbeCheck::Socket {
+                socket: machine.layout.watch_socket(here),
+                path: "/-/healthy".to_owned(),
+            })),
+            ..ProbesSpec::default()
+        },
+        restart: own_restart(),
+        drain_ms: 0,
+        order: order::WATCH,
+        labels: labels(&[("kind", "watch")]),
     }
 }
 

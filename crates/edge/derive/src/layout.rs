@@ -12,6 +12,8 @@
 //! DATA/hosts/HOST/identities/ROLE.pem  what a process of the host proves itself with
 //! DATA/hosts/HOST/instances/NAME/      one supervised process: spec.json, state.json, log, config.json
 //! DATA/hosts/HOST/archives/DB/         an archiver's own: config.json, spool, state
+//! DATA/hosts/HOST/watch/               a watch's own: samples, alerts
+//! DATA/rules/                          rule files, as they were when the platform was last told of them
 //! DATA/backups/                        sealed objects, unless the file names other stores
 //! DATA/hosts/HOST/databases/DB/        a keeper's own: config.json, promise; pgdata/ is PostgreSQL's
 //! RUN/HOST/                            sockets and leases of a host; gone with the boot
@@ -34,6 +36,9 @@ pub fn archiver_instance_name(database: &str) -> String {
 pub fn gateway_instance_name(gateway: &str) -> String {
     format!("gateway-{gateway}")
 }
+
+/// Name of the instance that is a host's watch.
+pub const WATCH_INSTANCE: &str = "watch";
 
 /// What stands in [`Layout::password_file`].
 pub fn password_file_text(role: &str, password: &str) -> String {
@@ -203,6 +208,29 @@ impl Layout {
 
     pub fn archive_config(&self, host: &str, database: &str) -> PathBuf {
         self.archive(host, database).join("config.json")
+    }
+
+    /// Samples, and the state of alerts.
+    pub fn watch(&self, host: &str) -> PathBuf {
+        self.host(host).join("watch")
+    }
+
+    pub fn watch_config(&self, host: &str) -> PathBuf {
+        self.instance(host, WATCH_INSTANCE).join("config.json")
+    }
+
+    /// Rules that are made from the objectives of the platform file.
+    pub fn watch_objectives(&self, host: &str) -> PathBuf {
+        self.instance(host, WATCH_INSTANCE).join("objectives.yaml")
+    }
+
+    pub fn watch_socket(&self, host: &str) -> PathBuf {
+        self.run_host(host).join("watch.sock")
+    }
+
+    /// Copies of the rule files that the platform file names.
+    pub fn rules(&self) -> PathBuf {
+        self.data.join("rules")
     }
 
     /// The default store.

@@ -19,16 +19,23 @@ mod instance;
 mod keeper;
 mod layout;
 mod machine;
+mod objectives;
+mod watch;
 mod wire;
 
 pub use archiver::archiver_config;
 pub use environment::{service_environment, service_name_of};
 pub use gateway::{Placements, gateway_snapshot};
 pub use identity::{identities, identity_files};
-pub use instance::{archiver_instance, gateway_instance, keeper_instance, service_instance};
+pub use instance::{
+    archiver_instance, gateway_instance, keeper_instance, service_instance, watch_instance,
+};
 pub use keeper::{APPLICATION_ROLE, KEEPER_ROLES, keeper_config};
 pub use layout::{
-    Layout, archiver_instance_name, gateway_instance_name, keeper_instance_name, password_file_text,
+    Layout, WATCH_INSTANCE, archiver_instance_name, gateway_instance_name, keeper_instance_name,
+    password_file_text,
 };
 pub use machine::{Machine, NODE_PORT};
+pub use objectives::{BURN_ALERT, OBJECTIVE_PREFIX, objective_rules};
+pub use watch::watch_config;
 pub use wire::wire_specs;

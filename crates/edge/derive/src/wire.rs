@@ -50,7 +50,8 @@ fn wire_spec(machine: &Machine<'_>, from: &Region, to: &Region) -> WireSpec {
     }
 }
 
-/// What may listen on a host for other regions: its node, servers, keepers, and every service that is allowed there.
+/// What may listen on a host for other regions: its node, servers, keepers, every service that is allowed there, and
+/// whoever gives figures to a watch elsewhere.
 fn ports(machine: &Machine<'_>, host: &Host) -> BTreeSet<u16> {
     let mut ports = BTreeSet::from([NODE_PORT]);
     for (database, _) in machine.platform.replicas_on(&host.name) {
@@ -65,5 +66,10 @@ fn ports(machine: &Machine<'_>, host: &Host) -> BTreeSet<u16> {
             ports.extend(service.ports.iter().map(|port| port.number));
         }
     }
+    let gateways = machine.platform.gateways_on(&host.name);
+    ports.extend(gateways.filter_map(|gateway| gateway.metrics_port));
+    let watch = machine.platform.watch();
+    let watch = watch.filter(|watch| watch.hosts.contains(&host.name));
+    ports.extend(watch.and_then(|watch| watch.port));
     ports
 }

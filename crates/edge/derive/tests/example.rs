@@ -7,7 +7,7 @@ use std::path::Path;
 use expect_test::{ExpectFile, expect_file};
 use mainstay_derive::{
     Layout, Machine, Placements, gateway_instance, gateway_snapshot, keeper_config,
-    keeper_instance, service_instance, wire_specs,
+    keeper_instance, service_instance, watch_config, watch_instance, wire_specs,
 };
 use mainstay_model::address::Slot;
 use mainstay_model::{Host, Platform};
@@ -255,4 +255,51 @@ fn sockets_stay_short() {
     ] {
         assert!(path.as_os_str().len() <= 107, "{}", path.display());
     }
+}
+
+#[test]
+fn a_watch_is_told_everybody_as_seen_from_its_host() {
+    with_machine(&example(), |machine| {
+        let placements = placements(machine.platform);
+        let config = watch_config(machine, host(machine, "euw1-a"), &placements).expect("runs");
+        check(&config, expect_file!["./golden/watch.json"]);
+        assert_eq!(
+            watch_config(machine, host(machine, "usw2-a"), &placements),
+            None
+        );
+        let spec = watch_instance(machine, host(machine, "euw1-a"), 1);
+        let others = ["use1-a", "usw2-a", "euw1-a"].map(|name| {
+            let gateway = &machine.platform.gateways()[0];
+            gateway_instance(machine, gateway, host(machine, name), 1).order
+        });
+        assert!(
+            others.iter().all(|order| *order < spec.order),
+            "it goes first"
+        );
+    });
+}
+
+/// Whoever is asked in another region must be reached through a door that a wire opens.
+#[test]
+fn every_target_of_a_watch_is_behind_a_door_or_near() {
+    with_machine(&crowded(), |machine| {
+        let placements = placements(machine.platform);
+        let doors: BTreeSet<SocketAddr> = wire_specs(machine)
+            .iter()
+            .flat_map(|wire| wire.doors.iter().map(|door| door.listen))
+            .collect();
+        let reader = host(machine, "euw1-a");
+        let config = watch_config(machine, reader, &placements).expect("runs");
+        for target in &config.targets {
+            let Ok(address) = target.address.parse::<SocketAddr>() else {
+                assert_eq!(target.job, "watch", "{target:?}");
+                continue;
+            };
+            let near = machine.platform.hosts().iter().any(|host| {
+                host.region == reader.region
+                    && std::net::IpAddr::V4(host.address(machine.slot)) == address.ip()
+            });
+            assert!(near || doors.contains(&address), "{target:?}");
+        }
+    });
 }

@@ -67,6 +67,39 @@ pub(crate) fn from_file(form: &file::PlatformFile) -> PlatformDraft {
             gateway: waiver.gateway.clone(),
             reason: waiver.reason.clone(),
         }),
+        watch: spec.watch.as_ref().map(watch),
+    }
+}
+
+fn watch(form: &file::Watch) -> model::WatchDraft {
+    model::WatchDraft {
+        enabled: form.enabled,
+        regions: form.regions.clone(),
+        hosts: form.hosts.clone(),
+        port: form.port,
+        interval: time(form.interval),
+        retention: time(form.retention),
+        rules: form.rules.clone(),
+        targets: each(&form.targets, |target| model::WatchTargetDraft {
+            job: target.job.clone(),
+            instance: target.instance.clone(),
+            address: target.address.clone(),
+            path: target.path.clone(),
+            labels: target.labels.clone(),
+        }),
+        objectives: each(&form.objectives, |objective| model::ObjectiveDraft {
+            name: objective.name.clone(),
+            target: objective.target.0.clone(),
+            period: time(objective.period),
+            gateway: objective.gateway.clone(),
+            route: objective.route.clone(),
+            within: time(objective.within),
+            bad: objective.bad.clone(),
+            total: objective.total.clone(),
+            floor: objective.floor.as_ref().map(|floor| floor.0.clone()),
+            recovery: time(objective.recovery),
+            drill_every: time(objective.drill_every),
+        }),
     }
 }
 
@@ -131,6 +164,10 @@ fn service(form: &file::Service) -> model::ServiceDraft {
             regions: form.placement.regions.clone(),
             hosts: form.placement.hosts.clone(),
         },
+        metrics: form.metrics.as_ref().map(|metrics| model::MetricsDraft {
+            port: metrics.port.clone(),
+            path: metrics.path.clone(),
+        }),
         objectives: model::ObjectivesDraft {
             rto: time(form.objectives.rto),
             rpo: time(form.objectives.rpo),
@@ -162,6 +199,7 @@ fn gateway(form: &file::Gateway) -> model::GatewayDraft {
     model::GatewayDraft {
         name: form.name.clone(),
         regions: form.regions.clone(),
+        metrics_port: form.metrics_port,
         http: each(&form.http, |listener| model::HttpListenerDraft {
             name: listener.name.clone(),
             port: listener.port,

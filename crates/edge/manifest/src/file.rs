@@ -70,6 +70,100 @@ pub(crate) struct Spec {
     /// Single points of failure that somebody accepted.
     #[serde(default, deserialize_with = "list")]
     pub(crate) waivers: Vec<Waiver>,
+    /// Asks everybody for their figures, follows rules and raises alerts. Off if absent.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) watch: Option<Watch>,
+}
+
+/// One process on each of the places named here. Each asks everybody itself and shares nothing with the others, so
+/// that the loss of one place leaves the rest seeing.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Watch {
+    /// Whether it runs (default true).
+    #[serde(default)]
+    pub(crate) enabled: Option<bool>,
+    /// A watch on the first host of each of these regions.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) regions: Vec<String>,
+    /// A watch on each of these hosts.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) hosts: Vec<String>,
+    /// Where it answers questions in the form of Prometheus's API, to processes of the platform only; watches ask
+    /// each other there. Without one, `mainstay query` asks over a socket of the host.
+    #[serde(default)]
+    pub(crate) port: Option<u16>,
+    /// From one question to the next (default `5s`), `100ms` to `2m`.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) interval: Option<Span>,
+    /// How long samples are kept (default `1d`).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) retention: Option<Span>,
+    /// Rule files of Prometheus, plain or wrapped for Kubernetes; paths beside this file unless absolute. `mainstay
+    /// up` takes a copy of each.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) rules: Vec<String>,
+    /// Whom to ask besides nodes, keepers, gateways and services.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) targets: Vec<WatchTarget>,
+    /// Shares of events that must be good. Budgets and alerts follow from them.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) objectives: Vec<Objective>,
+}
+
+/// What is counted is said by a `gateway` (and a `route`, and `within`), or by the expressions `bad` and `total`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Objective {
+    pub(crate) name: String,
+    /// The share of good events, a percentage such as 99.95.
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) target: Scalar,
+    /// Over which it must hold (default `30d`), `7d` to `92d`, moving with time.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) period: Option<Span>,
+    /// Its requests are counted; bad are those answered with a status from 500 upwards.
+    #[serde(default)]
+    pub(crate) gateway: Option<String>,
+    /// Only requests of the route with this path.
+    #[serde(default)]
+    pub(crate) route: Option<String>,
+    /// Bad are those whose answer begins later than this: `125us` doubled any number of times, such as `256ms`.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) within: Option<Span>,
+    /// PromQL: bad events in a second, with `[$window]` for the range and no labels left.
+    #[serde(default)]
+    pub(crate) bad: Option<String>,
+    /// PromQL: all events in a second, likewise.
+    #[serde(default)]
+    pub(crate) total: Option<String>,
+    /// Alerts say nothing while fewer events than this come in a second (default 1).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) floor: Option<Scalar>,
+    /// How long one recovery may interrupt; by default the longest `rto` of the services behind the route.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) recovery: Option<Span>,
+    /// How often a loss is rehearsed, each time at the cost of one recovery.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) drill_every: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct WatchTarget {
+    /// What kind of thing it is: the label `job`.
+    pub(crate) job: String,
+    /// Which one: the label `instance`; the address if absent.
+    #[serde(default)]
+    pub(crate) instance: Option<String>,
+    /// `HOST:PORT`, asked in the clear, or `unix:/PATH` of a socket on the watch's host.
+    pub(crate) address: String,
+    /// Default `/metrics`.
+    #[serde(default)]
+    pub(crate) path: Option<String>,
+    /// Further labels of its series.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// What kind of place this platform is.
@@ -247,6 +341,9 @@ pub(crate) struct Service {
     pub(crate) replicas: Option<u16>,
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) placement: Placement,
+    /// Where its instances give their figures. The watch asks there.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) metrics: Option<Metrics>,
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) objectives: Objectives,
     #[serde(default, deserialize_with = "tolerant")]
@@ -297,6 +394,18 @@ pub(crate) struct Probe {
     /// Consecutive failures that make the verdict.
     #[serde(default)]
     pub(crate) failures: Option<u32>,
+}
+
+/// Text format of Prometheus or OpenMetrics, over plain HTTP.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Metrics {
+    /// Name of a port of the service; the first if absent.
+    #[serde(default)]
+    pub(crate) port: Option<String>,
+    /// Default `/metrics`.
+    #[serde(default)]
+    pub(crate) path: Option<String>,
 }
 
 /// Where instances may run: anywhere, unless something is said here.
@@ -363,6 +472,10 @@ pub(crate) struct Gateway {
     /// It runs on every host of these regions.
     #[serde(deserialize_with = "list")]
     pub(crate) regions: Vec<String>,
+    /// Where it tells its figures, to processes of the platform only: the watch asks there. On the second host of a
+    /// region the port is one higher, on the third two, and so on.
+    #[serde(default)]
+    pub(crate) metrics_port: Option<u16>,
     #[serde(default, deserialize_with = "list")]
     pub(crate) http: Vec<HttpListener>,
     #[serde(default, deserialize_with = "list")]

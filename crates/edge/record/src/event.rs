@@ -74,6 +74,7 @@ kinds! {
     UpgradeEnded(UpgradeEndedBody) = "upgrade.ended", 1;
     EffectFinished(EffectFinishedBody) = "effect.finished", 1;
     ReflexRecorded(ReportRecord) = "reflex.recorded", 1;
+    AlertChanged(AlertRecord) = "alert.changed", 1;
 }
 
 /// Who asked.
@@ -133,6 +134,7 @@ pub enum SubjectWord {
     Service,
     Gateway,
     Operator,
+    Watch,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +161,9 @@ pub struct DesiredRecord {
     pub services: BTreeMap<String, DesiredServiceRecord>,
     pub gateways: BTreeMap<String, DesiredGatewayRecord>,
     pub operators: BTreeMap<String, DesiredOperatorRecord>,
+    /// Hosts that have a watch.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub watches: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -467,6 +472,42 @@ pub enum ArchiveDeedRecord {
     },
 }
 
+/// What a watch says of an alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertRecord {
+    /// The host of the watch.
+    pub watch: String,
+    /// `Name{label="value"}`
+    pub alert: String,
+    pub state: AlertWord,
+    /// Since when it fires, and when it came into this state, by the watch's clock.
+    pub since_ms: u64,
+    pub at_ms: u64,
+    pub labels: BTreeMap<String, String>,
+    pub summary: String,
+    pub value: String,
+    pub why: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertWord {
+    Firing,
+    Missing,
+    Resolved,
+}
+
+impl AlertWord {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Missing => "missing",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
 /// A signal of a node on its way to the leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -482,6 +523,7 @@ pub enum SignalRecord {
         ask: AskRecord,
     },
     Reported(ReportRecord),
+    AlertTold(AlertRecord),
     Answered(EffectFinishedBody),
 }
 

@@ -34,7 +34,7 @@ pub struct GatewaySnapshot {
     /// Worker threads, one runtime each; absent = one per processor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<u16>,
-    /// Metrics and status over TCP as well, for scrapers that cannot reach a Unix socket.
+    /// Figures and status over TCP as well, for those who prove to be of the platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin_address: Option<String>,
     pub listeners: Listeners,

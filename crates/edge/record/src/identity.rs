@@ -14,6 +14,9 @@ pub const AUTHORITY_VERSION: u32 = 1;
 /// The role of a host's node.
 pub const NODE_ROLE: &str = "node";
 
+/// The role of a host's watch.
+pub const WATCH_ROLE: &str = "watch";
+
 /// What a process of ours proves itself with, and whom it believes. Both files are read again when they change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::ArchiverState;
+use crate::event::AlertRecord;
 use crate::gateway::GatewayStatus;
 use crate::keeper::KeeperStatus;
 use crate::process::{FaultStatus, InstanceStatus};
+use crate::watch::WatchBoard;
 
 /// The version that this code writes, and the only one it reads.
 pub const VERSION: u32 = 1;
@@ -88,6 +90,9 @@ pub struct NodeFacts {
     /// By database: what its archiver here last wrote of itself.
     #[serde(default)]
     pub archives: BTreeMap<String, ArchiverState>,
+    /// Of the watch of this host, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Seen<WatchBoard>>,
     pub journal: JournalFacts,
     /// Milliseconds since each other node was heard; absent: never.
     pub heard_ms: BTreeMap<String, u64>,
@@ -103,6 +108,9 @@ pub struct Gathered {
     pub others: BTreeMap<String, Seen<NodeFacts>>,
     /// In force on this machine.
     pub faults: Vec<FaultStatus>,
+    /// That stand, as the journal tells them.
+    #[serde(default)]
+    pub alerts: Vec<AlertRecord>,
 }
 
 /// A fact with its age: what was last learned, and why nothing newer is known.

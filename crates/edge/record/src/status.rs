@@ -25,6 +25,12 @@ pub struct Status {
     pub databases: Vec<DatabaseStatus>,
     pub services: Vec<ServiceStatus>,
     pub gateways: Vec<GatewayView>,
+    /// In the order of the file.
+    #[serde(default)]
+    pub watches: Vec<WatchView>,
+    /// That stand, the oldest first.
+    #[serde(default)]
+    pub alerts: Vec<AlertView>,
     /// In force, longest first.
     pub faults: Vec<FaultStatus>,
     /// Why it is not healthy, worst first; empty exactly when the verdict is healthy.
@@ -68,6 +74,7 @@ pub enum Reason {
     Replica(ReplicaReason),
     Service(ServiceReason),
     Gateway(GatewayReason),
+    Watch(WatchReason),
     Fault(FaultReason),
 }
 
@@ -266,6 +273,37 @@ impl From<GatewayReason> for Reason {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+pub enum WatchReason {
+    Silent {
+        problem: String,
+    },
+    InstanceDown {
+        phase: String,
+        why: String,
+    },
+    RulesRefused {
+        why: String,
+    },
+    /// An alert that calls for somebody.
+    Fires {
+        summary: String,
+        since_ms: u64,
+    },
+    /// It fired, and what it is about is not measured any more.
+    Missing {
+        summary: String,
+        since_ms: u64,
+    },
+}
+
+impl From<WatchReason> for Reason {
+    fn from(reason: WatchReason) -> Self {
+        Self::Watch(reason)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FaultReason {
     InForce { id: String, remaining_ms: u64 },
     Unguarded { id: String },
@@ -412,4 +450,36 @@ pub struct GatewayProcess {
     /// For each cell, where its requests go or why they do not.
     pub cells: Vec<String>,
     pub age_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchView {
+    pub host: String,
+    pub verdict: Verdict,
+    /// `watching`, `starting`, …
+    pub state: String,
+    pub targets: Option<u32>,
+    /// `JOB INSTANCE` of the silent ones.
+    pub silent: Vec<String>,
+    /// Alerts that may still pass.
+    pub pending: Option<u32>,
+    pub age_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertView {
+    /// `Name{label="value"}`
+    pub alert: String,
+    /// The label of that name, if it has one.
+    pub severity: Option<String>,
+    pub verdict: Verdict,
+    /// `firing`, or `missing` where no watch measures it any more.
+    pub state: String,
+    /// Since when the first watch says so.
+    pub since_wall_ms: u64,
+    /// Hosts whose watches say so.
+    pub watches: Vec<String>,
+    pub summary: String,
+    /// The label `instance`, or the others in a row.
+    pub subject: String,
 }

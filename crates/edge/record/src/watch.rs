@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::identity::IdentityFiles;
+
 /// The version that this code writes, and the only one it reads.
 pub const VERSION: u32 = 1;
 
@@ -17,14 +19,25 @@ pub struct WatchConfig {
     pub platform: String,
     /// Where this watch runs.
     pub host: String,
-    /// Where it answers questions, in the form of Prometheus.
-    pub listen: SocketAddr,
+    /// Where it answers questions, in the form of Prometheus: to processes of the platform if it has an identity,
+    /// otherwise to everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Where it answers the same to people and programs of its host that may open the socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
+    /// What it proves itself with to targets that have a `name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityFiles>,
     /// Its own: samples and the state of alerts.
     pub folder: PathBuf,
     /// From one attempt to the next, and from one evaluation to the next where a group says nothing else.
     pub interval_ms: u64,
     /// How long samples are kept.
     pub retention_ms: u64,
+    /// Series that are kept longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longer: Option<WatchLonger>,
     /// Rule files, absolute paths.
     #[serde(default)]
     pub rules: Vec<PathBuf>,
@@ -33,13 +46,69 @@ pub struct WatchConfig {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct WatchLonger {
+    /// Of their names.
+    pub prefix: String,
+    pub retention_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WatchTarget {
     pub job: String,
     pub instance: String,
-    /// `host:port`
+    /// `HOST:PORT`, or `unix:PATH`
     pub address: String,
+    /// What the target must prove to be, over TLS. Without it the target is asked in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     pub path: String,
     /// Besides `job` and `instance`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+}
+
+/// What a watch shows to the node of its host: `GET /v1/board`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchBoard {
+    pub version: u32,
+    pub host: String,
+    pub at_ms: u64,
+    /// Since when it remembers its alerts: later than an alert only if it lost its memory meanwhile.
+    pub begun_ms: u64,
+    /// Every rule was evaluated since it came up.
+    pub evaluated: bool,
+    pub targets: u32,
+    /// `JOB INSTANCE` of those that gave nothing for two intervals.
+    pub silent: Vec<String>,
+    /// Names of the alerts that its rules can raise.
+    pub rules: Vec<String>,
+    /// Rule files that it does not follow as they stand, with the reason.
+    pub refused: Vec<String>,
+    /// Those that stand and those that ended of late; the most important first, bounded.
+    pub alerts: Vec<BoardAlert>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoardAlert {
+    /// `Name{label="value"}`
+    pub alert: String,
+    /// With the name, as `alertname`.
+    pub labels: BTreeMap<String, String>,
+    pub state: BoardState,
+    pub summary: String,
+    pub value: String,
+    /// When its condition began to hold, when it fired, and when it came into this state.
+    pub active_ms: u64,
+    pub fired_ms: Option<u64>,
+    pub changed_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BoardState {
+    Firing,
+    Missing,
+    Pending,
+    Resolved,
 }

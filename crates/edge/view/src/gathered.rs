@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use mainstay_model::Platform;
 use mainstay_model::address::Slot;
+use mainstay_record::event::AlertRecord;
 use mainstay_record::gateway::GatewayStatus;
 use mainstay_record::keeper::KeeperStatus;
 use mainstay_record::node::{self, NodeFacts, Seen};
 use mainstay_record::process::{FaultStatus, InstanceStatus};
+use mainstay_record::watch::WatchBoard;
 
 /// A fact older than this counts as missing, in milliseconds.
 pub(crate) const OLD_MS: u64 = 5_000;
@@ -21,6 +23,8 @@ pub struct Gathered<'a> {
     /// By host. A host that is absent was not asked.
     pub hosts: BTreeMap<String, HostAnswers>,
     pub faults: Vec<FaultStatus>,
+    /// That stand, as the journal tells them.
+    pub alerts: Vec<AlertRecord>,
 }
 
 /// What was learned of one host.
@@ -114,6 +118,7 @@ impl<'a> Gathered<'a> {
             now_wall_ms,
             hosts: all.map(|(host, node)| (host, answers(node))).collect(),
             faults: known.faults,
+            alerts: known.alerts,
         }
     }
 }
@@ -144,6 +149,11 @@ impl Gathered<'_> {
             .get(host)
             .and_then(|answers| answers.gateways.get(gateway));
         self.younger(host, own, |facts| facts.gateways.get(gateway))
+    }
+
+    /// The watch of a host, as its node hears it.
+    pub(crate) fn watch(&self, host: &str) -> Known<'_, WatchBoard> {
+        self.younger(host, None, |facts| facts.watch.as_ref())
     }
 
     /// Every process of a gateway that answers.

@@ -24,6 +24,7 @@ mod services;
 mod status;
 #[cfg(test)]
 mod tests;
+mod watches;
 
 pub use gathered::{Gathered, HostAnswers};
 pub use render::{Palette, render};

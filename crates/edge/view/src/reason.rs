@@ -2,7 +2,7 @@
 
 use mainstay_record::status::{
     ArchiveReason, DatabaseReason, FaultReason, GatewayReason, HostReason, PlatformReason, Reason,
-    ReplicaReason, ServiceReason,
+    ReplicaReason, ServiceReason, WatchReason,
 };
 
 /// What is the case, and what to do if there is anything to do but wait.
@@ -35,6 +35,7 @@ pub fn explain(reason: &Reason) -> Words {
         Reason::Replica(reason) => replica(reason),
         Reason::Service(reason) => service(reason),
         Reason::Gateway(reason) => gateway(reason),
+        Reason::Watch(reason) => watch(reason),
         Reason::Fault(reason) => fault(reason),
     }
 }
@@ -308,6 +309,35 @@ fn gateway(reason: &GatewayReason) -> Words {
         GatewayReason::ServiceUnseen { service } => words(
             format!("it sees no ready instance of {service}, so requests for it fail"),
             "see the service's own entry",
+        ),
+    }
+}
+
+fn watch(reason: &WatchReason) -> Words {
+    let alerts = "`mainstay alerts` shows it with its labels; its runbook, if the rule names one, tells what to do";
+    match reason {
+        WatchReason::Silent { problem } => words(
+            format!("it does not answer: {problem}"),
+            "alerts that it raised stand as they were told last; its log tells the cause",
+        ),
+        WatchReason::InstanceDown { phase, why } => words(
+            format!("it is {}: {why}", phase.replace('_', " ")),
+            "it is started again by itself; alerts that it raised stand as they were told last",
+        ),
+        WatchReason::RulesRefused { why } => words(
+            format!("it does not follow a rule file as it stands: {why}"),
+            "mend the file and run `mainstay up` with the platform file again",
+        ),
+        WatchReason::Fires { summary, since_ms } => words(
+            format!("has fired for {}: {summary}", span(*since_ms)),
+            alerts,
+        ),
+        WatchReason::Missing { summary, since_ms } => words(
+            format!(
+                "fired {} ago, and what it is about is not measured any more: {summary}",
+                span(*since_ms)
+            ),
+            "see why nothing is measured; it ends when that is measured again and is well",
         ),
     }
 }

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{Table, presets};
 use mainstay_record::node::UpgradeFacts;
 use mainstay_record::status::{
-    DatabaseStatus, GatewayView, RegionStatus, ServiceStatus, Status, Verdict,
+    DatabaseStatus, GatewayView, RegionStatus, ServiceStatus, Status, Verdict, WatchView,
 };
 
 use crate::reason::{size, span};
@@ -39,6 +39,12 @@ pub fn render(status: &Status, palette: Palette) -> String {
     }
     if !status.gateways.is_empty() {
         section(&mut text, "GATEWAYS", gateway_table(&status.gateways));
+    }
+    if !status.watches.is_empty() {
+        section(&mut text, "WATCHES", watch_table(&status.watches));
+    }
+    if !status.alerts.is_empty() {
+        section(&mut text, "ALERTS", alert_table(status));
     }
     if !status.faults.is_empty() {
         section(&mut text, "FAULTS IN FORCE", fault_table(status));
@@ -363,6 +369,51 @@ fn gateway_table(gateways: &[GatewayView]) -> Table {
                 ],
             ));
         }
+    }
+    table
+}
+
+fn watch_table(watches: &[WatchView]) -> Table {
+    let mut table = table(&["", "WATCH", "STATE", "TARGETS", "SILENT", "PENDING", "SEEN"]);
+    for watch in watches {
+        let silent = match watch.silent.as_slice() {
+            [] => "-".to_owned(),
+            silent => silent.join(", "),
+        };
+        table.add_row(row(
+            watch.verdict,
+            &[
+                watch.host.clone(),
+                watch.state.clone(),
+                or_dash(watch.targets),
+                silent,
+                or_dash(watch.pending),
+                age(watch.age_ms),
+            ],
+        ));
+    }
+    table
+}
+
+fn alert_table(status: &Status) -> Table {
+    let mut table = table(&["", "ALERT", "SEVERITY", "STATE", "FOR", "SEEN BY", "ABOUT"]);
+    for alert in &status.alerts {
+        let name = alert.alert.split('{').next().unwrap_or_default();
+        let about = match alert.summary.as_str() {
+            "" => &alert.subject,
+            summary => summary,
+        };
+        table.add_row(row(
+            alert.verdict,
+            &[
+                name.to_owned(),
+                or_dash(alert.severity.clone()),
+                alert.state.clone(),
+                span(status.at_wall_ms.saturating_sub(alert.since_wall_ms)),
+                alert.watches.join(", "),
+                about.to_owned(),
+            ],
+        ));
     }
     table
 }

@@ -9,6 +9,7 @@ use crate::gathered::Gathered;
 use crate::hosts::regions;
 use crate::leadership::leadership;
 use crate::services::services;
+use crate::watches::{alerts, watches};
 
 /// What the platform is like, by what was gathered.
 pub fn status(gathered: &Gathered<'_>) -> Status {
@@ -18,6 +19,8 @@ pub fn status(gathered: &Gathered<'_>) -> Status {
     let databases = databases(gathered, &mut findings);
     let services = services(gathered, &mut findings);
     let gateways = gateways(gathered, &mut findings);
+    let watches = watches(gathered, &mut findings);
+    let alerts = alerts(gathered, &mut findings);
     let disturbed = faults(gathered, &mut findings);
     let mut faults = gathered.faults.clone();
     faults.sort_by_key(|fault| std::cmp::Reverse(fault.remaining_ms));
@@ -34,7 +37,9 @@ pub fn status(gathered: &Gathered<'_>) -> Status {
         .chain(regions.iter().map(|part| part.verdict.min(hosts_at_worst)))
         .chain(databases.iter().map(|part| part.verdict))
         .chain(services.iter().map(|part| part.verdict))
-        .chain(gateways.iter().map(|part| part.verdict));
+        .chain(gateways.iter().map(|part| part.verdict))
+        .chain(watches.iter().map(|part| part.verdict))
+        .chain(alerts.iter().map(|part| part.verdict));
     let verdict = worst(verdicts);
     let findings = findings.into_sorted();
     assert_eq!(
@@ -53,6 +58,8 @@ pub fn status(gathered: &Gathered<'_>) -> Status {
         databases,
         services,
         gateways,
+        watches,
+        alerts,
         faults,
         findings,
     }

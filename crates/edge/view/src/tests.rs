@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use expect_test::{Expect, ExpectFile, expect, expect_file};
 use mainstay_model::address::Slot;
 use mainstay_model::{Host, Platform};
+use mainstay_record::event::{AlertRecord, AlertWord};
 use mainstay_record::gateway::{
     GatewayCellStatus, GatewayDatabaseStatus, GatewayInstanceStatus, GatewayServiceStatus,
     GatewayStatus,
@@ -18,6 +19,7 @@ use mainstay_record::process::{
     FaultKind, FaultParameters, FaultState, FaultStatus, InstanceStatus, ProcessExit,
 };
 use mainstay_record::status::{Status, Verdict};
+use mainstay_record::watch::WatchBoard;
 
 use crate::{Gathered, HostAnswers, Palette, render, status};
 
@@ -214,6 +216,42 @@ fn facts(platform: &Platform, host: &Host, primary: &str) -> NodeFacts {
             program: None,
         },
         heard_ms: BTreeMap::new(),
+        watch: (host.name != *"usw2-a").then(|| seen(board(host))),
+    }
+}
+
+fn board(host: &Host) -> WatchBoard {
+    WatchBoard {
+        version: 1,
+        host: host.name.to_string(),
+        at_ms: NOW,
+        begun_ms: NOW - 60_000,
+        evaluated: true,
+        targets: 14,
+        silent: Vec::new(),
+        rules: vec!["TargetSilent".to_owned()],
+        refused: Vec::new(),
+        alerts: Vec::new(),
+    }
+}
+
+fn alert(watch: &str, severity: &str, state: AlertWord) -> AlertRecord {
+    AlertRecord {
+        watch: watch.to_owned(),
+        alert: "TargetSilent{instance=\"use1-a/edge\"}".to_owned(),
+        state,
+        since_ms: NOW - 15_000,
+        at_ms: NOW - 5_000,
+        labels: [
+            ("alertname", "TargetSilent"),
+            ("severity", severity),
+            ("instance", "use1-a/edge"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into(),
+        summary: "use1-a/edge gives no figures".to_owned(),
+        value: "0".to_owned(),
+        why: "its condition holds".to_owned(),
     }
 }
 
@@ -233,6 +271,7 @@ fn look(spoil: impl FnOnce(&mut Gathered<'_>)) -> Status {
         now_wall_ms: NOW,
         hosts: hosts.collect(),
         faults: Vec::new(),
+        alerts: Vec::new(),
     };
     spoil(&mut gathered);
     let status = status(&gathered);
@@ -301,6 +340,7 @@ fn what_one_node_knows_is_enough() {
         own,
         others: all.map(|facts| (facts.host.clone(), seen(facts))).collect(),
         faults: Vec::new(),
+        alerts: Vec::new(),
     };
     let slot = Slot::new(1).expect("a slot");
     let status = status(&Gathered::of_node(&platform, slot, NOW + 20, known));
@@ -574,5 +614,61 @@ fn leadership_is_what_all_say_together() {
             Degraded host use1-a: it follows version 1 of the platform file; 2 is in force
             Degraded host euw1-a: it follows version 1 of the platform file; 2 is in force
         "#]],
+    );
+}
+
+#[test]
+fn alerts_of_two_watches_are_one_and_a_call_is_a_finding() {
+    check(
+        |gathered| {
+            gathered.alerts = vec![
+                alert("use1-a", "page", AlertWord::Missing),
+                alert("euw1-a", "page", AlertWord::Firing),
+            ];
+            let seen = node(gathered, "euw1-a").watch.as_mut().expect("has one");
+            let board = seen.value.as_mut().expect("answered");
+            board.silent = vec!["gateway use1-a/edge".to_owned()];
+        },
+        expect_file!["../golden/alert.txt"],
+    );
+    // What calls for nobody is shown, and is no reason to call the platform ill.
+    check_why(
+        |gathered| gathered.alerts = vec![alert("use1-a", "warning", AlertWord::Firing)],
+        expect![[r#"
+            Healthy
+        "#]],
+    );
+    check_why(
+        |gathered| gathered.alerts = vec![alert("use1-a", "page", AlertWord::Missing)],
+        expect![[r#"
+            Degraded
+            Degraded alert TargetSilent{instance="use1-a/edge"}: fired 15.0s ago, and what it is about is not measured any more: use1-a/edge gives no figures
+        "#]],
+    );
+}
+
+#[test]
+fn a_watch_that_does_not_see_is_told() {
+    check_why(
+        |gathered| {
+            node(gathered, "use1-a").watch = Some(silent("connection refused"));
+            let seen = node(gathered, "euw1-a").watch.as_mut().expect("has one");
+            let board = seen.value.as_mut().expect("answered");
+            board.refused = vec!["rules.yaml:1:2: wrong".to_owned()];
+        },
+        expect![[r#"
+            Degraded
+            Degraded watch on use1-a: it does not answer: connection refused
+            Degraded watch on euw1-a: it does not follow a rule file as it stands: rules.yaml:1:2: wrong
+        "#]],
+    );
+    check_why(
+        |gathered| lose(gathered, "use1-a"),
+        expect![[r#"
+        Degraded
+        Unknown host use1-a: its node does not answer (connection refused), so nobody can say what runs there
+        Degraded database ledger: its primary on use1-a cannot be asked, but other keepers hear it and gateways lead to it
+        Degraded service ticker: 1 of 2 instances are ready
+    "#]],
     );
 }

@@ -15,11 +15,12 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame};
 use mainstay_keeper::{Answer as CoreAnswer, Operator, ReplicaId, SoloRefusal, SwitchoverRefusal};
 use mainstay_record::keeper::{ControlAnswer, KeeperStatus, Sight, SwitchoverRequest};
-use mainstay_rt::http::{Answer, Call, error, json};
+use mainstay_rt::http::{Answer, Call, error, json, text};
 use mainstay_units::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::commands;
+use crate::figures::Figures;
 use crate::setup::Setup;
 
 const SIGHT_PERIOD: Duration = Duration::from_millis(200);
@@ -62,6 +63,7 @@ impl Shown {
 #[derive(Clone)]
 pub struct Face {
     pub setup: Rc<Setup>,
+    pub figures: Figures,
     pub asks: mpsc::UnboundedSender<Ask>,
     pub shown: watch::Receiver<Shown>,
 }
@@ -72,6 +74,7 @@ impl Face {
         match (call.method, call.path.as_str()) {
             (Method::GET, "/v1/status") => self.status().await,
             (Method::GET, "/v1/sight") => self.sight(),
+            (Method::GET, "/metrics") => self.metrics().await,
             _ => unknown(),
         }
     }
@@ -81,6 +84,7 @@ impl Face {
         match (call.method, call.path.as_str()) {
             (Method::GET, "/v1/status") => self.status().await,
             (Method::GET, "/v1/sight") => self.sight(),
+            (Method::GET, "/metrics") => self.metrics().await,
             (Method::POST, "/v1/pause") => self.operate(Operator::Pause).await,
             (Method::POST, "/v1/resume") => self.operate(Operator::Resume).await,
             (Method::POST, "/v1/switchover") => self.switch_over(&call.body).await,
@@ -100,6 +104,20 @@ impl Face {
             Ok(status) => json(StatusCode::OK, &status),
             Err(_) => leaving(),
         }
+    }
+
+    /// What the mind and the server say, in figures.
+    async fn metrics(&self) -> Answer {
+        let (sender, receiver) = oneshot::channel();
+        self.asks.send(Ask::Status(sender)).ok();
+        let status = receiver.await.ok();
+        let page = crate::page::page(status.as_ref(), &self.figures.look());
+        let mut answer = text(StatusCode::OK, page);
+        let kind = http::HeaderValue::from_static(mainstay_scrape::page::CONTENT_TYPE);
+        answer
+            .headers_mut()
+            .insert(http::header::CONTENT_TYPE, kind);
+        answer
     }
 
     async fn switch_over(&self, body: &[u8]) -> Answer {
@@ -274,7 +292,7 @@ fn solo_refused(setup: &Setup, refusal: SoloRefusal) -> String {
 }
 
 fn unknown() -> Answer {
-    let next = "GET /v1/status, GET /v1/sight; on the socket also POST /v1/switchover, /v1/solo, /v1/pause, /v1/resume, /v1/shutdown";
+    let next = "GET /v1/status, /v1/sight or /metrics; on the socket also POST /v1/switchover, /v1/solo, /v1/pause, /v1/resume, /v1/shutdown";
     error(StatusCode::NOT_FOUND, "unknown", "no such request", next)
 }
 

@@ -20,7 +20,8 @@
 //! - `settings`: its configuration files; `parameters`: what the platform adds to them; `certificate`: what it shows. `history`: its timelines. `data`: its folder.
 //! - `sql`, `replication`: the two ways of asking a server.
 //! - `commands`: what the core can order, one function each. `hands`, `eyes`, `memory`, `mind`, `peers`,
-//!   `face`: the parts of the body; `supply`, `pulse`, `weakened` feel for the eyes what takes time to feel. `promise`, `lease`: the two files. `convert`: core and JSON.
+//!   `face`: the parts of the body; `supply`, `pulse`, `weakened` feel for the eyes what takes time to feel. `figures`, `page`: what the server
+//!   says of itself, for whoever watches. `promise`, `lease`: the two files. `convert`: core and JSON.
 
 mod certificate;
 mod commands;
@@ -30,11 +31,13 @@ mod data;
 mod drill;
 mod eyes;
 mod face;
+mod figures;
 mod hands;
 mod history;
 mod lease;
 mod memory;
 mod mind;
+mod page;
 mod parameters;
 mod peers;
 mod process;
@@ -284,8 +287,12 @@ fn show(
     let address = setup.config.listen.http;
     let listener =
         peers::bind(address).map_err(|source| peers::PeerError::Listen { address, source })?;
+    let action = "start a thread";
+    let figures = figures::Figures::start(Setup::clone(setup))
+        .map_err(|source| RunError::System { action, source })?;
     let face = Rc::new(Face {
         setup: Rc::clone(setup),
+        figures,
         asks,
         shown,
     });

@@ -1,7 +1,11 @@
 //! The control socket: what the gateway sees and does, and the few things it can be told.
 
+use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use mainstay_gateway::sight::{CellView, InstanceState};
@@ -11,9 +15,12 @@ use mainstay_record::gateway::{
 };
 use mainstay_rt::http::{Answer, Call, error, json, text};
 use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, spawn_local};
 
 use crate::config::{self, Config, ConfigError};
 use crate::eyes::Facts;
+use crate::listen;
+use crate::watch::Caller;
 use crate::world::{Shared, World};
 
 /// What the control socket needs.
@@ -22,20 +29,62 @@ pub struct Admin {
     pub shared: Arc<Shared>,
     pub config_path: PathBuf,
     pub configs: mpsc::UnboundedSender<Arc<Config>>,
+    /// Who this gateway is.
+    pub caller: Caller,
+    /// Where it shows itself over TCP, and the task that does.
+    pub shown: RefCell<Option<(SocketAddr, AbortHandle)>>,
     /// Why the file on disk is not what is served.
-    pub snapshot_error: std::cell::RefCell<Option<String>>,
+    pub snapshot_error: RefCell<Option<String>>,
     pub facts: Facts,
 }
 
-/// Whether a caller may change anything. The TCP address only shows.
+/// Whether a caller may change anything. Over TCP one may only look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rights {
     Look,
     LookAndAct,
 }
 
+/// Between two attempts to show oneself, where the address is taken or the identity is not there yet.
+const SHOW_AGAIN: Duration = Duration::from_secs(1);
+
 impl Admin {
-    pub async fn answer(&self, rights: Rights, call: Call) -> Answer {
+    /// Shows status and figures at this address, to whoever proves to be of the platform, instead of at the one
+    /// before.
+    pub fn show_at(self: &Rc<Self>, address: Option<SocketAddr>) {
+        let mut shown = self.shown.borrow_mut();
+        if shown.as_ref().map(|(known, _)| *known) == address {
+            return;
+        }
+        if let Some((_, task)) = shown.take() {
+            task.abort();
+        }
+        *shown = address.map(|address| {
+            let showing = spawn_local(Rc::clone(self).show(address));
+            (address, showing.abort_handle())
+        });
+    }
+
+    async fn show(self: Rc<Self>, address: SocketAddr) {
+        loop {
+            let problem = match (self.caller.identity(), listen::bind(address)) {
+                (Ok(Some(identity)), Ok(listener)) => {
+                    let answer = move |call| {
+                        let admin = Rc::clone(&self);
+                        async move { admin.answer(Rights::Look, call).await }
+                    };
+                    return mainstay_identity::web::serve(listener, identity, answer).await;
+                }
+                (Ok(None), _) => "the gateway has no identity".to_owned(),
+                (Err(error), _) => chain(&error),
+                (Ok(Some(_)), Err(error)) => chain(&error),
+            };
+            tracing::warn!(%address, problem, "figures cannot be shown there yet");
+            tokio::time::sleep(SHOW_AGAIN).await;
+        }
+    }
+
+    pub async fn answer(self: &Rc<Self>, rights: Rights, call: Call) -> Answer {
         match (&call.method, call.path.as_str(), rights) {
             (&Method::GET, "/v1/status", _) => json(StatusCode::OK, &self.status()),
             (&Method::GET, "/metrics", _) => self.metrics(),
@@ -75,7 +124,7 @@ impl Admin {
     }
 
     /// Reads the file again. A bad one changes nothing.
-    fn reload(&self) -> Answer {
+    fn reload(self: &Rc<Self>) -> Answer {
         let served = self.shared.world().config.snapshot.generation;
         let loaded = config::load(&self.config_path).and_then(|config| {
             let offered = config.snapshot.generation;
@@ -89,6 +138,7 @@ impl Admin {
                 let generation = config.snapshot.generation;
                 tracing::info!(generation, "serving a new snapshot");
                 *self.snapshot_error.borrow_mut() = None;
+                self.show_at(config.admin);
                 // The eyes run as long as this socket does.
                 self.configs.send(Arc::new(config)).ok();
                 json(

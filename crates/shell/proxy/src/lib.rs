@@ -117,6 +117,8 @@ fn serve(
         shared: Arc::clone(&shared),
         config_path: config_path.to_owned(),
         configs,
+        caller: watch::Caller::new(snapshot.identity.clone()),
+        shown: std::cell::RefCell::default(),
         snapshot_error: std::cell::RefCell::new(snapshot_error),
         facts: eyes::Facts::default(),
     });
@@ -198,20 +200,7 @@ fn start_admin(
             tracing::error!(%error, "the control socket cannot be served");
         }
     });
-    let Some(address) = address else { return };
-    let admin = Rc::clone(admin);
-    spawn_local(async move {
-        match listen::bind(address) {
-            Ok(listener) => {
-                let answer = move |call| {
-                    let admin = Rc::clone(&admin);
-                    async move { admin.answer(Rights::Look, call).await }
-                };
-                mainstay_rt::http::serve_tcp(listener, answer).await;
-            }
-            Err(error) => tracing::error!(%address, %error, "the admin address cannot be served"),
-        }
-    });
+    admin.show_at(address);
 }
 
 fn follow_signals(shared: &Arc<Shared>) -> Result<(), Ending> {

@@ -91,9 +91,10 @@ impl Totals {
             "requests",
             "Requests answered, by route and class of status",
             named.iter().flat_map(|(name, parts)| {
-                CLASSES.iter().enumerate().filter_map(move |(class, text)| {
+                // Also those that never came: a rate begins with the first of them, and "none" is not "unknown".
+                CLASSES.iter().enumerate().map(move |(class, text)| {
                     let total = sum(parts, |part| &part.classes[class]);
-                    (total > 0).then(|| (with(name, &[("class", text)]), total))
+                    (with(name, &[("class", text)]), total)
                 })
             }),
         )?;

@@ -64,7 +64,7 @@ impl Caller {
     }
 
     /// `None`: keepers are asked in the clear.
-    fn identity(&self) -> Result<Option<Arc<Identity>>, IdentityError> {
+    pub fn identity(&self) -> Result<Option<Arc<Identity>>, IdentityError> {
         let Some(files) = &self.files else {
             return Ok(None);
         };

@@ -19,19 +19,45 @@ const CHUNK_SAMPLES: u32 = 120;
 /// Largest file that is read back.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Milliseconds that samples are kept.
     pub retention: i64,
+    /// Series that are kept longer.
+    pub longer: Option<Longer>,
     /// The log is put away when it is so long.
     pub log_bytes: u64,
     pub series: usize,
+}
+
+/// Few series that are wanted for long, such as recorded ones. They have blocks of their own, so that those of the many
+/// can go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Longer {
+    /// Of their names.
+    pub prefix: String,
+    pub retention: i64,
+}
+
+impl Limits {
+    fn is_long(&self, labels: &Labels) -> bool {
+        let longer = self.longer.as_ref();
+        longer.is_some_and(|longer| labels.get("__name__").starts_with(&longer.prefix))
+    }
+
+    fn retention_of(&self, labels: &Labels) -> i64 {
+        match &self.longer {
+            Some(longer) if self.is_long(labels) => longer.retention.max(self.retention),
+            _ => self.retention,
+        }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             retention: 24 * 3_600_000,
+            longer: None,
             log_bytes: 32 << 20,
             series: 200_000,
         }
@@ -107,7 +133,7 @@ pub struct Head {
     log: Log,
     /// The number that the next file gets.
     next_file: u64,
-    /// Blocks with their last moment.
+    /// Blocks with the moment until which something in them is wanted.
     blocks: Vec<(PathBuf, i64)>,
     broken: bool,
 }
@@ -192,21 +218,23 @@ impl Head {
             opened.damaged.push(path.to_owned());
             return Ok(());
         };
-        let mut newest = i64::MIN;
+        // Until when something of the block is wanted.
+        let mut until = i64::MIN;
         for (labels, chunks) in series {
+            let retention = self.limits.retention_of(&labels);
             let number = self.number(&labels);
             let Some((_, row)) = self.rows.get_mut(&number) else {
                 continue;
             };
             for chunk in chunks {
-                newest = newest.max(chunk.span().1);
+                until = until.max(chunk.span().1.saturating_add(retention));
                 if row.last().is_none_or(|last| chunk.span().0 > last) {
                     row.chunks.push(chunk);
                 }
             }
             row.put_away = row.chunks.len();
         }
-        self.blocks.push((path.to_owned(), newest));
+        self.blocks.push((path.to_owned(), until));
         Ok(())
     }
 
@@ -290,8 +318,8 @@ impl Head {
         if self.log.bytes() >= self.limits.log_bytes {
             self.put_away()?;
         }
-        let oldest = now.saturating_sub(self.limits.retention);
-        for (_, row) in self.rows.values_mut() {
+        for (labels, row) in self.rows.values_mut() {
+            let oldest = now.saturating_sub(self.limits.retention_of(labels));
             let old = row
                 .chunks
                 .iter()
@@ -310,7 +338,7 @@ impl Head {
         });
         let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.blocks)
             .into_iter()
-            .partition(|(_, last)| *last < oldest);
+            .partition(|(_, until)| *until < now);
         self.blocks = kept;
         for (path, _) in old {
             std::fs::remove_file(&path).map_err(failed("remove", &path))?;
@@ -329,20 +357,29 @@ impl Head {
             (!chunks.is_empty()).then_some((labels, chunks))
         });
         let finished: Vec<(&Labels, Vec<&Chunk>)> = finished.collect();
-        let newest = finished
-            .iter()
-            .flat_map(|(_, chunks)| chunks)
-            .map(|chunk| chunk.span().1)
-            .max();
         let log_number = self.next_file - 1;
-        if let Some(newest) = newest {
+        let (long, short): (Vec<_>, Vec<_>) = finished
+            .into_iter()
+            .partition(|(labels, _)| self.limits.is_long(labels));
+        let mut written = Vec::new();
+        for series in [short, long] {
+            let newest = series.iter().flat_map(|(_, chunks)| chunks);
+            let newest = newest.map(|chunk| chunk.span().1).max();
+            if let (Some(newest), Some((labels, _))) = (newest, series.first()) {
+                let until = newest.saturating_add(self.limits.retention_of(labels));
+                written.push((block::write(&series), until));
+            }
+        }
+        for (bytes, until) in &written {
             let path = self
                 .folder
                 .join("blocks")
                 .join(format!("{:08}", self.next_file));
             self.next_file += 1;
-            files::write_atomic(&path, &block::write(&finished)).map_err(failed("write", &path))?;
-            self.blocks.push((path, newest));
+            files::write_atomic(&path, bytes).map_err(failed("write", &path))?;
+            self.blocks.push((path, *until));
+        }
+        if !written.is_empty() {
             for (_, row) in self.rows.values_mut() {
                 let full = row
                     .chunks

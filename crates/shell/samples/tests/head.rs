@@ -11,7 +11,7 @@ use mainstay_promql::labels::Labels;
 use mainstay_promql::matcher::Matcher;
 use mainstay_promql::parse::parse;
 use mainstay_promql::sample::{Source, Value};
-use mainstay_samples::{Head, Limits};
+use mainstay_samples::{Head, Limits, Longer};
 
 fn labels(job: usize) -> Labels {
     Labels::of(&[("__name__", "m_total"), ("job", &job.to_string())])
@@ -57,7 +57,7 @@ fn what_was_stored_is_there_after_any_number_of_starts() {
         log_bytes: 4_000,
         ..Limits::default()
     };
-    let (mut head, _) = open(folder.path(), limits);
+    let (mut head, _) = open(folder.path(), limits.clone());
     for round in 0..10 {
         fill(&mut head, round * 100..(round + 1) * 100);
         head.maintain(round * 100_000).expect("maintain");
@@ -68,7 +68,7 @@ fn what_was_stored_is_there_after_any_number_of_starts() {
         );
         drop(head);
         let opened;
-        (head, opened) = open(folder.path(), limits);
+        (head, opened) = open(folder.path(), limits.clone());
         assert_eq!(
             (opened.series, opened.torn_bytes, opened.damaged.len()),
             (3, 0, 0)
@@ -139,7 +139,7 @@ fn what_is_older_than_the_retention_is_forgotten_also_on_disk() {
         retention: 60_000,
         ..Limits::default()
     };
-    let (mut head, _) = open(folder.path(), limits);
+    let (mut head, _) = open(folder.path(), limits.clone());
     fill(&mut head, 0..1_000);
     head.maintain(1_000_000).expect("maintain");
     head.maintain(10_000_000).expect("maintain");
@@ -152,7 +152,7 @@ fn what_is_older_than_the_retention_is_forgotten_also_on_disk() {
     );
     drop(head);
     // What the log still says of old samples goes with the first look at the time.
-    let (mut head, opened) = open(folder.path(), limits);
+    let (mut head, opened) = open(folder.path(), limits.clone());
     assert!(opened.samples < 3 * 120);
     head.maintain(10_000_000).expect("maintain");
     assert_eq!(head.size(), (0, 0, 0));
@@ -165,7 +165,7 @@ fn a_torn_record_counts_as_never_written_and_a_damaged_block_is_named() {
         log_bytes: 4_000,
         ..Limits::default()
     };
-    let (mut head, _) = open(folder.path(), limits);
+    let (mut head, _) = open(folder.path(), limits.clone());
     fill(&mut head, 0..200);
     head.maintain(0).expect("maintain");
     fill(&mut head, 200..203);
@@ -179,7 +179,7 @@ fn a_torn_record_counts_as_never_written_and_a_damaged_block_is_named() {
     let log = only("log");
     let bytes = std::fs::read(&log).expect("read");
     std::fs::write(&log, &bytes[..bytes.len() - 3]).expect("cut");
-    let (head, opened) = open(folder.path(), limits);
+    let (head, opened) = open(folder.path(), limits.clone());
     assert!(opened.torn_bytes > 0);
     assert_eq!(
         values(&head).iter().map(Vec::len).collect::<Vec<_>>(),
@@ -191,7 +191,7 @@ fn a_torn_record_counts_as_never_written_and_a_damaged_block_is_named() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&block, bytes).expect("damage");
-    let (_, opened) = open(folder.path(), limits);
+    let (_, opened) = open(folder.path(), limits.clone());
     assert_eq!(opened.damaged, [block]);
 }
 
@@ -207,7 +207,7 @@ fn a_child_that_stores_until_it_is_killed() {
         log_bytes: 20_000,
         ..Limits::default()
     };
-    let (mut head, opened) = open(Path::new(&folder), limits);
+    let (mut head, opened) = open(Path::new(&folder), limits.clone());
     let from = i64::try_from(opened.samples / 3).expect("a count");
     let mut out = std::io::stdout();
     for moment in from.. {
@@ -265,4 +265,51 @@ fn what_was_acknowledged_survives_kill_9() {
             );
         }
     }
+}
+
+#[test]
+fn few_series_are_kept_longer_and_the_files_of_the_many_go() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let limits = Limits {
+        retention: 1_000_000,
+        longer: Some(Longer {
+            prefix: "slo:".to_owned(),
+            retention: 10_000_000,
+        }),
+        log_bytes: 1,
+        ..Limits::default()
+    };
+    let (long, short) = (
+        Labels::of(&[("__name__", "slo:bad:rate")]),
+        Labels::of(&[("__name__", "up")]),
+    );
+    let files = || {
+        std::fs::read_dir(folder.path().join("blocks"))
+            .expect("a folder")
+            .count()
+    };
+    let count = |head: &Head, labels: &Labels| {
+        let named = [mainstay_promql::matcher::Matcher::name(
+            labels.get("__name__"),
+        )];
+        head.series(&named, i64::MIN, i64::MAX).count()
+    };
+    {
+        let (mut head, _) = open(folder.path(), limits.clone());
+        for at in 0..300 {
+            head.append([(&long, at * 1_000, 1.0), (&short, at * 1_000, 2.0)])
+                .expect("stored");
+        }
+        head.maintain(300_000).expect("maintained");
+        assert_eq!(files(), 2, "one for each kind");
+        head.maintain(2_000_000).expect("maintained");
+        assert_eq!((count(&head, &long), count(&head, &short)), (1, 0));
+        assert_eq!(files(), 1, "the file of the many is gone");
+    }
+    // The log may still have what was forgotten; it is forgotten again.
+    let (mut head, _) = open(folder.path(), limits);
+    head.maintain(2_000_000).expect("maintained");
+    assert_eq!((head.size().0, head.size().1), (1, 300));
+    head.maintain(20_000_000).expect("maintained");
+    assert_eq!((count(&head, &long), files()), (0, 0));
 }

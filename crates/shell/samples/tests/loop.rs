@@ -16,7 +16,7 @@ use mainstay_rules::alert::State;
 use mainstay_rules::file::{Group, read};
 use mainstay_rules::group::{Memory, Sink, Surroundings, Write, evaluate};
 use mainstay_samples::{Head, Limits};
-use mainstay_scraper::{Account, Endpoint, run};
+use mainstay_scraper::{Account, Endpoint, Reach, run};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -115,7 +115,7 @@ async fn an_alert_goes_its_way_from_a_socket_to_a_state() {
             ("instance".to_owned(), address.clone()),
             ("job".to_owned(), "desk".to_owned()),
         ],
-        address,
+        reach: Reach::Tcp(address),
         path: "/metrics".to_owned(),
         honor_labels: false,
         interval: Duration::from_millis(300),

@@ -4,17 +4,25 @@
 //! (`mainstay_scrape::target`), and sends the account. Beats are spread over the interval by the target's
 //! name, so that not all are asked at once. A slow target delays nobody, and a beat that was missed is left
 //! out, not made up for. Answers are bounded in time and size; what is cut off or unreadable is no answer.
+//!
+//! A connection is kept from one beat to the next, since proving an identity anew each second would cost more than
+//! all the rest. One that ended meanwhile is opened anew, once.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper::{Request, StatusCode, header};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::SendRequest;
+use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use mainstay_identity::Identity;
 use mainstay_rt::clock;
 use mainstay_scrape::exposition::{Exposition, Fault, Format, Labels, Limits, Meaning, parse};
 use mainstay_scrape::target::{Attempt, Silence, Target, Write};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -23,10 +31,41 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 const ACCEPT: &str =
     "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 
+/// How a target is reached.
+#[derive(Clone, Debug)]
+pub enum Reach {
+    /// `HOST:PORT`, in the clear.
+    Tcp(String),
+    Unix(PathBuf),
+    /// `HOST:PORT` over TLS, where both sides prove who they are: the target must have this name.
+    Named {
+        address: String,
+        name: String,
+        identity: Arc<Identity>,
+    },
+}
+
+impl Reach {
+    /// As it is written.
+    fn text(&self) -> String {
+        match self {
+            Self::Tcp(address) | Self::Named { address, .. } => address.clone(),
+            Self::Unix(path) => path.display().to_string(),
+        }
+    }
+
+    /// What the request says of whom it is for.
+    fn host(&self) -> &str {
+        match self {
+            Self::Tcp(address) | Self::Named { address, .. } => address,
+            Self::Unix(_) => "localhost",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// `host:port`
-    pub address: String,
+    pub reach: Reach,
     pub path: String,
     /// Labels of everything that it gives: `job`, `instance` and others, sorted.
     pub labels: Labels,
@@ -41,6 +80,8 @@ pub struct Endpoint {
 pub enum NoAnswer {
     #[error("connect")]
     Connect(#[source] std::io::Error),
+    #[error("prove to each other who we are: it should be {0}")]
+    Proof(String, #[source] std::io::Error),
     #[error("speak HTTP")]
     Http(#[source] hyper::Error),
     #[error("the target answered {0}")]
@@ -67,37 +108,107 @@ pub struct Account {
     pub silence: Silence,
 }
 
-/// Asks once.
+/// A connection that is kept, and the task that drives it, which ends with it.
+struct Line {
+    sender: SendRequest<Empty<Bytes>>,
+    _driver: JoinSet<()>,
+}
+
+/// Asks once, over a connection of its own.
 ///
 /// # Errors
 /// Whatever kept the target from giving a whole, readable answer in time.
 pub async fn ask(endpoint: &Endpoint) -> Result<Exposition, NoAnswer> {
-    let limit = endpoint.timeout;
-    timeout(limit, answer(endpoint))
-        .await
-        .unwrap_or(Err(NoAnswer::Late(limit)))
+    ask_over(endpoint, &mut None).await
 }
 
-async fn answer(endpoint: &Endpoint) -> Result<Exposition, NoAnswer> {
-    let stream = TcpStream::connect(&endpoint.address)
-        .await
-        .map_err(NoAnswer::Connect)?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(NoAnswer::Http)?;
-    // Dropped with this future, and with it the connection.
-    let mut driver = JoinSet::new();
-    driver.spawn(connection);
-    let request = Request::get(&endpoint.path)
-        .header(header::HOST, &endpoint.address)
+/// Asks over the connection that is there, if it still is, or over a new one. It is left for the next question if
+/// this one was answered whole.
+async fn ask_over(endpoint: &Endpoint, line: &mut Option<Line>) -> Result<Exposition, NoAnswer> {
+    let limit = endpoint.timeout;
+    let asked = timeout(limit, async {
+        let kept = line.take().filter(|line| !line.sender.is_closed());
+        let (mut used, response) = send(endpoint, kept).await?;
+        let found = read(endpoint, response).await?;
+        // A target that closes after its answer says so at once, or at the next question.
+        if used.sender.ready().await.is_ok() {
+            *line = Some(used);
+        }
+        Ok(found)
+    });
+    asked.await.unwrap_or(Err(NoAnswer::Late(limit)))
+}
+
+async fn send(
+    endpoint: &Endpoint,
+    kept: Option<Line>,
+) -> Result<(Line, Response<Incoming>), NoAnswer> {
+    if let Some(mut line) = kept {
+        // Asking twice does no harm, and an old connection may have ended without our knowing.
+        if let Ok(response) = line.sender.send_request(request(endpoint)?).await {
+            return Ok((line, response));
+        }
+    }
+    let mut line = open(&endpoint.reach).await?;
+    let response = line.sender.send_request(request(endpoint)?).await;
+    Ok((line, response.map_err(NoAnswer::Http)?))
+}
+
+fn request(endpoint: &Endpoint) -> Result<Request<Empty<Bytes>>, NoAnswer> {
+    Request::get(&endpoint.path)
+        .header(header::HOST, endpoint.reach.host())
         .header(header::ACCEPT, ACCEPT)
         .header(
             "x-prometheus-scrape-timeout-seconds",
             endpoint.timeout.as_secs_f64().to_string(),
         )
         .body(Empty::<Bytes>::new())
-        .map_err(|_| NoAnswer::Address)?;
-    let response = sender.send_request(request).await.map_err(NoAnswer::Http)?;
+        .map_err(|_| NoAnswer::Address)
+}
+
+async fn open(reach: &Reach) -> Result<Line, NoAnswer> {
+    match reach {
+        Reach::Tcp(address) => speak(connect(address).await?).await,
+        Reach::Unix(path) => {
+            speak(UnixStream::connect(path).await.map_err(NoAnswer::Connect)?).await
+        }
+        Reach::Named {
+            address,
+            name,
+            identity,
+        } => {
+            let proven = identity.connect(connect(address).await?, name).await;
+            speak(proven.map_err(|error| NoAnswer::Proof(name.clone(), error))?).await
+        }
+    }
+}
+
+async fn connect(address: &str) -> Result<TcpStream, NoAnswer> {
+    let stream = TcpStream::connect(address).await;
+    let stream = stream.map_err(NoAnswer::Connect)?;
+    stream.set_nodelay(true).map_err(NoAnswer::Connect)?;
+    Ok(stream)
+}
+
+async fn speak<S>(stream: S) -> Result<Line, NoAnswer>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(NoAnswer::Http)?;
+    let mut driver = JoinSet::new();
+    driver.spawn(async move {
+        // Whoever asks learns how it ended.
+        connection.await.ok();
+    });
+    Ok(Line {
+        sender,
+        _driver: driver,
+    })
+}
+
+async fn read(endpoint: &Endpoint, response: Response<Incoming>) -> Result<Exposition, NoAnswer> {
     if response.status() != StatusCode::OK {
         return Err(NoAnswer::Status(response.status()));
     }
@@ -138,13 +249,14 @@ async fn beat(number: usize, mut endpoint: Endpoint, accounts: mpsc::Sender<Acco
         interval_ms,
         now(),
     );
+    let mut line = None;
     let mut beats = interval_at(Instant::now() + offset(&endpoint, interval), interval);
     beats.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         beats.tick().await;
         let at = now();
         let began = Instant::now();
-        let outcome = ask(&endpoint).await;
+        let outcome = ask_over(&endpoint, &mut line).await;
         let took_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
         let (found, meanings, problem) = match outcome {
             Ok(mut found) => {
@@ -174,7 +286,7 @@ async fn beat(number: usize, mut endpoint: Endpoint, accounts: mpsc::Sender<Acco
 /// The target's place within the interval.
 fn offset(endpoint: &Endpoint, interval: Duration) -> Duration {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in endpoint.address.bytes().chain(endpoint.path.bytes()) {
+    for byte in endpoint.reach.text().bytes().chain(endpoint.path.bytes()) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
     let millis = u64::try_from(interval.as_millis())

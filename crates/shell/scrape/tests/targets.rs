@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mainstay_scrape::exposition::Limits;
 use mainstay_scrape::target::{STALE, Silence};
-use mainstay_scraper::{Account, Endpoint, NoAnswer, ask, run};
+use mainstay_scraper::{Account, Endpoint, NoAnswer, Reach, ask, run};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -55,7 +55,7 @@ fn endpoint(address: String) -> Endpoint {
             ("instance".to_owned(), address.clone()),
             ("job".to_owned(), "j".to_owned()),
         ],
-        address,
+        reach: Reach::Tcp(address),
         path: "/metrics".to_owned(),
         honor_labels: false,
         interval: Duration::from_millis(300),

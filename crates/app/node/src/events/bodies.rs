@@ -12,6 +12,7 @@ use mainstay_record::event::{
 use mainstay_record::journal::{ClaimedBody, KeyAdmittedBody, OpenedBody};
 use mainstay_units::{Epoch, Generation, Position};
 
+use super::alerts::{alert_of, alert_record};
 use super::desired::{desired_of, desired_record};
 use super::parts::{
     by_of, by_record, change_of, change_record, claim_reason, claim_reason_record, finished_body,
@@ -194,6 +195,7 @@ fn action_body(event: &Event) -> Option<EventBody> {
             EventBody::EffectFinished(finished_body(*effect, outcome))
         }
         Event::ReflexRecorded(report) => EventBody::ReflexRecorded(report_record(report)),
+        Event::AlertChanged(news) => EventBody::AlertChanged(alert_record(news)),
         _ => return None,
     })
 }
@@ -288,6 +290,7 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
             outcome: outcome_of(body.outcome),
         },
         EventBody::ReflexRecorded(body) => Event::ReflexRecorded(report_of(body)?),
+        EventBody::AlertChanged(body) => Event::AlertChanged(alert_of(body)?),
     })
 }
 

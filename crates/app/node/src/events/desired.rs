@@ -59,6 +59,7 @@ pub(super) fn desired_record(desired: &Desired) -> DesiredRecord {
         services: services.collect(),
         gateways: gateways.collect(),
         operators: operators.collect(),
+        watches: desired.watches.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -75,7 +76,11 @@ pub(super) fn desired_of(record: DesiredRecord) -> Result<Desired, ReadError> {
         services: Default::default(),
         gateways: Default::default(),
         operators: Default::default(),
+        watches: Default::default(),
     };
+    for host in &record.watches {
+        desired.watches.insert(host.parse()?);
+    }
     for (host, region) in record.hosts {
         desired.hosts.insert(host.parse()?, region.parse()?);
     }

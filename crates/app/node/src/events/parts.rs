@@ -329,6 +329,7 @@ pub(super) fn change_record(change: &Change) -> ChangeRecord {
             Subject::Service => SubjectWord::Service,
             Subject::Gateway => SubjectWord::Gateway,
             Subject::Operator => SubjectWord::Operator,
+            Subject::Watch => SubjectWord::Watch,
         },
         name: change.name.clone(),
     }
@@ -348,6 +349,7 @@ pub(super) fn change_of(record: ChangeRecord) -> Change {
             SubjectWord::Service => Subject::Service,
             SubjectWord::Gateway => Subject::Gateway,
             SubjectWord::Operator => Subject::Operator,
+            SubjectWord::Watch => Subject::Watch,
         },
         name: record.name,
     }

@@ -5,6 +5,7 @@ use mainstay_record::event::{AskRecord, SignalRecord};
 use mainstay_units::Position;
 
 use super::ReadError;
+use super::alerts::{alert_of, alert_record};
 use super::desired::{desired_of, desired_record};
 use super::parts::{
     actor_of, actor_record, finished_body, outcome_of, program_of, program_record, report_of,
@@ -29,6 +30,7 @@ pub fn signal_record(signal: &Signal) -> Option<SignalRecord> {
             ask: ask_record(&command.ask),
         },
         Signal::Reported(report) => SignalRecord::Reported(report_record(report)),
+        Signal::AlertTold(news) => SignalRecord::AlertTold(alert_record(news)),
         Signal::Answered { effect, outcome } => {
             SignalRecord::Answered(finished_body(*effect, outcome))
         }
@@ -58,6 +60,7 @@ pub fn signal_of(record: SignalRecord) -> Result<Signal, ReadError> {
             ask: ask_of(ask)?,
         }),
         SignalRecord::Reported(report) => Signal::Reported(report_of(report)?),
+        SignalRecord::AlertTold(record) => Signal::AlertTold(alert_of(record)?),
         SignalRecord::Answered(body) => Signal::Answered {
             effect: EffectId(Position(body.effect)),
             outcome: outcome_of(body.outcome),

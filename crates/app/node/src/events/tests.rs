@@ -1,10 +1,7 @@
 //! Every kind of event and signal there and back.
 
 use mainstay_kernel::{
-    Actor, ArchiveDeed, Ask, By, Cause, Change, ChangeKind, ClaimReason, Command, Desired,
-    DesiredDatabase, DesiredOperator, DesiredService, EffectId, EndReason, Event, FaultId,
-    FaultKind, FaultSpec, FaultTarget, Outcome, PlacedBecause, Plan, Program, Record, Reflex,
-    Refusal, Report, Signal, Step, Subject, UpgradeEnd, WithdrawnBecause,
+    Actor, AlertNews, AlertState, ArchiveDeed, Ask, By, Cause, Change, ChangeKind, ClaimReason, Command, Desired, DesiredDatabase, DesiredOperator, DesiredService, EffectId, EndReason, Event, FaultId, FaultKind, FaultSpec, FaultTarget, Outcome, PlacedBecause, Plan, Program, Record, Reflex, Refusal, Report, Signal, Step, Subject, UpgradeEnd, WithdrawnBecause,
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
@@ -76,6 +73,7 @@ fn desired() -> Desired {
         ]
         .into(),
         gateways: [(name("edge"), (hosts(), 9))].into(),
+        watches: [name("h1")].into(),
         operators: [
             (name("a"), operator(UnixIdentity::Owner)),
             (name("b"), operator(UnixIdentity::Uid(7))),
@@ -121,6 +119,7 @@ fn plan() -> Plan {
         Subject::Service,
         Subject::Gateway,
         Subject::Operator,
+        Subject::Watch,
     ];
     let kinds = [ChangeKind::Removed, ChangeKind::Added, ChangeKind::Changed];
     let changes = subjects.into_iter().zip(kinds.into_iter().cycle());
@@ -349,7 +348,28 @@ fn events() -> Vec<Event> {
             .map(|outcome| Event::EffectFinished { effect, outcome }),
     );
     events.extend(reports().into_iter().map(Event::ReflexRecorded));
+    events.extend(alerts().into_iter().map(Event::AlertChanged));
     events
+}
+
+fn alerts() -> Vec<AlertNews> {
+    let states = [
+        AlertState::Firing,
+        AlertState::Missing,
+        AlertState::Resolved,
+    ];
+    let news = |state| AlertNews {
+        watch: name("h1"),
+        alert: "Down{job=\"x\"}".to_owned(),
+        state,
+        since_ms: 5,
+        at_ms: 7,
+        labels: [("alertname".to_owned(), "Down".to_owned())].into(),
+        summary: "x is down".to_owned(),
+        value: "NaN".to_owned(),
+        why: "its condition holds".to_owned(),
+    };
+    states.map(news).into()
 }
 
 fn record(event: Event) -> Record {
@@ -452,6 +472,7 @@ fn every_signal_that_travels_there_and_back() {
     let signals = commands
         .chain(answers)
         .chain(reports().into_iter().map(Signal::Reported))
+        .chain(alerts().into_iter().map(Signal::AlertTold))
         .chain([file]);
     for signal in signals {
         let text = serde_json::to_string(&signal_record(&signal).unwrap()).unwrap();

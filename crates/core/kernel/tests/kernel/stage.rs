@@ -65,6 +65,7 @@ pub fn desired() -> Desired {
             ),
         ]),
         gateways: BTreeMap::from([(name("edge"), (hosts(&["h1", "h2"]), 1))]),
+        watches: [name("h1"), name("h2")].into(),
         operators: BTreeMap::from([
             (
                 name("owner"),
@@ -234,6 +235,12 @@ fn tell_signal(signal: &Signal) -> String {
         Signal::Reported(report) => {
             format!("{} reports {}", report.host, tell_reflex(&report.reflex))
         }
+        Signal::AlertTold(news) => format!(
+            "the watch on {} says that {} is {}",
+            news.watch,
+            news.alert,
+            news.state.as_str()
+        ),
         Signal::Answered { effect, outcome } => format!("#{effect} is {}", tell_outcome(outcome)),
     }
 }
@@ -394,6 +401,13 @@ fn tell(event: &Event) -> String {
         Event::ReflexRecorded(report) => {
             format!("recorded: {} {}", report.host, tell_reflex(&report.reflex))
         }
+        Event::AlertChanged(news) => format!(
+            "alert {} of {} is {}: {}",
+            news.alert,
+            news.watch,
+            news.state.as_str(),
+            news.why
+        ),
         Event::Unknown { kind, version } => format!("unknown {kind}/{version}"),
     }
 }

@@ -1,7 +1,9 @@
 //! Golden transcripts. `UPDATE_EXPECT=1 cargo test -p mainstay-kernel` writes them anew; read what changed.
 
 use expect_test::{Expect, expect};
-use mainstay_kernel::{Actor, Ask, FaultKind, Outcome, Program, Reflex, Signal};
+use mainstay_kernel::{
+    Actor, AlertNews, AlertState, Ask, FaultKind, Outcome, Program, Reflex, Signal,
+};
 use mainstay_model::EnvironmentKind;
 
 use crate::stage::{Stage, actor, answered, command, desired, fault, name, owner, primary, report};
@@ -690,4 +692,68 @@ fn a_command_without_a_reason() {
              #8 refused pause: a reason is needed (no_reason)
     "#]],
     );
+}
+
+fn alert(watch: &str, state: AlertState) -> Signal {
+    Signal::AlertTold(AlertNews {
+        watch: name(watch),
+        alert: "Down{job=\"web\"}".to_string(),
+        state,
+        since_ms: 900,
+        at_ms: 1_000,
+        labels: [("alertname".to_string(), "Down".to_string())].into(),
+        summary: String::new(),
+        value: "1".to_string(),
+        why: "a watch says so".to_string(),
+    })
+}
+
+#[test]
+fn nothing_but_the_watch_that_raised_it_resolves_an_alert() {
+    let mut stage = Stage::with(desired());
+    stage
+        .at(1_000, &alert("h1", AlertState::Resolved))
+        .at(1_000, &alert("h1", AlertState::Firing))
+        .at(1_100, &alert("h1", AlertState::Firing))
+        .at(1_200, &alert("h2", AlertState::Firing))
+        .at(1_300, &alert("h3", AlertState::Firing))
+        .at(1_400, &alert("h1", AlertState::Missing))
+        .at(1_500, &alert("h1", AlertState::Missing))
+        .at(2_000, &silent("h2", 12_000))
+        .at(2_100, &alert("h1", AlertState::Firing))
+        .at(2_200, &alert("h1", AlertState::Resolved));
+    check(
+        &mut stage,
+        expect![[r#"
+        1000 > the watch on h1 says that Down{job="web"} is resolved
+             nothing: recorded already
+        1000 > the watch on h1 says that Down{job="web"} is firing
+             #8 alert Down{job="web"} of h1 is firing: a watch says so
+        1100 > the watch on h1 says that Down{job="web"} is firing
+             nothing: recorded already
+        1200 > the watch on h2 says that Down{job="web"} is firing
+             #9 alert Down{job="web"} of h2 is firing: a watch says so
+        1300 > the watch on h3 says that Down{job="web"} is firing
+             nothing: the platform file has no watch on that host
+        1400 > the watch on h1 says that Down{job="web"} is missing
+             #10 alert Down{job="web"} of h1 is missing: a watch says so
+        1500 > the watch on h1 says that Down{job="web"} is missing
+             nothing: recorded already
+        2000 > h2 is silent for 12000 ms
+             #11 h2 is lost, silent for 12000 ms
+             #12 web off h2: host lost
+             #13 web on h3: instead of h2
+        2100 > the watch on h1 says that Down{job="web"} is firing
+             #14 alert Down{job="web"} of h1 is firing: a watch says so
+        2200 > the watch on h1 says that Down{job="web"} is resolved
+             #15 alert Down{job="web"} of h1 is resolved: a watch says so
+    "#]],
+    );
+    let left: Vec<String> = stage
+        .state
+        .alerts
+        .keys()
+        .map(|(watch, _)| watch.to_string())
+        .collect();
+    assert_eq!(left, ["h2"], "the loss of its host resolves nothing");
 }

@@ -61,6 +61,7 @@ pub(super) fn gateways(
             name,
             regions,
             hosts,
+            metrics_port: declared.metrics_port,
             http,
             tcp,
         });

@@ -120,6 +120,10 @@ fn claims(draft: &PlatformDraft, hosts: u16) -> Vec<Claim> {
     for (place, gateway) in draft.gateways.iter().enumerate() {
         let path = format!("/spec/gateways/{place}");
         let owner = |name: &str| format!("`{name}` of gateway `{}`", gateway.name);
+        if let Some(port) = gateway.metrics_port {
+            let owner = format!("the figures of gateway `{}`", gateway.name);
+            claim(format!("{path}/metricsPort"), owner, port, hosts);
+        }
         for (number, listener) in gateway.http.iter().enumerate() {
             let path = format!("{path}/http/{number}/port");
             claim(path, owner(&listener.name), listener.port, 1);
@@ -128,6 +132,10 @@ fn claims(draft: &PlatformDraft, hosts: u16) -> Vec<Claim> {
             let path = format!("{path}/tcp/{number}/port");
             claim(path, owner(&listener.name), listener.port, 1);
         }
+    }
+    if let Some(port) = draft.watch.as_ref().and_then(|watch| watch.port) {
+        let owner = "the watch".into();
+        claim("/spec/watch/port".into(), owner, port, hosts);
     }
     claims
 }

@@ -7,11 +7,15 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::database::{Database, Survive};
-use crate::draft::{PlatformDraft, ProbeDraft, ProbesDraft, RestartDraft, ServiceDraft, StopDraft};
+use crate::draft::{
+    MetricsDraft, PlatformDraft, ProbeDraft, ProbesDraft, RestartDraft, ServiceDraft, StopDraft,
+};
 use crate::gateway::PathPrefix;
 use crate::name::{HostName, PortName, ServiceName};
 use crate::platform::Host;
-use crate::service::{Objectives, Placement, Probe, Probes, Restart, Service, ServicePort, Stop};
+use crate::service::{
+    Metrics, Objectives, Placement, Probe, Probes, Restart, Service, ServicePort, Stop,
+};
 use crate::violation::Code;
 
 use super::inspector::{Inspector, millis, seconds};
@@ -40,6 +44,8 @@ pub(super) fn services(
         environment(inspector, declared, &path);
         let ports = ports(inspector, declared, &path);
         let probes = probes(inspector, &declared.probes, &ports, &path);
+        let metrics = declared.metrics.as_ref();
+        let metrics = metrics.and_then(|metrics| figures(inspector, metrics, &ports, &path));
         let placement = placement(inspector, draft, hosts, databases, declared, &path);
         let objectives = objectives(inspector, draft, declared, &path);
         let restart = restart(inspector, &declared.restart, &format!("{path}/restart"));
@@ -55,6 +61,7 @@ pub(super) fn services(
             ports,
             probes,
             placement,
+            metrics,
             objectives,
             restart,
             stop,
@@ -260,6 +267,25 @@ fn probe(
         timeout,
         failures,
     })
+}
+
+fn figures(
+    inspector: &mut Inspector,
+    draft: &MetricsDraft,
+    ports: &[ServicePort],
+    path: &str,
+) -> Option<Metrics> {
+    let asked = draft.path.clone().unwrap_or_else(|| "/metrics".into());
+    if !super::watch::is_request_path(&asked) {
+        let message = format!("{asked:?} is not a path that can be asked for");
+        inspector
+            .report(format!("{path}/metrics/path"), Code::InvalidValue, message)
+            .help("write an absolute path such as `/metrics`");
+    }
+    let place = format!("{path}/metrics/port");
+    let port = draft.port.as_deref();
+    let port = port_reference(inspector, &place, port, "this service", ports)?;
+    Some(Metrics { port, path: asked })
 }
 
 fn placement(

@@ -133,6 +133,7 @@ fn gateway() -> GatewayDraft {
     GatewayDraft {
         name: "edge".into(),
         regions: vec!["east".into(), "west".into(), "north".into()],
+        metrics_port: None,
         http: vec![HttpListenerDraft {
             name: "public".into(),
             port: 8080,
@@ -510,4 +511,216 @@ fn distances_are_between_two_regions() {
     assert_eq!(platform.distance(index[1], index[2]).as_millis(), 0);
     let far = platform.with_distance(Duration::from_millis(35));
     assert_eq!(far.distance(index[2], index[1]).as_millis(), 35);
+}
+
+fn watched(draft: &mut PlatformDraft) {
+    draft.watch = Some(WatchDraft {
+        regions: vec!["east".into(), "west".into()],
+        port: Some(9190),
+        rules: vec!["rules/a.yaml".into()],
+        targets: vec![WatchTargetDraft {
+            job: "balancer".into(),
+            address: "10.0.0.1:9100".into(),
+            ..WatchTargetDraft::default()
+        }],
+        ..WatchDraft::default()
+    });
+    draft.gateways[0].metrics_port = Some(8090);
+    draft.services[0].metrics = Some(MetricsDraft::default());
+}
+
+#[test]
+fn a_watch_runs_on_the_first_host_of_each_region_and_can_be_off() {
+    check(watched, expect![[""]]);
+    let mut draft = sound();
+    watched(&mut draft);
+    let platform = Platform::from_draft(&draft).expect("sound");
+    let watch = platform.watch().expect("on");
+    assert_eq!(
+        watch.hosts.iter().map(|h| h.as_str()).collect::<Vec<_>>(),
+        ["e1", "w1"]
+    );
+    assert_eq!(watch.targets[0].instance, "10.0.0.1:9100");
+    let metrics = platform.services()[0].metrics.as_ref().expect("declared");
+    assert_eq!(
+        (metrics.port.as_str(), metrics.path.as_str()),
+        ("http", "/metrics")
+    );
+    if let Some(watch) = &mut draft.watch {
+        watch.enabled = Some(false);
+    }
+    // What a watch that is off would need is not asked for.
+    draft.gateways[0].metrics_port = None;
+    assert!(
+        Platform::from_draft(&draft)
+            .expect("sound")
+            .watch()
+            .is_none()
+    );
+}
+
+#[test]
+fn a_watch_is_placed_and_can_ask() {
+    check(
+        |draft| {
+            watched(draft);
+            let watch = draft.watch.as_mut().expect("declared");
+            watch.regions = vec!["east".into(), "weest".into()];
+            watch.hosts = vec!["e1".into()];
+            watch.port = Some(8090);
+            watch.interval = Some(Duration::from_secs(300));
+            watch.retention = Some(Duration::ZERO);
+            watch.rules = vec!["a/x.yaml".into(), "b/x.yaml".into(), "rules/".into()];
+            draft.gateways[0].metrics_port = None;
+            draft.services[1].name = "keeper".into();
+            draft.services[0].metrics = Some(MetricsDraft {
+                port: Some("metrics".into()),
+                path: Some("metrics".into()),
+            });
+        },
+        expect![[r#"
+            /spec/services/0/metrics/path: invalid-value: "metrics" is not a path that can be asked for (help: write an absolute path such as `/metrics`)
+            /spec/services/0/metrics/port: unknown-reference: there is no port `metrics` (help: known: `http`)
+            /spec/gateways/0/http/0/routes/1/service/name: unknown-reference: there is no service `ticker` (help: known: `venue`, `keeper`)
+            /spec/watch/interval: invalid-value: an interval of 300s is out of bounds (help: choose from 100ms to 120s)
+            /spec/watch/retention: invalid-value: a retention of 0s is out of bounds (help: choose from 60s to 34560000s)
+            /spec/watch/rules/1: duplicate-name: two rule files are called `x.yaml` (help: rename one of them: a group is known by its file's name and its own)
+            /spec/watch/rules/2: invalid-value: "rules/" is not the path of a rule file (help: write a path beside the platform file, such as `rules/exchange.yaml`)
+            /spec/watch/regions/0: duplicate-name: a watch runs on host `e1` already (help: remove one of them: a host has one watch)
+            /spec/watch/regions/1: unknown-reference: there is no region `weest` (help: did you mean `west`?)
+            /spec/gateways/0: missing: the watch cannot ask gateway `edge`: it has no port for its figures (help: give it one, such as `metricsPort: 8090`; only processes of the platform are answered there)
+            /spec/services/1/name: invalid-name: `keeper` is what the watch calls targets of Mainstay's own (help: choose another name; not `gateway`, `keeper`, `node` or `watch`)
+        "#]],
+    );
+    check(
+        |draft| {
+            watched(draft);
+            let watch = draft.watch.as_mut().expect("declared");
+            (watch.regions, watch.port) = (vec![], None);
+            let target = |job: &str, address: &str| WatchTargetDraft {
+                job: job.into(),
+                address: address.into(),
+                path: Some("/metrics?a=b".into()),
+                ..WatchTargetDraft::default()
+            };
+            watch.targets = vec![
+                target("a", "unix:/run/a.sock"),
+                target("a", "unix:/run/a.sock"),
+                target("venue", "10.0.0.1"),
+                target("", "unix:run"),
+                WatchTargetDraft {
+                    path: Some("x y".into()),
+                    labels: [("job".into(), "x".into()), ("a-b".into(), "y".into())].into(),
+                    ..target("b", "h:0")
+                },
+            ];
+        },
+        expect![[r#"
+            /spec/watch/targets/1: duplicate-name: `unix:/run/a.sock` of job `a` is named twice (help: their series would be the same: give one another `instance`)
+            /spec/watch/targets/2/job: duplicate-name: `venue` is the job of targets that the platform has itself (help: choose another name)
+            /spec/watch/targets/2/address: invalid-value: "10.0.0.1" cannot be asked (help: write `HOST:PORT`, or `unix:/PATH` for a socket of the watch's host)
+            /spec/watch/targets/3/job: invalid-value: a job needs a name (help: write what kind of thing it is, such as `load-balancer`)
+            /spec/watch/targets/3/address: invalid-value: "unix:run" cannot be asked (help: write `HOST:PORT`, or `unix:/PATH` for a socket of the watch's host)
+            /spec/watch/targets/4/labels: invalid-name: "a-b" cannot be the name of a label here (help: use letters, digits and '_'; `job` and `instance` are fields of their own)
+            /spec/watch/targets/4/labels: invalid-name: "job" cannot be the name of a label here (help: use letters, digits and '_'; `job` and `instance` are fields of their own)
+            /spec/watch/targets/4/path: invalid-value: "x y" is not a path that can be asked for (help: write an absolute path such as `/metrics`)
+            /spec/watch/targets/4/address: invalid-value: "h:0" cannot be asked (help: write `HOST:PORT`, or `unix:/PATH` for a socket of the watch's host)
+            /spec/watch: missing: it is not said where the watch runs (help: name hosts, or regions: each then has a watch of its own, on its first host)
+        "#]],
+    );
+}
+
+fn objective(name: &str, target: &str) -> ObjectiveDraft {
+    ObjectiveDraft {
+        name: name.into(),
+        target: target.into(),
+        gateway: Some("edge".into()),
+        ..ObjectiveDraft::default()
+    }
+}
+
+fn promised(draft: &mut PlatformDraft, objectives: Vec<ObjectiveDraft>) {
+    watched(draft);
+    let watch = draft.watch.as_mut().expect("declared");
+    watch.objectives = objectives;
+}
+
+#[test]
+fn target_recoveries_and_drills_add_up() {
+    // A recovery of one second, once a month, is within 99.99 % of a month.
+    check(
+        |draft| {
+            let sound = ObjectiveDraft {
+                recovery: Some(Duration::from_secs(1)),
+                drill_every: Some(Duration::from_secs(30 * 86_400)),
+                within: Some(Duration::from_millis(256)),
+                ..objective("sound", "99.99")
+            };
+            promised(draft, vec![sound]);
+        },
+        expect![[""]],
+    );
+    check(
+        |draft| {
+            let second = Duration::from_secs(1);
+            let five_nines = ObjectiveDraft {
+                recovery: Some(second * 10),
+                drill_every: Some(second * 7 * 86_400),
+                ..objective("too-much", "99.999")
+            };
+            let once = ObjectiveDraft {
+                recovery: Some(second * 40),
+                ..objective("once", "99.999")
+            };
+            let unknown = ObjectiveDraft {
+                drill_every: Some(second * 86_400),
+                ..objective("how-long", "99")
+            };
+            promised(draft, vec![five_nines, once, unknown]);
+        },
+        expect![[r#"
+            /spec/watch/objectives/0/target: objective-impossible: 99.999 % of 30d allows 25.92s (5m 15s a year); 5 drills of 10s each, 50s in all, cannot be had within it (help: possible would be a target of 99.99807 %, or recoveries of 5.184s, or a drill every 15d)
+            /spec/watch/objectives/1/target: objective-impossible: 99.999 % of 30d allows 25.92s (5m 15s a year); one recovery of 40s cannot be had within it (help: possible would be a target of 99.998456 %, or recoveries of 25.92s)
+        "#]],
+    );
+}
+
+#[test]
+fn an_objective_is_counted_by_somebody() {
+    check(
+        |draft| {
+            let odd = ObjectiveDraft {
+                within: Some(Duration::from_millis(250)),
+                period: Some(Duration::from_secs(60)),
+                floor: Some("a".into()),
+                ..objective("odd", "100")
+            };
+            let both = ObjectiveDraft {
+                bad: Some("x".into()),
+                ..objective("both", "99")
+            };
+            let expressions = ObjectiveDraft {
+                gateway: None,
+                bad: Some("rate(x[5m])".into()),
+                total: Some("rate(x[$window])".into()),
+                route: Some("/v1".into()),
+                ..objective("expressions", "99")
+            };
+            let nowhere = ObjectiveDraft {
+                route: Some("/nowhere".into()),
+                ..objective("nowhere", "99")
+            };
+            promised(draft, vec![odd, both, expressions, nowhere]);
+        },
+        expect![[r#"
+            /spec/watch/objectives/0/period: invalid-value: a period of 60s is out of bounds (help: choose from 604800s to 7948800s)
+            /spec/watch/objectives/0/target: invalid-value: "100" is no target (help: write a percentage above 0 and below 100 with six decimals at most, such as 99.95)
+            /spec/watch/objectives/0/within: invalid-value: the gateway counts nothing at this bound, and would have to guess (help: choose 128000us or 256000us: what a gateway counts is 125us, doubled again and again)
+            /spec/watch/objectives/0/floor: invalid-value: "a" is no number of events in a second (help: write a number with three decimals at most, such as 0.5)
+            /spec/watch/objectives/1: missing: it is not said what is counted (help: name a `gateway`, or give PromQL for both `bad` and `total`; not both ways)
+            /spec/watch/objectives/2: invalid-value: `route` and `within` are about a gateway, and none is named (help: name the gateway, or put both into the expressions)
+            /spec/watch/objectives/2/bad: invalid-value: the expression has no `[$window]` (help: write the range as `[$window]`, as in `sum(rate(errors_total[$window]))`)
+            /spec/watch/objectives/3/route: unknown-reference: there is no route `/nowhere` (help: known: `/v1/cells/{cell}`, `/`)
+        "#]],
+    );
 }

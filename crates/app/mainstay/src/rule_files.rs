@@ -1,0 +1,74 @@
+//! The rule files that a platform file names: read from beside it, and laid where the watches follow them.
+
+use std::path::Path;
+
+use anyhow::Context;
+use mainstay_derive::{Layout, objective_rules};
+use mainstay_model::Platform;
+use mainstay_model::watch::Watch;
+use mainstay_rt::files;
+use mainstay_rules::yaml::FILE_BYTES_MAX;
+
+use crate::exit::{Failure, Outcome};
+
+/// What a file is called where it is followed, and its text.
+pub type RuleFile = (String, String);
+
+/// Every rule file of the platform, or everything that is wrong with them.
+pub fn read(platform: &Platform, file: &Path) -> Result<Vec<RuleFile>, Failure> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    for declared in platform.watch().map_or(&[][..], |watch| &watch.rules) {
+        let path = folder.join(declared);
+        let shown = path.display().to_string();
+        let text = files::read_limited(&path, FILE_BYTES_MAX as u64)
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|error| error.to_string()));
+        match text {
+            Ok(text) => {
+                if let Err(wrong) = mainstay_rules::file::read(&shown, &text) {
+                    problems.extend(wrong.iter().map(ToString::to_string));
+                }
+                found.push((Watch::rule_name(declared).to_owned(), text));
+            }
+            Err(why) => problems.push(format!(
+                "{shown}: {why}\n  next: {} names it under spec.watch.rules; put it there, or take the line out",
+                file.display()
+            )),
+        }
+    }
+    // Expressions of objectives become rules, and are read as such.
+    if let Some(made) = platform.watch().and_then(objective_rules)
+        && let Err(wrong) = mainstay_rules::file::read("objectives", &made)
+    {
+        problems.extend(wrong.iter().map(|wrong| {
+            format!(
+                "{}: an objective's expression cannot be used: {wrong}\n  next: `mainstay slo {} --rules` prints what is made of it",
+                file.display(),
+                file.display()
+            )
+        }));
+    }
+    if problems.is_empty() {
+        Ok(found)
+    } else {
+        Err(Failure::Finding(problems.join("\n")))
+    }
+}
+
+/// Lays the files where the watches follow them, which take them up by themselves. What is there already is left.
+pub fn lay_down(layout: &Layout, found: &[RuleFile]) -> Outcome {
+    let folder = layout.rules();
+    for (name, text) in found {
+        let path = folder.join(name);
+        if files::read_limited(&path, FILE_BYTES_MAX as u64)
+            .is_ok_and(|known| known == text.as_bytes())
+        {
+            continue;
+        }
+        std::fs::create_dir_all(&folder)
+            .and_then(|()| files::write_atomic(&path, text.as_bytes()))
+            .with_context(|| format!("lay down {}", path.display()))?;
+    }
+    Ok(())
+}

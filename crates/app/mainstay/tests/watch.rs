@@ -1,0 +1,379 @@
+//! A platform of three hosts with nothing but watches, as real processes: what it takes to see, and to be asked.
+//!
+//! The target that falls silent is this test's own, so that it decides when.
+
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Looks at what does not come: longer than anything here takes, also on a busy machine.
+const LOOKS: u32 = 1_200;
+const PAUSE: Duration = Duration::from_millis(100);
+
+static STARTING: Mutex<()> = Mutex::new(());
+
+struct Platform {
+    folder: tempfile::TempDir,
+}
+
+impl Platform {
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn mainstay(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+        command.args(arguments).arg("--data").arg(self.data());
+        command.output().expect("ended")
+    }
+
+    fn start(target: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let platform = Self { folder };
+        let file = platform.folder.path().join("platform.yaml");
+        let text = include_str!("watch/platform.yaml").replace("TARGET", target);
+        std::fs::write(&file, text).expect("written");
+        let rules = platform.folder.path().join("rules.yaml");
+        std::fs::write(&rules, include_str!("watch/rules.yaml")).expect("written");
+        let file = file.display().to_string();
+        // One after the other: two that begin in the same moment may claim the same addresses.
+        let turn = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        let up = platform.mainstay(&["up", &file, "--detach", "--timeout", "120s"]);
+        drop(turn);
+        assert!(
+            up.status.success(),
+            "{}",
+            String::from_utf8_lossy(&up.stderr)
+        );
+        platform
+    }
+
+    fn run_folder(&self) -> PathBuf {
+        let record = std::fs::read(self.data().join("machine.json")).expect("a record");
+        let record: Value = serde_json::from_slice(&record).expect("JSON");
+        PathBuf::from(record["run_folder"].as_str().expect("a folder"))
+    }
+
+    /// What the watch of a host answers; nothing while it is not there.
+    fn ask(&self, host: &str, path: &str) -> Value {
+        let socket = self.run_folder().join(host).join("watch.sock");
+        let body = get(&socket, path).unwrap_or_default();
+        serde_json::from_str(&body).unwrap_or(Value::Null)
+    }
+
+    fn until(&self, host: &str, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        until(path, || {
+            let found = self.ask(host, path);
+            wanted(&found).then_some(found)
+        })
+    }
+
+    /// The process of a host's watch.
+    fn watch_process(&self, host: &str) -> Option<i32> {
+        let path = self
+            .data()
+            .join(format!("hosts/{host}/instances/watch/state.json"));
+        let state: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        i32::try_from(state["child"]["pid"].as_i64()?).ok()
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        self.mainstay(&["down", "--reason", "the test is over"]);
+    }
+}
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..LOOKS {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    panic!("{what} did not come");
+}
+
+fn get(socket: &Path, path: &str) -> Option<String> {
+    let mut stream = UnixStream::connect(socket).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .ok()?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+}
+
+/// A target that answers while it is told to.
+fn target(speaks: Arc<AtomicBool>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let mut request = [0; 2_048];
+            let read = stream.read(&mut request).unwrap_or(0);
+            if read > 0 && speaks.load(Ordering::SeqCst) {
+                let answer =
+                    "HTTP/1.1 200 OK\r\ncontent-length: 8\r\nconnection: close\r\n\r\nlevel 1\n";
+                stream.write_all(answer.as_bytes()).ok();
+            }
+        }
+    });
+    address
+}
+
+fn count(found: &Value, health: &str) -> usize {
+    let targets = found["data"]["activeTargets"].as_array();
+    targets.map_or(0, |all| {
+        all.iter().filter(|t| t["health"] == health).count()
+    })
+}
+
+#[test]
+fn watches_see_everybody_outlive_a_kill_and_answer_nobody_without_identity() {
+    let speaks = Arc::new(AtomicBool::new(true));
+    let platform = Platform::start(&target(Arc::clone(&speaks)));
+    // Three nodes, two watches, and the target of this test, as each of the two sees them.
+    for host in ["a1", "b1"] {
+        platform.until(host, "/api/v1/targets", |found| count(found, "up") == 6);
+    }
+    refuses_strangers(&platform);
+
+    let before = "/api/v1/query?query=count_over_time(level[1h])";
+    let points = |found: &Value| {
+        let text = found["data"]["result"][0]["value"][1].as_str();
+        text.and_then(|text| text.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
+    platform.until("a1", before, |found| points(found) >= 3.0);
+    let kept = points(&platform.ask("a1", before));
+    let killed = platform.watch_process("a1").expect("it runs");
+    let kill = Command::new("kill")
+        .args(["-9", &killed.to_string()])
+        .status();
+    assert!(kill.expect("ran").success());
+    until("another watch", || {
+        platform.watch_process("a1").filter(|pid| *pid != killed)
+    });
+    let after = platform.until("a1", before, |found| points(found) > kept);
+    assert!(points(&after) > kept, "{after}");
+
+    speaks.store(false, Ordering::SeqCst);
+    for host in ["a1", "b1"] {
+        platform.until(host, "/api/v1/query?query=up==0", |found| {
+            found["data"]["result"][0]["metric"]["job"] == "theirs"
+        });
+    }
+    rules_are_taken_up(&platform);
+}
+
+/// Every port of Mainstay's own: connected to without a certificate, it gives nothing.
+fn refuses_strangers(platform: &Platform) {
+    let found = platform.ask("b1", "/api/v1/targets");
+    let targets = found["data"]["activeTargets"].as_array().expect("targets");
+    let mut asked = 0;
+    for target in targets {
+        let url = target["scrapeUrl"].as_str().unwrap_or_default();
+        let Some(address) = url.strip_prefix("https://") else {
+            continue;
+        };
+        let address = address.trim_end_matches("/metrics");
+        let mut stream = TcpStream::connect(address).expect("somebody listens");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("set");
+        let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = Vec::new();
+        // A reset is a refusal too.
+        stream.read_to_end(&mut answer).ok();
+        let text = String::from_utf8_lossy(&answer);
+        assert!(
+            !text.contains("HTTP/1.1"),
+            "{address} answers strangers: {text}"
+        );
+        asked += 1;
+    }
+    assert_eq!(asked, 4, "three nodes and the other watch: {found}");
+}
+
+/// `mainstay up` with the same platform file and another rule file: the watches follow it as they run.
+fn rules_are_taken_up(platform: &Platform) {
+    let process = platform.watch_process("a1");
+    let rules = platform.folder.path().join("rules.yaml");
+    let changed = include_str!("watch/rules.yaml").replace("TheirsSilent", "TheirsGone");
+    std::fs::write(&rules, changed).expect("written");
+    let file = platform
+        .folder
+        .path()
+        .join("platform.yaml")
+        .display()
+        .to_string();
+    let up = platform.mainstay(&["up", &file, "--detach", "--timeout", "120s"]);
+    assert!(
+        up.status.success(),
+        "{}",
+        String::from_utf8_lossy(&up.stderr)
+    );
+    platform.until("a1", "/api/v1/rules", |found| {
+        found.to_string().contains("TheirsGone")
+    });
+    std::fs::write(
+        &rules,
+        "groups: [{name: x, rules: [{alert: A, expr: 'up =='}]}]",
+    )
+    .expect("written");
+    let refused = platform.mainstay(&["up", &file, "--detach", "--timeout", "120s"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("rules.yaml:1:"),
+        "{said}"
+    );
+    assert!(
+        platform
+            .ask("a1", "/api/v1/rules")
+            .to_string()
+            .contains("TheirsGone")
+    );
+    assert_eq!(
+        platform.watch_process("a1"),
+        process,
+        "nobody was started anew"
+    );
+}
+
+impl Platform {
+    /// What a command prints as JSON; nothing where it does not answer just now.
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.mainstay(arguments);
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    fn standing(&self) -> Vec<Value> {
+        let found = self.json(&["alerts", "--json"]);
+        found["standing"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// States of all alerts as journalled, in order.
+    fn journalled(&self) -> Vec<String> {
+        let output = self.mainstay(&["journal", "show", "--kind", "alert", "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let entries = text.lines().map(|line| {
+            let entry: Value = serde_json::from_str(line).expect("an entry");
+            let body = &entry["body"];
+            let word = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+            assert!(!word("why").is_empty(), "{entry}");
+            format!("{} {}", word("watch"), word("state"))
+        });
+        entries.collect()
+    }
+
+    fn leader(&self) -> Option<(String, u64, i32)> {
+        let status = self.json(&["status", "--json"]);
+        let leader = status["leadership"]["leader"].as_str()?.to_owned();
+        let hosts = status["regions"].as_array()?.iter();
+        let mut hosts = hosts
+            .filter_map(|region| region["hosts"].as_array())
+            .flatten();
+        let host = hosts.find(|host| host["name"] == leader.as_str())?;
+        let pid = i32::try_from(host["node_pid"].as_i64()?).ok()?;
+        Some((leader, status["leadership"]["epoch"].as_u64()?, pid))
+    }
+}
+
+fn kill(pid: i32) {
+    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    assert!(killed.expect("ran").success());
+}
+
+#[test]
+fn an_alert_is_journalled_and_outlives_watch_node_and_leader_until_it_is_measured_that_it_ended() {
+    let speaks = Arc::new(AtomicBool::new(true));
+    let platform = Platform::start(&target(Arc::clone(&speaks)));
+    for host in ["a1", "b1"] {
+        platform.until(host, "/api/v1/targets", |found| count(found, "up") == 6);
+    }
+    assert!(platform.mainstay(&["alerts"]).status.success());
+    let question = platform.mainstay(&["query", "up{job=\"theirs\"}"]);
+    let said = String::from_utf8_lossy(&question.stdout).into_owned();
+    assert!(
+        said.starts_with("up{") && said.trim_end().ends_with("  1"),
+        "{said}"
+    );
+
+    speaks.store(false, Ordering::SeqCst);
+    until("a pending alert", || {
+        let pending = platform.json(&["alerts", "--json"])["pending"].clone();
+        let standing = platform.standing();
+        let is_there = |all: &Value| all.as_array().is_some_and(|all| !all.is_empty());
+        (is_there(&pending) || !standing.is_empty()).then_some(())
+    });
+    until("both watches' alerts", || {
+        (platform.standing().len() == 2).then_some(())
+    });
+    let status = platform.json(&["status", "--json"]);
+    assert_eq!(status["verdict"], "degraded", "{status}");
+    assert_eq!(
+        status["alerts"][0]["watches"],
+        serde_json::json!(["a1", "b1"])
+    );
+    assert_eq!(platform.mainstay(&["alerts"]).status.code(), Some(1));
+    let fired = platform.journalled();
+    assert_eq!(fired.len(), 2, "{fired:?}");
+
+    let (leader, epoch, pid) = until("a leader", || platform.leader());
+    kill(pid);
+    until("another leadership", || {
+        platform.leader().filter(|(_, now, _)| *now > epoch)
+    });
+    until("the node again", || {
+        let status = platform.json(&["status", "--json"]);
+        let hosts = status["regions"].as_array()?.iter();
+        let mut hosts = hosts
+            .filter_map(|region| region["hosts"].as_array())
+            .flatten();
+        let host = hosts.find(|host| host["name"] == leader.as_str())?;
+        host["node_pid"]
+            .as_i64()
+            .filter(|now| *now != i64::from(pid))
+    });
+    let watch = platform.watch_process("a1").expect("it runs");
+    kill(watch);
+    until("another watch", || {
+        platform.watch_process("a1").filter(|pid| *pid != watch)
+    });
+    platform.until("a1", "/v1/board", |found| found["evaluated"] == true);
+    // Long enough for whoever would tell it twice: the board was read again by then.
+    platform.until("a1", "/api/v1/alerts", |found| {
+        found["data"]["alerts"][0]["state"] == "firing"
+    });
+    assert_eq!(platform.standing().len(), 2);
+    assert_eq!(platform.journalled(), fired);
+
+    speaks.store(true, Ordering::SeqCst);
+    until("the end of both", || {
+        platform.standing().is_empty().then_some(())
+    });
+    let mut all = platform.journalled();
+    all.sort();
+    assert_eq!(
+        all,
+        ["a1 firing", "a1 resolved", "b1 firing", "b1 resolved"]
+    );
+}

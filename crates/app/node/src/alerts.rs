@@ -1,0 +1,265 @@
+//! What this host's watch says of alerts, compared with what the journal says, and told to the kernel.
+//!
+//! Nothing is remembered that matters: whatever differs is told until the journal says the same. So a node, a watch or
+//! a leader that dies in between loses nothing, and an alert that changed while none of them ran is told when they do.
+
+use std::collections::BTreeMap;
+
+use mainstay_kernel::{AlertNews, AlertState, Signal, State};
+use mainstay_model::name::HostName;
+use mainstay_record::watch::{BoardAlert, BoardState, WatchBoard};
+
+/// What was told is not told again so soon: it is on its way to the leader.
+const PATIENCE_MS: u64 = 3_000;
+/// Told in one look at most; the rest waits for the next.
+const NEWS_MAX: usize = 64;
+
+#[derive(Debug)]
+pub struct AlertTeller {
+    host: HostName,
+    told: BTreeMap<String, (AlertState, u64)>,
+}
+
+impl AlertTeller {
+    pub fn new(host: HostName) -> Self {
+        Self {
+            host,
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// What the journal does not say yet.
+    pub fn compare(&mut self, board: &WatchBoard, state: &State, now_ms: u64) -> Vec<Signal> {
+        self.told
+            .retain(|_, (_, at_ms)| now_ms.saturating_sub(*at_ms) < PATIENCE_MS);
+        let shown = board.alerts.iter().filter_map(|alert| {
+            let known = self.known(state, &alert.alert).map(|known| known.state);
+            self.changed(alert, known)
+        });
+        let mut news: Vec<AlertNews> = shown.collect();
+        if board.evaluated {
+            news.extend(self.gone(board, state));
+        }
+        news.retain(|news| {
+            let told = self.told.get(&news.alert).map(|(state, _)| *state);
+            told != Some(news.state)
+        });
+        news.truncate(NEWS_MAX);
+        for news in &news {
+            self.told.insert(news.alert.clone(), (news.state, now_ms));
+        }
+        news.into_iter().map(Signal::AlertTold).collect()
+    }
+
+    fn known<'s>(&self, state: &'s State, alert: &str) -> Option<&'s AlertNews> {
+        state.alerts.get(&(self.host.clone(), alert.to_owned()))
+    }
+
+    fn changed(&self, alert: &BoardAlert, known: Option<AlertState>) -> Option<AlertNews> {
+        let (state, why) = match alert.state {
+            // Of what may still pass nothing is recorded; and a watch that waits anew has not seen an end.
+            BoardState::Pending => return None,
+            BoardState::Firing => (AlertState::Firing, "its condition holds"),
+            BoardState::Missing => (
+                AlertState::Missing,
+                "it fired, and what it is about is not measured any more",
+            ),
+            BoardState::Resolved => (
+                AlertState::Resolved,
+                "it was measured that its condition ended",
+            ),
+        };
+        let is_news = match (state, known) {
+            (AlertState::Resolved, None) => false,
+            (state, known) => known != Some(state),
+        };
+        is_news.then(|| AlertNews {
+            watch: self.host.clone(),
+            alert: alert.alert.clone(),
+            state,
+            since_ms: alert.fired_ms.unwrap_or(alert.active_ms),
+            at_ms: alert.changed_ms,
+            labels: alert.labels.clone(),
+            summary: alert.summary.clone(),
+            value: alert.value.clone(),
+            why: why.to_owned(),
+        })
+    }
+
+    /// Alerts of the journal that the watch does not have, though it has looked.
+    fn gone<'s>(
+        &'s self,
+        board: &'s WatchBoard,
+        state: &'s State,
+    ) -> impl Iterator<Item = AlertNews> + 's {
+        let own = state.alerts.iter();
+        let own = own.filter(|((watch, _), _)| *watch == self.host);
+        own.filter_map(move |((_, name), known)| {
+            if board.alerts.iter().any(|alert| alert.alert == *name) {
+                return None;
+            }
+            let rule = known.labels.get("alertname");
+            let has_rule = rule.is_some_and(|rule| board.rules.contains(rule));
+            let (state, why) = if !has_rule && board.refused.is_empty() {
+                (
+                    AlertState::Resolved,
+                    "no rule of the watch raises it any more",
+                )
+            } else if known.since_ms >= board.begun_ms {
+                // The watch knew it, and forgets only what it has seen to end.
+                (AlertState::Resolved, "it ended while nobody could tell")
+            } else {
+                (
+                    AlertState::Missing,
+                    "the watch has lost its memory of it, and has not seen it end",
+                )
+            };
+            (known.state != state).then(|| AlertNews {
+                state,
+                at_ms: board.at_ms,
+                why: why.to_owned(),
+                ..known.clone()
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay_kernel::{Event, Record};
+    use mainstay_units::{Epoch, Position};
+
+    fn host() -> HostName {
+        HostName::new("h").expect("a name")
+    }
+
+    fn board(states: &[(&str, BoardState, u64)]) -> WatchBoard {
+        WatchBoard {
+            version: 1,
+            host: "h".to_owned(),
+            at_ms: 900,
+            begun_ms: 100,
+            evaluated: true,
+            targets: 1,
+            silent: Vec::new(),
+            rules: vec!["A".to_owned()],
+            refused: Vec::new(),
+            alerts: states
+                .iter()
+                .map(|(alert, state, fired_ms)| BoardAlert {
+                    alert: (*alert).to_owned(),
+                    labels: [("alertname".to_owned(), "A".to_owned())].into(),
+                    state: *state,
+                    summary: String::new(),
+                    value: "1".to_owned(),
+                    active_ms: *fired_ms,
+                    fired_ms: Some(*fired_ms),
+                    changed_ms: *fired_ms,
+                })
+                .collect(),
+        }
+    }
+
+    fn record(state: &mut State, news: Vec<Signal>) {
+        for signal in news {
+            let Signal::AlertTold(news) = signal else {
+                panic!("no alert");
+            };
+            state.apply(&Record {
+                position: state.next,
+                at_ms: 1,
+                epoch: Epoch(1),
+                cause: None,
+                event: Event::AlertChanged(news),
+            });
+        }
+    }
+
+    fn states(news: &[Signal]) -> Vec<(String, AlertState)> {
+        let told = news.iter().map(|signal| match signal {
+            Signal::AlertTold(news) => (news.alert.clone(), news.state),
+            _ => panic!("no alert"),
+        });
+        told.collect()
+    }
+
+    fn check(state: &State, board: &WatchBoard, wanted: &[(&str, AlertState)]) {
+        let news = AlertTeller::new(host()).compare(board, state, 1_000);
+        let wanted: Vec<(String, AlertState)> = wanted
+            .iter()
+            .map(|(name, state)| ((*name).to_owned(), *state))
+            .collect();
+        assert_eq!(states(&news), wanted);
+    }
+
+    #[test]
+    fn whatever_the_journal_does_not_say_is_told_until_it_does() {
+        let mut state = State::default();
+        assert_eq!(state.next, Position(0));
+        let mut teller = AlertTeller::new(host());
+        let firing = board(&[
+            ("A{x=\"1\"}", BoardState::Firing, 200),
+            ("A{x=\"2\"}", BoardState::Pending, 0),
+        ]);
+        let first = teller.compare(&firing, &state, 1_000);
+        assert_eq!(
+            states(&first),
+            [("A{x=\"1\"}".to_owned(), AlertState::Firing)]
+        );
+        assert!(
+            teller.compare(&firing, &state, 1_500).is_empty(),
+            "it is on its way"
+        );
+        let again = teller.compare(&firing, &state, 9_000);
+        assert_eq!(again, first, "it may have been lost on its way");
+        record(&mut state, again);
+        check(&state, &firing, &[]);
+        check(
+            &state,
+            &board(&[("A{x=\"1\"}", BoardState::Missing, 200)]),
+            &[("A{x=\"1\"}", AlertState::Missing)],
+        );
+        check(
+            &state,
+            &board(&[("A{x=\"1\"}", BoardState::Resolved, 200)]),
+            &[("A{x=\"1\"}", AlertState::Resolved)],
+        );
+        // Waiting anew is no end.
+        check(
+            &state,
+            &board(&[("A{x=\"1\"}", BoardState::Pending, 200)]),
+            &[],
+        );
+    }
+
+    #[test]
+    fn what_a_watch_does_not_have_has_ended_only_if_it_saw_it_begin() {
+        let mut state = State::default();
+        let firing = board(&[("A", BoardState::Firing, 200)]);
+        let news = AlertTeller::new(host()).compare(&firing, &state, 1_000);
+        record(&mut state, news);
+        let nothing = board(&[]);
+        check(&state, &nothing, &[("A", AlertState::Resolved)]);
+        let asleep = WatchBoard {
+            evaluated: false,
+            ..nothing.clone()
+        };
+        check(&state, &asleep, &[]);
+        let forgetful = WatchBoard {
+            begun_ms: 300,
+            ..nothing.clone()
+        };
+        check(&state, &forgetful, &[("A", AlertState::Missing)]);
+        let other_rules = WatchBoard {
+            rules: Vec::new(),
+            ..forgetful.clone()
+        };
+        check(&state, &other_rules, &[("A", AlertState::Resolved)]);
+        let unread = WatchBoard {
+            refused: vec!["wrong".to_owned()],
+            ..other_rules
+        };
+        check(&state, &unread, &[("A", AlertState::Missing)]);
+    }
+}

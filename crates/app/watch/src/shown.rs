@@ -1,0 +1,95 @@
+//! The board as the node of the host reads it.
+
+use std::fmt::Write;
+
+use mainstay_record::watch::{BoardAlert, BoardState, VERSION, WatchBoard};
+use mainstay_rules::alert::{Active, State};
+
+use crate::world::World;
+
+/// Alerts that are shown; those that fire come first.
+const ALERTS_MAX: usize = 500;
+/// Longest name of an alert with its labels: one that is longer is not shown, since it could not be told from others.
+const NAME_MAX: usize = 4_096;
+const SUMMARY_MAX: usize = 500;
+const ALERTNAME: &str = "alertname";
+
+pub fn board(world: &World, now: i64) -> WatchBoard {
+    let duties = || world.duties.iter();
+    let mut alerts: Vec<BoardAlert> = duties()
+        .flat_map(|duty| duty.memory.alerts(&duty.group))
+        .filter_map(|(_, alert)| shown(alert))
+        .collect();
+    alerts.sort_by(|a, b| (a.state, a.active_ms, &a.alert).cmp(&(b.state, b.active_ms, &b.alert)));
+    alerts.truncate(ALERTS_MAX);
+    let silent = world.seen.iter().filter(|seen| seen.silent_since.is_some());
+    let rules = duties().flat_map(|duty| &duty.group.rules);
+    let refused = world.refused.iter();
+    WatchBoard {
+        version: VERSION,
+        host: world.host.clone(),
+        at_ms: millis(now),
+        begun_ms: world.begun_ms,
+        evaluated: world.is_awake() && duties().all(|duty| duty.last.is_some()),
+        targets: u32::try_from(world.seen.len()).unwrap_or(u32::MAX),
+        silent: silent
+            .map(|seen| format!("{} {}", seen.target.job, seen.target.instance))
+            .collect(),
+        rules: rules
+            .filter_map(|rule| Some(rule.alert()?.name.clone()))
+            .collect(),
+        refused: refused.map(|refused| refused.why.clone()).collect(),
+        alerts,
+    }
+}
+
+fn millis(at: i64) -> u64 {
+    u64::try_from(at).unwrap_or(0)
+}
+
+fn shown(alert: &Active) -> Option<BoardAlert> {
+    let name = name(alert);
+    let state = match alert.state {
+        State::Pending => BoardState::Pending,
+        State::Firing => BoardState::Firing,
+        State::Missing => BoardState::Missing,
+        State::Resolved => BoardState::Resolved,
+    };
+    let fired = alert.fired_at.unwrap_or(alert.active_at);
+    let changed = match alert.state {
+        State::Pending => alert.active_at,
+        State::Firing => fired,
+        State::Missing => alert.missing_since.unwrap_or(fired),
+        State::Resolved => alert.resolved_at.unwrap_or(fired),
+    };
+    let words = ["summary", "description", "message"];
+    let summary = words.iter().find_map(|word| alert.annotations.get(*word));
+    let summary = summary.map_or("", String::as_str);
+    (name.len() <= NAME_MAX).then(|| BoardAlert {
+        alert: name,
+        labels: alert.labels.clone(),
+        state,
+        summary: summary.chars().take(SUMMARY_MAX).collect(),
+        value: mainstay_promql::number::plain(alert.value),
+        active_ms: millis(alert.active_at),
+        fired_ms: alert.fired_at.map(millis),
+        changed_ms: millis(changed),
+    })
+}
+
+/// `Name{label="value"}`, labels in order of their names.
+fn name(alert: &Active) -> String {
+    let mut text = alert.labels.get(ALERTNAME).cloned().unwrap_or_default();
+    let mut mark = '{';
+    for (label, of_label) in &alert.labels {
+        if label != ALERTNAME {
+            // Writing into a string does not fail.
+            write!(text, "{mark}{label}={of_label:?}").ok();
+            mark = ',';
+        }
+    }
+    if mark == ',' {
+        text.push('}');
+    }
+    text
+}

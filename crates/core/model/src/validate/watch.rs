@@ -1,0 +1,296 @@
+//! The watch: where it runs, whom it asks besides the platform, which rules it follows.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::draft::{PlatformDraft, WatchDraft, WatchTargetDraft};
+use crate::gateway::Gateway;
+use crate::name::HostName;
+use crate::platform::Host;
+use crate::service::Service;
+use crate::violation::Code;
+use crate::watch::{TargetAddress, Watch, WatchTarget};
+
+use super::inspector::{Inspector, millis, seconds};
+use super::{LIST_MAX, objectives};
+
+const INTERVAL: Duration = seconds(5);
+/// With longer ones, a target that is late once has no current value in Prometheus's lookback of five minutes.
+const INTERVAL_MAX: Duration = seconds(120);
+const RETENTION: Duration = seconds(24 * 60 * 60);
+const RETENTION_MAX: Duration = seconds(400 * 24 * 60 * 60);
+const PATH: &str = "/spec/watch";
+
+pub(super) fn watch(
+    inspector: &mut Inspector,
+    draft: &PlatformDraft,
+    hosts: &[Host],
+    gateways: &[Gateway],
+    services: &[Service],
+) -> Option<Watch> {
+    let declared = draft.watch.as_ref()?;
+    let is_on = declared.enabled.unwrap_or(true);
+    let interval = inspector.span(
+        "/spec/watch/interval",
+        "an interval",
+        declared.interval.unwrap_or(INTERVAL),
+        millis(100)..=INTERVAL_MAX,
+    );
+    let retention = inspector.span(
+        "/spec/watch/retention",
+        "a retention",
+        declared.retention.unwrap_or(RETENTION),
+        seconds(60)..=RETENTION_MAX,
+    );
+    let rules = rules(inspector, declared);
+    let targets = targets(inspector, draft, declared);
+    let objectives = objectives::objectives(inspector, draft, declared, gateways, services);
+    let hosts = places(inspector, draft, declared, hosts);
+    if is_on {
+        can_be_asked(inspector, draft);
+    }
+    is_on.then_some(Watch {
+        hosts,
+        port: declared.port,
+        interval,
+        retention,
+        rules,
+        targets,
+        objectives,
+    })
+}
+
+/// The hosts that are named, and the first of each region that is named.
+fn places(
+    inspector: &mut Inspector,
+    draft: &PlatformDraft,
+    watch: &WatchDraft,
+    hosts: &[Host],
+) -> Vec<HostName> {
+    if watch.hosts.is_empty() && watch.regions.is_empty() {
+        inspector
+            .report(PATH, Code::Missing, "it is not said where the watch runs")
+            .help("name hosts, or regions: each then has a watch of its own, on its first host");
+    }
+    for (field, length) in [
+        ("hosts", watch.hosts.len()),
+        ("regions", watch.regions.len()),
+    ] {
+        if !inspector.list_length(&format!("{PATH}/{field}"), length, LIST_MAX) {
+            return Vec::new();
+        }
+    }
+    let mut found: Vec<HostName> = Vec::new();
+    let mut put = |inspector: &mut Inspector, path: String, host: Option<&Host>| {
+        let Some(host) = host else { return };
+        if found.contains(&host.name) {
+            let message = format!("a watch runs on host `{}` already", host.name);
+            inspector
+                .report(path, Code::DuplicateName, message)
+                .help("remove one of them: a host has one watch");
+        } else {
+            found.push(host.name.clone());
+        }
+    };
+    let declared = || draft.hosts.iter().map(|host| host.name.as_str());
+    for (place, text) in watch.hosts.iter().enumerate() {
+        let path = format!("{PATH}/hosts/{place}");
+        if inspector.reference(&path, "host", text, declared()) {
+            let host = hosts.iter().find(|host| host.name == **text);
+            put(inspector, path, host);
+        }
+    }
+    let declared = || draft.regions.iter().map(|region| region.name.as_str());
+    for (place, text) in watch.regions.iter().enumerate() {
+        let path = format!("{PATH}/regions/{place}");
+        if !inspector.reference(&path, "region", text, declared()) {
+            continue;
+        }
+        let host = hosts.iter().find(|host| host.region == **text);
+        if host.is_none() && draft.hosts.iter().all(|host| host.region != *text) {
+            let message = format!("region `{text}` has no host that a watch could run on");
+            inspector.report(path.clone(), Code::PlacementImpossible, message);
+        }
+        put(inspector, path, host);
+    }
+    found
+}
+
+fn rules(inspector: &mut Inspector, watch: &WatchDraft) -> Vec<String> {
+    let list = format!("{PATH}/rules");
+    if !inspector.list_length(&list, watch.rules.len(), LIST_MAX) {
+        return Vec::new();
+    }
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for (place, path) in watch.rules.iter().enumerate() {
+        let name = Watch::rule_name(path);
+        if name.is_empty() || name == "." || name == ".." || path.contains('\0') {
+            inspector
+                .report(
+                    format!("{list}/{place}"),
+                    Code::InvalidValue,
+                    format!("{path:?} is not the path of a rule file"),
+                )
+                .help("write a path beside the platform file, such as `rules/exchange.yaml`");
+        } else if let Some(first) = seen.insert(name, place) {
+            inspector
+                .report(
+                    format!("{list}/{place}"),
+                    Code::DuplicateName,
+                    format!("two rule files are called `{name}`"),
+                )
+                .help("rename one of them: a group is known by its file's name and its own")
+                .related(format!("{list}/{first}"));
+        }
+    }
+    watch.rules.clone()
+}
+
+fn targets(
+    inspector: &mut Inspector,
+    draft: &PlatformDraft,
+    watch: &WatchDraft,
+) -> Vec<WatchTarget> {
+    let list = format!("{PATH}/targets");
+    if !inspector.list_length(&list, watch.targets.len(), LIST_MAX) {
+        return Vec::new();
+    }
+    let mut seen: BTreeMap<(String, String), usize> = BTreeMap::new();
+    let mut targets = Vec::new();
+    for (place, declared) in watch.targets.iter().enumerate() {
+        let path = format!("{list}/{place}");
+        job(inspector, draft, declared, &path);
+        labels(inspector, declared, &path);
+        let metrics_path = declared.path.clone().unwrap_or_else(|| "/metrics".into());
+        if !is_request_path(&metrics_path) {
+            inspector
+                .report(
+                    format!("{path}/path"),
+                    Code::InvalidValue,
+                    format!("{metrics_path:?} is not a path that can be asked for"),
+                )
+                .help("write an absolute path such as `/metrics`");
+        }
+        let Some(address) = address(inspector, declared, &path) else {
+            continue;
+        };
+        let instance = declared.instance.as_ref().unwrap_or(&declared.address);
+        let key = (declared.job.clone(), instance.clone());
+        if let Some(first) = seen.insert(key, place) {
+            let message = format!("`{instance}` of job `{}` is named twice", declared.job);
+            inspector
+                .report(&path, Code::DuplicateName, message)
+                .help("their series would be the same: give one another `instance`")
+                .related(format!("{list}/{first}"));
+        }
+        targets.push(WatchTarget {
+            job: declared.job.clone(),
+            instance: instance.clone(),
+            address,
+            path: metrics_path,
+            labels: declared.labels.clone(),
+        });
+    }
+    targets
+}
+
+fn job(inspector: &mut Inspector, draft: &PlatformDraft, target: &WatchTargetDraft, path: &str) {
+    let path = format!("{path}/job");
+    let job = target.job.as_str();
+    let is_taken =
+        Watch::OWN_JOBS.contains(&job) || draft.services.iter().any(|service| service.name == job);
+    if job.is_empty() || job.len() > 128 {
+        inspector
+            .report(path, Code::InvalidValue, "a job needs a name")
+            .help("write what kind of thing it is, such as `load-balancer`");
+    } else if is_taken {
+        let message = format!("`{job}` is the job of targets that the platform has itself");
+        inspector
+            .report(path, Code::DuplicateName, message)
+            .help("choose another name");
+    }
+}
+
+fn labels(inspector: &mut Inspector, target: &WatchTargetDraft, path: &str) {
+    for name in target.labels.keys() {
+        let first_fits = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        let fits = first_fits && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let is_own = matches!(name.as_str(), "job" | "instance") || name.starts_with("__");
+        if !fits || is_own {
+            let message = format!("{name:?} cannot be the name of a label here");
+            inspector
+                .report(format!("{path}/labels"), Code::InvalidName, message)
+                .help("use letters, digits and '_'; `job` and `instance` are fields of their own");
+        }
+    }
+}
+
+fn address(
+    inspector: &mut Inspector,
+    target: &WatchTargetDraft,
+    path: &str,
+) -> Option<TargetAddress> {
+    let text = target.address.as_str();
+    if let Some(socket) = text.strip_prefix("unix:") {
+        if socket.starts_with('/') && socket.len() < 108 && !socket.contains('\0') {
+            return Some(TargetAddress::Unix(socket.into()));
+        }
+    } else if let Some((host, port)) = text.rsplit_once(':') {
+        let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
+        let is_host = !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic() && c != '/');
+        if is_port && is_host {
+            return Some(TargetAddress::Tcp(text.into()));
+        }
+    }
+    inspector
+        .report(
+            format!("{path}/address"),
+            Code::InvalidValue,
+            format!("{text:?} cannot be asked"),
+        )
+        .help("write `HOST:PORT`, or `unix:/PATH` for a socket of the watch's host");
+    None
+}
+
+pub(super) fn is_request_path(path: &str) -> bool {
+    path.starts_with('/') && path.chars().all(|c| c.is_ascii_graphic() && c != '#')
+}
+
+/// Everybody of the platform must be reachable for the watch, and have a name that tells it from Mainstay's own.
+fn can_be_asked(inspector: &mut Inspector, draft: &PlatformDraft) {
+    for (place, gateway) in draft.gateways.iter().enumerate() {
+        if gateway.metrics_port.is_none() {
+            let message = format!(
+                "the watch cannot ask gateway `{}`: it has no port for its figures",
+                gateway.name
+            );
+            inspector
+                .report(
+                    format!("/spec/gateways/{place}"),
+                    Code::Missing,
+                    message,
+                )
+                .help("give it one, such as `metricsPort: 8090`; only processes of the platform are answered there")
+                .related(PATH);
+        }
+    }
+    for (place, service) in draft.services.iter().enumerate() {
+        if Watch::OWN_JOBS.contains(&service.name.as_str()) {
+            let message = format!(
+                "`{}` is what the watch calls targets of Mainstay's own",
+                service.name
+            );
+            inspector
+                .report(
+                    format!("/spec/services/{place}/name"),
+                    Code::InvalidName,
+                    message,
+                )
+                .help("choose another name; not `gateway`, `keeper`, `node` or `watch`")
+                .related(PATH);
+        }
+    }
+}
