@@ -93,6 +93,10 @@ impl Drop for Platform {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "real processes are looked at again and again, with a limit"
+)]
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     for _ in 0..LOOKS {
         if let Some(found) = look() {
