@@ -187,19 +187,8 @@ impl State {
             }
             Event::InstanceWithdrawn { service, host, .. } => self.withdraw(service, host),
             Event::FaultInjected { .. } | Event::FaultEnding { .. } => self.apply_fault(record),
-            Event::SwitchoverOrdered {
-                database, from, to, ..
-            } => {
-                let effect = Effect::Switchover {
-                    database: database.clone(),
-                    to: to.clone(),
-                };
-                self.order(record, effect, Executor::Host(from.clone()));
-            }
-            Event::SoloOrdered { database, host, .. } => {
-                let database = database.clone();
-                let executor = Executor::Host(host.clone());
-                self.order(record, Effect::Solo { database }, executor);
+            Event::SwitchoverOrdered { .. } | Event::SoloOrdered { .. } => {
+                self.apply_order(record);
             }
             Event::UpgradeBegun { .. } | Event::UpgradeOrdered { .. } | Event::UpgradeEnded(_) => {
                 self.apply_upgrade(record)
@@ -235,6 +224,25 @@ impl State {
         if let Event::Claimed { epoch, node, .. } = event {
             self.epoch = *epoch;
             self.leader = Some(node.clone());
+        }
+    }
+
+    /// What the keeper on a host is to do.
+    fn apply_order(&mut self, record: &Record) {
+        if let Event::SwitchoverOrdered {
+            database, from, to, ..
+        } = &record.event
+        {
+            let effect = Effect::Switchover {
+                database: database.clone(),
+                to: to.clone(),
+            };
+            self.order(record, effect, Executor::Host(from.clone()));
+        }
+        if let Event::SoloOrdered { database, host, .. } = &record.event {
+            let database = database.clone();
+            let executor = Executor::Host(host.clone());
+            self.order(record, Effect::Solo { database }, executor);
         }
     }
 

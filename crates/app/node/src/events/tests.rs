@@ -1,7 +1,10 @@
 //! Every kind of event and signal there and back.
 
 use mainstay_kernel::{
-    Actor, AlertNews, AlertState, ArchiveDeed, Ask, By, Cause, Change, ChangeKind, ClaimReason, Command, Desired, DesiredDatabase, DesiredOperator, DesiredService, EffectId, EndReason, Event, FaultId, FaultKind, FaultSpec, FaultTarget, Outcome, PlacedBecause, Plan, Program, Record, Reflex, Refusal, Report, Signal, Step, Subject, UpgradeEnd, WithdrawnBecause,
+    Actor, AlertNews, AlertState, ArchiveDeed, Ask, By, Cause, Change, ChangeKind, ClaimReason,
+    Command, Desired, DesiredDatabase, DesiredOperator, DesiredService, EffectId, EndReason, Event,
+    FaultId, FaultKind, FaultSpec, FaultTarget, Outcome, PlacedBecause, Plan, Program, Record,
+    Reflex, Refusal, Report, Signal, Step, Subject, UpgradeEnd, WithdrawnBecause,
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
