@@ -156,4 +156,6 @@ pub enum Refusal {
     Learner,
     /// Its server cannot say what it has.
     ServerUnready,
+    /// For a reason that this version does not know.
+    Other,
 }

@@ -71,6 +71,7 @@ fn cohort(members: u8) -> Cohort {
             .collect::<BTreeMap<_, _>>(),
         solo: None,
         losses: alloc::vec::Vec::new(),
+        beyond: BTreeMap::new(),
     }
 }
 

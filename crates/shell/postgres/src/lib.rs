@@ -57,7 +57,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mainstay_keeper::{Input, Keeper};
+use mainstay_keeper::Keeper;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
@@ -168,7 +168,8 @@ async fn live(
         let what = error.to_string();
         setup::SetupError::Invalid { what }
     })?;
-    let (input, inputs) = mpsc::unbounded_channel();
+    let (report, inputs) = mpsc::unbounded_channel();
+    let (tell, news) = mpsc::unbounded_channel();
     let (sighting, sightings) = mpsc::unbounded_channel();
     let (order, orders) = mpsc::unbounded_channel();
     let (finished, done) = mpsc::unbounded_channel();
@@ -187,7 +188,6 @@ async fn live(
         eyes::watch(Rc::new(own), attended, sighting)
     })?;
     lend_hands(setup.clone(), orders, finished, seeding)?;
-    let report = input.clone();
     std::thread::Builder::new()
         .name("memory".to_owned())
         .spawn(move || memory::keep(promises, records, &report))
@@ -199,7 +199,7 @@ async fn live(
     // After the threads that start processes: those inherit how much their parent hurries.
     hurry();
     let setup = Rc::new(setup);
-    let peers = meet(&setup, input)?;
+    let peers = meet(&setup, tell)?;
     show(&setup, asks, seen)?;
     let lease = lease::LeaseFile::open(&setup.config.lease_file)?;
     let action = "listen for SIGTERM";
@@ -215,6 +215,7 @@ async fn live(
     };
     let inbox = Inbox {
         inputs,
+        news,
         sightings,
         done,
         asks: asked,
@@ -242,11 +243,11 @@ fn lend_hands(
 /// Listens for keepers and starts to dial them.
 fn meet(
     setup: &Rc<Setup>,
-    input: mpsc::UnboundedSender<Input>,
+    news: mpsc::UnboundedSender<peers::News>,
 ) -> Result<BTreeMap<mainstay_keeper::ReplicaId, mpsc::Sender<mainstay_keeper::Message>>, RunError>
 {
     let listener = peers::listen(setup.config.listen.peer)?;
-    tokio::task::spawn_local(peers::receive(Rc::clone(setup), listener, input));
+    tokio::task::spawn_local(peers::receive(Rc::clone(setup), listener, news));
     let mut queues = BTreeMap::new();
     for id in setup.core.peers() {
         if let Some(replica) = setup.replica(id) {
