@@ -229,6 +229,13 @@ pub struct Heartbeat {
     pub renewal: Renewal,
     #[serde(default)]
     pub renews: Option<Renews>,
+    /// How long ago the keeper said this, where its voice repeats it; by the sender's clock.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub age_ns: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 //! hexadecimal. What cannot be read is refused whole.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mainstay_keeper as core;
 use mainstay_record::keeper_message as form;
@@ -249,12 +250,14 @@ fn heartbeat_out(heartbeat: &core::Heartbeat) -> form::Heartbeat {
             replica: renews.replica.0,
             echo_ns: renews.echo.as_nanos(),
         }),
+        age_ns: u64::try_from(heartbeat.age.as_nanos()).unwrap_or(u64::MAX),
     }
 }
 
 fn heartbeat_in(heartbeat: &form::Heartbeat) -> Result<core::Heartbeat, ConvertError> {
     Ok(core::Heartbeat {
         sent: Instant::from_nanos(heartbeat.sent_ns),
+        age: Duration::from_nanos(heartbeat.age_ns),
         role: role_in(&heartbeat.role),
         reason: reason_in(&heartbeat.reason),
         term: Term(heartbeat.term),
@@ -498,6 +501,7 @@ mod tests {
         vec![
             core::Body::Heartbeat(Box::new(core::Heartbeat {
                 sent: Instant::from_nanos(u64::MAX),
+                age: Duration::from_nanos(12),
                 role: core::Role::Learner,
                 reason: core::Reason::Unserviceable(core::Serviceability::NoSlots),
                 term: Term(3),

@@ -1,4 +1,8 @@
-//! Talking to the other keepers.
+//! Talking to the other keepers: the keeper's *voice* and ear, on a thread of their own.
+//!
+//! What the mind says is passed on at once. When it is late (a busy machine, a slow disk, a bug) the voice repeats its
+//! last heartbeat and says how old that is, so that others can tell a late keeper from a lost host; after
+//! [`VOUCHING_LIMIT`] it falls silent too, because a voice must not hide that a mind hangs.
 //!
 //! Each pair of keepers has two connections, one per direction, and a connection carries frames one way
 //! only. Nothing is kept for a peer that cannot be reached: the core repeats what matters, and news that
@@ -12,9 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_identity::Peer;
-use mainstay_keeper::{Input, Message, ReplicaId};
+use mainstay_keeper::{Body, Input, Message, ReplicaId};
 use mainstay_record::keeper_message::{self, FRAME_LIMIT, Frame, Hello, Said, VERSION};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use mainstay_units::Instant;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::client::TlsStream;
@@ -27,6 +32,8 @@ pub const QUEUE_LIMIT: usize = 64;
 const CONNECT_LIMIT: Duration = Duration::from_millis(1_000);
 const SILENCE_LIMIT: Duration = Duration::from_millis(1_500);
 const HELLO_LIMIT: Duration = Duration::from_secs(5);
+/// How long the voice repeats what a mind said that says nothing more.
+const VOUCHING_LIMIT: Duration = Duration::from_secs(3);
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_LIMIT: Duration = Duration::from_millis(300);
 /// Connections of peers that are read at a time; a peer has one, and an old one may linger.
@@ -74,7 +81,8 @@ pub async fn send(setup: Rc<Setup>, to: Address, mut queue: mpsc::Receiver<Messa
             Ok(mut stream) => {
                 pause = RETRY_FIRST;
                 while queue.try_recv().is_ok() {}
-                if let Err(error) = pump(&mut stream, &mut queue).await {
+                let beat = setup.core.timings.heartbeat;
+                if let Err(error) = pump(&mut stream, &mut queue, beat).await {
                     tracing::debug!(peer = %to.id, %error, "lost a keeper");
                 } else {
                     return;
@@ -110,30 +118,81 @@ async fn dial(setup: &Setup, to: &Address) -> Result<TlsStream<TcpStream>, PeerE
     Ok(stream)
 }
 
+/// What the mind said last of itself.
+#[derive(Default)]
+struct LastWords(Option<Message>);
+
+impl LastWords {
+    fn note(&mut self, message: &Message) {
+        if matches!(message.body, Body::Heartbeat(_)) {
+            self.0 = Some(message.clone());
+        }
+    }
+
+    /// The same with its age, if it is due by now and still worth repeating.
+    fn repeated(&mut self, now: Instant, beat: Duration) -> Option<Message> {
+        let Some(Message {
+            body: Body::Heartbeat(heartbeat),
+            ..
+        }) = &mut self.0
+        else {
+            return None;
+        };
+        heartbeat.age = now.since(heartbeat.sent);
+        if heartbeat.age > VOUCHING_LIMIT {
+            self.0 = None;
+        }
+        self.0.clone().filter(|_| now.since(self.sent()) > beat)
+    }
+
+    fn sent(&self) -> Instant {
+        match &self.0 {
+            Some(Message {
+                body: Body::Heartbeat(heartbeat),
+                ..
+            }) => heartbeat.sent,
+            _ => Instant::ZERO,
+        }
+    }
+}
+
 /// Ends with `Ok` when nobody sends any more.
 async fn pump(
-    stream: &mut TlsStream<TcpStream>,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     queue: &mut mpsc::Receiver<Message>,
+    beat: Duration,
 ) -> Result<(), PeerError> {
     let mut nothing = [0; 1];
+    let mut last = LastWords::default();
+    // A keeper that is a little late is not late.
+    let patience = beat * 3 / 2;
     loop {
-        tokio::select! {
+        let message = tokio::select! {
+            biased;
             message = queue.recv() => {
                 let Some(message) = message else { return Ok(()) };
-                let frame = encode(&Frame::Message(convert::message_out(&message)))?;
-                let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
-                let sent = async {
-                    stream.write_all(&frame).await?;
-                    stream.flush().await
-                };
-                tokio::time::timeout(SILENCE_LIMIT, sent).await.map_err(late)??;
+                last.note(&message);
+                Some(message)
             }
             // The peer never writes here: what comes is the end.
             read = stream.read(&mut nothing) => {
                 read?;
                 return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into());
             }
-        }
+            () = tokio::time::sleep(patience) => last.repeated(mainstay_rt::clock::now(), beat),
+        };
+        let Some(message) = message else {
+            continue;
+        };
+        let frame = encode(&Frame::Message(convert::message_out(&message)))?;
+        let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
+        let sent = async {
+            stream.write_all(&frame).await?;
+            stream.flush().await
+        };
+        tokio::time::timeout(SILENCE_LIMIT, sent)
+            .await
+            .map_err(late)??;
     }
 }
 
@@ -153,8 +212,22 @@ fn encode(frame: &Frame) -> Result<Vec<u8>, PeerError> {
 
 /// # Errors
 /// When the address cannot be had.
-pub fn listen(address: SocketAddr) -> Result<TcpListener, PeerError> {
-    bind(address).map_err(|source| PeerError::Listen { address, source })
+pub fn listen(address: SocketAddr) -> Result<Listener, PeerError> {
+    let bound = bind(address).and_then(TcpListener::into_std);
+    bound
+        .map(Listener)
+        .map_err(|source| PeerError::Listen { address, source })
+}
+
+/// An address that is held, and may be listened on from another thread.
+pub struct Listener(std::net::TcpListener);
+
+impl Listener {
+    /// # Errors
+    /// When the event loop of this thread does not take it.
+    pub fn open(self) -> std::io::Result<TcpListener> {
+        TcpListener::from_std(self.0)
+    }
 }
 
 /// Binds at once even if connections of a predecessor linger.
@@ -311,8 +384,8 @@ async fn frame(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, PeerErr
 
 #[cfg(test)]
 mod tests {
-    use mainstay_keeper::{Body, PreVote};
-    use mainstay_units::{Instant, Term};
+    use mainstay_keeper::PreVote;
+    use mainstay_units::Term;
     use proptest::prelude::*;
 
     use super::*;
@@ -433,5 +506,64 @@ mod tests {
         other.from = ReplicaId(3);
         let frame = encode(&Frame::Message(convert::message_out(&other))).unwrap();
         assert!(matches!(hear(&frame).1, Err(PeerError::Stranger { .. })));
+    }
+
+    fn heartbeat(sent: Instant) -> Message {
+        let json = r#"{"from":2,"fingerprint":9,"body":{"heartbeat":{"sent_ns":0,"role":"primary",
+            "reason":"serving","term":3,"primary":2,"open":true,"history":null,"rewind_source":true,"promise":
+            {"highest":3,"coordinator":null,"floor":3,"previous_floor":3},"incarnation":
+            "00000000000000000000000000000001","cohort":null,"timeline":3,"flushed":1,"system_identifier":null,
+            "blank":false,"lost":false}}}"#;
+        let mut message = convert::message_in(&serde_json::from_str(json).unwrap()).unwrap();
+        if let Body::Heartbeat(heartbeat) = &mut message.body {
+            heartbeat.sent = sent;
+        }
+        message
+    }
+
+    /// A mind that says nothing more is spoken for, with its age, and not for ever.
+    #[test]
+    fn the_voice_vouches_for_a_late_mind_for_a_while() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let (sender, mut queue) = mpsc::channel(QUEUE_LIMIT);
+        let (mut here, mut there) = tokio::io::duplex(FRAME_LIMIT);
+        let beat = Duration::from_millis(20);
+        let sent = mainstay_rt::clock::now();
+        sender.try_send(heartbeat(sent)).unwrap();
+        sender.try_send(known(1)).unwrap();
+        let ages = runtime.block_on(async {
+            let mut ages = Vec::new();
+            let hear = async {
+                loop {
+                    let json = frame(&mut there).await.unwrap();
+                    let Said::Message(form) = keeper_message::read(&json).unwrap() else {
+                        panic!("a message");
+                    };
+                    if let Body::Heartbeat(heard) = convert::message_in(&form).unwrap().body {
+                        assert_eq!(heard.sent, sent);
+                        ages.push(heard.age);
+                    }
+                }
+            };
+            // Longer than it vouches: what comes later than that is what must not come.
+            let enough = VOUCHING_LIMIT + Duration::from_secs(2);
+            tokio::select! {
+                ended = pump(&mut here, &mut queue, beat) => panic!("{ended:?}"),
+                () = hear => {}
+                () = tokio::time::sleep(enough) => {}
+            }
+            ages
+        });
+        assert_eq!(ages.first(), Some(&Duration::ZERO));
+        assert!(ages.len() > 2, "{ages:?}");
+        assert!(
+            ages[1..]
+                .iter()
+                .all(|age| *age > beat && *age <= VOUCHING_LIMIT)
+        );
+        assert!(ages.is_sorted(), "{ages:?}");
     }
 }

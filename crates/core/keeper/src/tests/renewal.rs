@@ -22,6 +22,7 @@ fn client(id: u8) -> Client {
 /// What a standby of the same cohort says.
 fn says(keeper: &Keeper, at_ms: u64, id: u8, renewal: Renewal) -> Heartbeat {
     Heartbeat {
+        age: core::time::Duration::ZERO,
         sent: Instant::from_millis(at_ms),
         role: Role::Standby,
         reason: Reason::Following,
