@@ -78,7 +78,7 @@ fn open() -> Keeper {
     for at_ms in (100..=OPEN_MS).step_by(100) {
         // What an earlier primary said may still be on its way.
         let named = round(&mut keeper, at_ms, [NEEDED, NEEDED], Renewal::NotNeeded);
-        assert!(named.is_none() || at_ms > 2_400, "{at_ms}");
+        assert!(named.is_none() || at_ms > 2_000, "{at_ms}");
     }
     assert_eq!(keeper.state(), State::Open);
     round(&mut keeper, OPEN_MS, [WELL, WELL], Renewal::NotNeeded);
