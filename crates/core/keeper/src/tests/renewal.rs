@@ -136,7 +136,7 @@ fn the_primary_goes_last_and_hands_over() {
         };
         round(&mut keeper, at_ms, standbys, Renewal::Needed);
         handed_over |= keeper.status().switchover;
-        assert!(!handed_over || at_ms >= 8_000, "standbys go first: {at_ms}");
+        assert!(!handed_over || at_ms >= 7_400, "standbys go first: {at_ms}");
     }
     assert!(handed_over);
 }
