@@ -89,7 +89,7 @@ impl Keeper {
         let Some((replica, leader)) = self.leader() else {
             return false;
         };
-        let patience = self.config.timings.suspicion * 2;
+        let patience = self.config.timings.suspicion * 5 / 2;
         let stuck = self
             .promised_at
             .is_none_or(|at| self.now.since(at) >= patience);
