@@ -46,6 +46,8 @@ pub struct Timings {
     pub suspicion: Duration,
     /// The most that an unsteady link or a busy machine may add to `suspicion`.
     pub suspicion_addition_limit: Duration,
+    /// Suspicion while the peer's voice is heard: its keeper is late, and its host lives.
+    pub suspicion_while_voiced: Duration,
     /// Suspicion while the server's own stream still brings messages: its keeper alone is gone and may
     /// be back soon.
     pub suspicion_while_streaming: Duration,
@@ -80,10 +82,11 @@ impl Default for Timings {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(100),
-            suspicion: Duration::from_millis(1_500),
+            suspicion: Duration::from_millis(1_200),
             suspicion_addition_limit: Duration::from_millis(1_000),
+            suspicion_while_voiced: Duration::from_millis(3_000),
             suspicion_while_streaming: Duration::from_millis(5_000),
-            lease: Duration::from_millis(1_200),
+            lease: Duration::from_millis(1_000),
             overrun: Duration::from_millis(150),
             stagger: Duration::from_millis(100),
             pre_vote: Duration::from_millis(400),

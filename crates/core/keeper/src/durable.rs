@@ -6,6 +6,7 @@
 //! admits it.
 
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use mainstay_units::{Incarnation, Lsn, SystemIdentifier, Term, Timeline};
@@ -60,6 +61,8 @@ pub struct Cohort {
     pub solo: Option<Solo>,
     /// What was given up, newest last, at most [`Loss::LIMIT`] of them.
     pub losses: Vec<Loss>,
+    /// What a later version of the keeper says in the record, by name: kept, and handed on as it came.
+    pub beyond: BTreeMap<String, String>,
 }
 
 /// By an operator's order the primary of `term` answers commits without waiting for its quorum.

@@ -81,7 +81,7 @@ impl Keeper {
         let timings = &self.config.timings;
         !self.peers.iter().any(|(_, peer)| {
             let silent = self.peers.silence(self.now, peer);
-            let suspicion = self.peers.suspicion(timings, peer);
+            let suspicion = self.peers.suspicion(self.now, timings, peer);
             match &peer.heartbeat {
                 None => silent < suspicion,
                 Some(heartbeat) if leads(heartbeat) && heartbeat.term >= floor => {
@@ -141,7 +141,7 @@ impl Keeper {
     /// life. Where a host falls silent this is longer than its silence is borne, so it is asked only where the
     /// host is known to live.
     fn still_streams(&self, term: Term) -> bool {
-        let sign_of_life = self.config.timings.suspicion + self.config.timings.heartbeat * 3;
+        let sign_of_life = self.config.timings.suspicion + self.config.timings.heartbeat * 6;
         !self.has(PlantedBug::LivingStreamIgnored)
             && self.server.followed == Some(term)
             && self.server.state == State::Following

@@ -106,6 +106,7 @@ impl Keeper {
             members: BTreeMap::from([(self.config.me, member)]),
             solo: None,
             losses: alloc::vec::Vec::new(),
+            beyond: BTreeMap::new(),
         });
         self.raise_floor(CohortVersion::FOUNDING.term);
         true

@@ -189,6 +189,11 @@ impl Keeper {
     }
 
     fn handle_heartbeat(&mut self, from: ReplicaId, heartbeat: Box<Heartbeat>) {
+        // A voice proves that its host and its process live, not that the keeper does: nothing is granted to it.
+        if !heartbeat.age.is_zero() {
+            self.peers.voiced(self.now, from, &heartbeat);
+            return;
+        }
         self.note_surrender(from, &heartbeat);
         self.answer_with_grant(from, &heartbeat);
         self.remind_of_abort(from, &heartbeat);
@@ -314,6 +319,7 @@ impl Keeper {
         let data = self.server.observation.as_ref().map(|seen| seen.data);
         Heartbeat {
             sent: self.now,
+            age: core::time::Duration::ZERO,
             role: self.status.role,
             reason: self.status.reason,
             term: self.status.term,

@@ -5,6 +5,7 @@
 //! and otherwise ignored.
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use mainstay_units::{Incarnation, Instant, Lsn, SystemIdentifier, Term, Timeline};
 
@@ -76,6 +77,9 @@ pub enum Body {
 pub struct Heartbeat {
     /// When it was sent, by the sender's clock; means something to the sender only.
     pub sent: Instant,
+    /// Zero from the keeper itself. Its *voice*, a thread that only speaks, repeats the last words of a keeper that
+    /// comes late, and says how long ago that one last spoke.
+    pub age: Duration,
     pub role: Role,
     pub reason: Reason,
     /// The term of which the sender is primary, or whose primary it follows, or was last.
@@ -156,4 +160,6 @@ pub enum Refusal {
     Learner,
     /// Its server cannot say what it has.
     ServerUnready,
+    /// For a reason that this version does not know.
+    Other,
 }

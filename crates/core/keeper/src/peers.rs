@@ -3,7 +3,8 @@
 //! Silence is counted on this host's clock from the last heartbeat. A keeper whose own timer fired late
 //! cannot tell others' silence from its own sleep: it starts counting afresh. An unsteady link makes it
 //! more patient: the smoothed deviation of arrival gaps is added, as TCP does for its retransmission time
-//! (RFC 6298), up to a limit.
+//! (RFC 6298), up to a limit. A host whose voice still speaks for a keeper that comes late is no silent host:
+//! that keeper is given more time, and still a limit, since a voice outlives a mind that hangs.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub(crate) struct Peer {
     pub heard: Instant,
     /// Smoothed deviation of arrival gaps from the heartbeat interval.
     deviation: Duration,
+    /// When its voice was last heard to repeat its latest words.
+    voiced: Option<Instant>,
     /// When it last said that it leads.
     pub led: Option<Instant>,
     /// Its connection ended, and it was not heard since.
@@ -44,6 +47,7 @@ impl Peers {
             heartbeat: None,
             heard: now,
             deviation: Duration::ZERO,
+            voiced: None,
             led: None,
             closed: false,
             granted: None,
@@ -99,6 +103,18 @@ impl Peers {
         peer.heartbeat = Some(heartbeat);
     }
 
+    /// Its voice repeats what it said last; what was said is no news, and was heard when it was said.
+    pub fn voiced(&mut self, now: Instant, from: ReplicaId, repeated: &Heartbeat) {
+        let Some(peer) = self.map.get_mut(&from) else {
+            return;
+        };
+        let known = peer.heartbeat.as_ref().map(|heartbeat| heartbeat.sent);
+        if known == Some(repeated.sent) {
+            peer.voiced = Some(now);
+            peer.closed = false;
+        }
+    }
+
     pub fn closed(&mut self, from: ReplicaId) {
         if let Some(peer) = self.map.get_mut(&from) {
             peer.closed = true;
@@ -117,10 +133,19 @@ impl Peers {
         now.since(peer.heard.max(self.afresh))
     }
 
-    /// How long a silence of this peer is borne.
-    pub fn suspicion(&self, timings: &Timings, peer: &Peer) -> Duration {
-        timings.suspicion
-            + (peer.deviation * 4 + self.lateness * 4).min(timings.suspicion_addition_limit)
+    /// How long a silence of this peer is borne. Longer while its voice is heard, which a host that was lost or cut
+    /// off has not got.
+    pub fn suspicion(&self, now: Instant, timings: &Timings, peer: &Peer) -> Duration {
+        let adapted = timings.suspicion
+            + (peer.deviation * 4 + self.lateness * 4).min(timings.suspicion_addition_limit);
+        let voiced = peer
+            .voiced
+            .is_some_and(|at| now.since(at.max(self.afresh)) < adapted);
+        if voiced {
+            adapted.max(timings.suspicion_while_voiced)
+        } else {
+            adapted
+        }
     }
 
     /// The latest heartbeat of a peer that is not suspected.
@@ -135,7 +160,7 @@ impl Peers {
         peer: &'a Peer,
     ) -> Option<&'a Heartbeat> {
         let heartbeat = peer.heartbeat.as_deref()?;
-        (self.silence(now, peer) < self.suspicion(timings, peer)).then_some(heartbeat)
+        (self.silence(now, peer) < self.suspicion(now, timings, peer)).then_some(heartbeat)
     }
 
     /// The primary of the highest term, `floor` or above, among those that are not suspected; being

@@ -8,7 +8,7 @@ use mainstay_units::{Incarnation, Instant, Lsn, Term};
 
 use crate::cohort::majority;
 use crate::config::ReplicaId;
-use crate::durable::{Cohort, CohortVersion, Member};
+use crate::durable::{Cohort, CohortVersion, Member, Solo};
 use crate::keeper::Keeper;
 use crate::machine::State;
 use crate::message::Body;
@@ -35,6 +35,8 @@ pub(crate) struct Primary {
     pub protected: Lsn,
     /// Where the log ended when commits had begun to wait again.
     pub barrier: Barrier,
+    /// That it serves alone, as its own record last said.
+    pub solo: Option<Solo>,
     checkpoint: Option<OperationId>,
     /// Who keeps the present cohort record, in which incarnation.
     kept: BTreeMap<ReplicaId, Incarnation>,
@@ -101,6 +103,7 @@ impl Primary {
             setting_asked: None,
             protected: Lsn::INVALID,
             barrier: Barrier::Unknown,
+            solo: None,
             checkpoint: None,
             kept: BTreeMap::new(),
             previous: None,
@@ -288,6 +291,7 @@ impl Keeper {
         }
         self.note_quorum();
         self.note_settled();
+        self.note_solo();
         self.note_isolation();
         self.run_lease();
         if self.durable.paused {

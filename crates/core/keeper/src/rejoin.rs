@@ -89,14 +89,22 @@ impl Keeper {
         let Some((replica, leader)) = self.leader() else {
             return false;
         };
-        let patience = self.config.timings.suspicion * 2;
+        let patience = self.config.timings.suspicion * 5 / 2;
         let stuck = self
             .promised_at
             .is_none_or(|at| self.now.since(at) >= patience);
         leader.history.is_some()
             && leader.rewind_source
+            && self.is_heard_now(replica)
             && (leader.open || (stuck && self.is_next_to_return((replica, leader))))
             && (!self.is_voter() || self.others_suffice((replica, leader)))
+    }
+
+    /// Not only not suspected yet: who forgets what it has for a source that is gone has forgotten it for nothing.
+    fn is_heard_now(&self, source: ReplicaId) -> bool {
+        let limit = self.config.timings.heartbeat * 4;
+        let peer = self.peers.get(source);
+        peer.is_some_and(|peer| self.peers.silence(self.now, peer) < limit)
     }
 
     /// Whether a replica whose missing log is gone may be filled anew. It forgets what it has, so the rest must

@@ -126,8 +126,27 @@ impl Keeper {
             .primary
             .as_ref()
             .and_then(|primary| primary.previous.as_ref());
-        self.own_solo(self.durable.cohort.as_ref())
-            .or_else(|| self.own_solo(before))
+        let own = self
+            .own_solo(self.durable.cohort.as_ref())
+            .or_else(|| self.own_solo(before));
+        own.or_else(|| self.overruled_solo())
+    }
+
+    /// A paused primary keeps a later term's record and goes on as it was: that record says nothing of it.
+    fn overruled_solo(&self) -> Option<Solo> {
+        let primary = self.primary.as_ref()?;
+        let version = self.durable.cohort.as_ref()?.version;
+        primary.solo.filter(|_| version.term != primary.term)
+    }
+
+    pub(crate) fn note_solo(&mut self) {
+        let version = self.durable.cohort.as_ref().map(|cohort| cohort.version);
+        let solo = self.solo_in_force();
+        if let Some(primary) = self.primary.as_mut()
+            && version.is_some_and(|version| version.term == primary.term)
+        {
+            primary.solo = solo;
+        }
     }
 
     /// Commits are not known to wait for the quorum.

@@ -77,6 +77,8 @@ pub enum Reason {
     TimelineMismatch,
     Paused,
     Halted(HaltReason),
+    /// Of a peer: a reason that this version does not know.
+    Other,
 }
 
 /// Why a keeper ended itself.
@@ -248,6 +250,7 @@ impl fmt::Display for Reason {
             Self::Halted(HaltReason::ForeignData) => "halted: the data folder is another cluster's",
             Self::Halted(HaltReason::ForeignCohort) => "halted: a peer belongs to another cluster",
             Self::Halted(HaltReason::Exhausted) => "halted: no term is left",
+            Self::Other => "for a reason that this version does not know",
         })
     }
 }

@@ -195,6 +195,18 @@ pub struct KeeperStatus {
     /// `null` from a keeper of an earlier version.
     #[serde(default)]
     pub parameters: Option<ParametersStatus>,
+    /// What keepers of another version say that this one does not know, and passes over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_understood: Vec<NotUnderstood>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotUnderstood {
+    /// Whose keeper says it.
+    pub host: Option<String>,
+    /// `message weather`, `reason bored`; `other` for all beyond the first few.
+    pub what: String,
+    pub times: u64,
 }
 
 /// What has become of the parameters that the platform file gives.

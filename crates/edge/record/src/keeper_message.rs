@@ -2,15 +2,141 @@
 //!
 //! Every form mirrors a type of the keeper core, field by field; what the fields mean is said there. A
 //! frame on a connection between keepers is a length (four bytes, big endian) and one [`Frame`].
+//!
+//! Keepers of two versions speak with each other. What a later one adds is met in three ways: a *field* that is
+//! not known is passed over, but in a cohort record it is kept and handed on; a *word* that only explains (a role,
+//! a reason, a refusal) becomes `Other` and claims nothing; a *message* of an unknown kind, or one that cannot be
+//! read, is passed over whole ([`Said::Beyond`]), so that it never counts as an answer.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// Version of the forms in this file.
 pub const VERSION: u32 = 1;
 /// Longest frame that is sent or read.
 pub const FRAME_LIMIT: usize = 256 * 1024;
+
+/// Longest name of a kind that is kept of what is not understood.
+const KIND_LIMIT: usize = 48;
+
+/// What a frame says, as far as this version understands it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    Hello(Hello),
+    Message(Message),
+    /// Something of another version: its kind, and why it was not read.
+    Beyond {
+        kind: String,
+        why: String,
+    },
+}
+
+/// Reads the content of a frame.
+///
+/// # Errors
+/// When it is no JSON: then it is not of another version but of something else.
+pub fn read(json: &[u8]) -> Result<Said, serde_json::Error> {
+    match serde_json::from_slice(json) {
+        Ok(Frame::Hello(hello)) => Ok(Said::Hello(hello)),
+        Ok(Frame::Message(message)) => Ok(Said::Message(message)),
+        Err(error) => {
+            let value: Value = serde_json::from_slice(json)?;
+            Ok(Said::Beyond {
+                kind: kind(&value),
+                why: error.to_string(),
+            })
+        }
+    }
+}
+
+/// `weather`, or `message weather` for what is inside a message.
+fn kind(frame: &Value) -> String {
+    let name = |value: &Value| {
+        let keys = value.as_object().map(|object| object.keys());
+        let key = keys.and_then(|mut keys| keys.next().cloned());
+        let name = key.or_else(|| value.as_str().map(str::to_owned));
+        let name = name.unwrap_or_else(|| "nameless".to_owned());
+        name.chars().take(KIND_LIMIT).collect::<String>()
+    };
+    let outer = name(frame);
+    match frame.get("message").and_then(|message| message.get("body")) {
+        Some(body) => format!("{outer} {}", name(body)),
+        None => outer,
+    }
+}
+
+/// An enum of words, to which a later version may add one.
+trait Word: DeserializeOwned {
+    fn other(said: String) -> Self;
+}
+
+fn word<'de, D: Deserializer<'de>, W: Word>(from: D) -> Result<W, D::Error> {
+    let value = Value::deserialize(from)?;
+    let other = || {
+        let said = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        W::other(said.chars().take(KIND_LIMIT).collect())
+    };
+    Ok(W::deserialize(&value).unwrap_or_else(|_| other()))
+}
+
+macro_rules! words {
+    ($($word:ty)*) => {
+        $(impl Word for $word {
+            fn other(said: String) -> Self {
+                Self::Other(said)
+            }
+        })*
+    };
+}
+
+words!(Role Reason Refusal Renewal);
+
+impl Message {
+    /// The words in it that this version does not know.
+    pub fn unknown_words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        match &self.body {
+            Body::Heartbeat(heartbeat) => {
+                if let Role::Other(word) = &heartbeat.role {
+                    words.push(format!("role {word}"));
+                }
+                if let Reason::Other(word) = &heartbeat.reason {
+                    words.push(format!("reason {word}"));
+                }
+                if let Renewal::Other(word) = &heartbeat.renewal {
+                    words.push(format!("renewal {word}"));
+                }
+            }
+            Body::PreVote {
+                verdict: PreVote::Refused(Refusal::Other(word)),
+                ..
+            }
+            | Body::Report {
+                verdict:
+                    Report::Refused {
+                        refusal: Refusal::Other(word),
+                        ..
+                    },
+                ..
+            } => words.push(format!("refusal {word}")),
+            Body::Grant { .. }
+            | Body::AskPreVote { .. }
+            | Body::PreVote { .. }
+            | Body::Recruit { .. }
+            | Body::Report { .. }
+            | Body::Promote { .. }
+            | Body::Abort { .. }
+            | Body::KeepCohort { .. }
+            | Body::CohortKept { .. } => {}
+        }
+        words
+    }
+}
 
 /// The first frame of a connection is a hello, all further ones are messages of that sender.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +204,9 @@ pub enum Body {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     pub sent_ns: u64,
+    #[serde(deserialize_with = "word")]
     pub role: Role,
+    #[serde(deserialize_with = "word")]
     pub reason: Reason,
     pub term: u32,
     pub primary: Option<u8>,
@@ -97,10 +225,17 @@ pub struct Heartbeat {
     // An earlier version says nothing of what follows.
     #[serde(default)]
     pub streams: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     pub renewal: Renewal,
     #[serde(default)]
     pub renews: Option<Renews>,
+    /// How long ago the keeper said this, where its voice repeats it; by the sender's clock.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub age_ns: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,20 +244,22 @@ pub struct Renews {
     pub echo_ns: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Renewal {
     #[default]
     NotNeeded,
     Needed,
     Refused,
+    /// A word of a later version.
+    Other(String),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PreVote {
     Granted,
-    Refused(Refusal),
+    Refused(#[serde(deserialize_with = "word")] Refusal),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,12 +271,13 @@ pub enum Report {
         cohort: Option<Box<Cohort>>,
     },
     Refused {
+        #[serde(deserialize_with = "word")]
         refusal: Refusal,
         highest: u32,
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
     PrimaryHeard,
@@ -149,6 +287,8 @@ pub enum Refusal {
     Paused,
     Learner,
     ServerUnready,
+    /// A word of a later version.
+    Other(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,7 +304,7 @@ pub struct HistoryEntry {
     pub end: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     Starting,
@@ -174,9 +314,11 @@ pub enum Role {
     Primary,
     Fenced,
     Stopped,
+    /// A word of a later version.
+    Other(String),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     JustStarted,
@@ -208,6 +350,8 @@ pub enum Reason {
     TimelineMismatch,
     Paused,
     Halted(HaltReason),
+    /// A word of a later version.
+    Other(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -255,6 +399,9 @@ pub struct Cohort {
     pub solo: Option<Solo>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<Loss>,
+    /// Fields of a later version. Whoever says that he keeps the record keeps these too.
+    #[serde(flatten)]
+    pub beyond: BTreeMap<String, Value>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -122,6 +122,7 @@ fn keeper(platform: &Platform, host: &Host, primary: &str) -> KeeperStatus {
         postmaster: Some(4711),
         events: Vec::new(),
         parameters: None,
+        not_understood: Vec::new(),
     }
 }
 

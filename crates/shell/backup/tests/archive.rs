@@ -659,5 +659,6 @@ fn status() -> KeeperStatus {
         postmaster: None,
         events: Vec::new(),
         parameters: None,
+        not_understood: Vec::new(),
     }
 }

@@ -4,6 +4,7 @@
 //! hexadecimal. What cannot be read is refused whole.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mainstay_keeper as core;
 use mainstay_record::keeper_message as form;
@@ -17,27 +18,50 @@ pub enum ConvertError {
     Version,
 }
 
-/// Two enums with the same names, both ways.
+/// Two enums with the same names, both ways; coming in, a word of a later version is what stands last.
 macro_rules! same {
-    ($out:ident, $in:ident, $core:ty, $form:ty, $($name:ident)*) => {
+    ($out:ident, $in:ident, $core:ty, $form:ty, $($name:ident)* $(; $word:pat => $other:expr)?) => {
         fn $out(value: $core) -> $form {
             match value { $(<$core>::$name => <$form>::$name,)* }
         }
-        fn $in(value: $form) -> $core {
-            match value { $(<$form>::$name => <$core>::$name,)* }
+        fn $in(value: &$form) -> $core {
+            match value {
+                $(<$form>::$name => <$core>::$name,)*
+                $($word => $other,)?
+            }
         }
     };
 }
 
+// Who is in a role that is not known is alive, and nothing more: it neither leads nor has it given up to lead.
 same!(role_out, role_in, core::Role, form::Role,
-    Starting Standby Learner Candidate Primary Fenced Stopped);
-same!(refusal_out, refusal_in, core::Refusal, form::Refusal,
-    PrimaryHeard PrimaryServing LeaseRunning Promised Paused Learner ServerUnready);
+    Starting Standby Learner Candidate Primary Fenced Stopped; form::Role::Other(_) => core::Role::Starting);
 same!(serviceability_out, serviceability_in, core::Serviceability, form::Serviceability,
     Good Hung NoSlots DeadDisk ReadOnly DiskFull CorruptData);
-same!(renewal_out, renewal_in, core::Renewal, form::Renewal, NotNeeded Needed Refused);
+same!(renewal_out, renewal_in, core::Renewal, form::Renewal,
+    NotNeeded Needed Refused; form::Renewal::Other(_) => core::Renewal::NotNeeded);
 same!(halt_out, halt_in, core::HaltReason, form::HaltReason,
     PersistFailed ForeignData ForeignCohort Exhausted);
+
+macro_rules! refusals {
+    ($($name:ident)*) => {
+        fn refusal_out(value: core::Refusal) -> form::Refusal {
+            match value {
+                $(core::Refusal::$name => form::Refusal::$name,)*
+                core::Refusal::Other => form::Refusal::Other("other".to_owned()),
+            }
+        }
+        /// A refusal stays one, whatever its reason.
+        fn refusal_in(value: &form::Refusal) -> core::Refusal {
+            match value {
+                $(form::Refusal::$name => core::Refusal::$name,)*
+                form::Refusal::Other(_) => core::Refusal::Other,
+            }
+        }
+    };
+}
+
+refusals!(PrimaryHeard PrimaryServing LeaseRunning Promised Paused Learner ServerUnready);
 
 /// As [`same`], for the reasons, two of which carry a further enum.
 macro_rules! reasons {
@@ -50,18 +74,20 @@ macro_rules! reasons {
                 }
                 core::Reason::Halted(why) => form::Reason::Halted(halt_out(why)),
                 // Only people beside the primary read these. To peers they are told by the nearest word that every
-                // version knows: one that cannot read a heartbeat takes its sender for silent.
+                // version knows: an early one that cannot read a heartbeat takes its sender for silent.
                 core::Reason::Solo => form::Reason::QuorumMissing,
                 core::Reason::SoloEnding => form::Reason::Serving,
+                core::Reason::Other => form::Reason::Other("other".to_owned()),
             }
         }
-        fn reason_in(value: form::Reason) -> core::Reason {
+        fn reason_in(value: &form::Reason) -> core::Reason {
             match value {
                 $(form::Reason::$name => core::Reason::$name,)*
                 form::Reason::Unserviceable(what) => {
                     core::Reason::Unserviceable(serviceability_in(what))
                 }
                 form::Reason::Halted(why) => core::Reason::Halted(halt_in(why)),
+                form::Reason::Other(_) => core::Reason::Other,
             }
         }
     };
@@ -125,7 +151,13 @@ fn cohort_out(cohort: &core::Cohort) -> form::Cohort {
             since_ms: solo.since_ms,
         }),
         losses: cohort.losses.iter().map(loss_out).collect(),
+        beyond: cohort.beyond.iter().filter_map(beyond_out).collect(),
     }
+}
+
+/// The core keeps it as text, which it got from [`cohort_in`].
+fn beyond_out((name, text): (&String, &String)) -> Option<(String, serde_json::Value)> {
+    Some((name.clone(), serde_json::from_str(text).ok()?))
 }
 
 fn solo_in(solo: &form::Solo) -> Result<core::Solo, ConvertError> {
@@ -170,6 +202,11 @@ fn cohort_in(cohort: &form::Cohort) -> Result<core::Cohort, ConvertError> {
         members,
         solo: cohort.solo.as_ref().map(solo_in).transpose()?,
         losses: cohort.losses.iter().map(loss_in).collect(),
+        beyond: cohort
+            .beyond
+            .iter()
+            .map(|(name, value)| (name.clone(), value.to_string()))
+            .collect(),
     })
 }
 
@@ -213,14 +250,16 @@ fn heartbeat_out(heartbeat: &core::Heartbeat) -> form::Heartbeat {
             replica: renews.replica.0,
             echo_ns: renews.echo.as_nanos(),
         }),
+        age_ns: u64::try_from(heartbeat.age.as_nanos()).unwrap_or(u64::MAX),
     }
 }
 
 fn heartbeat_in(heartbeat: &form::Heartbeat) -> Result<core::Heartbeat, ConvertError> {
     Ok(core::Heartbeat {
         sent: Instant::from_nanos(heartbeat.sent_ns),
-        role: role_in(heartbeat.role),
-        reason: reason_in(heartbeat.reason),
+        age: Duration::from_nanos(heartbeat.age_ns),
+        role: role_in(&heartbeat.role),
+        reason: reason_in(&heartbeat.reason),
         term: Term(heartbeat.term),
         primary: heartbeat.primary.map(core::ReplicaId),
         open: heartbeat.open,
@@ -235,7 +274,7 @@ fn heartbeat_in(heartbeat: &form::Heartbeat) -> Result<core::Heartbeat, ConvertE
         blank: heartbeat.blank,
         lost: heartbeat.lost,
         streams: heartbeat.streams,
-        renewal: renewal_in(heartbeat.renewal),
+        renewal: renewal_in(&heartbeat.renewal),
         renews: heartbeat.renews.map(|renews| core::Renews {
             replica: core::ReplicaId(renews.replica),
             echo: Instant::from_nanos(renews.echo_ns),
@@ -250,7 +289,7 @@ fn pre_vote_out(verdict: core::PreVote) -> form::PreVote {
     }
 }
 
-fn pre_vote_in(verdict: form::PreVote) -> core::PreVote {
+fn pre_vote_in(verdict: &form::PreVote) -> core::PreVote {
     match verdict {
         form::PreVote::Granted => core::PreVote::Granted,
         form::PreVote::Refused(refusal) => core::PreVote::Refused(refusal_in(refusal)),
@@ -295,7 +334,7 @@ fn report_in(verdict: &form::Report) -> Result<core::Report, ConvertError> {
             cohort: cohort.as_deref().map(cohort_in).transpose()?.map(Box::new),
         },
         form::Report::Refused { refusal, highest } => core::Report::Refused {
-            refusal: refusal_in(*refusal),
+            refusal: refusal_in(refusal),
             highest: Term(*highest),
         },
     })
@@ -363,7 +402,7 @@ pub fn message_in(message: &form::Message) -> Result<core::Message, ConvertError
         },
         form::Body::PreVote { round, verdict } => core::Body::PreVote {
             round: *round,
-            verdict: pre_vote_in(*verdict),
+            verdict: pre_vote_in(verdict),
         },
         form::Body::Recruit { term } => core::Body::Recruit { term: Term(*term) },
         form::Body::Report { term, verdict } => core::Body::Report {
@@ -421,6 +460,10 @@ pub fn durable_in(durable: &form::Durable) -> Result<core::Durable, ConvertError
 
 #[cfg(test)]
 mod tests {
+    use mainstay_record::keeper_message::{Frame, Said, read};
+    use proptest::prelude::*;
+    use serde_json::Value;
+
     use super::*;
 
     fn cohort() -> core::Cohort {
@@ -440,6 +483,7 @@ mod tests {
                 below: Term(2),
                 until: Some(Lsn(65)),
             }],
+            beyond: BTreeMap::from([("tide".to_owned(), r#"{"high":[1,2]}"#.to_owned())]),
             version: core::CohortVersion {
                 term: Term(4),
                 epoch: 9,
@@ -457,6 +501,7 @@ mod tests {
         vec![
             core::Body::Heartbeat(Box::new(core::Heartbeat {
                 sent: Instant::from_nanos(u64::MAX),
+                age: Duration::from_nanos(12),
                 role: core::Role::Learner,
                 reason: core::Reason::Unserviceable(core::Serviceability::NoSlots),
                 term: Term(3),
@@ -526,6 +571,132 @@ mod tests {
             let text = serde_json::to_string(&message_out(&message)).unwrap();
             let back = message_in(&serde_json::from_str(&text).unwrap());
             assert_eq!(back, Ok(message), "{text}");
+        }
+    }
+
+    /// Calls `change` with every object and every word in it, and where it stands.
+    fn walk(value: &mut Value, path: &str, change: &mut impl FnMut(&str, &mut Value)) {
+        change(path, value);
+        let children: Vec<(String, &mut Value)> = match value {
+            Value::Object(fields) => fields.iter_mut().map(|(k, v)| (k.clone(), v)).collect(),
+            Value::Array(items) => items
+                .iter_mut()
+                .map(|item| ("*".to_owned(), item))
+                .collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+        };
+        for (name, child) in children {
+            walk(child, &format!("{path}/{name}"), change);
+        }
+    }
+
+    fn cohort_of(body: &mut core::Body) -> Option<&mut core::Cohort> {
+        match body {
+            core::Body::Promote { cohort, .. } | core::Body::KeepCohort { cohort } => Some(cohort),
+            core::Body::Report {
+                verdict: core::Report::Recruited { cohort, .. },
+                ..
+            } => cohort.as_deref_mut(),
+            _ => None,
+        }
+    }
+
+    fn framed(body: core::Body) -> Value {
+        let message = core::Message {
+            from: core::ReplicaId(2),
+            fingerprint: 1,
+            body,
+        };
+        serde_json::to_value(Frame::Message(message_out(&message))).unwrap()
+    }
+
+    fn heard(frame: &Value) -> Option<core::Body> {
+        match read(frame.to_string().as_bytes()).unwrap() {
+            Said::Message(message) => Some(message_in(&message).ok()?.body),
+            Said::Hello(_) | Said::Beyond { .. } => None,
+        }
+    }
+
+    proptest! {
+        /// A field more, anywhere, changes nothing; in a record it is kept.
+        #[test]
+        fn fields_of_a_later_version_are_passed_over(
+            which in 0..6_usize, place in any::<prop::sample::Index>(), name in "x[a-z]{0,8}",
+        ) {
+            let body = bodies().swap_remove(which);
+            let mut frame = framed(body.clone());
+            let mut places = Vec::new();
+            walk(&mut frame, "", &mut |path, value| {
+                // What has but one key names a variant, and members are replicas, not fields.
+                let fields = value.as_object().is_some_and(|object| object.len() > 1);
+                if fields && !path.ends_with("/members") && !path.ends_with("/tide") {
+                    places.push(path.to_owned());
+                }
+            });
+            let chosen = place.get(&places).clone();
+            walk(&mut frame, "", &mut |path, value| {
+                if path == chosen {
+                    value[&name] = serde_json::json!({"term": 99, "granted": true});
+                }
+            });
+            let mut expected = body;
+            if chosen.ends_with("/cohort")
+                && let Some(cohort) = cohort_of(&mut expected)
+            {
+                let text = r#"{"granted":true,"term":99}"#.to_owned();
+                cohort.beyond.insert(name, text);
+            }
+            prop_assert_eq!(heard(&frame), Some(expected.clone()));
+            prop_assert_eq!(heard(&framed(expected.clone())), Some(expected));
+        }
+
+        /// A word that is not known, in the place of any other, never turns a message into another one, nor a
+        /// refusal into consent.
+        #[test]
+        fn unknown_words_are_no_consent(
+            which in 0..6_usize, place in any::<prop::sample::Index>(), word in "[a-z_]{0,12}",
+        ) {
+            let body = bodies().swap_remove(which);
+            let mut frame = framed(body.clone());
+            let mut places = Vec::new();
+            walk(&mut frame, "", &mut |path, value| {
+                if value.is_string() || value.as_object().is_some_and(|object| object.len() == 1) {
+                    places.push(path.to_owned());
+                }
+            });
+            let chosen = place.get(&places).clone();
+            walk(&mut frame, "", &mut |path, value| {
+                if path != chosen {
+                } else if let Some(content) = value.as_object().and_then(|o| o.values().next()) {
+                    *value = serde_json::json!({format!("x{word}"): content});
+                } else {
+                    *value = format!("x{word}").into();
+                }
+            });
+            if let Some(heard) = heard(&frame) {
+                use std::mem::discriminant;
+                prop_assert_eq!(discriminant(&heard), discriminant(&body));
+                match (heard, body) {
+                    (core::Body::PreVote { verdict, .. }, _) => {
+                        prop_assert_eq!(verdict, core::PreVote::Refused(core::Refusal::Other));
+                    }
+                    (core::Body::Heartbeat(heard), core::Body::Heartbeat(said)) => {
+                        prop_assert!(heard.role == said.role || heard.role == core::Role::Starting);
+                        prop_assert!(
+                            heard.reason == said.reason || heard.reason == core::Reason::Other
+                        );
+                    }
+                    // A field of a record that this version does not know may say what it likes.
+                    (mut heard, mut said) => {
+                        for body in [&mut heard, &mut said] {
+                            if let Some(cohort) = cohort_of(body) {
+                                cohort.beyond.clear();
+                            }
+                        }
+                        prop_assert_eq!(heard, said);
+                    }
+                }
+            }
         }
     }
 

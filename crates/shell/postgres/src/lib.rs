@@ -5,8 +5,9 @@
 //! A keeper is a body around a mind. The *mind* is the core in one loop; it only ever takes in and gives
 //! out. The *eyes* look at the local server, the *hands* do to it what the core says, the *memory* keeps
 //! promises: each is a thread, so that a slow disk or a hung server holds up that part and no other.
-//! *Peers* and *face* share the mind's thread, because sockets do not block: messages to other keepers
-//! there, status, sight stream and operators' requests here.
+//! *Peers* are the voice and the ear, on a thread that does nothing else and goes before the others: what other keepers
+//! must hear of this host does not wait for what this one thinks about. The *face* shares the mind's thread, because
+//! sockets do not block: status, sight stream and operators' requests.
 //!
 //! Whoever speaks with a keeper over TCP has proven first that the platform's authority named it.
 //!
@@ -61,7 +62,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mainstay_keeper::{Input, Keeper};
+use mainstay_keeper::{Keeper, Message, ReplicaId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
@@ -145,15 +146,17 @@ where
 
 /// Lets this thread go before others where that is allowed: a keeper that comes late on a busy machine looks
 /// like one that is gone.
-fn hurry() {
+fn hurry(nice: i32) {
     let this = Some(rustix::thread::gettid());
-    if let Err(error) = rustix::process::setpriority_process(this, NICE) {
+    if let Err(error) = rustix::process::setpriority_process(this, nice) {
         tracing::debug!(%error, "no precedence on a busy machine");
     }
 }
 
 /// Of the threads that must not be late; negative is earlier.
 const NICE: i32 = -10;
+/// Of the one that only speaks and hears, and takes no time for either.
+const NICE_VOICE: i32 = -15;
 
 async fn live(
     setup: Setup,
@@ -173,7 +176,8 @@ async fn live(
         let what = error.to_string();
         setup::SetupError::Invalid { what }
     })?;
-    let (input, inputs) = mpsc::unbounded_channel();
+    let (report, inputs) = mpsc::unbounded_channel();
+    let (tell, news) = mpsc::unbounded_channel();
     let (sighting, sightings) = mpsc::unbounded_channel();
     let (order, orders) = mpsc::unbounded_channel();
     let (finished, done) = mpsc::unbounded_channel();
@@ -188,11 +192,10 @@ async fn live(
 
     let own = setup.clone();
     on_a_thread("eyes", move || {
-        hurry();
+        hurry(NICE);
         eyes::watch(Rc::new(own), attended, sighting)
     })?;
     lend_hands(setup.clone(), orders, finished, seeding)?;
-    let report = input.clone();
     std::thread::Builder::new()
         .name("memory".to_owned())
         .spawn(move || memory::keep(promises, records, &report))
@@ -202,9 +205,9 @@ async fn live(
         })?;
 
     // After the threads that start processes: those inherit how much their parent hurries.
-    hurry();
+    hurry(NICE);
     let setup = Rc::new(setup);
-    let peers = meet(&setup, input)?;
+    let peers = meet(&setup, tell)?;
     show(&setup, asks, seen)?;
     let lease = lease::LeaseFile::open(&setup.config.lease_file)?;
     let action = "listen for SIGTERM";
@@ -220,6 +223,7 @@ async fn live(
     };
     let inbox = Inbox {
         inputs,
+        news,
         sightings,
         done,
         asks: asked,
@@ -254,15 +258,14 @@ fn lend_hands(
     })
 }
 
-/// Listens for keepers and starts to dial them.
+/// Listens for keepers and starts to dial them, on a thread of its own.
 fn meet(
-    setup: &Rc<Setup>,
-    input: mpsc::UnboundedSender<Input>,
-) -> Result<BTreeMap<mainstay_keeper::ReplicaId, mpsc::Sender<mainstay_keeper::Message>>, RunError>
-{
+    setup: &Setup,
+    news: mpsc::UnboundedSender<peers::News>,
+) -> Result<BTreeMap<ReplicaId, mpsc::Sender<Message>>, RunError> {
     let listener = peers::listen(setup.config.listen.peer)?;
-    tokio::task::spawn_local(peers::receive(Rc::clone(setup), listener, input));
     let mut queues = BTreeMap::new();
+    let mut ears = Vec::new();
     for id in setup.core.peers() {
         if let Some(replica) = setup.replica(id) {
             let (sender, queue) = mpsc::channel(peers::QUEUE_LIMIT);
@@ -271,10 +274,22 @@ fn meet(
                 at: replica.peer_address,
                 name: setup.keeper_name(replica),
             };
-            tokio::task::spawn_local(peers::send(Rc::clone(setup), to, queue));
+            ears.push((to, queue));
             queues.insert(id, sender);
         }
     }
+    let own = setup.clone();
+    on_a_thread("voice", move || async move {
+        hurry(NICE_VOICE);
+        let setup = Rc::new(own);
+        for (to, queue) in ears {
+            tokio::task::spawn_local(peers::send(Rc::clone(&setup), to, queue));
+        }
+        match listener.open() {
+            Ok(listener) => peers::receive(setup, listener, news).await,
+            Err(error) => tracing::error!(error = chain(&error), "hear other keepers"),
+        }
+    })?;
     Ok(queues)
 }
 

@@ -3,6 +3,7 @@
 //! The mind decides nothing and waits for nothing but its inputs: eyes, hands, memory and peers are other
 //! threads and tasks that report here. What must come before what is the core's business.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -12,8 +13,8 @@ use mainstay_keeper::{
     ReplicaId, RequestId, Role, Status,
 };
 use mainstay_record::keeper::{
-    CohortStatus, KeeperEvent, KeeperStatus, LossStatus, PeerStatus, SeedingStatus, Sight,
-    SightRole, SoloStatus, VERSION,
+    CohortStatus, KeeperEvent, KeeperStatus, LossStatus, NotUnderstood, PeerStatus, SeedingStatus,
+    Sight, SightRole, SoloStatus, VERSION,
 };
 use mainstay_record::process::ProcessIdentity;
 use mainstay_units::Instant;
@@ -24,15 +25,19 @@ use crate::eyes::{Attention, Sighting};
 use crate::face::{Ask, Shown};
 use crate::hands::{Done, Order};
 use crate::lease::LeaseFile;
+use crate::peers::News;
 use crate::setup::Setup;
 
 /// Events shown in the status.
 const EVENTS_LIMIT: usize = 100;
+/// Different things of another version that are named in the status.
+const BEYOND_LIMIT: usize = 32;
 
 /// What reaches the mind.
 pub struct Inbox {
-    /// From peers and memory.
+    /// From memory.
     pub inputs: mpsc::UnboundedReceiver<Input>,
+    pub news: mpsc::UnboundedReceiver<News>,
     pub sightings: mpsc::UnboundedReceiver<Sighting>,
     pub done: mpsc::UnboundedReceiver<Done>,
     pub asks: mpsc::UnboundedReceiver<Ask>,
@@ -63,6 +68,9 @@ pub struct Mind {
     last: Option<(Role, Reason, u32)>,
     halted: Option<HaltReason>,
     glance: u64,
+    /// How often each keeper said something that this version does not know.
+    beyond: BTreeMap<(ReplicaId, String), u64>,
+    beyond_unnamed: u64,
 }
 
 /// The last heartbeat of a peer.
@@ -87,6 +95,8 @@ impl Mind {
             last: None,
             halted: None,
             glance: 0,
+            beyond: BTreeMap::new(),
+            beyond_unnamed: 0,
         }
     }
 
@@ -101,7 +111,8 @@ impl Mind {
             let deadline = self.keeper.next_deadline().map(|(at, _)| at);
             tokio::select! {
                 Some(sighting) = inbox.sightings.recv() => self.see(sighting),
-                Some(input) = inbox.inputs.recv() => self.take(input),
+                Some(input) = inbox.inputs.recv() => self.tell(input),
+                Some(news) = inbox.news.recv() => self.hear(news),
                 Some(done) = inbox.done.recv() => self.finish(done),
                 Some(ask) = inbox.asks.recv() => {
                     if let Some(stopped) = self.answer(ask, &inbox) {
@@ -122,7 +133,14 @@ impl Mind {
         self.keeper.handle(mainstay_rt::clock::now(), input);
     }
 
-    fn take(&mut self, input: Input) {
+    fn hear(&mut self, news: News) {
+        let input = match news {
+            News::Input(input) => input,
+            News::NotUnderstood { from, what, why } => {
+                self.pass_over(from, what, &why);
+                return;
+            }
+        };
         if let Input::Message(message) = &input
             && let Body::Heartbeat(heartbeat) = &message.body
         {
@@ -134,6 +152,41 @@ impl Mind {
             self.heard.insert(message.from, heard);
         }
         self.tell(input);
+    }
+
+    /// Named once, counted always.
+    fn pass_over(&mut self, from: ReplicaId, what: String, why: &str) {
+        let room = self.beyond.len() < BEYOND_LIMIT;
+        match self.beyond.entry((from, what)) {
+            Entry::Occupied(mut known) => *known.get_mut() += 1,
+            Entry::Vacant(place) if room => {
+                let host = self.setup.replica(from).map(|replica| replica.host.clone());
+                let what = &place.key().1;
+                tracing::info!(host, what, why, "of another version: passed over");
+                place.insert(1);
+            }
+            Entry::Vacant(_) => self.beyond_unnamed += 1,
+        }
+    }
+
+    fn not_understood(&self) -> Vec<NotUnderstood> {
+        let named = self
+            .beyond
+            .iter()
+            .map(|((from, what), times)| NotUnderstood {
+                host: self
+                    .setup
+                    .replica(*from)
+                    .map(|replica| replica.host.clone()),
+                what: what.clone(),
+                times: *times,
+            });
+        let rest = (self.beyond_unnamed > 0).then(|| NotUnderstood {
+            host: None,
+            what: "other".to_owned(),
+            times: self.beyond_unnamed,
+        });
+        named.chain(rest).collect()
     }
 
     /// A command ended: what was seen before is old, and a new look is due at once.
@@ -318,6 +371,7 @@ impl Mind {
                 .and_then(|identity| i32::try_from(identity.pid).ok()),
             events: self.events.iter().cloned().collect(),
             parameters: Some(self.setup.parameters.status()),
+            not_understood: self.not_understood(),
         }
     }
 

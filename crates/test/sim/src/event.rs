@@ -101,6 +101,11 @@ pub enum Event {
     },
     /// Every server is given what only a start takes.
     Renew,
+    /// The keeper of this host is late, and its voice repeats what it said last.
+    Voice {
+        host: usize,
+        generation: u32,
+    },
     /// The next fault is drawn.
     Nemesis,
     /// A fault ends.
@@ -126,6 +131,7 @@ impl Event {
             | Self::Read { host, .. }
             | Self::Reload { host }
             | Self::PeerClosed { host, .. }
+            | Self::Voice { host, .. }
             | Self::StartKeeper { host, .. } => Some(*host),
             Self::Clients { .. }
             | Self::Cancel { .. }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use mainstay_keeper::{
-    Command, Durable, Keeper, OperationId, Outcome, Renewal, ReplicaId, Serviceability,
+    Command, Durable, Keeper, Message, OperationId, Outcome, Renewal, ReplicaId, Serviceability,
 };
 use mainstay_units::Instant;
 
@@ -99,6 +99,8 @@ pub struct Host {
     /// Its keeper is often not scheduled, and then not before this.
     pub busy: bool,
     pub asleep_until: u64,
+    /// The last heartbeat of a keeper that may be late.
+    pub last_words: Option<Message>,
     /// Ends of commands that the keeper was not told yet.
     pub outcomes: Vec<(OperationId, Outcome)>,
     /// The timeline on which this host's server was last promoted.
@@ -135,6 +137,7 @@ impl Host {
             slow_us: 0,
             busy: false,
             asleep_until: 0,
+            last_words: None,
             outcomes: Vec::new(),
             promoted: 0,
         }

@@ -247,6 +247,7 @@ impl World {
             Event::StartKeeper { host, generation } => self.start_keeper(host, generation),
             Event::Strike { host } => self.strike(host),
             Event::Order { host } => self.order_solo(host),
+            Event::Voice { host, generation } => self.voice(host, generation),
             Event::Nemesis => self.nemesis(),
             Event::Renew => self.renew(),
             Event::End(fault) => self.end_fault(fault),
@@ -272,8 +273,38 @@ impl World {
             // A lease bears a keeper that is late; not one that stands still for longer than that.
             let longest = if self.plan.calm { 300_000 } else { 1_500_000 };
             own.asleep_until = self.now + self.random.between(20_000, longest);
+            self.raise_voice(host);
         }
         Some(event)
+    }
+
+    /// While a keeper is late its voice, a thread of its own, repeats its last words.
+    fn raise_voice(&mut self, host: usize) {
+        let own = &self.hosts[host];
+        let (until, generation) = (own.asleep_until, own.generation);
+        let beat = self.timings.heartbeat.as_micros() as u64 * 3 / 2;
+        let mut at = self.now + beat;
+        while at < until {
+            self.queue.push(at, Event::Voice { host, generation });
+            at += beat;
+        }
+    }
+
+    fn voice(&mut self, host: usize, generation: u32) {
+        let now = self.local(host);
+        let own = &self.hosts[host];
+        if own.generation != generation || own.keeper.is_none() || self.now >= own.asleep_until {
+            return;
+        }
+        let Some(mut message) = own.last_words.clone() else {
+            return;
+        };
+        if let Body::Heartbeat(heartbeat) = &mut message.body {
+            heartbeat.age = now.since(heartbeat.sent);
+        }
+        for to in (0..self.plan.hosts).filter(|to| *to != host) {
+            self.transmit(host, to, message.clone());
+        }
     }
 
     fn config(&mut self, host: usize) -> Config {
@@ -404,6 +435,13 @@ impl World {
         if matches!(message.body, Body::Recruit { .. }) {
             self.strike_later(from, 10);
         }
+        if self.hosts[from].busy && matches!(message.body, Body::Heartbeat(_)) {
+            self.hosts[from].last_words = Some(message.clone());
+        }
+        self.transmit(from, to, message);
+    }
+
+    fn transmit(&mut self, from: usize, to: usize, message: Message) {
         if !self.network.is_open(from, to) || self.random.per_mille(self.network.loss_per_mille) {
             return;
         }
@@ -431,6 +469,7 @@ impl World {
             self.rows_used |= keeper.rows_used();
         }
         own.generation += 1;
+        own.last_words = None;
         own.queue.clear();
         own.current = None;
         own.outcomes.clear();

@@ -31,7 +31,7 @@ fn nobody_is_promoted_where_nothing_is_lost() {
 }
 
 /// Seeds that broke an invariant once, each with what it taught.
-const FAILED_ONCE: [(u64, &str); 5] = [
+const FAILED_ONCE: [(u64, &str); 6] = [
     (
         89_997,
         "the only standby that follows is damaged, and a bound member keeps it from being filled anew",
@@ -47,6 +47,10 @@ const FAILED_ONCE: [(u64, &str); 5] = [
     (
         3_688,
         "a delayed word of a keeper that has ended sends a second standby away",
+    ),
+    (
+        5_579_028,
+        "a paused primary that serves alone keeps a later term's record, and claims the full promise by it",
     ),
     (
         5_472,
