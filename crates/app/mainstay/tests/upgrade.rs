@@ -1,0 +1,216 @@
+//! A database in three regions takes new versions of this program, good ones and bad ones, as real processes.
+
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::Value;
+
+const HOSTS: [&str; 3] = ["use1-a", "usw2-a", "euw1-a"];
+/// Looks at what does not come: longer than anything here takes, also on a busy machine.
+const LOOKS: u32 = 2_400;
+const PAUSE: Duration = Duration::from_millis(50);
+
+struct Platform {
+    folder: tempfile::TempDir,
+}
+
+impl Platform {
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn mainstay(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+        command.args(arguments).arg("--data").arg(self.data());
+        command.output().expect("ended")
+    }
+
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        // PostgreSQL's user passes through.
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open).expect("opened");
+        let platform = Self { folder };
+        let file = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../../examples/database/platform.yaml"
+        );
+        let up = platform.mainstay(&["up", file, "--detach", "--timeout", "120s"]);
+        assert!(up.status.success(), "{}", said(&up));
+        platform
+    }
+
+    fn upgrade(&self, program: &Path) -> Output {
+        let program = program.display().to_string();
+        let reason = "a test";
+        self.mainstay(&["upgrade", "--program", &program, "--reason", reason])
+    }
+
+    /// A program of its own digest: this one, with bytes that nobody reads.
+    fn build(&self, name: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        let mut bytes = std::fs::read(env!("CARGO_BIN_EXE_mainstay")).expect("read");
+        bytes.extend_from_slice(name.as_bytes());
+        self.write(&path, &bytes);
+        path
+    }
+
+    /// A program that is this one, but for one of its parts.
+    fn broken(&self, part: &str) -> PathBuf {
+        let path = self.folder.path().join(format!("broken-{part}"));
+        let real = env!("CARGO_BIN_EXE_mainstay");
+        let text = format!(
+            "#!/bin/sh\ncase \"$1\" in --version) echo mainstay 9.9.9-{part};; {part}) exit 1;; *) exec {real} \"$@\";; esac\n"
+        );
+        self.write(&path, text.as_bytes());
+        path
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) {
+        std::fs::write(path, bytes).expect("written");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(path, mode).expect("executable");
+    }
+
+    fn json(&self, path: &str) -> Option<Value> {
+        let bytes = std::fs::read(self.data().join(path)).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    fn node(&self, host: &str) -> Option<i32> {
+        let launch = self.json(&format!("hosts/{host}/node/launch.json"))?;
+        i32::try_from(launch["process"]["pid"].as_i64()?).ok()
+    }
+
+    /// The file that a host's node and its keeper run.
+    fn programs(&self, host: &str) -> Option<(PathBuf, PathBuf)> {
+        let state = self.json(&format!("hosts/{host}/instances/keeper-orders/state.json"))?;
+        let keeper = i32::try_from(state["child"]["pid"].as_i64()?).ok()?;
+        let program = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+        Some((program(self.node(host)?)?, program(keeper)?))
+    }
+
+    /// The digest below which both stand; nothing while they differ.
+    fn digest(&self, host: &str) -> Option<String> {
+        let (node, keeper) = self.programs(host)?;
+        let digest = node.parent()?.file_name()?.to_string_lossy().into_owned();
+        (node == keeper).then_some(digest)
+    }
+
+    fn servers(&self) -> BTreeMap<&'static str, String> {
+        let pid = |host: &'static str| {
+            let path = format!("hosts/{host}/databases/orders/pgdata/postmaster.pid");
+            let text = std::fs::read_to_string(self.data().join(path)).expect("a server");
+            (host, text.lines().next().unwrap_or_default().to_owned())
+        };
+        HOSTS.map(pid).into()
+    }
+
+    fn journal(&self, kind: &str) -> String {
+        let shown = self.mainstay(&["journal", "show", "--kind", kind]);
+        assert!(shown.status.success(), "{}", said(&shown));
+        String::from_utf8_lossy(&shown.stdout).into_owned()
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        self.mainstay(&["down", "--reason", "the test is over"]);
+    }
+}
+
+fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "real processes are looked at again and again, with a limit"
+)]
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..LOOKS {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    panic!("{what} did not come");
+}
+
+#[test]
+fn versions_go_host_by_host_and_bad_ones_no_further_than_the_first() {
+    let platform = Platform::start();
+    let servers = platform.servers();
+
+    let taken = platform.upgrade(&platform.build("second"));
+    assert!(taken.status.success(), "{}", said(&taken));
+    let second = platform.digest(HOSTS[0]).expect("one program");
+    assert_eq!(second.len(), 64, "{second}");
+    for host in HOSTS {
+        assert_eq!(platform.digest(host).as_deref(), Some(second.as_str()));
+    }
+    let again = platform.upgrade(&platform.folder.path().join("second"));
+    assert_eq!(again.status.code(), Some(3), "{}", said(&again));
+
+    for (part, why) in [("keeper", "again and again"), ("node", "its node ended")] {
+        let refused = platform.upgrade(&platform.broken(part));
+        assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+        assert!(said(&refused).contains(why), "{}", said(&refused));
+        for host in HOSTS {
+            until("the program of before", || {
+                platform.digest(host).filter(|digest| *digest == second)
+            });
+        }
+    }
+    let stopped = platform.journal("upgrade.ended");
+    assert_eq!(stopped.matches("stopped").count(), 2, "{stopped}");
+    // One host was told of each of the bad ones.
+    let ordered = platform.journal("upgrade.ordered");
+    assert_eq!(ordered.lines().count(), HOSTS.len() + 2, "{ordered}");
+
+    // A node that is killed while its program is on trial goes on with it.
+    let third = platform.build("third").display().to_string();
+    let begun = [
+        "upgrade",
+        "--program",
+        &third,
+        "--detach",
+        "--reason",
+        "a test",
+    ];
+    let begun = platform.mainstay(&begun);
+    assert!(begun.status.success(), "{}", said(&begun));
+    let killed = until("a trial", || {
+        let on_trial = |host: &&&str| {
+            let record = platform.json(&format!("hosts/{host}/node/program.json"));
+            record.is_some_and(|record| !record["trial"].is_null())
+        };
+        let host = HOSTS.iter().find(on_trial)?;
+        let node = platform.node(host)?;
+        let on = std::fs::read_link(format!("/proc/{node}/exe")).ok()?;
+        (!on.to_string_lossy().contains(&second)).then_some(node)
+    });
+    let killed = rustix::process::Pid::from_raw(killed).expect("a process");
+    rustix::process::kill_process(killed, rustix::process::Signal::KILL).ok();
+    until("the end of the upgrade", || {
+        let digests: Vec<_> = HOSTS.iter().filter_map(|h| platform.digest(h)).collect();
+        let all = digests.len() == HOSTS.len() && digests.iter().all(|d| *d != second);
+        (all && platform
+            .journal("upgrade.ended")
+            .matches("complete")
+            .count()
+            == 2)
+            .then_some(())
+    });
+
+    assert_eq!(platform.servers(), servers, "PostgreSQL was not touched");
+    let primaries = platform.journal("reflex.recorded");
+    let came = primaries.matches("became_primary").count();
+    assert_eq!(came, 1, "no promotion followed: {primaries}");
+}
