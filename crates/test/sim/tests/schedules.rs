@@ -95,6 +95,6 @@ fn a_seed_has_one_trace() {
     let trace = |seed| hex(&run(seed, None, Narration::Silent).trace);
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
-    expect!["6e7a73ceb139600ff1c1fd042899e742c5351fa56cbf266c2c402c024adda41c"]
+    expect!["223e14716bb8a0a5ff501bc61c7bac04154e8e305c2768d6f6debc372e744eab"]
         .assert_eq(&trace(7));
 }
