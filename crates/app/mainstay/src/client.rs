@@ -15,6 +15,7 @@ use mainstay_node::user_name;
 use mainstay_record::node::{
     Command, CommandOutcome, CommandRequest, Gathered, MachineRecord, NodeFacts,
 };
+pub use mainstay_rt::error::chain;
 use mainstay_rt::http::{RequestError, request_unix};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -339,16 +340,4 @@ pub fn ask(
         .map_err(|error| RequestError::Connect("a runtime".to_owned(), error))?;
     let answer = runtime.block_on(request_unix(socket, method, target, body, limit))?;
     Ok((answer.0, answer.1.to_vec()))
-}
-
-/// An error with its causes, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -13,6 +13,7 @@ use mainstay_model::name::{DatabaseName, HostName};
 use mainstay_record::keeper::{ControlAnswer, KeeperStatus, SwitchoverRequest};
 use mainstay_record::process::{FaultKind, FaultParameters, FaultRecord, FaultState};
 use mainstay_rt::clock;
+pub use mainstay_rt::error::chain;
 use mainstay_rt::http::request_unix;
 use mainstay_storage::EpochFence;
 
@@ -248,16 +249,4 @@ async fn ask_keeper(socket: &Path, path: &str, body: Vec<u8>, done: String) -> O
         }
         Err(error) => Outcome::Unknown { why: chain(&error) },
     }
-}
-
-/// An error with its causes, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -15,6 +15,7 @@ use mainstay_kernel::{
 use mainstay_model::name::{HostName, PlatformName};
 use mainstay_record::journal::{BeatRecord, PassedSignal, PendingSignal};
 use mainstay_record::node::{JournalFacts, UpgradeFacts};
+use mainstay_rt::error::chain;
 use mainstay_rt::{clock, entropy};
 use mainstay_storage::{
     AppendError, Coordination, FollowError, Journal, LocalFolder, NodeFolder, Reach, cut_torn_end,
@@ -365,16 +366,6 @@ fn read_beat(bytes: &[u8]) -> Option<Beat> {
         pending: pending.collect(),
         passed: passed.collect(),
     })
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 /// Every node folder below `data`, by host: whose memories `journal verify` compares.

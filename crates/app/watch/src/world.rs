@@ -7,6 +7,7 @@ use std::time::Duration;
 use mainstay_identity::Identity;
 use mainstay_promql::labels::Labels;
 use mainstay_record::watch::{WatchConfig, WatchTarget};
+pub use mainstay_rt::error::chain;
 use mainstay_rules::group::{Saved, Surroundings};
 use mainstay_samples::SamplesError;
 use mainstay_scrape::exposition::{Limits, Meaning, Type};
@@ -208,16 +209,4 @@ fn kind_name(kind: Type) -> &'static str {
         Type::StateSet => "stateset",
         Type::Unknown => "unknown",
     }
-}
-
-/// An error with its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

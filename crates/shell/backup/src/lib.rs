@@ -46,6 +46,7 @@ pub use archive::{Archive, ArchiveError, Catalogue, Entry, proven_days, reach};
 pub use archiver::{run, serve};
 pub use base::{BaseError, create};
 pub use key::{Fingerprint, KeyError, MasterKey};
+pub use mainstay_rt::error::chain;
 pub use marks::{MarkError, join, name_point, write_mark};
 pub use prove::{ProveError, prove};
 pub use prune::{PruneError, Pruned, prune};
@@ -53,15 +54,3 @@ pub use restore::{RestoreError, Restored, Wanted, choose, offer, restore};
 pub use seal::{DataKey, SealError};
 pub use source::{SourceError, Sources};
 pub use store::{Access, CredentialsError, Levelled, StoreError, Stores};
-
-/// An error with its causes, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}

@@ -11,6 +11,7 @@ use mainstay_keeper::{
     TimelineHistory,
 };
 use mainstay_record::keeper::SeedingStatus;
+pub use mainstay_rt::error::chain;
 use mainstay_units::{Incarnation, Lsn, Timeline};
 use rustix::process::Signal;
 use tokio::sync::watch;
@@ -49,17 +50,6 @@ pub async fn perform(
             Outcome::Failed(failure(&error))
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 async fn attempt(

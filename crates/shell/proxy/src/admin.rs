@@ -13,6 +13,7 @@ use mainstay_record::gateway::{
     GatewayCellStatus, GatewayDatabaseStatus, GatewayInstanceStatus, GatewayServiceStatus,
     GatewayStatus,
 };
+pub use mainstay_rt::error::chain;
 use mainstay_rt::http::{Answer, Call, error, json, text};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_local};
@@ -228,18 +229,6 @@ impl Admin {
             .filter_map(status)
             .collect()
     }
-}
-
-/// An error with everything that caused it.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 fn services(world: &World, facts: &Facts) -> Vec<GatewayServiceStatus> {
