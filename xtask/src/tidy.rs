@@ -15,6 +15,8 @@ use crate::step::root;
 
 const FILE_LINES: usize = 1_000;
 
+/// What the kernel sees of other cores: the model, and the deliberation that it is composed of.
+const COMPOSED: &[&str] = &["mainstay-incident", "mainstay-model"];
 /// What a core or a base crate may use from outside: arithmetic on what it is given, nothing else.
 const PURE: &[&str] = &["thiserror", "sha2", "ed25519-dalek", "libm", "regex"];
 /// What a form may use besides.
@@ -63,7 +65,7 @@ impl Ring {
     /// Whether a crate of this ring may depend on a crate of ours in `other`.
     fn may_use(self, name: &str, other: Self, other_name: &str) -> bool {
         match (self, other) {
-            (Self::Core, Self::Core) => name == "mainstay-kernel" && other_name == "mainstay-model",
+            (Self::Core, Self::Core) => name == "mainstay-kernel" && COMPOSED.contains(&other_name),
             (Self::Edge, Self::Edge) => other_name == "mainstay-record",
             (Self::App, Self::App) | (Self::Test, Self::Test) => true,
             (Self::Exchange, Self::Exchange) => {

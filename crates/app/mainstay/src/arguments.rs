@@ -1,5 +1,7 @@
 //! What can be typed, and the help that explains it.
 
+pub mod incident;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -260,6 +262,9 @@ pub enum Command {
     /// Show the alerts that stand, and those that are pending
     #[command(after_help = ALERTS_HELP)]
     Alerts(Look),
+    /// Incidents: what belongs together, who has it, and what happened
+    #[command(subcommand)]
+    Incident(incident::Incident),
     /// Ask a watch a question in PromQL
     #[command(after_help = QUERY_HELP)]
     Query(Query),

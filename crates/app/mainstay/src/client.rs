@@ -275,6 +275,27 @@ fn will_break(command: &Command, facts: &NodeFacts) -> bool {
         .any(|word| word == facts.host || word == facts.region)
 }
 
+/// Asks the node that stands best, and the next one where it is gone by then.
+pub fn ask_best(
+    layout: &Layout,
+    method: Method,
+    target: &str,
+    limit: Duration,
+) -> Result<(StatusCode, Vec<u8>), Failure> {
+    let mut problems = Vec::new();
+    for host in by_promise(layout, &Command::Pause)? {
+        let socket = layout.node_socket(&host);
+        match ask(&socket, method.clone(), target, Vec::new(), limit) {
+            Ok((StatusCode::SERVICE_UNAVAILABLE, body)) => {
+                problems.push(format!("{host}: {}", String::from_utf8_lossy(&body)));
+            }
+            Ok(answer) => return Ok(answer),
+            Err(error) => problems.push(format!("{host}: {}", chain(&error))),
+        }
+    }
+    Err(nobody(problems, "`mainstay status` shows which nodes live"))
+}
+
 /// Sends a command to the first node that takes it.
 pub fn send(layout: &Layout, command: Command, reason: &str) -> Result<CommandOutcome, Failure> {
     send_within(layout, command, reason, COMMAND_LIMIT)

@@ -75,7 +75,7 @@ fn is_of(kind: &str, asked: &str) -> bool {
 }
 
 /// A body for reading: names and values in a row, long parts counted. `--json` has everything.
-fn words(body: &Value) -> String {
+pub fn words(body: &Value) -> String {
     match body {
         Value::Object(fields) => {
             let fields = fields.iter().filter(|(_, value)| !value.is_null());

@@ -8,6 +8,7 @@ mod client;
 mod configure;
 mod down;
 mod exit;
+mod incident;
 mod interrupt;
 mod journal;
 mod operate;
@@ -67,6 +68,7 @@ fn run(command: &Command) -> Outcome {
         Command::Journal(command) => journal::run(command),
         Command::Rules(command) => rules::run(command),
         Command::Alerts(arguments) => alerts::run(arguments),
+        Command::Incident(command) => incident::run(command),
         Command::Query(arguments) => query::run(arguments),
         Command::Slo(arguments) => slo::run(arguments),
         Command::Process(_) => Ok(()),

@@ -20,14 +20,16 @@ use mainstay_record::node::{
     VERSION,
 };
 use mainstay_rt::clock;
+use mainstay_rt::error::chain;
 use mainstay_rt::http::{self as api, Call, Peer};
 use tokio::sync::Notify;
 
 use crate::context::{Context, keep_file};
 use crate::deputy::Deputy;
-use crate::events::alert_record;
+use crate::events::{alert_record, incident_ask_of};
 use crate::facts::{gather, seen};
 use crate::figures;
+use crate::incidents;
 use crate::program;
 use crate::sight::Sight;
 use mainstay_host::supervisor::Supervisor;
@@ -90,6 +92,9 @@ impl Desk {
             (Method::GET, "/v1/facts") => api::json(StatusCode::OK, &self.facts()),
             (Method::GET, "/metrics") => self.metrics(),
             (Method::POST, "/v1/command") => self.command(&call).await,
+            (method, path) if path == incidents::PATH || path.starts_with(incidents::BELOW) => {
+                self.incidents(&method, &call).await
+            }
             (Method::POST, "/v1/stop") => self.stop(&call),
             _ => not_found(),
         }
@@ -102,6 +107,7 @@ impl Desk {
             others: seen(&self.sight.nodes, clock::now()),
             faults: faults::in_force(self.context.layout.data()),
             alerts: self.alerts(),
+            incidents: incidents::summaries(&self.deputy),
         }
     }
 
@@ -111,10 +117,21 @@ impl Desk {
         alerts.map(alert_record).collect()
     }
 
+    /// Incidents by themselves, for programs: read, and changed as by a command.
+    async fn incidents(&self, method: &Method, call: &Call) -> api::Answer {
+        if *method == Method::GET {
+            if let Err(refusal) = self.may(&call.peer, Permission::StatusRead) {
+                return forbidden(&refusal);
+            }
+            return incidents::read(&self.context, &self.deputy, &call.path).await;
+        }
+        match incidents::request(method, &call.path, &call.body) {
+            Ok(request) => self.carry_out(&call.peer, request).await,
+            Err(answer) => answer,
+        }
+    }
+
     async fn command(&self, call: &Call) -> api::Answer {
-        let Some(actor) = actor(&call.peer) else {
-            return not_found();
-        };
         let request: CommandRequest = match serde_json::from_slice(&call.body) {
             Ok(request) => request,
             Err(error) => {
@@ -126,6 +143,13 @@ impl Desk {
                     "upgrade the older of the two programs",
                 );
             }
+        };
+        self.carry_out(&call.peer, request).await
+    }
+
+    async fn carry_out(&self, peer: &Peer, request: CommandRequest) -> api::Answer {
+        let Some(actor) = actor(peer) else {
+            return not_found();
         };
         let ask = match self.ask(request.command) {
             Ok(ask) => ask,
@@ -156,6 +180,7 @@ impl Desk {
             "fault_target" if text.starts_with("there is no region") => {
                 desired.hosts.values().map(ToString::to_string).collect()
             }
+            "no_such_operator" => desired.operators.keys().map(ToString::to_string).collect(),
             "no_such_database" => desired.databases.keys().map(ToString::to_string).collect(),
             "no_replica" => {
                 let replicas = desired.databases.values().flat_map(|d| &d.replicas);
@@ -189,6 +214,9 @@ impl Desk {
                     refused("name", format!("{region:?} is not the name of a region"))
                 })?,
             },
+            CommandRecord::Incident(ask) => Ask::Incident(
+                incident_ask_of(ask).map_err(|error| refused("incident", chain(&error)))?,
+            ),
             CommandRecord::Apply { file } => {
                 let platform = load("platform file", &file)
                     .map_err(|diagnostics| refused("file", render(&diagnostics)))?;
@@ -207,7 +235,7 @@ impl Desk {
     fn program(&self, digest: String, version: String) -> Result<Program, CommandOutcome> {
         match program::check(&self.context.layout, &digest) {
             Ok(_) => Ok(Program { digest, version }),
-            Err(error) => Err(refused("program", crate::effects::chain(&error))),
+            Err(error) => Err(refused("program", chain(&error))),
         }
     }
 
@@ -339,7 +367,7 @@ fn not_found() -> api::Answer {
     api::error(
         StatusCode::NOT_FOUND,
         "not_found",
-        "a node answers GET /metrics, /v1/facts and /v1/gathered, and POST /v1/command and /v1/stop",
+        "a node answers GET /metrics, /v1/facts, /v1/gathered and /v1/incidents, and POST /v1/command, /v1/incidents and /v1/stop",
         "use `mainstay status` and its fellow commands",
     )
 }

@@ -6,6 +6,7 @@
 mod alerts;
 mod bodies;
 mod desired;
+mod incidents;
 mod parts;
 mod signals;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use mainstay_record::journal::{CauseRecord, EntryRecord};
 use mainstay_units::{Epoch, Position};
 
 pub use alerts::alert_record;
+pub use incidents::{incident_ask_of, incident_summaries, incident_view};
 pub use parts::deed_of;
 pub use signals::{signal_of, signal_record};
 

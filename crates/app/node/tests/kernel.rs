@@ -54,6 +54,8 @@ fn desired() -> Desired {
         )]),
         gateways: BTreeMap::from([("edge".parse().unwrap(), (hosts, 7))]),
         watches: std::collections::BTreeSet::new(),
+        routes: Vec::new(),
+        objectives: BTreeMap::new(),
         operators: BTreeMap::from([("owner".parse().unwrap(), operator)]),
     }
 }

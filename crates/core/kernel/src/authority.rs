@@ -46,7 +46,8 @@ pub fn authorize(state: &State, actor: &Actor, permission: Permission) -> Result
             | Permission::DatabaseSolo
             | Permission::FaultInject
             | Permission::FaultClear
-            | Permission::FaultApprove => Err(Refusal::NoPlatform),
+            | Permission::FaultApprove
+            | Permission::IncidentManage => Err(Refusal::NoPlatform),
         };
     };
     let mut known = desired

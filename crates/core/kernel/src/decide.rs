@@ -17,6 +17,7 @@ use crate::desired::Desired;
 use crate::difference::plan;
 use crate::effect::{EffectId, Executor, Outcome};
 use crate::event::Event;
+use crate::incidents;
 use crate::placement::place;
 use crate::signal::{Reflex, Report, Signal};
 use crate::state::{State, stream_of};
@@ -51,6 +52,16 @@ impl Decision {
 
 /// What is to be done about `signal` at kernel time `now_ms`, given what the journal says.
 pub fn decide(state: &State, now_ms: u64, signal: &Signal) -> Decision {
+    let mut decision = decide_signal(state, now_ms, signal);
+    let follows = incidents::follow(state, now_ms, &decision.events);
+    if !follows.is_empty() {
+        decision.why = Why::Decided;
+        decision.events.extend(follows);
+    }
+    decision
+}
+
+fn decide_signal(state: &State, now_ms: u64, signal: &Signal) -> Decision {
     match signal {
         Signal::Tick => timers::due(state, now_ms),
         Signal::KeyOffered { node, key } => key_offered(state, node, key),
@@ -191,10 +202,12 @@ fn adopt(
 fn reported(state: &State, report: &Report) -> Decision {
     let repeated = match &report.reflex {
         // Several nodes may tell of the same promotion; a term has one primary.
-        Reflex::BecamePrimary { database, term } => state
-            .databases
-            .get(database)
-            .is_some_and(|view| view.term >= *term),
+        Reflex::BecamePrimary { database, term } => {
+            state.databases.get(database).is_some_and(|view| {
+                let is_same = view.term == *term && view.primary.is_some();
+                view.term > *term || is_same
+            })
+        }
         // A loop may go on for days: its beginning is news, then each doubling.
         Reflex::CrashLoop { instance, restarts } => {
             let instance = (report.host.clone(), instance.clone());

@@ -5,14 +5,18 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 
+use mainstay_model::gateway::Target;
 use mainstay_model::name::{
-    DatabaseName, GatewayName, HostName, OperatorName, PlatformName, RegionName, ServiceName,
+    DatabaseName, GatewayName, HostName, ObjectiveName, OperatorName, PlatformName, RegionName,
+    ServiceName,
 };
 use mainstay_model::people::{Permission, UnixIdentity};
 use mainstay_model::service::Placement;
+use mainstay_model::watch::Events;
 use mainstay_model::{EnvironmentKind, Platform};
 
 /// Two definitions with different fingerprints differ. Equal between nodes of one version of Mainstay; another
@@ -31,6 +35,10 @@ pub struct Desired {
     pub operators: BTreeMap<OperatorName, DesiredOperator>,
     /// Hosts that have a watch.
     pub watches: BTreeSet<HostName>,
+    /// What gateways' paths lead to.
+    pub routes: Vec<DesiredRoute>,
+    /// Which requests an objective judges; those of its own expressions are not here.
+    pub objectives: BTreeMap<ObjectiveName, (GatewayName, Option<String>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +57,14 @@ pub struct DesiredService {
     /// Then an instance runs beside every replica and none is ever moved.
     pub follows: Option<DatabaseName>,
     pub fingerprint: Fingerprint,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredRoute {
+    pub gateway: GatewayName,
+    pub path: String,
+    pub databases: Vec<DatabaseName>,
+    pub services: Vec<ServiceName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,12 +127,52 @@ impl Desired {
                 .watch()
                 .map(|watch| watch.hosts.iter().cloned().collect())
                 .unwrap_or_default(),
+            routes: routes(platform),
+            objectives: objectives(platform),
         }
     }
 
     pub fn has_region(&self, region: &RegionName) -> bool {
         self.hosts.values().any(|known| known == region)
     }
+}
+
+fn routes(platform: &Platform) -> Vec<DesiredRoute> {
+    let mut routes = Vec::new();
+    for gateway in platform.gateways() {
+        for route in gateway.http.iter().flat_map(|listener| &listener.routes) {
+            let (mut databases, mut services) = (Vec::new(), Vec::new());
+            match &route.target {
+                Target::Service { service, .. } => services.push(service.clone()),
+                Target::Cell { members, .. } => {
+                    for member in members {
+                        databases.push(member.database.clone());
+                        services.push(member.service.clone());
+                    }
+                }
+            }
+            routes.push(DesiredRoute {
+                gateway: gateway.name.clone(),
+                path: route.path.as_str().into(),
+                databases,
+                services,
+            });
+        }
+    }
+    routes
+}
+
+fn objectives(platform: &Platform) -> BTreeMap<ObjectiveName, (GatewayName, Option<String>)> {
+    let objectives = platform.watch().map_or(&[][..], |watch| &watch.objectives);
+    let judged = objectives
+        .iter()
+        .filter_map(|objective| match &objective.events {
+            Events::Answered { gateway, route } | Events::Fast { gateway, route, .. } => {
+                Some((objective.name.clone(), (gateway.clone(), route.clone())))
+            }
+            Events::Expressions { .. } => None,
+        });
+    judged.collect()
 }
 
 /// FNV-1a over everything that the definition says.

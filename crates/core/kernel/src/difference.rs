@@ -83,6 +83,8 @@ pub fn plan(old: Option<&Desired>, new: &Desired) -> Plan {
         gateways: BTreeMap::new(),
         operators: BTreeMap::new(),
         watches: BTreeSet::new(),
+        routes: Vec::new(),
+        objectives: BTreeMap::new(),
     };
     let old = old.unwrap_or(&nothing);
     let mut plan = Plan::default();

@@ -142,6 +142,7 @@ pub enum Event {
     },
     ReflexRecorded(Report),
     AlertChanged(AlertNews),
+    Incident(mainstay_incident::Event),
     /// An entry of a kind or version that this version of Mainstay does not know.
     Unknown {
         kind: String,

@@ -44,6 +44,7 @@ mod difference;
 mod effect;
 mod event;
 mod fault;
+mod incidents;
 mod lead;
 mod placement;
 mod signal;
@@ -55,7 +56,7 @@ mod why;
 pub use alert::{ALERTS_MAX, AlertKey, AlertNews, AlertState};
 pub use authority::{Actor, By, authorize};
 pub use decide::{Decision, HOST_LOST_AFTER_MS, decide};
-pub use desired::{Desired, DesiredDatabase, DesiredOperator, DesiredService};
+pub use desired::{Desired, DesiredDatabase, DesiredOperator, DesiredRoute, DesiredService};
 pub use difference::{Change, ChangeKind, Plan, Step, Subject, plan};
 pub use effect::{Assigned, Effect, EffectId, Executor, Manner, Outcome};
 pub use event::{

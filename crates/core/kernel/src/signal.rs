@@ -83,6 +83,7 @@ pub enum Ask {
     Upgrade {
         program: Program,
     },
+    Incident(mainstay_incident::Ask),
 }
 
 impl Ask {
@@ -97,6 +98,7 @@ impl Ask {
             Self::Switchover { .. } => "switchover",
             Self::Solo { .. } => "database solo",
             Self::Upgrade { .. } => "upgrade",
+            Self::Incident(ask) => ask.as_str(),
         }
     }
 }

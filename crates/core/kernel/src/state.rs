@@ -3,6 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 
+use mainstay_incident::Incidents;
 use mainstay_model::name::{DatabaseName, HostName, PlatformName, ServiceName};
 use mainstay_units::{Epoch, Generation, Position, Term};
 use thiserror::Error;
@@ -13,6 +14,7 @@ use crate::desired::Desired;
 use crate::effect::{Effect, EffectId, Executor, Outcome};
 use crate::event::{Event, Record, UpgradeEnd};
 use crate::fault::{FaultId, FaultKind, FaultSpec};
+use crate::incidents;
 use crate::signal::{ArchiveDeed, Reflex, Report};
 use crate::upgrade::{self, Program, Upgrade};
 
@@ -56,6 +58,7 @@ pub struct State {
     pub crash_loops: BTreeMap<(HostName, String), u64>,
     /// Alerts that stand, as the watches told them last.
     pub alerts: BTreeMap<AlertKey, AlertNews>,
+    pub incidents: Incidents,
     /// Kinds (and versions) in the journal that this version does not understand.
     pub unknown: BTreeSet<(String, u32)>,
 }
@@ -150,6 +153,7 @@ impl State {
             let taken = self.taken.entry(cause.node.clone()).or_default();
             *taken = (*taken).max(cause.number);
         }
+        incidents::apply(self, record);
         match &record.event {
             Event::Opened { .. } | Event::KeyAdmitted { .. } | Event::Claimed { .. } => {
                 self.apply_log_kind(&record.event);
@@ -198,6 +202,8 @@ impl State {
             }
             Event::ReflexRecorded(report) => self.apply_report(report),
             Event::AlertChanged(news) => alert::apply(&mut self.alerts, news),
+            // Folded above.
+            Event::Incident(_) => {}
             Event::CommandRefused { .. } => {}
             Event::Unknown { kind, version } => {
                 self.unknown.insert((kind.clone(), *version));

@@ -8,6 +8,7 @@ use mainstay_units::Position;
 
 use crate::effect::{EffectId, Outcome};
 use crate::event::{Cause, Event, Record};
+use crate::incidents;
 use crate::why::Refusal;
 
 /// What became of a command.
@@ -90,6 +91,10 @@ impl Waiting {
             Event::CommandRefused { why, .. } => Answer::Refused {
                 position,
                 why: why.clone(),
+            },
+            Event::Incident(event) => Answer::Done {
+                position,
+                detail: incidents::told(event),
             },
             Event::Opened { .. }
             | Event::KeyAdmitted { .. }

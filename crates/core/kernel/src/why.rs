@@ -117,6 +117,7 @@ pub enum Refusal {
     /// Replicas of an existing database cannot be changed by this version.
     CohortChange(DatabaseName),
     DatabaseRemoved(DatabaseName),
+    Incident(mainstay_incident::Refusal),
     /// Written by a newer version.
     Other {
         code: String,
@@ -153,6 +154,7 @@ impl Refusal {
             Self::OtherPlatform { .. } => "other_platform",
             Self::CohortChange(_) => "cohort_change",
             Self::DatabaseRemoved(_) => "database_removed",
+            Self::Incident(refusal) => refusal.code(),
             Self::Other { code, .. } => return code.clone(),
         };
         code.to_string()
@@ -192,6 +194,7 @@ impl Refusal {
             Self::CohortChange(_) | Self::DatabaseRemoved(_) => {
                 "leave existing databases as they are in the file"
             }
+            Self::Incident(refusal) => Self::next_step_of(refusal.code().as_bytes()),
             Self::Other { code, .. } => Self::next_step_of(code.as_bytes()),
         }
     }
@@ -224,6 +227,16 @@ impl Refusal {
             }
             b"host_lost" => "wait until the host is back, or choose another region",
             b"other_platform" => "use another --data folder for another platform",
+            b"no_such_incident" | b"incident_phase" | b"incident_merged" => {
+                "`mainstay incident list` shows incidents and their states"
+            }
+            b"incident_already" => "nothing needs to be done",
+            b"no_such_operator" => "name an operator of the platform file",
+            b"incident_stands" => {
+                "wait until it was measured to have ended, or say --despite with the reason"
+            }
+            b"no_such_thing" => "`mainstay status` lists hosts, databases, services and gateways",
+            b"incident_into_itself" | b"incident_text" | b"incident_links" => "correct the command",
             b"cohort_change" | b"database_removed" => {
                 "leave existing databases as they are in the file"
             }
@@ -292,6 +305,7 @@ impl fmt::Display for Refusal {
                     "database {database} is missing; removing one is not possible yet"
                 )
             }
+            Self::Incident(refusal) => refusal.fmt(f),
             Self::Other { text, .. } => f.write_str(text),
         }
     }

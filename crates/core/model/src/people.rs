@@ -21,10 +21,11 @@ pub enum Permission {
     FaultInject,
     FaultClear,
     FaultApprove,
+    IncidentManage,
 }
 
 impl Permission {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::StatusRead,
         Self::JournalRead,
         Self::PlatformApply,
@@ -36,6 +37,7 @@ impl Permission {
         Self::FaultInject,
         Self::FaultClear,
         Self::FaultApprove,
+        Self::IncidentManage,
     ];
 
     /// Without somebody who holds these, the platform could not be run or stopped.
@@ -59,6 +61,7 @@ impl Permission {
             Self::FaultInject => "fault.inject",
             Self::FaultClear => "fault.clear",
             Self::FaultApprove => "fault.approve",
+            Self::IncidentManage => "incident.manage",
         }
     }
 

@@ -609,7 +609,8 @@ pub(crate) struct TcpListener {
 pub(crate) struct Role {
     pub(crate) name: String,
     /// Such as `status.read`, `journal.read`, `platform.apply`, `platform.stop`, `automation.pause`,
-    /// `database.switchover`, `database.solo`, `fault.inject`, `fault.clear`, `fault.approve`; `*` for all of them.
+    /// `database.switchover`, `database.solo`, `fault.inject`, `fault.clear`, `fault.approve`,
+    /// `incident.manage`; `*` for all of them.
     #[serde(deserialize_with = "list")]
     pub(crate) permissions: Vec<String>,
 }

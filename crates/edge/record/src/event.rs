@@ -8,6 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::incident::{
+    IncidentAskRecord, IncidentAssignedBody, IncidentBody, IncidentJoinedBody, IncidentLinkedBody,
+    IncidentMergedBody, IncidentOpenedBody, IncidentResolvedBody, IncidentSeverityBody,
+};
 use crate::journal::{ClaimedBody, KeyAdmittedBody, OpenedBody};
 use crate::process::FaultKind;
 
@@ -75,6 +79,17 @@ kinds! {
     EffectFinished(EffectFinishedBody) = "effect.finished", 1;
     ReflexRecorded(ReportRecord) = "reflex.recorded", 1;
     AlertChanged(AlertRecord) = "alert.changed", 1;
+    IncidentOpened(IncidentOpenedBody) = "incident.opened", 1;
+    IncidentJoined(IncidentJoinedBody) = "incident.joined", 1;
+    IncidentSeverity(IncidentSeverityBody) = "incident.severity", 1;
+    IncidentAcknowledged(IncidentBody) = "incident.acknowledged", 1;
+    IncidentAssigned(IncidentAssignedBody) = "incident.assigned", 1;
+    IncidentNoted(IncidentBody) = "incident.noted", 1;
+    IncidentLinked(IncidentLinkedBody) = "incident.linked", 1;
+    IncidentMitigated(IncidentBody) = "incident.mitigated", 1;
+    IncidentResolved(IncidentResolvedBody) = "incident.resolved", 1;
+    IncidentReopened(IncidentBody) = "incident.reopened", 1;
+    IncidentMerged(IncidentMergedBody) = "incident.merged", 1;
 }
 
 /// Who asked.
@@ -164,6 +179,31 @@ pub struct DesiredRecord {
     /// Hosts that have a watch.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub watches: BTreeSet<String>,
+    /// What gateways' paths lead to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<DesiredRouteRecord>,
+    /// By name: which requests an objective judges.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub objectives: BTreeMap<String, DesiredObjectiveRecord>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredRouteRecord {
+    pub gateway: String,
+    pub path: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub databases: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredObjectiveRecord {
+    pub gateway: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -549,4 +589,5 @@ pub enum AskRecord {
         database: String,
     },
     Upgrade(ProgramRecord),
+    Incident(IncidentAskRecord),
 }

@@ -4,6 +4,7 @@ pub mod backup;
 pub mod event;
 pub mod gateway;
 pub mod identity;
+pub mod incident;
 pub mod journal;
 pub mod keeper;
 pub mod keeper_message;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::backup::ArchiverState;
 use crate::event::AlertRecord;
 use crate::gateway::GatewayStatus;
+use crate::incident::{IncidentAskRecord, IncidentSummary};
 use crate::keeper::KeeperStatus;
 use crate::process::{FaultStatus, InstanceStatus};
 use crate::watch::WatchBoard;
@@ -111,6 +112,9 @@ pub struct Gathered {
     /// That stand, as the journal tells them.
     #[serde(default)]
     pub alerts: Vec<AlertRecord>,
+    /// That are not over, the oldest first.
+    #[serde(default)]
+    pub incidents: Vec<IncidentSummary>,
 }
 
 /// A fact with its age: what was last learned, and why nothing newer is known.
@@ -180,6 +184,7 @@ pub enum Command {
     Apply {
         file: String,
     },
+    Incident(IncidentAskRecord),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

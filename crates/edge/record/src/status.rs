@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::incident::IncidentSummary;
 use crate::node::UpgradeFacts;
 use crate::process::FaultStatus;
 
@@ -31,6 +32,9 @@ pub struct Status {
     /// That stand, the oldest first.
     #[serde(default)]
     pub alerts: Vec<AlertView>,
+    /// That are not over, the oldest first. They are people's work, and no verdict: what is wrong is said by itself.
+    #[serde(default)]
+    pub incidents: Vec<IncidentSummary>,
     /// In force, longest first.
     pub faults: Vec<FaultStatus>,
     /// Why it is not healthy, worst first; empty exactly when the verdict is healthy.

@@ -6,6 +6,7 @@ use mainstay_model::Platform;
 use mainstay_model::address::Slot;
 use mainstay_record::event::AlertRecord;
 use mainstay_record::gateway::GatewayStatus;
+use mainstay_record::incident::IncidentSummary;
 use mainstay_record::keeper::KeeperStatus;
 use mainstay_record::node::{self, NodeFacts, Seen};
 use mainstay_record::process::{FaultStatus, InstanceStatus};
@@ -25,6 +26,8 @@ pub struct Gathered<'a> {
     pub faults: Vec<FaultStatus>,
     /// That stand, as the journal tells them.
     pub alerts: Vec<AlertRecord>,
+    /// That are not over, by the journal.
+    pub incidents: Vec<IncidentSummary>,
 }
 
 /// What was learned of one host.
@@ -119,6 +122,7 @@ impl<'a> Gathered<'a> {
             hosts: all.map(|(host, node)| (host, answers(node))).collect(),
             faults: known.faults,
             alerts: known.alerts,
+            incidents: known.incidents,
         }
     }
 }

@@ -46,6 +46,9 @@ pub fn render(status: &Status, palette: Palette) -> String {
     if !status.alerts.is_empty() {
         section(&mut text, "ALERTS", alert_table(status));
     }
+    if !status.incidents.is_empty() {
+        section(&mut text, "INCIDENTS", incident_table(status));
+    }
     if !status.faults.is_empty() {
         section(&mut text, "FAULTS IN FORCE", fault_table(status));
     }
@@ -412,6 +415,31 @@ fn alert_table(status: &Status) -> Table {
                 span(status.at_wall_ms.saturating_sub(alert.since_wall_ms)),
                 alert.watches.join(", "),
                 about.to_owned(),
+            ],
+        ));
+    }
+    table
+}
+
+fn incident_table(status: &Status) -> Table {
+    let mut table = table(&[
+        "", "ID", "SEVERITY", "STATE", "FOR", "OWNER", "STANDS", "ABOUT",
+    ]);
+    for incident in &status.incidents {
+        let verdict = match incident.state.as_str() {
+            "mitigated" => Verdict::Healthy,
+            _ => Verdict::Degraded,
+        };
+        table.add_row(row(
+            verdict,
+            &[
+                incident.incident.clone(),
+                incident.severity.clone(),
+                incident.state.clone(),
+                span(status.at_wall_ms.saturating_sub(incident.opened_ms)),
+                or_dash(incident.owner.clone()),
+                incident.standing.to_string(),
+                incident.title.clone(),
             ],
         ));
     }

@@ -60,6 +60,7 @@ pub fn status(gathered: &Gathered<'_>) -> Status {
         gateways,
         watches,
         alerts,
+        incidents: gathered.incidents.clone(),
         faults,
         findings,
     }

@@ -233,6 +233,7 @@ fn board(host: &Host) -> WatchBoard {
         rules: vec!["TargetSilent".to_owned()],
         refused: Vec::new(),
         alerts: Vec::new(),
+        incidents: Vec::new(),
     }
 }
 
@@ -273,6 +274,7 @@ fn look(spoil: impl FnOnce(&mut Gathered<'_>)) -> Status {
         hosts: hosts.collect(),
         faults: Vec::new(),
         alerts: Vec::new(),
+        incidents: Vec::new(),
     };
     spoil(&mut gathered);
     let status = status(&gathered);
@@ -342,6 +344,7 @@ fn what_one_node_knows_is_enough() {
         others: all.map(|facts| (facts.host.clone(), seen(facts))).collect(),
         faults: Vec::new(),
         alerts: Vec::new(),
+        incidents: Vec::new(),
     };
     let slot = Slot::new(1).expect("a slot");
     let status = status(&Gathered::of_node(&platform, slot, NOW + 20, known));

@@ -14,6 +14,7 @@ use mainstay_units::{Epoch, Generation, Position};
 
 use super::alerts::{alert_of, alert_record};
 use super::desired::{desired_of, desired_record};
+use super::incidents::{incident_body, incident_of};
 use super::parts::{
     by_of, by_record, change_of, change_record, claim_reason, claim_reason_record, finished_body,
     outcome_of, program_of, program_record, report_of, report_record, spec_of, spec_record,
@@ -26,6 +27,7 @@ pub(super) fn body_of(event: &Event) -> Result<EventBody, EncodeError> {
         .or_else(|| platform_body(event))
         .or_else(|| action_body(event))
         .or_else(|| upgrade_body(event))
+        .or_else(|| incident_body(event))
         .ok_or_else(|| EncodeError::Unknown(format!("{event:?}")))
 }
 
@@ -291,6 +293,17 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
         },
         EventBody::ReflexRecorded(body) => Event::ReflexRecorded(report_of(body)?),
         EventBody::AlertChanged(body) => Event::AlertChanged(alert_of(body)?),
+        body @ (EventBody::IncidentOpened(_)
+        | EventBody::IncidentJoined(_)
+        | EventBody::IncidentSeverity(_)
+        | EventBody::IncidentAcknowledged(_)
+        | EventBody::IncidentAssigned(_)
+        | EventBody::IncidentNoted(_)
+        | EventBody::IncidentLinked(_)
+        | EventBody::IncidentMitigated(_)
+        | EventBody::IncidentResolved(_)
+        | EventBody::IncidentReopened(_)
+        | EventBody::IncidentMerged(_)) => incident_of(body)?,
     })
 }
 

@@ -1,11 +1,11 @@
 //! The digest of a platform file as stored in the journal, and back.
 
-use mainstay_kernel::{Desired, DesiredDatabase, DesiredOperator, DesiredService};
+use mainstay_kernel::{Desired, DesiredDatabase, DesiredOperator, DesiredRoute, DesiredService};
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
 use mainstay_record::event::{
-    DesiredDatabaseRecord, DesiredGatewayRecord, DesiredOperatorRecord, DesiredRecord,
-    DesiredServiceRecord, IdentityRecord,
+    DesiredDatabaseRecord, DesiredGatewayRecord, DesiredObjectiveRecord, DesiredOperatorRecord,
+    DesiredRecord, DesiredRouteRecord, DesiredServiceRecord, IdentityRecord,
 };
 
 use super::ReadError;
@@ -51,6 +51,13 @@ pub(super) fn desired_record(desired: &Desired) -> DesiredRecord {
         (name.to_string(), record)
     });
     let hosts = desired.hosts.iter();
+    let objectives = desired.objectives.iter().map(|(name, (gateway, route))| {
+        let record = DesiredObjectiveRecord {
+            gateway: gateway.to_string(),
+            route: route.clone(),
+        };
+        (name.to_string(), record)
+    });
     DesiredRecord {
         platform: desired.platform.to_string(),
         production: desired.environment == EnvironmentKind::Production,
@@ -60,6 +67,8 @@ pub(super) fn desired_record(desired: &Desired) -> DesiredRecord {
         gateways: gateways.collect(),
         operators: operators.collect(),
         watches: desired.watches.iter().map(ToString::to_string).collect(),
+        routes: desired.routes.iter().map(route_record).collect(),
+        objectives: objectives.collect(),
     }
 }
 
@@ -77,7 +86,17 @@ pub(super) fn desired_of(record: DesiredRecord) -> Result<Desired, ReadError> {
         gateways: Default::default(),
         operators: Default::default(),
         watches: Default::default(),
+        routes: record
+            .routes
+            .into_iter()
+            .map(route_of)
+            .collect::<Result<_, _>>()?,
+        objectives: Default::default(),
     };
+    for (name, objective) in record.objectives {
+        let judged = (objective.gateway.parse()?, objective.route);
+        desired.objectives.insert(name.parse()?, judged);
+    }
     for host in &record.watches {
         desired.watches.insert(host.parse()?);
     }
@@ -124,6 +143,24 @@ pub(super) fn desired_of(record: DesiredRecord) -> Result<Desired, ReadError> {
         desired.operators.insert(name.parse()?, operator);
     }
     Ok(desired)
+}
+
+fn route_record(route: &DesiredRoute) -> DesiredRouteRecord {
+    DesiredRouteRecord {
+        gateway: route.gateway.to_string(),
+        path: route.path.clone(),
+        databases: route.databases.iter().map(ToString::to_string).collect(),
+        services: route.services.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn route_of(record: DesiredRouteRecord) -> Result<DesiredRoute, ReadError> {
+    Ok(DesiredRoute {
+        gateway: record.gateway.parse()?,
+        path: record.path,
+        databases: parse_all(&record.databases)?,
+        services: parse_all(&record.services)?,
+    })
 }
 
 fn parse_all<T>(names: &[String]) -> Result<Vec<T>, ReadError>

@@ -1,10 +1,11 @@
 //! Every kind of event and signal there and back.
 
+use mainstay_incident::{IncidentId, Role};
 use mainstay_kernel::{
     Actor, AlertNews, AlertState, ArchiveDeed, Ask, By, Cause, Change, ChangeKind, ClaimReason,
-    Command, Desired, DesiredDatabase, DesiredOperator, DesiredService, EffectId, EndReason, Event,
-    FaultId, FaultKind, FaultSpec, FaultTarget, Outcome, PlacedBecause, Plan, Program, Record,
-    Reflex, Refusal, Report, Signal, Step, Subject, UpgradeEnd, WithdrawnBecause,
+    Command, Desired, DesiredDatabase, DesiredOperator, DesiredRoute, DesiredService, EffectId,
+    EndReason, Event, FaultId, FaultKind, FaultSpec, FaultTarget, Outcome, PlacedBecause, Plan,
+    Program, Record, Reflex, Refusal, Report, Signal, Step, Subject, UpgradeEnd, WithdrawnBecause,
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
@@ -77,6 +78,17 @@ fn desired() -> Desired {
         .into(),
         gateways: [(name("edge"), (hosts(), 9))].into(),
         watches: [name("h1")].into(),
+        routes: vec![DesiredRoute {
+            gateway: name("edge"),
+            path: "/v1/cells/{cell}".to_string(),
+            databases: vec![name("ledger")],
+            services: vec![name("engine")],
+        }],
+        objectives: [
+            (name("all"), (name("edge"), None)),
+            (name("some"), (name("edge"), Some("/v1".to_string()))),
+        ]
+        .into(),
         operators: [
             (name("a"), operator(UnixIdentity::Owner)),
             (name("b"), operator(UnixIdentity::Uid(7))),
@@ -352,7 +364,109 @@ fn events() -> Vec<Event> {
     );
     events.extend(reports().into_iter().map(Event::ReflexRecorded));
     events.extend(alerts().into_iter().map(Event::AlertChanged));
+    events.extend(incidents().into_iter().map(Event::Incident));
     events
+}
+
+/// Every change, by rule and by people.
+fn incidents() -> Vec<mainstay_incident::Event> {
+    use mainstay_incident::{By, Change, Condition, Event, Person, Severity};
+    let (id, other) = (IncidentId(3), IncidentId(2));
+    let conditions = || {
+        [
+            Condition::Alert("A{b=\"c\"}".to_string()),
+            Condition::HostLost("h1".to_string()),
+            Condition::NoPrimary("ledger".to_string()),
+            Condition::ArchiveUnsafe("ledger".to_string()),
+        ]
+        .into()
+    };
+    let things = || {
+        let things = ["region/r1", "host/h1", "database/ledger@h1", "other/x y"];
+        things.iter().map(|thing| thing.parse().unwrap()).collect()
+    };
+    let mut changes = vec![
+        Change::Opened {
+            title: text(),
+            severity: Severity::Critical,
+            conditions: conditions(),
+            things: things(),
+            evidence: vec![Position(1), Position(7)],
+            follows: Some(other),
+        },
+        Change::Joined {
+            conditions: conditions(),
+            things: things(),
+            evidence: vec![Position(9)],
+        },
+        Change::Acknowledged,
+        Change::Noted,
+        Change::Linked { link: text() },
+        Change::Mitigated,
+        Change::Resolved {
+            standing: conditions(),
+        },
+        Change::Reopened,
+        Change::Merged { into: other },
+    ];
+    changes.extend(Severity::ALL.map(|severity| Change::SeverityChanged { severity }));
+    changes.extend(Role::ALL.map(|role| Change::Assigned {
+        role,
+        to: "bob".to_string(),
+        from: (role == Role::Owner).then(|| "ada".to_string()),
+    }));
+    let person = By::Person(Person {
+        uid: 7,
+        user: Some("eve".to_string()),
+        operator: None,
+    });
+    let by = [By::Mainstay, person];
+    let changes = changes.into_iter().zip(by.into_iter().cycle());
+    changes
+        .map(|(change, by)| Event {
+            incident: id,
+            by,
+            reason: text(),
+            change,
+        })
+        .collect()
+}
+
+fn incident_asks() -> Vec<mainstay_incident::Ask> {
+    use mainstay_incident::{Ask, Severity};
+    let id = IncidentId(3);
+    vec![
+        Ask::Open {
+            title: text(),
+            severity: Severity::Info,
+            about: ["database/ledger".parse().unwrap()].into(),
+        },
+        Ask::Acknowledge(id),
+        Ask::Assign {
+            incident: id,
+            role: Role::Scribe,
+            to: "bob".to_string(),
+        },
+        Ask::Rate {
+            incident: id,
+            severity: Severity::Error,
+        },
+        Ask::Note(id),
+        Ask::Link {
+            incident: id,
+            link: text(),
+        },
+        Ask::Merge {
+            incident: id,
+            into: IncidentId(1),
+        },
+        Ask::Mitigate(id),
+        Ask::Resolve {
+            incident: id,
+            despite: true,
+        },
+        Ask::Reopen(id),
+    ]
 }
 
 fn alerts() -> Vec<AlertNews> {
@@ -456,6 +570,7 @@ fn every_signal_that_travels_there_and_back() {
         Ask::Upgrade { program: program() },
     ];
     asks.extend(specs().into_iter().map(Ask::InjectFault));
+    asks.extend(incident_asks().into_iter().map(Ask::Incident));
     let commands = asks.into_iter().map(|ask| {
         Signal::Commanded(Command {
             actor: actor(),

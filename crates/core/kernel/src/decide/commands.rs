@@ -14,6 +14,7 @@ use crate::desired::Desired;
 use crate::effect::Effect;
 use crate::event::{EndReason, Event};
 use crate::fault::{FAULT_MS_MAX, FaultId, FaultKind, FaultSpec};
+use crate::incidents;
 use crate::placement::place;
 use crate::signal::{Ask, Command};
 use crate::state::{FaultPhase, State};
@@ -49,6 +50,7 @@ fn carried_out(state: &State, now_ms: u64, command: &Command) -> Result<Vec<Even
         Ask::Switchover { database, to } => switchover(state, command, database, to),
         Ask::Solo { database } => solo(state, command, database),
         Ask::Upgrade { program } => upgrade(state, command, program),
+        Ask::Incident(ask) => incidents::asked(state, command, ask),
     }
 }
 

@@ -89,5 +89,6 @@ pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
     let effects = outstanding.map(|o| o.since_ms.saturating_add(patience_ms(&o.effect)));
     // An upgrade that waits for nobody is due at once.
     let upgrade = upgrade::next(state).map(|_| 0);
-    faults.chain(effects).chain(upgrade).min()
+    let incidents = state.incidents.next_due_ms();
+    faults.chain(effects).chain(upgrade).chain(incidents).min()
 }

@@ -1,5 +1,6 @@
 //! What holds for every story.
 
+use mainstay_incident::IncidentId;
 use mainstay_kernel::{
     Ask, Effect, Event, FaultKind, Outcome, Program, Reflex, Signal, State, decide,
 };
@@ -39,7 +40,7 @@ fn signals() -> impl Strategy<Value = Signal> {
                 },
             )
         }),
-        (0..7, prop::sample::select(vec![1000_u32, 7, 8]), host).prop_map(|(ask, uid, host)| {
+        (0..9, prop::sample::select(vec![1000_u32, 7, 8]), host).prop_map(|(ask, uid, host)| {
             let ask = match ask {
                 0 => Ask::Pause,
                 1 => Ask::Resume,
@@ -53,6 +54,11 @@ fn signals() -> impl Strategy<Value = Signal> {
                         version: "2".to_string(),
                     },
                 },
+                5 => Ask::Incident(mainstay_incident::Ask::Acknowledge(IncidentId(1))),
+                6 => Ask::Incident(mainstay_incident::Ask::Resolve {
+                    incident: IncidentId(1),
+                    despite: true,
+                }),
                 _ => Ask::Switchover {
                     database: name("ledger"),
                     to: name(&host.replace('h', "r")),

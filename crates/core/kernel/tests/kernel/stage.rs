@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use mainstay_incident::Change;
 use mainstay_kernel::{
-    Actor, Ask, Command, Desired, DesiredDatabase, DesiredOperator, DesiredService, EndReason,
-    Event, FaultKind, FaultSpec, FaultTarget, Outcome, PlacedBecause, Record, Reflex, Report,
-    Signal, State, UpgradeEnd, WithdrawnBecause, decide,
+    Actor, Ask, Command, Desired, DesiredDatabase, DesiredOperator, DesiredRoute, DesiredService,
+    EndReason, Event, FaultKind, FaultSpec, FaultTarget, Outcome, PlacedBecause, Record, Reflex,
+    Report, Signal, State, UpgradeEnd, WithdrawnBecause, decide,
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
@@ -66,6 +67,16 @@ pub fn desired() -> Desired {
         ]),
         gateways: BTreeMap::from([(name("edge"), (hosts(&["h1", "h2"]), 1))]),
         watches: [name("h1"), name("h2")].into(),
+        routes: vec![DesiredRoute {
+            gateway: name("edge"),
+            path: "/v1/cells/{cell}".to_string(),
+            databases: vec![name("ledger")],
+            services: vec![name("engine")],
+        }],
+        objectives: BTreeMap::from([(
+            name("answered"),
+            (name("edge"), Some("/v1/cells/{cell}".to_string())),
+        )]),
         operators: BTreeMap::from([
             (
                 name("owner"),
@@ -297,6 +308,42 @@ fn by(by: &mainstay_kernel::By) -> String {
         .map_or("nobody yet".to_string(), ToString::to_string)
 }
 
+fn tell_incident(event: &mainstay_incident::Event) -> String {
+    let id = event.incident;
+    let joined = |parts: Vec<String>| parts.join(", ");
+    match &event.change {
+        Change::Opened {
+            title,
+            severity,
+            things,
+            evidence,
+            follows,
+            ..
+        } => {
+            let things = joined(things.iter().map(ToString::to_string).collect());
+            let evidence = joined(evidence.iter().map(|at| format!("#{at}")).collect());
+            let follows = follows.map_or(String::new(), |id| format!(" after {id}"));
+            format!("{id} opened ({severity}{follows}) {title:?} about {things} with {evidence}")
+        }
+        Change::Joined {
+            things, evidence, ..
+        } => {
+            let things = joined(things.iter().map(ToString::to_string).collect());
+            let evidence = joined(evidence.iter().map(|at| format!("#{at}")).collect());
+            format!("{id} takes up {things} with {evidence}")
+        }
+        Change::SeverityChanged { severity } => format!("{id} is {severity}"),
+        Change::Acknowledged => format!("{id} acknowledged"),
+        Change::Assigned { role, to, .. } => format!("{id} has {to} as {}", role.as_str()),
+        Change::Noted => format!("{id} noted"),
+        Change::Linked { link } => format!("{id} linked to {link}"),
+        Change::Mitigated => format!("{id} mitigated"),
+        Change::Resolved { standing } => format!("{id} resolved despite {}", standing.len()),
+        Change::Reopened => format!("{id} reopened"),
+        Change::Merged { into } => format!("{id} merged into {into}"),
+    }
+}
+
 #[expect(clippy::too_many_lines, reason = "a table with one row for each kind")]
 fn tell(event: &Event) -> String {
     match event {
@@ -408,6 +455,9 @@ fn tell(event: &Event) -> String {
             news.state.as_str(),
             news.why
         ),
+        Event::Incident(event) => {
+            format!("{} by {}: {}", tell_incident(event), event.by, event.reason)
+        }
         Event::Unknown { kind, version } => format!("unknown {kind}/{version}"),
     }
 }

@@ -78,27 +78,32 @@ fn a_lost_host_and_its_return() {
     check(
         &mut stage,
         expect![[r#"
-        2000 > h1 is silent for 9000 ms
-             nothing: silent for 9000 ms only
-        3000 > h1 is silent for 10500 ms
-             #8 h1 is lost, silent for 10500 ms
-             #9 web off h1: host lost
-             #10 web on h3: instead of h1
-        3100 > h1 is silent for 11000 ms
-             nothing: the host is known to be lost
-        4000 > h3 is silent for 12000 ms
-             #11 h3 is lost, silent for 12000 ms
-             #12 web off h3: host lost
-             #13 web on h4: instead of h3
-        5000 > h4 is silent for 12000 ms
-             #14 h4 is lost, silent for 12000 ms
-        6000 > h4 is heard
-             #15 h4 is back
-        6000 > h1 is heard
-             #16 h1 is back
-        6100 > h1 is heard
-             nothing: the host was not lost
-    "#]],
+            2000 > h1 is silent for 9000 ms
+                 nothing: silent for 9000 ms only
+            3000 > h1 is silent for 10500 ms
+                 #8 h1 is lost, silent for 10500 ms
+                 #9 web off h1: host lost
+                 #10 web on h3: instead of h1
+                 #11 i1 opened (critical) "region r1 is lost" about region/r1, host/h1 with #8, #9, #10 by Mainstay: nothing that is open reaches it or is reached by it
+            3100 > h1 is silent for 11000 ms
+                 nothing: the host is known to be lost
+            4000 > h3 is silent for 12000 ms
+                 #12 h3 is lost, silent for 12000 ms
+                 #13 web off h3: host lost
+                 #14 web on h4: instead of h3
+                 #15 i2 opened (critical) "region r3 is lost" about region/r3, host/h3 with #12, #13, #14 by Mainstay: nothing that is open reaches it or is reached by it
+            5000 > h4 is silent for 12000 ms
+                 #16 h4 is lost, silent for 12000 ms
+                 #17 i3 opened (critical) "region r4 is lost" about region/r4, host/h4 with #16 by Mainstay: nothing that is open reaches it or is reached by it
+            6000 > h4 is heard
+                 #18 h4 is back
+                 #19 i3 takes up host/h4 with #18 by Mainstay: it is part of this incident already
+            6000 > h1 is heard
+                 #20 h1 is back
+                 #21 i1 takes up host/h1 with #20 by Mainstay: it is part of this incident already
+            6100 > h1 is heard
+                 nothing: the host was not lost
+        "#]],
     );
 }
 
@@ -115,21 +120,23 @@ fn a_pause_keeps_hands_off_and_resuming_catches_up() {
     check(
         &mut stage,
         expect![[r#"
-        2000 > uid 7 asks: pause
-             #8 refused pause: operator watcher does not have automation.pause (not_permitted)
-        2000 > uid 1000 asks: pause
-             #9 paused by owner
-        2100 > uid 1000 asks: pause
-             #10 refused pause: automation is paused already (already_paused)
-        3000 > h1 is silent for 10500 ms
-             #11 h1 is lost, silent for 10500 ms
-        4000 > uid 1000 asks: resume
-             #12 resumed by owner
-             #13 web off h1: host lost
-             #14 web on h3: instead of h1
-        4100 > uid 1000 asks: resume
-             #15 refused resume: automation is not paused (not_paused)
-    "#]],
+            2000 > uid 7 asks: pause
+                 #8 refused pause: operator watcher does not have automation.pause (not_permitted)
+            2000 > uid 1000 asks: pause
+                 #9 paused by owner
+            2100 > uid 1000 asks: pause
+                 #10 refused pause: automation is paused already (already_paused)
+            3000 > h1 is silent for 10500 ms
+                 #11 h1 is lost, silent for 10500 ms
+                 #12 i1 opened (critical) "region r1 is lost" about region/r1, host/h1 with #11 by Mainstay: nothing that is open reaches it or is reached by it
+            4000 > uid 1000 asks: resume
+                 #13 resumed by owner
+                 #14 web off h1: host lost
+                 #15 web on h3: instead of h1
+                 #16 i1 takes up service/web@h1, service/web@h3 with #14, #15 by Mainstay: service/web@h1 depends on what is in trouble here
+            4100 > uid 1000 asks: resume
+                 #17 refused resume: automation is not paused (not_paused)
+        "#]],
     );
 }
 
@@ -442,32 +449,33 @@ fn a_bad_version_goes_no_further_than_one_host() {
     check(
         &mut stage,
         expect![[r#"
-        2200 > uid 1000 asks: upgrade
-             #8 upgrade to 1.1 on h2, h3, h4, h1 by owner
-        2201 > time passes
-             #9 h2 takes its turn
-             do #9 TakeProgram by h2
-        4000 > #9 is failed: its node ended 4 times
-             #10 effect #9 failed: its node ended 4 times
-        4001 > time passes
-             #11 upgrade stopped on h2: its node ended 4 times
-        4002 > time passes
-             nothing: nothing is due
-        5000 > uid 1000 asks: upgrade
-             #12 upgrade to 1.1 on h2, h3, h4, h1 by owner
-        5001 > time passes
-             #13 h2 takes its turn
-             do #13 TakeProgram by h2
-        17000 > h2 is silent for 12000 ms
-             #14 h2 is lost, silent for 12000 ms
-             #15 effect #13 unknown: host h2, which was to do it, is lost
-             #16 web off h2: host lost
-             #17 web on h3: instead of h2
-        17001 > time passes
-             #18 upgrade stopped on h2: host h2, which was to do it, is lost
-        17100 > uid 1000 asks: upgrade
-             #19 refused upgrade: host h2 is lost (host_lost)
-    "#]],
+            2200 > uid 1000 asks: upgrade
+                 #8 upgrade to 1.1 on h2, h3, h4, h1 by owner
+            2201 > time passes
+                 #9 h2 takes its turn
+                 do #9 TakeProgram by h2
+            4000 > #9 is failed: its node ended 4 times
+                 #10 effect #9 failed: its node ended 4 times
+            4001 > time passes
+                 #11 upgrade stopped on h2: its node ended 4 times
+            4002 > time passes
+                 nothing: nothing is due
+            5000 > uid 1000 asks: upgrade
+                 #12 upgrade to 1.1 on h2, h3, h4, h1 by owner
+            5001 > time passes
+                 #13 h2 takes its turn
+                 do #13 TakeProgram by h2
+            17000 > h2 is silent for 12000 ms
+                 #14 h2 is lost, silent for 12000 ms
+                 #15 effect #13 unknown: host h2, which was to do it, is lost
+                 #16 web off h2: host lost
+                 #17 web on h3: instead of h2
+                 #18 i1 opened (critical) "region r2 is lost" about region/r2, host/h2 with #9, #13, #14, #16, #17 by Mainstay: nothing that is open reaches it or is reached by it
+            17001 > time passes
+                 #19 upgrade stopped on h2: host h2, which was to do it, is lost
+            17100 > uid 1000 asks: upgrade
+                 #20 refused upgrade: host h2 is lost (host_lost)
+        "#]],
     );
 }
 
@@ -533,28 +541,32 @@ fn a_switchover_of_which_nobody_tells() {
     check(
         &mut stage,
         expect![[r#"
-        2500 > h2 reports ledger primary in term 3
-             #8 recorded: h2 ledger primary in term 3
-        2700 > uid 1000 asks: switchover
-             #9 ledger from h2 to h1 by owner
-             do #9 Switchover by h2
-        20000 > h2 is silent for 17000 ms
-             #10 h2 is lost, silent for 17000 ms
-             #11 effect #9 unknown: host h2, which was to do it, is lost
-             #12 web off h2: host lost
-             #13 web on h3: instead of h2
-        20100 > h3 reports ledger primary in term 4
-             #14 recorded: h3 ledger primary in term 4
-        20200 > uid 1000 asks: switchover
-             #15 refused switchover: host h2 is lost (host_lost)
-        20200 > uid 1000 asks: switchover
-             #16 ledger from h3 to h1 by owner
-             do #16 Switchover by h3
-        140199 > time passes
-             nothing: nothing is due
-        140200 > time passes
-             #17 effect #16 unknown: the keeper's host did not say what became of it
-    "#]],
+            2500 > h2 reports ledger primary in term 3
+                 #8 recorded: h2 ledger primary in term 3
+            2700 > uid 1000 asks: switchover
+                 #9 ledger from h2 to h1 by owner
+                 do #9 Switchover by h2
+            20000 > h2 is silent for 17000 ms
+                 #10 h2 is lost, silent for 17000 ms
+                 #11 effect #9 unknown: host h2, which was to do it, is lost
+                 #12 web off h2: host lost
+                 #13 web on h3: instead of h2
+                 #14 i1 opened (critical) "region r2 is lost" about region/r2, host/h2 with #8, #9, #10, #11, #12, #13 by Mainstay: nothing that is open reaches it or is reached by it
+            20100 > h3 reports ledger primary in term 4
+                 #15 recorded: h3 ledger primary in term 4
+                 #16 i1 takes up database/ledger with #15 by Mainstay: database/ledger depends on what is in trouble here
+            20200 > uid 1000 asks: switchover
+                 #17 refused switchover: host h2 is lost (host_lost)
+            20200 > uid 1000 asks: switchover
+                 #18 ledger from h3 to h1 by owner
+                 #19 i1 takes up database/ledger with #18 by Mainstay: database/ledger depends on what is in trouble here
+                 do #18 Switchover by h3
+            140199 > time passes
+                 nothing: nothing is due
+            140200 > time passes
+                 #20 effect #18 unknown: the keeper's host did not say what became of it
+                 #21 i1 takes up database/ledger with #20 by Mainstay: database/ledger depends on what is in trouble here
+        "#]],
     );
 }
 
@@ -725,29 +737,35 @@ fn nothing_but_the_watch_that_raised_it_resolves_an_alert() {
     check(
         &mut stage,
         expect![[r#"
-        1000 > the watch on h1 says that Down{job="web"} is resolved
-             nothing: recorded already
-        1000 > the watch on h1 says that Down{job="web"} is firing
-             #8 alert Down{job="web"} of h1 is firing: a watch says so
-        1100 > the watch on h1 says that Down{job="web"} is firing
-             nothing: recorded already
-        1200 > the watch on h2 says that Down{job="web"} is firing
-             #9 alert Down{job="web"} of h2 is firing: a watch says so
-        1300 > the watch on h3 says that Down{job="web"} is firing
-             nothing: the platform file has no watch on that host
-        1400 > the watch on h1 says that Down{job="web"} is missing
-             #10 alert Down{job="web"} of h1 is missing: a watch says so
-        1500 > the watch on h1 says that Down{job="web"} is missing
-             nothing: recorded already
-        2000 > h2 is silent for 12000 ms
-             #11 h2 is lost, silent for 12000 ms
-             #12 web off h2: host lost
-             #13 web on h3: instead of h2
-        2100 > the watch on h1 says that Down{job="web"} is firing
-             #14 alert Down{job="web"} of h1 is firing: a watch says so
-        2200 > the watch on h1 says that Down{job="web"} is resolved
-             #15 alert Down{job="web"} of h1 is resolved: a watch says so
-    "#]],
+            1000 > the watch on h1 says that Down{job="web"} is resolved
+                 nothing: recorded already
+            1000 > the watch on h1 says that Down{job="web"} is firing
+                 #8 alert Down{job="web"} of h1 is firing: a watch says so
+                 #9 i1 opened (warning) "Down" about other/Down with #8 by Mainstay: nothing that is open reaches it or is reached by it
+            1100 > the watch on h1 says that Down{job="web"} is firing
+                 nothing: recorded already
+            1200 > the watch on h2 says that Down{job="web"} is firing
+                 #10 alert Down{job="web"} of h2 is firing: a watch says so
+                 #11 i1 takes up other/Down with #10 by Mainstay: it is part of this incident already
+            1300 > the watch on h3 says that Down{job="web"} is firing
+                 nothing: the platform file has no watch on that host
+            1400 > the watch on h1 says that Down{job="web"} is missing
+                 #12 alert Down{job="web"} of h1 is missing: a watch says so
+                 #13 i1 takes up other/Down with #12 by Mainstay: it is part of this incident already
+            1500 > the watch on h1 says that Down{job="web"} is missing
+                 nothing: recorded already
+            2000 > h2 is silent for 12000 ms
+                 #14 h2 is lost, silent for 12000 ms
+                 #15 web off h2: host lost
+                 #16 web on h3: instead of h2
+                 #17 i2 opened (critical) "region r2 is lost" about region/r2, host/h2 with #14, #15, #16 by Mainstay: nothing that is open reaches it or is reached by it
+            2100 > the watch on h1 says that Down{job="web"} is firing
+                 #18 alert Down{job="web"} of h1 is firing: a watch says so
+                 #19 i1 takes up other/Down with #18 by Mainstay: it is part of this incident already
+            2200 > the watch on h1 says that Down{job="web"} is resolved
+                 #20 alert Down{job="web"} of h1 is resolved: a watch says so
+                 #21 i1 takes up other/Down with #20 by Mainstay: it is part of this incident already
+        "#]],
     );
     let left: Vec<String> = stage
         .state

@@ -1,0 +1,321 @@
+//! One incident and its phases.
+//!
+//! | phase \ told | acknowledged | mitigated | resolved | reopened     | merged |
+//! |--------------|--------------|-----------|----------|--------------|--------|
+//! | open         | acknowledged | mitigated | resolved | refused      | merged |
+//! | acknowledged | refused      | mitigated | resolved | refused      | merged |
+//! | mitigated    | mitigated    | refused   | resolved | open         | merged |
+//! | resolved     | refused      | refused   | refused  | open         | refused|
+//! | merged       | refused      | refused   | refused  | refused      | refused|
+//!
+//! One that comes back while somebody has it does not call anew: it is acknowledged at once.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+
+use mainstay_units::Position;
+use thiserror::Error;
+
+use crate::event::{By, Change, Event};
+use crate::seen::Condition;
+use crate::severity::Severity;
+use crate::thing::Thing;
+
+/// Entries of a timeline that are kept; what comes after is counted.
+pub const TIMELINE_MAX: usize = 1_000;
+/// Things that an incident is about; more say nothing more.
+const THINGS_MAX: usize = 200;
+
+/// Numbers incidents of one platform, from 1. Written `i1`, `i2`, …
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IncidentId(pub u64);
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&alloc::format!("i{}", self.0))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0:?} is no incident: they are called i1, i2, and so on")]
+pub struct ParseIdError(pub String);
+
+impl FromStr for IncidentId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let fault = || ParseIdError(text.to_string());
+        let digits = text.strip_prefix('i').ok_or_else(fault)?;
+        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        match digits.parse() {
+            Ok(number) if plain && number > 0 => Ok(Self(number)),
+            Ok(_) | Err(_) => Err(fault()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    Open,
+    Acknowledged,
+    Mitigated,
+    Resolved,
+    Merged(IncidentId),
+}
+
+impl Phase {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Acknowledged => "acknowledged",
+            Self::Mitigated => "mitigated",
+            Self::Resolved => "resolved",
+            Self::Merged(_) => "merged",
+        }
+    }
+
+    /// Whether it may still grow.
+    pub const fn is_active(self) -> bool {
+        match self {
+            Self::Open | Self::Acknowledged | Self::Mitigated => true,
+            Self::Resolved | Self::Merged(_) => false,
+        }
+    }
+
+    /// Whether somebody has work with it.
+    pub const fn is_unmitigated(self) -> bool {
+        match self {
+            Self::Open | Self::Acknowledged => true,
+            Self::Mitigated | Self::Resolved | Self::Merged(_) => false,
+        }
+    }
+}
+
+/// What somebody does in an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Who has it: whoever acknowledged, until it is handed over.
+    Owner,
+    /// Decides, and does nothing else.
+    Commander,
+    /// The only one who changes the platform.
+    Operations,
+    /// Tells everybody outside.
+    Communications,
+    /// Writes down.
+    Scribe,
+}
+
+impl Role {
+    pub const ALL: [Self; 5] = [
+        Self::Owner,
+        Self::Commander,
+        Self::Operations,
+        Self::Communications,
+        Self::Scribe,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Commander => "commander",
+            Self::Operations => "operations",
+            Self::Communications => "communications",
+            Self::Scribe => "scribe",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text)
+    }
+}
+
+/// Customers are not hurt any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mitigated {
+    pub at_ms: u64,
+    pub position: Position,
+    pub why: String,
+    pub by: By,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incident {
+    pub title: String,
+    pub severity: Severity,
+    /// The entry in which a person said so; what stood before it was thought of.
+    pub rated: Option<Position>,
+    pub phase: Phase,
+    pub opened_ms: u64,
+    pub opened_by: By,
+    /// When somebody acknowledged it since it was opened last, and who.
+    pub acknowledged: Option<(u64, String)>,
+    pub mitigated: Option<Mitigated>,
+    pub resolved_ms: Option<u64>,
+    pub roles: BTreeMap<Role, String>,
+    /// What it is about, and when that was last told of.
+    pub things: BTreeMap<Thing, u64>,
+    /// Everything that stood at some time.
+    pub conditions: BTreeSet<Condition>,
+    /// When something was last told of it.
+    pub last_ms: u64,
+    /// Journal entries, in order.
+    pub timeline: Vec<Position>,
+    /// Those that are not in `timeline`.
+    pub untold: u64,
+    pub links: Vec<String>,
+    pub follows: Option<IncidentId>,
+    /// Incidents that go on in this one.
+    pub absorbed: BTreeSet<IncidentId>,
+}
+
+impl Incident {
+    pub(crate) fn opened(at_ms: u64, position: Position, event: &Event) -> Option<Self> {
+        let Change::Opened {
+            title,
+            severity,
+            conditions,
+            things,
+            evidence,
+            follows,
+        } = &event.change
+        else {
+            return None;
+        };
+        let mut incident = Self {
+            title: title.clone(),
+            severity: *severity,
+            rated: matches!(event.by, By::Person(_)).then_some(position),
+            phase: Phase::Open,
+            opened_ms: at_ms,
+            opened_by: event.by.clone(),
+            acknowledged: None,
+            mitigated: None,
+            resolved_ms: None,
+            roles: BTreeMap::new(),
+            things: BTreeMap::new(),
+            conditions: conditions.clone(),
+            last_ms: at_ms,
+            timeline: Vec::new(),
+            untold: 0,
+            links: Vec::new(),
+            follows: *follows,
+            absorbed: BTreeSet::new(),
+        };
+        incident.touch(at_ms, things.iter());
+        incident.note_all(evidence.iter().chain([&position]));
+        Some(incident)
+    }
+
+    fn touch<'t>(&mut self, at_ms: u64, things: impl Iterator<Item = &'t Thing>) {
+        for thing in things {
+            if self.things.len() < THINGS_MAX || self.things.contains_key(thing) {
+                self.things.insert(thing.clone(), at_ms);
+            }
+        }
+    }
+
+    pub(crate) fn note_all<'p>(&mut self, positions: impl Iterator<Item = &'p Position>) {
+        for position in positions {
+            let Err(place) = self.timeline.binary_search(position) else {
+                continue;
+            };
+            if self.timeline.len() < TIMELINE_MAX {
+                self.timeline.insert(place, *position);
+            } else {
+                self.untold += 1;
+            }
+        }
+    }
+
+    pub(crate) fn apply(&mut self, at_ms: u64, position: Position, event: &Event) {
+        self.note_all([&position].into_iter());
+        match &event.change {
+            Change::Joined {
+                conditions,
+                things,
+                evidence,
+            } => {
+                self.conditions.extend(conditions.iter().cloned());
+                self.touch(at_ms, things.iter());
+                self.note_all(evidence.iter());
+                self.last_ms = self.last_ms.max(at_ms);
+            }
+            Change::SeverityChanged { severity } => {
+                self.severity = *severity;
+                if matches!(event.by, By::Person(_)) {
+                    self.rated = Some(position);
+                }
+            }
+            Change::Acknowledged => {
+                let who = event.by.to_string();
+                self.roles.entry(Role::Owner).or_insert_with(|| who.clone());
+                self.acknowledged = Some((at_ms, who));
+                if self.phase == Phase::Open {
+                    self.phase = Phase::Acknowledged;
+                }
+            }
+            Change::Assigned { role, to, .. } => {
+                self.roles.insert(*role, to.clone());
+            }
+            Change::Linked { link } => self.links.push(link.clone()),
+            Change::Mitigated => {
+                self.phase = Phase::Mitigated;
+                self.mitigated = Some(Mitigated {
+                    at_ms,
+                    position,
+                    why: event.reason.clone(),
+                    by: event.by.clone(),
+                });
+            }
+            Change::Resolved { .. } => {
+                self.phase = Phase::Resolved;
+                self.resolved_ms = Some(at_ms);
+            }
+            Change::Reopened => {
+                let has_somebody = self.phase == Phase::Mitigated && self.acknowledged.is_some();
+                self.phase = match has_somebody {
+                    true => Phase::Acknowledged,
+                    false => Phase::Open,
+                };
+                if !has_somebody {
+                    self.acknowledged = None;
+                }
+                self.mitigated = None;
+                self.resolved_ms = None;
+                self.last_ms = self.last_ms.max(at_ms);
+            }
+            Change::Merged { into } => self.phase = Phase::Merged(*into),
+            Change::Opened { .. } | Change::Noted => {}
+        }
+    }
+
+    /// What another one brings along.
+    pub(crate) fn absorb(&mut self, id: IncidentId, position: Position, other: &Self) {
+        self.note_all(other.timeline.iter().chain([&position]));
+        self.untold += other.untold;
+        self.conditions.extend(other.conditions.iter().cloned());
+        for (thing, at_ms) in &other.things {
+            self.touch(*at_ms, [thing].into_iter());
+        }
+        for link in &other.links {
+            if !self.links.contains(link) {
+                self.links.push(link.clone());
+            }
+        }
+        for (role, who) in &other.roles {
+            self.roles.entry(*role).or_insert_with(|| who.clone());
+        }
+        self.severity = self.severity.max(other.severity);
+        if self.phase == Phase::Open && other.phase == Phase::Acknowledged {
+            self.phase = Phase::Acknowledged;
+            self.acknowledged.clone_from(&other.acknowledged);
+        }
+        self.last_ms = self.last_ms.max(other.last_ms);
+        self.absorbed.insert(id);
+        self.absorbed.extend(other.absorbed.iter().copied());
+    }
+}

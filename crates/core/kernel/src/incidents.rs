@@ -1,0 +1,347 @@
+//! Incidents as the kernel carries them: its events told to the desk, and what the desk decides journalled with them.
+//!
+//! Whatever is decided is looked at once more, in the same breath: what it means for incidents is journalled right behind
+//! it, so that no leader dies between an alert and its incident without the next one knowing what is missing.
+
+use alloc::collections::BTreeSet;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use mainstay_incident::{
+    Ask, Change, Incidents, Objective, Person, Route, Seen, Sign, Thing, Told, Topology, What,
+};
+use mainstay_model::people::Permission;
+use mainstay_units::Position;
+
+use crate::alert::{AlertNews, AlertState};
+use crate::authority::{By, authorize};
+use crate::desired::Desired;
+use crate::effect::{Effect, EffectId, Outcome};
+use crate::event::{Event, PlacedBecause, Record, WithdrawnBecause};
+use crate::fault::{FaultId, FaultTarget};
+use crate::signal::{ArchiveDeed, Command, Reflex, Report};
+use crate::state::State;
+use crate::why::Refusal;
+
+/// Decisions on incidents that follow from one signal; what is left comes with the next.
+const FOLLOW_MAX: usize = 64;
+
+/// What is to be journalled of incidents behind `events`, which were decided on `state`.
+pub(crate) fn follow(state: &State, now_ms: u64, events: &[Event]) -> Vec<Event> {
+    let is_due = state
+        .incidents
+        .next_due_ms()
+        .is_some_and(|due| now_ms >= due);
+    if state.desired.is_none() || (events.is_empty() && !is_due) {
+        return Vec::new();
+    }
+    let mut incidents = state.incidents.clone();
+    let mut next = state.next;
+    for event in events {
+        fold(&mut incidents, state, next, now_ms, event);
+        next = Position(next.0 + 1);
+    }
+    let adopted = events.iter().find_map(|event| match event {
+        Event::PlatformAdopted { desired, .. } => Some(&**desired),
+        _ => None,
+    });
+    let Some(desired) = adopted.or(state.desired.as_ref()) else {
+        return Vec::new();
+    };
+    let topology = topology(desired);
+    let mut follows = Vec::new();
+    while follows.len() < FOLLOW_MAX
+        && let Some(event) = incidents.next(now_ms, &topology)
+    {
+        incidents.apply(next, now_ms, &event);
+        next = Position(next.0 + 1);
+        follows.push(Event::Incident(event));
+    }
+    follows
+}
+
+/// Folds a record into the state, which has not taken up the record otherwise.
+pub(crate) fn apply(state: &mut State, record: &Record) {
+    let mut incidents = core::mem::take(&mut state.incidents);
+    fold(
+        &mut incidents,
+        state,
+        record.position,
+        record.at_ms,
+        &record.event,
+    );
+    state.incidents = incidents;
+}
+
+fn fold(incidents: &mut Incidents, state: &State, position: Position, at_ms: u64, event: &Event) {
+    if let Event::Incident(event) = event {
+        incidents.apply(position, at_ms, event);
+        return;
+    }
+    if let Some(sign) = sign(state, event) {
+        incidents.observe(&Seen {
+            position,
+            at_ms,
+            sign,
+        });
+    }
+}
+
+/// What somebody asked.
+pub(crate) fn asked(state: &State, command: &Command, ask: &Ask) -> Result<Vec<Event>, Refusal> {
+    let by = authorize(state, &command.actor, Permission::IncidentManage)?;
+    let desired = state.desired.as_ref().ok_or(Refusal::NoPlatform)?;
+    let operators: BTreeSet<String> = desired.operators.keys().map(ToString::to_string).collect();
+    let topology = topology(desired);
+    let answer = state
+        .incidents
+        .answer(ask, &person(&by), &command.reason, &topology, &operators);
+    answer
+        .map(|event| vec![Event::Incident(event)])
+        .map_err(Refusal::Incident)
+}
+
+fn person(by: &By) -> Person {
+    Person {
+        uid: by.actor.uid,
+        user: by.actor.user.clone(),
+        operator: by.operator.as_ref().map(ToString::to_string),
+    }
+}
+
+/// What became of a command, in words.
+pub(crate) fn told(event: &mainstay_incident::Event) -> String {
+    let id = event.incident;
+    match &event.change {
+        Change::Opened { severity, .. } => alloc::format!("incident {id} is open ({severity})"),
+        Change::Joined { .. } => alloc::format!("incident {id} has grown"),
+        Change::SeverityChanged { severity } => alloc::format!("incident {id} is {severity}"),
+        Change::Acknowledged => alloc::format!("{} has acknowledged incident {id}", event.by),
+        Change::Assigned { role, to, from } => {
+            let role = role.as_str();
+            match from {
+                Some(from) => alloc::format!("{to} is {role} of incident {id} instead of {from}"),
+                None => alloc::format!("{to} is {role} of incident {id}"),
+            }
+        }
+        Change::Noted => alloc::format!("noted in incident {id}"),
+        Change::Linked { .. } => alloc::format!("linked in incident {id}"),
+        Change::Mitigated => alloc::format!("incident {id} is mitigated"),
+        Change::Resolved { .. } => alloc::format!("incident {id} is resolved"),
+        Change::Reopened => alloc::format!("incident {id} is open again"),
+        Change::Merged { into } => alloc::format!("incident {id} goes on in {into}"),
+    }
+}
+
+/// The platform as far as trouble spreads through it.
+pub(crate) fn topology(desired: &Desired) -> Topology {
+    fn names<T: ToString>(names: &[T]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+    let hosts = desired.hosts.iter();
+    let databases = desired.databases.iter();
+    let services = desired.services.iter();
+    let gateways = desired.gateways.iter();
+    let routes = desired.routes.iter().map(|route| Route {
+        gateway: route.gateway.to_string(),
+        path: route.path.clone(),
+        databases: names(&route.databases),
+        services: names(&route.services),
+    });
+    let objectives = desired.objectives.iter().map(|(name, (gateway, route))| {
+        let objective = Objective {
+            gateway: gateway.to_string(),
+            route: route.clone(),
+        };
+        (name.to_string(), objective)
+    });
+    Topology {
+        hosts: hosts
+            .map(|(host, region)| (host.to_string(), region.to_string()))
+            .collect(),
+        databases: databases
+            .map(|(name, database)| (name.to_string(), names(&database.replicas)))
+            .collect(),
+        services: services
+            .map(|(name, service)| {
+                let follows = service.follows.as_ref().map(ToString::to_string);
+                (name.to_string(), (names(&service.hosts), follows))
+            })
+            .collect(),
+        gateways: gateways
+            .map(|(name, (hosts, _))| (name.to_string(), names(hosts)))
+            .collect(),
+        routes: routes.collect(),
+        objectives: objectives.collect(),
+    }
+}
+
+/// What an event tells the desk; `state` is as it was before.
+fn sign(state: &State, event: &Event) -> Option<Sign> {
+    let happened = |things: &[Thing]| Sign::Happened {
+        things: things.iter().cloned().collect(),
+    };
+    let database = |name: &dyn ToString| Thing::database(&name.to_string());
+    let service = |name: &dyn ToString, host: &dyn ToString| {
+        Thing::on(What::Service(name.to_string()), &host.to_string())
+    };
+    Some(match event {
+        Event::AlertChanged(news) => alert(news),
+        Event::HostLost { host, .. } => Sign::HostLost {
+            host: host.to_string(),
+        },
+        Event::HostReturned { host } => Sign::HostReturned {
+            host: host.to_string(),
+        },
+        Event::ReflexRecorded(report) => return reflex(report),
+        Event::SwitchoverOrdered { database, .. } => Sign::MoveOrdered {
+            database: database.to_string(),
+        },
+        Event::SoloOrdered { database: name, .. } => happened(&[database(name)]),
+        Event::Stopping { .. } => Sign::Stopping,
+        Event::PlatformAdopted { desired, .. } => {
+            Sign::Watches(desired.watches.iter().map(ToString::to_string).collect())
+        }
+        // What the file wants is no part of any trouble.
+        Event::InstancePlaced {
+            service: name,
+            host,
+            why: PlacedBecause::InsteadOf { .. },
+        }
+        | Event::InstanceWithdrawn {
+            service: name,
+            host,
+            why: WithdrawnBecause::HostLost,
+        } => happened(&[service(name, host)]),
+        Event::FaultInjected { spec, .. } => happened(&target(&spec.target)),
+        Event::FaultEnding { fault, .. } => happened(&broken(state, *fault)?),
+        Event::EffectFinished { effect, outcome } => return finished(state, *effect, outcome),
+        Event::UpgradeOrdered { host } => happened(&[Thing::host(host.as_str())]),
+        Event::Opened { .. }
+        | Event::KeyAdmitted { .. }
+        | Event::Claimed { .. }
+        | Event::CommandRefused { .. }
+        | Event::Paused { .. }
+        | Event::Resumed { .. }
+        | Event::UpgradeBegun { .. }
+        | Event::UpgradeEnded(_)
+        | Event::InstancePlaced { .. }
+        | Event::InstanceWithdrawn { .. }
+        | Event::Incident(_)
+        | Event::Unknown { .. } => return None,
+    })
+}
+
+fn alert(news: &AlertNews) -> Sign {
+    Sign::Alert {
+        alert: news.alert.clone(),
+        watch: news.watch.to_string(),
+        told: match news.state {
+            AlertState::Firing => Told::Firing,
+            AlertState::Missing => Told::Missing,
+            AlertState::Resolved => Told::Ended,
+        },
+        labels: news.labels.clone(),
+        summary: news.summary.clone(),
+    }
+}
+
+fn reflex(report: &Report) -> Option<Sign> {
+    let host = report.host.to_string();
+    let here = |what: What| Thing::on(what, &host);
+    let happened = |thing: Thing| Sign::Happened {
+        things: [thing].into(),
+    };
+    Some(match &report.reflex {
+        Reflex::BecamePrimary { database, term } => Sign::BecamePrimary {
+            database: database.to_string(),
+            host,
+            term: u64::from(term.0),
+        },
+        Reflex::LeftPrimary { database, term, .. } => Sign::LeftPrimary {
+            database: database.to_string(),
+            host,
+            term: u64::from(term.0),
+        },
+        Reflex::InstanceRestarted { instance, .. } | Reflex::CrashLoop { instance, .. } => {
+            happened(here(instance_of(instance)))
+        }
+        Reflex::HoldOpened { database, .. }
+        | Reflex::HoldClosed { database, .. }
+        | Reflex::PromiseChanged { database, .. } => happened(Thing::database(database.as_str())),
+        Reflex::Archived { database, deed } => {
+            let database = database.to_string();
+            match deed {
+                ArchiveDeed::Alarm { why } => Sign::ArchiveUnsafe {
+                    database,
+                    host,
+                    why: why.clone(),
+                },
+                ArchiveDeed::BackupMade { .. } | ArchiveDeed::BackupProven { .. } => {
+                    Sign::ArchiveSafe { database }
+                }
+            }
+        }
+        Reflex::FaultUndone { .. } => return None,
+    })
+}
+
+/// Instances are called after their parts: `keeper-ledger`, `postgres-ledger`, `gateway-edge`, or like their service.
+fn instance_of(instance: &str) -> What {
+    let after = |prefix: &str| instance.strip_prefix(prefix).map(ToString::to_string);
+    after("keeper-")
+        .or_else(|| after("postgres-"))
+        .or_else(|| after("archiver-"))
+        .map(What::Database)
+        .or_else(|| after("gateway-").map(What::Gateway))
+        .unwrap_or_else(|| match instance {
+            "watch" => What::Process(instance.to_string()),
+            _ => What::Service(instance.to_string()),
+        })
+}
+
+fn target(target: &FaultTarget) -> Vec<Thing> {
+    match target {
+        FaultTarget::Process { host, instance } => {
+            vec![Thing::on(instance_of(instance), host.as_str())]
+        }
+        FaultTarget::Host(host) => vec![Thing::host(host.as_str())],
+        FaultTarget::Region(region) => vec![Thing::region(region.as_str())],
+        FaultTarget::Between { from, to } => {
+            let regions = [Some(from), to.as_ref()];
+            let regions = regions.into_iter().flatten();
+            regions
+                .map(|region| Thing::region(region.as_str()))
+                .collect()
+        }
+    }
+}
+
+fn broken(state: &State, fault: FaultId) -> Option<Vec<Thing>> {
+    state
+        .faults
+        .get(&fault)
+        .map(|fault| target(&fault.spec.target))
+}
+
+fn finished(state: &State, effect: EffectId, outcome: &Outcome) -> Option<Sign> {
+    let things = match &state.outstanding.get(&effect)?.effect {
+        Effect::Switchover { database, .. } => {
+            let database = database.to_string();
+            return Some(match outcome {
+                Outcome::Failed { .. } => Sign::MoveFailed { database },
+                Outcome::Done { .. } | Outcome::Unknown { .. } => Sign::Happened {
+                    things: [Thing::database(&database)].into(),
+                },
+            });
+        }
+        Effect::Solo { database } => vec![Thing::database(database.as_str())],
+        Effect::SetFault { spec, .. } => target(&spec.target),
+        Effect::ClearFault { fault } => broken(state, *fault)?,
+        Effect::TakeProgram { .. } => return None,
+    };
+    Some(Sign::Happened {
+        things: things.into_iter().collect(),
+    })
+}

@@ -1,0 +1,290 @@
+//! Incidents as the kernel carries them: golden transcripts, and what must hold across leaders and versions.
+
+use expect_test::{Expect, expect};
+use mainstay_incident::{IncidentId, Phase, Role, SETTLE_MS};
+use mainstay_kernel::{
+    AlertNews, AlertState, Ask, Event, FaultKind, Outcome, Reflex, Signal, State, decide,
+};
+use mainstay_units::Term;
+
+use crate::stage::{Stage, actor, answered, command, desired, fault, name, owner, primary, report};
+
+fn check(stage: &mut Stage, expected: Expect) {
+    expected.assert_eq(&stage.script());
+}
+
+fn alert(watch: &str, text: &str, state: AlertState) -> Signal {
+    let mut words = text.split(' ');
+    let alertname = words.next().unwrap();
+    let labels = words.map(|word| {
+        let (label, value) = word.split_once('=').unwrap();
+        (label.to_string(), value.to_string())
+    });
+    let name_of = [("alertname".to_string(), alertname.to_string())];
+    Signal::AlertTold(AlertNews {
+        watch: name(watch),
+        alert: text.to_string(),
+        state,
+        since_ms: 900,
+        at_ms: 1_000,
+        labels: labels.chain(name_of).collect(),
+        summary: "it hurts".to_string(),
+        value: "1".to_string(),
+        why: "a watch says so".to_string(),
+    })
+}
+
+fn hold(at_ms: u64, opens: bool) -> Signal {
+    let (gateway, database) = (name("edge"), name("ledger"));
+    let reflex = match opens {
+        true => Reflex::HoldOpened { gateway, database },
+        false => Reflex::HoldClosed {
+            gateway,
+            database,
+            lasted_ms: 900,
+            released: 7,
+            failed: 0,
+        },
+    };
+    report("h2", at_ms, reflex)
+}
+
+fn incident(ask: mainstay_incident::Ask) -> Signal {
+    command(owner(), Ask::Incident(ask))
+}
+
+const DOWN: &str = "ServerDown severity=warning database=ledger host=h1";
+const FAIL: &str = "OrdersFail severity=page route=public/v1/cells/{cell}";
+
+/// Somebody breaks the primary; a gateway holds, another primary comes, two watches see two alerts each.
+#[test]
+fn a_killed_primary() {
+    let mut stage = Stage::with(desired());
+    stage.at(2_000, &primary("h1", 1)).script();
+    let id = IncidentId(1);
+    let spec = fault(FaultKind::ProcessKill, "h1/postgres-ledger", 1_000);
+    stage
+        .at(300_000, &command(owner(), Ask::InjectFault(spec)))
+        .at(
+            300_050,
+            &answered(
+                9,
+                Outcome::Done {
+                    detail: String::new(),
+                },
+            ),
+        )
+        .at(300_200, &hold(300_200, true))
+        .at(301_600, &primary("h2", 2))
+        .at(301_900, &hold(301_900, false))
+        .at(310_000, &alert("h1", FAIL, AlertState::Firing))
+        .at(310_010, &alert("h2", FAIL, AlertState::Firing))
+        .at(312_000, &alert("h2", DOWN, AlertState::Firing))
+        .at(313_000, &incident(mainstay_incident::Ask::Acknowledge(id)))
+        .at(320_000, &alert("h2", DOWN, AlertState::Resolved))
+        .at(330_000, &alert("h1", FAIL, AlertState::Missing))
+        .at(340_000, &alert("h1", FAIL, AlertState::Resolved))
+        .at(340_010, &alert("h2", FAIL, AlertState::Resolved))
+        .at(340_010 + SETTLE_MS - 1, &Signal::Tick)
+        .at(340_010 + SETTLE_MS, &Signal::Tick);
+    check(&mut stage, expect![[r#"
+        300000 > uid 1000 asks: fault inject
+             #9 fault f1 process-kill h1/postgres-ledger until 301000 by owner
+             do #9 SetFault by Leader
+        300050 > #9 is done
+             #10 effect #9 done
+        300200 > h2 reports edge holds for ledger
+             #11 recorded: h2 edge holds for ledger
+        301600 > h2 reports ledger primary in term 2
+             #12 recorded: h2 ledger primary in term 2
+             #13 i1 opened (error) "database ledger lost its primary on h1; h2 took over" about database/ledger with #9, #10, #11, #12 by Mainstay: nothing that is open reaches it or is reached by it
+        301900 > h2 reports edge held for ledger 900 ms: 7 released, 0 failed
+             #14 recorded: h2 edge held for ledger 900 ms: 7 released, 0 failed
+             #15 i1 takes up database/ledger with #14 by Mainstay: database/ledger depends on what is in trouble here
+        310000 > the watch on h1 says that OrdersFail severity=page route=public/v1/cells/{cell} is firing
+             #16 alert OrdersFail severity=page route=public/v1/cells/{cell} of h1 is firing: a watch says so
+             #17 i1 takes up route//v1/cells/{cell} with #16 by Mainstay: route//v1/cells/{cell} depends on what is in trouble here
+        310010 > the watch on h2 says that OrdersFail severity=page route=public/v1/cells/{cell} is firing
+             #18 alert OrdersFail severity=page route=public/v1/cells/{cell} of h2 is firing: a watch says so
+             #19 i1 takes up route//v1/cells/{cell} with #18 by Mainstay: it is part of this incident already
+        312000 > the watch on h2 says that ServerDown severity=warning database=ledger host=h1 is firing
+             #20 alert ServerDown severity=warning database=ledger host=h1 of h2 is firing: a watch says so
+             #21 i1 takes up database/ledger@h1 with #20 by Mainstay: database/ledger@h1 depends on what is in trouble here
+        313000 > uid 1000 asks: incident acknowledge
+             #22 i1 acknowledged by owner: a rehearsal
+        320000 > the watch on h2 says that ServerDown severity=warning database=ledger host=h1 is resolved
+             #23 alert ServerDown severity=warning database=ledger host=h1 of h2 is resolved: a watch says so
+             #24 i1 takes up database/ledger@h1 with #23 by Mainstay: it is part of this incident already
+        330000 > the watch on h1 says that OrdersFail severity=page route=public/v1/cells/{cell} is missing
+             #25 alert OrdersFail severity=page route=public/v1/cells/{cell} of h1 is missing: a watch says so
+             #26 i1 takes up route//v1/cells/{cell} with #25 by Mainstay: it is part of this incident already
+        340000 > the watch on h1 says that OrdersFail severity=page route=public/v1/cells/{cell} is resolved
+             #27 alert OrdersFail severity=page route=public/v1/cells/{cell} of h1 is resolved: a watch says so
+             #28 i1 takes up route//v1/cells/{cell} with #27 by Mainstay: it is part of this incident already
+        340010 > the watch on h2 says that OrdersFail severity=page route=public/v1/cells/{cell} is resolved
+             #29 alert OrdersFail severity=page route=public/v1/cells/{cell} of h2 is resolved: a watch says so
+             #30 i1 takes up route//v1/cells/{cell} with #29 by Mainstay: it is part of this incident already
+        400009 > time passes
+             nothing: nothing is due
+        400010 > time passes
+             #31 i1 mitigated by Mainstay: its 2 alerts were measured to have ended, every host is heard, every database has its primary, and nothing of it was told of for 60 s
+    "#]]);
+}
+
+#[test]
+fn people_and_their_permissions() {
+    use mainstay_incident::{Ask as Wish, Severity};
+    let mut stage = Stage::with(desired());
+    let open = || Wish::Open {
+        title: "customers ring".to_string(),
+        severity: Severity::Error,
+        about: ["database/ledger".parse().unwrap()].into(),
+    };
+    let assign = |to: &str| Wish::Assign {
+        incident: IncidentId(1),
+        role: Role::Commander,
+        to: to.to_string(),
+    };
+    let resolve = |despite| Wish::Resolve {
+        incident: IncidentId(1),
+        despite,
+    };
+    stage
+        .at(2_000, &command(actor(7, "watcher"), Ask::Incident(open())))
+        .at(2_000, &incident(open()))
+        .at(2_100, &incident(Wish::Acknowledge(IncidentId(2))))
+        .at(2_200, &incident(assign("nobody")))
+        .at(2_300, &incident(assign("breaker")))
+        .at(2_400, &incident(Wish::Note(IncidentId(1))))
+        .at(2_500, &alert("h1", DOWN, AlertState::Firing))
+        .at(2_600, &incident(resolve(false)))
+        .at(2_700, &incident(resolve(true)))
+        .at(2_800, &incident(Wish::Reopen(IncidentId(1))));
+    check(&mut stage, expect![[r#"
+        2000 > uid 7 asks: incident open
+             #8 refused incident open: operator watcher does not have incident.manage (not_permitted)
+        2000 > uid 1000 asks: incident open
+             #9 i1 opened (error) "customers ring" about database/ledger with  by owner: a rehearsal
+        2100 > uid 1000 asks: incident acknowledge
+             #10 refused incident acknowledge: there is no incident i2, or it has been over for long (no_such_incident)
+        2200 > uid 1000 asks: incident assign
+             #11 refused incident assign: the platform file names no operator "nobody" (no_such_operator)
+        2300 > uid 1000 asks: incident assign
+             #12 i1 has breaker as commander by owner: a rehearsal
+        2400 > uid 1000 asks: incident note
+             #13 i1 noted by owner: a rehearsal
+        2500 > the watch on h1 says that ServerDown severity=warning database=ledger host=h1 is firing
+             #14 alert ServerDown severity=warning database=ledger host=h1 of h1 is firing: a watch says so
+             #15 i1 takes up database/ledger@h1 with #14 by Mainstay: database/ledger@h1 depends on what is in trouble here
+        2600 > uid 1000 asks: incident resolve
+             #16 refused incident resolve: of incident i1 still stands: alert ServerDown severity=warning database=ledger host=h1 (incident_stands)
+        2700 > uid 1000 asks: incident resolve
+             #17 i1 resolved despite 1 by owner: a rehearsal
+        2800 > uid 1000 asks: incident reopen
+             #18 i1 reopened by owner: a rehearsal
+    "#]]);
+}
+
+#[test]
+fn a_planned_move_is_no_incident() {
+    let mut stage = Stage::with(desired());
+    let left = Reflex::LeftPrimary {
+        database: name("ledger"),
+        term: Term(2),
+        why: "it was asked to".to_string(),
+    };
+    stage
+        .at(2_000, &primary("h2", 2))
+        .at(
+            3_000,
+            &command(
+                owner(),
+                Ask::Switchover {
+                    database: name("ledger"),
+                    to: name("r1"),
+                },
+            ),
+        )
+        .at(3_200, &report("h2", 3_200, left))
+        .at(3_400, &hold(3_400, true))
+        .at(3_500, &primary("h1", 3))
+        .at(
+            3_600,
+            &answered(
+                9,
+                Outcome::Done {
+                    detail: String::new(),
+                },
+            ),
+        )
+        .at(3_700, &hold(3_700, false))
+        .at(600_000, &Signal::Tick);
+    assert_eq!(stage.state.incidents.ever(), 0);
+}
+
+/// A primary that leaves for a moment and goes on in the same term is primary again.
+#[test]
+fn a_primary_that_returns_in_its_term_ends_what_it_began() {
+    let mut stage = Stage::with(desired());
+    let left = Reflex::LeftPrimary {
+        database: name("ledger"),
+        term: Term(2),
+        why: "cut off".to_string(),
+    };
+    let again = Reflex::BecamePrimary {
+        database: name("ledger"),
+        term: Term(2),
+    };
+    stage
+        .at(2_000, &primary("h2", 2))
+        .at(3_000, &report("h2", 3_000, left))
+        .at(3_500, &report("h2", 3_500, again.clone()))
+        .at(3_600, &report("h2", 3_600, again));
+    let view = stage.state.databases.values().next().unwrap();
+    assert_eq!(view.primary, Some(name("h2")));
+    assert_eq!(stage.state.incidents.standing_of(IncidentId(1)).count(), 0);
+    stage.at(3_600 + SETTLE_MS, &Signal::Tick);
+    let phase = stage.state.incidents.get(IncidentId(1)).unwrap().phase;
+    assert_eq!(phase, Phase::Mitigated);
+}
+
+/// A journal of a version before incidents: what stands in it is taken up by the first leader that knows them, once.
+#[test]
+fn what_stood_before_incidents_were_known_is_taken_up_once() {
+    let mut stage = Stage::with(desired());
+    for watch in ["h1", "h2"] {
+        let Signal::AlertTold(news) = alert(watch, DOWN, AlertState::Firing) else {
+            panic!("no alert");
+        };
+        stage.put(Event::AlertChanged(news));
+    }
+    stage.put(Event::HostLost {
+        host: name("h4"),
+        silent_ms: 12_000,
+    });
+    assert_eq!(stage.state.incidents.ever(), 0);
+    stage.at(5_000, &Signal::Tick);
+    assert_eq!(stage.state.incidents.ever(), 2);
+    let before = stage.state.clone();
+    stage.at(5_001, &Signal::Tick);
+    assert_eq!(stage.state, before);
+    let mut again = State::default();
+    for record in &stage.records {
+        again.apply(record);
+    }
+    assert_eq!(again, stage.state);
+}
+
+/// A leader that dies while its part is written leaves all of it or nothing: the incident stands in the same part as
+/// what opened it, and whoever tells the alert again to the next leader opens nothing twice.
+#[test]
+fn an_alert_that_is_told_again_opens_nothing_twice() {
+    let mut stage = Stage::with(desired());
+    let news = alert("h1", DOWN, AlertState::Firing);
+    let first = decide(&stage.state, 2_000, &news);
+    assert_eq!(first.events.len(), 2, "{first:?}");
+    // The first leader died before it could append: the next one decides the same.
+    assert_eq!(decide(&stage.state, 2_000, &news), first);
+    stage.at(2_000, &news).at(2_500, &news);
+    assert_eq!(stage.state.incidents.ever(), 1);
+}
