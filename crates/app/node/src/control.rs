@@ -127,7 +127,7 @@ impl Desk {
         }
         match incidents::request(method, &call.path, &call.body) {
             Ok(request) => self.carry_out(&call.peer, request).await,
-            Err(answer) => answer,
+            Err(why) => incidents::wrong(&why),
         }
     }
 

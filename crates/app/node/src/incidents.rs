@@ -11,7 +11,7 @@
 //! (`link`), `merge` (`into`), `mitigate`, `resolve` (`despite`), `reopen`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
 
 use http::{Method, StatusCode};
 use mainstay_incident::IncidentId;
@@ -93,7 +93,7 @@ pub async fn read(context: &Context, deputy: &Deputy, path: &str) -> api::Answer
 }
 
 /// What the journal says at these positions, which are in order.
-fn entries(journal: &PathBuf, timeline: &[Position]) -> Result<Vec<IncidentEntry>, String> {
+fn entries(journal: &Path, timeline: &[Position]) -> Result<Vec<IncidentEntry>, String> {
     let (Some(first), Some(last)) = (timeline.first(), timeline.last()) else {
         return Ok(Vec::new());
     };
@@ -115,36 +115,34 @@ fn entries(journal: &PathBuf, timeline: &[Position]) -> Result<Vec<IncidentEntry
     Ok(found)
 }
 
-/// The command that a POST means; or the answer that says why it means none.
-pub fn request(method: &Method, path: &str, body: &[u8]) -> Result<CommandRequest, api::Answer> {
+/// The command that a POST means; or why it means none.
+pub fn request(method: &Method, path: &str, body: &[u8]) -> Result<CommandRequest, String> {
     if *method != Method::POST {
-        return Err(wrong("incidents are read by GET and changed by POST"));
+        return Err("incidents are read by GET and changed by POST".to_owned());
     }
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|error| wrong(&format!("the body is not JSON: {error}")))?;
+    let body: Value =
+        serde_json::from_slice(body).map_err(|error| format!("the body is not JSON: {error}"))?;
     let Value::Object(mut fields) = body else {
-        return Err(wrong("the body is one JSON object"));
+        return Err("the body is one JSON object".to_owned());
     };
     let Some(Value::String(reason)) = fields.remove("reason") else {
-        return Err(wrong(
-            "\"reason\" is missing: it is journalled with the change",
-        ));
+        return Err("\"reason\" is missing: it is journalled with the change".to_owned());
     };
     let verb = match path.strip_prefix(BELOW).map(|rest| rest.split_once('/')) {
         None => "open",
         Some(Some((id, verb))) if !verb.contains('/') && verb != "open" => {
             let id: IncidentId = id
                 .parse()
-                .map_err(|error: mainstay_incident::ParseIdError| wrong(&chain(&error)))?;
+                .map_err(|error: mainstay_incident::ParseIdError| chain(&error))?;
             fields.insert("incident".to_owned(), json!(id.to_string()));
             verb
         }
-        Some(_) => return Err(wrong("expected /v1/incidents/ID/VERB")),
+        Some(_) => return Err("expected /v1/incidents/ID/VERB".to_owned()),
     };
-    let ask: IncidentAskRecord = serde_json::from_value(json!({ verb: fields }))
-        .map_err(|error| wrong(&error.to_string()))?;
+    let ask: IncidentAskRecord =
+        serde_json::from_value(json!({ verb: fields })).map_err(|error| error.to_string())?;
     if let Some(why) = fault(&ask) {
-        return Err(wrong(&why));
+        return Err(why);
     }
     Ok(CommandRequest {
         command: Command::Incident(ask),
@@ -186,7 +184,8 @@ fn fault(ask: &IncidentAskRecord) -> Option<String> {
     }
 }
 
-fn wrong(why: &str) -> api::Answer {
+/// The answer to what means nothing.
+pub fn wrong(why: &str) -> api::Answer {
     api::error(
         StatusCode::BAD_REQUEST,
         "incident",

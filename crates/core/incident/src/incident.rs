@@ -150,6 +150,8 @@ pub struct Incident {
     pub rated: Option<Position>,
     pub phase: Phase,
     pub opened_ms: u64,
+    /// Since when it is open, anew if it came back.
+    pub open_ms: u64,
     pub opened_by: By,
     /// When somebody acknowledged it since it was opened last, and who.
     pub acknowledged: Option<(u64, String)>,
@@ -191,6 +193,7 @@ impl Incident {
             rated: matches!(event.by, By::Person(_)).then_some(position),
             phase: Phase::Open,
             opened_ms: at_ms,
+            open_ms: at_ms,
             opened_by: event.by.clone(),
             acknowledged: None,
             mitigated: None,
@@ -286,6 +289,7 @@ impl Incident {
                 }
                 self.mitigated = None;
                 self.resolved_ms = None;
+                self.open_ms = at_ms;
                 self.last_ms = self.last_ms.max(at_ms);
             }
             Change::Merged { into } => self.phase = Phase::Merged(*into),

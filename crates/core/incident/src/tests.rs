@@ -469,7 +469,7 @@ fn planned_moves_and_an_ordered_stop_call_nobody() {
 }
 
 #[test]
-fn people_have_the_last_word() {
+fn people_say_how_bad_it_is_and_who_has_it() {
     let mut desk = Desk::new();
     let text = "ServerDown severity=page host=h1 database=ledger";
     desk.see(alert("h1", text, Told::Firing));
@@ -518,6 +518,14 @@ fn people_have_the_last_word() {
         desk.journal.last(),
         Some((_, Err(Event { change: Change::Assigned { from: Some(from), .. }, .. }))) if from == "ada"
     ));
+}
+
+#[test]
+fn people_have_the_last_word() {
+    let mut desk = Desk::new();
+    let text = "ServerDown severity=page host=h1 database=ledger";
+    desk.see(alert("h1", text, Told::Firing));
+    let id = IncidentId(1);
     desk.ask(Ask::Note(id)).unwrap();
     desk.ask(Ask::Resolve {
         incident: id,

@@ -42,9 +42,11 @@ pub(crate) fn follow(state: &State, now_ms: u64, events: &[Event]) -> Vec<Event>
         fold(&mut incidents, state, next, now_ms, event);
         next = Position(next.0 + 1);
     }
-    let adopted = events.iter().find_map(|event| match event {
-        Event::PlatformAdopted { desired, .. } => Some(&**desired),
-        _ => None,
+    let adopted = events.iter().find_map(|event| {
+        if let Event::PlatformAdopted { desired, .. } = event {
+            return Some(&**desired);
+        }
+        None
     });
     let Some(desired) = adopted.or(state.desired.as_ref()) else {
         return Vec::new();

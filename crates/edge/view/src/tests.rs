@@ -233,7 +233,6 @@ fn board(host: &Host) -> WatchBoard {
         rules: vec!["TargetSilent".to_owned()],
         refused: Vec::new(),
         alerts: Vec::new(),
-        incidents: Vec::new(),
     }
 }
 

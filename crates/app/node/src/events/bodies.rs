@@ -293,17 +293,7 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
         },
         EventBody::ReflexRecorded(body) => Event::ReflexRecorded(report_of(body)?),
         EventBody::AlertChanged(body) => Event::AlertChanged(alert_of(body)?),
-        body @ (EventBody::IncidentOpened(_)
-        | EventBody::IncidentJoined(_)
-        | EventBody::IncidentSeverity(_)
-        | EventBody::IncidentAcknowledged(_)
-        | EventBody::IncidentAssigned(_)
-        | EventBody::IncidentNoted(_)
-        | EventBody::IncidentLinked(_)
-        | EventBody::IncidentMitigated(_)
-        | EventBody::IncidentResolved(_)
-        | EventBody::IncidentReopened(_)
-        | EventBody::IncidentMerged(_)) => incident_of(body)?,
+        incident => incident_of(incident)?,
     })
 }
 

@@ -62,36 +62,7 @@ pub(super) fn incident_body(event: &Event) -> Option<EventBody> {
         Change::Noted => EventBody::IncidentNoted(plain()),
         Change::Mitigated => EventBody::IncidentMitigated(plain()),
         Change::Reopened => EventBody::IncidentReopened(plain()),
-        Change::Opened {
-            title,
-            severity,
-            conditions,
-            things,
-            evidence,
-            follows,
-        } => EventBody::IncidentOpened(IncidentOpenedBody {
-            incident,
-            title: title.clone(),
-            severity: severity.to_string(),
-            conditions: texts(conditions),
-            things: texts(things),
-            evidence: positions(evidence),
-            follows: follows.map(|id| id.to_string()),
-            by,
-            reason,
-        }),
-        Change::Joined {
-            conditions,
-            things,
-            evidence,
-        } => EventBody::IncidentJoined(IncidentJoinedBody {
-            incident,
-            conditions: texts(conditions),
-            things: texts(things),
-            evidence: positions(evidence),
-            by,
-            reason,
-        }),
+        Change::Opened { .. } | Change::Joined { .. } => grown_body(event)?,
         Change::SeverityChanged { severity } => EventBody::IncidentSeverity(IncidentSeverityBody {
             incident,
             severity: severity.to_string(),
@@ -124,6 +95,45 @@ pub(super) fn incident_body(event: &Event) -> Option<EventBody> {
             by,
             reason,
         }),
+    })
+}
+
+/// What an incident begins with, and what comes to it.
+fn grown_body(event: &IncidentEvent) -> Option<EventBody> {
+    let (incident, by) = (event.incident.to_string(), by_record(&event.by));
+    let reason = event.reason.clone();
+    Some(match &event.change {
+        Change::Opened {
+            title,
+            severity,
+            conditions,
+            things,
+            evidence,
+            follows,
+        } => EventBody::IncidentOpened(IncidentOpenedBody {
+            incident,
+            title: title.clone(),
+            severity: severity.to_string(),
+            conditions: texts(conditions),
+            things: texts(things),
+            evidence: positions(evidence),
+            follows: follows.map(|id| id.to_string()),
+            by,
+            reason,
+        }),
+        Change::Joined {
+            conditions,
+            things,
+            evidence,
+        } => EventBody::IncidentJoined(IncidentJoinedBody {
+            incident,
+            conditions: texts(conditions),
+            things: texts(things),
+            evidence: positions(evidence),
+            by,
+            reason,
+        }),
+        _ => return None,
     })
 }
 

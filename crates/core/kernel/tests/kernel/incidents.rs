@@ -34,6 +34,12 @@ fn alert(watch: &str, text: &str, state: AlertState) -> Signal {
     })
 }
 
+fn done() -> Outcome {
+    Outcome::Done {
+        detail: String::new(),
+    }
+}
+
 fn hold(at_ms: u64, opens: bool) -> Signal {
     let (gateway, database) = (name("edge"), name("ledger"));
     let reflex = match opens {
@@ -65,15 +71,7 @@ fn a_killed_primary() {
     let spec = fault(FaultKind::ProcessKill, "h1/postgres-ledger", 1_000);
     stage
         .at(300_000, &command(owner(), Ask::InjectFault(spec)))
-        .at(
-            300_050,
-            &answered(
-                9,
-                Outcome::Done {
-                    detail: String::new(),
-                },
-            ),
-        )
+        .at(300_050, &answered(9, done()))
         .at(300_200, &hold(300_200, true))
         .at(301_600, &primary("h2", 2))
         .at(301_900, &hold(301_900, false))
@@ -87,7 +85,9 @@ fn a_killed_primary() {
         .at(340_010, &alert("h2", FAIL, AlertState::Resolved))
         .at(340_010 + SETTLE_MS - 1, &Signal::Tick)
         .at(340_010 + SETTLE_MS, &Signal::Tick);
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         300000 > uid 1000 asks: fault inject
              #9 fault f1 process-kill h1/postgres-ledger until 301000 by owner
              do #9 SetFault by Leader
@@ -128,7 +128,8 @@ fn a_killed_primary() {
              nothing: nothing is due
         400010 > time passes
              #31 i1 mitigated by Mainstay: its 2 alerts were measured to have ended, every host is heard, every database has its primary, and nothing of it was told of for 60 s
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -160,7 +161,9 @@ fn people_and_their_permissions() {
         .at(2_600, &incident(resolve(false)))
         .at(2_700, &incident(resolve(true)))
         .at(2_800, &incident(Wish::Reopen(IncidentId(1))));
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         2000 > uid 7 asks: incident open
              #8 refused incident open: operator watcher does not have incident.manage (not_permitted)
         2000 > uid 1000 asks: incident open
@@ -182,7 +185,8 @@ fn people_and_their_permissions() {
              #17 i1 resolved despite 1 by owner: a rehearsal
         2800 > uid 1000 asks: incident reopen
              #18 i1 reopened by owner: a rehearsal
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -208,15 +212,7 @@ fn a_planned_move_is_no_incident() {
         .at(3_200, &report("h2", 3_200, left))
         .at(3_400, &hold(3_400, true))
         .at(3_500, &primary("h1", 3))
-        .at(
-            3_600,
-            &answered(
-                9,
-                Outcome::Done {
-                    detail: String::new(),
-                },
-            ),
-        )
+        .at(3_600, &answered(9, done()))
         .at(3_700, &hold(3_700, false))
         .at(600_000, &Signal::Tick);
     assert_eq!(stage.state.incidents.ever(), 0);
