@@ -107,6 +107,17 @@ pub enum Profile {
     Release,
 }
 
+/// The simulator, built as one piece: it does nothing but compute, for hours.
+pub fn simulator() -> Result<String> {
+    let package = ["--package", "mainstay-sim"];
+    run(
+        "cargo",
+        &[&["build", "--locked", "--profile", "sim"], &package[..]].concat(),
+    )?;
+    let path = target_folder()?.join("sim/mainstay-sim");
+    Ok(path.display().to_string())
+}
+
 /// An optimised program of the workspace.
 pub fn program(name: &str) -> Result<PathBuf> {
     program_of(Profile::Release, name)

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::faults;
-use crate::step::{Profile, program, run, test as test_all};
+use crate::step::{Profile, run, simulator, test as test_all};
 
 #[derive(clap::Args)]
 pub struct SimArguments {
@@ -32,17 +32,7 @@ pub fn test() -> Result<()> {
 }
 
 pub fn sim(arguments: &SimArguments) -> Result<()> {
-    run(
-        "cargo",
-        &[
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "mainstay-sim",
-        ],
-    )?;
-    let simulator = program("mainstay-sim")?.display().to_string();
+    let simulator = simulator()?;
     let (schedules, seed) = (arguments.schedules.to_string(), arguments.seed.to_string());
     run(
         &simulator,

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 
-use crate::step::{program, run};
+use crate::step::{run, simulator};
 
 pub fn measure(schedules: u64) -> Result<()> {
-    let simulator = program("mainstay-sim")?.display().to_string();
+    let simulator = simulator()?;
     let threads = std::thread::available_parallelism()?.to_string();
     run(
         &simulator,

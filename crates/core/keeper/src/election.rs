@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use core::cmp::Reverse;
 
 use mainstay_units::{Incarnation, Instant, Term};
 
@@ -218,7 +219,8 @@ impl Keeper {
         }
     }
 
-    /// When this keeper, having lost its primary, should try. Whoever has more of the log goes first.
+    /// When this keeper, having lost its primary, should try. Whoever is on the later timeline goes first; who has more
+    /// of its log is found out by the reports, and a peer's last heartbeat is always behind what one has oneself.
     fn candidacy(&self) -> Option<Instant> {
         let since = self.lost_since?;
         if self.primary.is_some() || self.durable.paused || !self.is_voter() {
@@ -227,7 +229,8 @@ impl Keeper {
         if !self.founding_is_kept() {
             return None;
         }
-        let own = self.preference(self.config.me, self.position());
+        let (timeline, _) = self.position();
+        let own = (timeline, self.precedence(self.config.me));
         let ready = matches!(self.server.process(), ProcessState::Standby { .. });
         let cohort = self.durable.cohort.as_ref()?;
         if cohort.version == CohortVersion::FOUNDING && !ready {
@@ -240,22 +243,33 @@ impl Keeper {
             .filter_map(|peer| {
                 let heartbeat = self.peers.alive(self.now, &self.config.timings, peer)?;
                 let counts = cohort.counts(peer, heartbeat.incarnation);
-                let position = (heartbeat.timeline, heartbeat.flushed);
                 let standby = counts && heartbeat.role == Role::Standby;
-                (standby && (!ready || self.preference(peer, position) > own)).then_some(())
+                let first = !ready || (heartbeat.timeline, self.precedence(peer)) > own;
+                (standby && first).then_some(())
             })
             .count();
         let places = u32::try_from(better).unwrap_or(u32::MAX);
         Some(since + self.config.timings.stagger * places)
     }
 
-    fn preference<P>(
-        &self,
-        replica: ReplicaId,
-        position: P,
-    ) -> (P, bool, core::cmp::Reverse<ReplicaId>) {
-        let home = replica == self.config.home;
-        (position, home, core::cmp::Reverse(replica))
+    /// Who of two coordinators goes first: every keeper that was told the same home says the same.
+    fn precedence(&self, replica: ReplicaId) -> (bool, Reverse<ReplicaId>) {
+        (replica == self.config.home, Reverse(replica))
+    }
+
+    /// Two recruit for the same term, each bound to itself, and neither may get enough. Who goes first gives the term
+    /// up and asks for the next one at once; the other one will follow. Whether this was so.
+    pub(crate) fn outbid(&mut self, other: ReplicaId, asked: Term) -> bool {
+        let Election::Recruiting { term, prefer, .. } = &self.election else {
+            return false;
+        };
+        let prefer = *prefer;
+        let split = *term == asked && self.durable.promise.highest == asked;
+        if !split || self.precedence(other) > self.precedence(self.config.me) {
+            return false;
+        }
+        self.abort_election();
+        self.begin_recruiting(prefer)
     }
 
     /// Above every term that is known of. A log on some timeline proves that the term of that number was there, also where
@@ -455,10 +469,7 @@ impl Keeper {
         let winner = counted()
             .map(|(replica, _)| *replica)
             .filter(|replica| full(*replica))
-            .max_by_key(|replica| {
-                let home = *replica == self.config.home;
-                (prefer == Some(*replica), home, core::cmp::Reverse(*replica))
-            })?;
+            .max_by_key(|replica| (prefer == Some(*replica), self.precedence(*replica)))?;
         let mut cohort = newest.clone();
         cohort.version = CohortVersion {
             term,

@@ -7,7 +7,7 @@
 //! that keeper is given more time, and still a limit, since a voice outlives a mind that hangs.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use mainstay_units::{Instant, Term};
@@ -34,7 +34,8 @@ pub(crate) struct Peer {
 
 #[derive(Debug)]
 pub(crate) struct Peers {
-    map: BTreeMap<ReplicaId, Peer>,
+    /// In the order of their ids. A handful that is looked at with every input: a list is faster than a tree.
+    list: Vec<(ReplicaId, Peer)>,
     /// When counting of silence last started afresh.
     afresh: Instant,
     /// How late this keeper's own timer was, smoothed.
@@ -53,27 +54,32 @@ impl Peers {
             granted: None,
         };
         Self {
-            map: peers.map(|replica| (replica, peer())).collect(),
+            list: peers.map(|replica| (replica, peer())).collect(),
             afresh: now,
             lateness: Duration::ZERO,
         }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ReplicaId, &Peer)> {
-        self.map.iter().map(|(replica, peer)| (*replica, peer))
+        self.list.iter().map(|(replica, peer)| (*replica, peer))
     }
 
     /// Grants were given to the primary of one term and say nothing of another.
     pub fn forget_grants(&mut self) {
-        self.map.values_mut().for_each(|peer| peer.granted = None);
+        self.list
+            .iter_mut()
+            .for_each(|(_, peer)| peer.granted = None);
     }
 
     pub fn get(&self, replica: ReplicaId) -> Option<&Peer> {
-        self.map.get(&replica)
+        self.iter()
+            .find_map(|(known, peer)| (known == replica).then_some(peer))
     }
 
     pub fn get_mut(&mut self, replica: ReplicaId) -> Option<&mut Peer> {
-        self.map.get_mut(&replica)
+        self.list
+            .iter_mut()
+            .find_map(|(known, peer)| (*known == replica).then_some(peer))
     }
 
     /// Takes in a heartbeat. One that was overtaken by a later one is dropped.
@@ -84,7 +90,7 @@ impl Peers {
         heartbeat: Box<Heartbeat>,
         beat: Duration,
     ) {
-        let Some(peer) = self.map.get_mut(&from) else {
+        let Some(peer) = self.get_mut(from) else {
             return;
         };
         if let Some(last) = &peer.heartbeat {
@@ -105,7 +111,7 @@ impl Peers {
 
     /// Its voice repeats what it said last; what was said is no news, and was heard when it was said.
     pub fn voiced(&mut self, now: Instant, from: ReplicaId, repeated: &Heartbeat) {
-        let Some(peer) = self.map.get_mut(&from) else {
+        let Some(peer) = self.get_mut(from) else {
             return;
         };
         let known = peer.heartbeat.as_ref().map(|heartbeat| heartbeat.sent);
@@ -116,7 +122,7 @@ impl Peers {
     }
 
     pub fn closed(&mut self, from: ReplicaId) {
-        if let Some(peer) = self.map.get_mut(&from) {
+        if let Some(peer) = self.get_mut(from) {
             peer.closed = true;
         }
     }
@@ -150,7 +156,7 @@ impl Peers {
 
     /// The latest heartbeat of a peer that is not suspected.
     pub fn alive(&self, now: Instant, timings: &Timings, replica: ReplicaId) -> Option<&Heartbeat> {
-        self.heartbeat_if_alive(now, timings, self.map.get(&replica)?)
+        self.heartbeat_if_alive(now, timings, self.get(replica)?)
     }
 
     fn heartbeat_if_alive<'a>(
@@ -171,23 +177,21 @@ impl Peers {
         timings: &Timings,
         floor: Term,
     ) -> Option<(ReplicaId, &Heartbeat)> {
-        self.map
-            .iter()
+        self.iter()
             .filter(|(_, peer)| {
                 let said = peer.heartbeat.as_deref();
                 said.is_some_and(|heartbeat| leads(heartbeat) && heartbeat.term >= floor)
             })
             .filter_map(|(replica, peer)| {
-                Some((*replica, self.heartbeat_if_alive(now, timings, peer)?))
+                Some((replica, self.heartbeat_if_alive(now, timings, peer)?))
             })
             .max_by_key(|(_, heartbeat)| heartbeat.term)
     }
 
     /// The highest term that anybody mentioned.
     pub fn highest_term(&self) -> Term {
-        self.map
-            .values()
-            .filter_map(|peer| peer.heartbeat.as_deref())
+        self.iter()
+            .filter_map(|(_, peer)| peer.heartbeat.as_deref())
             .map(|heartbeat| heartbeat.promise.highest.max(heartbeat.term))
             .max()
             .unwrap_or_default()

@@ -88,6 +88,9 @@ impl Keeper {
             return;
         }
         self.note_surrender_by_recruit(from, term);
+        if self.outbid(from, term) {
+            return;
+        }
         if let Some(refusal) = self.recruit_refusal(term) {
             let highest = self.durable.promise.highest.max(self.peers.highest_term());
             let verdict = Report::Refused { refusal, highest };

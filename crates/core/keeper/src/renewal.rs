@@ -92,9 +92,9 @@ impl Keeper {
         };
         let away = away.filter(|peer| !self.is_back(*peer));
         let next = || {
+            let waiting = self.config.peers().find(|peer| self.waits(*peer))?;
             let may = self.may_name() && self.can_spare_one() && !self.is_refused_anywhere();
-            let mut waiting = self.config.peers().filter(|peer| self.waits(*peer));
-            waiting.next().filter(|_| may)
+            may.then_some(waiting)
         };
         let away = away.or_else(next);
         let alone = away.is_none() && self.is_last_to_go();

@@ -3,6 +3,7 @@
 mod admission;
 mod renewal;
 mod solo;
+mod split;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};

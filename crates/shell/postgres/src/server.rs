@@ -5,7 +5,7 @@
 //! folder. Stopping is always immediate and ends with a look at `/proc`: the server is stopped when no
 //! process stands in its folder any more.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use mainstay_record::process::{
     LogSpec, ProcessIdentity, ShimPhase, ShimSpec, ShimState, StopSignal, StopSpec, VERSION,
 };
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 
 use crate::certificate::Certificate;
@@ -213,6 +214,7 @@ impl Local {
         if !process::clear(pgdata, KILL_LIMIT).await {
             return Err(ServerError::Leftovers);
         }
+        self.await_predecessor().await;
         // Nobody stands in the folder, so locks in it are of the dead; their pids may be others' by now.
         let port = setup.config.listen.postgres.port();
         let socket_lock = setup.layout.sockets.join(format!(".s.PGSQL.{port}.lock"));
@@ -228,6 +230,14 @@ impl Local {
         data::put(&setup, data::STANDBY_SIGNAL, b"")?;
         self.launch()?;
         self.await_start().await
+    }
+
+    /// The shim of a server that died is still writing down how it died, and holds the lock that the next one needs.
+    async fn await_predecessor(&self) {
+        let lock = self.setup.layout.shim_state.with_extension("json.lock");
+        if !until(SHIM_LIMIT, PAUSE, || is_free(&lock)).await {
+            tracing::warn!(lock = %lock.display(), "the shim of the server before does not leave");
+        }
     }
 
     fn launch(&mut self) -> Result<(), ServerError> {
@@ -480,6 +490,13 @@ fn shim_spec(setup: &Setup) -> ShimSpec {
         },
         generation: mainstay_rt::clock::wall_ms(),
     }
+}
+
+/// Whether no shim holds its lock; one that is not there is held by nobody.
+fn is_free(lock: &Path) -> bool {
+    std::fs::File::open(lock).map_or(true, |file| {
+        flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+    })
 }
 
 fn shim_state(setup: &Setup) -> Option<ShimState> {
