@@ -320,6 +320,7 @@ impl Keeper {
         Heartbeat {
             sent: self.now,
             age: core::time::Duration::ZERO,
+            echo: None,
             role: self.status.role,
             reason: self.status.reason,
             term: self.status.term,
@@ -392,9 +393,28 @@ impl Keeper {
         if said != self.said || self.now >= self.heartbeat_due {
             self.said = said;
             self.heartbeat_due = self.now + self.config.timings.heartbeat;
-            let beat = Body::Heartbeat(Box::new(self.heartbeat()));
-            self.send_all(&beat);
+            self.beat();
         }
+    }
+
+    /// Tells all others, each with what was heard of it last.
+    fn beat(&mut self) {
+        let heartbeat = self.heartbeat();
+        for index in 0.. {
+            let Some((to, echo)) = self.peers.echo(index, self.now) else {
+                break;
+            };
+            let heartbeat = Heartbeat {
+                echo,
+                ..heartbeat.clone()
+            };
+            self.send(to, Body::Heartbeat(Box::new(heartbeat)));
+        }
+    }
+
+    /// How long the way to another keeper and back takes, smoothed; `None` before it was measured.
+    pub fn round_trip(&self, peer: ReplicaId) -> Option<core::time::Duration> {
+        self.peers.get(peer)?.round_trip
     }
 
     fn known_primary(&self) -> Option<ReplicaId> {

@@ -71,7 +71,7 @@ pub use effect::Effect;
 pub use input::{Input, Operator, RequestId};
 pub use keeper::Keeper;
 pub use machine::{Event, Row, State, TABLE};
-pub use message::{Body, Heartbeat, Message, PreVote, Refusal, Renews, Report};
+pub use message::{Body, Echo, Heartbeat, Message, PreVote, Refusal, Renews, Report};
 #[cfg(feature = "planted-bugs")]
 pub use planted::PlantedBug;
 pub use postgres::{

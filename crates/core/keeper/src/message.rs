@@ -72,6 +72,15 @@ pub enum Body {
     },
 }
 
+/// "Of yours I heard this one last", by which its sender learns how long the way there and back takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Echo {
+    /// When it was sent, by the clock of the one who sent it.
+    pub sent: Instant,
+    /// How long ago it was heard, as this is said.
+    pub held: Duration,
+}
+
 /// What a keeper says of itself and of its server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Heartbeat {
@@ -80,6 +89,8 @@ pub struct Heartbeat {
     /// Zero from the keeper itself. Its *voice*, a thread that only speaks, repeats the last words of a keeper that
     /// comes late, and says how long ago that one last spoke.
     pub age: Duration,
+    /// To each receiver its own: the last of its heartbeats that the sender heard.
+    pub echo: Option<Echo>,
     pub role: Role,
     pub reason: Reason,
     /// The term of which the sender is primary, or whose primary it follows, or was last.

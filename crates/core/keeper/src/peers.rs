@@ -2,8 +2,9 @@
 //!
 //! Silence is counted on this host's clock from the last heartbeat. A keeper whose own timer fired late
 //! cannot tell others' silence from its own sleep: it starts counting afresh. An unsteady link makes it
-//! more patient: the smoothed deviation of arrival gaps is added, as TCP does for its retransmission time
-//! (RFC 6298), up to a limit. A host whose voice still speaks for a keeper that comes late is no silent host:
+//! more patient, as it makes TCP for its retransmission time (RFC 6298): four times the smoothed deviation is added, up
+//! to a limit. It is measured twice, and the larger counts: of the gaps between arrivals, which a late sender stretches
+//! too, and of the round trips, which are of the link alone and show it growing slower before a heartbeat is missed. A host whose voice still speaks for a keeper that comes late is no silent host:
 //! that keeper is given more time, and still a limit, since a voice outlives a mind that hangs.
 
 use alloc::boxed::Box;
@@ -13,8 +14,11 @@ use core::time::Duration;
 use mainstay_units::{Instant, Term};
 
 use crate::config::{ReplicaId, Timings};
-use crate::message::Heartbeat;
+use crate::message::{Echo, Heartbeat};
 use crate::status::Role;
+
+/// A longer way is no way: what seems to take so long was asked before a restart.
+const TRIP_LIMIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -22,6 +26,9 @@ pub(crate) struct Peer {
     pub heard: Instant,
     /// Smoothed deviation of arrival gaps from the heartbeat interval.
     deviation: Duration,
+    /// Of heartbeats and their echoes, smoothed, and the smoothed deviation from that.
+    pub round_trip: Option<Duration>,
+    round_trip_deviation: Duration,
     /// When its voice was last heard to repeat its latest words.
     voiced: Option<Instant>,
     /// When it last said that it leads.
@@ -30,6 +37,23 @@ pub(crate) struct Peer {
     pub closed: bool,
     /// As primary: the latest sending time that this peer granted a lease for.
     pub granted: Option<Instant>,
+}
+
+impl Peer {
+    /// Smooths as RFC 6298 does, section 2. An echo of a life before tells nothing.
+    fn measure(&mut self, now: Instant, echo: Echo) {
+        let trip = now.since(echo.sent).saturating_sub(echo.held);
+        if echo.sent > now || trip > TRIP_LIMIT {
+            return;
+        }
+        let Some(smoothed) = self.round_trip else {
+            self.round_trip = Some(trip);
+            self.round_trip_deviation = trip / 2;
+            return;
+        };
+        self.round_trip_deviation = (self.round_trip_deviation * 3 + smoothed.abs_diff(trip)) / 4;
+        self.round_trip = Some((smoothed * 7 + trip) / 8);
+    }
 }
 
 #[derive(Debug)]
@@ -48,6 +72,8 @@ impl Peers {
             heartbeat: None,
             heard: now,
             deviation: Duration::ZERO,
+            round_trip: None,
+            round_trip_deviation: Duration::ZERO,
             voiced: None,
             led: None,
             closed: false,
@@ -82,6 +108,16 @@ impl Peers {
             .find_map(|(known, peer)| (*known == replica).then_some(peer))
     }
 
+    /// What to tell the `index`th of the others of its own heartbeats.
+    pub fn echo(&self, index: usize, now: Instant) -> Option<(ReplicaId, Option<Echo>)> {
+        let (replica, peer) = self.list.get(index)?;
+        let echo = peer.heartbeat.as_deref().map(|heartbeat| Echo {
+            sent: heartbeat.sent,
+            held: now.since(peer.heard),
+        });
+        Some((*replica, echo))
+    }
+
     /// Takes in a heartbeat. One that was overtaken by a later one is dropped.
     pub fn heard(
         &mut self,
@@ -90,6 +126,7 @@ impl Peers {
         heartbeat: Box<Heartbeat>,
         beat: Duration,
     ) {
+        let slept = self.afresh == now;
         let Some(peer) = self.get_mut(from) else {
             return;
         };
@@ -98,6 +135,12 @@ impl Peers {
             if heartbeat.sent < last.sent && !restarted {
                 return;
             }
+        }
+        // One that was late itself would measure its own sleep.
+        if let Some(echo) = heartbeat.echo
+            && !slept
+        {
+            peer.measure(now, echo);
         }
         let excess = now.since(peer.heard).saturating_sub(beat);
         peer.deviation = (peer.deviation * 7 + excess.min(Duration::from_secs(1))) / 8;
@@ -142,8 +185,9 @@ impl Peers {
     /// How long a silence of this peer is borne. Longer while its voice is heard, which a host that was lost or cut
     /// off has not got.
     pub fn suspicion(&self, now: Instant, timings: &Timings, peer: &Peer) -> Duration {
+        let unsteadiness = peer.deviation.max(peer.round_trip_deviation);
         let adapted = timings.suspicion
-            + (peer.deviation * 4 + self.lateness * 4).min(timings.suspicion_addition_limit);
+            + (unsteadiness * 4 + self.lateness * 4).min(timings.suspicion_addition_limit);
         let voiced = peer
             .voiced
             .is_some_and(|at| now.since(at.max(self.afresh)) < adapted);

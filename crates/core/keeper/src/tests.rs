@@ -4,6 +4,7 @@ mod admission;
 mod renewal;
 mod solo;
 mod split;
+mod trips;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};

@@ -252,6 +252,9 @@ pub struct PeerStatus {
     pub acknowledges: bool,
     pub flushed: Option<String>,
     pub lag_bytes: Option<u64>,
+    /// Of heartbeats to its keeper and back, smoothed; `null` before it was measured.
+    #[serde(default)]
+    pub round_trip_us: Option<u64>,
 }
 
 /// What a primary that serves alone has answered and nobody else is known to have: how much would be lost with it.

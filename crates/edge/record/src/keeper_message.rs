@@ -232,6 +232,16 @@ pub struct Heartbeat {
     /// How long ago the keeper said this, where its voice repeats it; by the sender's clock.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub age_ns: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo: Option<Echo>,
+}
+
+/// The receiver's own heartbeat that was heard last: when it was sent, by the receiver's clock, and how long ago it was
+/// heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Echo {
+    pub sent_ns: u64,
+    pub held_ns: u64,
 }
 
 fn is_zero(number: &u64) -> bool {

@@ -80,6 +80,7 @@ fn keeper(platform: &Platform, host: &Host, primary: &str) -> KeeperStatus {
         acknowledges: is_primary,
         flushed: Some("0/5000108".to_owned()),
         lag_bytes: Some(216),
+        round_trip_us: Some(310),
     });
     KeeperStatus {
         version: 1,

@@ -226,6 +226,10 @@ fn history_in(history: &[form::HistoryEntry]) -> core::TimelineHistory {
     core::TimelineHistory(entries.collect())
 }
 
+fn nanos_out(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 fn heartbeat_out(heartbeat: &core::Heartbeat) -> form::Heartbeat {
     form::Heartbeat {
         sent_ns: heartbeat.sent.as_nanos(),
@@ -250,7 +254,11 @@ fn heartbeat_out(heartbeat: &core::Heartbeat) -> form::Heartbeat {
             replica: renews.replica.0,
             echo_ns: renews.echo.as_nanos(),
         }),
-        age_ns: u64::try_from(heartbeat.age.as_nanos()).unwrap_or(u64::MAX),
+        age_ns: nanos_out(heartbeat.age),
+        echo: heartbeat.echo.map(|echo| form::Echo {
+            sent_ns: echo.sent.as_nanos(),
+            held_ns: nanos_out(echo.held),
+        }),
     }
 }
 
@@ -258,6 +266,10 @@ fn heartbeat_in(heartbeat: &form::Heartbeat) -> Result<core::Heartbeat, ConvertE
     Ok(core::Heartbeat {
         sent: Instant::from_nanos(heartbeat.sent_ns),
         age: Duration::from_nanos(heartbeat.age_ns),
+        echo: heartbeat.echo.map(|echo| core::Echo {
+            sent: Instant::from_nanos(echo.sent_ns),
+            held: Duration::from_nanos(echo.held_ns),
+        }),
         role: role_in(&heartbeat.role),
         reason: reason_in(&heartbeat.reason),
         term: Term(heartbeat.term),
@@ -502,6 +514,10 @@ mod tests {
             core::Body::Heartbeat(Box::new(core::Heartbeat {
                 sent: Instant::from_nanos(u64::MAX),
                 age: Duration::from_nanos(12),
+                echo: Some(core::Echo {
+                    sent: Instant::from_nanos(7),
+                    held: Duration::from_nanos(3),
+                }),
                 role: core::Role::Learner,
                 reason: core::Reason::Unserviceable(core::Serviceability::NoSlots),
                 term: Term(3),

@@ -415,6 +415,10 @@ impl Mind {
                 && client.is_some_and(|client| client.state == ClientState::Streaming),
             flushed: flushed.map(|lsn| lsn.to_string()),
             lag_bytes: flushed.map(|lsn| own.bytes_since(lsn)),
+            round_trip_us: self
+                .keeper
+                .round_trip(id)
+                .map(|trip| u64::try_from(trip.as_micros()).unwrap_or(u64::MAX)),
         })
     }
 }

@@ -216,6 +216,16 @@ fn keeper(page: &mut Page, status: &KeeperStatus) {
             acknowledging as f64 + 1.0,
         );
     }
+    let mut trips = page.family(
+        "mainstay_keeper_round_trip_seconds",
+        Gauge,
+        "From this keeper to another one and back, smoothed.",
+    );
+    for peer in &status.peers {
+        if let Some(trip_us) = peer.round_trip_us {
+            trips.put(&[("peer", &peer.host)], trip_us as f64 / 1e6);
+        }
+    }
     let alone = status.solo.as_ref().is_some_and(|solo| solo.alone);
     page.gauge(
         "mainstay_keeper_solo",

@@ -95,6 +95,6 @@ fn a_seed_has_one_trace() {
     let trace = |seed| hex(&run(seed, None, Narration::Silent).trace);
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
-    expect!["223e14716bb8a0a5ff501bc61c7bac04154e8e305c2768d6f6debc372e744eab"]
+    expect!["ef24388284a589b6111e33abb6a75fbcfc43958aeb6505ecc5f6550fe4b850c3"]
         .assert_eq(&trace(7));
 }
