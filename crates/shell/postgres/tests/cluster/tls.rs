@@ -17,9 +17,11 @@ use tokio_postgres::error::SqlState;
 use crate::client::{self, Writer};
 use crate::cluster::{COUNT, Cluster, SERVER_ROLE};
 
-/// Streams of the primary, how many of them, and with which protocol.
+/// Streams of the primary to its replicas, how many of them, and with which protocol. Keepers that ask whether log is still
+/// there are seen as streams for a moment.
 const STREAMS: &str = "SELECT count(*) FILTER (WHERE ssl AND version = 'TLSv1.3') || ' of ' || count(*) \
-    FROM pg_stat_ssl JOIN pg_stat_replication USING (pid) WHERE client_addr IS NOT NULL";
+    FROM pg_stat_ssl JOIN pg_stat_replication USING (pid) \
+    WHERE client_addr IS NOT NULL AND application_name ~ '^mainstay_[0-9]'";
 const ROLES: [(&str, &str, &str); 3] = [
     ("shop", "secret-application", "shop"),
     ("mainstay", "secret-superuser", "postgres"),
