@@ -66,7 +66,9 @@ impl Ring {
     fn may_use(self, name: &str, other: Self, other_name: &str) -> bool {
         match (self, other) {
             (Self::Core, Self::Core) => name == "mainstay-kernel" && COMPOSED.contains(&other_name),
-            (Self::Edge, Self::Edge) => other_name == "mainstay-record",
+            (Self::Edge, Self::Edge) => {
+                matches!(other_name, "mainstay-record" | "mainstay-yaml")
+            }
             (Self::App, Self::App) | (Self::Test, Self::Test) => true,
             (Self::Exchange, Self::Exchange) => {
                 name != "exchange-audit" && other_name == "exchange-engine"

@@ -1,11 +1,16 @@
 //! What can be typed, and the help that explains it.
 
+mod chaos;
+mod fault;
 pub mod incident;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+
+pub use chaos::{Chaos, ChaosCheck, ChaosChoice, ChaosPlan, ChaosRun};
+pub use fault::{Clear, Fault, Inject};
 
 /// Keeps a platform standing through failure, change and load, and proves it.
 #[derive(Debug, Parser)]
@@ -110,19 +115,6 @@ While paused nothing is placed, started, restarted or promoted, on any host: wha
 `mainstay down` and faults among them.
 
 Example: mainstay pause --reason 'the network is being worked on until noon'";
-
-const FAULT_HELP: &str = "\
-Examples:
-  mainstay fault inject process-kill use1-a/postgres-ledger --reason 'primary gone'
-  mainstay fault inject region-freeze us-east-1 --for 30s --reason 'does the desk notice?'
-  mainstay fault inject cut us-east-1:eu-west-1 --one-way --for 1m --reason 'half a cable'
-  mainstay fault inject delay us-east-1:us-west-2 --by 40ms --reason 'a detour'
-
-How it is undone is on disk and guarded by a process of its own before anything is broken.
-In production an operator with fault.approve is needed.
-
-Exit codes: 0 it is in force; 2 the command line is wrong; 3 refused: no such target, no permission; 4 nobody
-answered; 5 unknown: `mainstay fault list` shows whether it is in force.";
 
 const SWITCHOVER_HELP: &str = "\
 Requests wait in the gateways meanwhile, well under a second, and none fails. It is refused where the region has
@@ -241,6 +233,9 @@ pub enum Command {
     /// Break something on purpose, for a bounded time
     #[command(subcommand)]
     Fault(Fault),
+    /// Chaos Mesh documents and experiments: judged, repaired, run, with a verdict
+    #[command(subcommand)]
+    Chaos(Chaos),
     /// Move the primary of a database to another region, as planned work
     #[command(after_help = SWITCHOVER_HELP)]
     Switchover(Switchover),
@@ -427,77 +422,6 @@ pub struct Query {
     pub json: bool,
     #[command(flatten)]
     pub platform: Platform,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Fault {
-    /// Break something: it ends by itself after --for, even if everything that set it is dead
-    ///
-    /// TARGET by kind: process-kill and process-freeze take HOST/INSTANCE (as `mainstay status` names them;
-    /// HOST/node is the node itself, HOST/postgres-DATABASE a database server); host-crash and host-freeze
-    /// take HOST; region-crash and region-freeze take REGION; cut takes REGION (against all others) or
-    /// REGION:REGION (from the first to the second when --one-way); delay takes REGION:REGION.
-    #[command(after_help = FAULT_HELP)]
-    Inject(Inject),
-    /// Faults in force, with the time they have left
-    List(Look),
-    /// End a fault now
-    Clear(Clear),
-}
-
-#[derive(Debug, Args)]
-pub struct Inject {
-    /// What breaks
-    pub kind: FaultKind,
-    /// Where, as described above
-    pub target: String,
-    #[command(flatten)]
-    pub act: Act,
-    /// How long it lasts
-    #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = duration)]
-    pub lasts: Duration,
-    /// Only from TARGET to the others (cut)
-    #[arg(long)]
-    pub one_way: bool,
-    /// Added to each direction (delay)
-    #[arg(long, value_name = "TIME", value_parser = duration, required_if_eq("kind", "delay"))]
-    pub by: Option<Duration>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FaultKind {
-    ProcessKill,
-    ProcessFreeze,
-    HostCrash,
-    HostFreeze,
-    RegionCrash,
-    RegionFreeze,
-    Cut,
-    Delay,
-}
-
-impl FaultKind {
-    /// As it is typed, sent and journalled.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ProcessKill => "process-kill",
-            Self::ProcessFreeze => "process-freeze",
-            Self::HostCrash => "host-crash",
-            Self::HostFreeze => "host-freeze",
-            Self::RegionCrash => "region-crash",
-            Self::RegionFreeze => "region-freeze",
-            Self::Cut => "cut",
-            Self::Delay => "delay",
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct Clear {
-    /// The fault's identifier, or `all`
-    pub id: String,
-    #[command(flatten)]
-    pub act: Act,
 }
 
 #[derive(Debug, Args)]
@@ -758,6 +682,8 @@ pub enum Process {
     Wire(SpecFile),
     #[command(hide = true)]
     Guardian(SpecFile),
+    #[command(hide = true)]
+    Stress(SpecFile),
 }
 
 #[derive(Debug, Args)]

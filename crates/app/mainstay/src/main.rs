@@ -4,6 +4,7 @@ mod alerts;
 mod arguments;
 mod backup;
 mod changes;
+mod chaos;
 mod client;
 mod configure;
 mod down;
@@ -67,6 +68,7 @@ fn run(command: &Command) -> Outcome {
         Command::Database(Database::Configure(arguments)) => configure::run(arguments),
         Command::Journal(command) => journal::run(command),
         Command::Rules(command) => rules::run(command),
+        Command::Chaos(command) => chaos::run(command),
         Command::Alerts(arguments) => alerts::run(arguments),
         Command::Incident(command) => incident::run(command),
         Command::Query(arguments) => query::run(arguments),

@@ -35,6 +35,7 @@ pub fn inject(arguments: &Inject) -> Outcome {
         lasts_ms: millis(arguments.lasts)?,
         one_way: arguments.one_way,
         delay_us,
+        detail: arguments.detail.record(),
     };
     command(&arguments.act, Command::InjectFault(fault))
 }

@@ -9,6 +9,7 @@ pub fn run(process: &Process) -> ExitCode {
         Process::Shim(file) => return mainstay_host::shim::run(&file.spec),
         Process::Wire(file) => return mainstay_host::wire::run(&file.spec),
         Process::Guardian(file) => return mainstay_host::guardian::run(&file.spec),
+        Process::Stress(file) => return mainstay_host::faults::stress::run(&file.spec),
         Process::Node(_)
         | Process::Machine(_)
         | Process::Keeper(_)
@@ -30,6 +31,8 @@ pub fn run(process: &Process) -> ExitCode {
                 failure.code()
             }
         },
-        Process::Shim(_) | Process::Wire(_) | Process::Guardian(_) => ExitCode::FAILURE,
+        Process::Shim(_) | Process::Wire(_) | Process::Guardian(_) | Process::Stress(_) => {
+            ExitCode::FAILURE
+        }
     }
 }

@@ -89,6 +89,17 @@ pub fn ask(
     path: &str,
     form: &[(&str, String)],
 ) -> Result<Value, Failure> {
+    ask_within(layout, wanted, path, form, LIMIT)
+}
+
+/// As [`ask`], for a caller that does not wait for long.
+pub fn ask_within(
+    layout: &Layout,
+    wanted: Option<&str>,
+    path: &str,
+    form: &[(&str, String)],
+    limit: Duration,
+) -> Result<Value, Failure> {
     let pairs: Vec<String> = form
         .iter()
         .map(|(name, value)| format!("{name}={}", escaped(value)))
@@ -100,7 +111,7 @@ pub fn ask(
         .context("start an event loop")?;
     let mut problems = Vec::new();
     for (host, socket) in watches(layout, wanted) {
-        let asked = request_unix(&socket, Method::POST, path, body.clone(), LIMIT);
+        let asked = request_unix(&socket, Method::POST, path, body.clone(), limit);
         match runtime.block_on(asked) {
             Ok((_, answer)) => match serde_json::from_slice(&answer) {
                 Ok(answer) => return Ok(answer),

@@ -7,7 +7,7 @@ use mainstay_derive::{Layout, objective_rules};
 use mainstay_model::Platform;
 use mainstay_model::watch::Watch;
 use mainstay_rt::files;
-use mainstay_rules::yaml::FILE_BYTES_MAX;
+use mainstay_yaml::FILE_BYTES_MAX;
 
 use crate::exit::{Failure, Outcome};
 

@@ -8,7 +8,7 @@ use mainstay_rt::files;
 use mainstay_rules::file::{Group, read};
 use mainstay_rules::lint::{Finding, Known, lint, render};
 use mainstay_rules::unit::Suite;
-use mainstay_rules::yaml::FILE_BYTES_MAX;
+use mainstay_yaml::FILE_BYTES_MAX;
 
 use crate::arguments::{Rules, RulesLint};
 use crate::exit::{Failure, Outcome};

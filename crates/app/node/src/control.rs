@@ -15,6 +15,7 @@ use mainstay_manifest::{load, render};
 use mainstay_model::name::{DatabaseName, RegionName};
 use mainstay_model::people::Permission;
 use mainstay_record::event::AlertRecord;
+use mainstay_record::experiment::ExperimentFacts;
 use mainstay_record::node::{
     Command as CommandRecord, CommandOutcome, CommandRequest, Gathered, InjectFault, NodeFacts,
     VERSION,
@@ -26,7 +27,9 @@ use tokio::sync::Notify;
 
 use crate::context::{Context, keep_file};
 use crate::deputy::Deputy;
-use crate::events::{alert_record, incident_ask_of};
+use crate::events::{
+    alert_record, detail_of, experiment_ask_of, experiment_facts, incident_ask_of,
+};
 use crate::facts::{gather, seen};
 use crate::figures;
 use crate::incidents;
@@ -108,6 +111,7 @@ impl Desk {
             faults: faults::in_force(self.context.layout.data()),
             alerts: self.alerts(),
             incidents: incidents::summaries(&self.deputy),
+            experiment: self.experiment(),
         }
     }
 
@@ -129,6 +133,12 @@ impl Desk {
             Ok(request) => self.carry_out(&call.peer, request).await,
             Err(why) => incidents::wrong(&why),
         }
+    }
+
+    fn experiment(&self) -> Option<ExperimentFacts> {
+        let view = self.deputy.view.borrow();
+        let running = view.state.as_ref()?.experiment.as_ref();
+        running.map(experiment_facts)
     }
 
     async fn command(&self, call: &Call) -> api::Answer {
@@ -202,6 +212,9 @@ impl Desk {
             CommandRecord::Stop => Ask::Stop,
             CommandRecord::ClearFault { id } => Ask::ClearFault { fault: id },
             CommandRecord::InjectFault(fault) => Ask::InjectFault(fault_spec(&fault)?),
+            CommandRecord::Experiment(ask) => Ask::Experiment(
+                experiment_ask_of(ask).map_err(|error| refused("experiment", error.to_string()))?,
+            ),
             CommandRecord::Solo { database } => Ask::Solo {
                 database: database_name(&database)?,
             },
@@ -304,6 +317,8 @@ fn fault_spec(fault: &InjectFault) -> Result<FaultSpec, CommandOutcome> {
         lasts_ms: fault.lasts_ms,
         one_way: fault.one_way,
         delay_us: fault.delay_us,
+        detail: detail_of(fault.detail.clone())
+            .map_err(|error| refused("detail", error.to_string()))?,
     })
 }
 

@@ -216,6 +216,13 @@ impl Surroundings {
                         WireEffect::Cut | WireEffect::Crash => cut.extend([forward(), backward()]),
                         WireEffect::CutForward => cut.extend([forward()]),
                         WireEffect::CutBackward => cut.extend([backward()]),
+                        WireEffect::Shape {
+                            forward: there,
+                            backward: back,
+                        } => {
+                            cut.extend(there.cut.then(forward));
+                            cut.extend(back.cut.then(backward));
+                        }
                         WireEffect::Delay { .. } | WireEffect::Reset => {}
                     }
                 }

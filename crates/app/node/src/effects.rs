@@ -18,6 +18,7 @@ use mainstay_rt::http::request_unix;
 use mainstay_storage::EpochFence;
 
 use crate::context::Context;
+use crate::events::detail_record;
 
 /// An order to a keeper that takes longer has failed or its outcome is unknown.
 const ORDER_LIMIT: Duration = Duration::from_secs(15);
@@ -143,7 +144,8 @@ fn request(id: String, spec: &FaultSpec, lasting: Duration) -> Result<FaultReque
         to,
         one_way: spec.one_way,
         delay_us: spec.delay_us,
-        ..FaultParameters::default()
+        jitter_us: spec.detail.jitter_us,
+        detail: detail_record(&spec.detail),
     };
     Ok(FaultRequest {
         id,

@@ -6,6 +6,7 @@
 mod alerts;
 mod bodies;
 mod desired;
+mod experiments;
 mod incidents;
 mod parts;
 mod signals;
@@ -20,8 +21,9 @@ use mainstay_record::journal::{CauseRecord, EntryRecord};
 use mainstay_units::{Epoch, Position};
 
 pub use alerts::alert_record;
+pub use experiments::{experiment_ask_of, experiment_facts};
 pub use incidents::{incident_ask_of, incident_summaries, incident_view};
-pub use parts::deed_of;
+pub use parts::{deed_of, detail_of, detail_record};
 pub use signals::{signal_of, signal_record};
 
 use bodies::{body_of, event_of};

@@ -36,7 +36,7 @@ mod stop;
 mod upgrade;
 mod workloads;
 
-pub use context::keep_file;
+pub use context::{digest_of, keep_file};
 pub use control::user_name;
 pub use run::run;
 pub use stop::{leftovers, stop_without_node};

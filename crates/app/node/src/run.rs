@@ -1,10 +1,11 @@
 //! `mainstay node`: one loop that reads like a list of everything a host's node does.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use http::Method;
@@ -78,6 +79,9 @@ struct Node {
     leaves: Leaves,
     watches: Vec<tokio::task::AbortHandle>,
     host_is_down: bool,
+    /// Instances that a fault holds down, and when the records of faults changed last.
+    instances_down: BTreeSet<String>,
+    faults_changed: Option<SystemTime>,
     is_paused: bool,
     _lock: std::fs::File,
 }
@@ -148,6 +152,8 @@ impl Node {
             leaves,
             watches,
             host_is_down: false,
+            instances_down: BTreeSet::new(),
+            faults_changed: None,
             is_paused: false,
             _lock: lock,
         })
@@ -185,6 +191,7 @@ impl Node {
                         self.desk.deputy.submit(signal);
                     }
                     self.tell_alerts();
+                    self.hold_instances().await?;
                 }
                 _ = sweeps.tick() => {
                     let archives = self.context.layout.archives(self.context.name());
@@ -352,6 +359,22 @@ impl Node {
                 Hold::HostBack
             };
             self.desk.supervisor.hold(hold).await?;
+        }
+        Ok(())
+    }
+
+    /// What a fault holds down alone is not started while the fault lasts.
+    async fn hold_instances(&mut self) -> anyhow::Result<()> {
+        let changed = self.context.layout.faults().metadata();
+        let changed = changed.and_then(|folder| folder.modified()).ok();
+        if changed == self.faults_changed && self.instances_down.is_empty() {
+            return Ok(());
+        }
+        self.faults_changed = changed;
+        let down = faults::instances_down(self.context.layout.data(), self.context.name());
+        if down != self.instances_down {
+            self.instances_down.clone_from(&down);
+            self.desk.supervisor.hold_instances(down).await?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mainstay_kernel::{
     Actor, Answer, Ask, Command, Desired, DesiredDatabase, DesiredOperator, DesiredService, Effect,
-    FaultKind, FaultSpec, FaultTarget, Outcome, Reflex, Report, Role, Signal,
+    FaultDetail, FaultKind, FaultSpec, FaultTarget, Outcome, Reflex, Report, Role, Signal,
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
@@ -201,6 +201,7 @@ fn a_platform_opens_its_journal_and_carries_out_commands_given_anywhere() {
         lasts_ms: 300,
         one_way: false,
         delay_us: 0,
+        detail: FaultDetail::default(),
     };
     let set = carry_out(&mut nodes, follower, Ask::InjectFault(spec));
     assert!(matches!(set, Answer::Done { .. }), "{set:?}");

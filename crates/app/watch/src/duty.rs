@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use mainstay_rt::{clock, files};
 use mainstay_rules::file::{Group, read};
 use mainstay_rules::group::{Memory, Saved, Surroundings, evaluate, next_slot};
-use mainstay_rules::yaml::FILE_BYTES_MAX;
+use mainstay_yaml::FILE_BYTES_MAX;
 
 use crate::desk::Desk;
 

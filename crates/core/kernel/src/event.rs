@@ -12,6 +12,7 @@ use crate::authority::By;
 use crate::desired::Desired;
 use crate::difference::Plan;
 use crate::effect::{EffectId, Outcome};
+use crate::experiment::ExperimentNews;
 use crate::fault::{FaultId, FaultSpec};
 use crate::signal::Report;
 use crate::upgrade::Program;
@@ -143,6 +144,7 @@ pub enum Event {
     ReflexRecorded(Report),
     AlertChanged(AlertNews),
     Incident(mainstay_incident::Event),
+    Experiment(ExperimentNews),
     /// An entry of a kind or version that this version of Mainstay does not know.
     Unknown {
         kind: String,

@@ -39,10 +39,18 @@ pub enum FaultKind {
     RegionFreeze,
     Cut,
     Delay,
+    /// Killed, and not started again while the fault lasts.
+    ProcessDown,
+    /// Some of what is sent must be sent again.
+    Loss,
+    /// Less fits through.
+    Throttle,
+    /// Work that nobody needs, on processors and in memory.
+    Stress,
 }
 
 impl FaultKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::ProcessKill,
         Self::ProcessFreeze,
         Self::HostCrash,
@@ -51,6 +59,10 @@ impl FaultKind {
         Self::RegionFreeze,
         Self::Cut,
         Self::Delay,
+        Self::ProcessDown,
+        Self::Loss,
+        Self::Throttle,
+        Self::Stress,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -63,6 +75,10 @@ impl FaultKind {
             Self::RegionFreeze => "region-freeze",
             Self::Cut => "cut",
             Self::Delay => "delay",
+            Self::ProcessDown => "process-down",
+            Self::Loss => "loss",
+            Self::Throttle => "throttle",
+            Self::Stress => "stress",
         }
     }
 
@@ -117,11 +133,13 @@ impl FaultTarget {
     /// Reads a target as a person types it. Two regions may be parted by a space, a comma, a colon or `--`.
     pub fn parse(kind: FaultKind, text: &str) -> Result<Self, FaultTargetError> {
         let form = match kind {
-            FaultKind::ProcessKill | FaultKind::ProcessFreeze => "HOST/PROCESS",
-            FaultKind::HostCrash | FaultKind::HostFreeze => "HOST",
+            FaultKind::ProcessKill | FaultKind::ProcessFreeze | FaultKind::ProcessDown => {
+                "HOST/PROCESS"
+            }
+            FaultKind::HostCrash | FaultKind::HostFreeze | FaultKind::Stress => "HOST",
             FaultKind::RegionCrash | FaultKind::RegionFreeze => "REGION",
             FaultKind::Cut => "REGION or REGION:REGION",
-            FaultKind::Delay => "REGION:REGION",
+            FaultKind::Delay | FaultKind::Loss | FaultKind::Throttle => "REGION:REGION",
         };
         Self::read(kind, text).ok_or_else(|| FaultTargetError::Form {
             kind,
@@ -134,16 +152,18 @@ impl FaultTarget {
         let host = |text: &str| HostName::new(text).ok();
         let region = |text: &str| RegionName::new(text).ok();
         match kind {
-            FaultKind::ProcessKill | FaultKind::ProcessFreeze => {
+            FaultKind::ProcessKill | FaultKind::ProcessFreeze | FaultKind::ProcessDown => {
                 let (name, instance) = text.split_once('/')?;
                 Some(Self::Process {
                     host: host(name)?,
                     instance: Some(instance).filter(|i| !i.is_empty())?.to_string(),
                 })
             }
-            FaultKind::HostCrash | FaultKind::HostFreeze => host(text).map(Self::Host),
+            FaultKind::HostCrash | FaultKind::HostFreeze | FaultKind::Stress => {
+                host(text).map(Self::Host)
+            }
             FaultKind::RegionCrash | FaultKind::RegionFreeze => region(text).map(Self::Region),
-            FaultKind::Cut | FaultKind::Delay => {
+            FaultKind::Cut | FaultKind::Delay | FaultKind::Loss | FaultKind::Throttle => {
                 let parts = [",", ":", "--", " "]
                     .into_iter()
                     .find_map(|mark| text.split_once(mark));
@@ -194,6 +214,110 @@ pub struct FaultSpec {
     pub one_way: bool,
     /// Of a delay: one way, added in both directions.
     pub delay_us: u64,
+    pub detail: FaultDetail,
+}
+
+/// What a fault says besides; what its kind has no use for is at rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultDetail {
+    /// Of a delay: up to so much more, drawn for each piece.
+    pub jitter_us: u64,
+    /// How much of one draw is taken over into the next, in percent.
+    pub correlation_percent: u8,
+    /// Of a loss: of a million packets, so many are lost.
+    pub loss_ppm: u32,
+    /// Of a throttle.
+    pub bytes_per_second: u64,
+    /// Of a cut, delay, loss or throttle: of all traffic between the two regions, only that with this port.
+    pub door: Option<FaultDoor>,
+    /// Of a kill: asked first, killed after so long.
+    pub grace_ms: u64,
+    /// Of stress: so many workers, each busy for this share of its time.
+    pub cpu_workers: u16,
+    pub cpu_load_percent: u8,
+    /// Of stress: held and written to.
+    pub memory_bytes: u64,
+}
+
+/// A port where a host is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultDoor {
+    pub host: HostName,
+    pub port: u16,
+    pub ways: Ways,
+}
+
+/// Which of what passes a door is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ways {
+    /// What is sent to the host.
+    Towards,
+    /// What the host sends back.
+    Back,
+    Both,
+}
+
+/// So many workers of stress on a host.
+const WORKERS_MAX: u16 = 64;
+/// More would end processes that have nothing to do with it.
+const MEMORY_BYTES_MAX: u64 = 64 << 30;
+/// A process that was asked to leave is killed after this at the latest.
+const GRACE_MS_MAX: u64 = 300_000;
+
+impl FaultSpec {
+    /// What of it makes no sense, in words.
+    pub(crate) fn problem(&self, desired: &Desired) -> Option<&'static str> {
+        let detail = &self.detail;
+        if let Some(door) = &detail.door {
+            let region = desired.hosts.get(&door.host);
+            let Some(region) = region else {
+                return Some("the door is of a host that there is not");
+            };
+            let leads_there =
+                matches!(&self.target, FaultTarget::Between { to: Some(to), .. } if to == region);
+            if !leads_there {
+                return Some("the door is not in the second of the two regions");
+            }
+        } else if let FaultTarget::Between { from, to: Some(to) } = &self.target
+            && from == to
+        {
+            return Some("a region is parted from itself only at a door");
+        }
+        if detail.correlation_percent > 100 || detail.cpu_load_percent > 100 {
+            return Some("a share is at most 100 %");
+        }
+        match self.kind {
+            FaultKind::Loss if !(1..=1_000_000).contains(&detail.loss_ppm) => {
+                Some("a loss is more than nothing and at most everything")
+            }
+            FaultKind::Throttle if detail.bytes_per_second == 0 => {
+                Some("a throttle lets something through: a cut lets nothing")
+            }
+            FaultKind::Stress if detail.cpu_workers == 0 && detail.memory_bytes == 0 => {
+                Some("stress needs workers or memory")
+            }
+            FaultKind::Stress
+                if detail.cpu_workers > WORKERS_MAX || detail.memory_bytes > MEMORY_BYTES_MAX =>
+            {
+                Some("more than 64 workers or 64 GiB are no stress but an outage of the machine")
+            }
+            FaultKind::ProcessKill if detail.grace_ms > GRACE_MS_MAX => {
+                Some("a grace lasts at most five minutes")
+            }
+            FaultKind::ProcessKill
+            | FaultKind::ProcessFreeze
+            | FaultKind::ProcessDown
+            | FaultKind::HostCrash
+            | FaultKind::HostFreeze
+            | FaultKind::RegionCrash
+            | FaultKind::RegionFreeze
+            | FaultKind::Cut
+            | FaultKind::Delay
+            | FaultKind::Loss
+            | FaultKind::Throttle
+            | FaultKind::Stress => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ mod desired;
 mod difference;
 mod effect;
 mod event;
+mod experiment;
 mod fault;
 mod incidents;
 mod lead;
@@ -62,7 +63,13 @@ pub use effect::{Assigned, Effect, EffectId, Executor, Manner, Outcome};
 pub use event::{
     Cause, ClaimReason, EndReason, Event, PlacedBecause, Record, UpgradeEnd, WithdrawnBecause,
 };
-pub use fault::{FaultId, FaultKind, FaultSpec, FaultTarget, FaultTargetError};
+pub use experiment::{
+    Experiment, ExperimentAsk, ExperimentId, ExperimentNews, ExperimentPlan, Finding, Observation,
+    Verdict,
+};
+pub use fault::{
+    FaultDetail, FaultDoor, FaultId, FaultKind, FaultSpec, FaultTarget, FaultTargetError, Ways,
+};
 pub use lead::{Batch, Beat, Driver, LEADER_SILENT_AFTER, Opening, Passed, Role};
 pub use signal::{ArchiveDeed, Ask, Command, Reflex, Report, Signal};
 pub use state::{CannotLead, DatabaseView, Fault, FaultPhase, Outstanding, State};

@@ -10,6 +10,7 @@ use crate::alert::AlertNews;
 use crate::authority::Actor;
 use crate::desired::Desired;
 use crate::effect::{EffectId, Outcome};
+use crate::experiment::ExperimentAsk;
 use crate::fault::FaultSpec;
 use crate::upgrade::Program;
 
@@ -84,6 +85,7 @@ pub enum Ask {
         program: Program,
     },
     Incident(mainstay_incident::Ask),
+    Experiment(ExperimentAsk),
 }
 
 impl Ask {
@@ -99,6 +101,7 @@ impl Ask {
             Self::Solo { .. } => "database solo",
             Self::Upgrade { .. } => "upgrade",
             Self::Incident(ask) => ask.as_str(),
+            Self::Experiment(ask) => ask.as_str(),
         }
     }
 }

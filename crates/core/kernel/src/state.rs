@@ -13,6 +13,7 @@ use crate::authority::By;
 use crate::desired::Desired;
 use crate::effect::{Effect, EffectId, Executor, Outcome};
 use crate::event::{Event, Record, UpgradeEnd};
+use crate::experiment::{self, Experiment};
 use crate::fault::{FaultId, FaultKind, FaultSpec};
 use crate::incidents;
 use crate::signal::{ArchiveDeed, Reflex, Report};
@@ -59,6 +60,9 @@ pub struct State {
     /// Alerts that stand, as the watches told them last.
     pub alerts: BTreeMap<AlertKey, AlertNews>,
     pub incidents: Incidents,
+    /// The experiment that runs, and how many there ever were.
+    pub experiment: Option<Experiment>,
+    pub experiments_ever: u64,
     /// Kinds (and versions) in the journal that this version does not understand.
     pub unknown: BTreeSet<(String, u32)>,
 }
@@ -204,6 +208,7 @@ impl State {
             Event::AlertChanged(news) => alert::apply(&mut self.alerts, news),
             // Folded above.
             Event::Incident(_) => {}
+            Event::Experiment(news) => experiment::apply(self, record.at_ms, news),
             Event::CommandRefused { .. } => {}
             Event::Unknown { kind, version } => {
                 self.unknown.insert((kind.clone(), *version));
@@ -348,7 +353,7 @@ impl State {
                 self.faults.remove(&fault);
             }
             (Effect::SetFault { fault, spec, .. }, Outcome::Done { .. })
-                if spec.kind == FaultKind::ProcessKill =>
+                if spec.kind == FaultKind::ProcessKill && spec.detail.grace_ms == 0 =>
             {
                 // A kill is over at once: supervision does the rest.
                 self.faults.remove(&fault);

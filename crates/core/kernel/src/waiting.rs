@@ -117,6 +117,10 @@ impl Waiting {
                 position,
                 detail: String::new(),
             },
+            Event::Experiment(news) => Answer::Done {
+                position,
+                detail: news.detail(),
+            },
         };
         self.unanswered.remove(cause);
         self.answers.push((cause.clone(), answer));

@@ -86,6 +86,16 @@ pub enum Refusal {
         lasts_ms: u64,
     },
     FaultDelay,
+    FaultShape {
+        why: String,
+    },
+    /// Now is no time for an experiment.
+    ExperimentUntimely {
+        why: String,
+    },
+    NoSuchExperiment {
+        experiment: String,
+    },
     NoSuchFault {
         fault: String,
     },
@@ -139,6 +149,9 @@ impl Refusal {
             Self::FaultTarget(_) => "fault_target",
             Self::FaultDuration { .. } => "fault_duration",
             Self::FaultDelay => "fault_delay",
+            Self::FaultShape { .. } => "fault_shape",
+            Self::ExperimentUntimely { .. } => "experiment_untimely",
+            Self::NoSuchExperiment { .. } => "no_such_experiment",
             Self::NoSuchFault { .. } => "no_such_fault",
             Self::FaultEndsAlready { .. } => "fault_ends_already",
             Self::NoSuchDatabase(_) => "no_such_database",
@@ -178,6 +191,11 @@ impl Refusal {
             Self::FaultTarget(_) => "`mainstay status` lists hosts, regions and processes",
             Self::FaultDuration { .. } => "choose another --for",
             Self::FaultDelay => "give a delay",
+            Self::FaultShape { .. } => "correct the fault; nothing was broken",
+            Self::ExperimentUntimely { .. } => {
+                "wait until that is over, and run it again; nothing was broken"
+            }
+            Self::NoSuchExperiment { .. } => "`mainstay chaos list` shows what runs",
             Self::NoSuchFault { .. } | Self::FaultEndsAlready { .. } => {
                 "`mainstay fault list` shows faults in force"
             }
@@ -221,6 +239,11 @@ impl Refusal {
             }
             b"fault_duration" => "choose another --for",
             b"fault_delay" => "give a delay",
+            b"fault_shape" => "correct the fault; nothing was broken",
+            b"experiment_untimely" => {
+                "wait until that is over, and run it again; nothing was broken"
+            }
+            b"no_such_experiment" => "`mainstay chaos list` shows what runs",
             b"primary_unknown" => "wait until `mainstay status` shows a primary",
             b"switchover_under_way" | b"upgrade_under_way" => {
                 "wait for it to end; `mainstay journal show` tells"
@@ -270,6 +293,11 @@ impl fmt::Display for Refusal {
                 )
             }
             Self::FaultDelay => f.write_str("a delay of nothing is no fault"),
+            Self::FaultShape { why } => f.write_str(why),
+            Self::ExperimentUntimely { why } => write!(f, "no experiment now: {why}"),
+            Self::NoSuchExperiment { experiment } => {
+                write!(f, "no experiment {experiment} runs")
+            }
             Self::NoSuchFault { fault } => write!(f, "no fault {fault} is in force"),
             Self::FaultEndsAlready { fault } => write!(f, "fault {fault} is being ended"),
             Self::NoSuchDatabase(database) => write!(f, "there is no database {database}"),
@@ -323,6 +351,7 @@ mod tests {
             Refusal::ProductionUnapproved,
             Refusal::UnknownActor { uid: 7 },
             Refusal::FaultDelay,
+            Refusal::ExperimentUntimely { why: "x".into() },
             Refusal::NoSuchFault { fault: "f1".into() },
             Refusal::FaultDuration { lasts_ms: 0 },
         ] {

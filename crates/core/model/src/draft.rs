@@ -25,6 +25,21 @@ pub struct PlatformDraft {
     pub operators: Vec<OperatorDraft>,
     pub waivers: Vec<WaiverDraft>,
     pub watch: Option<WatchDraft>,
+    pub chaos: Option<ChaosDraft>,
+}
+
+/// How documents that were written elsewhere mean this platform.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChaosDraft {
+    pub namespaces: Vec<String>,
+    pub inner_wires: Option<bool>,
+    pub labels: Vec<ServiceLabelsDraft>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceLabelsDraft {
+    pub service: String,
+    pub labels: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

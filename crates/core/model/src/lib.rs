@@ -20,6 +20,7 @@
 extern crate alloc;
 
 pub mod address;
+pub mod chaos;
 pub mod database;
 pub mod draft;
 pub mod gateway;

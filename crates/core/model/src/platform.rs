@@ -7,6 +7,7 @@ use core::net::Ipv4Addr;
 use core::time::Duration;
 
 use crate::address::{self, HostIndex, RegionIndex, Slot};
+use crate::chaos::{Chaos, InnerWires};
 use crate::database::{Database, Replica};
 use crate::draft::PlatformDraft;
 use crate::gateway::Gateway;
@@ -36,6 +37,7 @@ pub struct Platform {
     pub(crate) operators: Vec<Operator>,
     pub(crate) waivers: Vec<Waiver>,
     pub(crate) watch: Option<Watch>,
+    pub(crate) chaos: Option<Chaos>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +158,16 @@ impl Platform {
     /// Absent too where the section says that it is off.
     pub fn watch(&self) -> Option<&Watch> {
         self.watch.as_ref()
+    }
+
+    pub fn chaos(&self) -> Option<&Chaos> {
+        self.chaos.as_ref()
+    }
+
+    /// Whether services reach the server on their own host through a wire.
+    pub fn has_inner_wires(&self) -> bool {
+        self.chaos()
+            .is_some_and(|chaos| chaos.inner_wires == InnerWires::On)
     }
 
     pub fn region(&self, name: &str) -> Option<&Region> {

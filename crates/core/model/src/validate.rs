@@ -6,6 +6,7 @@
 //! single points of failure) come last, over what is sound by then.
 
 mod backup;
+mod chaos;
 mod databases;
 mod gateways;
 mod inspector;
@@ -88,6 +89,7 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
     ports::clashes(inspector, draft, &hosts);
     let waivers = resilience::waivers(inspector, draft);
     let watch = watch::watch(inspector, draft, &hosts, &gateways, &services);
+    let chaos = chaos::chaos(inspector, draft);
     if topology_is_sound {
         resilience::single_points(inspector, draft, &hosts, &databases, &services, &gateways);
     }
@@ -107,5 +109,6 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
         operators,
         waivers,
         watch,
+        chaos,
     })
 }

@@ -49,7 +49,7 @@ pub fn service_environment(
     let database = service.follows();
     if let Some(database) = database.and_then(|name| machine.platform.database(name.as_str())) {
         let (here, name) = (host.name.as_str(), database.name.as_str());
-        let postgres = machine.listen(host, database.ports.postgres);
+        let postgres = machine.server_of(host, database.ports.postgres);
         let path = |path: std::path::PathBuf| path.display().to_string();
         set("MAINSTAY_CELL", name.to_owned());
         set(

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use mainstay_model::Host;
 use mainstay_model::database::Database;
+use mainstay_model::{Host, address};
 use mainstay_record::identity::{
     IdentityFiles, NODE_ROLE, WATCH_ROLE, WantedLeaf, archiver_role, database_name, gateway_role,
     identity_name, keeper_role, server_role,
@@ -46,6 +46,13 @@ pub fn identities(machine: &Machine<'_>, host: &Host) -> Vec<WantedLeaf> {
 fn known_as(machine: &Machine<'_>, database: &Database, host: &Host) -> Vec<String> {
     let platform = machine.platform;
     let mut addresses = BTreeSet::from([host.address(machine.slot)]);
+    if platform.has_inner_wires() {
+        addresses.insert(address::door(
+            machine.slot,
+            host.region_index,
+            host.region_index,
+        ));
+    }
     for gateway in platform.gateways() {
         if gateway.tcp.iter().any(|l| l.database == database.name) {
             let hosts = gateway.hosts.iter();

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use mainstay_model::address::Slot;
+use mainstay_model::address::{self, Slot};
 use mainstay_model::{Host, Platform};
 
 use crate::layout::Layout;
@@ -39,6 +39,18 @@ impl Machine<'_> {
     pub(crate) fn reach(&self, reader: &Host, host: &Host, declared: u16) -> SocketAddr {
         let address = host.address_from(self.slot, reader.region_index);
         SocketAddr::from((address, host.index.port(declared)))
+    }
+
+    /// Where services of a host reach a server on the same host.
+    pub(crate) fn server_of(&self, host: &Host, declared: u16) -> SocketAddr {
+        let straight = self.listen(host, declared);
+        match self.platform.has_inner_wires() {
+            true => {
+                let door = address::door(self.slot, host.region_index, host.region_index);
+                SocketAddr::from((door, straight.port()))
+            }
+            false => straight,
+        }
     }
 
     /// Where a host's node listens for other nodes.

@@ -15,8 +15,9 @@ pub fn wire_specs(machine: &Machine<'_>) -> Vec<WireSpec> {
     let pairs = regions
         .iter()
         .flat_map(|from| regions.iter().map(move |to| (from, to)));
+    // Within a region a wire runs only where the file wants it, and only to the servers.
     pairs
-        .filter(|(from, to)| from.index != to.index)
+        .filter(|(from, to)| from.index != to.index || machine.platform.has_inner_wires())
         .map(|(from, to)| wire_spec(machine, from, to))
         .collect()
 }
@@ -25,7 +26,11 @@ fn wire_spec(machine: &Machine<'_>, from: &Region, to: &Region) -> WireSpec {
     let door = address::door(machine.slot, to.index, from.index);
     let mut doors = Vec::new();
     for host in machine.platform.hosts_in(&to.name) {
-        for declared in ports(machine, host) {
+        let declared = match from.index == to.index {
+            true => server_ports(machine, host),
+            false => ports(machine, host),
+        };
+        for declared in declared {
             let target = machine.listen(host, declared);
             doors.push(WireDoor {
                 listen: SocketAddr::from((door, target.port())),
@@ -48,6 +53,14 @@ fn wire_spec(machine: &Machine<'_>, from: &Region, to: &Region) -> WireSpec {
         state: machine.layout.wire_state(near, far),
         control: machine.layout.wire_control(near, far),
     }
+}
+
+/// Of the database servers on a host.
+fn server_ports(machine: &Machine<'_>, host: &Host) -> BTreeSet<u16> {
+    let servers = machine.platform.replicas_on(&host.name);
+    servers
+        .map(|(database, _)| database.ports.postgres)
+        .collect()
 }
 
 /// What may listen on a host for other regions: its node, servers, keepers, every service that is allowed there, and

@@ -68,6 +68,14 @@ pub(crate) fn from_file(form: &file::PlatformFile) -> PlatformDraft {
             reason: waiver.reason.clone(),
         }),
         watch: spec.watch.as_ref().map(watch),
+        chaos: spec.chaos.as_ref().map(|chaos| model::ChaosDraft {
+            namespaces: chaos.namespaces.clone(),
+            inner_wires: chaos.inner_wires,
+            labels: each(&chaos.labels, |given| model::ServiceLabelsDraft {
+                service: given.service.clone(),
+                labels: given.labels.clone(),
+            }),
+        }),
     }
 }
 

@@ -73,6 +73,34 @@ pub(crate) struct Spec {
     /// Asks everybody for their figures, follows rules and raises alerts. Off if absent.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) watch: Option<Watch>,
+    /// How documents for Chaos Mesh mean this platform (docs/chaos.md).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) chaos: Option<Chaos>,
+}
+
+/// How documents for Chaos Mesh mean this platform, and how deep faults may reach.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Chaos {
+    /// Namespaces that stand for this platform, besides its own name.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) namespaces: Vec<String>,
+    /// Whether a service reaches the database server on its own host through a wire, so that the two can be slowed or
+    /// parted (default false). It costs each query one more hop.
+    #[serde(default)]
+    pub(crate) inner_wires: Option<bool>,
+    /// Labels that instances of services have in such documents.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) labels: Vec<ServiceLabels>,
+}
+
+/// Labels of a service's instances.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ServiceLabels {
+    pub(crate) service: String,
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// One process on each of the places named here. Each asks everybody itself and shares nothing with the others, so

@@ -8,12 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::experiment::{
+    ExperimentAskRecord, ExperimentBegunBody, ExperimentEndedBody, ExperimentObservedBody,
+};
 use crate::incident::{
     IncidentAskRecord, IncidentAssignedBody, IncidentBody, IncidentJoinedBody, IncidentLinkedBody,
     IncidentMergedBody, IncidentOpenedBody, IncidentResolvedBody, IncidentSeverityBody,
 };
 use crate::journal::{ClaimedBody, KeyAdmittedBody, OpenedBody};
-use crate::process::FaultKind;
+use crate::process::{FaultDetail, FaultKind};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident($body:ty) = $kind:literal, $version:literal;)*) => {
@@ -90,6 +93,9 @@ kinds! {
     IncidentResolved(IncidentResolvedBody) = "incident.resolved", 1;
     IncidentReopened(IncidentBody) = "incident.reopened", 1;
     IncidentMerged(IncidentMergedBody) = "incident.merged", 1;
+    ExperimentBegun(ExperimentBegunBody) = "experiment.begun", 1;
+    ExperimentObserved(ExperimentObservedBody) = "experiment.observed", 1;
+    ExperimentEnded(ExperimentEndedBody) = "experiment.ended", 1;
 }
 
 /// Who asked.
@@ -311,6 +317,8 @@ pub struct FaultSpecRecord {
     pub one_way: bool,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub delay_us: u64,
+    #[serde(default, skip_serializing_if = "FaultDetail::is_at_rest")]
+    pub detail: FaultDetail,
 }
 
 #[expect(
@@ -578,6 +586,7 @@ pub enum AskRecord {
     Resume,
     Stop,
     InjectFault(FaultSpecRecord),
+    Experiment(ExperimentAskRecord),
     ClearFault {
         fault: String,
     },

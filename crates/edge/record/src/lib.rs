@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod event;
+pub mod experiment;
 pub mod gateway;
 pub mod identity;
 pub mod incident;

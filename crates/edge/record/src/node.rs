@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::ArchiverState;
 use crate::event::AlertRecord;
+use crate::experiment::{ExperimentAskRecord, ExperimentFacts};
 use crate::gateway::GatewayStatus;
 use crate::incident::{IncidentAskRecord, IncidentSummary};
 use crate::keeper::KeeperStatus;
-use crate::process::{FaultStatus, InstanceStatus};
+use crate::process::{FaultDetail, FaultStatus, InstanceStatus};
 use crate::watch::WatchBoard;
 
 /// The version that this code writes, and the only one it reads.
@@ -115,6 +116,9 @@ pub struct Gathered {
     /// That are not over, the oldest first.
     #[serde(default)]
     pub incidents: Vec<IncidentSummary>,
+    /// The experiment that runs, as the journal tells it.
+    #[serde(default)]
+    pub experiment: Option<ExperimentFacts>,
 }
 
 /// A fact with its age: what was last learned, and why nothing newer is known.
@@ -165,6 +169,8 @@ pub enum Command {
     /// Journalled before the machine stops its nodes.
     Stop,
     InjectFault(InjectFault),
+    /// What an experiment begins with, saw, and came to.
+    Experiment(ExperimentAskRecord),
     ClearFault {
         id: String,
     },
@@ -198,6 +204,8 @@ pub struct InjectFault {
     pub one_way: bool,
     #[serde(default)]
     pub delay_us: u64,
+    #[serde(default, skip_serializing_if = "FaultDetail::is_at_rest")]
+    pub detail: FaultDetail,
 }
 
 /// What became of a command.

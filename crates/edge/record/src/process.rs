@@ -309,6 +309,9 @@ pub struct WireCondition {
     /// Only doors to these hosts; absent: all.
     #[serde(default)]
     pub hosts: Option<Vec<String>>,
+    /// Only doors to this port of these hosts; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     pub deadline_boottime_ns: u64,
     /// A condition of an earlier boot is over.
     pub boot_id: String,
@@ -329,6 +332,27 @@ pub enum WireEffect {
     Delay { delay_us: u64, jitter_us: u64 },
     /// Every connection, established or new, is reset.
     Reset,
+    /// Added to what each direction is subject to.
+    Shape {
+        forward: WireLane,
+        backward: WireLane,
+    },
+}
+
+/// What happens to the bytes of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WireLane {
+    /// Nothing passes.
+    pub cut: bool,
+    pub delay_us: u64,
+    /// Up to so much more, drawn per piece; pieces never overtake each other.
+    pub jitter_us: u64,
+    /// How much of one draw is taken over into the next, in percent.
+    pub correlation_percent: u8,
+    /// Of a million packets so many are lost, and sent again.
+    pub loss_ppm: u32,
+    pub bytes_per_second: Option<u64>,
 }
 
 /// One line on the control socket of a wire.
@@ -400,10 +424,14 @@ pub enum FaultKind {
     RegionFreeze,
     Cut,
     Delay,
+    ProcessDown,
+    Loss,
+    Throttle,
+    Stress,
 }
 
 impl FaultKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::ProcessKill,
         Self::ProcessFreeze,
         Self::HostCrash,
@@ -412,6 +440,10 @@ impl FaultKind {
         Self::RegionFreeze,
         Self::Cut,
         Self::Delay,
+        Self::ProcessDown,
+        Self::Loss,
+        Self::Throttle,
+        Self::Stress,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -424,6 +456,10 @@ impl FaultKind {
             Self::RegionFreeze => "region-freeze",
             Self::Cut => "cut",
             Self::Delay => "delay",
+            Self::ProcessDown => "process-down",
+            Self::Loss => "loss",
+            Self::Throttle => "throttle",
+            Self::Stress => "stress",
         }
     }
 
@@ -442,6 +478,58 @@ pub struct FaultParameters {
     /// One way, added in both directions.
     pub delay_us: u64,
     pub jitter_us: u64,
+    #[serde(skip_serializing_if = "FaultDetail::is_at_rest")]
+    pub detail: FaultDetail,
+}
+
+/// What a fault says besides; what its kind has no use for is at rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FaultDetail {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_percent: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_ppm: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub door: Option<FaultDoor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_workers: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_load_percent: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+}
+
+impl FaultDetail {
+    pub fn is_at_rest(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Of all traffic between two regions, only that with this port of this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultDoor {
+    pub host: String,
+    /// Where the host listens.
+    pub port: u16,
+    pub ways: FaultWays,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultWays {
+    /// What is sent to the host.
+    Towards,
+    /// What the host sends back.
+    Back,
+    Both,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -465,6 +553,10 @@ pub enum FaultUndo {
     ThawHost { host: String },
     /// Starts the node again, unless one runs.
     StartNode { launch: PathBuf },
+    /// SIGKILL for these, if they are still the same processes.
+    End { processes: Vec<ProcessIdentity> },
+    /// From now on the node may start this instance again.
+    Release { instance: String },
 }
 
 /// A fault in force, for people.

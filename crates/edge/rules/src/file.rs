@@ -11,7 +11,7 @@ use mainstay_promql::number::parse_duration;
 use mainstay_promql::parse::parse;
 
 use crate::template::Template;
-use crate::yaml::{Entry, Node, Place, Value, documents, embedded};
+use mainstay_yaml::{Entry, Node, Place, Value, documents, embedded};
 
 /// Most rules of one text.
 const RULES_MAX: usize = 50_000;

@@ -18,4 +18,3 @@ pub mod lint;
 mod sight;
 pub mod template;
 pub mod unit;
-pub mod yaml;

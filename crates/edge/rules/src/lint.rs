@@ -13,8 +13,8 @@ use mainstay_promql::ast::Expr;
 use mainstay_promql::number::{duration, general};
 
 use crate::file::{Alert, Group, Rule};
-use crate::yaml::Place;
 use expressions::{families, family, guarded, has_floor, needs_floor, quantile_thresholds};
+use mainstay_yaml::Place;
 
 /// Interval of a group that names none: Prometheus's default.
 const DEFAULT_INTERVAL_MS: i64 = 60_000;

@@ -13,7 +13,7 @@ use mainstay_promql::store::Memory as Store;
 use crate::alert::State;
 use crate::file::Group;
 use crate::group::{Memory, Surroundings, evaluate};
-use crate::yaml::{Node, Place, Value, documents};
+use mainstay_yaml::{Node, Place, documents};
 
 /// Most evaluations of all groups of one test.
 const EVALUATIONS_MAX: usize = 1_000_000;
@@ -442,12 +442,9 @@ fn load(test: &Node, store: &mut Store, start: i64, interval: i64) -> Checked<i6
         if labels.get(NAME).is_empty() {
             return Err((place, "a series without a name".to_owned()));
         }
-        let values = match series.get("values") {
-            Some(Node {
-                value: Value::Text(text),
-                ..
-            }) => notation::values(text).map_err(|e| (place, e))?,
-            _ => Vec::new(),
+        let values = match series.get("values").and_then(Node::text) {
+            Some(text) => notation::values(text).map_err(|e| (place, e))?,
+            None => Vec::new(),
         };
         for (step, value) in (0..).zip(values) {
             let at = start.saturating_add(interval.saturating_mul(step));

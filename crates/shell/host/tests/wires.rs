@@ -116,6 +116,7 @@ impl Setting {
 
 fn condition(effect: WireEffect, lasting: Duration) -> WireCondition {
     WireCondition {
+        port: None,
         id: "f".into(),
         effect,
         hosts: None,

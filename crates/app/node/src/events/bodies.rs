@@ -14,6 +14,7 @@ use mainstay_units::{Epoch, Generation, Position};
 
 use super::alerts::{alert_of, alert_record};
 use super::desired::{desired_of, desired_record};
+use super::experiments::{begun_of, ended_of, news_body, observed_of};
 use super::incidents::{incident_body, incident_of};
 use super::parts::{
     by_of, by_record, change_of, change_record, claim_reason, claim_reason_record, finished_body,
@@ -198,6 +199,7 @@ fn action_body(event: &Event) -> Option<EventBody> {
         }
         Event::ReflexRecorded(report) => EventBody::ReflexRecorded(report_record(report)),
         Event::AlertChanged(news) => EventBody::AlertChanged(alert_record(news)),
+        Event::Experiment(news) => news_body(news),
         _ => return None,
     })
 }
@@ -294,6 +296,9 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
         EventBody::ReflexRecorded(body) => Event::ReflexRecorded(report_of(body)?),
         EventBody::AlertChanged(body) => Event::AlertChanged(alert_of(body)?),
         incident => incident_of(incident)?,
+        EventBody::ExperimentBegun(body) => Event::Experiment(begun_of(body)?),
+        EventBody::ExperimentObserved(body) => Event::Experiment(observed_of(body)?),
+        EventBody::ExperimentEnded(body) => Event::Experiment(ended_of(body)?),
     })
 }
 

@@ -1,8 +1,8 @@
 //! What events and signals are made of: actors, outcomes, faults, reports, plans.
 
 use mainstay_kernel::{
-    Actor, ArchiveDeed, By, Change, ChangeKind, ClaimReason, EffectId, FaultKind, FaultSpec,
-    FaultTarget, Outcome, Program, Reflex, Report, Step, Subject,
+    Actor, ArchiveDeed, By, Change, ChangeKind, ClaimReason, EffectId, FaultDetail, FaultDoor,
+    FaultKind, FaultSpec, FaultTarget, Outcome, Program, Reflex, Report, Step, Subject, Ways,
 };
 use mainstay_record::event::{
     ActorRecord, ArchiveDeedRecord, ChangeRecord, ChangeWord, EffectFinishedBody, FaultSpecRecord,
@@ -10,7 +10,10 @@ use mainstay_record::event::{
     SubjectWord,
 };
 use mainstay_record::journal::ClaimReasonRecord;
-use mainstay_record::process::FaultKind as FaultKindRecord;
+use mainstay_record::process::{
+    FaultDetail as FaultDetailRecord, FaultDoor as FaultDoorRecord, FaultKind as FaultKindRecord,
+    FaultWays,
+};
 use mainstay_units::Term;
 
 use super::ReadError;
@@ -99,6 +102,10 @@ pub(super) fn fault_kind_record(kind: FaultKind) -> FaultKindRecord {
         FaultKind::RegionFreeze => FaultKindRecord::RegionFreeze,
         FaultKind::Cut => FaultKindRecord::Cut,
         FaultKind::Delay => FaultKindRecord::Delay,
+        FaultKind::ProcessDown => FaultKindRecord::ProcessDown,
+        FaultKind::Loss => FaultKindRecord::Loss,
+        FaultKind::Throttle => FaultKindRecord::Throttle,
+        FaultKind::Stress => FaultKindRecord::Stress,
     }
 }
 
@@ -120,7 +127,61 @@ pub(super) fn spec_record(spec: &FaultSpec) -> FaultSpecRecord {
         lasts_ms: spec.lasts_ms,
         one_way: spec.one_way,
         delay_us: spec.delay_us,
+        detail: detail_record(&spec.detail),
     }
+}
+
+pub fn detail_record(detail: &FaultDetail) -> FaultDetailRecord {
+    FaultDetailRecord {
+        jitter_us: unless_zero(detail.jitter_us),
+        correlation_percent: unless_zero(detail.correlation_percent),
+        loss_ppm: unless_zero(detail.loss_ppm),
+        bytes_per_second: unless_zero(detail.bytes_per_second),
+        door: detail.door.as_ref().map(|door| FaultDoorRecord {
+            host: door.host.to_string(),
+            port: door.port,
+            ways: match door.ways {
+                Ways::Towards => FaultWays::Towards,
+                Ways::Back => FaultWays::Back,
+                Ways::Both => FaultWays::Both,
+            },
+        }),
+        grace_ms: unless_zero(detail.grace_ms),
+        cpu_workers: unless_zero(detail.cpu_workers),
+        cpu_load_percent: unless_zero(detail.cpu_load_percent),
+        memory_bytes: unless_zero(detail.memory_bytes),
+    }
+}
+
+fn unless_zero<T: Default + PartialEq>(value: T) -> Option<T> {
+    (value != T::default()).then_some(value)
+}
+
+/// # Errors
+/// When the host of a door is none.
+pub fn detail_of(record: FaultDetailRecord) -> Result<FaultDetail, ReadError> {
+    let door = record.door.map(|door| {
+        Ok::<_, ReadError>(FaultDoor {
+            host: door.host.parse()?,
+            port: door.port,
+            ways: match door.ways {
+                FaultWays::Towards => Ways::Towards,
+                FaultWays::Back => Ways::Back,
+                FaultWays::Both => Ways::Both,
+            },
+        })
+    });
+    Ok(FaultDetail {
+        jitter_us: record.jitter_us.unwrap_or_default(),
+        correlation_percent: record.correlation_percent.unwrap_or_default(),
+        loss_ppm: record.loss_ppm.unwrap_or_default(),
+        bytes_per_second: record.bytes_per_second.unwrap_or_default(),
+        door: door.transpose()?,
+        grace_ms: record.grace_ms.unwrap_or_default(),
+        cpu_workers: record.cpu_workers.unwrap_or_default(),
+        cpu_load_percent: record.cpu_load_percent.unwrap_or_default(),
+        memory_bytes: record.memory_bytes.unwrap_or_default(),
+    })
 }
 
 pub(super) fn spec_of(record: FaultSpecRecord) -> Result<FaultSpec, ReadError> {
@@ -141,6 +202,7 @@ pub(super) fn spec_of(record: FaultSpecRecord) -> Result<FaultSpec, ReadError> {
         lasts_ms: record.lasts_ms,
         one_way: record.one_way,
         delay_us: record.delay_us,
+        detail: detail_of(record.detail)?,
     })
 }
 

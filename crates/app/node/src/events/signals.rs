@@ -7,6 +7,7 @@ use mainstay_units::Position;
 use super::ReadError;
 use super::alerts::{alert_of, alert_record};
 use super::desired::{desired_of, desired_record};
+use super::experiments::{experiment_ask_of, experiment_ask_record};
 use super::incidents::{incident_ask_of, incident_ask_record};
 use super::parts::{
     actor_of, actor_record, finished_body, outcome_of, program_of, program_record, report_of,
@@ -91,6 +92,7 @@ fn ask_record(ask: &Ask) -> AskRecord {
         },
         Ask::Upgrade { program } => AskRecord::Upgrade(program_record(program)),
         Ask::Incident(ask) => AskRecord::Incident(incident_ask_record(ask)),
+        Ask::Experiment(ask) => AskRecord::Experiment(experiment_ask_record(ask)),
     }
 }
 
@@ -116,5 +118,6 @@ fn ask_of(record: AskRecord) -> Result<Ask, ReadError> {
             program: program_of(program),
         },
         AskRecord::Incident(ask) => Ask::Incident(incident_ask_of(ask)?),
+        AskRecord::Experiment(ask) => Ask::Experiment(experiment_ask_of(ask)?),
     })
 }

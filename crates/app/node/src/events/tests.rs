@@ -4,8 +4,10 @@ use mainstay_incident::{IncidentId, Role};
 use mainstay_kernel::{
     Actor, AlertNews, AlertState, ArchiveDeed, Ask, By, Cause, Change, ChangeKind, ClaimReason,
     Command, Desired, DesiredDatabase, DesiredOperator, DesiredRoute, DesiredService, EffectId,
-    EndReason, Event, FaultId, FaultKind, FaultSpec, FaultTarget, Outcome, PlacedBecause, Plan,
-    Program, Record, Reflex, Refusal, Report, Signal, Step, Subject, UpgradeEnd, WithdrawnBecause,
+    EndReason, Event, ExperimentAsk, ExperimentId, ExperimentNews, ExperimentPlan, FaultDetail,
+    FaultDoor, FaultId, FaultKind, FaultSpec, FaultTarget, Finding, Observation, Outcome,
+    PlacedBecause, Plan, Program, Record, Reflex, Refusal, Report, Signal, Step, Subject,
+    UpgradeEnd, Verdict, Ways, WithdrawnBecause,
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
@@ -158,7 +160,9 @@ fn outcomes() -> Vec<Outcome> {
 }
 
 fn specs() -> Vec<FaultSpec> {
-    let targets = ["h1/web", "h1/web", "h1", "h1", "r1", "r1", "r1", "r1:r2"];
+    let targets = [
+        "h1/web", "h1/web", "h1", "h1", "r1", "r1", "r1", "r1:r2", "h1/web", "r1:r2", "r1:r2", "h1",
+    ];
     let kinds = FaultKind::ALL.into_iter().zip(targets);
     let specs = kinds.map(|(kind, target)| FaultSpec {
         kind,
@@ -166,6 +170,15 @@ fn specs() -> Vec<FaultSpec> {
         lasts_ms: 30_000,
         one_way: kind == FaultKind::Cut,
         delay_us: if kind == FaultKind::Delay { 5 } else { 0 },
+        detail: FaultDetail {
+            jitter_us: 3,
+            door: (kind == FaultKind::Delay).then(|| FaultDoor {
+                host: "use1-a".parse().unwrap(),
+                port: 5432,
+                ways: Ways::Back,
+            }),
+            ..FaultDetail::default()
+        },
     });
     specs.collect()
 }
@@ -365,6 +378,7 @@ fn events() -> Vec<Event> {
     events.extend(reports().into_iter().map(Event::ReflexRecorded));
     events.extend(alerts().into_iter().map(Event::AlertChanged));
     events.extend(incidents().into_iter().map(Event::Incident));
+    events.extend(experiments().into_iter().map(Event::Experiment));
     events
 }
 
@@ -469,6 +483,80 @@ fn incident_asks() -> Vec<mainstay_incident::Ask> {
     ]
 }
 
+fn experiment_plan() -> ExperimentPlan {
+    ExperimentPlan {
+        name: text(),
+        digest: "f00d".to_string(),
+        seed: u64::MAX,
+        hypothesis: text(),
+        injections: vec![text()],
+        lasts_ms: 5,
+    }
+}
+
+fn observations() -> Vec<Observation> {
+    let findings = [Finding::Holds, Finding::Violated, Finding::Missing];
+    let seen = findings.map(|finding| Observation {
+        subject: text(),
+        value: text(),
+        finding,
+    });
+    seen.into()
+}
+
+const VERDICTS: [Verdict; 4] = [
+    Verdict::Passed,
+    Verdict::Failed,
+    Verdict::Aborted,
+    Verdict::Inconclusive,
+];
+
+fn experiments() -> Vec<ExperimentNews> {
+    let experiment = ExperimentId(4);
+    let mut news = vec![ExperimentNews::Begun {
+        experiment,
+        plan: experiment_plan(),
+        until_ms: 9,
+        by: by(),
+        reason: text(),
+    }];
+    news.extend(
+        observations()
+            .into_iter()
+            .map(|observation| ExperimentNews::Observed {
+                experiment,
+                observation,
+            }),
+    );
+    news.extend(VERDICTS.map(|verdict| ExperimentNews::Ended {
+        experiment,
+        verdict,
+        why: text(),
+        residue: vec![text()],
+    }));
+    news
+}
+
+fn experiment_asks() -> Vec<ExperimentAsk> {
+    let experiment = ExperimentId(4);
+    let mut asks = vec![ExperimentAsk::Begin(experiment_plan())];
+    asks.extend(
+        observations()
+            .into_iter()
+            .map(|observation| ExperimentAsk::Observe {
+                experiment,
+                observation,
+            }),
+    );
+    asks.extend(VERDICTS.map(|verdict| ExperimentAsk::End {
+        experiment,
+        verdict,
+        why: text(),
+        residue: vec![text()],
+    }));
+    asks
+}
+
 fn alerts() -> Vec<AlertNews> {
     let states = [
         AlertState::Firing,
@@ -571,6 +659,7 @@ fn every_signal_that_travels_there_and_back() {
     ];
     asks.extend(specs().into_iter().map(Ask::InjectFault));
     asks.extend(incident_asks().into_iter().map(Ask::Incident));
+    asks.extend(experiment_asks().into_iter().map(Ask::Experiment));
     let commands = asks.into_iter().map(|ask| {
         Signal::Commanded(Command {
             actor: actor(),

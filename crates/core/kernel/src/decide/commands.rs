@@ -13,6 +13,7 @@ use crate::decide::{Decision, adopt};
 use crate::desired::Desired;
 use crate::effect::Effect;
 use crate::event::{EndReason, Event};
+use crate::experiment;
 use crate::fault::{FAULT_MS_MAX, FaultId, FaultKind, FaultSpec};
 use crate::incidents;
 use crate::placement::place;
@@ -51,6 +52,7 @@ fn carried_out(state: &State, now_ms: u64, command: &Command) -> Result<Vec<Even
         Ask::Solo { database } => solo(state, command, database),
         Ask::Upgrade { program } => upgrade(state, command, program),
         Ask::Incident(ask) => incidents::asked(state, command, ask),
+        Ask::Experiment(ask) => experiment::asked(state, now_ms, command, ask),
     }
 }
 
@@ -111,6 +113,9 @@ fn inject(
     }
     if spec.kind == FaultKind::Delay && spec.delay_us == 0 {
         return Err(Refusal::FaultDelay);
+    }
+    if let Some(why) = spec.problem(desired) {
+        return Err(Refusal::FaultShape { why: why.into() });
     }
     Ok(vec![Event::FaultInjected {
         fault: FaultId(state.faults_ever + 1),

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use crate::decide::Decision;
 use crate::effect::{Effect, Outcome};
 use crate::event::{EndReason, Event};
+use crate::experiment;
 use crate::state::{FaultPhase, State};
 use crate::upgrade;
 use crate::why::Why;
@@ -67,6 +68,7 @@ pub(super) fn due(state: &State, now_ms: u64) -> Decision {
         }
     }
     events.extend(upgrade::next(state));
+    events.extend(experiment::overdue(state, now_ms));
     match events.is_empty() {
         true => Decision::nothing(Why::NothingDue),
         false => Decision::of(events),
@@ -90,5 +92,7 @@ pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
     // An upgrade that waits for nobody is due at once.
     let upgrade = upgrade::next(state).map(|_| 0);
     let incidents = state.incidents.next_due_ms();
-    faults.chain(effects).chain(upgrade).chain(incidents).min()
+    let experiment = state.experiment.iter().map(|running| running.until_ms);
+    let orders = faults.chain(effects).chain(upgrade);
+    orders.chain(incidents).chain(experiment).min()
 }

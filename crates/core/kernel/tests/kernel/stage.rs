@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use mainstay_incident::Change;
 use mainstay_kernel::{
     Actor, Ask, Command, Desired, DesiredDatabase, DesiredOperator, DesiredRoute, DesiredService,
-    EndReason, Event, FaultKind, FaultSpec, FaultTarget, Outcome, PlacedBecause, Record, Reflex,
-    Report, Signal, State, UpgradeEnd, WithdrawnBecause, decide,
+    EndReason, Event, ExperimentNews, FaultDetail, FaultKind, FaultSpec, FaultTarget, Outcome,
+    PlacedBecause, Record, Reflex, Report, Signal, State, UpgradeEnd, WithdrawnBecause, decide,
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
@@ -123,6 +123,7 @@ pub fn fault(kind: FaultKind, target: &str, lasts_ms: u64) -> FaultSpec {
         lasts_ms,
         one_way: false,
         delay_us: 0,
+        detail: FaultDetail::default(),
     }
 }
 
@@ -344,6 +345,37 @@ fn tell_incident(event: &mainstay_incident::Event) -> String {
     }
 }
 
+fn tell_experiment(news: &ExperimentNews) -> String {
+    match news {
+        ExperimentNews::Begun {
+            experiment,
+            plan,
+            until_ms,
+            by: who,
+            ..
+        } => format!(
+            "experiment {experiment} {} begun until {until_ms} by {}",
+            plan.name,
+            by(who)
+        ),
+        ExperimentNews::Observed {
+            experiment,
+            observation,
+        } => format!(
+            "experiment {experiment}: {} {}: {}",
+            observation.subject,
+            observation.finding.as_str(),
+            observation.value
+        ),
+        ExperimentNews::Ended {
+            experiment,
+            verdict,
+            why,
+            ..
+        } => format!("experiment {experiment} {}: {why}", verdict.as_str()),
+    }
+}
+
 #[expect(clippy::too_many_lines, reason = "a table with one row for each kind")]
 fn tell(event: &Event) -> String {
     match event {
@@ -448,6 +480,7 @@ fn tell(event: &Event) -> String {
         Event::ReflexRecorded(report) => {
             format!("recorded: {} {}", report.host, tell_reflex(&report.reflex))
         }
+        Event::Experiment(news) => tell_experiment(news),
         Event::AlertChanged(news) => format!(
             "alert {} of {} is {}: {}",
             news.alert,

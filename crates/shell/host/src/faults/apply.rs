@@ -5,24 +5,47 @@ use std::path::Path;
 use std::time::Duration;
 
 use mainstay_record::process::{
-    FaultKind, FaultRecord, FaultUndo, LaunchRecord, ProcessIdentity, WireCondition, WireEffect,
-    WireSpec,
+    FaultDoor, FaultKind, FaultRecord, FaultUndo, LaunchRecord, ProcessIdentity, WireCondition,
+    WireEffect, WireSpec,
 };
 use mainstay_rt::clock;
 use rustix::process::Signal;
 
-use super::{FaultError, records, scope};
+use super::{FaultError, records, scope, shape, stress};
 use crate::identity::{self, ProcessRow};
 use crate::wire;
 
 /// How long processes may go on appearing, or not stopping, or not ending.
 const PASS_LIMIT: Duration = Duration::from_secs(10);
 const PASS_PAUSE: Duration = Duration::from_millis(5);
+/// A process that is held down and was not seen for so long stays down.
+const QUIET: Duration = Duration::from_millis(1_500);
 
 /// Everything that must be undone, known before anything is done.
 pub(crate) fn plan(data: &Path, record: &FaultRecord) -> Result<Vec<FaultUndo>, FaultError> {
     match record.kind {
-        FaultKind::ProcessKill => scope::instance(data, &record.target).map(|_| Vec::new()),
+        FaultKind::ProcessKill => {
+            let process = scope::instance(data, &record.target)?;
+            Ok(match record.parameters.detail.grace_ms {
+                None | Some(0) => Vec::new(),
+                // Asked now, killed when its grace is over.
+                Some(_) => vec![FaultUndo::End {
+                    processes: vec![process],
+                }],
+            })
+        }
+        FaultKind::ProcessDown => scope::instance(data, &record.target).map(|_| {
+            vec![FaultUndo::Release {
+                instance: record.target.clone(),
+            }]
+        }),
+        FaultKind::Stress => {
+            // Its workers are added as they are started; they end by themselves too.
+            scope::hosts_of(data, record.kind, &record.target)?;
+            Ok(vec![FaultUndo::End {
+                processes: Vec::new(),
+            }])
+        }
         FaultKind::ProcessFreeze => {
             let process = scope::instance(data, &record.target)?;
             Ok(vec![FaultUndo::Thaw {
@@ -46,7 +69,7 @@ pub(crate) fn plan(data: &Path, record: &FaultRecord) -> Result<Vec<FaultUndo>, 
             });
             Ok(heals.chain(starts).collect())
         }
-        FaultKind::Cut | FaultKind::Delay => {
+        FaultKind::Cut | FaultKind::Delay | FaultKind::Loss | FaultKind::Throttle => {
             let conditions = conditions(data, record, &[])?;
             Ok(conditions.iter().map(|(spec, _)| heal(spec)).collect())
         }
@@ -65,8 +88,13 @@ pub(crate) fn apply(data: &Path, record: &mut FaultRecord) -> Result<(), FaultEr
     match record.kind {
         FaultKind::ProcessKill => {
             let process = scope::instance(data, &record.target)?;
-            signal(process, Signal::KILL)
+            match record.parameters.detail.grace_ms {
+                None | Some(0) => signal(process, Signal::KILL),
+                Some(_) => signal(process, Signal::TERM),
+            }
         }
+        FaultKind::ProcessDown => take_down(data, &record.target),
+        FaultKind::Stress => stress::start(data, record),
         FaultKind::ProcessFreeze => {
             let process = scope::instance(data, &record.target)?;
             let host = record
@@ -86,7 +114,9 @@ pub(crate) fn apply(data: &Path, record: &mut FaultRecord) -> Result<(), FaultEr
             set_conditions(&conditions(data, record, &hosts)?)?;
             kill(|| processes(data, &hosts))
         }
-        FaultKind::Cut | FaultKind::Delay => set_conditions(&conditions(data, record, &[])?),
+        FaultKind::Cut | FaultKind::Delay | FaultKind::Loss | FaultKind::Throttle => {
+            set_conditions(&conditions(data, record, &[])?)
+        }
     }
 }
 
@@ -177,6 +207,24 @@ fn kill(living: impl Fn() -> Vec<ProcessRow>) -> Result<(), FaultError> {
     }
 }
 
+/// Kills the instance whenever it shows itself, until its node has had the time to see that it is held down.
+fn take_down(data: &Path, target: &str) -> Result<(), FaultError> {
+    let deadline = clock::now() + PASS_LIMIT;
+    let mut quiet_since = clock::now();
+    while clock::now() - quiet_since < QUIET {
+        if let Ok(process) = scope::instance(data, target) {
+            if clock::now() >= deadline {
+                let reason = format!("{target} is started again and again by its node");
+                return Err(FaultError::NotAvailable(reason));
+            }
+            signal(process, Signal::KILL)?;
+            quiet_since = clock::now();
+        }
+        pause(PASS_PAUSE);
+    }
+    Ok(())
+}
+
 pub(super) fn pause(duration: Duration) {
     let request = rustix::time::Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
@@ -202,8 +250,12 @@ fn conditions(
     let wires = scope::wires(data);
     let chosen = match record.kind {
         FaultKind::HostCrash | FaultKind::RegionCrash => around(data, &wires, hosts),
-        FaultKind::Cut | FaultKind::Delay => between(&wires, record)?,
+        FaultKind::Cut | FaultKind::Delay | FaultKind::Loss | FaultKind::Throttle => {
+            between(&wires, record)?
+        }
         FaultKind::ProcessKill
+        | FaultKind::ProcessDown
+        | FaultKind::Stress
         | FaultKind::ProcessFreeze
         | FaultKind::HostFreeze
         | FaultKind::RegionFreeze => Vec::new(),
@@ -215,6 +267,7 @@ fn conditions(
                 id: record.id.clone(),
                 effect,
                 hosts,
+                port: record.parameters.detail.door.as_ref().map(|door| door.port),
                 deadline_boottime_ns: record.deadline_boottime_ns,
                 boot_id: record.boot_id.clone(),
             };
@@ -280,23 +333,20 @@ fn between<'a>(wires: &'a [WireSpec], record: &FaultRecord) -> Result<Vec<Chosen
             });
         }
     }
+    if let Some(door) = &parameters.detail.door {
+        return at_door(wires, record, door);
+    }
     let is_other = |region: &str| match &parameters.to {
         Some(to) => region == to,
         None => region != record.target,
     };
-    let delay = WireEffect::Delay {
-        delay_us: parameters.delay_us,
-        jitter_us: parameters.jitter_us,
-    };
-    let effects = match (record.kind, parameters.one_way) {
-        (FaultKind::Delay, _) => (delay, delay),
-        (_, true) => (WireEffect::CutForward, WireEffect::CutBackward),
-        (_, false) => (WireEffect::Cut, WireEffect::Cut),
-    };
+    let effects = shape::effects(record.kind, parameters);
     let chosen: Vec<Chosen<'a>> = wires
         .iter()
         .filter_map(|spec| {
-            if spec.from == record.target && is_other(&spec.to) {
+            if spec.from == spec.to {
+                None
+            } else if spec.from == record.target && is_other(&spec.to) {
                 Some((spec, effects.0, None))
             } else if spec.to == record.target && is_other(&spec.from) {
                 Some((spec, effects.1, None))
@@ -311,4 +361,27 @@ fn between<'a>(wires: &'a [WireSpec], record: &FaultRecord) -> Result<Vec<Chosen
         ));
     }
     Ok(chosen)
+}
+
+/// The one wire that leads to a door.
+fn at_door<'a>(
+    wires: &'a [WireSpec],
+    record: &FaultRecord,
+    door: &FaultDoor,
+) -> Result<Vec<Chosen<'a>>, FaultError> {
+    let leads_there = |spec: &&WireSpec| {
+        spec.from == record.target
+            && spec
+                .doors
+                .iter()
+                .any(|known| known.host == door.host && known.listen.port() == door.port)
+    };
+    let Some(spec) = wires.iter().find(leads_there) else {
+        return Err(FaultError::NotAvailable(format!(
+            "no wire leads from {} to port {} of {}",
+            record.target, door.port, door.host
+        )));
+    };
+    let effect = shape::at_door(record.kind, &record.parameters, door.ways);
+    Ok(vec![(spec, effect, Some(vec![door.host.clone()]))])
 }

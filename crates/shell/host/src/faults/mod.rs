@@ -16,6 +16,8 @@
 mod apply;
 mod records;
 mod scope;
+mod shape;
+pub mod stress;
 mod sweep;
 mod undo;
 
@@ -32,7 +34,7 @@ use mainstay_units::Instant;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
-pub use records::{find, host_down, in_force};
+pub use records::{find, host_down, in_force, instances_down};
 pub use sweep::{Residue, SweepReport, residue, sweep};
 
 use crate::{identity, launch, wire};

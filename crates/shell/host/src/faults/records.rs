@@ -4,6 +4,7 @@
 //! it does, since it might be frozen. So a record only ever moves forward: once undone it stays undone,
 //! and doing an undo step twice is harmless.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -151,4 +152,28 @@ pub fn host_down(data: &Path, host: &str) -> Option<FaultRecord> {
             && !remaining(record, now).is_zero()
             && record.undo.iter().any(starts)
     })
+}
+
+/// Instances (`HOST/NAME`) of a host that a fault holds down now.
+pub fn instances_down(data: &Path, host: &str) -> BTreeSet<String> {
+    let Ok(boot_id) = clock::boot_id() else {
+        return BTreeSet::new();
+    };
+    let now = clock::now();
+    let held = all(data).into_iter().filter(|record| {
+        record.state != FaultState::Undone
+            && record.boot_id == boot_id
+            && !remaining(record, now).is_zero()
+    });
+    let steps = held.flat_map(|record| record.undo);
+    let names = steps.filter_map(|step| match step {
+        FaultUndo::Release { instance } => Some(instance),
+        FaultUndo::HealWire { .. }
+        | FaultUndo::Thaw { .. }
+        | FaultUndo::ThawHost { .. }
+        | FaultUndo::StartNode { .. }
+        | FaultUndo::End { .. } => None,
+    });
+    let here = |name: &String| name.split('/').next() == Some(host);
+    names.filter(here).collect()
 }

@@ -51,8 +51,12 @@ pub(crate) fn hosts_of(
         | FaultKind::HostFreeze
         | FaultKind::ProcessKill
         | FaultKind::ProcessFreeze
+        | FaultKind::ProcessDown
+        | FaultKind::Stress
         | FaultKind::Cut
-        | FaultKind::Delay => ("host", |host| &host.host),
+        | FaultKind::Delay
+        | FaultKind::Loss
+        | FaultKind::Throttle => ("host", |host| &host.host),
     };
     let known: BTreeSet<String> = all.iter().map(|host| name(host).to_owned()).collect();
     let found: Vec<LaunchRecord> = all

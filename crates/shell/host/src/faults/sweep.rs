@@ -8,7 +8,7 @@ use mainstay_record::process::{FaultRecord, FaultState, FaultUndo, ProcessIdenti
 use mainstay_rt::clock;
 use mainstay_units::Instant;
 
-use super::{records, scope, undo};
+use super::{records, scope, stress, undo};
 use crate::{identity, wire};
 
 /// How long a living guardian has for its work before others help.
@@ -36,6 +36,11 @@ pub enum Residue {
         to: String,
         id: String,
     },
+    /// A process that was started to make stress.
+    Worker {
+        id: String,
+        process: ProcessIdentity,
+    },
 }
 
 impl std::fmt::Display for Residue {
@@ -52,6 +57,13 @@ impl std::fmt::Display for Residue {
                 write!(
                     f,
                     "the wire from {from} to {to} holds a condition of fault {id}, which is not in force"
+                )
+            }
+            Self::Worker { id, process } => {
+                write!(
+                    f,
+                    "process {} works for fault {id}, which is not in force",
+                    process.pid
                 )
             }
         }
@@ -142,6 +154,16 @@ pub fn residue(data: &Path) -> Vec<Residue> {
                     id: condition.id,
                 });
             }
+        }
+    }
+    for id in stress::noted(data) {
+        match stress::worker_of(data, &id) {
+            Some(process) if !ids.contains(id.as_str()) => {
+                found.push(Residue::Worker { id, process });
+            }
+            Some(_) => {}
+            None if !ids.contains(id.as_str()) => stress::forget(data, &id),
+            None => {}
         }
     }
     found

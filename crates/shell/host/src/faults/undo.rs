@@ -11,7 +11,7 @@ use mainstay_units::Instant;
 use rustix::process::Signal;
 
 use super::apply::pause;
-use super::{FaultError, records, scope};
+use super::{FaultError, records, scope, stress};
 use crate::{identity, launch, shim, wire};
 
 /// How long a node may take to say that it runs.
@@ -28,6 +28,9 @@ pub(crate) fn undo(data: &Path, record: &FaultRecord) -> Result<(), FaultError> 
             }
             FaultUndo::Thaw { processes } => thaw(processes.iter().copied()),
             FaultUndo::ThawHost { host } => thaw_host(data, record, host),
+            FaultUndo::End { processes } => end(data, record, processes),
+            // What holds it down is that this record is in force.
+            FaultUndo::Release { .. } => Ok(()),
             FaultUndo::StartNode { launch } => {
                 start_node(launch).map_err(|source| FaultError::StartNode {
                     launch: launch.clone(),
@@ -46,6 +49,16 @@ fn thaw(processes: impl Iterator<Item = ProcessIdentity>) -> Result<(), FaultErr
     for process in processes {
         identity::signal(process, Signal::CONT).map_err(FaultError::Signal)?;
     }
+    Ok(())
+}
+
+/// With the worker that the record may not have come to name.
+fn end(data: &Path, record: &FaultRecord, processes: &[ProcessIdentity]) -> Result<(), FaultError> {
+    let worker = stress::worker_of(data, &record.id);
+    for process in processes.iter().copied().chain(worker) {
+        identity::signal(process, Signal::KILL).map_err(FaultError::Signal)?;
+    }
+    stress::forget(data, &record.id);
     Ok(())
 }
 
@@ -70,9 +83,11 @@ fn thaw_host(data: &Path, record: &FaultRecord, host: &str) -> Result<(), FaultE
 pub(crate) fn frozen(record: &FaultRecord) -> Vec<ProcessIdentity> {
     let processes = |step: &FaultUndo| match step {
         FaultUndo::Thaw { processes } => processes.clone(),
-        FaultUndo::HealWire { .. } | FaultUndo::ThawHost { .. } | FaultUndo::StartNode { .. } => {
-            Vec::new()
-        }
+        FaultUndo::HealWire { .. }
+        | FaultUndo::ThawHost { .. }
+        | FaultUndo::StartNode { .. }
+        | FaultUndo::End { .. }
+        | FaultUndo::Release { .. } => Vec::new(),
     };
     record.undo.iter().flat_map(processes).collect()
 }

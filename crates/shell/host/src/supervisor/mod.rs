@@ -8,7 +8,7 @@
 mod entry;
 mod probe;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,6 +69,7 @@ pub struct Ended;
 enum Command {
     Desire(Vec<InstanceSpec>),
     Hold(Hold),
+    HoldInstances(BTreeSet<String>),
     StopAll(oneshot::Sender<()>),
 }
 
@@ -109,6 +110,7 @@ impl Supervisor {
             moved,
             status: status_sender,
             host_is_down: false,
+            held_down: BTreeSet::new(),
             is_paused: false,
             looked_around: false,
             stopping: Vec::new(),
@@ -135,6 +137,17 @@ impl Supervisor {
     pub async fn hold(&self, hold: Hold) -> Result<(), Ended> {
         self.commands
             .send(Command::Hold(hold))
+            .await
+            .map_err(|_| Ended)
+    }
+
+    /// The instances that a fault holds down: they are not started until they are in the set no more.
+    ///
+    /// # Errors
+    /// When the task has ended.
+    pub async fn hold_instances(&self, instances: BTreeSet<String>) -> Result<(), Ended> {
+        self.commands
+            .send(Command::HoldInstances(instances))
             .await
             .map_err(|_| Ended)
     }
@@ -171,6 +184,8 @@ struct Host {
     moved: mpsc::Sender<Moved>,
     status: watch::Sender<Vec<InstanceStatus>>,
     host_is_down: bool,
+    /// Instances that are down as if their host were.
+    held_down: BTreeSet<String>,
     is_paused: bool,
     /// Whether what an earlier supervisor left has been looked for.
     looked_around: bool,
@@ -221,10 +236,25 @@ impl Host {
                     Hold::Resume => self.is_paused = false,
                 }
                 for name in self.names() {
-                    self.tell(&name, input_of(hold));
+                    // What is down by itself does not come back with its host.
+                    if hold != Hold::HostBack || !self.held_down.contains(&name) {
+                        self.tell(&name, input_of(hold));
+                    }
                 }
             }
+            Command::HoldInstances(instances) => self.hold_instances(instances),
             Command::StopAll(reply) => self.stopping.push(reply),
+        }
+    }
+
+    fn hold_instances(&mut self, instances: BTreeSet<String>) {
+        let before = std::mem::replace(&mut self.held_down, instances);
+        for name in self.names() {
+            match (before.contains(&name), self.held_down.contains(&name)) {
+                (false, true) => self.tell(&name, Input::HostDown),
+                (true, false) if !self.host_is_down => self.tell(&name, Input::HostBack),
+                (true, false | true) | (false, false) => {}
+            }
         }
     }
 
@@ -268,7 +298,7 @@ impl Host {
     fn admit(&mut self, entry: Entry) {
         let name = entry.name().to_owned();
         self.entries.insert(name.clone(), entry);
-        if self.host_is_down {
+        if self.host_is_down || self.held_down.contains(&name) {
             self.tell(&name, Input::HostDown);
         }
         if self.is_paused {

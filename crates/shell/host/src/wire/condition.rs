@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_record::process::{WireCondition, WireEffect, WireShape};
+use mainstay_record::process::{WireCondition, WireEffect, WireLane, WireShape};
 use mainstay_units::Instant;
 
 /// Which way bytes go, seen from the region that connects.
@@ -15,67 +15,120 @@ pub(crate) enum Direction {
 /// Everything that holds at a door now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DoorView {
-    cut_forward: bool,
-    cut_backward: bool,
+    forward: Lane,
+    backward: Lane,
     /// What is connected now will be reset as soon as anything passes again.
     pub(crate) forgets: bool,
     pub(crate) reset: bool,
+}
+
+/// What happens to the bytes of one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lane {
+    cut: bool,
     pub(crate) delay: Duration,
     pub(crate) jitter: Duration,
+    pub(crate) correlation_percent: u8,
+    pub(crate) loss_ppm: u32,
     pub(crate) bytes_per_second: Option<u64>,
 }
 
+impl Lane {
+    /// Delays add up; of the rest the worse wins.
+    fn add(&mut self, more: WireLane) {
+        self.cut |= more.cut;
+        self.delay += Duration::from_micros(more.delay_us);
+        self.jitter += Duration::from_micros(more.jitter_us);
+        self.correlation_percent = self
+            .correlation_percent
+            .max(more.correlation_percent.min(100));
+        self.loss_ppm = self.loss_ppm.max(more.loss_ppm);
+        let rates = [self.bytes_per_second, more.bytes_per_second];
+        let rates = rates.into_iter().flatten().filter(|rate| *rate > 0);
+        self.bytes_per_second = rates.min();
+    }
+}
+
+/// A door as conditions name it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doorplate<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+}
+
 impl DoorView {
-    pub(crate) fn of(shape: WireShape, conditions: &[WireCondition], host: &str) -> Self {
-        let mut view = Self {
-            delay: Duration::from_micros(shape.delay_us),
-            jitter: Duration::from_micros(shape.jitter_us),
-            bytes_per_second: shape.bytes_per_second.filter(|rate| *rate > 0),
-            ..Self::default()
-        };
+    pub(crate) fn of(shape: WireShape, conditions: &[WireCondition], door: Doorplate<'_>) -> Self {
+        let mut view = Self::default();
+        view.both(WireLane {
+            delay_us: shape.delay_us,
+            jitter_us: shape.jitter_us,
+            bytes_per_second: shape.bytes_per_second,
+            ..WireLane::default()
+        });
         for condition in conditions {
-            if condition
-                .hosts
-                .as_ref()
-                .is_some_and(|hosts| !hosts.iter().any(|name| name == host))
+            let is_elsewhere = |hosts: &Vec<String>| !hosts.iter().any(|name| name == door.host);
+            if condition.hosts.as_ref().is_some_and(is_elsewhere)
+                || condition.port.is_some_and(|port| port != door.port)
             {
                 continue;
             }
-            match condition.effect {
-                WireEffect::Cut => {
-                    view.cut_forward = true;
-                    view.cut_backward = true;
-                }
-                WireEffect::Crash => {
-                    view.cut_forward = true;
-                    view.cut_backward = true;
-                    view.forgets = true;
-                }
-                WireEffect::CutForward => view.cut_forward = true,
-                WireEffect::CutBackward => view.cut_backward = true,
-                WireEffect::Delay {
-                    delay_us,
-                    jitter_us,
-                } => {
-                    view.delay += Duration::from_micros(delay_us);
-                    view.jitter += Duration::from_micros(jitter_us);
-                }
-                WireEffect::Reset => view.reset = true,
-            }
+            view.subject_to(condition.effect);
         }
         view
     }
 
-    pub(crate) const fn is_open(&self, direction: Direction) -> bool {
-        match direction {
-            Direction::Forward => !self.cut_forward,
-            Direction::Backward => !self.cut_backward,
+    fn both(&mut self, lane: WireLane) {
+        self.forward.add(lane);
+        self.backward.add(lane);
+    }
+
+    fn subject_to(&mut self, effect: WireEffect) {
+        const CUT: WireLane = WireLane {
+            cut: true,
+            delay_us: 0,
+            jitter_us: 0,
+            correlation_percent: 0,
+            loss_ppm: 0,
+            bytes_per_second: None,
+        };
+        match effect {
+            WireEffect::Cut => self.both(CUT),
+            WireEffect::Crash => {
+                self.both(CUT);
+                self.forgets = true;
+            }
+            WireEffect::CutForward => self.forward.add(CUT),
+            WireEffect::CutBackward => self.backward.add(CUT),
+            WireEffect::Delay {
+                delay_us,
+                jitter_us,
+            } => self.both(WireLane {
+                delay_us,
+                jitter_us,
+                ..WireLane::default()
+            }),
+            WireEffect::Reset => self.reset = true,
+            WireEffect::Shape { forward, backward } => {
+                self.forward.add(forward);
+                self.backward.add(backward);
+            }
         }
+    }
+
+    pub(crate) const fn lane(&self, direction: Direction) -> &Lane {
+        match direction {
+            Direction::Forward => &self.forward,
+            Direction::Backward => &self.backward,
+        }
+    }
+
+    pub(crate) const fn is_open(&self, direction: Direction) -> bool {
+        !self.lane(direction).cut
     }
 
     /// A connection needs both ways: one for its SYN, one for the answer.
     pub(crate) const fn is_silent(&self) -> bool {
-        self.cut_forward || self.cut_backward
+        self.forward.cut || self.backward.cut
     }
 }
 
@@ -106,6 +159,7 @@ mod tests {
             id: id.into(),
             effect,
             hosts: hosts.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+            port: None,
             deadline_boottime_ns: 100,
             boot_id: "b".into(),
         }
@@ -128,23 +182,61 @@ mod tests {
             condition("c", delay, None),
             condition("d", WireEffect::CutBackward, Some(&["other"])),
         ];
-        let view = DoorView::of(shape, &conditions, "this");
+        let view = DoorView::of(shape, &conditions, plate("this"));
         assert!(
             !view.is_open(Direction::Forward)
                 && view.is_open(Direction::Backward)
                 && view.is_silent()
         );
+        let lane = view.lane(Direction::Forward);
         assert_eq!(
-            (view.delay, view.jitter),
+            (lane.delay, lane.jitter),
             (Duration::from_micros(20), Duration::from_micros(5))
         );
         assert_eq!(
-            view.bytes_per_second, None,
+            lane.bytes_per_second, None,
             "a rate of nothing would be a cut by another name"
         );
-        let other = DoorView::of(shape, &conditions, "other");
+        let other = DoorView::of(shape, &conditions, plate("other"));
         assert!(!other.is_open(Direction::Backward));
-        assert!(!DoorView::of(shape, &[], "this").is_silent());
+        assert!(!DoorView::of(shape, &[], plate("this")).is_silent());
+    }
+
+    fn plate(host: &str) -> Doorplate<'_> {
+        Doorplate { host, port: 5432 }
+    }
+
+    #[test]
+    fn one_port_and_one_direction_are_hit_alone() {
+        let slow = WireLane {
+            delay_us: 7,
+            loss_ppm: 3,
+            bytes_per_second: Some(9),
+            ..WireLane::default()
+        };
+        let effect = WireEffect::Shape {
+            forward: slow,
+            backward: WireLane::default(),
+        };
+        let mut held = condition("a", effect, Some(&["this"]));
+        held.port = Some(5432);
+        let held = [held];
+        let view = DoorView::of(WireShape::default(), &held, plate("this"));
+        let (there, back) = (
+            view.lane(Direction::Forward),
+            view.lane(Direction::Backward),
+        );
+        assert_eq!((there.delay, there.loss_ppm), (Duration::from_micros(7), 3));
+        assert_eq!(there.bytes_per_second, Some(9));
+        assert_eq!(*back, Lane::default());
+        let another = Doorplate {
+            host: "this",
+            port: 7432,
+        };
+        for untouched in [another, plate("other")] {
+            let view = DoorView::of(WireShape::default(), &held, untouched);
+            assert_eq!(view, DoorView::default());
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use control::{WireError, clear_condition, read_state, set_condition, status}
 
 use crate::identity;
 use crate::shim::{self, EXIT_FAILED, EXIT_LOCKED};
-use condition::DoorView;
+use condition::{DoorView, Doorplate};
 use relay::Counters;
 
 const FILE_LIMIT: u64 = 1 << 20;
@@ -79,6 +79,7 @@ fn run_spec(spec_path: &Path) -> io::Result<bool> {
 
 struct Door {
     host: String,
+    port: u16,
     view: watch::Sender<DoorView>,
 }
 
@@ -146,9 +147,10 @@ impl Wire {
 
     fn open_doors(&mut self) {
         for door in self.spec.doors.clone() {
-            let (view, watched) = watch::channel(self.view(&door.host));
+            let (view, watched) = watch::channel(self.view(&door.host, door.listen.port()));
             self.doors.push(Door {
                 host: door.host.clone(),
+                port: door.listen.port(),
                 view,
             });
             tokio::spawn(door::serve(
@@ -160,14 +162,15 @@ impl Wire {
         }
     }
 
-    fn view(&self, host: &str) -> DoorView {
-        DoorView::of(self.spec.shape, &self.state.conditions, host)
+    fn view(&self, host: &str, port: u16) -> DoorView {
+        let plate = Doorplate { host, port };
+        DoorView::of(self.spec.shape, &self.state.conditions, plate)
     }
 
     /// Tells the doors what holds now.
     fn apply(&self) {
         for door in &self.doors {
-            let view = self.view(&door.host);
+            let view = self.view(&door.host, door.port);
             door.view
                 .send_if_modified(|current| std::mem::replace(current, view) != view);
         }

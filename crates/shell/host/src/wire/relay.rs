@@ -19,7 +19,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::condition::{Direction, DoorView};
+use super::condition::{Direction, DoorView, Lane};
 
 const BUFFER_BYTES: usize = 256 << 10;
 /// What one direction of one connection may hold back; enough for 100 MB/s over 40 ms.
@@ -129,7 +129,7 @@ async fn pass(view: &mut watch::Receiver<DoorView>, direction: Direction) -> io:
         if view.reset {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        view.delay
+        view.lane(direction).delay
     };
     if delay > Duration::ZERO {
         tokio::time::sleep(delay.saturating_sub(GRAIN)).await;
@@ -151,35 +151,80 @@ struct Line {
     /// When the last piece is out of a line of limited bandwidth.
     clear_at: Instant,
     last_due: Instant,
+    /// The last draw of jitter.
+    drawn: Option<f64>,
     ended: bool,
+}
+
+/// What TCP waits at least before it sends again (Linux), and how often it doubles that here.
+const RESEND: Duration = Duration::from_millis(200);
+const RESENDS_MAX: u32 = 8;
+/// What fits into one packet.
+const PACKET_BYTES: usize = 1_448;
+
+/// How much later a piece comes because packets of it were lost. A relay of a byte stream must not drop bytes, so
+/// it does to them what TCP would: the packet is sent again after a while, and everything behind it waits.
+fn resent_after(loss_ppm: u32, length: usize, mut draw: impl FnMut() -> u64) -> Duration {
+    let packets = u32::try_from(length.div_ceil(PACKET_BYTES))
+        .unwrap_or(u32::MAX)
+        .max(1);
+    let lost = f64::from(loss_ppm.min(1_000_000)) / 1e6;
+    // Whether any of them is lost; then, whether the one that is sent again is.
+    let mut chance = 1.0 - (1.0 - lost).powf(f64::from(packets));
+    let mut late = Duration::ZERO;
+    for doubled in 0..RESENDS_MAX {
+        if share(draw()) >= chance {
+            break;
+        }
+        late += RESEND * 2_u32.pow(doubled);
+        chance = lost;
+    }
+    late
+}
+
+/// From 0 up to and without 1.
+fn share(bits: u64) -> f64 {
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 impl Line {
     /// When something that enters now comes out.
-    fn due(&mut self, now: Instant, view: &DoorView, length: usize) -> Instant {
+    fn due(&mut self, now: Instant, lane: &Lane, length: usize) -> Instant {
         let mut leaves = now;
-        if let Some(rate) = view.bytes_per_second {
+        if let Some(rate) = lane.bytes_per_second {
             let nanos = (length as u128 * 1_000_000_000) / u128::from(rate);
             leaves = self.clear_at.max(now)
                 + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
             self.clear_at = leaves;
         }
-        let mut due = leaves + view.delay;
-        if view.jitter > Duration::ZERO {
-            let range = u64::try_from(view.jitter.as_nanos())
-                .unwrap_or(u64::MAX)
-                .max(1);
-            due += Duration::from_nanos(entropy::u64() % range);
+        let mut due = leaves + lane.delay;
+        if lane.jitter > Duration::ZERO {
+            due += lane.jitter.mul_f64(self.draw(lane.correlation_percent));
+        }
+        if lane.loss_ppm > 0 {
+            due += resent_after(lane.loss_ppm, length, entropy::u64);
         }
         self.last_due = self.last_due.max(due);
         self.last_due
     }
 
+    /// From 0 to 1; near the last one as far as draws are correlated, as netem does it.
+    fn draw(&mut self, correlation_percent: u8) -> f64 {
+        let fresh = share(entropy::u64());
+        let kept = f64::from(correlation_percent) / 100.0;
+        let drawn = match self.drawn {
+            Some(last) => fresh * (1.0 - kept) + last * kept,
+            None => fresh,
+        };
+        self.drawn = Some(drawn);
+        drawn
+    }
+
     /// A slow line holds a tenth of a second beyond its delay, so that its queue is not its delay.
-    fn has_room(&self, view: &DoorView) -> bool {
-        let limit = match view.bytes_per_second {
+    fn has_room(&self, lane: &Lane) -> bool {
+        let limit = match lane.bytes_per_second {
             Some(rate) => {
-                let span = view.delay.as_secs_f64() + 0.1;
+                let span = lane.delay.as_secs_f64() + 0.1;
                 ((rate as f64 * span) as usize).clamp(16 << 10, LINE_BYTES)
             }
             None => LINE_BYTES,
@@ -236,9 +281,9 @@ async fn pump(
             .filter(|_| !blocked)
             .map(|due| (due - now).saturating_sub(GRAIN));
         tokio::select! {
-            ready = reader.readable(), if !line.ended && line.has_room(&now_holds) && !blocked => {
+            ready = reader.readable(), if !line.ended && line.has_room(now_holds.lane(direction)) && !blocked => {
                 ready?;
-                take(&mut line, reader, writer, &now_holds, |count| counters.add_bytes(direction, count))?;
+                take(&mut line, reader, writer, now_holds.lane(direction), |count| counters.add_bytes(direction, count))?;
             }
             ready = writer.writable(), if blocked => ready?,
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
@@ -273,7 +318,7 @@ fn take(
     line: &mut Line,
     reader: &TcpStream,
     writer: &TcpStream,
-    view: &DoorView,
+    lane: &Lane,
     count_bytes: impl FnOnce(usize),
 ) -> io::Result<()> {
     BUFFER.with_borrow_mut(|buffer| {
@@ -283,7 +328,7 @@ fn take(
             Err(error) => return Err(error),
         };
         let now = clock::now();
-        let due = line.due(now, view, length);
+        let due = line.due(now, lane, length);
         if length == 0 {
             line.ended = true;
             return Ok(());
@@ -317,10 +362,12 @@ fn finish(writer: &TcpStream) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::condition::Doorplate;
     use mainstay_record::process::WireShape;
 
-    fn view(shape: WireShape) -> DoorView {
-        DoorView::of(shape, &[], "h")
+    fn lane(shape: WireShape) -> Lane {
+        let plate = Doorplate { host: "h", port: 1 };
+        *DoorView::of(shape, &[], plate).lane(Direction::Forward)
     }
 
     proptest::proptest! {
@@ -331,15 +378,15 @@ mod tests {
             rate in proptest::option::of(1..1_000_000_u64),
             steps in proptest::collection::vec((0..20_000_000_u64, 0..300_000_usize), 1..50),
         ) {
-            let view = view(WireShape { delay_us, jitter_us, bytes_per_second: rate });
+            let lane = lane(WireShape { delay_us, jitter_us, bytes_per_second: rate });
             let mut line = Line::default();
             let (mut now, mut last) = (Instant::ZERO, Instant::ZERO);
             for (pause, length) in steps {
                 now += Duration::from_nanos(pause);
-                let due = line.due(now, &view, length);
-                assert!(due >= last && due >= now + view.delay);
+                let due = line.due(now, &lane, length);
+                assert!(due >= last && due >= now + lane.delay);
                 if rate.is_none() {
-                    assert!(due <= last.max(now + view.delay + view.jitter));
+                    assert!(due <= last.max(now + lane.delay + lane.jitter));
                 }
                 last = due;
             }
@@ -348,20 +395,71 @@ mod tests {
 
     #[test]
     fn bandwidth_is_shared_by_what_follows() {
-        let view = view(WireShape {
+        let lane = lane(WireShape {
             delay_us: 0,
             jitter_us: 0,
             bytes_per_second: Some(1_000),
         });
         let mut line = Line::default();
         let now = Instant::from_millis(5);
-        assert_eq!(line.due(now, &view, 100), Instant::from_millis(105));
-        assert_eq!(line.due(now, &view, 100), Instant::from_millis(205));
+        assert_eq!(line.due(now, &lane, 100), Instant::from_millis(105));
+        assert_eq!(line.due(now, &lane, 100), Instant::from_millis(205));
         assert_eq!(
-            line.due(Instant::from_millis(500), &view, 100),
+            line.due(Instant::from_millis(500), &lane, 100),
             Instant::from_millis(600)
         );
         line.store(now, &[0; 16 << 10]);
-        assert!(!line.has_room(&view));
+        assert!(!line.has_room(&lane));
+    }
+
+    #[test]
+    fn what_is_lost_comes_later_by_what_tcp_waits() {
+        let never = || u64::MAX;
+        let always = || 0;
+        assert_eq!(resent_after(10_000, 100, never), Duration::ZERO);
+        // All is lost: each attempt waits twice as long as the one before.
+        assert_eq!(
+            resent_after(1_000_000, 100, never),
+            RESEND * (2_u32.pow(RESENDS_MAX) - 1)
+        );
+        let mut first = true;
+        let once = move || {
+            if std::mem::take(&mut first) {
+                always()
+            } else {
+                never()
+            }
+        };
+        assert_eq!(resent_after(10_000, 100, once), RESEND);
+    }
+
+    #[test]
+    fn a_share_of_pieces_is_late_and_larger_ones_more_often() {
+        let mut state = 1_u64;
+        let mut draw = move || {
+            // A generator of its own, so that the counts are the same every time.
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state
+        };
+        let mut late = |length: usize| {
+            (0..10_000)
+                .filter(|_| !resent_after(50_000, length, &mut draw).is_zero())
+                .count()
+        };
+        let (small, large) = (late(100), late(10 * PACKET_BYTES));
+        assert!((400..600).contains(&small), "{small} of 500");
+        assert!((3_600..4_400).contains(&large), "{large} of 4,013");
+    }
+
+    #[test]
+    fn draws_that_are_wholly_correlated_are_one() {
+        let mut line = Line::default();
+        let first = line.draw(100);
+        assert!((0..50).all(|_| line.draw(100).to_bits() == first.to_bits()));
+        let spread: Vec<f64> = (0..50).map(|_| line.draw(0)).collect();
+        assert!(spread.iter().any(|draw| (draw - first).abs() > 0.01));
+        assert!(spread.iter().all(|draw| (0.0..1.0).contains(draw)));
     }
 }

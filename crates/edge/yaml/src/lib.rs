@@ -1,6 +1,9 @@
 //! YAML as a tree of values, each with its place in the file, document by document.
 //!
-//! Scalars are kept as text: rule files write numbers where text is meant, and the other way round.
+//! Scalars are kept as text, whatever YAML takes them for: rule files write numbers where text is meant, and the other
+//! way round. Whoever minds the difference finds it in the kind of the value.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fmt;
 
@@ -29,6 +32,9 @@ pub struct Node {
 pub enum Value {
     Null,
     Text(String),
+    /// As it is written, or nearly: `1.0` becomes `1`.
+    Number(String),
+    Bool(bool),
     List(Vec<Node>),
     Map(Vec<Entry>),
 }
@@ -43,8 +49,10 @@ pub struct Entry {
 impl Node {
     pub fn text(&self) -> Option<&str> {
         match &self.value {
-            Value::Text(text) => Some(text),
-            _ => None,
+            Value::Text(text) | Value::Number(text) => Some(text),
+            Value::Bool(true) => Some("true"),
+            Value::Bool(false) => Some("false"),
+            Value::Null | Value::List(_) | Value::Map(_) => None,
         }
     }
 
@@ -77,7 +85,7 @@ impl Node {
         };
         shift(&mut self.place);
         match &mut self.value {
-            Value::Null | Value::Text(_) => {}
+            Value::Null | Value::Text(_) | Value::Number(_) | Value::Bool(_) => {}
             Value::List(items) => items.iter_mut().for_each(|item| item.shift(lines, columns)),
             Value::Map(entries) => {
                 for entry in entries {
@@ -225,19 +233,19 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Text(value.to_string()))
+        Ok(Value::Bool(value))
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Text(value.to_string()))
+        Ok(Value::Number(value.to_string()))
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Text(value.to_string()))
+        Ok(Value::Number(value.to_string()))
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::Text(value.to_string()))
+        Ok(Value::Number(value.to_string()))
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
@@ -263,5 +271,51 @@ impl<'de> Visitor<'de> for AnyValue {
             });
         }
         Ok(Value::Map(entries))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, reason = "a test stops where it fails")]
+mod tests {
+    use super::*;
+
+    fn only(text: &str) -> Node {
+        match documents(text) {
+            Ok(mut nodes) if nodes.len() == 1 => nodes.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn scalars_are_text_and_know_what_they_were() {
+        let node = only("a: 1\nb: \"1\"\nc: true\nd:\n");
+        for (key, text) in [
+            ("a", Some("1")),
+            ("b", Some("1")),
+            ("c", Some("true")),
+            ("d", None),
+        ] {
+            assert_eq!(node.get(key).and_then(Node::text), text, "{key}");
+        }
+        let kind = |key| node.get(key).map(|node| &node.value);
+        assert!(matches!(kind("a"), Some(Value::Number(_))));
+        assert!(matches!(kind("b"), Some(Value::Text(_))));
+        assert!(matches!(kind("c"), Some(Value::Bool(true))));
+        assert!(matches!(kind("d"), Some(Value::Null)));
+    }
+
+    #[test]
+    fn places_are_those_of_the_file_also_in_later_documents() {
+        let text = "a: 1\n---\n# nothing\n---\nb:\n  - c: x\n";
+        let nodes = documents(text).unwrap_or_default();
+        assert_eq!(nodes.len(), 2);
+        let second = nodes.last().and_then(|node| node.get("b"));
+        let item = second
+            .and_then(|list| list.items().first())
+            .and_then(|item| item.get("c"));
+        assert_eq!(
+            item.map(|node| node.place),
+            Some(Place { line: 6, column: 8 })
+        );
     }
 }
