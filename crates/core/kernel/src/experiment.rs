@@ -18,7 +18,6 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use mainstay_incident::Phase;
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::Permission;
 
@@ -291,9 +290,7 @@ fn hindrance(state: &State) -> Option<String> {
         return Some(format!("fault {fault} is in force"));
     }
     let mut incidents = state.incidents.iter();
-    let open = incidents.find(|(_, incident)| {
-        matches!(incident.phase, Phase::Open | Phase::Acknowledged)
-    });
+    let open = incidents.find(|(_, incident)| incident.phase.is_unmitigated());
     if let Some((id, incident)) = open {
         return Some(format!("incident {id} is open: {}", incident.title));
     }

@@ -231,6 +231,7 @@ fn sign(state: &State, event: &Event) -> Option<Sign> {
         | Event::InstancePlaced { .. }
         | Event::InstanceWithdrawn { .. }
         | Event::Incident(_)
+        | Event::Experiment(_)
         | Event::Unknown { .. } => return None,
     })
 }

@@ -99,6 +99,7 @@ pub(crate) struct Chaos {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct ServiceLabels {
     pub(crate) service: String,
+    /// As the documents select them, such as `app: trading-service`.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) labels: BTreeMap<String, String>,
 }

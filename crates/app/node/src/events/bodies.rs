@@ -295,10 +295,10 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
         },
         EventBody::ReflexRecorded(body) => Event::ReflexRecorded(report_of(body)?),
         EventBody::AlertChanged(body) => Event::AlertChanged(alert_of(body)?),
-        incident => incident_of(incident)?,
         EventBody::ExperimentBegun(body) => Event::Experiment(begun_of(body)?),
         EventBody::ExperimentObserved(body) => Event::Experiment(observed_of(body)?),
         EventBody::ExperimentEnded(body) => Event::Experiment(ended_of(body)?),
+        incident => incident_of(incident)?,
     })
 }
 

@@ -69,6 +69,20 @@ fn an_experiment_that_holds() {
     check(
         &mut stage,
         expect![[r#"
+            1000 > uid 1000 asks: chaos run
+                 #8 experiment x1 slow-ledger begun until 181000 by owner
+            1100 > uid 1000 asks: chaos run
+                 #9 refused chaos run: no experiment now: experiment x1 (slow-ledger) runs (experiment_untimely)
+            1200 > uid 1000 asks: chaos observe
+                 #10 experiment x1: orders answered holds: 0.99
+            1300 > uid 1000 asks: chaos observe
+                 #11 refused chaos observe: no experiment x2 runs (no_such_experiment)
+            9000 > uid 1000 asks: chaos end
+                 #12 experiment x1 passed: it is over
+            9100 > uid 1000 asks: chaos end
+                 #13 refused chaos end: no experiment x1 runs (no_such_experiment)
+            9200 > uid 1000 asks: chaos run
+                 #14 experiment x2 slow-ledger begun until 189200 by owner
         "#]],
     );
     assert_eq!(stage.state.experiments_ever, 2);
@@ -127,6 +141,16 @@ fn an_experiment_that_nobody_ends_is_not_passed() {
     check(
         &mut stage,
         expect![[r#"
+            1000 > uid 1000 asks: chaos run
+                 #8 experiment x1 slow-ledger begun until 181000 by owner
+            2000 > uid 1000 asks: chaos observe
+                 #9 experiment x1: orders answered holds: 0.99
+            180999 > time passes
+                 nothing: nothing is due
+            181000 > time passes
+                 #10 experiment x1 inconclusive: whoever ran it did not say how it ended
+            181100 > uid 1000 asks: chaos end
+                 #11 refused chaos end: no experiment x1 runs (no_such_experiment)
         "#]],
     );
 }
@@ -161,31 +185,23 @@ fn nothing_is_broken_on_top_of_trouble() {
         })
     };
     let mut stage = Stage::with(desired());
-    stage.at(1_000, &alert("warning", AlertState::Firing));
     stage.at(1_100, &alert("page", AlertState::Firing));
     assert_eq!(
         refused(&mut stage, &begin()),
-        None,
-        "the first word of an alert stays"
+        untimely("incident i1 is open: alert")
     );
-
     let mut stage = Stage::with(desired());
-    stage.at(1_100, &alert("page", AlertState::Firing));
-    assert_eq!(
-        refused(&mut stage, &begin()),
-        untimely("Down{} is firing (watch of h1)")
-    );
-    stage.at(1_200, &alert("page", AlertState::Missing));
-    assert_eq!(
-        refused(&mut stage, &begin()),
-        untimely("Down{} is missing (watch of h1)")
-    );
-    stage.at(1_300, &alert("page", AlertState::Resolved));
-    let cut = fault(FaultKind::ProcessDown, "h1/web", 90_000);
-    stage.at(1_400, &command(owner(), Ask::InjectFault(cut)));
+    let down = fault(FaultKind::ProcessDown, "h1/web", 90_000);
+    stage.at(1_400, &command(owner(), Ask::InjectFault(down)));
     assert_eq!(
         refused(&mut stage, &begin()),
         untimely("fault f1 is in force")
+    );
+    let mut stage = Stage::with(desired());
+    stage.at(1_400, &command(owner(), Ask::Pause));
+    assert_eq!(
+        refused(&mut stage, &begin()),
+        untimely("automation is paused")
     );
     let stranger = command(
         actor(9, "mallory"),
