@@ -345,6 +345,7 @@ fn what_one_node_knows_is_enough() {
         faults: Vec::new(),
         alerts: Vec::new(),
         incidents: Vec::new(),
+        experiment: None,
     };
     let slot = Slot::new(1).expect("a slot");
     let status = status(&Gathered::of_node(&platform, slot, NOW + 20, known));

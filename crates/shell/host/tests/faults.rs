@@ -12,8 +12,9 @@ use harness::{FIXTURE, Scene, gone, wait_for};
 use mainstay_host::faults::{self, FaultError, FaultRequest, Place, Residue};
 use mainstay_host::{identity, launch, wire};
 use mainstay_record::process::{
-    FaultKind, FaultParameters, FaultRecord, FaultState, ProcessIdentity, ShimState, VERSION,
-    WireDoor, WireEffect, WireShape, WireSpec,
+    FaultDetail, FaultDoor, FaultKind, FaultParameters, FaultRecord, FaultState, FaultUndo,
+    FaultWays, ProcessIdentity, ShimState, VERSION, WireDoor, WireEffect, WireLane, WireShape,
+    WireSpec,
 };
 use mainstay_rt::clock;
 use rustix::process::Signal;
@@ -403,4 +404,138 @@ fn what_cannot_be_done_breaks_nothing() {
         matches!(again, FaultError::Record { .. }),
         "an id is used once"
     );
+}
+
+fn detailed(id: &str, kind: FaultKind, target: &str, detail: FaultDetail) -> FaultRequest {
+    let mut request = request(id, kind, target, LONG);
+    request.parameters.detail = detail;
+    request
+}
+
+#[test]
+fn who_is_asked_to_leave_and_stays_is_killed_when_its_grace_is_over() {
+    let mut scene = Scene::new();
+    start_host(&mut scene, "a1", "a");
+    let spec = scene.shim_spec("a1", "deaf", "trap '' TERM; while :; do sleep 0.05; done");
+    let child = scene.running(&spec).child.unwrap();
+    let detail = FaultDetail {
+        grace_ms: Some(1_000),
+        ..FaultDetail::default()
+    };
+    let mut kill = detailed("k", FaultKind::ProcessKill, "a1/deaf", detail);
+    kill.lasting = Duration::from_secs(1);
+    let record = inject(&mut scene, &kill);
+    assert_eq!(
+        record.state,
+        FaultState::Set,
+        "in force until the grace is over"
+    );
+    assert!(identity::is_alive(child), "it was asked, and is deaf");
+    undone(&scene, "k");
+    gone(child);
+}
+
+#[test]
+fn stress_ends_with_its_fault_although_its_guardian_was_killed() {
+    let mut scene = Scene::new();
+    start_host(&mut scene, "a1", "a");
+    let detail = FaultDetail {
+        cpu_workers: Some(1),
+        cpu_load_percent: Some(20),
+        memory_bytes: Some(1 << 20),
+        ..FaultDetail::default()
+    };
+    let mut request = detailed("s", FaultKind::Stress, "a1", detail);
+    request.lasting = Duration::from_secs(3);
+    let record = inject(&mut scene, &request);
+    let worker = match record.undo.as_slice() {
+        [FaultUndo::End { processes }] => processes[0],
+        other => panic!("{other:?}"),
+    };
+    assert!(identity::is_alive(worker));
+    assert!(faults::residue(scene.path()).is_empty());
+    let guardian = record.guardian.unwrap();
+    identity::signal(guardian, Signal::KILL).unwrap();
+    gone(guardian);
+    // Its own deadline ends it: nobody else is left to.
+    gone(worker);
+    let deadline = mainstay_units::Instant::from_nanos(record.deadline_boottime_ns);
+    assert!(clock::now() >= deadline, "and not before");
+    assert_eq!(faults::sweep(scene.path(), clock::now()).undone, ["s"]);
+    assert!(faults::residue(scene.path()).is_empty());
+}
+
+#[test]
+fn a_worker_that_no_record_explains_is_residue() {
+    let mut scene = Scene::new();
+    start_host(&mut scene, "a1", "a");
+    let detail = FaultDetail {
+        memory_bytes: Some(1 << 20),
+        ..FaultDetail::default()
+    };
+    let record = inject(&mut scene, &detailed("s", FaultKind::Stress, "a1", detail));
+    let [FaultUndo::End { processes }] = record.undo.as_slice() else {
+        panic!("{record:?}");
+    };
+    let (worker, guardian) = (scene.own(processes[0]), record.guardian.unwrap());
+    identity::signal(guardian, Signal::KILL).unwrap();
+    gone(guardian);
+    std::fs::remove_file(scene.path().join("faults/s.json")).unwrap();
+    let expected = Residue::Worker {
+        id: "s".into(),
+        process: worker,
+    };
+    assert_eq!(faults::residue(scene.path()), [expected]);
+    identity::signal(worker, Signal::KILL).unwrap();
+    gone(worker);
+    assert!(faults::residue(scene.path()).is_empty());
+}
+
+#[test]
+fn what_is_held_down_is_killed_and_named_until_it_is_over() {
+    let mut scene = Scene::new();
+    let (_, work) = start_host(&mut scene, "a1", "a");
+    let down = request("d", FaultKind::ProcessDown, "a1/work", LONG);
+    inject(&mut scene, &down);
+    gone(work.child.unwrap());
+    assert!(faults::instances_down(scene.path(), "a1").contains("a1/work"));
+    assert!(faults::instances_down(scene.path(), "b1").is_empty());
+    faults::clear(scene.path(), "d").unwrap();
+    assert!(faults::instances_down(scene.path(), "a1").is_empty());
+}
+
+#[test]
+fn one_door_is_slowed_alone() {
+    let mut scene = Scene::new();
+    let [there, back] = start_wires(&mut scene, 65);
+    let door = |port| FaultDetail {
+        jitter_us: Some(2),
+        door: Some(FaultDoor {
+            host: "b1".into(),
+            port,
+            ways: FaultWays::Back,
+        }),
+        ..FaultDetail::default()
+    };
+    let mut slow = detailed("slow", FaultKind::Delay, "a", door(4_000));
+    slow.parameters.to = Some("b".into());
+    slow.parameters.delay_us = 7;
+    inject(&mut scene, &slow);
+    let backward = WireLane {
+        delay_us: 7,
+        ..WireLane::default()
+    };
+    let shape = WireEffect::Shape {
+        forward: WireLane::default(),
+        backward,
+    };
+    assert_eq!((effects(&there), effects(&back)), (vec![shape], vec![]));
+    let held = wire::status(&there.control).unwrap().state.conditions;
+    assert_eq!(held[0].port, Some(4_000));
+    faults::clear(scene.path(), "slow").unwrap();
+    assert_eq!(effects(&there), []);
+    let mut elsewhere = detailed("none", FaultKind::Delay, "a", door(4_001));
+    elsewhere.parameters.delay_us = 7;
+    let refused = faults::inject(&place(&scene), &elsewhere).unwrap_err();
+    assert!(matches!(refused, FaultError::NotAvailable(_)), "{refused}");
 }
