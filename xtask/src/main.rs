@@ -5,6 +5,7 @@
 
 mod bench;
 mod bench_failover;
+mod bench_watch;
 mod calm;
 mod dice;
 mod doors;
@@ -56,6 +57,8 @@ enum Task {
     Calm(calm::Arguments),
     /// The client-side gap of each fault, beside Patroni where it is installed.
     BenchFailover(bench_failover::Arguments),
+    /// What watching costs, beside Prometheus where it is installed.
+    BenchWatch(bench_watch::Arguments),
     /// Everything that `docs/BENCHMARKS.md` records.
     Bench(bench::Arguments),
 }
@@ -85,6 +88,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Rebuild(arguments) => rebuild::run(&arguments),
         Task::Calm(arguments) => calm::run(&arguments),
         Task::BenchFailover(arguments) => bench_failover::run(&arguments),
+        Task::BenchWatch(arguments) => bench_watch::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     }
 }
