@@ -99,7 +99,7 @@ impl World {
         let mut writes: Vec<(Labels, i64, f64)> = account
             .writes
             .into_iter()
-            .map(|write| (Labels::new(write.labels), write.at, write.value))
+            .map(|write| (Labels::shared(write.labels), write.at, write.value))
             .collect();
         let forgotten = self.forgotten(account.endpoint, &writes);
         writes.extend(forgotten);

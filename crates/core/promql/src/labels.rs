@@ -33,6 +33,13 @@ impl Labels {
         Self(Arc::new(sorted))
     }
 
+    /// As they are: sorted by name, each name once, no value empty. Shared, not copied.
+    pub fn shared(sorted: Arc<Vec<(String, String)>>) -> Self {
+        debug_assert!(sorted.windows(2).all(|two| two[0].0 < two[1].0));
+        debug_assert!(sorted.iter().all(|(_, value)| !value.is_empty()));
+        Self(sorted)
+    }
+
     pub fn of(pairs: &[(&str, &str)]) -> Self {
         Self::new(
             pairs

@@ -105,14 +105,32 @@ pub struct Fault {
     pub message: String,
 }
 
+/// A whole answer, with everything that its lines say.
 pub fn parse(format: Format, body: &str, limits: &Limits) -> Result<Exposition, Fault> {
+    let mut exposition = Exposition::default();
+    let Exposition { samples, meanings } = &mut exposition;
+    lines(format, body, limits, meanings, &mut |line| {
+        let sample = Reader::new(format, line, limits).sample()?;
+        samples.push(sample);
+        Ok(())
+    })?;
+    Ok(exposition)
+}
+
+/// Goes through an answer line by line and hands on those that are samples.
+pub(crate) fn lines(
+    format: Format,
+    body: &str,
+    limits: &Limits,
+    meanings: &mut Vec<(String, Meaning)>,
+    sample: &mut dyn FnMut(&str) -> Result<(), String>,
+) -> Result<(), Fault> {
     let fault = |line, message: String| Err(Fault { line, message });
     if body.len() > limits.bytes {
         return fault(0, format!("more than {} bytes", limits.bytes));
     }
-    let mut exposition = Exposition::default();
     let mut ended = false;
-    let mut number = 0;
+    let (mut number, mut samples) = (0, 0);
     let mut rest = body;
     while !rest.is_empty() {
         number += 1;
@@ -138,26 +156,31 @@ pub fn parse(format: Format, body: &str, limits: &Limits) -> Result<Exposition, 
             Format::OpenMetrics if line.is_empty() => Err(String::from("an empty line")),
             Format::Text if line.trim_matches([' ', '\t']).is_empty() => continue,
             _ if line.trim_start_matches([' ', '\t']).starts_with('#') => {
-                comment(format, line, &mut exposition)
+                comment(format, line, meanings)
             }
-            _ => Reader::new(format, line, limits)
-                .sample()
-                .map(|sample| exposition.samples.push(sample)),
+            _ => {
+                samples += 1;
+                sample(line)
+            }
         };
         if let Err(message) = outcome {
             return fault(number, message);
         }
-        if exposition.samples.len() > limits.samples {
+        if samples > limits.samples {
             return fault(number, format!("more than {} samples", limits.samples));
         }
     }
     if format == Format::OpenMetrics && !ended {
         return fault(number, String::from("no # EOF: the body was cut off"));
     }
-    Ok(exposition)
+    Ok(())
 }
 
-fn comment(format: Format, line: &str, exposition: &mut Exposition) -> Result<(), String> {
+fn comment(
+    format: Format,
+    line: &str,
+    meanings: &mut Vec<(String, Meaning)>,
+) -> Result<(), String> {
     let blanks = [' ', '\t'];
     let strict = format == Format::OpenMetrics;
     let body = line
@@ -189,7 +212,7 @@ fn comment(format: Format, line: &str, exposition: &mut Exposition) -> Result<()
         "HELP" => Meaning::Help(unescaped(text, strict)),
         _ => Meaning::Unit(String::from(text)),
     };
-    exposition.meanings.push((name, meaning));
+    meanings.push((name, meaning));
     Ok(())
 }
 

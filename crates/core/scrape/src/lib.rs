@@ -23,6 +23,7 @@
 
 extern crate alloc;
 
+mod book;
 pub mod exposition;
 pub mod page;
 mod reader;

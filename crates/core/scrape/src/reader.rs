@@ -6,6 +6,7 @@ use alloc::string::String;
 use crate::exposition::{Exemplar, Format, Labels, Limits, Sample};
 
 const NAME: &str = "__name__";
+const BLANKS: [char; 2] = [' ', '\t'];
 
 pub(crate) struct Reader<'a> {
     format: Format,
@@ -50,7 +51,42 @@ impl<'a> Reader<'a> {
         word
     }
 
+    /// Behind a series that is known by its text; nothing if the line does not begin with just this series.
+    pub(crate) fn behind(
+        format: Format,
+        line: &'a str,
+        series: &str,
+        limits: &'a Limits,
+    ) -> Option<Self> {
+        let whole = Self::new(format, line, limits);
+        let rest = whole.rest.strip_prefix(series)?;
+        // A name alone may go on, or have labels behind blanks.
+        let labelled = series.ends_with('}');
+        let parted = series.ends_with(BLANKS) || rest.starts_with(BLANKS);
+        let bare = parted && !rest.trim_start_matches(BLANKS).starts_with('{');
+        (labelled || bare).then_some(Self { rest, ..whole })
+    }
+
+    /// The part of the line that was read.
+    pub(crate) fn read_so_far(&self, line: &'a str) -> &'a str {
+        let whole = Self::new(self.format, line, self.limits).rest;
+        let length = whole.len().saturating_sub(self.rest.len());
+        whole.get(..length).unwrap_or("")
+    }
+
     pub(crate) fn sample(mut self) -> Read<Sample> {
+        let labels = self.series()?;
+        let (value, at, exemplar) = self.reading()?;
+        Ok(Sample {
+            labels,
+            value,
+            at,
+            exemplar,
+        })
+    }
+
+    /// Name and labels, in order.
+    pub(crate) fn series(&mut self) -> Read<Labels> {
         let end = self.rest.find(['{', ' ', '\t']).unwrap_or(self.rest.len());
         let (name, rest) = self.rest.split_at(end);
         self.rest = rest;
@@ -73,6 +109,11 @@ impl<'a> Reader<'a> {
         }
         labels.sort();
         labels.retain(|(_, value)| !value.is_empty());
+        Ok(labels)
+    }
+
+    /// What stands behind the series, up to the end of the line.
+    pub(crate) fn reading(mut self) -> Read<(f64, Option<i64>, Option<Exemplar>)> {
         if self.format == Format::OpenMetrics && !self.take(' ') && !self.rest.is_empty() {
             return Err(String::from("expected a blank before the value"));
         }
@@ -87,12 +128,7 @@ impl<'a> Reader<'a> {
         if !self.rest.is_empty() {
             return Err(format!("unexpected {:?} after the sample", self.rest));
         }
-        Ok(Sample {
-            labels,
-            value,
-            at,
-            exemplar,
-        })
+        Ok((value, at, exemplar))
     }
 
     fn timestamp(&mut self) -> Read<Option<i64>> {

@@ -1,23 +1,35 @@
-//! The book of one target: what it gave last time, and what follows from what it gives now.
+//! One target: what it gave last time, and what follows from what it gives now.
 //!
 //! After every attempt there is a full account: `up`, how long it took, how many samples; a series that was
 //! there before and is not now is marked as ended at the same moment. An attempt that failed ends all of
 //! them. Samples that bring a time of their own are not marked: only the target knows when they end. Where
 //! attempts fail or have stopped altogether, [`Target::silence`] says so within two intervals.
 
-use alloc::collections::BTreeSet;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::exposition::{Exposition, Labels};
+use crate::book::Book;
+pub use crate::book::Found;
+use crate::exposition::{Fault, Format, Labels, Limits};
 
 /// The bits of the marker that a series has ended, as Prometheus stores it.
 pub const STALE: u64 = 0x7ff0_0000_0000_0002;
 
+/// The series that tell of the attempts themselves.
+const OWN: [&str; 5] = [
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+];
+
 /// A sample to be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Write {
-    pub labels: Labels,
+    /// The same ones each time, so that a store need not look at them to know them again.
+    pub labels: Arc<Labels>,
     pub at: i64,
     pub value: f64,
 }
@@ -29,7 +41,7 @@ pub struct Attempt {
     pub at: i64,
     pub took_ms: i64,
     /// Nothing where the target did not answer, or not readably.
-    pub found: Option<Exposition>,
+    pub found: Option<Found>,
 }
 
 /// Whether a target is heard.
@@ -46,17 +58,25 @@ pub struct Target {
     labels: Labels,
     honor_labels: bool,
     interval: i64,
-    known: BTreeSet<Labels>,
+    own: [Arc<Labels>; 5],
+    book: Book,
     last_heard: i64,
 }
 
 impl Target {
     pub fn new(labels: Labels, honor_labels: bool, interval: i64, now: i64) -> Self {
+        let own = OWN.map(|name| {
+            let mut own = labels.clone();
+            own.push((String::from("__name__"), String::from(name)));
+            own.sort();
+            Arc::new(own)
+        });
         Self {
             labels,
             honor_labels,
             interval,
-            known: BTreeSet::new(),
+            own,
+            book: Book::default(),
             last_heard: now,
         }
     }
@@ -69,118 +89,93 @@ impl Target {
         }
     }
 
+    /// Reads an answer, to be settled next.
+    ///
+    /// # Errors
+    /// Where a line is unclear: then nothing of the answer counts.
+    pub fn read(&mut self, format: Format, body: &str, limits: &Limits) -> Result<Found, Fault> {
+        let (labels, honor) = (&self.labels, self.honor_labels);
+        let labelled = |own: &Labels| labelled(labels, honor, own);
+        self.book.read(format, body, limits, &labelled)
+    }
+
     /// Everything that an attempt has to be stored as.
     pub fn settle(&mut self, attempt: Attempt) -> Vec<Write> {
         let Attempt { at, took_ms, found } = attempt;
         let up = found.is_some();
-        let samples = found
-            .map(|exposition| exposition.samples)
-            .unwrap_or_default();
-        let mut writes = Vec::with_capacity(samples.len() + 5);
-        let mut present = BTreeSet::new();
-        let mut given = BTreeSet::new();
-        for sample in &samples {
-            let labels = self.labelled(&sample.labels);
-            // Of two samples of one series the first counts.
-            if !given.insert((labels.clone(), sample.at)) {
-                continue;
-            }
-            if sample.at.is_none() {
-                present.insert(labels.clone());
-            }
-            writes.push(Write {
-                labels,
-                at: sample.at.unwrap_or(at),
-                value: sample.value,
-            });
-        }
-        let added = present.difference(&self.known).count();
-        for labels in self.known.difference(&present) {
-            writes.push(Write {
-                labels: labels.clone(),
-                at,
-                value: f64::from_bits(STALE),
-            });
-        }
-        self.known = present;
+        let given = found.map(|found| found.given).unwrap_or_default();
+        let entry = self.book.enter(&given);
         if up {
             self.last_heard = at;
         }
         #[expect(clippy::cast_precision_loss, reason = "a duration in milliseconds")]
         let seconds = took_ms as f64 / 1000.0;
         let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-        for (name, value) in [
-            ("up", f64::from(u8::from(up))),
-            ("scrape_duration_seconds", seconds),
-            ("scrape_samples_scraped", count(samples.len())),
-            (
-                "scrape_samples_post_metric_relabeling",
-                count(samples.len()),
-            ),
-            ("scrape_series_added", count(added)),
-        ] {
-            let mut labels = self.labels.clone();
-            labels.push((String::from("__name__"), String::from(name)));
-            labels.sort();
-            writes.push(Write { labels, at, value });
-        }
-        writes
+        let own = [
+            f64::from(u8::from(up)),
+            seconds,
+            count(given.len()),
+            count(given.len()),
+            count(entry.added),
+        ];
+        let stored = entry
+            .stored
+            .into_iter()
+            .map(|(labels, own_at, value)| Write {
+                labels,
+                at: own_at.unwrap_or(at),
+                value,
+            });
+        let own = self.own.iter().zip(own).map(|(labels, value)| Write {
+            labels: Arc::clone(labels),
+            at,
+            value,
+        });
+        stored.chain(ended(entry.ended, at)).chain(own).collect()
     }
 
     /// Ends every series of a target that is not asked any more.
     pub fn vanish(self, at: i64) -> Vec<Write> {
-        let own = [
-            "up",
-            "scrape_duration_seconds",
-            "scrape_samples_scraped",
-            "scrape_samples_post_metric_relabeling",
-            "scrape_series_added",
-        ];
-        let named = own.map(|name| {
-            let mut labels = self.labels.clone();
-            labels.push((String::from("__name__"), String::from(name)));
-            labels.sort();
-            labels
-        });
-        let all = self.known.into_iter().chain(named);
-        all.map(|labels| Write {
-            labels,
-            at,
-            value: f64::from_bits(STALE),
-        })
-        .collect()
+        ended(self.book.current().chain(self.own), at).collect()
     }
+}
 
-    /// The target's labels win, and what they replace is kept under `exported_`; unless the target is
-    /// trusted with them.
-    fn labelled(&self, own: &Labels) -> Labels {
-        let mut labels: Labels = Vec::with_capacity(own.len() + self.labels.len());
-        let ours = |name: &str| self.labels.iter().any(|(other, _)| other == name);
-        for (name, value) in own {
-            if !ours(name) || self.honor_labels {
-                labels.push((name.clone(), value.clone()));
-                continue;
-            }
-            let mut renamed = alloc::format!("exported_{name}");
-            while ours(&renamed) || own.iter().any(|(other, _)| *other == renamed) {
-                renamed.insert_str(0, "exported_");
-            }
-            labels.push((renamed, value.clone()));
+fn ended(series: impl IntoIterator<Item = Arc<Labels>>, at: i64) -> impl Iterator<Item = Write> {
+    series.into_iter().map(move |labels| Write {
+        labels,
+        at,
+        value: f64::from_bits(STALE),
+    })
+}
+
+/// The target's labels win, and what they replace is kept under `exported_`; unless the target is
+/// trusted with them.
+fn labelled(target: &Labels, honor_labels: bool, own: &Labels) -> Labels {
+    let mut labels: Labels = Vec::with_capacity(own.len() + target.len());
+    let ours = |name: &str| target.iter().any(|(other, _)| other == name);
+    for (name, value) in own {
+        if !ours(name) || honor_labels {
+            labels.push((name.clone(), value.clone()));
+            continue;
         }
-        for (name, value) in &self.labels {
-            if !labels.iter().any(|(other, _)| other == name) {
-                labels.push((name.clone(), value.clone()));
-            }
+        let mut renamed = alloc::format!("exported_{name}");
+        while ours(&renamed) || own.iter().any(|(other, _)| *other == renamed) {
+            renamed.insert_str(0, "exported_");
         }
-        labels.sort();
-        labels
+        labels.push((renamed, value.clone()));
     }
+    for (name, value) in target {
+        if !labels.iter().any(|(other, _)| other == name) {
+            labels.push((name.clone(), value.clone()));
+        }
+    }
+    labels.sort();
+    labels
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exposition::{Format, Limits, parse};
     use alloc::format;
     use alloc::string::ToString;
 
@@ -208,19 +203,20 @@ mod tests {
         shown.collect()
     }
 
-    fn attempt(at: i64, body: Option<&str>) -> Attempt {
-        let found = body.and_then(|body| parse(Format::Text, body, &Limits::default()).ok());
-        Attempt {
+    fn attempt(target: &mut Target, at: i64, body: Option<&str>) -> Vec<Write> {
+        let limits = Limits::default();
+        let found = body.and_then(|body| target.read(Format::Text, body, &limits).ok());
+        target.settle(Attempt {
             at,
             took_ms: 5,
             found,
-        }
+        })
     }
 
     #[test]
     fn what_is_gone_ends_and_a_failure_ends_all() {
         let mut target = target();
-        let first = target.settle(attempt(1_000, Some("a 1\nb{job=\"own\"} 2\nc 3 500\n")));
+        let first = attempt(&mut target, 1_000, Some("a 1\nb{job=\"own\"} 2\nc 3 500\n"));
         assert_eq!(
             shown(&first),
             [
@@ -230,7 +226,7 @@ mod tests {
                 "__name__=up,instance=h:1,job=j 1 @1000",
             ]
         );
-        let second = target.settle(attempt(2_000, Some("a 4\n")));
+        let second = attempt(&mut target, 2_000, Some("a 4\n"));
         assert_eq!(
             shown(&second),
             [
@@ -239,7 +235,7 @@ mod tests {
                 "__name__=up,instance=h:1,job=j 1 @2000",
             ]
         );
-        let failed = target.settle(attempt(3_000, None));
+        let failed = attempt(&mut target, 3_000, None);
         assert_eq!(
             shown(&failed),
             [
@@ -249,7 +245,7 @@ mod tests {
         );
         // Ended once is ended.
         assert_eq!(
-            shown(&target.settle(attempt(4_000, None))),
+            shown(&attempt(&mut target, 4_000, None)),
             ["__name__=up,instance=h:1,job=j 0 @4000"]
         );
     }
@@ -257,8 +253,8 @@ mod tests {
     #[test]
     fn silence_is_noticed_within_two_intervals() {
         let mut target = target();
-        target.settle(attempt(1_000, Some("a 1\n")));
-        target.settle(attempt(2_000, None));
+        attempt(&mut target, 1_000, Some("a 1\n"));
+        attempt(&mut target, 2_000, None);
         assert_eq!(target.silence(2_500), Silence::Heard);
         assert_eq!(target.silence(2_501), Silence::SilentSince(1_000));
     }
@@ -266,8 +262,8 @@ mod tests {
     #[test]
     fn an_unreadable_answer_is_no_answer() {
         let mut target = target();
-        target.settle(attempt(1_000, Some("a 1\n")));
-        let writes = shown(&target.settle(attempt(2_000, Some("a 1\nb{ 2\n"))));
+        attempt(&mut target, 1_000, Some("a 1\n"));
+        let writes = shown(&attempt(&mut target, 2_000, Some("a 1\nb{ 2\n")));
         assert!(
             writes.contains(&"__name__=a,instance=h:1,job=j stale @2000".to_string()),
             "{writes:?}"
@@ -277,5 +273,61 @@ mod tests {
             "{writes:?}"
         );
         assert_eq!(target.vanish(5_000).len(), 5);
+    }
+
+    /// What is known from the page before changes nothing of what is read.
+    #[test]
+    fn a_page_is_read_alike_whatever_came_before() {
+        let pages = [
+            "a 1\nb 2\n",
+            "ab 1\na 2\n",
+            "a{x=\"1\"} 1\na 2\n",
+            "a {x=\"1\"} 1\na  {x=\"2\"} 3 77\n",
+            "a\t4\na{} 5\n",
+            "a{x=\"1\"}6\na{x=\"1\",} 7\na{x=\"1\"} 8 9\n",
+            "a{x=\"}\"} 1\na{x=\"} 2\"} 3\n",
+            "  a 1\n\n# remark\nc 2 5\nc 3 5\nc 4 6\nc 5 6\n",
+            "b 1\na 2\nc{y=\"2\",x=\"1\"} 3\nc{x=\"1\",y=\"2\"} 4\n",
+            "a{job=\"own\"} 1\na{exported_job=\"own\"} 2\n",
+            "",
+            "a\n",
+        ];
+        let current = |target: &mut Target, at, page| {
+            let writes = attempt(target, at, Some(page));
+            let all = shown(&writes).into_iter();
+            all.filter(|line| !line.contains(" stale "))
+                .collect::<Vec<_>>()
+        };
+        for first in pages {
+            for second in pages {
+                let (mut used, mut new) = (target(), target());
+                current(&mut used, 1_000, first);
+                // Twice, since the second time is the one that is known line by line.
+                for at in [2_000, 3_000] {
+                    let wanted = current(&mut new, at, second);
+                    assert_eq!(
+                        current(&mut used, at, second),
+                        wanted,
+                        "{first:?} {second:?}"
+                    );
+                    new = target();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn series_that_are_given_no_more_are_forgotten() {
+        let mut target = target();
+        for page in 0..40 {
+            let body: String = (0..100)
+                .map(|number| format!("a{{page=\"{page}\",number=\"{number}\"}} 1\n"))
+                .collect();
+            let at = 1_000 * (page + 1);
+            let writes = attempt(&mut target, at, Some(&body));
+            let stale = writes.iter().filter(|write| write.value.to_bits() == STALE);
+            assert_eq!(stale.count(), if page == 0 { 0 } else { 100 });
+            assert!(target.book.len() <= 1_300);
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! What is at hand: a row of packed chunks for each series, found by its labels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mainstay_chunk::Chunk;
-use mainstay_promql::labels::Labels;
+use mainstay_promql::labels::{Labels, NAME};
 use mainstay_promql::matcher::Matcher;
 use mainstay_promql::sample::{Sample, Series, Source, Value};
 use mainstay_rt::files;
@@ -127,7 +127,10 @@ impl Row {
 pub struct Head {
     folder: PathBuf,
     limits: Limits,
-    numbers: BTreeMap<Labels, u64>,
+    /// Found again by all of its labels, with every sample.
+    numbers: HashMap<Labels, u64>,
+    /// By metric, then by labels: what a question goes through.
+    metrics: BTreeMap<String, BTreeMap<Labels, u64>>,
     rows: BTreeMap<u64, (Labels, Row)>,
     next_number: u64,
     log: Log,
@@ -179,7 +182,8 @@ impl Head {
         let mut head = Self {
             folder: folder.to_owned(),
             limits,
-            numbers: BTreeMap::new(),
+            numbers: HashMap::new(),
+            metrics: BTreeMap::new(),
             rows: BTreeMap::new(),
             next_number: 0,
             log,
@@ -267,6 +271,8 @@ impl Head {
         let number = self.next_number;
         self.next_number += 1;
         self.numbers.insert(labels.clone(), number);
+        let metric = self.metrics.entry(labels.name().to_owned()).or_default();
+        metric.insert(labels.clone(), number);
         self.rows.insert(number, (labels.clone(), Row::default()));
         number
     }
@@ -283,15 +289,18 @@ impl Head {
         let mut new = Vec::new();
         let mut taken: Vec<(u64, i64, u64)> = Vec::new();
         for (labels, at, value) in samples {
-            let known = self.numbers.contains_key(labels);
-            if !known && self.rows.len() >= self.limits.series {
-                appended.beyond_limit += 1;
-                continue;
-            }
-            let number = self.number(labels);
-            if !known {
-                new.push((number, labels));
-            }
+            let number = match self.numbers.get(labels) {
+                Some(number) => *number,
+                None if self.rows.len() >= self.limits.series => {
+                    appended.beyond_limit += 1;
+                    continue;
+                }
+                None => {
+                    let number = self.number(labels);
+                    new.push((number, labels));
+                    number
+                }
+            };
             let Some((_, row)) = self.rows.get_mut(&number) else {
                 continue;
             };
@@ -328,14 +337,18 @@ impl Head {
             row.chunks.drain(..old);
             row.put_away = row.put_away.saturating_sub(old);
         }
-        let numbers = &mut self.numbers;
+        let (numbers, metrics) = (&mut self.numbers, &mut self.metrics);
         self.rows.retain(|_, (labels, row)| {
             let keep = !row.chunks.is_empty();
             if !keep {
                 numbers.remove(labels);
+                if let Some(metric) = metrics.get_mut(labels.name()) {
+                    metric.remove(labels);
+                }
             }
             keep
         });
+        metrics.retain(|_, series| !series.is_empty());
         let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.blocks)
             .into_iter()
             .partition(|(_, until)| *until < now);
@@ -459,10 +472,17 @@ impl Head {
 
 impl Source for Head {
     fn select(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Arc<Series>> {
+        let (of_name, others): (Vec<&Matcher>, Vec<&Matcher>) =
+            matchers.iter().partition(|matcher| matcher.label == NAME);
         let chosen = self
-            .numbers
+            .metrics
             .iter()
-            .filter(|(labels, _)| Matcher::all(matchers, labels));
+            .filter(|(name, _)| of_name.iter().all(|matcher| matcher.holds(name)))
+            .flat_map(|(_, series)| series)
+            .filter(|(labels, _)| {
+                let holds = |matcher: &&Matcher| matcher.holds(labels.get(&matcher.label));
+                others.iter().all(holds)
+            });
         let series = chosen.filter_map(|(labels, number)| {
             let (_, row) = self.rows.get(number)?;
             let within = |chunk: &&Chunk| chunk.span().1 >= from && chunk.span().0 <= to;

@@ -92,7 +92,7 @@ async fn until(
         for write in account.writes {
             now = now.max(write.at);
             desk.0
-                .append([(&Labels::new(write.labels), write.at, write.value)])
+                .append([(&Labels::shared(write.labels), write.at, write.value)])
                 .expect("stored");
         }
         evaluate(group, memory, desk, now, &Surroundings::default());

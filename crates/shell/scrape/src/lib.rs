@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use mainstay_identity::Identity;
 use mainstay_rt::clock;
 use mainstay_scrape::exposition::{Exposition, Fault, Format, Labels, Limits, Meaning, parse};
-use mainstay_scrape::target::{Attempt, Silence, Target, Write};
+use mainstay_scrape::target::{Attempt, Found, Silence, Target, Write};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
@@ -119,12 +119,32 @@ struct Line {
 /// # Errors
 /// Whatever kept the target from giving a whole, readable answer in time.
 pub async fn ask(endpoint: &Endpoint) -> Result<Exposition, NoAnswer> {
-    ask_over(endpoint, &mut None).await
+    let answer = ask_over(endpoint, &mut None).await?;
+    let text = answer.text()?;
+    parse(answer.format, text, &endpoint.limits).map_err(NoAnswer::Unreadable)
+}
+
+/// A whole answer, not read yet.
+struct Answer {
+    format: Format,
+    body: Bytes,
+}
+
+impl Answer {
+    fn text(&self) -> Result<&str, NoAnswer> {
+        std::str::from_utf8(&self.body).map_err(|error| NoAnswer::Body(error.to_string()))
+    }
+
+    /// What it gives of a target that is known.
+    fn of(&self, target: &mut Target, limits: &Limits) -> Result<Found, NoAnswer> {
+        let found = target.read(self.format, self.text()?, limits);
+        found.map_err(NoAnswer::Unreadable)
+    }
 }
 
 /// Asks over the connection that is there, if it still is, or over a new one. It is left for the next question if
 /// this one was answered whole.
-async fn ask_over(endpoint: &Endpoint, line: &mut Option<Line>) -> Result<Exposition, NoAnswer> {
+async fn ask_over(endpoint: &Endpoint, line: &mut Option<Line>) -> Result<Answer, NoAnswer> {
     let limit = endpoint.timeout;
     let asked = timeout(limit, async {
         let kept = line.take().filter(|line| !line.sender.is_closed());
@@ -208,7 +228,7 @@ where
     })
 }
 
-async fn read(endpoint: &Endpoint, response: Response<Incoming>) -> Result<Exposition, NoAnswer> {
+async fn read(endpoint: &Endpoint, response: Response<Incoming>) -> Result<Answer, NoAnswer> {
     if response.status() != StatusCode::OK {
         return Err(NoAnswer::Status(response.status()));
     }
@@ -223,8 +243,7 @@ async fn read(endpoint: &Endpoint, response: Response<Incoming>) -> Result<Expos
     let body = body
         .map_err(|error| NoAnswer::Body(error.to_string()))?
         .to_bytes();
-    let text = std::str::from_utf8(&body).map_err(|error| NoAnswer::Body(error.to_string()))?;
-    parse(format, text, &endpoint.limits).map_err(NoAnswer::Unreadable)
+    Ok(Answer { format, body })
 }
 
 /// Asks all endpoints until the receiver of accounts is gone. Dropping the future stops it at once.
@@ -258,6 +277,7 @@ async fn beat(number: usize, mut endpoint: Endpoint, accounts: mpsc::Sender<Acco
         let began = Instant::now();
         let outcome = ask_over(&endpoint, &mut line).await;
         let took_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let outcome = outcome.and_then(|answer| answer.of(&mut target, &endpoint.limits));
         let (found, meanings, problem) = match outcome {
             Ok(mut found) => {
                 let meanings = std::mem::take(&mut found.meanings);
