@@ -3,6 +3,7 @@
 mod chaos;
 mod fault;
 pub mod incident;
+pub mod playbook;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -260,6 +261,9 @@ pub enum Command {
     /// Incidents: what belongs together, who has it, and what happened
     #[command(subcommand)]
     Incident(incident::Incident),
+    /// Playbooks: what to do when something is wrong, within which limits
+    #[command(subcommand)]
+    Playbook(playbook::Playbook),
     /// Ask a watch a question in PromQL
     #[command(after_help = QUERY_HELP)]
     Query(Query),

@@ -282,10 +282,21 @@ pub fn ask_best(
     target: &str,
     limit: Duration,
 ) -> Result<(StatusCode, Vec<u8>), Failure> {
+    ask_best_with(layout, method, target, Vec::new(), limit)
+}
+
+/// As [`ask_best`], with something to say. Only for questions: it may be asked of several.
+pub fn ask_best_with(
+    layout: &Layout,
+    method: Method,
+    target: &str,
+    body: Vec<u8>,
+    limit: Duration,
+) -> Result<(StatusCode, Vec<u8>), Failure> {
     let mut problems = Vec::new();
     for host in by_promise(layout, &Command::Pause)? {
         let socket = layout.node_socket(&host);
-        match ask(&socket, method.clone(), target, Vec::new(), limit) {
+        match ask(&socket, method.clone(), target, body.clone(), limit) {
             Ok((StatusCode::SERVICE_UNAVAILABLE, body)) => {
                 problems.push(format!("{host}: {}", String::from_utf8_lossy(&body)));
             }

@@ -13,6 +13,7 @@ mod incident;
 mod interrupt;
 mod journal;
 mod operate;
+mod playbook;
 mod print;
 mod process;
 mod query;
@@ -70,6 +71,7 @@ fn run(command: &Command) -> Outcome {
         Command::Rules(command) => rules::run(command),
         Command::Chaos(command) => chaos::run(command),
         Command::Alerts(arguments) => alerts::run(arguments),
+        Command::Playbook(command) => playbook::run(command),
         Command::Incident(command) => incident::run(command),
         Command::Query(arguments) => query::run(arguments),
         Command::Slo(arguments) => slo::run(arguments),

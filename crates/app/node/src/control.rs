@@ -33,6 +33,7 @@ use crate::events::{
 use crate::facts::{gather, seen};
 use crate::figures;
 use crate::incidents;
+use crate::playbooks;
 use crate::program;
 use crate::sight::Sight;
 use mainstay_host::supervisor::Supervisor;
@@ -51,7 +52,7 @@ pub struct Desk {
 }
 
 impl Desk {
-    fn facts(&self) -> NodeFacts {
+    pub fn facts(&self) -> NodeFacts {
         let view = self.deputy.view.borrow().clone();
         gather(
             &self.context,
@@ -98,6 +99,13 @@ impl Desk {
             (method, path) if path == incidents::PATH || path.starts_with(incidents::BELOW) => {
                 self.incidents(&method, &call).await
             }
+            (Method::GET, playbooks::PATH) => self.playbooks(&call),
+            (Method::POST, playbooks::DRY_RUN) => {
+                match self.may(&call.peer, Permission::StatusRead) {
+                    Ok(()) => playbooks::dry_run(&self, &self.context, &call.body).await,
+                    Err(refusal) => forbidden(&refusal),
+                }
+            }
             (Method::POST, "/v1/stop") => self.stop(&call),
             _ => not_found(),
         }
@@ -112,6 +120,22 @@ impl Desk {
             alerts: self.alerts(),
             incidents: incidents::summaries(&self.deputy),
             experiment: self.experiment(),
+        }
+    }
+
+    fn playbooks(&self, call: &Call) -> api::Answer {
+        if let Err(refusal) = self.may(&call.peer, Permission::StatusRead) {
+            return forbidden(&refusal);
+        }
+        let view = self.deputy.view.borrow();
+        match &view.state {
+            Some(state) => api::json(StatusCode::OK, &playbooks::shown(state)),
+            None => api::error(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "deaf",
+                "this node has not read the journal to its end",
+                "ask another node, or wait",
+            ),
         }
     }
 
@@ -210,6 +234,7 @@ impl Desk {
             CommandRecord::Pause => Ask::Pause,
             CommandRecord::Resume => Ask::Resume,
             CommandRecord::Stop => Ask::Stop,
+            CommandRecord::Playbook(ask) => playbooks::ask(ask)?,
             CommandRecord::ClearFault { id } => Ask::ClearFault { fault: id },
             CommandRecord::InjectFault(fault) => Ask::InjectFault(fault_spec(&fault)?),
             CommandRecord::Experiment(ask) => Ask::Experiment(
@@ -327,7 +352,7 @@ fn database_name(text: &str) -> Result<DatabaseName, CommandOutcome> {
     DatabaseName::new(text).map_err(|_| refused("name", what()))
 }
 
-fn refused(code: &str, why: String) -> CommandOutcome {
+pub fn refused(code: &str, why: String) -> CommandOutcome {
     let next = "correct the command and give it again; nothing was journalled".to_owned();
     CommandOutcome::Refused {
         code: code.to_owned(),

@@ -49,8 +49,9 @@ pub async fn carry_out(context: Context, assigned: Assigned) -> Option<Outcome> 
         Effect::ClearFault { fault } => blocking(move || clear_fault(&context, fault)).await,
         Effect::Switchover { database, to } => switch_over(&context, &database, &to, manner).await,
         Effect::Solo { database } => serve_alone(&context, &database, manner).await,
-        // It outlives the node that begins it: the node itself sees to it.
-        Effect::TakeProgram { .. } => return None,
+        // The node itself sees to these: to the first because it outlives the node that begins it, to the second
+        // because it needs what the node sees.
+        Effect::TakeProgram { .. } | Effect::Playbook(_) => return None,
     })
 }
 
@@ -170,7 +171,7 @@ fn clear_fault(context: &Context, fault: FaultId) -> Outcome {
 }
 
 /// Asks the keeper beside the primary, which answers when the target is open or the attempt is over.
-async fn switch_over(
+pub async fn switch_over(
     context: &Context,
     database: &DatabaseName,
     to: &HostName,

@@ -9,6 +9,7 @@ mod desired;
 mod experiments;
 mod incidents;
 mod parts;
+mod playbooks;
 mod signals;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub use alerts::alert_record;
 pub use experiments::{experiment_ask_of, experiment_facts};
 pub use incidents::{incident_ask_of, incident_summaries, incident_view};
 pub use parts::{deed_of, detail_of, detail_record};
+pub use playbooks::playbook_ask;
 pub use signals::{signal_of, signal_record};
 
 use bodies::{body_of, event_of};

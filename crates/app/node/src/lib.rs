@@ -18,6 +18,7 @@
 mod alerts;
 mod context;
 mod control;
+mod deeds;
 mod deputy;
 mod effects;
 pub mod events;
@@ -26,7 +27,9 @@ mod figures;
 mod incidents;
 pub mod kernel_runner;
 pub mod machine;
+mod measure;
 pub mod place;
+mod playbooks;
 pub mod prepare;
 pub mod program;
 mod reports;

@@ -15,7 +15,7 @@ use mainstay_host::{faults, launch};
 use mainstay_identity::authority::Authority;
 use mainstay_identity::files::Leaves;
 use mainstay_identity::{Identity, web};
-use mainstay_kernel::{Actor, Assigned, Desired, Effect, EffectId, Program, Signal};
+use mainstay_kernel::{Actor, Assigned, Desired, Effect, EffectId, Program, Signal, Work};
 use mainstay_record::identity::NODE_ROLE;
 use mainstay_rt::http::{request_unix, serve_unix};
 use mainstay_rt::{clock, entropy};
@@ -27,8 +27,10 @@ use tokio::task::LocalSet;
 use crate::alerts::AlertTeller;
 use crate::context::Context;
 use crate::control::{Desk, user_name};
+use crate::deeds::{self, Deed};
 use crate::deputy::{Deputy, View};
 use crate::effects::{carry_out, chain, stands};
+use crate::measure;
 use crate::reports::Reporter;
 use crate::sight::Sight;
 use crate::stop::stop_host;
@@ -302,6 +304,11 @@ impl Node {
             tokio::task::spawn_local(take_program(desk, context, assigned.id, program));
             return;
         }
+        if let Effect::Playbook(work) = &assigned.effect {
+            let (desk, work) = (Rc::clone(&self.desk), work.clone());
+            tokio::task::spawn_local(do_work(desk, context, assigned, work));
+            return;
+        }
         tokio::task::spawn_local(async move {
             let effect = assigned.id;
             if let Some(outcome) = carry_out(context, assigned).await {
@@ -457,6 +464,21 @@ async fn take_program(desk: Rc<Desk>, context: Context, effect: EffectId, progra
         Turn::Answer(outcome) => desk.deputy.submit(Signal::Answered { effect, outcome }),
         Turn::Leave => desk.leave.notify_one(),
     }
+}
+
+async fn do_work(desk: Rc<Desk>, context: Context, assigned: Assigned, work: Work) {
+    let effect = assigned.id;
+    let outcome = match work {
+        Work::Act { act, limit_ms } => {
+            let deed = Deed {
+                number: effect.0.0,
+                limit: Duration::from_millis(limit_ms),
+            };
+            deeds::carry_out(&desk.supervisor, &context, &deed, act).await
+        }
+        Work::Look(look) => measure::look(&desk, &context, &look).await,
+    };
+    desk.deputy.submit(Signal::Answered { effect, outcome });
 }
 
 /// Undoes faults that are overdue and says what no fault explains.

@@ -169,6 +169,24 @@ impl Sight {
     }
 }
 
+impl Sight {
+    /// What another node says of itself now, asked now.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn ask_node(&self, context: &Context, host: &str) -> Result<NodeFacts, String> {
+        let peers = context.peers();
+        let known = peers.into_iter().find(|(peer, _)| peer == host);
+        let (_, address) = known.ok_or_else(|| format!("there is no host {host}"))?;
+        let place = Place::Remote {
+            identity: Arc::clone(&self.identity),
+            address,
+            name: identity_name(NODE_ROLE, host, context.platform.name().as_str()),
+        };
+        ask(&place, "/v1/facts").await
+    }
+}
+
 fn ask_again<T>(
     facts: &Facts<T>,
     name: &str,

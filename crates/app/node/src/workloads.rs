@@ -36,6 +36,9 @@ const IDENTIFIED_GENERATION: u64 = 2;
 pub struct LastPlacements {
     /// Service and hosts, in order of their names.
     placed: Vec<(String, Vec<String>)>,
+    /// Hosts that gateways send nothing new to.
+    #[serde(default)]
+    drained: Vec<String>,
 }
 
 impl LastPlacements {
@@ -48,6 +51,7 @@ impl LastPlacements {
         });
         Self {
             placed: placed.collect(),
+            drained: state.playbooks.drained.iter().cloned().collect(),
         }
     }
 
@@ -70,6 +74,15 @@ impl LastPlacements {
             .filter(here)
             .map(|(service, _)| service.as_str())
             .collect()
+    }
+
+    /// Those that gateways may send requests to.
+    fn routed(&self) -> Placements {
+        let mut routed = self.placements();
+        for hosts in routed.values_mut() {
+            hosts.retain(|host: &HostName| !self.drained.iter().any(|out| out == host.as_str()));
+        }
+        routed
     }
 
     fn placements(&self) -> Placements {
@@ -135,7 +148,7 @@ pub fn prepare(context: &Context, placements: &LastPlacements) -> io::Result<Wor
                 &machine,
                 gateway,
                 &context.host,
-                &placements.placements(),
+                &placements.routed(),
                 generation,
             )
         };

@@ -47,7 +47,9 @@ pub fn authorize(state: &State, actor: &Actor, permission: Permission) -> Result
             | Permission::FaultInject
             | Permission::FaultClear
             | Permission::FaultApprove
-            | Permission::IncidentManage => Err(Refusal::NoPlatform),
+            | Permission::IncidentManage
+            | Permission::PlaybookRun
+            | Permission::PlaybookApprove => Err(Refusal::NoPlatform),
         };
     };
     let mut known = desired

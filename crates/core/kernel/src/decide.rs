@@ -19,6 +19,7 @@ use crate::effect::{EffectId, Executor, Outcome};
 use crate::event::Event;
 use crate::incidents;
 use crate::placement::place;
+use crate::playbook;
 use crate::signal::{Reflex, Report, Signal};
 use crate::state::{State, stream_of};
 use crate::why::{Refusal, Why};
@@ -74,7 +75,9 @@ fn decide_signal(state: &State, now_ms: u64, signal: &Signal) -> Decision {
         } => file_read(state, digest, desired, actor),
         Signal::Commanded(command) => commands::commanded(state, now_ms, command),
         Signal::Reported(report) => reported(state, report),
-        Signal::AlertTold(news) => alert::told(state, news),
+        Signal::AlertTold(news) => {
+            playbook::after_alert(state, now_ms, news, alert::told(state, news))
+        }
         Signal::Answered { effect, outcome } => answered(state, *effect, outcome),
     }
 }

@@ -7,6 +7,7 @@ use mainstay_model::name::{DatabaseName, HostName};
 use mainstay_units::{Epoch, Position};
 
 use crate::fault::{FaultId, FaultSpec};
+use crate::playbook::Work;
 use crate::upgrade::Program;
 
 /// An effect is named by the position of the event that ordered it. Executors keep it, so that each effect
@@ -46,6 +47,8 @@ pub enum Effect {
     TakeProgram {
         program: Program,
     },
+    /// A step of a playbook, or a measurement for one.
+    Playbook(Work),
 }
 
 /// Whose node carries an effect out.

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use mainstay_model::name::{DatabaseName, HostName, PlatformName, ServiceName};
+use mainstay_playbook as playbook;
 use mainstay_units::{Epoch, Generation, Position};
 
 use crate::alert::AlertNews;
@@ -145,6 +146,7 @@ pub enum Event {
     AlertChanged(AlertNews),
     Incident(mainstay_incident::Event),
     Experiment(ExperimentNews),
+    Playbook(playbook::Event),
     /// An entry of a kind or version that this version of Mainstay does not know.
     Unknown {
         kind: String,
@@ -194,6 +196,10 @@ pub enum EndReason {
     Cleared {
         by: By,
         reason: String,
+    },
+    /// A run of a playbook ends it.
+    Playbook {
+        run: String,
     },
     /// The last attempt to end it failed.
     Again {

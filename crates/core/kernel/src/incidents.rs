@@ -12,6 +12,7 @@ use mainstay_incident::{
     Ask, Change, Incidents, Objective, Person, Route, Seen, Sign, Thing, Told, Topology, What,
 };
 use mainstay_model::people::Permission;
+use mainstay_playbook::Act;
 use mainstay_units::Position;
 
 use crate::alert::{AlertNews, AlertState};
@@ -20,6 +21,7 @@ use crate::desired::Desired;
 use crate::effect::{Effect, EffectId, Outcome};
 use crate::event::{Event, PlacedBecause, Record, WithdrawnBecause};
 use crate::fault::{FaultId, FaultTarget};
+use crate::playbook::Work;
 use crate::signal::{ArchiveDeed, Command, Reflex, Report};
 use crate::state::State;
 use crate::why::Refusal;
@@ -219,6 +221,7 @@ fn sign(state: &State, event: &Event) -> Option<Sign> {
         Event::FaultInjected { spec, .. } => happened(&target(&spec.target)),
         Event::FaultEnding { fault, .. } => happened(&broken(state, *fault)?),
         Event::EffectFinished { effect, outcome } => return finished(state, *effect, outcome),
+        Event::Playbook(mainstay_playbook::Event::Begun { act, .. }) => acted(act)?,
         Event::UpgradeOrdered { host } => happened(&[Thing::host(host.as_str())]),
         Event::Opened { .. }
         | Event::KeyAdmitted { .. }
@@ -232,7 +235,28 @@ fn sign(state: &State, event: &Event) -> Option<Sign> {
         | Event::InstanceWithdrawn { .. }
         | Event::Incident(_)
         | Event::Experiment(_)
+        | Event::Playbook(_)
         | Event::Unknown { .. } => return None,
+    })
+}
+
+/// What a playbook does belongs to the trouble that it is about. That of a measurement is nobody's.
+fn acted(act: &Act) -> Option<Sign> {
+    let things: Vec<Thing> = match act {
+        Act::Switchover { database, .. } => {
+            return Some(Sign::MoveOrdered {
+                database: database.clone(),
+            });
+        }
+        Act::Restart { host, instance } => vec![Thing::on(instance_of(instance), host)],
+        Act::Drain { hosts } | Act::Return { hosts } => {
+            hosts.iter().map(|host| Thing::host(host)).collect()
+        }
+        Act::Run { host, .. } => vec![Thing::host(host)],
+        Act::ClearFaults { .. } => return None,
+    };
+    Some(Sign::Happened {
+        things: things.into_iter().collect(),
     })
 }
 
@@ -339,6 +363,15 @@ fn finished(state: &State, effect: EffectId, outcome: &Outcome) -> Option<Sign> 
                 },
             });
         }
+        Effect::Playbook(Work::Act {
+            act: Act::Switchover { database, .. },
+            ..
+        }) if matches!(outcome, Outcome::Failed { .. }) => {
+            return Some(Sign::MoveFailed {
+                database: database.clone(),
+            });
+        }
+        Effect::Playbook(_) => return None,
         Effect::Solo { database } => vec![Thing::database(database.as_str())],
         Effect::SetFault { spec, .. } => target(&spec.target),
         Effect::ClearFault { fault } => broken(state, *fault)?,

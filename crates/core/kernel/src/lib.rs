@@ -48,6 +48,7 @@ mod fault;
 mod incidents;
 mod lead;
 mod placement;
+mod playbook;
 mod signal;
 mod state;
 mod upgrade;
@@ -71,6 +72,7 @@ pub use fault::{
     FaultDetail, FaultDoor, FaultId, FaultKind, FaultSpec, FaultTarget, FaultTargetError, Ways,
 };
 pub use lead::{Batch, Beat, Driver, LEADER_SILENT_AFTER, Opening, Passed, Role};
+pub use playbook::{Work, view};
 pub use signal::{ArchiveDeed, Ask, Command, Reflex, Report, Signal};
 pub use state::{CannotLead, DatabaseView, Fault, FaultPhase, Outstanding, State};
 pub use upgrade::{Program, Upgrade};

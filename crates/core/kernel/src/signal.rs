@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 
 use mainstay_model::name::{DatabaseName, GatewayName, HostName, RegionName};
+use mainstay_playbook as playbook;
 use mainstay_units::Term;
 
 use crate::alert::AlertNews;
@@ -86,6 +87,7 @@ pub enum Ask {
     },
     Incident(mainstay_incident::Ask),
     Experiment(ExperimentAsk),
+    Playbook(playbook::Ask),
 }
 
 impl Ask {
@@ -102,6 +104,7 @@ impl Ask {
             Self::Upgrade { .. } => "upgrade",
             Self::Incident(ask) => ask.as_str(),
             Self::Experiment(ask) => ask.as_str(),
+            Self::Playbook(ask) => ask.as_str(),
         }
     }
 }

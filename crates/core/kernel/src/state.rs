@@ -16,6 +16,7 @@ use crate::event::{Event, Record, UpgradeEnd};
 use crate::experiment::{self, Experiment};
 use crate::fault::{FaultId, FaultKind, FaultSpec};
 use crate::incidents;
+use crate::playbook;
 use crate::signal::{ArchiveDeed, Reflex, Report};
 use crate::upgrade::{self, Program, Upgrade};
 
@@ -63,6 +64,7 @@ pub struct State {
     /// The experiment that runs, and how many there ever were.
     pub experiment: Option<Experiment>,
     pub experiments_ever: u64,
+    pub playbooks: mainstay_playbook::State,
     /// Kinds (and versions) in the journal that this version does not understand.
     pub unknown: BTreeSet<(String, u32)>,
 }
@@ -209,6 +211,7 @@ impl State {
             // Folded above.
             Event::Incident(_) => {}
             Event::Experiment(news) => experiment::apply(self, record.at_ms, news),
+            Event::Playbook(event) => self.apply_playbook(record, event),
             Event::CommandRefused { .. } => {}
             Event::Unknown { kind, version } => {
                 self.unknown.insert((kind.clone(), *version));
@@ -282,6 +285,14 @@ impl State {
         }
     }
 
+    fn apply_playbook(&mut self, record: &Record, event: &mainstay_playbook::Event) {
+        let position = record.position.0;
+        self.playbooks.apply(position, record.at_ms, event);
+        if let Some((effect, executor)) = playbook::ordered(self, event) {
+            self.order(record, effect, executor);
+        }
+    }
+
     fn order(&mut self, record: &Record, effect: Effect, executor: Executor) {
         let outstanding = Outstanding {
             effect,
@@ -347,6 +358,7 @@ impl State {
         if let Some(upgrade) = &mut self.upgrade {
             upgrade.finished(effect, outcome);
         }
+        playbook::finished(self, at_ms, effect, outcome);
         match (outstanding.effect, outcome) {
             (Effect::SetFault { fault, .. }, Outcome::Failed { .. })
             | (Effect::ClearFault { fault }, Outcome::Done { .. }) => {
@@ -375,7 +387,10 @@ impl State {
                 }
             }
             (
-                Effect::Switchover { .. } | Effect::Solo { .. } | Effect::TakeProgram { .. },
+                Effect::Switchover { .. }
+                | Effect::Solo { .. }
+                | Effect::TakeProgram { .. }
+                | Effect::Playbook(_),
                 Outcome::Done { .. } | Outcome::Failed { .. } | Outcome::Unknown { .. },
             ) => {}
         }

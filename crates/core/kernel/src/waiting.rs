@@ -9,6 +9,7 @@ use mainstay_units::Position;
 use crate::effect::{EffectId, Outcome};
 use crate::event::{Cause, Event, Record};
 use crate::incidents;
+use crate::playbook;
 use crate::why::Refusal;
 
 /// What became of a command.
@@ -91,6 +92,10 @@ impl Waiting {
             Event::CommandRefused { why, .. } => Answer::Refused {
                 position,
                 why: why.clone(),
+            },
+            Event::Playbook(event) => Answer::Done {
+                position,
+                detail: playbook::told(event),
             },
             Event::Incident(event) => Answer::Done {
                 position,

@@ -121,6 +121,7 @@ pub enum Refusal {
     Paused,
     HostLost(HostName),
     FileInForce,
+    Playbook(mainstay_playbook::Refusal),
     OtherPlatform {
         named: String,
     },
@@ -164,6 +165,7 @@ impl Refusal {
             Self::Paused => "paused",
             Self::HostLost(_) => "host_lost",
             Self::FileInForce => "file_in_force",
+            Self::Playbook(why) => why.code(),
             Self::OtherPlatform { .. } => "other_platform",
             Self::CohortChange(_) => "cohort_change",
             Self::DatabaseRemoved(_) => "database_removed",
@@ -208,6 +210,7 @@ impl Refusal {
             }
             Self::Paused => "`mainstay resume` first",
             Self::HostLost(_) => "wait until the host is back, or choose another region",
+            Self::Playbook(why) => why.next_step(),
             Self::OtherPlatform { .. } => "use another --data folder for another platform",
             Self::CohortChange(_) | Self::DatabaseRemoved(_) => {
                 "leave existing databases as they are in the file"
@@ -263,7 +266,7 @@ impl Refusal {
             b"cohort_change" | b"database_removed" => {
                 "leave existing databases as they are in the file"
             }
-            _ => "`mainstay status` shows the platform as it is",
+            code => mainstay_playbook::Refusal::next_step_of(code),
         }
     }
 }
@@ -319,6 +322,7 @@ impl fmt::Display for Refusal {
             Self::ProgramInForce => f.write_str("every host has this program already"),
             Self::Paused => f.write_str("automation is paused"),
             Self::HostLost(host) => write!(f, "host {host} is lost"),
+            Self::Playbook(why) => why.fmt(f),
             Self::FileInForce => f.write_str("this file is in force already"),
             Self::OtherPlatform { named } => write!(f, "the file describes the platform {named}"),
             Self::CohortChange(database) => {

@@ -22,10 +22,12 @@ pub enum Permission {
     FaultClear,
     FaultApprove,
     IncidentManage,
+    PlaybookRun,
+    PlaybookApprove,
 }
 
 impl Permission {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::StatusRead,
         Self::JournalRead,
         Self::PlatformApply,
@@ -38,6 +40,8 @@ impl Permission {
         Self::FaultClear,
         Self::FaultApprove,
         Self::IncidentManage,
+        Self::PlaybookRun,
+        Self::PlaybookApprove,
     ];
 
     /// Without somebody who holds these, the platform could not be run or stopped.
@@ -62,6 +66,8 @@ impl Permission {
             Self::FaultClear => "fault.clear",
             Self::FaultApprove => "fault.approve",
             Self::IncidentManage => "incident.manage",
+            Self::PlaybookRun => "playbook.run",
+            Self::PlaybookApprove => "playbook.approve",
         }
     }
 

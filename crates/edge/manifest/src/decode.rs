@@ -12,10 +12,9 @@ use std::fmt;
 use mainstay_model::nearest::nearest;
 use serde::de::{self, Deserialize, DeserializeSeed, IntoDeserializer, Visitor};
 
+use crate::API_VERSION;
 use crate::diagnostic::{Fault, Position};
-use crate::file::PlatformFile;
 use crate::tree::{Entry, Node, Value};
-use crate::{API_VERSION, KIND};
 
 /// A file with more faults than this is not read for further ones.
 const FAULTS_MAX: usize = 1_000;
@@ -41,18 +40,31 @@ impl Context {
     }
 }
 
-pub(crate) fn platform(tree: &Node) -> Result<PlatformFile, Vec<Fault>> {
+/// One kind of document.
+pub(crate) struct Document<'a> {
+    pub(crate) kind: &'a str,
+    /// As a person calls it.
+    pub(crate) name: &'a str,
+    /// The structure that it is read into, and its schema.
+    pub(crate) root: &'a str,
+    pub(crate) schema: &'a serde_json::Value,
+}
+
+pub(crate) fn document<T: de::DeserializeOwned>(
+    tree: &Node,
+    document: &Document<'_>,
+) -> Result<T, Vec<Fault>> {
     let context = Context {
         faults: RefCell::new(Vec::new()),
-        required: required_fields(&crate::schema()),
+        required: required_fields(document.schema, document.root),
     };
-    heading(tree, &context);
+    heading(tree, document, &context);
     if context.is_content() {
         let decoder = Decoder {
             node: tree,
             context: &context,
         };
-        match PlatformFile::deserialize(decoder) {
+        match T::deserialize(decoder) {
             Ok(file) if context.is_content() => return Ok(file),
             Ok(_) => {}
             Err(error) => {
@@ -63,13 +75,13 @@ pub(crate) fn platform(tree: &Node) -> Result<PlatformFile, Vec<Fault>> {
     Err(context.faults.into_inner())
 }
 
-fn required_fields(schema: &serde_json::Value) -> BTreeMap<String, Vec<String>> {
+fn required_fields(schema: &serde_json::Value, root: &str) -> BTreeMap<String, Vec<String>> {
     let definitions = schema["definitions"].as_object();
     let named = definitions
         .into_iter()
         .flatten()
         .map(|(name, form)| (name.as_str(), form));
-    let root = std::iter::once(("PlatformFile", schema));
+    let root = std::iter::once((root, schema));
     let mut required = BTreeMap::new();
     for (name, form) in named.chain(root) {
         let fields = form["required"].as_array().into_iter().flatten();
@@ -80,17 +92,18 @@ fn required_fields(schema: &serde_json::Value) -> BTreeMap<String, Vec<String>> 
 }
 
 /// A file of another kind or version is told so, and nothing about its fields.
-fn heading(tree: &Node, context: &Context) {
+fn heading(tree: &Node, document: &Document<'_>, context: &Context) {
     let Value::Map(entries) = &tree.value else {
-        let message = format!("a platform file is a mapping, not {}", tree.value.kind());
-        let help = format!("begin with `apiVersion: {API_VERSION}` and `kind: {KIND}`");
+        let (name, kind) = (document.name, document.kind);
+        let message = format!("a {name} is a mapping, not {}", tree.value.kind());
+        let help = format!("begin with `apiVersion: {API_VERSION}` and `kind: {kind}`");
         let fault = Fault::new(tree.position, "wrong-type", message).help(help);
         context.note(fault);
         return;
     };
     for (field, wanted, code) in [
         ("apiVersion", API_VERSION, "unknown-version"),
-        ("kind", KIND, "unknown-kind"),
+        ("kind", document.kind, "unknown-kind"),
     ] {
         let entry = entries.iter().find(|entry| entry.key == field);
         let found = entry.map(|entry| &entry.value.value);

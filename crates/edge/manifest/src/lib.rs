@@ -13,12 +13,17 @@ mod decode;
 mod diagnostic;
 mod draft;
 mod file;
+mod playbook;
+mod playbook_critic;
+mod playbook_file;
 mod quantity;
 mod tree;
 
 use mainstay_model::Platform;
 
 pub use diagnostic::{Diagnostic, Place, Related, render, render_json};
+pub use playbook::{load_playbook, playbook_schema};
+pub use playbook_critic::{criticise_playbook, render_criticism};
 
 /// The longest platform file, in bytes.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
@@ -34,7 +39,13 @@ pub const KIND: &str = "Platform";
 pub fn load(path: &str, text: &str) -> Result<Platform, Vec<Diagnostic>> {
     let reader = diagnostic::Source::new(path, text);
     let tree = tree::parse(text).map_err(|fault| reader.one(fault))?;
-    let form = decode::platform(&tree).map_err(|faults| reader.all(faults))?;
+    let document = decode::Document {
+        kind: KIND,
+        name: "platform file",
+        root: "PlatformFile",
+        schema: &schema(),
+    };
+    let form = decode::document(&tree, &document).map_err(|faults| reader.all(faults))?;
     let draft = draft::from_file(&form);
     Platform::from_draft(&draft).map_err(|violations| {
         let faults = violations

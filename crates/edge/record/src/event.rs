@@ -16,6 +16,7 @@ use crate::incident::{
     IncidentMergedBody, IncidentOpenedBody, IncidentResolvedBody, IncidentSeverityBody,
 };
 use crate::journal::{ClaimedBody, KeyAdmittedBody, OpenedBody};
+use crate::playbook::{PlaybookAsk, PlaybookBody};
 use crate::process::{FaultDetail, FaultKind};
 
 macro_rules! kinds {
@@ -96,6 +97,7 @@ kinds! {
     ExperimentBegun(ExperimentBegunBody) = "experiment.begun", 1;
     ExperimentObserved(ExperimentObservedBody) = "experiment.observed", 1;
     ExperimentEnded(ExperimentEndedBody) = "experiment.ended", 1;
+    Playbook(PlaybookBody) = "playbook", 1;
 }
 
 /// Who asked.
@@ -376,6 +378,7 @@ pub struct FaultEndingBody {
 pub enum EndRecord {
     Expired,
     Cleared { by: ActorRecord, reason: String },
+    Playbook { run: String },
     Again { failed: String },
 }
 
@@ -599,4 +602,5 @@ pub enum AskRecord {
     },
     Upgrade(ProgramRecord),
     Incident(IncidentAskRecord),
+    Playbook(PlaybookAsk),
 }

@@ -11,6 +11,7 @@ use crate::experiment::{ExperimentAskRecord, ExperimentFacts};
 use crate::gateway::GatewayStatus;
 use crate::incident::{IncidentAskRecord, IncidentSummary};
 use crate::keeper::KeeperStatus;
+use crate::playbook::PlaybookAsk;
 use crate::process::{FaultDetail, FaultStatus, InstanceStatus};
 use crate::watch::WatchBoard;
 
@@ -186,6 +187,7 @@ pub enum Command {
         digest: String,
         version: String,
     },
+    Playbook(PlaybookAsk),
     /// The text of a changed platform file.
     Apply {
         file: String,

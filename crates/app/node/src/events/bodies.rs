@@ -21,6 +21,7 @@ use super::parts::{
     outcome_of, program_of, program_record, report_of, report_record, spec_of, spec_record,
     step_of, step_record,
 };
+use super::playbooks::{playbook_body, playbook_event};
 use super::{EncodeError, ReadError};
 
 pub(super) fn body_of(event: &Event) -> Result<EventBody, EncodeError> {
@@ -165,6 +166,7 @@ fn action_body(event: &Event) -> Option<EventBody> {
                     by: by_record(by),
                     reason: reason.clone(),
                 },
+                EndReason::Playbook { run } => EndRecord::Playbook { run: run.clone() },
                 EndReason::Again { failed } => EndRecord::Again {
                     failed: failed.clone(),
                 },
@@ -200,6 +202,7 @@ fn action_body(event: &Event) -> Option<EventBody> {
         Event::ReflexRecorded(report) => EventBody::ReflexRecorded(report_record(report)),
         Event::AlertChanged(news) => EventBody::AlertChanged(alert_record(news)),
         Event::Experiment(news) => news_body(news),
+        Event::Playbook(event) => EventBody::Playbook(playbook_body(event)),
         _ => return None,
     })
 }
@@ -298,6 +301,7 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
         EventBody::ExperimentBegun(body) => Event::Experiment(begun_of(body)?),
         EventBody::ExperimentObserved(body) => Event::Experiment(observed_of(body)?),
         EventBody::ExperimentEnded(body) => Event::Experiment(ended_of(body)?),
+        EventBody::Playbook(body) => Event::Playbook(playbook_event(body)?),
         incident => incident_of(incident)?,
     })
 }
@@ -366,6 +370,7 @@ fn ending(body: FaultEndingBody) -> Result<Event, ReadError> {
                 by: by_of(by)?,
                 reason,
             },
+            EndRecord::Playbook { run } => EndReason::Playbook { run },
             EndRecord::Again { failed } => EndReason::Again { failed },
         },
     })

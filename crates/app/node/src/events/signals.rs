@@ -13,6 +13,7 @@ use super::parts::{
     actor_of, actor_record, finished_body, outcome_of, program_of, program_record, report_of,
     report_record, spec_of, spec_record,
 };
+use super::playbooks::{playbook_ask, playbook_ask_record};
 
 /// What a heartbeat carries of a signal; `None` for those that only the leader itself makes.
 pub fn signal_record(signal: &Signal) -> Option<SignalRecord> {
@@ -93,6 +94,7 @@ fn ask_record(ask: &Ask) -> AskRecord {
         Ask::Upgrade { program } => AskRecord::Upgrade(program_record(program)),
         Ask::Incident(ask) => AskRecord::Incident(incident_ask_record(ask)),
         Ask::Experiment(ask) => AskRecord::Experiment(experiment_ask_record(ask)),
+        Ask::Playbook(ask) => AskRecord::Playbook(playbook_ask_record(ask)),
     }
 }
 
@@ -119,5 +121,6 @@ fn ask_of(record: AskRecord) -> Result<Ask, ReadError> {
         },
         AskRecord::Incident(ask) => Ask::Incident(incident_ask_of(ask)?),
         AskRecord::Experiment(ask) => Ask::Experiment(experiment_ask_of(ask)?),
+        AskRecord::Playbook(ask) => Ask::Playbook(playbook_ask(ask)?),
     })
 }

@@ -364,6 +364,7 @@ fn events() -> Vec<Event> {
             by: by(),
             reason: reason(),
         },
+        EndReason::Playbook { run: text() },
         EndReason::Again { failed: text() },
     ];
     events.extend(ends.map(|why| Event::FaultEnding {
@@ -379,6 +380,11 @@ fn events() -> Vec<Event> {
     events.extend(alerts().into_iter().map(Event::AlertChanged));
     events.extend(incidents().into_iter().map(Event::Incident));
     events.extend(experiments().into_iter().map(Event::Experiment));
+    events.extend(
+        super::playbooks::tests::events()
+            .into_iter()
+            .map(Event::Playbook),
+    );
     events
 }
 
@@ -660,6 +666,11 @@ fn every_signal_that_travels_there_and_back() {
     asks.extend(specs().into_iter().map(Ask::InjectFault));
     asks.extend(incident_asks().into_iter().map(Ask::Incident));
     asks.extend(experiment_asks().into_iter().map(Ask::Experiment));
+    asks.extend(
+        super::playbooks::tests::asks()
+            .into_iter()
+            .map(Ask::Playbook),
+    );
     let commands = asks.into_iter().map(|ask| {
         Signal::Commanded(Command {
             actor: actor(),

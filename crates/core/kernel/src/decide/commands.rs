@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use mainstay_model::EnvironmentKind;
 use mainstay_model::name::{DatabaseName, HostName, RegionName};
 use mainstay_model::people::Permission;
+use mainstay_playbook::Act;
 
 use crate::authority::authorize;
 use crate::decide::{Decision, adopt};
@@ -17,6 +18,7 @@ use crate::experiment;
 use crate::fault::{FAULT_MS_MAX, FaultId, FaultKind, FaultSpec};
 use crate::incidents;
 use crate::placement::place;
+use crate::playbook::{self, Work};
 use crate::signal::{Ask, Command};
 use crate::state::{FaultPhase, State};
 use crate::upgrade::{Program, order};
@@ -53,6 +55,7 @@ fn carried_out(state: &State, now_ms: u64, command: &Command) -> Result<Vec<Even
         Ask::Upgrade { program } => upgrade(state, command, program),
         Ask::Incident(ask) => incidents::asked(state, command, ask),
         Ask::Experiment(ask) => experiment::asked(state, now_ms, command, ask),
+        Ask::Playbook(ask) => playbook::asked(state, now_ms, command, ask),
     }
 }
 
@@ -186,10 +189,17 @@ fn switchover(
         Effect::Switchover {
             database: other, ..
         } => other == database,
+        Effect::Playbook(Work::Act {
+            act: Act::Switchover {
+                database: other, ..
+            },
+            ..
+        }) => other == database.as_str(),
         Effect::SetFault { .. }
         | Effect::ClearFault { .. }
         | Effect::Solo { .. }
-        | Effect::TakeProgram { .. } => false,
+        | Effect::TakeProgram { .. }
+        | Effect::Playbook(_) => false,
     };
     if state.outstanding.values().any(|o| same(&o.effect)) {
         return Err(Refusal::SwitchoverUnderWay(database.clone()));

@@ -6,6 +6,7 @@ use crate::decide::Decision;
 use crate::effect::{Effect, Outcome};
 use crate::event::{EndReason, Event};
 use crate::experiment;
+use crate::playbook;
 use crate::state::{FaultPhase, State};
 use crate::upgrade;
 use crate::why::Why;
@@ -18,13 +19,17 @@ const FAULT_END_AGAIN_MS: u64 = 5_000;
 /// Hosts that take a program start everything anew and look at it for a while.
 const UPGRADE_ANSWER_MS_MAX: u64 = 300_000;
 
-const fn patience_ms(effect: &Effect) -> u64 {
+/// Whoever does something for a playbook keeps its time itself, and then has so long to say what became of it.
+const PLAYBOOK_ANSWER_MARGIN_MS: u64 = 15_000;
+
+fn patience_ms(effect: &Effect) -> u64 {
     match effect {
         Effect::SetFault { .. }
         | Effect::ClearFault { .. }
         | Effect::Switchover { .. }
         | Effect::Solo { .. } => EFFECT_ANSWER_MS_MAX,
         Effect::TakeProgram { .. } => UPGRADE_ANSWER_MS_MAX,
+        Effect::Playbook(work) => work.limit_ms().saturating_add(PLAYBOOK_ANSWER_MARGIN_MS),
     }
 }
 
@@ -60,6 +65,7 @@ pub(super) fn due(state: &State, now_ms: u64) -> Decision {
                     "the keeper's host did not say what became of it"
                 }
                 Effect::TakeProgram { .. } => "the host did not say that it stands",
+                Effect::Playbook(_) => "nobody said what became of it",
             };
             events.push(Event::EffectFinished {
                 effect: *effect,
@@ -69,6 +75,7 @@ pub(super) fn due(state: &State, now_ms: u64) -> Decision {
     }
     events.extend(upgrade::next(state));
     events.extend(experiment::overdue(state, now_ms));
+    events.extend(playbook::due(state, now_ms));
     match events.is_empty() {
         true => Decision::nothing(Why::NothingDue),
         false => Decision::of(events),
@@ -93,6 +100,7 @@ pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
     let upgrade = upgrade::next(state).map(|_| 0);
     let incidents = state.incidents.next_due_ms();
     let experiment = state.experiment.iter().map(|running| running.until_ms);
-    let orders = faults.chain(effects).chain(upgrade);
+    let playbooks = playbook::next_due_ms(state);
+    let orders = faults.chain(effects).chain(upgrade).chain(playbooks);
     orders.chain(incidents).chain(experiment).min()
 }

@@ -3,6 +3,7 @@
 
 mod experiments;
 mod incidents;
+mod playbooks;
 mod properties;
 mod stage;
 mod transcripts;

@@ -11,6 +11,7 @@ use mainstay_kernel::{
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
+use mainstay_playbook as playbook;
 use mainstay_units::{Epoch, Term};
 
 /// Parses a name of whatever kind is wanted.
@@ -441,6 +442,7 @@ fn tell(event: &Event) -> String {
             match why {
                 EndReason::Expired => "its time is over".to_string(),
                 EndReason::Cleared { by: who, .. } => format!("cleared by {}", by(who)),
+                EndReason::Playbook { run } => format!("run {run} ends it"),
                 EndReason::Again { failed } => format!("again, since {failed}"),
             }
         ),
@@ -491,6 +493,59 @@ fn tell(event: &Event) -> String {
         Event::Incident(event) => {
             format!("{} by {}: {}", tell_incident(event), event.by, event.reason)
         }
+        Event::Playbook(event) => tell_playbook(event),
         Event::Unknown { kind, version } => format!("unknown {kind}/{version}"),
+    }
+}
+
+fn tell_playbook(event: &playbook::Event) -> String {
+    use playbook::Event as E;
+    match event {
+        E::Adopted { book, by, .. } => {
+            format!("playbook {} version {} by {by}", book.name, book.version)
+        }
+        E::Withdrawn { book, by, .. } => format!("playbook {book} withdrawn by {by}"),
+        E::Opened {
+            run, book, opening, ..
+        } => format!(
+            "run {run} of {book} {}",
+            match opening {
+                playbook::Opening::Observes => "is only observed".to_string(),
+                playbook::Opening::Waits { needs, .. } => format!("waits for {needs}"),
+                playbook::Opening::Goes => "goes".to_string(),
+            }
+        ),
+        E::Declined { book, why, .. } => format!("no run of {book}: {why}"),
+        E::Approved { run, by, .. } => {
+            let by = by
+                .as_ref()
+                .map_or("nobody".to_string(), ToString::to_string);
+            format!("run {run} approved by {by}")
+        }
+        E::Started { run, targets } => {
+            let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+            format!("run {run} starts and reserves {}", targets.join(", "))
+        }
+        E::Begun {
+            run,
+            attempt,
+            undo,
+            act,
+            ..
+        } => {
+            let undo = if *undo { "undoing: " } else { "" };
+            format!("run {run}, attempt {attempt}: {undo}{act}")
+        }
+        E::Looked {
+            run, purpose, look, ..
+        } => {
+            let by = look.host.as_deref().unwrap_or("the leader");
+            format!("run {run}: {by} looks ({})", purpose.as_str())
+        }
+        E::Skipped { run, why, .. } => format!("run {run} passes over a step: {why}"),
+        E::Failed { run, why, .. } => format!("run {run} fails: {why}"),
+        E::Asks { run, why } => format!("run {run} asks: {why}"),
+        E::Aborted { run, by, .. } => format!("run {run} aborted by {by}"),
+        E::Ended { run, ending, why } => format!("run {run} is {}: {why}", ending.as_str()),
     }
 }

@@ -123,6 +123,15 @@ impl Entry {
         }
     }
 
+    /// The same once more: a new generation of what is wanted already.
+    pub(super) fn again(&mut self) -> Input {
+        self.spec.shim.generation = self.spec.shim.generation.saturating_add(1);
+        Input::Want {
+            generation: Generation(self.spec.shim.generation),
+            policy: Box::new(policy(&self.spec)),
+        }
+    }
+
     /// The shim has left. `None` if another one was found in its place.
     pub(super) fn gone(&mut self, reports: &mpsc::Sender<Report>) -> Option<Input> {
         let left = self.shim.take();

@@ -70,6 +70,8 @@ enum Command {
     Desire(Vec<InstanceSpec>),
     Hold(Hold),
     HoldInstances(BTreeSet<String>),
+    /// Answered by whether there is such an instance.
+    Restart(String, oneshot::Sender<bool>),
     StopAll(oneshot::Sender<()>),
 }
 
@@ -150,6 +152,20 @@ impl Supervisor {
             .send(Command::HoldInstances(instances))
             .await
             .map_err(|_| Ended)
+    }
+
+    /// Stops an instance in order, as far as it can still be stopped so, and has it started again. `false`: no such
+    /// instance is wanted here.
+    ///
+    /// # Errors
+    /// When the task has ended.
+    pub async fn restart(&self, instance: &str) -> Result<bool, Ended> {
+        let (reply, known) = oneshot::channel();
+        self.commands
+            .send(Command::Restart(instance.to_owned(), reply))
+            .await
+            .map_err(|_| Ended)?;
+        known.await.map_err(|_| Ended)
     }
 
     /// What is known of every instance now.
@@ -243,6 +259,14 @@ impl Host {
                 }
             }
             Command::HoldInstances(instances) => self.hold_instances(instances),
+            Command::Restart(name, reply) => {
+                let again = self.entries.get_mut(&name).map(Entry::again);
+                // Whoever asked may have gone.
+                reply.send(again.is_some()).ok();
+                if let Some(input) = again {
+                    self.tell(&name, input);
+                }
+            }
             Command::StopAll(reply) => self.stopping.push(reply),
         }
     }

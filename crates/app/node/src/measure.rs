@@ -1,0 +1,289 @@
+//! Measuring what a playbook wants to see.
+//!
+//! What is not measured does not hold: a silent node, a watch without an answer, a question without a series are
+//! told as what they are, never as good news. Nodes are asked anew for each look, since what was learned before a
+//! step says nothing of what came after.
+
+use std::time::Duration;
+
+use http::Method;
+use mainstay_kernel::Outcome;
+use mainstay_playbook::{Condition, Look};
+use mainstay_record::keeper::SightRole;
+use mainstay_record::node::NodeFacts;
+use mainstay_record::process::InstanceStatus;
+use mainstay_rt::clock;
+use mainstay_rt::http::request_unix;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::control::Desk;
+use crate::effects::chain;
+
+/// Between two looks.
+const LOOK_PERIOD: Duration = Duration::from_millis(200);
+const QUERY_LIMIT: Duration = Duration::from_secs(5);
+/// What a keeper or a watch said longer ago says nothing of now.
+const FRESH_MS: u64 = 2_000;
+
+/// A condition at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading {
+    Holds(String),
+    Not(String),
+    /// Nobody can say.
+    Missing(String),
+}
+
+/// Looks until it holds for as long as it must, or the time is over.
+pub async fn look(desk: &Desk, context: &Context, look: &Look) -> Outcome {
+    let begun = clock::now();
+    let deadline = begun + Duration::from_millis(look.within_ms);
+    let hold = Duration::from_millis(look.hold_ms);
+    let mut since = None;
+    loop {
+        let reading = read(desk, context, &look.condition).await;
+        let now = clock::now();
+        match &reading {
+            Reading::Holds(text) => {
+                let first = *since.get_or_insert(now);
+                if now.since(first) >= hold {
+                    let ms = now.since(begun).as_millis();
+                    return Outcome::Done {
+                        detail: format!("{text} (after {ms} ms)"),
+                    };
+                }
+            }
+            Reading::Not(_) | Reading::Missing(_) => since = None,
+        }
+        // What holds may go on to do so for as long as it must.
+        if since.is_none() && now >= deadline {
+            return match reading {
+                Reading::Holds(why) | Reading::Not(why) => Outcome::Failed { why },
+                Reading::Missing(why) => Outcome::Unknown { why },
+            };
+        }
+        tokio::time::sleep(LOOK_PERIOD).await;
+    }
+}
+
+/// The condition now.
+pub async fn read(desk: &Desk, context: &Context, condition: &Condition) -> Reading {
+    match condition {
+        Condition::Query(query) => ask(context, query).await,
+        Condition::Ready { host, instance } => {
+            process(desk, context, host, instance, |status| status.ready).await
+        }
+        Condition::Alive { host, instance } => {
+            let is_alive = |status: &InstanceStatus| {
+                matches!(status.phase.as_str(), "ready" | "unready") && status.process.is_some()
+            };
+            process(desk, context, host, instance, is_alive).await
+        }
+        Condition::Primary { database, region } => primary(desk, context, database, region).await,
+        Condition::NoFaults => no_faults(desk),
+        Condition::Quiet { alert } => quiet(desk, alert),
+    }
+}
+
+/// A node as it says now.
+async fn node(desk: &Desk, context: &Context, host: &str) -> Result<NodeFacts, String> {
+    if host == context.name() {
+        return Ok(desk.facts());
+    }
+    desk.sight.ask_node(context, host).await
+}
+
+async fn process(
+    desk: &Desk,
+    context: &Context,
+    host: &str,
+    instance: &str,
+    holds: impl Fn(&InstanceStatus) -> bool,
+) -> Reading {
+    let name = format!("{host}/{instance}");
+    let facts = match node(desk, context, host).await {
+        Ok(facts) => facts,
+        Err(why) => return Reading::Missing(format!("the node of {host}: {why}")),
+    };
+    let known = facts
+        .instances
+        .iter()
+        .find(|status| status.instance == name);
+    match known {
+        Some(status) if holds(status) => Reading::Holds(format!("{name} is {}", status.phase)),
+        Some(status) => Reading::Not(format!("{name} is {}: {}", status.phase, status.why)),
+        None => Reading::Not(format!("{name} does not run")),
+    }
+}
+
+async fn primary(desk: &Desk, context: &Context, database: &str, region: &str) -> Reading {
+    let Some(known) = context.platform.database(database) else {
+        return Reading::Missing(format!("there is no database {database}"));
+    };
+    let hosts = context.platform.hosts().iter();
+    let here = hosts.filter(|host| {
+        host.region.as_str() == region && known.replicas.iter().any(|r| r.host == host.name)
+    });
+    let mut problems = Vec::new();
+    let mut asked = false;
+    for host in here {
+        match node(desk, context, host.name.as_str()).await {
+            Ok(facts) => {
+                asked = true;
+                let keeper = facts.keepers.get(database);
+                let open = keeper
+                    .filter(|seen| seen.age_ms < FRESH_MS)
+                    .and_then(|seen| seen.value.as_ref())
+                    .is_some_and(|status| {
+                        status.sight.role == SightRole::Primary && status.sight.open
+                    });
+                if open {
+                    let host = &host.name;
+                    return Reading::Holds(format!("the primary of {database} is open on {host}"));
+                }
+            }
+            Err(why) => problems.push(format!("the node of {}: {why}", host.name)),
+        }
+    }
+    if asked && problems.is_empty() {
+        Reading::Not(format!(
+            "no replica of {database} in {region} is open as primary"
+        ))
+    } else {
+        problems.push(format!(
+            "the keepers of {database} in {region} cannot be asked"
+        ));
+        Reading::Missing(problems.join("; "))
+    }
+}
+
+fn no_faults(desk: &Desk) -> Reading {
+    let view = desk.deputy.view.borrow();
+    match &view.state {
+        None => Reading::Missing("the journal is not read to its end".to_owned()),
+        Some(state) if state.faults.is_empty() => Reading::Holds("no fault is in force".to_owned()),
+        Some(state) => Reading::Not(format!("{} faults are in force", state.faults.len())),
+    }
+}
+
+/// Silence is good news only from a watch that looks.
+fn quiet(desk: &Desk, alert: &str) -> Reading {
+    let now = clock::now();
+    let own = desk.sight.watch.borrow();
+    let own = own
+        .values()
+        .any(|fact| fact.fresh(now).is_some_and(|board| board.evaluated));
+    let others = desk.sight.nodes.borrow();
+    let others = others
+        .values()
+        .filter_map(|fact| fact.fresh(now))
+        .any(|facts| {
+            let watch = facts.watch.as_ref();
+            let fresh = watch.filter(|seen| seen.age_ms < FRESH_MS);
+            fresh
+                .and_then(|seen| seen.value.as_ref())
+                .is_some_and(|board| board.evaluated)
+        });
+    if !own && !others {
+        return Reading::Missing("no watch speaks".to_owned());
+    }
+    let view = desk.deputy.view.borrow();
+    let Some(state) = &view.state else {
+        return Reading::Missing("the journal is not read to its end".to_owned());
+    };
+    let stands = state.alerts.values().find(|news| {
+        let name = news.labels.get("alertname");
+        name.is_some_and(|name| name == alert)
+    });
+    match stands {
+        None => Reading::Holds(format!("no alert {alert} stands")),
+        Some(news) => Reading::Not(format!("{} is {}", news.alert, news.state.as_str())),
+    }
+}
+
+/// Asks the watch of this host.
+async fn ask(context: &Context, query: &str) -> Reading {
+    let socket = context.layout.watch_socket(context.name());
+    let body = format!("query={}", escaped(query)).into_bytes();
+    let asked = request_unix(&socket, Method::POST, "/api/v1/query", body, QUERY_LIMIT);
+    let answer: Value = match asked.await {
+        Ok((_, body)) => match serde_json::from_slice(&body) {
+            Ok(answer) => answer,
+            Err(error) => return Reading::Missing(format!("the watch: {error}")),
+        },
+        Err(error) => return Reading::Missing(format!("the watch: {}", chain(&error))),
+    };
+    judge(query, &answer)
+}
+
+/// Holds if there is a result that is not 0; a result of nothing is no answer that anything is well.
+fn judge(query: &str, answer: &Value) -> Reading {
+    if answer["status"] != "success" {
+        let why = answer["error"].as_str().unwrap_or("it gives no reason");
+        return Reading::Missing(format!("the watch refuses {query}: {why}"));
+    }
+    let result = &answer["data"]["result"];
+    let number = |sample: &Value| sample.get(1).and_then(Value::as_str).map(str::to_owned);
+    let values: Vec<String> = match answer["data"]["resultType"].as_str() {
+        Some("scalar") => number(result).into_iter().collect(),
+        _ => {
+            let series = result.as_array().into_iter().flatten();
+            series
+                .filter_map(|series| number(&series["value"]))
+                .collect()
+        }
+    };
+    let is_true = |text: &String| {
+        text.parse::<f64>()
+            .is_ok_and(|number| number != 0.0 && !number.is_nan())
+    };
+    match values.iter().find(|text| is_true(text)) {
+        Some(value) => Reading::Holds(format!("{query} is {value}")),
+        None if values.is_empty() => Reading::Not(format!("{query} has no result")),
+        None => Reading::Not(format!("{query} is {}", values.join(", "))),
+    }
+}
+
+/// Every byte that is not plain, escaped.
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    text.bytes()
+        .map(|byte| match plain(byte) {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_a_result_that_is_not_0_holds() {
+        let vector = |values: &[&str]| {
+            let series: Vec<Value> = values
+                .iter()
+                .map(|value| json!({"metric": {}, "value": [1, value]}))
+                .collect();
+            json!({"status": "success", "data": {"resultType": "vector", "result": series}})
+        };
+        for (answer, holds) in [
+            (vector(&["1"]), true),
+            (vector(&["0", "0.2"]), true),
+            (vector(&["0"]), false),
+            (vector(&["NaN"]), false),
+            (vector(&[]), false),
+            (
+                json!({"status": "success", "data": {"resultType": "scalar", "result": [1, "2"]}}),
+                true,
+            ),
+            (json!({"status": "error", "error": "no"}), false),
+        ] {
+            let reading = judge("x", &answer);
+            assert_eq!(matches!(reading, Reading::Holds(_)), holds, "{answer}");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Playbooks within the kernel: what they see of the platform, and what their events order.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use mainstay_model::people::Permission;
+use mainstay_playbook as playbook;
+use playbook::{Act, Ask, Asked, Look, View, ViewDatabase, Who};
+
+use crate::alert::{AlertNews, AlertState};
+use crate::authority::authorize;
+use crate::decide::Decision;
+use crate::effect::{Effect, EffectId, Executor, Outcome};
+use crate::event::{EndReason, Event};
+use crate::fault::FaultId;
+use crate::signal::Command;
+use crate::state::{FaultPhase, State};
+use crate::why::Refusal;
+
+/// What a playbook has done or measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Within `limit_ms`.
+    Act {
+        act: Act,
+        limit_ms: u64,
+    },
+    Look(Look),
+}
+
+impl Work {
+    /// How long the work itself may take.
+    pub fn limit_ms(&self) -> u64 {
+        match self {
+            Self::Act { limit_ms, .. } => *limit_ms,
+            Self::Look(look) => look.within_ms.saturating_add(look.hold_ms),
+        }
+    }
+}
+
+/// The platform as playbooks see it, by the journal alone.
+pub fn view(state: &State) -> View {
+    let Some(desired) = &state.desired else {
+        return View::default();
+    };
+    let names = |hosts: &BTreeSet<_>| hosts.iter().map(ToString::to_string).collect();
+    let mut instances: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (service, hosts) in &state.placed {
+        instances.insert(service.to_string(), names(hosts));
+    }
+    for (gateway, (hosts, _)) in &desired.gateways {
+        let hosts = hosts.iter().map(ToString::to_string);
+        instances.insert(alloc::format!("gateway-{gateway}"), hosts.collect());
+    }
+    let databases = desired.databases.iter().map(|(name, database)| {
+        let primary = state.databases.get(name);
+        let primary = primary.and_then(|view| view.primary.as_ref());
+        let database = ViewDatabase {
+            replicas: database.replicas.iter().map(ToString::to_string).collect(),
+            primary: primary.map(ToString::to_string),
+        };
+        (name.to_string(), database)
+    });
+    let lost: BTreeSet<String> = state.lost.keys().map(ToString::to_string).collect();
+    let paged = state.alerts.values().filter_map(paged);
+    let known = |host: &String| desired.hosts.keys().any(|other| other.as_str() == host);
+    let hosts = desired.hosts.iter();
+    View {
+        hosts: hosts
+            .map(|(host, region)| (host.to_string(), region.to_string()))
+            .collect(),
+        unhealthy: lost.iter().cloned().chain(paged).filter(known).collect(),
+        lost,
+        databases: databases.collect(),
+        instances,
+        watches: desired.watches.iter().map(ToString::to_string).collect(),
+        faults: state
+            .faults
+            .iter()
+            .filter(|(_, fault)| fault.phase != FaultPhase::Ending)
+            .map(|(fault, _)| fault.to_string())
+            .collect(),
+        paused: state.paused.is_some(),
+    }
+}
+
+/// The host that an alert which calls somebody is about, if it names one.
+fn paged(news: &AlertNews) -> Option<String> {
+    let calls = news
+        .labels
+        .get("severity")
+        .is_some_and(|word| word == "page");
+    let host = news.labels.get("host")?;
+    calls.then(|| host.clone())
+}
+
+/// Carries out an operator's wish, or says why not.
+pub(crate) fn asked(
+    state: &State,
+    now_ms: u64,
+    command: &Command,
+    ask: &Ask,
+) -> Result<Vec<Event>, Refusal> {
+    let needed = match ask {
+        Ask::Adopt { .. } | Ask::Withdraw { .. } => Permission::PlatformApply,
+        Ask::Run { .. } | Ask::Abort { .. } => Permission::PlaybookRun,
+        Ask::Approve { .. } => Permission::PlaybookApprove,
+    };
+    let by = authorize(state, &command.actor, needed)?;
+    if state.desired.is_none() {
+        return Err(Refusal::NoPlatform);
+    }
+    let who = Asked {
+        by: Who {
+            uid: by.actor.uid,
+            operator: by.operator.as_ref().map(ToString::to_string),
+        },
+        reason: command.reason.clone(),
+        approves: authorize(state, &command.actor, Permission::PlaybookApprove).is_ok(),
+    };
+    let events = playbook::asked(&state.playbooks, now_ms, &view(state), &who, ask);
+    Ok(events
+        .map_err(Refusal::Playbook)?
+        .into_iter()
+        .map(Event::Playbook)
+        .collect())
+}
+
+/// An alert that begins to fire may open runs; they stand in the journal right after it.
+pub(crate) fn after_alert(
+    state: &State,
+    now_ms: u64,
+    news: &AlertNews,
+    mut decision: Decision,
+) -> Decision {
+    let key = (news.watch.clone(), news.alert.clone());
+    let begins = news.state == AlertState::Firing && !state.alerts.contains_key(&key);
+    if !begins || decision.events.is_empty() {
+        return decision;
+    }
+    let from = (news.watch.as_str(), news.alert.as_str());
+    let opened = playbook::triggered(&state.playbooks, now_ms, &view(state), from, &news.labels);
+    decision
+        .events
+        .extend(opened.into_iter().map(Event::Playbook));
+    decision
+}
+
+/// What runs and schedules need now.
+pub(crate) fn due(state: &State, now_ms: u64) -> Vec<Event> {
+    if next_due_ms(state).is_none_or(|due_ms| now_ms < due_ms) {
+        return Vec::new();
+    }
+    let view = view(state);
+    let mut events = Vec::new();
+    for event in playbook::step::due(&state.playbooks, now_ms, &view) {
+        let ending = faults_ending(&event);
+        events.push(Event::Playbook(event));
+        events.extend(ending);
+    }
+    if state.paused.is_none() {
+        let scheduled = playbook::scheduled(&state.playbooks, now_ms, &view);
+        events.extend(scheduled.into_iter().map(Event::Playbook));
+    }
+    events
+}
+
+pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
+    let paused = state.paused.is_some();
+    let runs = playbook::step::next_due_ms(&state.playbooks, paused);
+    let scheduled = match paused {
+        true => None,
+        false => playbook::next_scheduled_ms(&state.playbooks),
+    };
+    runs.into_iter().chain(scheduled).min()
+}
+
+/// Ending faults is the kernel's own: a run only says which.
+fn faults_ending(event: &playbook::Event) -> Vec<Event> {
+    let playbook::Event::Begun {
+        run,
+        act: Act::ClearFaults { faults },
+        ..
+    } = event
+    else {
+        return Vec::new();
+    };
+    let known = faults.iter().filter_map(|fault| fault.parse().ok());
+    let ending = known.map(|fault: FaultId| Event::FaultEnding {
+        fault,
+        why: EndReason::Playbook {
+            run: run.to_string(),
+        },
+    });
+    ending.collect()
+}
+
+/// The effect that an event orders, and who carries it out.
+pub(crate) fn ordered(state: &State, event: &playbook::Event) -> Option<(Effect, Executor)> {
+    let (work, host) = if let playbook::Event::Looked { look, .. } = event {
+        (Work::Look(look.clone()), look.host.as_deref())
+    } else if let playbook::Event::Begun { run, act, step, .. } = event
+        && !act.is_done_by_writing()
+    {
+        let run = state.playbooks.runs.get(run)?;
+        let step = run.book.steps.get(usize::try_from(*step).ok()?)?;
+        let work = Work::Act {
+            act: act.clone(),
+            limit_ms: step.timeout_ms,
+        };
+        (work, act.host())
+    } else {
+        return None;
+    };
+    let executor = match host {
+        // A name that is none belongs to no host, and nobody does it.
+        Some(host) => Executor::Host(host.parse().ok()?),
+        None => Executor::Leader,
+    };
+    Some((Effect::Playbook(work), executor))
+}
+
+pub(crate) fn finished(state: &mut State, at_ms: u64, effect: EffectId, outcome: &Outcome) {
+    let outcome = match outcome {
+        Outcome::Done { detail } => playbook::Outcome::Done(detail.clone()),
+        Outcome::Failed { why } => playbook::Outcome::Failed(why.clone()),
+        Outcome::Unknown { why } => playbook::Outcome::Unknown(why.clone()),
+    };
+    state.playbooks.finished(effect.0.0, at_ms, &outcome);
+}
+
+/// For whoever gave the command.
+pub(crate) fn told(event: &playbook::Event) -> String {
+    use playbook::Event as E;
+    match event {
+        E::Adopted { book, .. } => {
+            alloc::format!(
+                "playbook {} version {} is in force",
+                book.name,
+                book.version
+            )
+        }
+        E::Withdrawn { book, .. } => alloc::format!("playbook {book} is out of force"),
+        E::Opened {
+            run,
+            book,
+            opening: playbook::Opening::Waits { needs, .. },
+            ..
+        } => alloc::format!("run {run} of {book} waits for approvals ({needs} in all)"),
+        E::Opened { run, book, .. } => alloc::format!("run {run} of {book} begins"),
+        E::Approved { run, .. } => alloc::format!("run {run} is approved"),
+        E::Aborted { run, .. } => alloc::format!("run {run} ends"),
+        E::Declined { .. }
+        | E::Started { .. }
+        | E::Begun { .. }
+        | E::Looked { .. }
+        | E::Skipped { .. }
+        | E::Failed { .. }
+        | E::Asks { .. }
+        | E::Ended { .. } => String::new(),
+    }
+}

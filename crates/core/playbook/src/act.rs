@@ -1,0 +1,235 @@
+//! From an action with texts to something exact that one host can do.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::book::{Action, Condition, ParameterKind, Place};
+use crate::value::Values;
+use crate::view::View;
+
+/// Exactly what is done, and where. It stands in the journal before it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    Switchover {
+        database: String,
+        from: String,
+        to: String,
+    },
+    Restart {
+        host: String,
+        instance: String,
+    },
+    ClearFaults {
+        faults: Vec<String>,
+    },
+    Drain {
+        hosts: Vec<String>,
+    },
+    Return {
+        hosts: Vec<String>,
+    },
+    Run {
+        host: String,
+        program: String,
+        arguments: Vec<String>,
+    },
+}
+
+impl Act {
+    /// The host whose node does it; whoever leads, if it is none's.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Self::Switchover { from: host, .. }
+            | Self::Restart { host, .. }
+            | Self::Run { host, .. } => Some(host),
+            Self::ClearFaults { .. } | Self::Drain { .. } | Self::Return { .. } => None,
+        }
+    }
+
+    /// Whether it is done as soon as it is journalled: everybody follows what the journal says.
+    pub const fn is_done_by_writing(&self) -> bool {
+        match self {
+            Self::ClearFaults { .. } | Self::Drain { .. } | Self::Return { .. } => true,
+            Self::Switchover { .. } | Self::Restart { .. } | Self::Run { .. } => false,
+        }
+    }
+}
+
+impl core::fmt::Display for Act {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Switchover { database, from, to } => {
+                write!(f, "move the primary of {database} from {from} to {to}")
+            }
+            Self::Restart { host, instance } => write!(f, "restart {host}/{instance}"),
+            Self::ClearFaults { faults } => write!(f, "end {}", faults.join(", ")),
+            Self::Drain { hosts } => write!(f, "take {} out of routing", hosts.join(", ")),
+            Self::Return { hosts } => write!(f, "take {} back into routing", hosts.join(", ")),
+            Self::Run {
+                host,
+                program,
+                arguments,
+            } => write!(f, "on {host}: {program} {}", arguments.join(" ")),
+        }
+    }
+}
+
+/// What is measured, by whom, for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    pub condition: Condition,
+    /// It must come to hold within this; 0: it is looked at once.
+    pub within_ms: u64,
+    pub hold_ms: u64,
+    /// The host whose watch is asked; whoever leads, if absent.
+    pub host: Option<String>,
+}
+
+impl Look {
+    /// The watch that comes `turn`-th is asked, so that another one is when the first gave no answer.
+    pub fn at(condition: Condition, within_ms: u64, hold_ms: u64, view: &View, turn: u32) -> Self {
+        let watches: Vec<&String> = view.watches.difference(&view.lost).collect();
+        let host = match &condition {
+            Condition::Query(_) if !watches.is_empty() => {
+                let turn = usize::try_from(turn).unwrap_or(0) % watches.len();
+                watches.get(turn).map(ToString::to_string)
+            }
+            Condition::Query(_)
+            | Condition::Ready { .. }
+            | Condition::Alive { .. }
+            | Condition::Primary { .. }
+            | Condition::NoFaults
+            | Condition::Quiet { .. } => None,
+        };
+        Self {
+            condition,
+            within_ms,
+            hold_ms,
+            host,
+        }
+    }
+}
+
+/// What an action comes to now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    Act(Act),
+    /// Nothing is to be done, because it is so already.
+    Already(String),
+    /// It cannot be done, and why.
+    Cannot(String),
+}
+
+/// What `action` comes to on the platform as it is.
+pub fn resolve(
+    action: &Action,
+    values: &Values,
+    view: &View,
+    drained: &BTreeSet<String>,
+) -> Resolved {
+    match action.filled(values) {
+        Ok(action) => resolve_filled(action, view, drained).unwrap_or_else(Resolved::Cannot),
+        Err(error) => Resolved::Cannot(format!("${{{}}} has no value", error.name)),
+    }
+}
+
+fn resolve_filled(
+    action: Action,
+    view: &View,
+    drained: &BTreeSet<String>,
+) -> Result<Resolved, String> {
+    Ok(match action {
+        Action::Switchover { database, to } => return switchover(database, &to, view),
+        Action::Restart { host, instance } => {
+            there(&host, &instance, view)?;
+            Resolved::Act(Act::Restart { host, instance })
+        }
+        Action::ClearFaults if view.faults.is_empty() => {
+            Resolved::Already("no fault is in force".into())
+        }
+        Action::ClearFaults => Resolved::Act(Act::ClearFaults {
+            faults: view.faults.iter().cloned().collect(),
+        }),
+        Action::Drain(place) => {
+            let hosts = moved(&place, view, |host| !drained.contains(host))?;
+            match hosts.is_empty() {
+                true => Resolved::Already("it is out of routing".into()),
+                false => Resolved::Act(Act::Drain { hosts }),
+            }
+        }
+        Action::Return(place) => {
+            let hosts = moved(&place, view, |host| drained.contains(host))?;
+            match hosts.is_empty() {
+                true => Resolved::Already("it is in routing".into()),
+                false => Resolved::Act(Act::Return { hosts }),
+            }
+        }
+        Action::Run {
+            host,
+            program,
+            arguments,
+        } => {
+            alive(&host, view)?;
+            Resolved::Act(Act::Run {
+                host,
+                program,
+                arguments,
+            })
+        }
+        Action::Wait(_) => Resolved::Already("it only looks".into()),
+    })
+}
+
+fn moved(
+    place: &Place,
+    view: &View,
+    keep: impl Fn(&String) -> bool,
+) -> Result<Vec<String>, String> {
+    let mut hosts = view.hosts_of(place)?;
+    hosts.retain(|host| keep(host));
+    Ok(hosts)
+}
+
+fn alive(host: &str, view: &View) -> Result<(), String> {
+    view.names(ParameterKind::Host, host)?;
+    match view.lost.contains(host) {
+        true => Err(format!("host {host} is lost")),
+        false => Ok(()),
+    }
+}
+
+fn there(host: &str, instance: &str, view: &View) -> Result<(), String> {
+    alive(host, view)?;
+    view.names(ParameterKind::Instance, instance)?;
+    let hosts = view.instances.get(instance);
+    match hosts.is_some_and(|hosts| hosts.contains(host)) {
+        true => Ok(()),
+        false => Err(format!("{instance} does not run on {host}")),
+    }
+}
+
+fn switchover(database: String, region: &str, view: &View) -> Result<Resolved, String> {
+    view.names(ParameterKind::Database, &database)?;
+    view.names(ParameterKind::Region, region)?;
+    let Some(known) = view.databases.get(&database) else {
+        return Err(format!("there is no database {database}"));
+    };
+    let Some(from) = known.primary.clone() else {
+        return Err(format!("where the primary of {database} is, is not known"));
+    };
+    let in_region = |host: &&String| view.hosts.get(*host).is_some_and(|known| known == region);
+    if in_region(&&from) {
+        return Ok(Resolved::Already(format!(
+            "the primary of {database} is in {region}"
+        )));
+    }
+    let mut candidates = known.replicas.iter().filter(in_region);
+    let Some(to) = candidates.find(|host| !view.lost.contains(*host)).cloned() else {
+        return Err(format!(
+            "{database} has no replica in {region} whose host is there"
+        ));
+    };
+    Ok(Resolved::Act(Act::Switchover { database, from, to }))
+}

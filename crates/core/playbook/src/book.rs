@@ -1,0 +1,268 @@
+//! What a playbook says.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Book {
+    pub name: String,
+    pub version: u32,
+    pub summary: String,
+    pub mode: Mode,
+    pub promotion: Option<Promotion>,
+    pub triggers: Vec<Trigger>,
+    pub parameters: Vec<Parameter>,
+    pub approval: Approval,
+    pub guardrails: Guardrails,
+    pub steps: Vec<Step>,
+}
+
+impl Book {
+    /// Whether any step changes something, or all of them only look.
+    pub fn acts(&self) -> bool {
+        self.steps.iter().any(|step| step.action.acts())
+    }
+}
+
+/// What a trigger leads to. Whoever runs a playbook by hand decides that for himself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// It is only written down that it would have run.
+    Observe,
+    /// It waits for one person who says go; nobody does, nothing happens.
+    Suggest,
+    /// It waits for the approvals that it names.
+    Approve,
+    /// It runs.
+    Auto,
+}
+
+impl Mode {
+    pub const ALL: [Self; 4] = [Self::Observe, Self::Suggest, Self::Approve, Self::Auto];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Suggest => "suggest",
+            Self::Approve => "approve",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+/// A book that ended well so many times in a row, in one version, takes a bolder mode. One failure takes it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promotion {
+    pub after: u32,
+    pub to: Mode,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// An alert that fires and has all of these labels.
+    Alert { labels: BTreeMap<String, String> },
+    /// Again and again, at least so long after the last run began.
+    Every { every_ms: u64 },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    pub name: String,
+    pub kind: ParameterKind,
+    /// The alert's label whose value it takes.
+    pub label: Option<String>,
+    pub default: Option<String>,
+    /// If not empty, one of these.
+    pub one_of: Vec<String>,
+    pub least: Option<i64>,
+    pub most: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ParameterKind {
+    Text,
+    Integer,
+    Host,
+    Region,
+    Database,
+    /// A process that Mainstay keeps running: a service, a gateway.
+    Instance,
+}
+
+impl ParameterKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Integer => "integer",
+            Self::Host => "host",
+            Self::Region => "region",
+            Self::Database => "database",
+            Self::Instance => "instance",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approval {
+    /// Names of operators; empty: whoever may approve playbooks.
+    pub by: Vec<String>,
+    /// So many different people.
+    pub count: u16,
+    pub expires_ms: u64,
+    pub expiry: Expiry,
+}
+
+/// What becomes of a run for which nobody said anything in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    Refuse,
+    Proceed,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guardrails {
+    /// Things that one run may touch at most.
+    pub targets_most: Option<u32>,
+    /// Hosts that all runs together may touch at once, in percent of all.
+    pub share_most: Option<u8>,
+    pub rate: Option<Rate>,
+    /// After a run ended, what it touched is left alone for so long.
+    pub cool_down_ms: u64,
+    /// Hosts that must be well and untouched.
+    pub healthy_least: Option<u32>,
+    /// With more hosts in trouble than this, in percent, it stops and asks: then the alert, or something that all
+    /// have in common, is more likely to be wrong than each of them.
+    pub unhealthy_most: Option<u8>,
+    pub forbidden: Vec<Window>,
+    /// Measured before the first step; what is not measured does not hold.
+    pub condition: Option<Condition>,
+}
+
+/// So many runs within a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub runs: u32,
+    pub per_ms: u64,
+}
+
+/// Part of a week, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Bit 0 is Monday.
+    pub days: u8,
+    /// Minutes since midnight; a window whose end is not after its start ends on the next day.
+    pub from: u16,
+    pub to: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub id: String,
+    /// Looked at once; if it does not hold, the step is passed over.
+    pub when: Option<Condition>,
+    pub action: Action,
+    pub timeout_ms: u64,
+    pub retry: Retry,
+    /// Doing it twice is as good as once.
+    pub idempotent: bool,
+    pub verify: Option<Verify>,
+    pub compensate: Option<Action>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retry {
+    /// Beyond the first attempt.
+    pub times: u32,
+    pub pause_ms: u64,
+}
+
+/// What must be seen before a step counts as done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verify {
+    pub condition: Condition,
+    pub within_ms: u64,
+    /// It must hold for so long.
+    pub hold_ms: u64,
+}
+
+/// Whose part of the gateways' routing an action is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Host(String),
+    Region(String),
+}
+
+/// Texts may hold `${parameter}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Moves the primary of a database to a region.
+    Switchover {
+        database: String,
+        to: String,
+    },
+    /// Stops an instance in order and has it started again.
+    Restart {
+        host: String,
+        instance: String,
+    },
+    /// Ends every fault that was injected on purpose.
+    ClearFaults,
+    /// Gateways send no new requests there.
+    Drain(Place),
+    Return(Place),
+    /// A program in a confined place on a host.
+    Run {
+        host: String,
+        program: String,
+        arguments: Vec<String>,
+    },
+    /// Nothing but looking, until it holds or the step's time is over.
+    Wait(Box<Condition>),
+}
+
+impl Action {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Switchover { .. } => "switchover",
+            Self::Restart { .. } => "restart",
+            Self::ClearFaults => "clearFaults",
+            Self::Drain(_) => "drain",
+            Self::Return(_) => "return",
+            Self::Run { .. } => "run",
+            Self::Wait(_) => "wait",
+        }
+    }
+
+    pub const fn acts(&self) -> bool {
+        !matches!(self, Self::Wait(_))
+    }
+}
+
+/// Something that can be measured. Texts may hold `${parameter}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// PromQL: holds if it has a result that is not 0.
+    Query(String),
+    /// An instance runs and its probes say that it is ready; `alive` is enough for one that stands by.
+    Ready {
+        host: String,
+        instance: String,
+    },
+    Alive {
+        host: String,
+        instance: String,
+    },
+    /// A replica of the database in this region is open as primary.
+    Primary {
+        database: String,
+        region: String,
+    },
+    /// No fault is in force.
+    NoFaults,
+    /// No alert of this name stands, neither firing nor missing.
+    Quiet {
+        alert: String,
+    },
+}

@@ -1,0 +1,364 @@
+//! What a run needs next: a table from its phase.
+//!
+//! | phase              | what is known                  | what follows                                        |
+//! |--------------------|--------------------------------|-----------------------------------------------------|
+//! | waits              | the time for approvals is over | refused or approved, as the book says               |
+//! | approved           | a guardrail refuses            | ended                                               |
+//! | approved           | too much is in trouble         | it asks                                             |
+//! | approved           | there is a condition           | it is measured                                      |
+//! | approved           | everything holds               | started, with what it touches reserved              |
+//! | next               | no step is left                | ended well                                          |
+//! | next               | `when`                         | it is measured                                      |
+//! | next, ready        | it is so already               | the step is passed over                             |
+//! | next, ready        | it cannot be done              | failed                                              |
+//! | next, ready        | it can                         | begun                                               |
+//! | acted: failed      | an attempt is left             | after a pause, begun again                          |
+//! | acted: failed      | none is left                   | failed                                              |
+//! | acted: unknown     | it can be seen                 | it is looked for                                    |
+//! | acted: unknown     | it cannot, and may be repeated | begun again                                         |
+//! | acted: unknown     | it cannot                      | it asks                                             |
+//! | verify             |                                | it is measured                                      |
+//! | seen: no answer    | so far few times               | it is measured again, by another watch if possible  |
+//! | seen: no           | `when`                         | the step is passed over                             |
+//! | seen: no           | verify or proof, may be repeated and an attempt is left | begun again                |
+//! | seen: no           | verify                         | failed                                              |
+//! | seen: no           | proof                          | it asks: it may have been done                      |
+//! | undoing            | a step is left that can be     | its undoing is begun                                |
+//! | undoing            | none is left                   | ended                                               |
+//!
+//! What *is seen to hold* needs no decision: [`State::finished`](crate::State::finished) moves on.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::act::{Look, Resolved, resolve};
+use crate::book::{Action, Condition, Expiry, Step};
+use crate::event::{Ending, Event, Purpose};
+use crate::guard::{self, Verdict};
+use crate::run::{Outcome, Phase, Run, RunId, Stopped};
+use crate::state::State;
+use crate::view::View;
+
+/// A measurement without an answer is made again so many times.
+const LOOKS_MAX: u32 = 3;
+/// How long the outcome of an action that nobody knows is looked for where nothing else is said.
+const PROOF_MS: u64 = 10_000;
+
+/// What every run needs next, in the order of their numbers: at most one thing each.
+pub fn due(state: &State, now_ms: u64, view: &View) -> Vec<Event> {
+    let mut events = Vec::new();
+    // Each is decided with what those before it reserve.
+    let mut seen = state.clone();
+    for id in state.runs.keys() {
+        let Some(event) = next(&seen, now_ms, view, *id) else {
+            continue;
+        };
+        if let Event::Started { run, targets } = &event
+            && let Some(run) = seen.runs.get_mut(run)
+        {
+            run.reserved.clone_from(targets);
+        }
+        events.push(event);
+    }
+    events
+}
+
+/// When [`due`] will have something to say.
+pub fn next_due_ms(state: &State, paused: bool) -> Option<u64> {
+    let due = state.runs.values().filter_map(|run| match &run.phase {
+        Phase::Waits { until_ms, .. } => Some(*until_ms),
+        Phase::Acting { .. } | Phase::Looking { .. } | Phase::Asking { .. } => None,
+        _ if paused => None,
+        Phase::Acted(Outcome::Failed(_)) if may_repeat(run) => {
+            Some(run.since_ms.saturating_add(pause_ms(run)))
+        }
+        Phase::Approved
+        | Phase::Next
+        | Phase::Ready
+        | Phase::Acted(_)
+        | Phase::Verify
+        | Phase::Seen { .. }
+        | Phase::Undoing => Some(0),
+    });
+    due.min()
+}
+
+/// What one run needs next; nothing while it waits for somebody or for something that was ordered.
+pub fn next(state: &State, now_ms: u64, view: &View, id: RunId) -> Option<Event> {
+    let run = state.runs.get(&id)?;
+    let turn = Turn {
+        state,
+        now_ms,
+        view,
+        id,
+        run,
+    };
+    match &run.phase {
+        Phase::Waits {
+            until_ms, expiry, ..
+        } => (now_ms >= *until_ms).then(|| turn.expired(*expiry)),
+        Phase::Acting { .. } | Phase::Looking { .. } | Phase::Asking { .. } => None,
+        // Hands off: what runs ends, nothing is begun.
+        _ if view.paused => None,
+        Phase::Approved => Some(turn.start()),
+        Phase::Next => Some(turn.step()),
+        Phase::Ready => Some(turn.act()),
+        Phase::Acted(outcome) => turn.acted(outcome),
+        Phase::Verify => Some(turn.verify(Purpose::Verify)),
+        Phase::Seen { purpose, outcome } => Some(turn.seen(*purpose, outcome)),
+        Phase::Undoing => Some(turn.undo()),
+    }
+}
+
+fn may_repeat(run: &Run) -> bool {
+    let times = run.present().map_or(0, |step| step.retry.times);
+    !run.is_undoing() && run.attempts <= times
+}
+
+fn pause_ms(run: &Run) -> u64 {
+    run.present().map_or(0, |step| step.retry.pause_ms)
+}
+
+/// Everything that one decision looks at.
+struct Turn<'a> {
+    state: &'a State,
+    now_ms: u64,
+    view: &'a View,
+    id: RunId,
+    run: &'a Run,
+}
+
+impl Turn<'_> {
+    fn ended(&self, ending: Ending, why: String) -> Event {
+        Event::Ended {
+            run: self.id,
+            ending,
+            why,
+        }
+    }
+
+    fn failed(&self, why: String) -> Event {
+        Event::Failed {
+            run: self.id,
+            step: self.run.step,
+            why,
+        }
+    }
+
+    fn asks(&self, why: String) -> Event {
+        Event::Asks { run: self.id, why }
+    }
+
+    fn expired(&self, expiry: Expiry) -> Event {
+        match expiry {
+            Expiry::Refuse => self.ended(Ending::Expired, "nobody approved it in time".to_string()),
+            Expiry::Proceed => Event::Approved {
+                run: self.id,
+                by: None,
+                reason: "nobody objected in time, and the playbook says to go on then".to_string(),
+            },
+        }
+    }
+
+    fn start(&self) -> Event {
+        let run = self.run;
+        let targets = guard::targets(&run.book, &run.values, self.view, &self.state.drained);
+        let mut findings = guard::findings(
+            self.state,
+            self.now_ms,
+            self.view,
+            Some(self.id),
+            &run.book,
+            &targets,
+        );
+        findings.retain(|finding| match finding.verdict {
+            Verdict::Holds => false,
+            Verdict::Asks => !run.overruled,
+            Verdict::Refuses => true,
+        });
+        let worst = findings.iter().max_by_key(|finding| finding.verdict);
+        if let Some(found) = worst {
+            let why = format!("{}: {}", found.guardrail, found.why);
+            return match found.verdict {
+                Verdict::Refuses => self.ended(Ending::Declined, why),
+                Verdict::Asks | Verdict::Holds => self.asks(why),
+            };
+        }
+        match &run.book.guardrails.condition {
+            Some(condition) if !run.condition_held => self.look(Purpose::Guard, condition, 0, 0),
+            Some(_) | None => Event::Started {
+                run: self.id,
+                targets,
+            },
+        }
+    }
+
+    fn look(&self, purpose: Purpose, condition: &Condition, within_ms: u64, hold_ms: u64) -> Event {
+        match condition.filled(&self.run.values) {
+            Ok(condition) => Event::Looked {
+                run: self.id,
+                step: self.run.step,
+                purpose,
+                look: Look::at(condition, within_ms, hold_ms, self.view, self.run.looks),
+            },
+            Err(error) => self.failed(format!("${{{}}} has no value", error.name)),
+        }
+    }
+
+    fn step(&self) -> Event {
+        let Some(step) = self.run.present() else {
+            return self.ended(Ending::Done, "every step is done".to_string());
+        };
+        match &step.when {
+            Some(when) => self.look(Purpose::When, when, 0, 0),
+            None => self.act(),
+        }
+    }
+
+    fn act(&self) -> Event {
+        let Some(step) = self.run.present() else {
+            return self.ended(Ending::Done, "every step is done".to_string());
+        };
+        if let Action::Wait(condition) = &step.action {
+            return self.look(Purpose::Verify, condition, step.timeout_ms, 0);
+        }
+        match resolve(
+            &step.action,
+            &self.run.values,
+            self.view,
+            &self.state.drained,
+        ) {
+            Resolved::Act(act) => Event::Begun {
+                run: self.id,
+                step: self.run.step,
+                attempt: self.run.attempts.saturating_add(1),
+                undo: false,
+                act,
+            },
+            Resolved::Already(why) => Event::Skipped {
+                run: self.id,
+                step: self.run.step,
+                why,
+            },
+            Resolved::Cannot(why) => self.failed(why),
+        }
+    }
+
+    fn acted(&self, outcome: &Outcome) -> Option<Event> {
+        let undoing = self.run.is_undoing();
+        let step = self.run.present();
+        Some(match outcome {
+            Outcome::Done(_) => self.verify(Purpose::Verify),
+            Outcome::Failed(why) | Outcome::Unknown(why) if undoing => {
+                self.ended(Ending::UndoFailed, why.clone())
+            }
+            Outcome::Failed(_) if may_repeat(self.run) => {
+                let due_ms = self.run.since_ms.saturating_add(pause_ms(self.run));
+                return (self.now_ms >= due_ms).then(|| self.act());
+            }
+            Outcome::Failed(why) => self.failed(why.clone()),
+            Outcome::Unknown(_) if step.is_some_and(|step| step.verify.is_some()) => {
+                self.verify(Purpose::Proof)
+            }
+            Outcome::Unknown(_) if self.may_do_again() => self.act(),
+            Outcome::Unknown(why) => self.asks(format!(
+                "whether it was done is not known, and nothing shows it: {why}"
+            )),
+        })
+    }
+
+    fn may_do_again(&self) -> bool {
+        may_repeat(self.run) && self.run.present().is_some_and(|step| step.idempotent)
+    }
+
+    fn verify(&self, purpose: Purpose) -> Event {
+        match self.run.present() {
+            Some(Step {
+                verify: Some(verify),
+                ..
+            }) => {
+                let within_ms = match purpose {
+                    Purpose::Proof => verify.within_ms.max(PROOF_MS),
+                    Purpose::Guard | Purpose::When | Purpose::Verify => verify.within_ms,
+                };
+                self.look(purpose, &verify.condition, within_ms, verify.hold_ms)
+            }
+            // Nothing to be seen: whoever did it said so.
+            Some(_) | None => self.failed("there is nothing to be seen".to_string()),
+        }
+    }
+
+    fn seen(&self, purpose: Purpose, outcome: &Outcome) -> Event {
+        let (why, answered) = match outcome {
+            Outcome::Done(why) | Outcome::Failed(why) => (why, true),
+            Outcome::Unknown(why) => (why, false),
+        };
+        if !answered && self.run.looks < LOOKS_MAX {
+            return self.look_again(purpose);
+        }
+        match purpose {
+            Purpose::Guard => self.ended(Ending::Declined, format!("condition: {why}")),
+            Purpose::When if answered => Event::Skipped {
+                run: self.id,
+                step: self.run.step,
+                why: format!("its condition does not hold: {why}"),
+            },
+            Purpose::When => self.failed(format!("its condition could not be measured: {why}")),
+            Purpose::Verify | Purpose::Proof if self.may_do_again() => self.act(),
+            Purpose::Verify => self.failed(format!("it is not to be seen: {why}")),
+            Purpose::Proof => self.asks(format!(
+                "it may have been done, and is not to be seen: {why}"
+            )),
+        }
+    }
+
+    fn look_again(&self, purpose: Purpose) -> Event {
+        match purpose {
+            Purpose::Guard => self.start(),
+            Purpose::When => self.step(),
+            Purpose::Verify | Purpose::Proof => match self.run.present() {
+                Some(step) if !step.action.acts() => self.act(),
+                Some(_) | None => self.verify(purpose),
+            },
+        }
+    }
+
+    fn undo(&self) -> Event {
+        let why = match &self.run.stopped {
+            Some(Stopped::Failed(why) | Stopped::Aborted { why, .. }) => why.clone(),
+            None => String::new(),
+        };
+        let left = self.run.undo.last().copied();
+        let step = left.and_then(|index| {
+            let step = self.run.book.steps.get(usize::try_from(index).ok()?)?;
+            Some((index, step.compensate.as_ref()?))
+        });
+        let Some((index, action)) = step else {
+            let ending = match &self.run.stopped {
+                Some(Stopped::Aborted { .. }) => Ending::Aborted,
+                Some(Stopped::Failed(_)) | None if self.run.undone > 0 => Ending::Undone,
+                Some(Stopped::Failed(_)) | None => Ending::Failed,
+            };
+            return self.ended(ending, why);
+        };
+        match resolve(action, &self.run.values, self.view, &self.state.drained) {
+            Resolved::Act(act) => Event::Begun {
+                run: self.id,
+                step: index,
+                attempt: 1,
+                undo: true,
+                act,
+            },
+            Resolved::Already(why) => Event::Skipped {
+                run: self.id,
+                step: index,
+                why,
+            },
+            Resolved::Cannot(cannot) => self.ended(
+                Ending::UndoFailed,
+                format!("{cannot}; it was to be undone because: {why}"),
+            ),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What an alert or the time sets off.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::ask::{needs, under_way};
+use crate::book::{Book, Expiry, Mode, Trigger};
+use crate::event::{Event, Opening, Origin};
+use crate::run::RunId;
+use crate::state::{Known, RUNS_MAX, State};
+use crate::value::{Values, values_of};
+use crate::view::View;
+use crate::why::Refusal;
+
+/// The runs that an alert opens as it begins to fire, one for each book that it matches.
+pub fn triggered(
+    state: &State,
+    now_ms: u64,
+    view: &View,
+    (watch, alert): (&str, &str),
+    labels: &BTreeMap<String, String>,
+) -> Vec<Event> {
+    let origin = Origin::Alert {
+        watch: watch.into(),
+        alert: alert.into(),
+    };
+    let mut opener = Opener::new(state, now_ms, view);
+    for known in state.books.values() {
+        let matches = |trigger: &Trigger| match trigger {
+            Trigger::Alert { labels: wanted } => {
+                let mut wanted = wanted.iter();
+                wanted.all(|(name, value)| labels.get(name) == Some(value))
+            }
+            Trigger::Every { .. } => false,
+        };
+        if known.book.triggers.iter().any(matches) {
+            opener.open(known, &origin, labels);
+        }
+    }
+    opener.events
+}
+
+/// The runs whose time has come.
+pub fn scheduled(state: &State, now_ms: u64, view: &View) -> Vec<Event> {
+    let mut opener = Opener::new(state, now_ms, view);
+    for known in state.books.values() {
+        if due_ms(state, known).is_some_and(|due_ms| now_ms >= due_ms) {
+            opener.open(known, &Origin::Schedule, &BTreeMap::new());
+        }
+    }
+    opener.events
+}
+
+/// When [`scheduled`] will have something to say.
+pub fn next_scheduled_ms(state: &State) -> Option<u64> {
+    let books = state.books.values();
+    books.filter_map(|known| due_ms(state, known)).min()
+}
+
+/// Counted from when the book was adopted or last opened; never while a run of it is under way.
+fn due_ms(state: &State, known: &Known) -> Option<u64> {
+    let name = &known.book.name;
+    if state.runs.values().any(|run| run.book.name == *name) {
+        return None;
+    }
+    let every = known
+        .book
+        .triggers
+        .iter()
+        .filter_map(|trigger| match trigger {
+            Trigger::Every { every_ms } => Some(*every_ms),
+            Trigger::Alert { .. } => None,
+        });
+    let opened = state.opened.get(name).copied().unwrap_or(0);
+    Some(opened.max(known.since_ms).saturating_add(every.min()?))
+}
+
+struct Opener<'a> {
+    state: &'a State,
+    now_ms: u64,
+    view: &'a View,
+    next: u64,
+    events: Vec<Event>,
+}
+
+impl<'a> Opener<'a> {
+    fn new(state: &'a State, now_ms: u64, view: &'a View) -> Self {
+        Self {
+            state,
+            now_ms,
+            view,
+            next: state.runs_ever.saturating_add(1),
+            events: Vec::new(),
+        }
+    }
+
+    fn open(&mut self, known: &Known, origin: &Origin, labels: &BTreeMap<String, String>) {
+        let book = &known.book;
+        let declined = |why: Refusal| Event::Declined {
+            book: book.name.clone(),
+            origin: origin.clone(),
+            why: why.to_string(),
+        };
+        let values = match values_of(book, &Values::new(), labels, self.view) {
+            Ok(values) => values,
+            Err(why) => return self.events.push(declined(why)),
+        };
+        // One run for one thing: a second watch that sees the same is no second reason.
+        if let Some(id) = under_way(self.state, &book.name, &values) {
+            return self.events.push(declined(Refusal::UnderWay(id)));
+        }
+        if self.state.runs.len().saturating_add(self.events.len()) >= RUNS_MAX {
+            return self.events.push(declined(Refusal::TooManyRuns));
+        }
+        self.events.push(Event::Opened {
+            run: RunId(self.next),
+            book: book.name.clone(),
+            values,
+            origin: origin.clone(),
+            opening: self.opening(book),
+        });
+        self.next = self.next.saturating_add(1);
+    }
+
+    fn opening(&self, book: &Book) -> Opening {
+        let waits = |mode, expiry| Opening::Waits {
+            until_ms: self.now_ms.saturating_add(book.approval.expires_ms),
+            needs: needs(book, mode),
+            expiry,
+        };
+        match self.state.mode_of(book) {
+            Mode::Observe => Opening::Observes,
+            Mode::Suggest => waits(Mode::Suggest, Expiry::Refuse),
+            Mode::Approve => waits(Mode::Approve, book.approval.expiry),
+            Mode::Auto => Opening::Goes,
+        }
+    }
+}

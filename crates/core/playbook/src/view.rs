@@ -1,0 +1,82 @@
+//! The platform as far as a playbook needs it: names, where things are, and what is in trouble.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::book::{ParameterKind, Place};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// With their regions.
+    pub hosts: BTreeMap<String, String>,
+    pub lost: BTreeSet<String>,
+    /// Hosts that are lost, or that an alert which calls somebody names.
+    pub unhealthy: BTreeSet<String>,
+    pub databases: BTreeMap<String, ViewDatabase>,
+    /// Services and gateways, with the hosts that run one.
+    pub instances: BTreeMap<String, BTreeSet<String>>,
+    /// Hosts that have a watch, which answers queries.
+    pub watches: BTreeSet<String>,
+    /// In force now.
+    pub faults: BTreeSet<String>,
+    /// Somebody said hands off: nothing is begun.
+    pub paused: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ViewDatabase {
+    pub replicas: Vec<String>,
+    pub primary: Option<String>,
+}
+
+impl View {
+    /// Whether such a thing exists.
+    ///
+    /// # Errors
+    /// That it does not, and what there is.
+    pub fn names(&self, kind: ParameterKind, name: &str) -> Result<(), String> {
+        let (what, known): (&str, Vec<&str>) = match kind {
+            ParameterKind::Text | ParameterKind::Integer => return Ok(()),
+            ParameterKind::Host => ("host", self.hosts.keys().map(String::as_str).collect()),
+            ParameterKind::Region => {
+                let regions: BTreeSet<&str> = self.hosts.values().map(String::as_str).collect();
+                ("region", regions.into_iter().collect())
+            }
+            ParameterKind::Database => (
+                "database",
+                self.databases.keys().map(String::as_str).collect(),
+            ),
+            ParameterKind::Instance => (
+                "instance",
+                self.instances.keys().map(String::as_str).collect(),
+            ),
+        };
+        match known.contains(&name) {
+            true => Ok(()),
+            false => Err(format!(
+                "there is no such {what}; there is {}",
+                known.join(", ")
+            )),
+        }
+    }
+
+    /// The hosts of a place.
+    ///
+    /// # Errors
+    /// When there is no such place.
+    pub fn hosts_of(&self, place: &Place) -> Result<Vec<String>, String> {
+        match place {
+            Place::Host(host) => {
+                self.names(ParameterKind::Host, host)?;
+                Ok(Vec::from([host.clone()]))
+            }
+            Place::Region(region) => {
+                self.names(ParameterKind::Region, region)?;
+                let here = self.hosts.iter().filter(|(_, known)| *known == region);
+                Ok(here.map(|(host, _)| host.to_string()).collect())
+            }
+        }
+    }
+}

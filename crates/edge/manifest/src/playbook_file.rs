@@ -1,0 +1,406 @@
+//! The form of a playbook. Its doc comments are the descriptions in the JSON Schema.
+//!
+//! As in the platform file: plain structures and lists, so that every field has one place and one type.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::decode::{list, tolerant};
+use crate::quantity::{Scalar, Span};
+
+/// What to do when something is wrong, within which limits, and how it is seen that it helped.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct PlaybookFile {
+    /// Version of this format.
+    #[schemars(extend("const" = "mainstay/v1"))]
+    #[serde(rename = "apiVersion")]
+    pub(crate) _api_version: String,
+    /// What the file describes.
+    #[schemars(extend("const" = "Playbook"))]
+    #[serde(rename = "kind")]
+    pub(crate) _kind: String,
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) metadata: PlaybookMetadata,
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) spec: PlaybookSpec,
+}
+
+/// What the playbook is called.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct PlaybookMetadata {
+    /// Lower-case letters, digits and '-', at most 32.
+    pub(crate) name: String,
+    /// From 1. A changed text needs a higher one: history tells by it what was followed.
+    pub(crate) version: u32,
+}
+
+/// The playbook itself.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct PlaybookSpec {
+    /// For whom it is and what it does, in a sentence.
+    pub(crate) summary: String,
+    /// What a trigger leads to. A person who runs it by hand has decided already, but approvals are still needed.
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) mode: ModeWord,
+    /// A bolder mode after runs that went well.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) promotion: Option<PromotionForm>,
+    /// When it runs by itself. It can always be run by hand.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) triggers: Vec<TriggerForm>,
+    /// Values that a trigger or a person gives. Texts below name them as `${name}`.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) parameters: Vec<ParameterForm>,
+    /// Who must say go, in the mode `approve`.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) approval: Option<ApprovalForm>,
+    /// Limits that hold for every run, by hand too.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) guardrails: GuardrailsForm,
+    /// One after the other.
+    #[serde(deserialize_with = "list")]
+    pub(crate) steps: Vec<StepForm>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ModeWord {
+    /// It is only written down that it would have run.
+    Observe,
+    /// It waits for one person who says go.
+    #[default]
+    Suggest,
+    /// It waits for the approvals below.
+    Approve,
+    /// It runs.
+    Auto,
+}
+
+/// Earned, not given: one run that does not end well takes it back.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct PromotionForm {
+    /// So many runs of this version in a row that ended well.
+    pub(crate) after: u32,
+    /// The mode that they earn.
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) to: ModeWord,
+}
+
+/// Exactly one of these.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct TriggerForm {
+    /// An alert that begins to fire.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) alert: Option<AlertForm>,
+    /// Again and again, so long after the last run began.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) every: Option<Span>,
+}
+
+/// Which alerts.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct AlertForm {
+    /// The alert has all of these labels with these values; `alertname` is its name.
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// A value, from an alert's label, from a person, or by default.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ParameterForm {
+    /// As it stands between `${` and `}`.
+    pub(crate) name: String,
+    /// What it is; names of hosts and so on must exist on the platform.
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) kind: KindWord,
+    /// The label of the alert whose value it takes.
+    #[serde(default)]
+    pub(crate) label: Option<String>,
+    /// If neither the alert nor a person says anything.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) default: Option<Scalar>,
+    /// If given, one of these.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) one_of: Vec<String>,
+    /// The smallest number.
+    #[serde(default)]
+    pub(crate) least: Option<i64>,
+    /// The largest number.
+    #[serde(default)]
+    pub(crate) most: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum KindWord {
+    #[default]
+    Text,
+    Integer,
+    Host,
+    Region,
+    Database,
+    /// A service, or a gateway as `gateway-NAME`.
+    Instance,
+}
+
+/// Who must say go.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ApprovalForm {
+    /// Names of operators; whoever has `playbook.approve`, if nobody is named.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) by: Vec<String>,
+    /// So many different people (default 1). Who runs it by hand and may approve it is one of them.
+    #[serde(default)]
+    pub(crate) count: Option<u16>,
+    /// Default `15m`.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) expires: Option<Span>,
+    /// What happens when nobody said anything in time (default `refuse`).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) otherwise: Option<OtherwiseWord>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OtherwiseWord {
+    #[default]
+    Refuse,
+    Proceed,
+}
+
+/// All of them are looked at and reserved in one decision, over all playbooks.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct GuardrailsForm {
+    /// Things that one run may touch.
+    #[serde(default)]
+    pub(crate) most_targets: Option<u32>,
+    /// Hosts that all runs together may touch at once, in percent.
+    #[serde(default)]
+    pub(crate) most_share: Option<u8>,
+    /// Runs within a time.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) rate: Option<RateForm>,
+    /// After a run, what it touched is left alone for so long.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) cool_down: Option<Span>,
+    /// Hosts that must be well and untouched.
+    #[serde(default)]
+    pub(crate) least_healthy: Option<u32>,
+    /// With more hosts in trouble, in percent, it stops and asks (default 50).
+    #[serde(default)]
+    pub(crate) most_unhealthy: Option<u8>,
+    /// When it does not run.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) forbidden: Vec<WindowForm>,
+    /// Measured before the first step, a budget say; what is not measured does not hold.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) condition: Option<ConditionForm>,
+}
+
+/// At most so many within the time.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct RateForm {
+    /// How many.
+    pub(crate) runs: u32,
+    /// Within which time.
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) per: Span,
+}
+
+/// Part of a week, in UTC.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct WindowForm {
+    /// Every day, if none is given.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) days: Vec<DayWord>,
+    /// Such as `"13:30"`.
+    pub(crate) from: String,
+    /// On the next day, if it is not after `from`.
+    pub(crate) to: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DayWord {
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+    Sunday,
+}
+
+/// Written down before it is done, and its outcome after.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct StepForm {
+    /// Unique within the playbook.
+    pub(crate) id: String,
+    /// If it does not hold, the step is passed over.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) when: Option<ConditionForm>,
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) action: ActionForm,
+    /// For the action (default `30s`).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) timeout: Option<Span>,
+    /// When the action has certainly not been done.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) retry: Option<RetryForm>,
+    /// Doing it twice is as good as once: it may be repeated although nobody knows whether it was done.
+    #[serde(default)]
+    pub(crate) idempotent: bool,
+    /// What must be seen before the step counts as done.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) verify: Option<VerifyForm>,
+    /// What undoes it when a later step fails.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) compensate: Option<ActionForm>,
+}
+
+/// Further attempts.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct RetryForm {
+    /// Beyond the first, at most 10.
+    pub(crate) times: u32,
+    /// Between two of them (default `1s`).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) pause: Option<Span>,
+}
+
+/// A condition that must come true.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct VerifyForm {
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) condition: ConditionForm,
+    /// It must come true within this (default `30s`).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) within: Option<Span>,
+    /// And stay true for so long (default `0s`).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) hold: Option<Span>,
+}
+
+/// Exactly one of these. Texts may hold `${parameter}`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ActionForm {
+    /// Moves the primary of a database to a region.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) switchover: Option<SwitchoverForm>,
+    /// Stops an instance in order and starts it again.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) restart: Option<InstanceForm>,
+    /// Ends every fault in force: `{}`.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) clear_faults: Option<NothingForm>,
+    /// Gateways send no new requests there.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) drain: Option<PlaceForm>,
+    /// Gateways send requests there again.
+    #[serde(default, rename = "return", deserialize_with = "tolerant")]
+    pub(crate) take_back: Option<PlaceForm>,
+    /// Runs a program, confined: own process group, no environment, own folder, limits of time and output.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) run: Option<RunForm>,
+    /// Only looks, until the condition holds or `timeout` is over.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) wait: Option<ConditionForm>,
+}
+
+/// Nothing to say.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct NothingForm {}
+
+/// Which database, and where to.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct SwitchoverForm {
+    pub(crate) database: String,
+    /// A region that has a replica.
+    pub(crate) to: String,
+}
+
+/// A process that Mainstay keeps running.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct InstanceForm {
+    /// Where it runs.
+    pub(crate) host: String,
+    /// The name of a service, or `gateway-NAME`.
+    pub(crate) instance: String,
+}
+
+/// Exactly one of the two.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct PlaceForm {
+    /// One host.
+    #[serde(default)]
+    pub(crate) host: Option<String>,
+    /// All hosts of a region.
+    #[serde(default)]
+    pub(crate) region: Option<String>,
+}
+
+/// A program with its arguments; no shell reads them.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct RunForm {
+    /// Where it runs.
+    pub(crate) host: String,
+    /// An absolute path.
+    pub(crate) program: String,
+    /// Each is one argument, whatever stands in it.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) arguments: Vec<String>,
+}
+
+/// Exactly one of these. Texts may hold `${parameter}`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ConditionForm {
+    /// PromQL, asked of a watch: holds if it has a result that is not 0.
+    #[serde(default)]
+    pub(crate) query: Option<String>,
+    /// An instance is ready by its probes.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) ready: Option<InstanceForm>,
+    /// An instance has started up; enough for one that stands by.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) alive: Option<InstanceForm>,
+    /// The primary of a database is open in a region.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) primary: Option<PrimaryForm>,
+    /// No fault is in force: `{}`.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) no_faults: Option<NothingForm>,
+    /// No alert of this name stands.
+    #[serde(default)]
+    pub(crate) quiet: Option<String>,
+}
+
+/// Where a primary is to be.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct PrimaryForm {
+    pub(crate) database: String,
+    /// The region in which it is open.
+    pub(crate) region: String,
+}

@@ -1,0 +1,321 @@
+//! Playbooks as texts: everything that is wrong has a place and a way out, and what is shipped has nothing wrong.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where an unwrap fails")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use expect_test::{Expect, expect};
+use mainstay_manifest::{
+    criticise_playbook, load, load_playbook, playbook_schema, render, render_criticism,
+};
+
+fn wrong(text: &str, expected: Expect) {
+    let found = load_playbook("p.yaml", text).expect_err("it is wrong");
+    expected.assert_eq(&render(&found));
+}
+
+fn criticised(text: &str, expected: Expect) {
+    let platform = fs::read_to_string(examples().join("platform.yaml")).unwrap();
+    let platform = load("platform.yaml", &platform).unwrap();
+    let found = criticise_playbook("p.yaml", text, Some(&platform));
+    let found = found.unwrap_or_else(|errors| panic!("{}", render(&errors)));
+    expected.assert_eq(&render_criticism(&found));
+}
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples/exchange")
+}
+
+fn shipped() -> Vec<(String, String)> {
+    let entries = fs::read_dir(examples().join("playbooks")).unwrap();
+    let mut texts: Vec<(String, String)> = entries
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            (
+                path.display().to_string(),
+                fs::read_to_string(&path).unwrap(),
+            )
+        })
+        .collect();
+    texts.sort();
+    assert!(texts.len() >= 2);
+    texts
+}
+
+#[test]
+fn every_shipped_playbook_is_read_and_has_nothing_to_criticise() {
+    let platform = fs::read_to_string(examples().join("platform.yaml")).unwrap();
+    let platform = load("platform.yaml", &platform).unwrap();
+    for (path, text) in shipped() {
+        let found = criticise_playbook(&path, &text, Some(&platform));
+        let found = found.unwrap_or_else(|errors| panic!("{}", render(&errors)));
+        assert_eq!(render_criticism(&found), "");
+    }
+}
+
+#[test]
+fn the_schema_knows_every_field_of_what_is_shipped_and_explains_it() {
+    let schema = playbook_schema();
+    let definitions = schema["definitions"].as_object().unwrap();
+    let mut fields = Vec::new();
+    for form in definitions.values().chain([&schema]) {
+        for (field, property) in form["properties"].as_object().into_iter().flatten() {
+            fields.push(field.clone());
+            let explained = ["description", "$ref", "allOf", "anyOf"]
+                .iter()
+                .any(|key| property.get(*key).is_some());
+            assert!(explained || field == "database", "{field}");
+        }
+        assert_ne!(form["additionalProperties"], true);
+    }
+    for (path, text) in shipped() {
+        for line in text.lines().map(str::trim_start) {
+            let Some((key, _)) = line.trim_start_matches("- ").split_once(':') else {
+                continue;
+            };
+            if line.starts_with('#') || key.contains(['{', '"', ' ']) {
+                continue;
+            }
+            assert!(fields.iter().any(|field| field == key), "{path}: {key}");
+        }
+    }
+}
+
+#[test]
+fn the_form_is_told_with_line_column_and_way_out() {
+    wrong(
+        "apiVersion: mainstay/v1\nkind: Playbok\n",
+        expect![[r#"
+        p.yaml:2:7: error[unknown-kind]: `kind: Playbok` is not known here
+            2 | kind: Playbok
+              |       ^
+              = help: write `kind: Playbook`
+    "#]],
+    );
+    wrong(
+        "apiVersion: mainstay/v1
+kind: Playbook
+metadata: {name: p, version: 1}
+spec:
+  summary: s
+  mode: automatic
+  stepps: []
+  steps:
+    - id: a
+      action: {restart: {host: h}}
+      timeout: 30
+",
+        expect![[r#"
+            p.yaml:6:9: error[unknown-value]: `automatic` is not known here
+                6 |   mode: automatic
+                  |         ^
+                  = help: known here: `observe`, `suggest`, `approve`, `auto`
+            p.yaml:7:3: error[unknown-field]: the field `stepps` is not known here
+                7 |   stepps: []
+                  |   ^
+                  = help: known here: `promotion`, `triggers`, `parameters`, `approval`, `guardrails`
+            p.yaml:10:25: error[missing-field]: the field `instance` is missing here
+               10 |       action: {restart: {host: h}}
+                  |                         ^
+            p.yaml:11:16: error[invalid-value]: `30` is not a length of time; write a whole number and a unit, such as `500ms`, `30s`, `5m`
+               11 |       timeout: 30
+                  |                ^
+        "#]],
+    );
+}
+
+const WRONG: &str = "apiVersion: mainstay/v1
+kind: Playbook
+metadata: {name: Big, version: 0}
+spec:
+  summary: s
+  mode: auto
+  promotion: {after: 3, to: suggest}
+  triggers:
+    - alert: {labels: {}}
+    - {}
+  parameters:
+    - {name: count, kind: integer, default: 9, most: 3}
+  approval: {by: [grace], count: 2}
+  guardrails:
+    mostShare: 120
+    forbidden: [{from: '9:00', to: '17:00'}]
+  steps:
+    - id: a
+      action:
+        restart: {host: '${hots}', instance: venue}
+        wait: {quiet: A}
+    - id: a
+      action: {run: {host: h, program: reboot}}
+      verify: {condition: {query: 'up ==', quiet: A}}
+";
+
+#[test]
+#[allow(clippy::too_many_lines, reason = "what is told is long")]
+fn the_meaning_is_told_with_line_column_and_way_out() {
+    wrong(
+        WRONG,
+        expect![[r#"
+            p.yaml:3:18: error[invalid-name]: "Big" is not a name
+                3 | metadata: {name: Big, version: 0}
+                  |                  ^
+                  = help: lower-case letters, digits and '-', at most 32, beginning with a letter
+            p.yaml:3:32: error[invalid-value]: versions count from 1
+                3 | metadata: {name: Big, version: 0}
+                  |                                ^
+                  = help: write 1
+            p.yaml:7:3: error[invalid-value]: a promotion leads to a bolder mode, after at least one run
+                7 |   promotion: {after: 3, to: suggest}
+                  |   ^
+                  = help: modes, from careful to bold: observe, suggest, approve, auto
+            p.yaml:9:7: error[invalid-value]: without labels every alert would set it off
+                9 |     - alert: {labels: {}}
+                  |       ^
+                  = help: name the alert: `labels: {alertname: TargetSilent}`
+            p.yaml:10:7: error[exactly-one]: exactly one is expected here
+               10 |     - {}
+                  |       ^
+                  = help: give one of alert, every
+            p.yaml:12:45: error[invalid-value]: the default does not fit: at most 3
+               12 |     - {name: count, kind: integer, default: 9, most: 3}
+                  |                                             ^
+                  = help: give another default
+            p.yaml:13:34: error[invalid-value]: 2 of 1 people cannot approve it
+               13 |   approval: {by: [grace], count: 2}
+                  |                                  ^
+                  = help: at least 1, and at most as many as are named under `by`
+            p.yaml:15:16: error[invalid-value]: more than all
+               15 |     mostShare: 120
+                  |                ^
+                  = help: a percentage from 0 to 100
+            p.yaml:16:24: error[invalid-value]: "9:00" is no time of the day
+               16 |     forbidden: [{from: '9:00', to: '17:00'}]
+                  |                        ^
+                  = help: write "13:30", in quotes
+            p.yaml:19:7: error[unknown-parameter]: there is no parameter `hots`
+               19 |       action:
+                  |       ^
+                  = help: known here: count
+            p.yaml:19:7: error[exactly-one]: exactly one is expected here
+               19 |       action:
+                  |       ^
+                  = help: give one of switchover, restart, clearFaults, drain, return, run, wait
+            p.yaml:23:40: error[invalid-value]: "reboot" is no absolute path
+               23 |       action: {run: {host: h, program: reboot}}
+                  |                                        ^
+                  = help: name the program from the root: nothing is searched for
+            p.yaml:24:16: error[exactly-one]: exactly one is expected here
+               24 |       verify: {condition: {query: 'up ==', quiet: A}}
+                  |                ^
+                  = help: give one of query, ready, alive, primary, noFaults, quiet
+            p.yaml:24:35: error[invalid-query]: this is not PromQL: unexpected end of input
+               24 |       verify: {condition: {query: 'up ==', quiet: A}}
+                  |                                   ^
+                  = help: `mainstay query` tries an expression
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_unwise_is_criticised_with_the_repair() {
+    criticised(
+        "apiVersion: mainstay/v1
+kind: Playbook
+metadata: {name: rash, version: 1}
+spec:
+  summary: s
+  mode: auto
+  triggers:
+    - alert: {labels: {alertname: A}}
+  parameters:
+    - {name: host, kind: host}
+    - {name: spare, kind: text, default: x}
+  steps:
+    - id: restart
+      action: {restart: {host: '${host}', instance: venu}}
+      retry: {times: 2}
+    - id: drain
+      action: {drain: {region: us-east-2}}
+      timeout: 10s
+    - id: move
+      action: {switchover: {database: ledger, to: eu-west-1}}
+      timeout: 10s
+    - id: shell
+      action: {run: {host: '${host}', program: /bin/sh, arguments: [-c, 'true']}}
+      timeout: 10s
+",
+        expect![[r#"
+            p.yaml:4:1: no-rate: it acts without anybody's word, and nothing limits how often
+              repair: rate: {runs: 3, per: 1h}
+            p.yaml:4:1: no-cool-down: an alert that comes and goes would have the same thing done again at once
+              repair: coolDown: 5m
+            p.yaml:10:7: no-value: no trigger can give host a value
+              repair: label: LABEL, or default: VALUE
+            p.yaml:11:7: unused-parameter: nothing uses the parameter spare
+              repair: write ${spare} where it belongs, or take it out
+            p.yaml:12:3: unguarded: a destructive action needs an approval, or a limit to what it touches
+              repair: mode: approve, or guardrails: {mostTargets: 1, mostShare: 34}
+            p.yaml:13:7: unknown-reference: the platform file has no instance venu
+              repair: did you mean `venue`?
+            p.yaml:13:11: no-verify: nothing shows that it helped, nor, after a crash, whether it was done
+              repair: verify: {condition: {ready: {host: …, instance: …}}, within: 30s}
+            p.yaml:13:11: no-timeout: it says no time: 30 s are assumed
+              repair: timeout: 30s
+            p.yaml:15:7: retry-not-idempotent: it is repeated only when it has certainly not been done: a lost answer is not repeated
+              repair: idempotent: true, if doing it twice is as good as once
+            p.yaml:16:7: unknown-reference: the platform file has no region us-east-2
+              repair: did you mean `us-east-1`?
+            p.yaml:16:11: no-verify: nothing shows that it helped, nor, after a crash, whether it was done
+              repair: verify: {condition: {query: …}, within: 30s}
+            p.yaml:17:7: no-return: what is drained stays out of routing when a later step fails, and afterwards
+              repair: compensate: {return: …}, and a step at the end that returns it
+            p.yaml:19:11: no-verify: nothing shows that it helped, nor, after a crash, whether it was done
+              repair: verify: {condition: {primary: {database: …, region: …}}, within: 30s}
+            p.yaml:22:11: no-verify: nothing shows that it helped, nor, after a crash, whether it was done
+              repair: verify: {condition: {query: …}, within: 30s}
+            p.yaml:23:7: shell: a shell reads values of parameters as commands
+              repair: name the program itself, with its arguments one by one
+        "#]],
+    );
+}
+
+/// Whatever stands in a text, reading it ends, and with places within the text.
+#[test]
+fn damaged_texts_are_refused_without_a_panic() {
+    for (path, text) in shipped() {
+        let lines: Vec<&str> = text.lines().collect();
+        for index in 0..lines.len() {
+            let mut damaged = lines.clone();
+            damaged.remove(index);
+            for line in [
+                lines[index].replace(':', ""),
+                format!("  {}", lines[index]),
+                "- ${".to_owned(),
+            ] {
+                let mut other = lines.clone();
+                other[index] = &line;
+                read(&path, &other.join("\n"));
+            }
+            read(&path, &damaged.join("\n"));
+        }
+        for end in 0..text.len().min(600) {
+            if text.is_char_boundary(end) {
+                read(&path, &text[..end]);
+            }
+        }
+    }
+}
+
+fn read(path: &str, text: &str) {
+    if let Err(found) = criticise_playbook(path, text, None) {
+        assert!(!found.is_empty());
+        let lines = text.lines().count() + 1;
+        for found in found {
+            assert!(
+                usize::try_from(found.place.line).unwrap() <= lines,
+                "{found:?}\n{text}"
+            );
+        }
+    }
+}

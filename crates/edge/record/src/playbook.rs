@@ -1,0 +1,307 @@
+//! Playbooks and their runs as stored, sent and shown.
+//!
+//! A playbook is stored as its text, so that history tells what was followed. Its form is that of its own
+//! `apiVersion`: whoever reads the journal reads the text by the rules of that version.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub type ValuesRecord = BTreeMap<String, String>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhoRecord {
+    pub uid: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
+}
+
+/// What was decided about a playbook or a run of one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum PlaybookBody {
+    Adopted {
+        digest: String,
+        text: String,
+        by: WhoRecord,
+        reason: String,
+    },
+    Withdrawn {
+        playbook: String,
+        by: WhoRecord,
+        reason: String,
+    },
+    Opened {
+        /// `r1`, `r2`, …
+        run: String,
+        playbook: String,
+        values: ValuesRecord,
+        origin: OriginRecord,
+        opening: OpeningRecord,
+    },
+    Declined {
+        playbook: String,
+        origin: OriginRecord,
+        why: String,
+    },
+    Approved {
+        run: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<WhoRecord>,
+        reason: String,
+    },
+    Started {
+        run: String,
+        targets: Vec<TargetRecord>,
+    },
+    Begun {
+        run: String,
+        step: u32,
+        attempt: u32,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        undo: bool,
+        act: ActRecord,
+    },
+    Looked {
+        run: String,
+        step: u32,
+        purpose: String,
+        look: LookRecord,
+    },
+    Skipped {
+        run: String,
+        step: u32,
+        why: String,
+    },
+    Failed {
+        run: String,
+        step: u32,
+        why: String,
+    },
+    Asks {
+        run: String,
+        why: String,
+    },
+    Aborted {
+        run: String,
+        undo: bool,
+        by: WhoRecord,
+        reason: String,
+    },
+    Ended {
+        run: String,
+        ending: String,
+        why: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum OriginRecord {
+    Alert { watch: String, alert: String },
+    Schedule {},
+    Person { by: WhoRecord, reason: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum OpeningRecord {
+    Observes {},
+    Waits {
+        until_ms: u64,
+        needs: u16,
+        /// Whether it goes on when nobody said anything in time.
+        proceeds: bool,
+    },
+    Goes {},
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum TargetRecord {
+    Database { database: String },
+    Host { host: String },
+    Instance { host: String, instance: String },
+    Faults {},
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ActRecord {
+    Switchover {
+        database: String,
+        from: String,
+        to: String,
+    },
+    Restart {
+        host: String,
+        instance: String,
+    },
+    ClearFaults {
+        faults: Vec<String>,
+    },
+    Drain {
+        hosts: Vec<String>,
+    },
+    Return {
+        hosts: Vec<String>,
+    },
+    Run {
+        host: String,
+        program: String,
+        arguments: Vec<String>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LookRecord {
+    pub condition: ConditionRecord,
+    pub within_ms: u64,
+    pub hold_ms: u64,
+    /// The host whose watch is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ConditionRecord {
+    Query { promql: String },
+    Ready { host: String, instance: String },
+    Alive { host: String, instance: String },
+    Primary { database: String, region: String },
+    NoFaults {},
+    Quiet { alert: String },
+}
+
+/// What an operator asks: on its way to the leader, and from the command line to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum PlaybookAsk {
+    Adopt {
+        text: String,
+    },
+    Withdraw {
+        playbook: String,
+    },
+    Run {
+        playbook: String,
+        values: ValuesRecord,
+    },
+    Approve {
+        run: String,
+    },
+    Abort {
+        run: String,
+        undo: bool,
+    },
+}
+
+// ---- what people are shown -------------------------------------------------------------------------
+
+/// `GET /v1/playbooks`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaybooksShown {
+    pub version: u32,
+    pub playbooks: Vec<PlaybookShown>,
+    pub runs: Vec<RunShown>,
+    /// Newest first.
+    pub ended: Vec<RunShown>,
+    /// Hosts out of the gateways' routing.
+    pub drained: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaybookShown {
+    pub name: String,
+    pub version: u32,
+    pub summary: String,
+    /// As the text says, and as it has earned.
+    pub mode: String,
+    pub mode_now: String,
+    pub digest: String,
+    pub by: String,
+    pub since_ms: u64,
+    pub triggers: Vec<String>,
+    pub parameters: Vec<String>,
+    pub steps: Vec<String>,
+    /// Runs that acted, and how many of the last ones in a row ended well.
+    pub runs: u32,
+    pub successes: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunShown {
+    pub run: String,
+    pub playbook: String,
+    pub playbook_version: u32,
+    pub digest: String,
+    pub values: ValuesRecord,
+    pub origin: String,
+    pub opened_ms: u64,
+    pub started_ms: Option<u64>,
+    /// `waits`, `acting`, `asking`, …; of one that ended: how.
+    pub phase: String,
+    pub since_ms: u64,
+    /// What it waits for, or why it ended so.
+    pub why: String,
+    pub step: Option<String>,
+    pub targets: Vec<String>,
+    pub seen: Vec<SeenShown>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenShown {
+    pub at_ms: u64,
+    pub step: Option<String>,
+    pub text: String,
+}
+
+/// `POST /v1/playbooks/dry-run`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DryRunRequest {
+    /// The name of one in force, if there is no text.
+    #[serde(default)]
+    pub playbook: Option<String>,
+    #[serde(default)]
+    pub text: Option<String>,
+    pub values: ValuesRecord,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DryRun {
+    pub version: u32,
+    pub playbook: String,
+    pub playbook_version: u32,
+    pub values: ValuesRecord,
+    pub mode_now: String,
+    /// So many people must approve it.
+    pub approvals: u16,
+    pub targets: Vec<String>,
+    pub guardrails: Vec<GuardrailShown>,
+    pub steps: Vec<StepShown>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardrailShown {
+    pub guardrail: String,
+    /// `holds`, `asks`, `refuses`, `unknown`
+    pub verdict: String,
+    pub why: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepShown {
+    pub id: String,
+    /// `acts`, `already`, `cannot`, `looks`
+    pub verdict: String,
+    /// Exactly what would be done, or why nothing.
+    pub effect: String,
+    /// `when` and `verify` as they are now, in words.
+    pub conditions: Vec<String>,
+    pub timeout_ms: u64,
+    pub compensation: Option<String>,
+}
