@@ -16,7 +16,12 @@ use crate::step::root;
 const FILE_LINES: usize = 1_000;
 
 /// What the kernel sees of other cores: the model, and the deliberation that it is composed of.
-const COMPOSED: &[&str] = &["mainstay-incident", "mainstay-model", "mainstay-playbook"];
+const COMPOSED: &[&str] = &[
+    "mainstay-incident",
+    "mainstay-model",
+    "mainstay-notify",
+    "mainstay-playbook",
+];
 /// What a core or a base crate may use from outside: arithmetic on what it is given, nothing else.
 const PURE: &[&str] = &["thiserror", "sha2", "ed25519-dalek", "libm", "regex"];
 /// What a form may use besides.

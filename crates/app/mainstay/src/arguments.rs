@@ -3,6 +3,7 @@
 mod chaos;
 mod fault;
 pub mod incident;
+pub mod oncall;
 pub mod playbook;
 
 use std::path::PathBuf;
@@ -264,6 +265,12 @@ pub enum Command {
     /// Playbooks: what to do when something is wrong, within which limits
     #[command(subcommand)]
     Playbook(playbook::Playbook),
+    /// Who is called when something is wrong
+    #[command(subcommand)]
+    Oncall(oncall::Oncall),
+    /// Call nobody for a while, and say why
+    #[command(subcommand)]
+    Silence(oncall::Silence),
     /// Ask a watch a question in PromQL
     #[command(after_help = QUERY_HELP)]
     Query(Query),

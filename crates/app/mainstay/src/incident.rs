@@ -134,7 +134,7 @@ fn note(arguments: &arguments::Note) -> Outcome {
 }
 
 /// What the node that knows best answers to a GET.
-fn get<T: serde::de::DeserializeOwned>(layout: &Layout, path: &str) -> Result<T, Failure> {
+pub fn get<T: serde::de::DeserializeOwned>(layout: &Layout, path: &str) -> Result<T, Failure> {
     let (status, body) = ask_best(layout, Method::GET, path, LIMIT)?;
     let text = || String::from_utf8_lossy(&body).into_owned();
     if status == StatusCode::OK {
@@ -208,7 +208,7 @@ fn row(incident: &IncidentView, now_ms: u64) -> Outcome {
     ))
 }
 
-fn span(ms: u64) -> String {
+pub fn span(ms: u64) -> String {
     let seconds = ms / 1_000;
     match seconds {
         0..=119 => format!("{seconds} s"),

@@ -12,6 +12,7 @@ mod exit;
 mod incident;
 mod interrupt;
 mod journal;
+mod oncall;
 mod operate;
 mod playbook;
 mod print;
@@ -73,6 +74,8 @@ fn run(command: &Command) -> Outcome {
         Command::Alerts(arguments) => alerts::run(arguments),
         Command::Playbook(command) => playbook::run(command),
         Command::Incident(command) => incident::run(command),
+        Command::Oncall(command) => oncall::run(command),
+        Command::Silence(command) => oncall::silence(command),
         Command::Query(arguments) => query::run(arguments),
         Command::Slo(arguments) => slo::run(arguments),
         Command::Process(_) => Ok(()),

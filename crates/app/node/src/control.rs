@@ -28,11 +28,12 @@ use tokio::sync::Notify;
 use crate::context::{Context, keep_file};
 use crate::deputy::Deputy;
 use crate::events::{
-    alert_record, detail_of, experiment_ask_of, experiment_facts, incident_ask_of,
+    alert_record, detail_of, experiment_ask_of, experiment_facts, incident_ask_of, notice_ask_of,
 };
 use crate::facts::{gather, seen};
 use crate::figures;
 use crate::incidents;
+use crate::oncall;
 use crate::playbooks;
 use crate::program;
 use crate::sight::Sight;
@@ -96,6 +97,7 @@ impl Desk {
             (Method::GET, "/v1/facts") => api::json(StatusCode::OK, &self.facts()),
             (Method::GET, "/metrics") => self.metrics(),
             (Method::POST, "/v1/command") => self.command(&call).await,
+            (Method::GET, oncall::PATH) => self.oncall(&call.peer),
             (method, path) if path == incidents::PATH || path.starts_with(incidents::BELOW) => {
                 self.incidents(&method, &call).await
             }
@@ -143,6 +145,19 @@ impl Desk {
         let view = self.deputy.view.borrow();
         let alerts = view.state.iter().flat_map(|state| state.alerts.values());
         alerts.map(alert_record).collect()
+    }
+
+    fn oncall(&self, peer: &Peer) -> api::Answer {
+        if let Err(refusal) = self.may(peer, Permission::StatusRead) {
+            return forbidden(&refusal);
+        }
+        match self.deputy.view.borrow().state.as_ref() {
+            Some(state) => {
+                let answer = oncall::answer(state, clock::wall_ms());
+                api::json(StatusCode::OK, &answer)
+            }
+            None => incidents::deaf(),
+        }
     }
 
     /// Incidents by themselves, for programs: read, and changed as by a command.
@@ -252,6 +267,9 @@ impl Desk {
                     refused("name", format!("{region:?} is not the name of a region"))
                 })?,
             },
+            CommandRecord::Notice(ask) => {
+                Ask::Notice(notice_ask_of(ask).map_err(|error| refused("silence", chain(&error)))?)
+            }
             CommandRecord::Incident(ask) => Ask::Incident(
                 incident_ask_of(ask).map_err(|error| refused("incident", chain(&error)))?,
             ),

@@ -9,7 +9,9 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use mainstay_host::faults::{self, FaultRequest, Place};
 use mainstay_kernel::{Assigned, Effect, FaultId, FaultSpec, FaultTarget, Manner, Outcome};
+use mainstay_messenger::{Sent, send};
 use mainstay_model::name::{DatabaseName, HostName};
+use mainstay_notify::Notice;
 use mainstay_record::keeper::{ControlAnswer, KeeperStatus, SwitchoverRequest};
 use mainstay_record::process::{FaultKind, FaultParameters, FaultRecord, FaultState};
 use mainstay_rt::clock;
@@ -49,10 +51,30 @@ pub async fn carry_out(context: Context, assigned: Assigned) -> Option<Outcome> 
         Effect::ClearFault { fault } => blocking(move || clear_fault(&context, fault)).await,
         Effect::Switchover { database, to } => switch_over(&context, &database, &to, manner).await,
         Effect::Solo { database } => serve_alone(&context, &database, manner).await,
+        Effect::Notify { notice } => notify(&context, &notice).await,
         // The node itself sees to these: to the first because it outlives the node that begins it, to the second
         // because it needs what the node sees.
         Effect::TakeProgram { .. } | Effect::Playbook(_) => return None,
     })
+}
+
+/// Whoever led before may have said it: it is said again, under the same name.
+async fn notify(context: &Context, notice: &Notice) -> Outcome {
+    let oncall = context.platform.oncall();
+    let channels = oncall.map_or(&[][..], |oncall| &oncall.channels);
+    let Some(channel) = channels
+        .iter()
+        .find(|channel| channel.name == notice.to.channel)
+    else {
+        return Outcome::Failed {
+            why: "the platform file has no such channel any more".to_owned(),
+        };
+    };
+    match send(&channel.way, context.platform.name().as_str(), notice).await {
+        Sent::Said { detail } => Outcome::Done { detail },
+        Sent::Refused { why } => Outcome::Failed { why },
+        Sent::Later { why } => Outcome::Unknown { why },
+    }
 }
 
 async fn blocking(work: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {

@@ -43,12 +43,7 @@ pub fn summaries(deputy: &Deputy) -> Vec<IncidentSummary> {
 /// Answers a GET.
 pub async fn read(context: &Context, deputy: &Deputy, path: &str) -> api::Answer {
     let Some(state) = deputy.view.borrow().state.clone() else {
-        return api::error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "deaf",
-            "this node has not read the journal to its end yet",
-            "ask again, or another node",
-        );
+        return deaf();
     };
     let incidents = &state.incidents;
     let Some(name) = path.strip_prefix(BELOW) else {
@@ -182,6 +177,16 @@ fn fault(ask: &IncidentAskRecord) -> Option<String> {
         | IncidentAskRecord::Resolve { .. }
         | IncidentAskRecord::Reopen { .. } => None,
     }
+}
+
+/// The answer of a node that does not know.
+pub fn deaf() -> api::Answer {
+    api::error(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "deaf",
+        "this node has not read the journal to its end yet",
+        "ask again, or another node",
+    )
 }
 
 /// The answer to what means nothing.

@@ -11,7 +11,7 @@
 //! - [`sight`], [`reports`], [`facts`], [`figures`]: what is seen, and whom it is told.
 //! - [`alerts`]: what the host's watch says, compared with what the journal says.
 //! - [`program`], [`upgrade`]: which build of Mainstay the host runs, and its turn to take another.
-//! - [`incidents`]: incidents for programs, over the socket.
+//! - [`incidents`], [`oncall`]: incidents, and who is called for them, for programs, over the socket.
 //! - [`control`]: the sockets. [`effects`]: what the kernel ordered.
 //! - [`kernel_runner`], [`events`]: the kernel over the journal, and the journal's words for its events.
 
@@ -28,6 +28,7 @@ mod incidents;
 pub mod kernel_runner;
 pub mod machine;
 mod measure;
+mod oncall;
 pub mod place;
 mod playbooks;
 pub mod prepare;

@@ -56,6 +56,7 @@ fn desired() -> Desired {
         watches: std::collections::BTreeSet::new(),
         routes: Vec::new(),
         objectives: BTreeMap::new(),
+        oncall: Default::default(),
         operators: BTreeMap::from([("owner".parse().unwrap(), operator)]),
     }
 }

@@ -98,6 +98,24 @@ impl Incidents {
         orphans.chain(resting).min()
     }
 
+    /// A worse incident, not mitigated either, that everything of this one depends on.
+    pub fn inside(&self, id: IncidentId, topology: &Topology) -> Option<IncidentId> {
+        let inner = self.get(id)?;
+        let outer = self.incidents.iter().filter(|(other, outer)| {
+            let is_worse = outer.severity > inner.severity;
+            **other != id && outer.phase.is_unmitigated() && is_worse
+        });
+        let mut outer = outer.filter(|(_, outer)| {
+            let mut reach = BTreeSet::new();
+            for thing in outer.things.keys() {
+                reach.extend(topology.reach(thing));
+            }
+            let mut things = inner.things.keys();
+            !inner.things.is_empty() && things.all(|thing| Topology::is_within(&reach, thing))
+        });
+        outer.next().map(|(other, _)| *other)
+    }
+
     fn active(&self) -> usize {
         let incidents = self.incidents.values();
         incidents.filter(|i| i.phase.is_active()).count()

@@ -18,6 +18,9 @@ use mainstay_model::people::{Permission, UnixIdentity};
 use mainstay_model::service::Placement;
 use mainstay_model::watch::Events;
 use mainstay_model::{EnvironmentKind, Platform};
+use mainstay_notify::Settings;
+
+use crate::notices;
 
 /// Two definitions with different fingerprints differ. Equal between nodes of one version of Mainstay; another
 /// version may compute others, which shows as a change without consequence.
@@ -39,6 +42,8 @@ pub struct Desired {
     pub routes: Vec<DesiredRoute>,
     /// Which requests an objective judges; those of its own expressions are not here.
     pub objectives: BTreeMap<ObjectiveName, (GatewayName, Option<String>)>,
+    /// Who is called, in which order, by which channels.
+    pub oncall: Settings,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +134,7 @@ impl Desired {
                 .unwrap_or_default(),
             routes: routes(platform),
             objectives: objectives(platform),
+            oncall: platform.oncall().map(notices::settings).unwrap_or_default(),
         }
     }
 

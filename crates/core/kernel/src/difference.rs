@@ -85,6 +85,7 @@ pub fn plan(old: Option<&Desired>, new: &Desired) -> Plan {
         watches: BTreeSet::new(),
         routes: Vec::new(),
         objectives: BTreeMap::new(),
+        oncall: mainstay_notify::Settings::default(),
     };
     let old = old.unwrap_or(&nothing);
     let mut plan = Plan::default();

@@ -1,9 +1,11 @@
 //! What the world is to do, and what became of it.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
 use mainstay_model::name::{DatabaseName, HostName};
+use mainstay_notify::Notice;
 use mainstay_units::{Epoch, Position};
 
 use crate::fault::{FaultId, FaultSpec};
@@ -49,6 +51,10 @@ pub enum Effect {
     },
     /// A step of a playbook, or a measurement for one.
     Playbook(Work),
+    /// Say it. In doubt it is said again.
+    Notify {
+        notice: Box<Notice>,
+    },
 }
 
 /// Whose node carries an effect out.

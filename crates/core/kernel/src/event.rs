@@ -147,6 +147,8 @@ pub enum Event {
     Incident(mainstay_incident::Event),
     Experiment(ExperimentNews),
     Playbook(playbook::Event),
+    /// Somebody is told of an incident, or is not to be.
+    Notice(mainstay_notify::Event),
     /// An entry of a kind or version that this version of Mainstay does not know.
     Unknown {
         kind: String,

@@ -12,6 +12,7 @@ use mainstay_incident::{
     Ask, Change, Incidents, Objective, Person, Route, Seen, Sign, Thing, Told, Topology, What,
 };
 use mainstay_model::people::Permission;
+use mainstay_notify::Notices;
 use mainstay_playbook::Act;
 use mainstay_units::Position;
 
@@ -21,6 +22,7 @@ use crate::desired::Desired;
 use crate::effect::{Effect, EffectId, Outcome};
 use crate::event::{Event, PlacedBecause, Record, WithdrawnBecause};
 use crate::fault::{FaultId, FaultTarget};
+use crate::notices;
 use crate::playbook::Work;
 use crate::signal::{ArchiveDeed, Command, Reflex, Report};
 use crate::state::State;
@@ -29,19 +31,20 @@ use crate::why::Refusal;
 /// Decisions on incidents that follow from one signal; what is left comes with the next.
 const FOLLOW_MAX: usize = 64;
 
-/// What is to be journalled of incidents behind `events`, which were decided on `state`.
+/// What is to be journalled of incidents, and of telling people, behind `events`, which were decided on `state`.
 pub(crate) fn follow(state: &State, now_ms: u64, events: &[Event]) -> Vec<Event> {
-    let is_due = state
-        .incidents
-        .next_due_ms()
-        .is_some_and(|due| now_ms >= due);
+    let dues = [state.incidents.next_due_ms(), notices::next_due_ms(state)];
+    let is_due = dues.into_iter().flatten().any(|due| now_ms >= due);
     if state.desired.is_none() || (events.is_empty() && !is_due) {
         return Vec::new();
     }
-    let mut incidents = state.incidents.clone();
+    let mut desk = Desk {
+        incidents: state.incidents.clone(),
+        notices: state.notices.clone(),
+    };
     let mut next = state.next;
     for event in events {
-        fold(&mut incidents, state, next, now_ms, event);
+        desk.fold(state, next, now_ms, event);
         next = Position(next.0 + 1);
     }
     let adopted = events.iter().find_map(|event| {
@@ -56,39 +59,73 @@ pub(crate) fn follow(state: &State, now_ms: u64, events: &[Event]) -> Vec<Event>
     let topology = topology(desired);
     let mut follows = Vec::new();
     while follows.len() < FOLLOW_MAX
-        && let Some(event) = incidents.next(now_ms, &topology)
+        && let Some(event) = desk.next(now_ms, &topology, desired)
     {
-        incidents.apply(next, now_ms, &event);
+        desk.fold(state, next, now_ms, &event);
         next = Position(next.0 + 1);
-        follows.push(Event::Incident(event));
+        follows.push(event);
     }
     follows
 }
 
 /// Folds a record into the state, which has not taken up the record otherwise.
 pub(crate) fn apply(state: &mut State, record: &Record) {
-    let mut incidents = core::mem::take(&mut state.incidents);
-    fold(
-        &mut incidents,
-        state,
-        record.position,
-        record.at_ms,
-        &record.event,
-    );
-    state.incidents = incidents;
+    let mut desk = Desk {
+        incidents: core::mem::take(&mut state.incidents),
+        notices: core::mem::take(&mut state.notices),
+    };
+    desk.fold(state, record.position, record.at_ms, &record.event);
+    state.incidents = desk.incidents;
+    state.notices = desk.notices;
 }
 
-fn fold(incidents: &mut Incidents, state: &State, position: Position, at_ms: u64, event: &Event) {
-    if let Event::Incident(event) = event {
-        incidents.apply(position, at_ms, event);
-        return;
+/// Incidents, and who was told of them.
+struct Desk {
+    incidents: Incidents,
+    notices: Notices,
+}
+
+impl Desk {
+    /// First what belongs together, then whom to tell of it.
+    fn next(&self, now_ms: u64, topology: &Topology, desired: &Desired) -> Option<Event> {
+        if let Some(event) = self.incidents.next(now_ms, topology) {
+            return Some(Event::Incident(event));
+        }
+        let cases = notices::cases(&self.incidents, &self.notices, topology);
+        let notice = self.notices.next(now_ms, &desired.oncall, &cases)?;
+        Some(Event::Notice(notice))
     }
-    if let Some(sign) = sign(state, event) {
-        incidents.observe(&Seen {
-            position,
-            at_ms,
-            sign,
-        });
+
+    /// `state` is as it was before the event.
+    fn fold(&mut self, state: &State, position: Position, at_ms: u64, event: &Event) {
+        if let Event::Notice(event) = event {
+            return self.notices.apply(at_ms, event);
+        }
+        if let Event::EffectFinished { effect, outcome } = event
+            && let Some(outstanding) = state.outstanding.get(effect)
+            && let Effect::Notify { notice } = &outstanding.effect
+        {
+            let outcome = notices::outcome(outcome);
+            return self.notices.ended(at_ms, notice.number, outcome);
+        }
+        if let Event::Incident(event) = event {
+            self.incidents.apply(position, at_ms, event);
+            let rests = matches!(
+                event.change,
+                Change::Mitigated | Change::Resolved { .. } | Change::Merged { .. }
+            );
+            if rests {
+                self.notices.quiet(&event.incident.to_string());
+            }
+            return;
+        }
+        if let Some(sign) = sign(state, event) {
+            self.incidents.observe(&Seen {
+                position,
+                at_ms,
+                sign,
+            });
+        }
     }
 }
 
@@ -236,6 +273,7 @@ fn sign(state: &State, event: &Event) -> Option<Sign> {
         | Event::Incident(_)
         | Event::Experiment(_)
         | Event::Playbook(_)
+        | Event::Notice(_)
         | Event::Unknown { .. } => return None,
     })
 }
@@ -375,7 +413,7 @@ fn finished(state: &State, effect: EffectId, outcome: &Outcome) -> Option<Sign> 
         Effect::Solo { database } => vec![Thing::database(database.as_str())],
         Effect::SetFault { spec, .. } => target(&spec.target),
         Effect::ClearFault { fault } => broken(state, *fault)?,
-        Effect::TakeProgram { .. } => return None,
+        Effect::TakeProgram { .. } | Effect::Notify { .. } => return None,
     };
     Some(Sign::Happened {
         things: things.into_iter().collect(),

@@ -47,6 +47,7 @@ mod experiment;
 mod fault;
 mod incidents;
 mod lead;
+mod notices;
 mod placement;
 mod playbook;
 mod signal;
@@ -72,6 +73,7 @@ pub use fault::{
     FaultDetail, FaultDoor, FaultId, FaultKind, FaultSpec, FaultTarget, FaultTargetError, Ways,
 };
 pub use lead::{Batch, Beat, Driver, LEADER_SILENT_AFTER, Opening, Passed, Role};
+pub use notices::NoticeAsk;
 pub use playbook::{Work, view};
 pub use signal::{ArchiveDeed, Ask, Command, Reflex, Report, Signal};
 pub use state::{CannotLead, DatabaseView, Fault, FaultPhase, Outstanding, State};

@@ -13,6 +13,7 @@ use crate::desired::Desired;
 use crate::effect::{EffectId, Outcome};
 use crate::experiment::ExperimentAsk;
 use crate::fault::FaultSpec;
+use crate::notices::NoticeAsk;
 use crate::upgrade::Program;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,7 @@ pub enum Ask {
     Incident(mainstay_incident::Ask),
     Experiment(ExperimentAsk),
     Playbook(playbook::Ask),
+    Notice(NoticeAsk),
 }
 
 impl Ask {
@@ -105,6 +107,7 @@ impl Ask {
             Self::Incident(ask) => ask.as_str(),
             Self::Experiment(ask) => ask.as_str(),
             Self::Playbook(ask) => ask.as_str(),
+            Self::Notice(ask) => ask.as_str(),
         }
     }
 }

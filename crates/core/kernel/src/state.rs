@@ -1,10 +1,12 @@
 //! What the journal says, folded into one value.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 
 use mainstay_incident::Incidents;
 use mainstay_model::name::{DatabaseName, HostName, PlatformName, ServiceName};
+use mainstay_notify::{Event as NoticeEvent, Notices};
 use mainstay_units::{Epoch, Generation, Position, Term};
 use thiserror::Error;
 
@@ -65,6 +67,8 @@ pub struct State {
     pub experiment: Option<Experiment>,
     pub experiments_ever: u64,
     pub playbooks: mainstay_playbook::State,
+    /// Who was told of them.
+    pub notices: Notices,
     /// Kinds (and versions) in the journal that this version does not understand.
     pub unknown: BTreeSet<(String, u32)>,
 }
@@ -212,6 +216,7 @@ impl State {
             Event::Incident(_) => {}
             Event::Experiment(news) => experiment::apply(self, record.at_ms, news),
             Event::Playbook(event) => self.apply_playbook(record, event),
+            Event::Notice(event) => self.apply_notice(record, event),
             Event::CommandRefused { .. } => {}
             Event::Unknown { kind, version } => {
                 self.unknown.insert((kind.clone(), *version));
@@ -290,6 +295,13 @@ impl State {
         self.playbooks.apply(position, record.at_ms, event);
         if let Some((effect, executor)) = playbook::ordered(self, event) {
             self.order(record, effect, executor);
+        }
+    }
+
+    fn apply_notice(&mut self, record: &Record, event: &NoticeEvent) {
+        if let NoticeEvent::Ordered(notice) = event {
+            let notice = Box::new(notice.clone());
+            self.order(record, Effect::Notify { notice }, Executor::Leader);
         }
     }
 
@@ -390,7 +402,8 @@ impl State {
                 Effect::Switchover { .. }
                 | Effect::Solo { .. }
                 | Effect::TakeProgram { .. }
-                | Effect::Playbook(_),
+                | Effect::Playbook(_)
+                | Effect::Notify { .. },
                 Outcome::Done { .. } | Outcome::Failed { .. } | Outcome::Unknown { .. },
             ) => {}
         }

@@ -9,6 +9,7 @@ use mainstay_units::Position;
 use crate::effect::{EffectId, Outcome};
 use crate::event::{Cause, Event, Record};
 use crate::incidents;
+use crate::notices;
 use crate::playbook;
 use crate::why::Refusal;
 
@@ -100,6 +101,10 @@ impl Waiting {
             Event::Incident(event) => Answer::Done {
                 position,
                 detail: incidents::told(event),
+            },
+            Event::Notice(event) => Answer::Done {
+                position,
+                detail: notices::told(event),
             },
             Event::Opened { .. }
             | Event::KeyAdmitted { .. }

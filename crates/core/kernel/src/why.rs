@@ -129,6 +129,8 @@ pub enum Refusal {
     CohortChange(DatabaseName),
     DatabaseRemoved(DatabaseName),
     Incident(mainstay_incident::Refusal),
+    NoSuchSilence(u64),
+    Silence(&'static str),
     /// Written by a newer version.
     Other {
         code: String,
@@ -170,6 +172,8 @@ impl Refusal {
             Self::CohortChange(_) => "cohort_change",
             Self::DatabaseRemoved(_) => "database_removed",
             Self::Incident(refusal) => refusal.code(),
+            Self::NoSuchSilence(_) => "no_such_silence",
+            Self::Silence(_) => "silence",
             Self::Other { code, .. } => return code.clone(),
         };
         code.to_string()
@@ -216,6 +220,8 @@ impl Refusal {
                 "leave existing databases as they are in the file"
             }
             Self::Incident(refusal) => Self::next_step_of(refusal.code().as_bytes()),
+            Self::NoSuchSilence(_) => Self::next_step_of(b"no_such_silence"),
+            Self::Silence(_) => Self::next_step_of(b"silence"),
             Self::Other { code, .. } => Self::next_step_of(code.as_bytes()),
         }
     }
@@ -262,6 +268,8 @@ impl Refusal {
                 "wait until it was measured to have ended, or say --despite with the reason"
             }
             b"no_such_thing" => "`mainstay status` lists hosts, databases, services and gateways",
+            b"no_such_silence" => "`mainstay silence list` shows those that last",
+            b"silence" => "correct the command",
             b"incident_into_itself" | b"incident_text" | b"incident_links" => "correct the command",
             b"cohort_change" | b"database_removed" => {
                 "leave existing databases as they are in the file"
@@ -338,6 +346,8 @@ impl fmt::Display for Refusal {
                 )
             }
             Self::Incident(refusal) => refusal.fmt(f),
+            Self::NoSuchSilence(silence) => write!(f, "there is no silence s{silence}"),
+            Self::Silence(why) => write!(f, "that is no silence: {why}"),
             Self::Other { text, .. } => f.write_str(text),
         }
     }

@@ -10,6 +10,7 @@ use core::time::Duration;
 
 use crate::database::Survive;
 use crate::gateway::Method;
+use crate::oncall::EmailTls;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlatformDraft {
@@ -26,6 +27,7 @@ pub struct PlatformDraft {
     pub waivers: Vec<WaiverDraft>,
     pub watch: Option<WatchDraft>,
     pub chaos: Option<ChaosDraft>,
+    pub oncall: Option<OncallDraft>,
 }
 
 /// How documents that were written elsewhere mean this platform.
@@ -315,4 +317,89 @@ pub struct WatchTargetDraft {
     pub address: String,
     pub path: Option<String>,
     pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OncallDraft {
+    pub channels: Vec<ChannelDraft>,
+    pub contacts: Vec<ContactDraft>,
+    pub rotations: Vec<RotationDraft>,
+    pub policies: Vec<PolicyDraft>,
+    pub wait: Option<Duration>,
+    pub remind: Option<Duration>,
+}
+
+/// Exactly one of the ways.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelDraft {
+    pub name: String,
+    pub webhook: Option<WebhookDraft>,
+    pub slack: Option<SlackDraft>,
+    pub pagerduty: Option<PagerdutyDraft>,
+    pub email: Option<EmailDraft>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebhookDraft {
+    pub url: String,
+    pub secret_file: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlackDraft {
+    pub url_file: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PagerdutyDraft {
+    pub key_file: String,
+    pub url: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EmailDraft {
+    pub to: Vec<String>,
+    pub from: String,
+    pub server: String,
+    pub tls: EmailTls,
+    pub authority_file: Option<String>,
+    pub user: Option<String>,
+    pub password_file: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContactDraft {
+    pub operator: String,
+    pub channels: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RotationDraft {
+    pub name: String,
+    pub operators: Vec<String>,
+    pub handover: String,
+    pub starts: String,
+    pub overrides: Vec<OverrideDraft>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OverrideDraft {
+    pub operator: String,
+    pub from: String,
+    pub to: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyDraft {
+    pub name: String,
+    pub severity: Option<String>,
+    pub about: Vec<String>,
+    pub levels: Vec<LevelDraft>,
+    pub rounds: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LevelDraft {
+    pub tell: Vec<String>,
+    pub within: Option<Duration>,
 }

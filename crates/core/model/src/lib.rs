@@ -26,6 +26,7 @@ pub mod draft;
 pub mod gateway;
 pub mod name;
 pub mod nearest;
+pub mod oncall;
 pub mod parameter;
 pub mod people;
 mod platform;

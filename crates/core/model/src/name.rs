@@ -166,6 +166,18 @@ name!(
     ObjectiveName
 );
 name!(
+    /// A way to reach people.
+    ChannelName
+);
+name!(
+    /// Turns of people.
+    RotationName
+);
+name!(
+    /// A ladder of people to call.
+    PolicyName
+);
+name!(
     /// A risk that somebody accepted with a reason.
     WaiverName
 );

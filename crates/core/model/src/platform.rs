@@ -15,6 +15,7 @@ use crate::name::{
     DatabaseName, EnvironmentName, GatewayName, HostName, PlatformName, RegionName, RoleName,
     ServiceName, WaiverName,
 };
+use crate::oncall::Oncall;
 use crate::people::{Operator, Permission, Role};
 use crate::service::Service;
 use crate::validate;
@@ -38,6 +39,7 @@ pub struct Platform {
     pub(crate) waivers: Vec<Waiver>,
     pub(crate) watch: Option<Watch>,
     pub(crate) chaos: Option<Chaos>,
+    pub(crate) oncall: Option<Oncall>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +158,10 @@ impl Platform {
     }
 
     /// Absent too where the section says that it is off.
+    pub fn oncall(&self) -> Option<&Oncall> {
+        self.oncall.as_ref()
+    }
+
     pub fn watch(&self) -> Option<&Watch> {
         self.watch.as_ref()
     }

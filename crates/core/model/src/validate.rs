@@ -11,6 +11,7 @@ mod databases;
 mod gateways;
 mod inspector;
 mod objectives;
+mod oncall;
 mod people;
 mod ports;
 mod resilience;
@@ -90,6 +91,7 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
     let waivers = resilience::waivers(inspector, draft);
     let watch = watch::watch(inspector, draft, &hosts, &gateways, &services);
     let chaos = chaos::chaos(inspector, draft);
+    let oncall = oncall::oncall(inspector, draft);
     if topology_is_sound {
         resilience::single_points(inspector, draft, &hosts, &databases, &services, &gateways);
     }
@@ -110,5 +112,6 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
         waivers,
         watch,
         chaos,
+        oncall,
     })
 }

@@ -76,6 +76,73 @@ pub(crate) fn from_file(form: &file::PlatformFile) -> PlatformDraft {
                 labels: given.labels.clone(),
             }),
         }),
+        oncall: spec.oncall.as_ref().map(oncall),
+    }
+}
+
+fn oncall(form: &file::oncall::Oncall) -> model::OncallDraft {
+    model::OncallDraft {
+        channels: each(&form.channels, channel),
+        contacts: each(&form.contacts, |contact| model::ContactDraft {
+            operator: contact.operator.clone(),
+            channels: contact.channels.clone(),
+        }),
+        rotations: each(&form.rotations, |rotation| model::RotationDraft {
+            name: rotation.name.clone(),
+            operators: rotation.operators.clone(),
+            handover: rotation.handover.clone(),
+            starts: rotation.starts.clone(),
+            overrides: each(&rotation.overrides, |stand_in| model::OverrideDraft {
+                operator: stand_in.operator.clone(),
+                from: stand_in.from.clone(),
+                to: stand_in.to.clone(),
+            }),
+        }),
+        policies: each(&form.policies, |policy| model::PolicyDraft {
+            name: policy.name.clone(),
+            severity: policy.severity.clone(),
+            about: policy.about.clone(),
+            levels: each(&policy.levels, |level| model::LevelDraft {
+                tell: level.tell.clone(),
+                within: time(level.within),
+            }),
+            rounds: policy.rounds,
+        }),
+        wait: time(form.wait),
+        remind: time(form.remind),
+    }
+}
+
+fn channel(form: &file::oncall::Channel) -> model::ChannelDraft {
+    model::ChannelDraft {
+        name: form.name.clone(),
+        webhook: form.webhook.as_ref().map(|webhook| model::WebhookDraft {
+            url: webhook.url.clone(),
+            secret_file: webhook.secret_file.clone(),
+        }),
+        slack: form.slack.as_ref().map(|slack| model::SlackDraft {
+            url_file: slack.url_file.clone(),
+        }),
+        pagerduty: form
+            .pagerduty
+            .as_ref()
+            .map(|pagerduty| model::PagerdutyDraft {
+                key_file: pagerduty.key_file.clone(),
+                url: pagerduty.url.clone(),
+            }),
+        email: form.email.as_ref().map(|email| model::EmailDraft {
+            to: email.to.clone(),
+            from: email.from.clone(),
+            server: email.server.clone(),
+            tls: match email.tls {
+                file::oncall::EmailTls::None => mainstay_model::oncall::EmailTls::Off,
+                file::oncall::EmailTls::Starttls => mainstay_model::oncall::EmailTls::Starttls,
+                file::oncall::EmailTls::Implicit => mainstay_model::oncall::EmailTls::Implicit,
+            },
+            authority_file: email.authority_file.clone(),
+            user: email.user.clone(),
+            password_file: email.password_file.clone(),
+        }),
     }
 }
 

@@ -3,6 +3,8 @@
 //! Plain structures and lists: no tags, no unions, no flattening, so that every field has one place and one
 //! type, and an editor can complete it. Defaults stand in the model, not here.
 
+pub(crate) mod oncall;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -76,6 +78,9 @@ pub(crate) struct Spec {
     /// How documents for Chaos Mesh mean this platform (docs/chaos.md).
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) chaos: Option<Chaos>,
+    /// Who is called when something is wrong. Nobody if absent.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) oncall: Option<oncall::Oncall>,
 }
 
 /// How documents for Chaos Mesh mean this platform, and how deep faults may reach.

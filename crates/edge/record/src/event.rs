@@ -16,6 +16,10 @@ use crate::incident::{
     IncidentMergedBody, IncidentOpenedBody, IncidentResolvedBody, IncidentSeverityBody,
 };
 use crate::journal::{ClaimedBody, KeyAdmittedBody, OpenedBody};
+use crate::notice::{
+    NoticeAskRecord, NoticeEscalatedBody, NoticeExhaustedBody, NoticeOrderedBody, OncallRecord,
+    SilenceEndedBody, SilenceSetBody,
+};
 use crate::playbook::{PlaybookAsk, PlaybookBody};
 use crate::process::{FaultDetail, FaultKind};
 
@@ -98,6 +102,11 @@ kinds! {
     ExperimentObserved(ExperimentObservedBody) = "experiment.observed", 1;
     ExperimentEnded(ExperimentEndedBody) = "experiment.ended", 1;
     Playbook(PlaybookBody) = "playbook", 1;
+    NoticeEscalated(NoticeEscalatedBody) = "notice.escalated", 1;
+    NoticeExhausted(NoticeExhaustedBody) = "notice.exhausted", 1;
+    NoticeOrdered(NoticeOrderedBody) = "notice.ordered", 1;
+    SilenceSet(SilenceSetBody) = "silence.set", 1;
+    SilenceEnded(SilenceEndedBody) = "silence.ended", 1;
 }
 
 /// Who asked.
@@ -193,6 +202,9 @@ pub struct DesiredRecord {
     /// By name: which requests an objective judges.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub objectives: BTreeMap<String, DesiredObjectiveRecord>,
+    /// Who is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oncall: Option<OncallRecord>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -603,4 +615,5 @@ pub enum AskRecord {
     Upgrade(ProgramRecord),
     Incident(IncidentAskRecord),
     Playbook(PlaybookAsk),
+    Notice(NoticeAskRecord),
 }

@@ -10,6 +10,7 @@ pub mod journal;
 pub mod keeper;
 pub mod keeper_message;
 pub mod node;
+pub mod notice;
 pub mod playbook;
 pub mod process;
 pub mod status;

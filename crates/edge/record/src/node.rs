@@ -11,6 +11,7 @@ use crate::experiment::{ExperimentAskRecord, ExperimentFacts};
 use crate::gateway::GatewayStatus;
 use crate::incident::{IncidentAskRecord, IncidentSummary};
 use crate::keeper::KeeperStatus;
+use crate::notice::NoticeAskRecord;
 use crate::playbook::PlaybookAsk;
 use crate::process::{FaultDetail, FaultStatus, InstanceStatus};
 use crate::watch::WatchBoard;
@@ -193,6 +194,7 @@ pub enum Command {
         file: String,
     },
     Incident(IncidentAskRecord),
+    Notice(NoticeAskRecord),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

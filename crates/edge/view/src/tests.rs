@@ -11,6 +11,7 @@ use mainstay_record::gateway::{
     GatewayCellStatus, GatewayDatabaseStatus, GatewayInstanceStatus, GatewayServiceStatus,
     GatewayStatus,
 };
+use mainstay_record::incident::IncidentSummary;
 use mainstay_record::keeper::{
     CohortStatus, KeeperStatus, LossStatus, PeerStatus, Sight, SightRole, SoloStatus,
 };
@@ -649,6 +650,39 @@ fn alerts_of_two_watches_are_one_and_a_call_is_a_finding() {
             Degraded
             Degraded alert TargetSilent{instance="use1-a/edge"}: fired 15.0s ago, and what it is about is not measured any more: use1-a/edge gives no figures
         "#]],
+    );
+}
+
+#[test]
+fn incidents_are_shown_and_change_no_verdict() {
+    let incident = |incident: &str, state: &str, owner: Option<&str>| IncidentSummary {
+        incident: incident.to_owned(),
+        title: "database ledger lost its primary".to_owned(),
+        severity: "error".to_owned(),
+        state: state.to_owned(),
+        opened_ms: NOW - 90_000,
+        owner: owner.map(str::to_owned),
+        standing: 2,
+    };
+    let status = look(|gathered| {
+        gathered.incidents = vec![
+            incident("i1", "mitigated", Some("ada")),
+            incident("i2", "open", None),
+        ];
+    });
+    assert_eq!(status.verdict, Verdict::Healthy);
+    let text = render(&status, Palette::Plain);
+    let rows: Vec<&str> = text
+        .lines()
+        .skip_while(|line| *line != "INCIDENTS")
+        .collect();
+    assert!(
+        rows[2].starts_with(" ●  i1") && rows[2].contains("ada"),
+        "{text}"
+    );
+    assert!(
+        rows[3].starts_with(" ▲  i2") && rows[3].contains("lost its primary"),
+        "{text}"
     );
 }
 

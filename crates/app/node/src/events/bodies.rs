@@ -16,6 +16,7 @@ use super::alerts::{alert_of, alert_record};
 use super::desired::{desired_of, desired_record};
 use super::experiments::{begun_of, ended_of, news_body, observed_of};
 use super::incidents::{incident_body, incident_of};
+use super::notices::notice_body;
 use super::parts::{
     by_of, by_record, change_of, change_record, claim_reason, claim_reason_record, finished_body,
     outcome_of, program_of, program_record, report_of, report_record, spec_of, spec_record,
@@ -30,6 +31,7 @@ pub(super) fn body_of(event: &Event) -> Result<EventBody, EncodeError> {
         .or_else(|| action_body(event))
         .or_else(|| upgrade_body(event))
         .or_else(|| incident_body(event))
+        .or_else(|| notice_body(event))
         .ok_or_else(|| EncodeError::Unknown(format!("{event:?}")))
 }
 
@@ -302,7 +304,7 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
         EventBody::ExperimentObserved(body) => Event::Experiment(observed_of(body)?),
         EventBody::ExperimentEnded(body) => Event::Experiment(ended_of(body)?),
         EventBody::Playbook(body) => Event::Playbook(playbook_event(body)?),
-        incident => incident_of(incident)?,
+        other => incident_of(other)?,
     })
 }
 

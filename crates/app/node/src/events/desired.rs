@@ -9,6 +9,7 @@ use mainstay_record::event::{
 };
 
 use super::ReadError;
+use super::notices::{oncall_of, oncall_record};
 
 pub(super) fn desired_record(desired: &Desired) -> DesiredRecord {
     let names = |names: &[mainstay_model::name::HostName]| -> Vec<String> {
@@ -69,6 +70,7 @@ pub(super) fn desired_record(desired: &Desired) -> DesiredRecord {
         watches: desired.watches.iter().map(ToString::to_string).collect(),
         routes: desired.routes.iter().map(route_record).collect(),
         objectives: objectives.collect(),
+        oncall: (desired.oncall != Default::default()).then(|| oncall_record(&desired.oncall)),
     }
 }
 
@@ -92,6 +94,11 @@ pub(super) fn desired_of(record: DesiredRecord) -> Result<Desired, ReadError> {
             .map(route_of)
             .collect::<Result<_, _>>()?,
         objectives: Default::default(),
+        oncall: record
+            .oncall
+            .map(oncall_of)
+            .transpose()?
+            .unwrap_or_default(),
     };
     for (name, objective) in record.objectives {
         let judged = (objective.gateway.parse()?, objective.route);
@@ -126,23 +133,24 @@ pub(super) fn desired_of(record: DesiredRecord) -> Result<Desired, ReadError> {
         desired.gateways.insert(name.parse()?, (hosts, fingerprint));
     }
     for (name, operator) in record.operators {
-        let permission =
-            |text: &String| Permission::parse(text).ok_or(ReadError::Form("permission"));
-        let operator = DesiredOperator {
-            identity: match operator.identity {
-                IdentityRecord::Owner => UnixIdentity::Owner,
-                IdentityRecord::Uid(uid) => UnixIdentity::Uid(uid),
-                IdentityRecord::User(user) => UnixIdentity::User(user),
-            },
-            permissions: operator
-                .permissions
-                .iter()
-                .map(permission)
-                .collect::<Result<_, _>>()?,
-        };
-        desired.operators.insert(name.parse()?, operator);
+        desired
+            .operators
+            .insert(name.parse()?, operator_of(operator)?);
     }
     Ok(desired)
+}
+
+fn operator_of(record: DesiredOperatorRecord) -> Result<DesiredOperator, ReadError> {
+    let permission = |text: &String| Permission::parse(text).ok_or(ReadError::Form("permission"));
+    let permissions = record.permissions.iter().map(permission);
+    Ok(DesiredOperator {
+        identity: match record.identity {
+            IdentityRecord::Owner => UnixIdentity::Owner,
+            IdentityRecord::Uid(uid) => UnixIdentity::Uid(uid),
+            IdentityRecord::User(user) => UnixIdentity::User(user),
+        },
+        permissions: permissions.collect::<Result<_, _>>()?,
+    })
 }
 
 fn route_record(route: &DesiredRoute) -> DesiredRouteRecord {

@@ -14,6 +14,7 @@ use mainstay_record::incident::{
 use mainstay_units::Position;
 
 use super::ReadError;
+use super::notices::notice_of;
 
 fn by_record(by: &By) -> Option<ActorRecord> {
     match by {
@@ -163,7 +164,7 @@ fn evidence_of(positions: Vec<u64>) -> Vec<Position> {
     positions.into_iter().map(Position).collect()
 }
 
-/// Every body that is one of an incident.
+/// Every body that is one of an incident, or of a notice about one.
 pub(super) fn incident_of(body: EventBody) -> Result<Event, ReadError> {
     let plain = |body: IncidentBody, change| (body.incident, body.by, body.reason, change);
     let (incident, by, reason, change) = match body {
@@ -220,7 +221,7 @@ pub(super) fn incident_of(body: EventBody) -> Result<Event, ReadError> {
         EventBody::IncidentNoted(body) => plain(body, Change::Noted),
         EventBody::IncidentMitigated(body) => plain(body, Change::Mitigated),
         EventBody::IncidentReopened(body) => plain(body, Change::Reopened),
-        _ => return Err(ReadError::Form("body of an incident")),
+        other => return notice_of(other),
     };
     Ok(Event::Incident(IncidentEvent {
         incident: id_of(&incident)?,

@@ -9,6 +9,7 @@ use super::alerts::{alert_of, alert_record};
 use super::desired::{desired_of, desired_record};
 use super::experiments::{experiment_ask_of, experiment_ask_record};
 use super::incidents::{incident_ask_of, incident_ask_record};
+use super::notices::{notice_ask_of, notice_ask_record};
 use super::parts::{
     actor_of, actor_record, finished_body, outcome_of, program_of, program_record, report_of,
     report_record, spec_of, spec_record,
@@ -95,6 +96,7 @@ fn ask_record(ask: &Ask) -> AskRecord {
         Ask::Incident(ask) => AskRecord::Incident(incident_ask_record(ask)),
         Ask::Experiment(ask) => AskRecord::Experiment(experiment_ask_record(ask)),
         Ask::Playbook(ask) => AskRecord::Playbook(playbook_ask_record(ask)),
+        Ask::Notice(ask) => AskRecord::Notice(notice_ask_record(ask)),
     }
 }
 
@@ -122,5 +124,6 @@ fn ask_of(record: AskRecord) -> Result<Ask, ReadError> {
         AskRecord::Incident(ask) => Ask::Incident(incident_ask_of(ask)?),
         AskRecord::Experiment(ask) => Ask::Experiment(experiment_ask_of(ask)?),
         AskRecord::Playbook(ask) => Ask::Playbook(playbook_ask(ask)?),
+        AskRecord::Notice(ask) => Ask::Notice(notice_ask_of(ask)?),
     })
 }

@@ -86,6 +86,7 @@ fn desired() -> Desired {
             databases: vec![name("ledger")],
             services: vec![name("engine")],
         }],
+        oncall: oncall(),
         objectives: [
             (name("all"), (name("edge"), None)),
             (name("some"), (name("edge"), Some("/v1".to_string()))),
@@ -385,6 +386,102 @@ fn events() -> Vec<Event> {
             .into_iter()
             .map(Event::Playbook),
     );
+    events.extend(notices().into_iter().map(Event::Notice));
+    events
+}
+
+fn oncall() -> mainstay_notify::Settings {
+    use mainstay_notify::{Level, Override, Policy, Rotation, Severity, Target, Turn};
+    let rotation = |turn| Rotation {
+        members: vec!["ada".to_string(), "bob".to_string()],
+        turn,
+        handover_minutes: 540,
+        offset_minutes: -90,
+        starts_ms: 7,
+        overrides: vec![Override {
+            who: "eve".to_string(),
+            from_ms: 1,
+            to_ms: 2,
+        }],
+    };
+    mainstay_notify::Settings {
+        rotations: [
+            ("days".to_string(), rotation(Turn::Daily)),
+            ("weeks".to_string(), rotation(Turn::Weekly(6))),
+        ]
+        .into(),
+        contacts: [("ada".to_string(), vec!["pager".to_string()])].into(),
+        policies: vec![Policy {
+            name: "all".to_string(),
+            severity: Severity::Warning,
+            about: ["database/ledger".to_string()].into(),
+            levels: vec![Level {
+                tell: vec![
+                    Target::Rotation("days".to_string()),
+                    Target::Operator("ada".to_string()),
+                    Target::Channel("pager".to_string()),
+                ],
+                within_ms: 9,
+            }],
+            rounds: 2,
+        }],
+        channels: ["pager".to_string()].into(),
+        wait_ms: 10,
+        remind_ms: 20,
+    }
+}
+
+fn notices() -> Vec<mainstay_notify::Event> {
+    use mainstay_notify::{Addressee, Event, Kind, Matcher, Notice, Severity, Silence};
+    let to = |who: Option<&str>| Addressee {
+        channel: "pager".to_string(),
+        who: who.map(ToString::to_string),
+    };
+    let mut events = vec![
+        Event::Escalated {
+            incident: "i3".to_string(),
+            policy: "all".to_string(),
+            level: 1,
+            round: 2,
+            tell: vec![to(None), to(Some("ada"))],
+            until_ms: 5,
+            why: text(),
+        },
+        Event::Exhausted {
+            incident: "i3".to_string(),
+            why: text(),
+        },
+        Event::SilenceSet {
+            silence: 4,
+            set: Silence {
+                matchers: vec![
+                    Matcher::parse("host=h1").unwrap(),
+                    Matcher::parse("alertname!=Down").unwrap(),
+                ],
+                until_ms: 6,
+                by: "ada".to_string(),
+                reason: text(),
+            },
+        },
+        Event::SilenceEnded {
+            silence: 4,
+            why: text(),
+        },
+    ];
+    events.extend(Kind::ALL.map(|kind| {
+        Event::Ordered(Notice {
+            number: 8,
+            attempt: 2,
+            incident: "i3".to_string(),
+            kind,
+            to: to(Some("ada")),
+            severity: Severity::Critical,
+            title: text(),
+            text: text(),
+            things: ["database/ledger".to_string()].into(),
+            open_ms: 9,
+        })
+    }));
     events
 }
 
@@ -671,6 +768,13 @@ fn every_signal_that_travels_there_and_back() {
             .into_iter()
             .map(Ask::Playbook),
     );
+    asks.extend([
+        Ask::Notice(mainstay_kernel::NoticeAsk::EndSilence { silence: 4 }),
+        Ask::Notice(mainstay_kernel::NoticeAsk::Silence {
+            matchers: vec![mainstay_notify::Matcher::parse("a=b").unwrap()],
+            lasts_ms: 7,
+        }),
+    ]);
     let commands = asks.into_iter().map(|ask| {
         Signal::Commanded(Command {
             actor: actor(),

@@ -17,6 +17,7 @@ use crate::event::{EndReason, Event};
 use crate::experiment;
 use crate::fault::{FAULT_MS_MAX, FaultId, FaultKind, FaultSpec};
 use crate::incidents;
+use crate::notices;
 use crate::placement::place;
 use crate::playbook::{self, Work};
 use crate::signal::{Ask, Command};
@@ -56,6 +57,7 @@ fn carried_out(state: &State, now_ms: u64, command: &Command) -> Result<Vec<Even
         Ask::Incident(ask) => incidents::asked(state, command, ask),
         Ask::Experiment(ask) => experiment::asked(state, now_ms, command, ask),
         Ask::Playbook(ask) => playbook::asked(state, now_ms, command, ask),
+        Ask::Notice(ask) => notices::asked(state, now_ms, command, ask),
     }
 }
 
@@ -199,7 +201,8 @@ fn switchover(
         | Effect::ClearFault { .. }
         | Effect::Solo { .. }
         | Effect::TakeProgram { .. }
-        | Effect::Playbook(_) => false,
+        | Effect::Playbook(_)
+        | Effect::Notify { .. } => false,
     };
     if state.outstanding.values().any(|o| same(&o.effect)) {
         return Err(Refusal::SwitchoverUnderWay(database.clone()));

@@ -6,6 +6,7 @@ use crate::decide::Decision;
 use crate::effect::{Effect, Outcome};
 use crate::event::{EndReason, Event};
 use crate::experiment;
+use crate::notices;
 use crate::playbook;
 use crate::state::{FaultPhase, State};
 use crate::upgrade;
@@ -22,6 +23,9 @@ const UPGRADE_ANSWER_MS_MAX: u64 = 300_000;
 /// Whoever does something for a playbook keeps its time itself, and then has so long to say what became of it.
 const PLAYBOOK_ANSWER_MARGIN_MS: u64 = 15_000;
 
+/// Whoever says a notice gives up sooner.
+const NOTIFY_ANSWER_MS_MAX: u64 = 60_000;
+
 fn patience_ms(effect: &Effect) -> u64 {
     match effect {
         Effect::SetFault { .. }
@@ -30,6 +34,7 @@ fn patience_ms(effect: &Effect) -> u64 {
         | Effect::Solo { .. } => EFFECT_ANSWER_MS_MAX,
         Effect::TakeProgram { .. } => UPGRADE_ANSWER_MS_MAX,
         Effect::Playbook(work) => work.limit_ms().saturating_add(PLAYBOOK_ANSWER_MARGIN_MS),
+        Effect::Notify { .. } => NOTIFY_ANSWER_MS_MAX,
     }
 }
 
@@ -66,6 +71,7 @@ pub(super) fn due(state: &State, now_ms: u64) -> Decision {
                 }
                 Effect::TakeProgram { .. } => "the host did not say that it stands",
                 Effect::Playbook(_) => "nobody said what became of it",
+                Effect::Notify { .. } => "nobody said whether it was said",
             };
             events.push(Event::EffectFinished {
                 effect: *effect,
@@ -102,5 +108,6 @@ pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
     let experiment = state.experiment.iter().map(|running| running.until_ms);
     let playbooks = playbook::next_due_ms(state);
     let orders = faults.chain(effects).chain(upgrade).chain(playbooks);
-    orders.chain(incidents).chain(experiment).min()
+    let told = incidents.into_iter().chain(notices::next_due_ms(state));
+    orders.chain(told).chain(experiment).min()
 }

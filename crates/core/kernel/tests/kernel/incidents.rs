@@ -284,3 +284,132 @@ fn an_alert_that_is_told_again_opens_nothing_twice() {
     stage.at(2_000, &news).at(2_500, &news);
     assert_eq!(stage.state.incidents.ever(), 1);
 }
+
+/// One ladder, one person, one channel.
+fn with_oncall() -> mainstay_kernel::Desired {
+    use mainstay_notify::{Level, Policy, Settings, Severity, Target};
+    let level = |target| Level {
+        tell: vec![target],
+        within_ms: 60_000,
+    };
+    mainstay_kernel::Desired {
+        oncall: Settings {
+            contacts: [("ada".to_string(), vec!["pager".to_string()])].into(),
+            policies: vec![Policy {
+                name: "all".to_string(),
+                severity: Severity::Warning,
+                about: Default::default(),
+                levels: vec![
+                    level(Target::Operator("ada".to_string())),
+                    level(Target::Channel("desk".to_string())),
+                ],
+                rounds: 1,
+            }],
+            channels: ["pager".to_string(), "desk".to_string()].into(),
+            wait_ms: 10_000,
+            ..Settings::default()
+        },
+        ..desired()
+    }
+}
+
+#[test]
+fn what_is_to_be_said_is_journalled_first_and_said_again_only_in_doubt() {
+    let mut stage = Stage::with(with_oncall());
+    let id = IncidentId(1);
+    let unknown = Outcome::Unknown {
+        why: "the leader died".to_string(),
+    };
+    stage
+        .at(2_000, &alert("h1", DOWN, AlertState::Firing))
+        .at(11_999, &Signal::Tick)
+        .at(12_000, &Signal::Tick)
+        .at(12_100, &answered(11, unknown))
+        .at(17_100, &Signal::Tick)
+        .at(17_200, &answered(13, done()))
+        .at(72_000, &Signal::Tick)
+        .at(72_100, &answered(16, done()))
+        .at(73_000, &incident(mainstay_incident::Ask::Acknowledge(id)));
+    check(
+        &mut stage,
+        expect![[r#"
+        2000 > the watch on h1 says that ServerDown severity=warning database=ledger host=h1 is firing
+             #8 alert ServerDown severity=warning database=ledger host=h1 of h1 is firing: a watch says so
+             #9 i1 opened (warning) "ServerDown: it hurts" about database/ledger@h1 with #8 by Mainstay: nothing that is open reaches it or is reached by it
+        11999 > time passes
+             nothing: nothing is due
+        12000 > time passes
+             #10 i1 calls level 1.1 (pager) until 72000: it is open
+             #11 notice 1.1 trigger of i1 to pager: level 1, round 1
+             do #11 Notify by Leader
+        12100 > #11 is unknown: the leader died
+             #12 effect #11 unknown: the leader died
+        17100 > time passes
+             #13 notice 1.2 trigger of i1 to pager: level 1, round 1
+             do #13 Notify by Leader
+        17200 > #13 is done
+             #14 effect #13 done
+        72000 > time passes
+             #15 i1 calls level 2.1 (desk) until 132000: nobody has acknowledged it in time
+             #16 notice 2.1 trigger of i1 to desk: level 2, round 1
+             do #16 Notify by Leader
+        72100 > #16 is done
+             #17 effect #16 done
+        73000 > uid 1000 asks: incident acknowledge
+             #18 i1 acknowledged by owner: a rehearsal
+             #19 notice 3.1 acknowledge of i1 to desk: owner has it
+             #20 notice 4.1 acknowledge of i1 to pager: owner has it
+             do #19 Notify by Leader
+             do #20 Notify by Leader
+    "#]],
+    );
+    let mut again = State::default();
+    for record in &stage.records {
+        again.apply(record);
+    }
+    assert_eq!(again, stage.state);
+}
+
+#[test]
+fn a_silence_keeps_quiet_and_its_end_calls() {
+    use mainstay_kernel::NoticeAsk;
+    let mut stage = Stage::with(with_oncall());
+    let silence = |matcher: &str, lasts_ms| NoticeAsk::Silence {
+        matchers: mainstay_notify::Matcher::parse(matcher)
+            .into_iter()
+            .collect(),
+        lasts_ms,
+    };
+    let ask = |ask| command(owner(), Ask::Notice(ask));
+    stage
+        .at(2_000, &ask(silence("nothing", 5_000)))
+        .at(2_000, &ask(silence("host=h1", 0)))
+        .at(2_000, &ask(silence("host=h1", 50_000)))
+        .at(3_000, &alert("h1", DOWN, AlertState::Firing))
+        .at(30_000, &Signal::Tick)
+        .at(31_000, &ask(NoticeAsk::EndSilence { silence: 7 }))
+        .at(52_000, &Signal::Tick);
+    check(
+        &mut stage,
+        expect![[r#"
+        2000 > uid 1000 asks: silence add
+             #8 refused silence add: that is no silence: it has from 1 to 20 matchers (silence)
+        2000 > uid 1000 asks: silence add
+             #9 refused silence add: that is no silence: it lasts for some time, 30 days at most (silence)
+        2000 > uid 1000 asks: silence add
+             #10 silence s1 of host=h1 until 52000 by owner
+        3000 > the watch on h1 says that ServerDown severity=warning database=ledger host=h1 is firing
+             #11 alert ServerDown severity=warning database=ledger host=h1 of h1 is firing: a watch says so
+             #12 i1 opened (warning) "ServerDown: it hurts" about database/ledger@h1 with #11 by Mainstay: nothing that is open reaches it or is reached by it
+        30000 > time passes
+             nothing: nothing is due
+        31000 > uid 1000 asks: silence end
+             #13 refused silence end: there is no silence s7 (no_such_silence)
+        52000 > time passes
+             #14 silence s1 ended: its time is over
+             #15 i1 calls level 1.1 (pager) until 112000: it is open
+             #16 notice 1.1 trigger of i1 to pager: level 1, round 1
+             do #16 Notify by Leader
+    "#]],
+    );
+}

@@ -68,12 +68,8 @@ pub fn desired() -> Desired {
         ]),
         gateways: BTreeMap::from([(name("edge"), (hosts(&["h1", "h2"]), 1))]),
         watches: [name("h1"), name("h2")].into(),
-        routes: vec![DesiredRoute {
-            gateway: name("edge"),
-            path: "/v1/cells/{cell}".to_string(),
-            databases: vec![name("ledger")],
-            services: vec![name("engine")],
-        }],
+        routes: vec![route()],
+        oncall: mainstay_notify::Settings::default(),
         objectives: BTreeMap::from([(
             name("answered"),
             (name("edge"), Some("/v1/cells/{cell}".to_string())),
@@ -95,6 +91,15 @@ pub fn desired() -> Desired {
                 ),
             ),
         ]),
+    }
+}
+
+fn route() -> DesiredRoute {
+    DesiredRoute {
+        gateway: name("edge"),
+        path: "/v1/cells/{cell}".to_string(),
+        databases: vec![name("ledger")],
+        services: vec![name("engine")],
     }
 }
 
@@ -310,6 +315,44 @@ fn by(by: &mainstay_kernel::By) -> String {
         .map_or("nobody yet".to_string(), ToString::to_string)
 }
 
+fn tell_notice(event: &mainstay_notify::Event) -> String {
+    use mainstay_notify::Event;
+    match event {
+        Event::Escalated {
+            incident,
+            level,
+            round,
+            tell,
+            until_ms,
+            why,
+            ..
+        } => {
+            let tell: Vec<&str> = tell.iter().map(|to| to.channel.as_str()).collect();
+            let tell = tell.join(", ");
+            format!("{incident} calls level {level}.{round} ({tell}) until {until_ms}: {why}")
+        }
+        Event::Exhausted { incident, why } => format!("{incident} calls no more: {why}"),
+        Event::Ordered(notice) => format!(
+            "notice {}.{} {} of {} to {}: {}",
+            notice.number,
+            notice.attempt,
+            notice.kind.as_str(),
+            notice.incident,
+            notice.to.channel,
+            notice.text
+        ),
+        Event::SilenceSet { silence, set } => {
+            let matchers: Vec<String> = set.matchers.iter().map(ToString::to_string).collect();
+            let matchers = matchers.join(" ");
+            format!(
+                "silence s{silence} of {matchers} until {} by {}",
+                set.until_ms, set.by
+            )
+        }
+        Event::SilenceEnded { silence, why } => format!("silence s{silence} ended: {why}"),
+    }
+}
+
 fn tell_incident(event: &mainstay_incident::Event) -> String {
     let id = event.incident;
     let joined = |parts: Vec<String>| parts.join(", ");
@@ -494,6 +537,7 @@ fn tell(event: &Event) -> String {
             format!("{} by {}: {}", tell_incident(event), event.by, event.reason)
         }
         Event::Playbook(event) => tell_playbook(event),
+        Event::Notice(event) => tell_notice(event),
         Event::Unknown { kind, version } => format!("unknown {kind}/{version}"),
     }
 }

@@ -1,0 +1,411 @@
+//! A ledger in three regions with a venue, gateways and watches, as real processes: its primary's host is lost while
+//! nodes that lead are killed, and what comes of it is one incident.
+
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// Looks at what does not come: longer than anything here takes, also on a busy machine.
+const LOOKS: u32 = 2_400;
+const PAUSE: Duration = Duration::from_millis(100);
+
+struct Platform {
+    folder: tempfile::TempDir,
+}
+
+impl Platform {
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn mainstay(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+        command.args(arguments).arg("--data").arg(self.data());
+        command.output().expect("ended")
+    }
+
+    fn start(hook: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        // PostgreSQL's user passes through.
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open).expect("opened");
+        let platform = Self { folder };
+        let file = platform.folder.path().join("platform.yaml");
+        let venue = venue().display().to_string();
+        let secret = platform.folder.path().join("hook.key");
+        std::fs::write(&secret, "a secret").expect("written");
+        let closed = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&secret, closed).expect("closed");
+        let text = include_str!("incident/platform.yaml")
+            .replace("VENUE", &venue)
+            .replace("HOOK", hook)
+            .replace("SECRET", &secret.display().to_string());
+        std::fs::write(&file, text).expect("written");
+        let rules = platform.folder.path().join("rules.yaml");
+        std::fs::write(&rules, include_str!("incident/rules.yaml")).expect("written");
+        let file = file.display().to_string();
+        let up = platform.mainstay(&["up", &file, "--detach", "--timeout", "180s"]);
+        assert!(up.status.success(), "{}", said(&up));
+        platform
+    }
+
+    /// What a command prints as JSON; nothing where it does not answer just now.
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.mainstay(arguments);
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    fn incidents(&self) -> Vec<Value> {
+        let all = self.json(&["incident", "list", "--all", "--json"]);
+        all.as_array().cloned().unwrap_or_default()
+    }
+
+    /// The only one; nothing while there is none.
+    fn incident(&self) -> Option<Value> {
+        let mut all = self.incidents();
+        assert!(all.len() < 2, "more than one: {all:#?}");
+        all.pop()
+    }
+
+    fn state(&self, wanted: &str) -> Option<Value> {
+        self.incident().filter(|found| found["state"] == wanted)
+    }
+
+    /// Entries of the journal, by position.
+    fn journal(&self) -> BTreeMap<u64, Value> {
+        let output = self.mainstay(&["journal", "show", "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let entries = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("an entry"));
+        (0..).zip(entries).collect()
+    }
+
+    /// The host that leads, in which epoch, and the process of its node.
+    fn leader(&self) -> Option<(String, u64, i32)> {
+        let status = self.json(&["status", "--json"]);
+        let leader = status["leadership"]["leader"].as_str()?.to_owned();
+        let hosts = status["regions"].as_array()?.iter();
+        let mut hosts = hosts
+            .filter_map(|region| region["hosts"].as_array())
+            .flatten();
+        let host = hosts.find(|host| host["name"] == leader.as_str())?;
+        let pid = i32::try_from(host["node_pid"].as_i64()?).ok()?;
+        Some((leader, status["leadership"]["epoch"].as_u64()?, pid))
+    }
+
+    /// Kills the node that leads, and waits for the next leadership.
+    fn kill_leader(&self) {
+        let (_, epoch, pid) = until("a leader", || self.leader());
+        let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        assert!(killed.expect("ran").success());
+        until("another leadership", || {
+            self.leader().filter(|(_, now, _)| *now > epoch)
+        });
+    }
+
+    fn act(&self, arguments: &[&str]) -> String {
+        let mut all = arguments.to_vec();
+        all.extend(["--reason", "a test"]);
+        let output = self.mainstay(&all);
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        said(&output)
+    }
+
+    /// A request to a node's socket, as a program makes it.
+    fn request(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let record = std::fs::read(self.data().join("machine.json")).expect("a record");
+        let record: Value = serde_json::from_slice(&record).expect("JSON");
+        let run = PathBuf::from(record["run_folder"].as_str().expect("a folder"));
+        let mut stream = UnixStream::connect(run.join("b1").join("node.sock")).expect("a node");
+        let body = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
+        (
+            status.expect("a status"),
+            serde_json::from_str(body).expect("JSON"),
+        )
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        self.mainstay(&["down", "--reason", "the test is over"]);
+    }
+}
+
+/// Names and kinds of the notices that a channel got, in order.
+type Heard = Arc<Mutex<Vec<(u64, String)>>>;
+
+fn listen() -> (String, Heard) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
+    let heard = Heard::default();
+    let writes = Arc::clone(&heard);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = Vec::new();
+            let mut some = [0; 4_096];
+            let body = loop {
+                let read = stream.read(&mut some).unwrap_or(0);
+                request.extend_from_slice(&some[..read]);
+                let text = String::from_utf8_lossy(&request).into_owned();
+                let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+                if let Some(body) = body.and_then(|body| serde_json::from_str::<Value>(&body).ok())
+                    && text.contains("mainstay-signature: t=")
+                {
+                    break body;
+                }
+                if read == 0 {
+                    break Value::Null;
+                }
+            };
+            let name = body["notice"]
+                .as_str()
+                .and_then(|name| name.rsplit('/').next());
+            if let Some(number) = name.and_then(|number| number.parse().ok()) {
+                let kind = body["kind"].as_str().unwrap_or_default().to_owned();
+                writes.lock().expect("a lock").push((number, kind));
+            }
+            let answer =
+                "HTTP/1.1 204 No Content\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            stream.write_all(answer.as_bytes()).ok();
+        }
+    });
+    (url, heard)
+}
+
+/// What the journal ordered was heard; twice at most where nobody could know, because the lead changed in between.
+fn everybody_was_told(heard: &Heard, journal: &BTreeMap<u64, Value>) {
+    let heard = heard.lock().expect("a lock").clone();
+    let mut kinds = Vec::new();
+    for (position, entry) in journal {
+        if entry["kind"] != "notice.ordered" {
+            continue;
+        }
+        let number = entry["body"]["notice"].as_u64().expect("a number");
+        kinds.push(entry["body"]["kind"].as_str().expect("a kind").to_owned());
+        let ends = |(_, entry): &(&u64, &Value)| {
+            entry["kind"] == "effect.finished" && entry["body"]["effect"] == *position
+        };
+        let (end, outcome) = journal.iter().find(ends).expect("an outcome");
+        assert!(outcome["body"]["outcome"]["done"].is_object(), "{outcome}");
+        let between = journal.range(*position..*end);
+        let claims = between.filter(|(_, entry)| entry["kind"] == "leadership.claimed");
+        let told = heard.iter().filter(|(heard, _)| *heard == number).count();
+        let most = 1 + claims.count();
+        assert!(
+            (1..=most).contains(&told),
+            "{told} times, not 1 to {most}: {entry}"
+        );
+    }
+    assert_eq!(kinds.first().map(String::as_str), Some("trigger"));
+    assert_eq!(kinds.last().map(String::as_str), Some("resolve"));
+    assert!(kinds.iter().any(|kind| kind == "acknowledge"), "{kinds:?}");
+    assert_eq!(kinds.iter().filter(|kind| *kind == "trigger").count(), 1);
+}
+
+/// The program of the venue stands beside this one once the workspace is built; alone, this test builds it.
+fn venue() -> PathBuf {
+    let beside = PathBuf::from(env!("CARGO_BIN_EXE_mainstay")).with_file_name("exchange-venue");
+    if !beside.exists() {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--locked", "-p", "exchange-venue"]);
+        assert!(build.status().expect("cargo runs").success());
+    }
+    beside
+}
+
+fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "real processes are looked at again and again, with a limit"
+)]
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..LOOKS {
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    panic!("{what} did not come");
+}
+
+/// Kinds of the entries in an incident's timeline, reflexes by their own name.
+fn kinds(incident: &Value, journal: &BTreeMap<u64, Value>) -> BTreeMap<String, usize> {
+    let mut kinds = BTreeMap::new();
+    for position in incident["timeline"].as_array().expect("a timeline") {
+        let entry = &journal[&position.as_u64().expect("a position")];
+        let reflex = entry["body"]["reflex"].as_object();
+        let kind = match reflex.and_then(|reflex| reflex.keys().next()) {
+            Some(reflex) => reflex.clone(),
+            None => entry["kind"].as_str().expect("a kind").to_owned(),
+        };
+        *kinds.entry(kind).or_default() += 1;
+    }
+    kinds
+}
+
+#[test]
+fn a_lost_primary_is_one_incident_whoever_dies_meanwhile_and_rests_when_all_is_measured_to_be_over()
+{
+    let (hook, heard) = listen();
+    let platform = Platform::start(&hook);
+    let oncall = platform.json(&["oncall", "show", "--json"]);
+    assert_eq!(oncall["rotations"][0]["who"], "grace", "{oncall}");
+    assert!(platform.incident().is_none(), "starting is no trouble");
+    assert!(platform.mainstay(&["incident", "list"]).status.success());
+
+    platform.act(&["fault", "inject", "host-crash", "a1", "--for", "30s"]);
+    let opened = until("an incident", || platform.incident());
+    assert_eq!(opened["incident"], "i1");
+    platform.kill_leader();
+    let has = |incident: &Value, wanted: &[&str]| {
+        let kinds = kinds(incident, &platform.journal());
+        wanted.iter().all(|kind| kinds.contains_key(*kind))
+    };
+    let told = [
+        "fault.injected",
+        "hold_opened",
+        "became_primary",
+        "hold_closed",
+        "alert.changed",
+        "host.lost",
+    ];
+    until("alert, hold, failover and loss in one timeline", || {
+        platform.incident().filter(|incident| has(incident, &told))
+    });
+    let lost = platform.incident().expect("it is there");
+    assert_eq!(
+        lost["severity"], "critical",
+        "a whole region is lost: {lost:#}"
+    );
+    assert_eq!(
+        platform.mainstay(&["incident", "list"]).status.code(),
+        Some(1)
+    );
+    let status = platform.json(&["status", "--json"]);
+    assert_eq!(status["incidents"][0]["incident"], "i1", "{status}");
+
+    platform.act(&["incident", "acknowledge", "i1"]);
+    platform.act(&["incident", "assign", "i1", "grace", "--role", "commander"]);
+    let noted = platform.mainstay(&["incident", "note", "i1", "the power is off"]);
+    assert!(noted.status.success(), "{}", said(&noted));
+    let early = platform.mainstay(&["incident", "resolve", "i1", "--reason", "hope"]);
+    assert_eq!(early.status.code(), Some(3), "{}", said(&early));
+    programs_do_the_same(&platform);
+    platform.kill_leader();
+
+    let rests = until("its rest", || platform.state("mitigated"));
+    let why = rests["mitigated_because"].as_str().unwrap_or_default();
+    assert!(why.contains("measured to have ended"), "{why}");
+    assert_eq!(rests["standing"], json!([]));
+    platform.act(&["incident", "resolve", "i1"]);
+    let over = platform.state("resolved").expect("resolved");
+    assert_eq!(
+        over["roles"],
+        json!({"commander": "grace", "owner": "owner"})
+    );
+    nothing_is_told_twice(&over, &platform.journal());
+    everybody_was_told(&heard, &platform.journal());
+    let shown = platform.mainstay(&["incident", "show", "i1"]);
+    let text = said(&shown);
+    assert!(
+        text.contains("the power is off") && text.contains("became_primary"),
+        "{text}"
+    );
+    let sound = platform.mainstay(&["journal", "verify"]);
+    assert!(sound.status.success(), "{}", said(&sound));
+}
+
+fn programs_do_the_same(platform: &Platform) {
+    let (status, answer) = platform.request("GET", "/v1/incidents", &Value::Null);
+    assert_eq!((status, &answer["ever"]), (200, &json!(1)), "{answer}");
+    let link = json!({"link": "https://example.org/call", "reason": "the call"});
+    let (status, answer) = platform.request("POST", "/v1/incidents/i1/link", &link);
+    assert!(
+        status == 200 && answer["done"]["position"].is_u64(),
+        "{answer}"
+    );
+    let (status, answer) = platform.request("GET", "/v1/incidents/i1", &Value::Null);
+    assert_eq!(status, 200);
+    assert_eq!(answer["incident"]["links"][0], link["link"], "{answer}");
+    let entries = answer["entries"].as_array().expect("entries");
+    let timeline = answer["incident"]["timeline"]
+        .as_array()
+        .expect("a timeline");
+    assert_eq!(entries.len(), timeline.len());
+    for (path, body, wanted) in [
+        ("/v1/incidents/i1/link", json!({"link": "x"}), 400),
+        (
+            "/v1/incidents/i1/severity",
+            json!({"severity": "bad", "reason": "x"}),
+            400,
+        ),
+        ("/v1/incidents/one/note", json!({"reason": "x"}), 400),
+        ("/v1/incidents/i1/explode", json!({"reason": "x"}), 400),
+    ] {
+        let (status, answer) = platform.request("POST", path, &body);
+        assert_eq!(status, wanted, "{path}: {answer}");
+        assert!(answer["error"]["message"].is_string(), "{answer}");
+    }
+    let (status, _) = platform.request("GET", "/v1/incidents/i9", &Value::Null);
+    assert_eq!(status, 404);
+    let note = json!({"reason": "to nobody"});
+    let (_, answer) = platform.request("POST", "/v1/incidents/i9/note", &note);
+    assert_eq!(answer["refused"]["code"], "no_such_incident", "{answer}");
+}
+
+/// Each alert of each watch fired and ended once; each of it is in the timeline once, and nothing else was opened.
+fn nothing_is_told_twice(incident: &Value, journal: &BTreeMap<u64, Value>) {
+    let timeline = incident["timeline"].as_array().expect("a timeline");
+    let timeline: Vec<u64> = timeline.iter().filter_map(Value::as_u64).collect();
+    let mut sorted = timeline.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    assert_eq!(timeline, sorted);
+    let mut told: BTreeMap<String, usize> = BTreeMap::new();
+    let mut opened = 0;
+    for (position, entry) in journal {
+        let body = &entry["body"];
+        match entry["kind"].as_str() {
+            Some("alert.changed") => {
+                let key = format!("{} {} {}", body["watch"], body["alert"], body["state"]);
+                *told.entry(key).or_default() += 1;
+                assert!(
+                    timeline.contains(position),
+                    "{position} is missing: {entry}"
+                );
+            }
+            Some("incident.opened") => opened += 1,
+            _ => {}
+        }
+    }
+    assert_eq!(opened, 1);
+    let twice: Vec<_> = told.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+}

@@ -1,0 +1,63 @@
+//! Who is on call, what is silenced, and what climbs a ladder: `GET /v1/oncall`.
+
+use mainstay_kernel::State;
+use mainstay_notify::Settings;
+use mainstay_record::node::VERSION;
+use mainstay_record::notice::{ClimbView, OncallAnswer, ShiftView, SilenceView};
+
+pub const PATH: &str = "/v1/oncall";
+
+pub fn answer(state: &State, now_ms: u64) -> OncallAnswer {
+    let settings = state.desired.as_ref().map(|desired| &desired.oncall);
+    let silences = state.notices.silences();
+    let climbing = state.incidents.iter().filter_map(|(id, incident)| {
+        let name = id.to_string();
+        let (level, round, next_ms) = state.notices.climbing(&name)?;
+        let is_open = incident.phase == mainstay_incident::Phase::Open;
+        is_open.then_some(ClimbView {
+            incident: name,
+            level,
+            round,
+            next_ms,
+        })
+    });
+    OncallAnswer {
+        version: VERSION,
+        at_ms: now_ms,
+        rotations: settings.map_or_else(Vec::new, |settings| shifts(settings, now_ms)),
+        silences: silences
+            .map(|(number, silence)| SilenceView {
+                silence: format!("s{number}"),
+                matchers: silence.matchers.iter().map(ToString::to_string).collect(),
+                until_ms: silence.until_ms,
+                by: silence.by.clone(),
+                reason: silence.reason.clone(),
+            })
+            .collect(),
+        climbing: climbing.collect(),
+    }
+}
+
+fn shifts(settings: &Settings, now_ms: u64) -> Vec<ShiftView> {
+    let rotations = settings.rotations.iter();
+    rotations
+        .map(|(name, rotation)| {
+            let shift = rotation.on_call(now_ms);
+            let next = shift
+                .as_ref()
+                .and_then(|shift| rotation.on_call(shift.to_ms));
+            let channels = shift
+                .as_ref()
+                .and_then(|shift| settings.contacts.get(&shift.who));
+            ShiftView {
+                rotation: name.clone(),
+                instead_of: shift.as_ref().and_then(|shift| shift.instead_of.clone()),
+                from_ms: shift.as_ref().map(|shift| shift.from_ms),
+                to_ms: shift.as_ref().map(|shift| shift.to_ms),
+                next: next.map(|next| next.who),
+                channels: channels.cloned().unwrap_or_default(),
+                who: shift.map(|shift| shift.who),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,401 @@
+//! Stories of one ladder: two rungs, three channels, two people.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use proptest::prelude::*;
+
+use crate::case::{Case, Severity, Stage};
+use crate::notices::{Event, Kind, Notice, Notices, Outcome, TRIES_MAX};
+use crate::policy::{Level, Policy, Settings, Target};
+use crate::rotation::{Rotation, Turn};
+use crate::silence::{Matcher, Silence};
+
+const MINUTE: u64 = 60_000;
+
+fn settings() -> Settings {
+    let rotation = Rotation {
+        members: ["ada".to_string(), "grace".to_string()].into(),
+        turn: Turn::Daily,
+        handover_minutes: 0,
+        offset_minutes: 0,
+        starts_ms: 0,
+        overrides: Vec::new(),
+    };
+    let channels = ["pager-ada", "pager-grace", "desk"].map(ToString::to_string);
+    let contact = |who: &str| (who.to_string(), [alloc::format!("pager-{who}")].into());
+    Settings {
+        rotations: [("first".to_string(), rotation)].into(),
+        contacts: [contact("ada"), contact("grace")].into(),
+        policies: [Policy {
+            name: "all".to_string(),
+            severity: Severity::Error,
+            about: ["database/ledger".to_string()].into(),
+            levels: [
+                Level {
+                    tell: [Target::Rotation("first".to_string())].into(),
+                    within_ms: 5 * MINUTE,
+                },
+                Level {
+                    tell: [
+                        Target::Operator("grace".to_string()),
+                        Target::Channel("desk".to_string()),
+                    ]
+                    .into(),
+                    within_ms: 10 * MINUTE,
+                },
+            ]
+            .into(),
+            rounds: 2,
+        }]
+        .into(),
+        channels: channels.into(),
+        wait_ms: 10_000,
+        remind_ms: 60 * MINUTE,
+    }
+}
+
+fn case() -> Case {
+    Case {
+        incident: "i1".to_string(),
+        title: "the ledger has no primary".to_string(),
+        severity: Severity::Error,
+        stage: Stage::Open,
+        open_ms: 1_000_000,
+        by: None,
+        things: ["database/ledger@h1".to_string()].into(),
+        alerts: Vec::new(),
+        inside: None,
+    }
+}
+
+/// The journal is a list; whoever sends says at once that it was said, unless told otherwise.
+struct Desk {
+    book: Notices,
+    case: Case,
+    now_ms: u64,
+    answers: bool,
+    said: Vec<(u64, String)>,
+    ordered: Vec<Notice>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self {
+            book: Notices::default(),
+            case: case(),
+            now_ms: 1_000_000,
+            answers: true,
+            said: Vec::new(),
+            ordered: Vec::new(),
+        }
+    }
+
+    fn settle(&mut self) {
+        let (settings, cases) = (settings(), [self.case.clone()]);
+        for _ in 0..100 {
+            let Some(event) = self.book.next(self.now_ms, &settings, &cases) else {
+                return;
+            };
+            self.book.apply(self.now_ms, &event);
+            let text = match &event {
+                Event::Ordered(notice) => {
+                    self.ordered.push(notice.clone());
+                    if self.answers {
+                        self.book.ended(self.now_ms, notice.number, Outcome::Said);
+                    }
+                    alloc::format!("{} {}", notice.kind.as_str(), notice.to.channel)
+                }
+                Event::Escalated { level, round, .. } => alloc::format!("rung {level}.{round}"),
+                Event::Exhausted { .. } => "exhausted".to_string(),
+                Event::SilenceSet { .. } | Event::SilenceEnded { .. } => "silence".to_string(),
+            };
+            self.said.push((self.now_ms - 1_000_000, text));
+        }
+        panic!("it never ends: {:?}", self.said);
+    }
+
+    fn until(&mut self, ms: u64) {
+        let end = 1_000_000 + ms;
+        for _ in 0..1_000 {
+            let due = self
+                .book
+                .next_due_ms(&settings(), core::slice::from_ref(&self.case));
+            let Some(due) = due.filter(|due| *due <= end) else {
+                break;
+            };
+            self.now_ms = self.now_ms.max(due);
+            let before = self.said.len();
+            self.settle();
+            assert!(self.said.len() > before, "it was due and nothing came");
+        }
+        self.now_ms = end;
+        self.settle();
+    }
+
+    fn stage(&mut self, stage: Stage) {
+        self.case.stage = stage;
+        if stage == Stage::Acknowledged {
+            self.case.by = Some("ada".to_string());
+        }
+        if matches!(stage, Stage::Mitigated | Stage::Over) {
+            self.book.quiet("i1");
+        }
+        self.settle();
+    }
+
+    fn take(&mut self) -> Vec<String> {
+        let said = core::mem::take(&mut self.said);
+        said.into_iter()
+            .map(|(at, text)| alloc::format!("{} {text}", at / 1_000))
+            .collect()
+    }
+}
+
+const CLIMB: [&str; 5] = [
+    "10 rung 1.1",
+    "10 trigger pager-ada",
+    "310 rung 2.1",
+    "310 trigger pager-grace",
+    "310 trigger desk",
+];
+
+#[test]
+fn an_incident_climbs_until_it_is_acknowledged_and_whoever_was_told_is_told_the_rest() {
+    let mut desk = Desk::new();
+    desk.until(9_999);
+    assert!(desk.take().is_empty(), "what belongs to it may still join");
+    desk.until(6 * MINUTE);
+    assert_eq!(desk.take(), CLIMB);
+    desk.stage(Stage::Acknowledged);
+    let told = ["desk", "pager-ada", "pager-grace"];
+    assert_eq!(
+        desk.take(),
+        told.map(|to| alloc::format!("360 acknowledge {to}"))
+    );
+    desk.until(65 * MINUTE);
+    assert!(desk.take().is_empty());
+    desk.case.severity = Severity::Critical;
+    desk.until(65 * MINUTE);
+    assert_eq!(
+        desk.take(),
+        told.map(|to| alloc::format!("3900 update {to}"))
+    );
+    desk.stage(Stage::Mitigated);
+    assert_eq!(
+        desk.take(),
+        told.map(|to| alloc::format!("3900 resolve {to}"))
+    );
+    desk.stage(Stage::Over);
+    desk.until(1_000 * MINUTE);
+    assert!(desk.take().is_empty(), "nobody is told twice");
+}
+
+#[test]
+fn a_ladder_is_climbed_as_often_as_it_says() {
+    let mut desk = Desk::new();
+    desk.until(1_000 * MINUTE);
+    let said = desk.take();
+    assert_eq!(said[..5], CLIMB);
+    assert_eq!(said[5..7], ["910 rung 1.2", "910 trigger pager-ada"]);
+    assert_eq!(said.last().unwrap(), "1810 exhausted");
+    // One that comes back climbs anew.
+    desk.stage(Stage::Mitigated);
+    desk.take();
+    desk.case.open_ms = desk.now_ms;
+    desk.stage(Stage::Open);
+    desk.until(1_001 * MINUTE);
+    assert_eq!(desk.take(), ["60010 rung 1.1", "60010 trigger pager-ada"]);
+}
+
+#[test]
+fn whoever_has_it_is_reminded_while_it_is_not_mitigated() {
+    let mut desk = Desk::new();
+    desk.until(MINUTE);
+    desk.stage(Stage::Acknowledged);
+    desk.take();
+    desk.until(130 * MINUTE);
+    assert_eq!(
+        desk.take(),
+        ["3660 remind pager-ada", "7260 remind pager-ada"]
+    );
+}
+
+#[test]
+fn what_nobody_knows_is_said_again_under_its_number_and_what_is_known_is_not() {
+    let mut desk = Desk::new();
+    desk.answers = false;
+    desk.until(MINUTE);
+    let first = desk.ordered[0].clone();
+    assert_eq!((desk.ordered.len(), first.number, first.attempt), (1, 1, 1));
+    desk.book.ended(desk.now_ms, 1, Outcome::Unknown);
+    desk.until(2 * MINUTE);
+    let again = desk.ordered.last().unwrap().clone();
+    assert_eq!((again.number, again.attempt), (1, 2));
+    desk.book.ended(desk.now_ms, 1, Outcome::Said);
+    desk.book.ended(desk.now_ms, 1, Outcome::Unknown);
+    desk.until(4 * MINUTE);
+    assert_eq!(desk.ordered.len(), 2);
+    // Not for ever.
+    let mut desk = Desk::new();
+    desk.answers = false;
+    desk.until(10_000);
+    for attempt in 1..=TRIES_MAX {
+        desk.book.ended(desk.now_ms, 1, Outcome::Unknown);
+        desk.until(desk.now_ms - 1_000_000 + (5_000 << (attempt - 1)));
+    }
+    let tries = desk.ordered.iter().filter(|notice| notice.number == 1);
+    assert_eq!(tries.count(), TRIES_MAX as usize);
+}
+
+#[test]
+fn a_refused_call_leaves_the_next_rung_its_turn_at_once() {
+    let mut desk = Desk::new();
+    desk.answers = false;
+    desk.until(20_000);
+    desk.book.ended(desk.now_ms, 1, Outcome::Refused);
+    desk.until(20_000);
+    let told: Vec<&str> = desk.ordered.iter().map(|n| n.to.channel.as_str()).collect();
+    assert_eq!(told, ["pager-ada", "pager-grace", "desk"]);
+}
+
+#[test]
+fn an_older_call_is_not_repeated_after_a_newer_word() {
+    let mut desk = Desk::new();
+    desk.answers = false;
+    desk.until(20_000);
+    desk.book.ended(desk.now_ms, 1, Outcome::Unknown);
+    desk.stage(Stage::Acknowledged);
+    desk.until(MINUTE);
+    let said: Vec<Kind> = desk.ordered.iter().map(|notice| notice.kind).collect();
+    assert_eq!(said, [Kind::Trigger, Kind::Acknowledge]);
+}
+
+#[test]
+fn silences_and_worse_incidents_keep_quiet_for_as_long_as_they_last() {
+    let mut desk = Desk::new();
+    let set = Silence {
+        matchers: [Matcher::parse("thing=database/ledger@h1").unwrap()].into(),
+        until_ms: 1_000_000 + 20 * MINUTE,
+        by: "ada".to_string(),
+        reason: "a rehearsal".to_string(),
+    };
+    desk.book
+        .apply(desk.now_ms, &Event::SilenceSet { silence: 1, set });
+    desk.until(20 * MINUTE - 1);
+    assert!(desk.take().is_empty());
+    desk.until(20 * MINUTE);
+    assert_eq!(
+        desk.take(),
+        ["1200 silence", "1200 rung 1.1", "1200 trigger pager-ada"]
+    );
+
+    let mut desk = Desk::new();
+    desk.case.inside = Some("i0".to_string());
+    desk.until(20 * MINUTE);
+    assert!(desk.take().is_empty());
+    desk.case.inside = None;
+    desk.until(20 * MINUTE);
+    assert_eq!(desk.take(), ["1200 rung 1.1", "1200 trigger pager-ada"]);
+}
+
+#[test]
+fn what_no_policy_fits_calls_nobody() {
+    for (severity, thing) in [
+        (Severity::Warning, "database/ledger"),
+        (Severity::Critical, "database/other"),
+    ] {
+        let mut desk = Desk::new();
+        desk.case.severity = severity;
+        desk.case.things = [thing.to_string()].into();
+        desk.until(60 * MINUTE);
+        assert!(desk.take().is_empty(), "{thing}");
+    }
+}
+
+#[test]
+fn a_silence_covers_an_incident_if_it_fits_all_of_it() {
+    let label = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect()
+    };
+    let mut case = case();
+    case.alerts = [
+        label(&[("alertname", "Down"), ("host", "h1")]),
+        label(&[("alertname", "Slow"), ("host", "h1")]),
+    ]
+    .into();
+    for (texts, wanted) in [
+        (&["host=h1"][..], true),
+        (&["host=\"h1\"", "incident=i1"], true),
+        (&["host=h1", "alertname=Down"], false),
+        (&["host=h1", "alertname!=Other"], true),
+        (&["region="], true),
+        (&["severity=error"], true),
+        (&["severity=critical"], false),
+        (&["thing=database/ledger@h1"], true),
+    ] {
+        let silence = Silence {
+            matchers: texts
+                .iter()
+                .map(|text| Matcher::parse(text).unwrap())
+                .collect(),
+            until_ms: 0,
+            by: String::new(),
+            reason: String::new(),
+        };
+        assert_eq!(silence.covers(&case), wanted, "{texts:?}");
+    }
+    for text in ["", "=x", "a b=c", "novalue"] {
+        assert_eq!(Matcher::parse(text), None, "{text}");
+    }
+}
+
+proptest! {
+    /// Whatever becomes of calls and of the incident: no notice that was said is ordered again, attempts count up, and
+    /// an incident that is over is soon told to everybody who was told of it.
+    #[test]
+    fn nothing_said_is_said_again(
+        story in prop::collection::vec((0_u64..400_000, 0_u8..8), 1..60)
+    ) {
+        let mut desk = Desk::new();
+        desk.answers = false;
+        let mut said = Vec::new();
+        for (passed_ms, what) in story {
+            let now = desk.now_ms - 1_000_000;
+            desk.until(now + passed_ms);
+            let last = desk.ordered.last().map(|notice| notice.number);
+            match (what, last) {
+                (0..=2, Some(number)) => {
+                    desk.book.ended(desk.now_ms, number, Outcome::Said);
+                    said.push((number, desk.ordered.len()));
+                }
+                (3, Some(number)) => desk.book.ended(desk.now_ms, number, Outcome::Unknown),
+                (4, Some(number)) => desk.book.ended(desk.now_ms, number, Outcome::Refused),
+                (5, _) if desk.case.stage == Stage::Open => desk.stage(Stage::Acknowledged),
+                (6, _) => desk.stage(Stage::Mitigated),
+                (7, _) => {
+                    desk.case.open_ms = desk.now_ms;
+                    desk.stage(Stage::Open);
+                }
+                _ => {}
+            }
+        }
+        for (number, before) in said {
+            let again = desk.ordered[before..].iter().find(|notice| notice.number == number);
+            prop_assert!(again.is_none(), "{again:?}");
+        }
+        let mut attempts: BTreeMap<u64, u32> = BTreeMap::new();
+        for notice in &desk.ordered {
+            let count = attempts.entry(notice.number).or_default();
+            *count += 1;
+            prop_assert_eq!(*count, notice.attempt);
+            prop_assert!(*count <= TRIES_MAX);
+        }
+        desk.stage(Stage::Mitigated);
+        prop_assert!(desk.book.told_of().is_empty());
+    }
+}
