@@ -797,8 +797,9 @@ mod tests {
     #[test]
     fn every_fault_is_typed_as_the_kernel_names_it() {
         for kind in mainstay_kernel::FaultKind::ALL {
+            // Whatever some kind demands.
             let line = format!(
-                "mainstay fault inject {} a --by 1ms --reason x",
+                "mainstay fault inject {} a --by 1ms --share 10 --rate 1000 --reason x",
                 kind.as_str()
             );
             let parsed = parse(&line).expect("parsed");
