@@ -280,6 +280,25 @@ fn an_outcome_that_nobody_knows_is_looked_for_and_never_repeated_blindly() {
     }
 }
 
+/// Where nothing can show whether it was done, somebody is asked; only what may be done twice is done again.
+#[test]
+fn what_nothing_can_show_is_asked_and_not_done_again() {
+    for (idempotent, wanted) in [(false, 1), (true, 2)] {
+        let mut blind = book(Mode::Auto);
+        blind.steps = vec![step("restart", restart("${host}"), None)];
+        blind.steps[0].idempotent = idempotent;
+        blind.steps[0].retry.times = 1;
+        let mut stage = with(blind);
+        stage.at(10_000, &run("restart-web", "h2"));
+        settle(&mut stage, 10_001);
+        answer(&mut stage, 11_000, unknown());
+        assert_eq!(acts(&stage), wanted, "idempotent: {idempotent}");
+        let run = &stage.state.playbooks.runs[&RunId(1)];
+        let asks = matches!(run.phase, Phase::Asking { .. });
+        assert_eq!(asks, !idempotent, "{:?}", run.phase);
+    }
+}
+
 #[test]
 fn what_may_be_repeated_is_when_it_is_not_seen() {
     let mut again = book(Mode::Auto);
