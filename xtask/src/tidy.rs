@@ -21,6 +21,7 @@ const COMPOSED: &[&str] = &[
     "mainstay-model",
     "mainstay-notify",
     "mainstay-playbook",
+    "mainstay-schedule",
 ];
 /// What a core or a base crate may use from outside: arithmetic on what it is given, nothing else.
 const PURE: &[&str] = &["thiserror", "sha2", "ed25519-dalek", "libm", "regex"];

@@ -28,7 +28,8 @@ use tokio::sync::Notify;
 use crate::context::{Context, keep_file};
 use crate::deputy::Deputy;
 use crate::events::{
-    alert_record, detail_of, experiment_ask_of, experiment_facts, incident_ask_of, notice_ask_of,
+    alert_record, detail_of, drill_ask_of, drills_shown, experiment_ask_of, experiment_facts,
+    incident_ask_of, notice_ask_of,
 };
 use crate::facts::{gather, seen};
 use crate::figures;
@@ -38,6 +39,9 @@ use crate::playbooks;
 use crate::program;
 use crate::sight::Sight;
 use mainstay_host::supervisor::Supervisor;
+
+/// Drills in force, under way and over.
+const DRILLS: &str = "/v1/drills";
 
 /// What the handlers share.
 pub struct Desk {
@@ -101,6 +105,7 @@ impl Desk {
             (method, path) if path == incidents::PATH || path.starts_with(incidents::BELOW) => {
                 self.incidents(&method, &call).await
             }
+            (Method::GET, DRILLS) => self.drills(&call),
             (Method::GET, playbooks::PATH) => self.playbooks(&call),
             (Method::POST, playbooks::DRY_RUN) => {
                 match self.may(&call.peer, Permission::StatusRead) {
@@ -138,6 +143,16 @@ impl Desk {
                 "this node has not read the journal to its end",
                 "ask another node, or wait",
             ),
+        }
+    }
+
+    fn drills(&self, call: &Call) -> api::Answer {
+        if let Err(refusal) = self.may(&call.peer, Permission::StatusRead) {
+            return forbidden(&refusal);
+        }
+        match self.deputy.view.borrow().state.as_ref() {
+            Some(state) => api::json(StatusCode::OK, &drills_shown(&state.drills)),
+            None => incidents::deaf(),
         }
     }
 
@@ -255,6 +270,9 @@ impl Desk {
             CommandRecord::Experiment(ask) => Ask::Experiment(
                 experiment_ask_of(ask).map_err(|error| refused("experiment", error.to_string()))?,
             ),
+            CommandRecord::Drill(ask) => {
+                Ask::Drill(drill_ask_of(ask).map_err(|error| refused("drill", error.to_string()))?)
+            }
             CommandRecord::Solo { database } => Ask::Solo {
                 database: database_name(&database)?,
             },

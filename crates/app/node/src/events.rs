@@ -6,6 +6,7 @@
 mod alerts;
 mod bodies;
 mod desired;
+mod drills;
 mod experiments;
 mod incidents;
 mod notices;
@@ -23,6 +24,7 @@ use mainstay_record::journal::{CauseRecord, EntryRecord};
 use mainstay_units::{Epoch, Position};
 
 pub use alerts::alert_record;
+pub use drills::{drill_ask_of, drills_shown};
 pub use experiments::{experiment_ask_of, experiment_facts};
 pub use incidents::{incident_ask_of, incident_summaries, incident_view};
 pub use notices::notice_ask_of;

@@ -149,6 +149,14 @@ impl Incidents {
             Sign::ArchiveSafe { database } => {
                 self.end(seen, Condition::ArchiveUnsafe(database.clone()));
             }
+            Sign::DrillMissed { drill } => {
+                let condition = Condition::DrillMissed(drill.clone());
+                let title = alloc::format!("the drill {drill} was due and did not run");
+                self.stand(seen, condition, Severity::Warning, title, at_ms);
+            }
+            Sign::DrillRan { drill } => {
+                self.end(seen, Condition::DrillMissed(drill.clone()));
+            }
             Sign::MoveOrdered { database } => {
                 let until_ms = at_ms.saturating_add(MOVE_MS);
                 self.moves.insert(database.clone(), until_ms);

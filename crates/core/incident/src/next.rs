@@ -427,7 +427,10 @@ impl Incidents {
             .standing_of(id)
             .filter_map(|(condition, standing)| match condition {
                 Condition::HostLost(_) => Some(standing.position),
-                Condition::Alert(_) | Condition::NoPrimary(_) | Condition::ArchiveUnsafe(_) => None,
+                Condition::Alert(_)
+                | Condition::NoPrimary(_)
+                | Condition::ArchiveUnsafe(_)
+                | Condition::DrillMissed(_) => None,
             });
         let is_news = newest
             .max()

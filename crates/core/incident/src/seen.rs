@@ -51,6 +51,14 @@ pub enum Sign {
     ArchiveSafe {
         database: String,
     },
+    /// A drill was due and did not run.
+    DrillMissed {
+        drill: String,
+    },
+    /// It ran, or is not wanted any more.
+    DrillRan {
+        drill: String,
+    },
     /// Somebody ordered that the primary moves: it is not lost when it leaves.
     MoveOrdered {
         database: String,
@@ -85,6 +93,7 @@ pub enum Condition {
     HostLost(String),
     NoPrimary(String),
     ArchiveUnsafe(String),
+    DrillMissed(String),
 }
 
 impl Condition {
@@ -92,6 +101,7 @@ impl Condition {
     pub(crate) fn thing(&self) -> Option<Thing> {
         match self {
             Self::Alert(_) => None,
+            Self::DrillMissed(drill) => Some(Thing::whole(What::Other(drill.clone()))),
             Self::HostLost(host) => Some(Thing::host(host)),
             Self::NoPrimary(database) | Self::ArchiveUnsafe(database) => {
                 Some(Thing::whole(What::Database(database.clone())))
@@ -103,7 +113,7 @@ impl Condition {
     pub(crate) const fn is_of_platform(&self) -> bool {
         match self {
             Self::HostLost(_) | Self::NoPrimary(_) => true,
-            Self::Alert(_) | Self::ArchiveUnsafe(_) => false,
+            Self::Alert(_) | Self::ArchiveUnsafe(_) | Self::DrillMissed(_) => false,
         }
     }
 }
@@ -112,6 +122,7 @@ const ALERT: &str = "alert ";
 const HOST_LOST: &str = "host lost ";
 const NO_PRIMARY: &str = "no primary ";
 const ARCHIVE_UNSAFE: &str = "archive unsafe ";
+const DRILL_MISSED: &str = "drill missed ";
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,6 +131,7 @@ impl fmt::Display for Condition {
             Self::HostLost(name) => write!(f, "{HOST_LOST}{name}"),
             Self::NoPrimary(name) => write!(f, "{NO_PRIMARY}{name}"),
             Self::ArchiveUnsafe(name) => write!(f, "{ARCHIVE_UNSAFE}{name}"),
+            Self::DrillMissed(name) => write!(f, "{DRILL_MISSED}{name}"),
         }
     }
 }
@@ -134,6 +146,7 @@ impl FromStr for Condition {
             .or_else(|| of(HOST_LOST).map(Self::HostLost))
             .or_else(|| of(NO_PRIMARY).map(Self::NoPrimary))
             .or_else(|| of(ARCHIVE_UNSAFE).map(Self::ArchiveUnsafe))
+            .or_else(|| of(DRILL_MISSED).map(Self::DrillMissed))
             .ok_or(())
     }
 }

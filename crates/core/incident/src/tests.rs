@@ -696,6 +696,7 @@ fn names_are_read_as_they_are_written() {
         Condition::HostLost("h".to_string()),
         Condition::NoPrimary("d".to_string()),
         Condition::ArchiveUnsafe("d".to_string()),
+        Condition::DrillMissed("d".to_string()),
     ] {
         assert_eq!(condition.to_string().parse(), Ok(condition));
     }

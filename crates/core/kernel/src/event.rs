@@ -12,6 +12,7 @@ use crate::alert::AlertNews;
 use crate::authority::By;
 use crate::desired::Desired;
 use crate::difference::Plan;
+use crate::drill::DrillNews;
 use crate::effect::{EffectId, Outcome};
 use crate::experiment::ExperimentNews;
 use crate::fault::{FaultId, FaultSpec};
@@ -146,6 +147,7 @@ pub enum Event {
     AlertChanged(AlertNews),
     Incident(mainstay_incident::Event),
     Experiment(ExperimentNews),
+    Drill(DrillNews),
     Playbook(playbook::Event),
     /// Somebody is told of an incident, or is not to be.
     Notice(mainstay_notify::Event),

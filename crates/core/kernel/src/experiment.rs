@@ -18,6 +18,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
+use mainstay_incident::{Condition, Incident};
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::Permission;
 
@@ -279,7 +280,10 @@ fn begin(
 }
 
 /// Why nothing more may be broken now: whoever has trouble gets none on top, and two causes have no clear effect.
-fn hindrance(state: &State) -> Option<String> {
+pub(crate) fn hindrance(state: &State) -> Option<String> {
+    if let Some(running) = &state.drills.running {
+        return Some(format!("drill {} ({}) runs", running.id, running.plan.name));
+    }
     if let Some(running) = &state.experiment {
         return Some(format!(
             "experiment {} ({}) runs",
@@ -290,7 +294,8 @@ fn hindrance(state: &State) -> Option<String> {
         return Some(format!("fault {fault} is in force"));
     }
     let mut incidents = state.incidents.iter();
-    let open = incidents.find(|(_, incident)| incident.phase.is_unmitigated());
+    let open =
+        incidents.find(|(_, incident)| incident.phase.is_unmitigated() && is_trouble(incident));
     if let Some((id, incident)) = open {
         return Some(format!("incident {id} is open: {}", incident.title));
     }
@@ -316,6 +321,13 @@ fn hindrance(state: &State) -> Option<String> {
         alert.state.as_str(),
         alert.watch
     ))
+}
+
+/// That a drill was missed is mended by running it.
+fn is_trouble(incident: &Incident) -> bool {
+    let mut conditions = incident.conditions.iter();
+    let is_owed = |condition: &Condition| matches!(condition, Condition::DrillMissed(_));
+    incident.conditions.is_empty() || !conditions.all(is_owed)
 }
 
 /// The verdict that the journal bears out.

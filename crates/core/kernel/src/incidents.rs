@@ -19,6 +19,7 @@ use mainstay_units::Position;
 use crate::alert::{AlertNews, AlertState};
 use crate::authority::{By, authorize};
 use crate::desired::Desired;
+use crate::drill::DrillNews;
 use crate::effect::{Effect, EffectId, Outcome};
 use crate::event::{Event, PlacedBecause, Record, WithdrawnBecause};
 use crate::fault::{FaultId, FaultTarget};
@@ -260,6 +261,7 @@ fn sign(state: &State, event: &Event) -> Option<Sign> {
         Event::EffectFinished { effect, outcome } => return finished(state, *effect, outcome),
         Event::Playbook(mainstay_playbook::Event::Begun { act, .. }) => acted(act)?,
         Event::UpgradeOrdered { host } => happened(&[Thing::host(host.as_str())]),
+        Event::Drill(news) => return rehearsed(state, news),
         Event::Opened { .. }
         | Event::KeyAdmitted { .. }
         | Event::Claimed { .. }
@@ -276,6 +278,16 @@ fn sign(state: &State, event: &Event) -> Option<Sign> {
         | Event::Notice(_)
         | Event::Unknown { .. } => return None,
     })
+}
+
+/// A drill that was missed calls; one that ran, or is not wanted any more, does not.
+fn rehearsed(state: &State, news: &DrillNews) -> Option<Sign> {
+    if let DrillNews::Missed { name, .. } = news {
+        let drill = name.clone();
+        return Some(Sign::DrillMissed { drill });
+    }
+    let drill = state.drills.calms(news)?.to_string();
+    Some(Sign::DrillRan { drill })
 }
 
 /// What a playbook does belongs to the trouble that it is about. That of a measurement is nobody's.

@@ -41,6 +41,7 @@ mod authority;
 mod decide;
 mod desired;
 mod difference;
+mod drill;
 mod effect;
 mod event;
 mod experiment;
@@ -61,6 +62,11 @@ pub use authority::{Actor, By, authorize};
 pub use decide::{Decision, HOST_LOST_AFTER_MS, decide};
 pub use desired::{Desired, DesiredDatabase, DesiredOperator, DesiredRoute, DesiredService};
 pub use difference::{Change, ChangeKind, Plan, Step, Subject, plan};
+pub use drill::{
+    Adopted, Adoption, Deficiency, Deviation, Drill, DrillAsk, DrillEnd, DrillId, DrillNews,
+    DrillPlan, DrillStep, DrillVerdict, Drills, EndedDrill, Judged, LossLimit, Measure, Measured,
+    Measurement, Objective, Schedule, ServiceVerdict, StepEnd, StepOutcome, Unit,
+};
 pub use effect::{Assigned, Effect, EffectId, Executor, Manner, Outcome};
 pub use event::{
     Cause, ClaimReason, EndReason, Event, PlacedBecause, Record, UpgradeEnd, WithdrawnBecause,

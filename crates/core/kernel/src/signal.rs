@@ -10,6 +10,7 @@ use mainstay_units::Term;
 use crate::alert::AlertNews;
 use crate::authority::Actor;
 use crate::desired::Desired;
+use crate::drill::DrillAsk;
 use crate::effect::{EffectId, Outcome};
 use crate::experiment::ExperimentAsk;
 use crate::fault::FaultSpec;
@@ -88,6 +89,7 @@ pub enum Ask {
     },
     Incident(mainstay_incident::Ask),
     Experiment(ExperimentAsk),
+    Drill(DrillAsk),
     Playbook(playbook::Ask),
     Notice(NoticeAsk),
 }
@@ -106,6 +108,7 @@ impl Ask {
             Self::Upgrade { .. } => "upgrade",
             Self::Incident(ask) => ask.as_str(),
             Self::Experiment(ask) => ask.as_str(),
+            Self::Drill(ask) => ask.as_str(),
             Self::Playbook(ask) => ask.as_str(),
             Self::Notice(ask) => ask.as_str(),
         }

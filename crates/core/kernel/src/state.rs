@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::alert::{self, AlertKey, AlertNews};
 use crate::authority::By;
 use crate::desired::Desired;
+use crate::drill::Drills;
 use crate::effect::{Effect, EffectId, Executor, Outcome};
 use crate::event::{Event, Record, UpgradeEnd};
 use crate::experiment::{self, Experiment};
@@ -66,6 +67,7 @@ pub struct State {
     /// The experiment that runs, and how many there ever were.
     pub experiment: Option<Experiment>,
     pub experiments_ever: u64,
+    pub drills: Drills,
     pub playbooks: mainstay_playbook::State,
     /// Who was told of them.
     pub notices: Notices,
@@ -215,6 +217,7 @@ impl State {
             // Folded above.
             Event::Incident(_) => {}
             Event::Experiment(news) => experiment::apply(self, record.at_ms, news),
+            Event::Drill(news) => self.drills.apply(record, news),
             Event::Playbook(event) => self.apply_playbook(record, event),
             Event::Notice(event) => self.apply_notice(record, event),
             Event::CommandRefused { .. } => {}

@@ -131,6 +131,10 @@ impl Waiting {
                 position,
                 detail: news.detail(),
             },
+            Event::Drill(news) => Answer::Done {
+                position,
+                detail: news.detail(),
+            },
         };
         self.unanswered.remove(cause);
         self.answers.push((cause.clone(), answer));

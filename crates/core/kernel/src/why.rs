@@ -96,6 +96,13 @@ pub enum Refusal {
     NoSuchExperiment {
         experiment: String,
     },
+    /// Now is no time for this with a drill.
+    DrillUntimely {
+        why: String,
+    },
+    NoSuchDrill {
+        drill: String,
+    },
     NoSuchFault {
         fault: String,
     },
@@ -155,6 +162,8 @@ impl Refusal {
             Self::FaultShape { .. } => "fault_shape",
             Self::ExperimentUntimely { .. } => "experiment_untimely",
             Self::NoSuchExperiment { .. } => "no_such_experiment",
+            Self::DrillUntimely { .. } => "drill_untimely",
+            Self::NoSuchDrill { .. } => "no_such_drill",
             Self::NoSuchFault { .. } => "no_such_fault",
             Self::FaultEndsAlready { .. } => "fault_ends_already",
             Self::NoSuchDatabase(_) => "no_such_database",
@@ -202,6 +211,10 @@ impl Refusal {
                 "wait until that is over, and run it again; nothing was broken"
             }
             Self::NoSuchExperiment { .. } => "`mainstay chaos list` shows what runs",
+            Self::DrillUntimely { .. } => "correct it, or wait until nothing stands in the way",
+            Self::NoSuchDrill { .. } => {
+                "`mainstay drill list` shows what runs and what is in force"
+            }
             Self::NoSuchFault { .. } | Self::FaultEndsAlready { .. } => {
                 "`mainstay fault list` shows faults in force"
             }
@@ -253,6 +266,8 @@ impl Refusal {
                 "wait until that is over, and run it again; nothing was broken"
             }
             b"no_such_experiment" => "`mainstay chaos list` shows what runs",
+            b"drill_untimely" => "correct it, or wait until nothing stands in the way",
+            b"no_such_drill" => "`mainstay drill list` shows what runs and what is in force",
             b"primary_unknown" => "wait until `mainstay status` shows a primary",
             b"switchover_under_way" | b"upgrade_under_way" => {
                 "wait for it to end; `mainstay journal show` tells"
@@ -309,6 +324,8 @@ impl fmt::Display for Refusal {
             Self::NoSuchExperiment { experiment } => {
                 write!(f, "no experiment {experiment} runs")
             }
+            Self::DrillUntimely { why } => write!(f, "not with this drill, or not now: {why}"),
+            Self::NoSuchDrill { drill } => write!(f, "there is no drill {drill}"),
             Self::NoSuchFault { fault } => write!(f, "no fault {fault} is in force"),
             Self::FaultEndsAlready { fault } => write!(f, "fault {fault} is being ended"),
             Self::NoSuchDatabase(database) => write!(f, "there is no database {database}"),
@@ -366,6 +383,8 @@ mod tests {
             Refusal::UnknownActor { uid: 7 },
             Refusal::FaultDelay,
             Refusal::ExperimentUntimely { why: "x".into() },
+            Refusal::DrillUntimely { why: "x".into() },
+            Refusal::NoSuchDrill { drill: "d1".into() },
             Refusal::NoSuchFault { fault: "f1".into() },
             Refusal::FaultDuration { lasts_ms: 0 },
         ] {

@@ -10,7 +10,6 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-pub mod cron;
 pub mod document;
 pub mod experiment;
 pub mod finding;

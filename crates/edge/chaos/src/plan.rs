@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use crate::cron::Cron;
+use mainstay_schedule::Cron;
+
 use crate::document::{Body, Chaos, Document, Schedule, Workflow, is_one_shot};
+use crate::go;
 use crate::kinds::ELSEWHERE;
 
 /// More than so many injections are several experiments.
@@ -123,7 +125,7 @@ impl Planner {
         at: Duration,
         deadline: Option<Duration>,
     ) -> Result<Duration, String> {
-        let cron = Cron::parse(&schedule.schedule)?;
+        let cron = Cron::parse(&schedule.schedule, go::duration)?;
         let end = deadline.or_else(|| self.window.map(|window| at + window));
         let Some(end) = end else {
             return Err(format!("{name} never ends: give the experiment a window"));

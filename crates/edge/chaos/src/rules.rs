@@ -1,8 +1,8 @@
 //! What the form does not say and Chaos Mesh refuses all the same: its admission webhooks.
 
+use mainstay_schedule::Cron;
 use mainstay_yaml::{Node, Place};
 
-use crate::cron::Cron;
 use crate::document::{Body, Document, EMBEDDED, text};
 use crate::finding::{Code, Desk};
 use crate::go;
@@ -286,7 +286,7 @@ impl Rules<'_, '_> {
     }
 
     fn schedule(&mut self, spec: &Node, path: &str) {
-        self.read(spec, path, "schedule", Cron::parse, "\"@every 1h\"");
+        self.read(spec, path, "schedule", cron, "\"@every 1h\"");
         self.embedded(text(spec, "type"), spec, path, "type", true);
     }
 
@@ -449,7 +449,7 @@ impl Rules<'_, '_> {
     }
 
     fn only_chaos(&mut self, spec: &Node, path: &str) {
-        self.read(spec, path, "schedule", Cron::parse, "\"@every 1h\"");
+        self.read(spec, path, "schedule", cron, "\"@every 1h\"");
         self.embedded(text(spec, "type"), spec, path, "type", false);
     }
 
@@ -468,6 +468,10 @@ impl Rules<'_, '_> {
         self.desk
             .find(entry.place, subject, Code::Rule, reason, repair, edit);
     }
+}
+
+fn cron(text: &str) -> Result<Cron, String> {
+    Cron::parse(text, go::duration)
 }
 
 fn is_dns_name(name: &str) -> bool {

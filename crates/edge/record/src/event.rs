@@ -8,6 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::drill::{
+    DrillAdoptedBody, DrillAskRecord, DrillBegunBody, DrillConfirmedBody, DrillDeviatedBody,
+    DrillEndedBody, DrillMeasuredBody, DrillMissedBody, DrillStepBegunBody, DrillStepEndedBody,
+    DrillWithdrawnBody,
+};
 use crate::experiment::{
     ExperimentAskRecord, ExperimentBegunBody, ExperimentEndedBody, ExperimentObservedBody,
 };
@@ -101,6 +106,16 @@ kinds! {
     ExperimentBegun(ExperimentBegunBody) = "experiment.begun", 1;
     ExperimentObserved(ExperimentObservedBody) = "experiment.observed", 1;
     ExperimentEnded(ExperimentEndedBody) = "experiment.ended", 1;
+    DrillAdopted(DrillAdoptedBody) = "drill.adopted", 1;
+    DrillWithdrawn(DrillWithdrawnBody) = "drill.withdrawn", 1;
+    DrillMissed(DrillMissedBody) = "drill.missed", 1;
+    DrillBegun(DrillBegunBody) = "drill.begun", 1;
+    DrillStepBegun(DrillStepBegunBody) = "drill.step_begun", 1;
+    DrillStepEnded(DrillStepEndedBody) = "drill.step_ended", 1;
+    DrillConfirmed(DrillConfirmedBody) = "drill.confirmed", 1;
+    DrillMeasured(DrillMeasuredBody) = "drill.measured", 1;
+    DrillDeviated(DrillDeviatedBody) = "drill.deviated", 1;
+    DrillEnded(DrillEndedBody) = "drill.ended", 1;
     Playbook(PlaybookBody) = "playbook", 1;
     NoticeEscalated(NoticeEscalatedBody) = "notice.escalated", 1;
     NoticeExhausted(NoticeExhaustedBody) = "notice.exhausted", 1;
@@ -602,6 +617,7 @@ pub enum AskRecord {
     Stop,
     InjectFault(FaultSpecRecord),
     Experiment(ExperimentAskRecord),
+    Drill(DrillAskRecord),
     ClearFault {
         fault: String,
     },

@@ -1,6 +1,7 @@
 //! Versioned forms of what is stored and sent: journal entries, messages, configurations.
 
 pub mod backup;
+pub mod drill;
 pub mod event;
 pub mod experiment;
 pub mod gateway;

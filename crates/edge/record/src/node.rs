@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::ArchiverState;
+use crate::drill::DrillAskRecord;
 use crate::event::AlertRecord;
 use crate::experiment::{ExperimentAskRecord, ExperimentFacts};
 use crate::gateway::GatewayStatus;
@@ -173,6 +174,8 @@ pub enum Command {
     InjectFault(InjectFault),
     /// What an experiment begins with, saw, and came to.
     Experiment(ExperimentAskRecord),
+    /// What a drill begins with, did, measured, and came to.
+    Drill(DrillAskRecord),
     ClearFault {
         id: String,
     },

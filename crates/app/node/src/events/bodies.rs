@@ -14,6 +14,7 @@ use mainstay_units::{Epoch, Generation, Position};
 
 use super::alerts::{alert_of, alert_record};
 use super::desired::{desired_of, desired_record};
+use super::drills;
 use super::experiments::{begun_of, ended_of, news_body, observed_of};
 use super::incidents::{incident_body, incident_of};
 use super::notices::notice_body;
@@ -204,6 +205,7 @@ fn action_body(event: &Event) -> Option<EventBody> {
         Event::ReflexRecorded(report) => EventBody::ReflexRecorded(report_record(report)),
         Event::AlertChanged(news) => EventBody::AlertChanged(alert_record(news)),
         Event::Experiment(news) => news_body(news),
+        Event::Drill(news) => drills::news_body(news),
         Event::Playbook(event) => EventBody::Playbook(playbook_body(event)),
         _ => return None,
     })
@@ -300,6 +302,16 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
         },
         EventBody::ReflexRecorded(body) => Event::ReflexRecorded(report_of(body)?),
         EventBody::AlertChanged(body) => Event::AlertChanged(alert_of(body)?),
+        EventBody::DrillAdopted(_)
+        | EventBody::DrillWithdrawn(_)
+        | EventBody::DrillMissed(_)
+        | EventBody::DrillBegun(_)
+        | EventBody::DrillStepBegun(_)
+        | EventBody::DrillStepEnded(_)
+        | EventBody::DrillConfirmed(_)
+        | EventBody::DrillMeasured(_)
+        | EventBody::DrillDeviated(_)
+        | EventBody::DrillEnded(_) => Event::Drill(drills::news_of(body)?),
         EventBody::ExperimentBegun(body) => Event::Experiment(begun_of(body)?),
         EventBody::ExperimentObserved(body) => Event::Experiment(observed_of(body)?),
         EventBody::ExperimentEnded(body) => Event::Experiment(ended_of(body)?),

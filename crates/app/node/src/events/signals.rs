@@ -7,6 +7,7 @@ use mainstay_units::Position;
 use super::ReadError;
 use super::alerts::{alert_of, alert_record};
 use super::desired::{desired_of, desired_record};
+use super::drills::{drill_ask_of, drill_ask_record};
 use super::experiments::{experiment_ask_of, experiment_ask_record};
 use super::incidents::{incident_ask_of, incident_ask_record};
 use super::notices::{notice_ask_of, notice_ask_record};
@@ -94,6 +95,7 @@ fn ask_record(ask: &Ask) -> AskRecord {
         },
         Ask::Upgrade { program } => AskRecord::Upgrade(program_record(program)),
         Ask::Incident(ask) => AskRecord::Incident(incident_ask_record(ask)),
+        Ask::Drill(ask) => AskRecord::Drill(drill_ask_record(ask)),
         Ask::Experiment(ask) => AskRecord::Experiment(experiment_ask_record(ask)),
         Ask::Playbook(ask) => AskRecord::Playbook(playbook_ask_record(ask)),
         Ask::Notice(ask) => AskRecord::Notice(notice_ask_record(ask)),
@@ -122,6 +124,7 @@ fn ask_of(record: AskRecord) -> Result<Ask, ReadError> {
             program: program_of(program),
         },
         AskRecord::Incident(ask) => Ask::Incident(incident_ask_of(ask)?),
+        AskRecord::Drill(ask) => Ask::Drill(drill_ask_of(ask)?),
         AskRecord::Experiment(ask) => Ask::Experiment(experiment_ask_of(ask)?),
         AskRecord::Playbook(ask) => Ask::Playbook(playbook_ask(ask)?),
         AskRecord::Notice(ask) => Ask::Notice(notice_ask_of(ask)?),

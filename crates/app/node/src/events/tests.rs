@@ -16,7 +16,7 @@ use mainstay_units::{Epoch, Generation, Position, Term};
 
 use super::{decode, encode, signal_of, signal_record};
 
-fn name<T: std::str::FromStr>(text: &str) -> T
+pub(super) fn name<T: std::str::FromStr>(text: &str) -> T
 where
     T::Err: std::fmt::Debug,
 {
@@ -26,7 +26,7 @@ where
 /// Some Ed25519 public key.
 const KEY: &str = "GlzZBxQ8OExB6DDFvOEqqIF+xWSaqr8sMTiLNbLXRNY=";
 
-fn text() -> String {
+pub(super) fn text() -> String {
     "quoted \"\u{fc}\" and a\nline".to_string()
 }
 
@@ -44,7 +44,7 @@ fn program() -> Program {
     }
 }
 
-fn by() -> By {
+pub(super) fn by() -> By {
     By {
         actor: actor(),
         operator: Some(name("owner")),
@@ -381,6 +381,7 @@ fn events() -> Vec<Event> {
     events.extend(alerts().into_iter().map(Event::AlertChanged));
     events.extend(incidents().into_iter().map(Event::Incident));
     events.extend(experiments().into_iter().map(Event::Experiment));
+    events.extend(super::drills::tests::news().into_iter().map(Event::Drill));
     events.extend(
         super::playbooks::tests::events()
             .into_iter()
@@ -495,6 +496,7 @@ fn incidents() -> Vec<mainstay_incident::Event> {
             Condition::HostLost("h1".to_string()),
             Condition::NoPrimary("ledger".to_string()),
             Condition::ArchiveUnsafe("ledger".to_string()),
+            Condition::DrillMissed("region-lost".to_string()),
         ]
         .into()
     };
@@ -763,6 +765,7 @@ fn every_signal_that_travels_there_and_back() {
     asks.extend(specs().into_iter().map(Ask::InjectFault));
     asks.extend(incident_asks().into_iter().map(Ask::Incident));
     asks.extend(experiment_asks().into_iter().map(Ask::Experiment));
+    asks.extend(super::drills::tests::asks().into_iter().map(Ask::Drill));
     asks.extend(
         super::playbooks::tests::asks()
             .into_iter()

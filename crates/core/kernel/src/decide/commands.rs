@@ -12,6 +12,7 @@ use mainstay_playbook::Act;
 use crate::authority::authorize;
 use crate::decide::{Decision, adopt};
 use crate::desired::Desired;
+use crate::drill;
 use crate::effect::Effect;
 use crate::event::{EndReason, Event};
 use crate::experiment;
@@ -56,6 +57,7 @@ fn carried_out(state: &State, now_ms: u64, command: &Command) -> Result<Vec<Even
         Ask::Upgrade { program } => upgrade(state, command, program),
         Ask::Incident(ask) => incidents::asked(state, command, ask),
         Ask::Experiment(ask) => experiment::asked(state, now_ms, command, ask),
+        Ask::Drill(ask) => drill::desk::asked(state, now_ms, command, ask),
         Ask::Playbook(ask) => playbook::asked(state, now_ms, command, ask),
         Ask::Notice(ask) => notices::asked(state, now_ms, command, ask),
     }

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::decide::Decision;
+use crate::drill;
 use crate::effect::{Effect, Outcome};
 use crate::event::{EndReason, Event};
 use crate::experiment;
@@ -81,6 +82,7 @@ pub(super) fn due(state: &State, now_ms: u64) -> Decision {
     }
     events.extend(upgrade::next(state));
     events.extend(experiment::overdue(state, now_ms));
+    events.extend(drill::desk::due(state, now_ms));
     events.extend(playbook::due(state, now_ms));
     match events.is_empty() {
         true => Decision::nothing(Why::NothingDue),
@@ -107,7 +109,8 @@ pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
     let incidents = state.incidents.next_due_ms();
     let experiment = state.experiment.iter().map(|running| running.until_ms);
     let playbooks = playbook::next_due_ms(state);
+    let drills = drill::desk::next_due_ms(state);
     let orders = faults.chain(effects).chain(upgrade).chain(playbooks);
     let told = incidents.into_iter().chain(notices::next_due_ms(state));
-    orders.chain(told).chain(experiment).min()
+    orders.chain(told).chain(experiment).chain(drills).min()
 }

@@ -526,6 +526,7 @@ fn tell(event: &Event) -> String {
             format!("recorded: {} {}", report.host, tell_reflex(&report.reflex))
         }
         Event::Experiment(news) => tell_experiment(news),
+        Event::Drill(news) => crate::drills::tell(news),
         Event::AlertChanged(news) => format!(
             "alert {} of {} is {}: {}",
             news.alert,

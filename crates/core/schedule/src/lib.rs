@@ -1,16 +1,21 @@
-//! When a Schedule fires: cron as Chaos Mesh reads it, in UTC.
+//! When something that comes again and again is due: cron as Chaos Mesh and Kubernetes read it, in UTC.
 //!
 //! Five fields (minute, hour, day, month, weekday), or six with seconds first; `*`, `?`, lists, ranges, steps and
 //! names; `@hourly` and its like; `@every 90s`. As in every cron, when both day and weekday are restricted, either is
 //! enough.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+#![no_std]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use crate::go;
+extern crate alloc;
 
-/// Chaos Mesh gives a Schedule up that has missed so many runs.
-pub const MISSED_MAX: usize = 100;
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
 /// A schedule that does not fire within so many days never does.
 const DAYS_MAX: u64 = 366 * 5;
 const DAY: u64 = 86_400;
@@ -39,10 +44,17 @@ const MONTHS: [&str; 12] = [
 const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 impl Cron {
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// `every` reads the time of `@every TIME`; whoever knows no such schedules refuses.
+    ///
+    /// # Errors
+    /// What of it is no schedule, in words.
+    pub fn parse(
+        text: &str,
+        every: impl FnOnce(&str) -> Result<Duration, String>,
+    ) -> Result<Self, String> {
         let text = text.trim();
-        if let Some(every) = text.strip_prefix("@every ") {
-            let every = go::duration(every.trim())?;
+        if let Some(word) = text.strip_prefix("@every ") {
+            let every = every(word.trim())?;
             // As the controller does: whole seconds, at least one.
             let every = Duration::from_secs(every.as_secs().max(1));
             return Ok(Self::Every(every));
@@ -188,8 +200,14 @@ mod tests {
     /// 2026-11-28T18:30:00Z, a Saturday.
     const NOW: u64 = 1_795_890_600;
 
+    fn millis(text: &str) -> Result<Duration, String> {
+        text.parse()
+            .map(Duration::from_millis)
+            .map_err(|_| format!("{text:?} is no time"))
+    }
+
     fn next(text: &str, now: u64) -> Result<Option<u64>, String> {
-        Cron::parse(text).map(|cron| cron.next(now))
+        Cron::parse(text, millis).map(|cron| cron.next(now))
     }
 
     #[test]
@@ -198,8 +216,8 @@ mod tests {
             ("* * * * *", 60),
             ("*/5 * * * *", 300),
             ("30 * * * * *", 30),
-            ("@every 90s", 90),
-            ("@every 100ms", 1),
+            ("@every 90000", 90),
+            ("@every 100", 1),
             ("@hourly", 1_800),
             ("0 19 * * *", 1_800),
             ("0 0 * * sun", 5 * 3_600 + 1_800),
@@ -228,7 +246,7 @@ mod tests {
             "*/0 * * * *",
             "a * * * *",
         ] {
-            assert!(Cron::parse(text).is_err(), "{text}");
+            assert!(Cron::parse(text, millis).is_err(), "{text}");
         }
     }
 }

@@ -1,0 +1,297 @@
+//! Who may run a drill, when, and what becomes of one that nobody ends or nobody runs.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use mainstay_model::EnvironmentKind;
+use mainstay_model::people::Permission;
+
+use super::judge::borne_out;
+use super::plan::{
+    Adoption, DrillAsk, DrillEnd, DrillId, DrillNews, DrillPlan, DrillVerdict, Measurement,
+};
+use super::state::{Adopted, Drill, cron};
+use crate::authority::{By, authorize};
+use crate::event::Event;
+use crate::experiment::hindrance;
+use crate::signal::Command;
+use crate::state::State;
+use crate::why::Refusal;
+
+/// Whoever runs a drill has this long after its planned end to measure and to say what came of it.
+const AFTERWARDS_MS: u64 = 120_000;
+/// Longer drills are several.
+const LASTS_MS_MAX: u64 = 12 * 3_600_000;
+/// Drills in force.
+const ADOPTED_MAX: usize = 50;
+const TEXT_BYTES_MAX: usize = 48 * 1_024;
+const STEPS_MAX: usize = 64;
+const DEVIATIONS_MAX: u32 = 200;
+const MEASUREMENTS_MAX: usize = 64;
+/// Of one measurement; what is longer belongs in a file beside the journal.
+const VALUES_MAX: usize = 64;
+const LISTED_MAX: usize = 1_000;
+
+pub(crate) fn asked(
+    state: &State,
+    now_ms: u64,
+    command: &Command,
+    ask: &DrillAsk,
+) -> Result<Vec<Event>, Refusal> {
+    let needed = match ask {
+        DrillAsk::Adopt(_) | DrillAsk::Withdraw { .. } => Permission::PlatformApply,
+        DrillAsk::Confirm { .. } => Permission::IncidentManage,
+        DrillAsk::Begin(_)
+        | DrillAsk::BeginStep { .. }
+        | DrillAsk::EndStep { .. }
+        | DrillAsk::Measure { .. }
+        | DrillAsk::Deviate { .. }
+        | DrillAsk::End { .. } => Permission::FaultInject,
+    };
+    let by = authorize(state, &command.actor, needed)?;
+    if state.desired.is_none() {
+        return Err(Refusal::NoPlatform);
+    }
+    let news = match ask {
+        DrillAsk::Adopt(adoption) => adopt(state, command, adoption, by)?,
+        DrillAsk::Withdraw { name } => withdraw(state, command, name, by)?,
+        DrillAsk::Begin(plan) => begin(state, now_ms, command, plan, by)?,
+        DrillAsk::Confirm { drill, step } => confirm(state, command, *drill, step, by)?,
+        DrillAsk::End { drill, end } => ended(running(state, *drill)?, end),
+        DrillAsk::BeginStep { drill, step, what } => {
+            begin_step(running(state, *drill)?, step, what)?
+        }
+        DrillAsk::EndStep { drill, end } => {
+            let run = running(state, *drill)?;
+            if run.ended.contains_key(&end.step) || run.plan_step(&end.step).is_none() {
+                return Err(untimely(format!("step {} cannot end now", end.step)));
+            }
+            DrillNews::StepEnded {
+                drill: *drill,
+                end: end.clone(),
+            }
+        }
+        DrillAsk::Measure { drill, measurement } => measure(running(state, *drill)?, measurement)?,
+        DrillAsk::Deviate { drill, deviation } => {
+            if running(state, *drill)?.deviations >= DEVIATIONS_MAX {
+                return Err(untimely("it has as many deviations as one may have"));
+            }
+            DrillNews::Deviated {
+                drill: *drill,
+                deviation: deviation.clone(),
+            }
+        }
+    };
+    Ok(vec![Event::Drill(news)])
+}
+
+fn untimely(why: impl Into<String>) -> Refusal {
+    Refusal::DrillUntimely { why: why.into() }
+}
+
+fn no_such(drill: impl ToString) -> Refusal {
+    Refusal::NoSuchDrill {
+        drill: drill.to_string(),
+    }
+}
+
+fn running(state: &State, id: DrillId) -> Result<&Drill, Refusal> {
+    let running = state.drills.running.as_ref().filter(|run| run.id == id);
+    running.ok_or_else(|| no_such(id))
+}
+
+fn adopt(
+    state: &State,
+    command: &Command,
+    adoption: &Adoption,
+    by: By,
+) -> Result<DrillNews, Refusal> {
+    let known = state.drills.adopted.get(&adoption.name);
+    if known.is_some_and(|known| known.digest == adoption.digest) {
+        return Err(untimely(format!(
+            "this very text of {} is in force already",
+            adoption.name
+        )));
+    }
+    if known.is_none() && state.drills.adopted.len() >= ADOPTED_MAX {
+        return Err(untimely(format!("{ADOPTED_MAX} drills are in force")));
+    }
+    if adoption.text.len() > TEXT_BYTES_MAX {
+        return Err(untimely(format!(
+            "a text has at most {TEXT_BYTES_MAX} bytes"
+        )));
+    }
+    if let Some(schedule) = &adoption.schedule {
+        cron(&schedule.cron).map_err(untimely)?;
+    }
+    Ok(DrillNews::Adopted {
+        adoption: Box::new(adoption.clone()),
+        by,
+        reason: command.reason.clone(),
+    })
+}
+
+fn withdraw(state: &State, command: &Command, name: &str, by: By) -> Result<DrillNews, Refusal> {
+    if !state.drills.adopted.contains_key(name) {
+        return Err(no_such(name));
+    }
+    Ok(DrillNews::Withdrawn {
+        name: name.to_string(),
+        by,
+        reason: command.reason.clone(),
+    })
+}
+
+fn begin(
+    state: &State,
+    now_ms: u64,
+    command: &Command,
+    plan: &DrillPlan,
+    by: By,
+) -> Result<DrillNews, Refusal> {
+    let is_production = state
+        .desired
+        .as_ref()
+        .is_some_and(|desired| desired.environment == EnvironmentKind::Production);
+    if is_production {
+        authorize(state, &command.actor, Permission::FaultApprove)
+            .map_err(|_| Refusal::ProductionUnapproved)?;
+    }
+    if plan.lasts_ms > LASTS_MS_MAX {
+        return Err(untimely("it would last for more than twelve hours"));
+    }
+    if plan.steps.len() > STEPS_MAX || plan.text.len() > TEXT_BYTES_MAX {
+        return Err(untimely(format!(
+            "a drill has at most {STEPS_MAX} steps and {TEXT_BYTES_MAX} bytes of text"
+        )));
+    }
+    if let Some(why) = hindrance(state) {
+        return Err(untimely(why));
+    }
+    let adopted = state.drills.adopted.get(&plan.name);
+    let approved = adopted.filter(|adopted| adopted.digest == plan.digest);
+    Ok(DrillNews::Begun {
+        drill: DrillId(state.drills.ever + 1),
+        plan: Box::new(plan.clone()),
+        approved: approved.map(|adopted: &Adopted| adopted.position),
+        platform: state.digest.clone().unwrap_or_default(),
+        until_ms: now_ms
+            .saturating_add(plan.lasts_ms)
+            .saturating_add(AFTERWARDS_MS),
+        by,
+        reason: command.reason.clone(),
+    })
+}
+
+fn begin_step(run: &Drill, step: &str, what: &str) -> Result<DrillNews, Refusal> {
+    if run.plan_step(step).is_none() || run.ended.contains_key(step) || run.step.is_some() {
+        return Err(untimely(format!("step {step} cannot begin now")));
+    }
+    Ok(DrillNews::StepBegun {
+        drill: run.id,
+        step: step.to_string(),
+        what: what.to_string(),
+    })
+}
+
+fn confirm(
+    state: &State,
+    command: &Command,
+    drill: DrillId,
+    step: &str,
+    by: By,
+) -> Result<DrillNews, Refusal> {
+    let run = running(state, drill)?;
+    let is_due = run.step.as_deref() == Some(step) && !run.confirmed.contains(step);
+    match run.plan_step(step) {
+        None => Err(untimely(format!("{drill} has no step {step}"))),
+        Some(false) => Err(untimely(format!("step {step} is no person's step"))),
+        Some(true) if !is_due => Err(untimely(format!(
+            "step {step} does not wait for anybody now"
+        ))),
+        Some(true) => Ok(DrillNews::Confirmed {
+            drill,
+            step: step.to_string(),
+            by,
+            note: command.reason.clone(),
+        }),
+    }
+}
+
+fn measure(run: &Drill, measurement: &Measurement) -> Result<DrillNews, Refusal> {
+    let listed: usize = measurement.lists.values().map(Vec::len).sum();
+    if run.measurements.len() >= MEASUREMENTS_MAX
+        || measurement.values.len() > VALUES_MAX
+        || listed > LISTED_MAX
+    {
+        return Err(untimely("that is more than a drill may have measured"));
+    }
+    Ok(DrillNews::Measured {
+        drill: run.id,
+        measurement: Box::new(measurement.clone()),
+    })
+}
+
+fn ended(run: &Drill, proposed: &DrillEnd) -> DrillNews {
+    let (end, services) = borne_out(run, proposed);
+    DrillNews::Ended {
+        drill: run.id,
+        name: run.plan.name.clone(),
+        end,
+        services,
+    }
+}
+
+impl Drill {
+    /// Whether a step of this name is a person's; `None`: there is no such step.
+    fn plan_step(&self, id: &str) -> Option<bool> {
+        let mut steps = self.plan.steps.iter();
+        steps.find(|step| step.id == id).map(|step| step.by_person)
+    }
+}
+
+/// What time alone brings about: a drill that nobody ends, and drills that nobody runs.
+pub(crate) fn due(state: &State, now_ms: u64) -> Vec<Event> {
+    let mut events = Vec::new();
+    if let Some(run) = &state.drills.running
+        && now_ms >= run.until_ms
+    {
+        let nobody = DrillEnd {
+            verdict: DrillVerdict::Inconclusive,
+            why: "whoever ran it did not say how it ended".to_string(),
+            deficiencies: Vec::new(),
+            residue: Vec::new(),
+        };
+        events.push(Event::Drill(ended(run, &nobody)));
+    }
+    if state.desired.is_none() {
+        return events;
+    }
+    for (name, adopted) in missable(state) {
+        let is_missed = adopted.missed_at_ms().is_some_and(|at_ms| now_ms >= at_ms);
+        if let (true, Some(due_ms)) = (is_missed, adopted.due_ms()) {
+            events.push(Event::Drill(DrillNews::Missed {
+                name: name.clone(),
+                due_ms,
+            }));
+        }
+    }
+    events
+}
+
+/// When [`due`] will have something to say.
+pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
+    let running = state.drills.running.iter().map(|run| run.until_ms);
+    let missed = missable(state).filter_map(|(_, adopted)| adopted.missed_at_ms());
+    running.chain(missed).min()
+}
+
+/// One that runs is waited for.
+fn missable(state: &State) -> impl Iterator<Item = (&alloc::string::String, &Adopted)> {
+    let running = state.drills.running.as_ref().map(|run| &run.plan.name);
+    let adopted = state.drills.adopted.iter();
+    adopted.filter(move |(name, _)| Some(*name) != running)
+}

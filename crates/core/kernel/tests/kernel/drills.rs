@@ -1,0 +1,555 @@
+//! Drills: refused in bad times, judged by what was measured, ended when nobody ends them, missed when nobody runs them.
+
+use expect_test::{Expect, expect};
+use mainstay_kernel::{
+    Adoption, AlertNews, AlertState, Ask, DrillAsk, DrillEnd, DrillId, DrillNews, DrillPlan,
+    DrillStep, DrillVerdict, Event, Judged, LossLimit, Measure, Measured, Measurement, Objective,
+    Refusal, Schedule, ServiceVerdict, Signal, StepEnd, StepOutcome, Unit,
+};
+
+use crate::stage::{Stage, actor, command, desired, name, owner};
+
+const DAY_MS: u64 = 86_400_000;
+
+pub fn tell(news: &DrillNews) -> String {
+    match news {
+        DrillNews::Adopted { adoption, .. } => format!("drill {} adopted", adoption.name),
+        DrillNews::Withdrawn { name, .. } => format!("drill {name} withdrawn"),
+        DrillNews::Missed { name, due_ms } => format!("drill {name} of {due_ms} missed"),
+        DrillNews::Begun {
+            drill,
+            plan,
+            approved,
+            until_ms,
+            ..
+        } => {
+            let approved = match approved {
+                Some(position) => format!("approved by #{position}"),
+                None => "not approved".to_string(),
+            };
+            format!(
+                "drill {drill} {} begun until {until_ms}, {approved}",
+                plan.name
+            )
+        }
+        DrillNews::StepBegun { drill, step, what } => format!("{drill}: {step} begins: {what}"),
+        DrillNews::StepEnded { drill, end } => {
+            format!("{drill}: {} is {}", end.step, end.outcome.as_str())
+        }
+        DrillNews::Confirmed {
+            drill, step, note, ..
+        } => format!("{drill}: {step} confirmed: {note}"),
+        DrillNews::Measured { drill, measurement } => format!(
+            "{drill}: {} of {}",
+            measurement.measured.as_str(),
+            measurement.subject
+        ),
+        DrillNews::Deviated { drill, deviation } => format!("{drill} deviates: {}", deviation.what),
+        DrillNews::Ended { drill, end, .. } => {
+            format!("{drill} {}: {}", end.verdict.as_str(), end.why)
+        }
+    }
+}
+
+fn objective(service: &str, rpo_below: Option<LossLimit>) -> Objective {
+    Objective {
+        service: service.to_string(),
+        rto_below_ms: Some(4_000),
+        rpo_below,
+        unmeasured: None,
+    }
+}
+
+fn plan() -> DrillPlan {
+    let step = |id: &str, by_person| DrillStep {
+        id: id.to_string(),
+        what: "it".to_string(),
+        by_person,
+    };
+    DrillPlan {
+        name: "region-lost".to_string(),
+        title: "a whole region is lost".to_string(),
+        digest: "beef".to_string(),
+        text: "kind: Drill".to_string(),
+        seed: 7,
+        versions: [("mainstay".to_string(), "0.1.0".to_string())].into(),
+        environment: "development".to_string(),
+        approver: "owner".to_string(),
+        tester: "operator".to_string(),
+        owner: "platform".to_string(),
+        objectives: vec![objective("orders", Some(LossLimit::Transactions(1)))],
+        steps: vec![step("lose", false), step("look", true)],
+        retention_days: 1_826,
+        lasts_ms: 60_000,
+    }
+}
+
+fn drill(ask: DrillAsk) -> Signal {
+    command(owner(), Ask::Drill(ask))
+}
+
+fn begin(plan: DrillPlan) -> Signal {
+    drill(DrillAsk::Begin(Box::new(plan)))
+}
+
+fn step(number: u64, step: &str) -> Signal {
+    drill(DrillAsk::BeginStep {
+        drill: DrillId(number),
+        step: step.to_string(),
+        what: "so".to_string(),
+    })
+}
+
+fn step_end(number: u64, step: &str, outcome: StepOutcome) -> Signal {
+    drill(DrillAsk::EndStep {
+        drill: DrillId(number),
+        end: StepEnd {
+            step: step.to_string(),
+            outcome,
+            detail: String::new(),
+            evidence: Vec::new(),
+        },
+    })
+}
+
+fn confirm(number: u64, step: &str) -> Signal {
+    drill(DrillAsk::Confirm {
+        drill: DrillId(number),
+        step: step.to_string(),
+    })
+}
+
+fn measure(number: u64, measured: Measured, values: &[(&str, Option<u64>)]) -> Signal {
+    let values = values.iter().map(|(name, value)| Measure {
+        name: (*name).to_string(),
+        value: *value,
+        unit: Unit::Micros,
+        source: "clients".to_string(),
+        why: String::new(),
+    });
+    drill(DrillAsk::Measure {
+        drill: DrillId(number),
+        measurement: Box::new(Measurement {
+            measured,
+            services: vec!["orders".to_string()],
+            subject: "flow".to_string(),
+            values: values.collect(),
+            lists: Default::default(),
+        }),
+    })
+}
+
+fn end(number: u64, verdict: DrillVerdict, residue: &[&str]) -> Signal {
+    drill(DrillAsk::End {
+        drill: DrillId(number),
+        end: DrillEnd {
+            verdict,
+            why: "it is over".to_string(),
+            deficiencies: Vec::new(),
+            residue: residue.iter().map(ToString::to_string).collect(),
+        },
+    })
+}
+
+fn adopt(digest: &str, cron: Option<&str>) -> Signal {
+    drill(DrillAsk::Adopt(Box::new(Adoption {
+        name: "region-lost".to_string(),
+        digest: digest.to_string(),
+        text: "kind: Drill".to_string(),
+        schedule: cron.map(|cron| Schedule {
+            cron: cron.to_string(),
+            within_ms: DAY_MS,
+        }),
+    })))
+}
+
+fn check(stage: &mut Stage, expected: Expect) {
+    expected.assert_eq(&stage.script());
+}
+
+#[test]
+fn a_drill_from_its_beginning_to_its_verdict() {
+    let mut stage = Stage::with(desired());
+    stage
+        .at(1_000, &adopt("beef", None))
+        .at(2_000, &begin(plan()))
+        .at(2_100, &begin(plan()))
+        .at(3_000, &confirm(1, "look"))
+        .at(3_100, &step(1, "lose"))
+        .at(3_200, &step(1, "look"))
+        .at(3_300, &step_end(1, "lose", StepOutcome::Done))
+        .at(3_400, &step(1, "look"))
+        .at(3_500, &confirm(1, "look"))
+        .at(3_600, &step_end(1, "look", StepOutcome::Done))
+        .at(
+            4_000,
+            &measure(1, Measured::Recovery, &[("rto", Some(3_999_999))]),
+        )
+        .at(4_100, &measure(1, Measured::Ledger, &[("lost", Some(0))]))
+        .at(5_000, &end(1, DrillVerdict::Passed, &[]))
+        .at(5_100, &end(1, DrillVerdict::Passed, &[]));
+    check(&mut stage, expect![[r#"
+        1000 > uid 1000 asks: drill adopt
+             #8 drill region-lost adopted
+        2000 > uid 1000 asks: drill run
+             #9 drill d1 region-lost begun until 182000, approved by #8
+        2100 > uid 1000 asks: drill run
+             #10 refused drill run: not with this drill, or not now: drill d1 (region-lost) runs (drill_untimely)
+        3000 > uid 1000 asks: drill confirm
+             #11 refused drill confirm: not with this drill, or not now: step look does not wait for anybody now (drill_untimely)
+        3100 > uid 1000 asks: drill step
+             #12 d1: lose begins: so
+        3200 > uid 1000 asks: drill step
+             #13 refused drill step: not with this drill, or not now: step look cannot begin now (drill_untimely)
+        3300 > uid 1000 asks: drill step
+             #14 d1: lose is done
+        3400 > uid 1000 asks: drill step
+             #15 d1: look begins: so
+        3500 > uid 1000 asks: drill confirm
+             #16 d1: look confirmed: a rehearsal
+        3600 > uid 1000 asks: drill step
+             #17 d1: look is done
+        4000 > uid 1000 asks: drill measure
+             #18 d1: recovery of flow
+        4100 > uid 1000 asks: drill measure
+             #19 d1: ledger of flow
+        5000 > uid 1000 asks: drill end
+             #20 d1 passed: it is over
+        5100 > uid 1000 asks: drill end
+             #21 refused drill end: there is no drill d1 (no_such_drill)
+    "#]]);
+}
+
+/// The verdict of the journal on what was done, measured and proposed.
+fn verdict(
+    plan: DrillPlan,
+    acts: &[Signal],
+    proposed: DrillVerdict,
+    residue: &[&str],
+) -> (DrillVerdict, String, Vec<ServiceVerdict>) {
+    let mut stage = Stage::with(desired());
+    stage.at(1_000, &begin(plan));
+    for act in acts {
+        stage.at(2_000, act);
+    }
+    stage.at(3_000, &end(1, proposed, residue));
+    assert!(stage.state.drills.running.is_none());
+    match stage.records.last().map(|record| &record.event) {
+        Some(Event::Drill(DrillNews::Ended { end, services, .. })) => {
+            (end.verdict, end.why.clone(), services.clone())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn steps_done() -> Vec<Signal> {
+    vec![
+        step(1, "lose"),
+        step_end(1, "lose", StepOutcome::Done),
+        step(1, "look"),
+        step_end(1, "look", StepOutcome::Done),
+    ]
+}
+
+#[test]
+fn nobody_claims_what_was_not_measured() {
+    use DrillVerdict::{Aborted, Failed, Inconclusive, Passed};
+    let fast = || measure(1, Measured::Recovery, &[("rto", Some(1_000))]);
+    let slow = || measure(1, Measured::Recovery, &[("rto", Some(4_000_000))]);
+    let blind = || measure(1, Measured::Recovery, &[("rto", None)]);
+    let kept = || measure(1, Measured::Ledger, &[("lost", Some(0))]);
+    let lost = || measure(1, Measured::Ledger, &[("lost", Some(1))]);
+    let uncounted = || measure(1, Measured::Ledger, &[("lost", None)]);
+    for (acts, proposed, residue, expected, rto, rpo) in [
+        (
+            vec![fast(), kept()],
+            Passed,
+            &[][..],
+            Passed,
+            Judged::Met,
+            Judged::Met,
+        ),
+        (
+            vec![],
+            Passed,
+            &[],
+            Inconclusive,
+            Judged::NotMeasured,
+            Judged::NotMeasured,
+        ),
+        (
+            vec![fast()],
+            Passed,
+            &[],
+            Inconclusive,
+            Judged::Met,
+            Judged::NotMeasured,
+        ),
+        (
+            vec![fast(), uncounted()],
+            Passed,
+            &[],
+            Inconclusive,
+            Judged::Met,
+            Judged::NotMeasured,
+        ),
+        // One load that saw nothing spoils what another saw.
+        (
+            vec![fast(), blind(), kept()],
+            Passed,
+            &[],
+            Inconclusive,
+            Judged::NotMeasured,
+            Judged::Met,
+        ),
+        (
+            vec![slow(), kept()],
+            Passed,
+            &[],
+            Failed,
+            Judged::Missed,
+            Judged::Met,
+        ),
+        (
+            vec![slow(), blind(), kept()],
+            Passed,
+            &[],
+            Failed,
+            Judged::Missed,
+            Judged::Met,
+        ),
+        (
+            vec![fast(), lost()],
+            Inconclusive,
+            &[],
+            Failed,
+            Judged::Met,
+            Judged::Missed,
+        ),
+        (
+            vec![fast(), lost()],
+            Aborted,
+            &[],
+            Aborted,
+            Judged::Met,
+            Judged::Missed,
+        ),
+        (
+            vec![fast(), kept()],
+            Failed,
+            &[],
+            Failed,
+            Judged::Met,
+            Judged::Met,
+        ),
+        (
+            vec![fast(), kept()],
+            Aborted,
+            &["a worker"],
+            Failed,
+            Judged::Met,
+            Judged::Met,
+        ),
+        (
+            vec![fast(), kept()],
+            Passed,
+            &["a worker"],
+            Failed,
+            Judged::Met,
+            Judged::Met,
+        ),
+    ] {
+        let acts: Vec<Signal> = steps_done().into_iter().chain(acts).collect();
+        let (found, why, services) = verdict(plan(), &acts, proposed, residue);
+        assert_eq!(
+            (found, services[0].rto, services[0].rpo),
+            (expected, rto, rpo),
+            "{why}"
+        );
+    }
+}
+
+#[test]
+fn a_step_that_was_not_done_is_no_pass() {
+    let measured = [
+        measure(1, Measured::Recovery, &[("rto", Some(1))]),
+        measure(1, Measured::Ledger, &[("lost", Some(0))]),
+    ];
+    let of = |outcome| {
+        let mut acts = vec![
+            step(1, "lose"),
+            step_end(1, "lose", StepOutcome::Done),
+            step(1, "look"),
+        ];
+        acts.extend(outcome);
+        acts.extend(measured.clone());
+        verdict(plan(), &acts, DrillVerdict::Passed, &[]).0
+    };
+    let end = |outcome| Some(step_end(1, "look", outcome));
+    assert_eq!(of(end(StepOutcome::Done)), DrillVerdict::Passed);
+    assert_eq!(of(end(StepOutcome::Failed)), DrillVerdict::Failed);
+    assert_eq!(of(end(StepOutcome::Unknown)), DrillVerdict::Failed);
+    assert_eq!(of(end(StepOutcome::Skipped)), DrillVerdict::Failed);
+    assert_eq!(of(None), DrillVerdict::Inconclusive);
+}
+
+#[test]
+fn what_a_document_does_not_measure_is_told_and_not_met() {
+    let mut told = plan();
+    told.objectives.push(Objective {
+        unmeasured: Some("there is none here".to_string()),
+        ..objective("analytics", None)
+    });
+    let mut acts = steps_done();
+    acts.push(measure(1, Measured::Recovery, &[("rto", Some(1))]));
+    acts.push(measure(1, Measured::Ledger, &[("lost", Some(0))]));
+    let (found, _, services) = verdict(told, &acts, DrillVerdict::Passed, &[]);
+    assert_eq!(found, DrillVerdict::Passed);
+    assert_eq!(services[1].rto, Judged::NotMeasured);
+    // An objective in time is judged by the time that the lost ones span.
+    let mut in_time = plan();
+    in_time.objectives = vec![objective("orders", Some(LossLimit::TimeMs(1_000)))];
+    for (lost_us, expected) in [(999_999, Judged::Met), (1_000_000, Judged::Missed)] {
+        let mut acts = steps_done();
+        let values = [("lost", Some(4)), ("lost_time", Some(lost_us))];
+        acts.push(measure(1, Measured::Ledger, &values));
+        let (_, _, services) = verdict(in_time.clone(), &acts, DrillVerdict::Passed, &[]);
+        assert_eq!(services[0].rpo, expected);
+    }
+}
+
+fn refused(stage: &mut Stage, signal: &Signal) -> Option<Refusal> {
+    stage.at(1_500, signal);
+    match stage.records.last().map(|record| &record.event) {
+        Some(Event::CommandRefused { why, .. }) => Some(why.clone()),
+        _ => None,
+    }
+}
+
+#[test]
+fn nothing_is_rehearsed_on_top_of_trouble() {
+    let alert = Signal::AlertTold(AlertNews {
+        watch: name("h1"),
+        alert: "Down{}".to_string(),
+        state: AlertState::Firing,
+        since_ms: 1,
+        at_ms: 2,
+        labels: [("severity".to_string(), "page".to_string())].into(),
+        summary: String::new(),
+        value: "1".to_string(),
+        why: String::new(),
+    });
+    let mut stage = Stage::with(desired());
+    stage.at(1_100, &alert);
+    let why = refused(&mut stage, &begin(plan()));
+    assert!(
+        matches!(why, Some(Refusal::DrillUntimely { .. })),
+        "{why:?}"
+    );
+    let mut stage = Stage::with(desired());
+    let stranger = command(
+        actor(9, "mallory"),
+        Ask::Drill(DrillAsk::Begin(Box::new(plan()))),
+    );
+    assert_eq!(
+        refused(&mut stage, &stranger),
+        Some(Refusal::UnknownActor { uid: 9 })
+    );
+    let why = refused(&mut stage, &adopt("beef", Some("61 * * * *")));
+    assert!(
+        matches!(why, Some(Refusal::DrillUntimely { .. })),
+        "{why:?}"
+    );
+}
+
+#[test]
+fn a_drill_that_nobody_ends_is_inconclusive() {
+    let mut stage = Stage::with(desired());
+    stage
+        .at(1_000, &begin(plan()))
+        .at(1_100, &step(1, "lose"))
+        .at(180_999, &Signal::Tick)
+        .at(181_000, &Signal::Tick)
+        .at(181_100, &step_end(1, "lose", StepOutcome::Done));
+    check(&mut stage, expect![[r#"
+        1000 > uid 1000 asks: drill run
+             #8 drill d1 region-lost begun until 181000, not approved
+        1100 > uid 1000 asks: drill step
+             #9 d1: lose begins: so
+        180999 > time passes
+             nothing: nothing is due
+        181000 > time passes
+             #10 d1 inconclusive: whoever ran it did not say how it ended
+        181100 > uid 1000 asks: drill step
+             #11 refused drill step: there is no drill d1 (no_such_drill)
+    "#]]);
+}
+
+/// Due on the first of each month; the beginning is the first of January 1970.
+#[test]
+fn a_drill_that_was_due_and_did_not_run_is_an_alarm_until_it_ran() {
+    let (due_ms, next_ms) = (31 * DAY_MS, 59 * DAY_MS);
+    let run = |stage: &mut Stage, at_ms, number, verdict| {
+        stage.at(at_ms, &begin(plan()));
+        for act in steps_done() {
+            let act = match act {
+                Signal::Commanded(mut given) => {
+                    renumber(&mut given.ask, number);
+                    Signal::Commanded(given)
+                }
+                other => other,
+            };
+            stage.at(at_ms + 1, &act);
+        }
+        stage.at(at_ms + 2, &end(number, verdict, &[]));
+    };
+    let mut stage = Stage::with(desired());
+    stage.at(1_000, &adopt("beef", Some("0 0 1 * *")));
+    // An hour early is not when it was due.
+    run(&mut stage, due_ms - 3_600_000, 1, DrillVerdict::Failed);
+    stage.at(due_ms + DAY_MS - 1, &Signal::Tick);
+    assert!(
+        stage.state.drills.adopted["region-lost"]
+            .missed_ms
+            .is_none()
+    );
+    stage.at(due_ms + DAY_MS, &Signal::Tick);
+    assert_eq!(
+        stage.state.drills.adopted["region-lost"].missed_ms,
+        Some(due_ms)
+    );
+    assert_eq!(stage.state.incidents.iter().count(), 1, "it calls");
+    // Nobody is told twice, and that alarm alone does not stand in the way.
+    stage.at(due_ms + DAY_MS + 1_000, &Signal::Tick);
+    run(&mut stage, due_ms + 2 * DAY_MS, 2, DrillVerdict::Aborted);
+    assert!(
+        stage.state.drills.adopted["region-lost"]
+            .missed_ms
+            .is_some()
+    );
+    run(&mut stage, due_ms + 3 * DAY_MS, 3, DrillVerdict::Failed);
+    let known = &stage.state.drills.adopted["region-lost"];
+    assert_eq!((known.missed_ms, known.due_ms()), (None, Some(next_ms)));
+    let standing = |stage: &Stage| {
+        let ids: Vec<_> = stage.state.incidents.iter().map(|(id, _)| id).collect();
+        ids.iter()
+            .map(|id| stage.state.incidents.standing_of(*id).count())
+            .sum::<usize>()
+    };
+    assert_eq!(standing(&stage), 0, "what it called for is over");
+    // Another text of it does not make what is owed good; withdrawing it does.
+    stage.at(next_ms + DAY_MS, &Signal::Tick);
+    stage.at(next_ms + DAY_MS + 1, &adopt("f00d", Some("0 0 1 * *")));
+    assert_eq!(standing(&stage), 1);
+    let withdraw = drill(DrillAsk::Withdraw {
+        name: "region-lost".to_string(),
+    });
+    stage.at(next_ms + DAY_MS + 2, &withdraw);
+    assert_eq!(standing(&stage), 0);
+}
+
+fn renumber(ask: &mut Ask, number: u64) {
+    if let Ask::Drill(DrillAsk::BeginStep { drill, .. } | DrillAsk::EndStep { drill, .. }) = ask {
+        *drill = DrillId(number);
+    }
+}
