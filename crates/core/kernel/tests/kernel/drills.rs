@@ -188,7 +188,9 @@ fn a_drill_from_its_beginning_to_its_verdict() {
         .at(4_100, &measure(1, Measured::Ledger, &[("lost", Some(0))]))
         .at(5_000, &end(1, DrillVerdict::Passed, &[]))
         .at(5_100, &end(1, DrillVerdict::Passed, &[]));
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         1000 > uid 1000 asks: drill adopt
              #8 drill region-lost adopted
         2000 > uid 1000 asks: drill run
@@ -217,7 +219,8 @@ fn a_drill_from_its_beginning_to_its_verdict() {
              #20 d1 passed: it is over
         5100 > uid 1000 asks: drill end
              #21 refused drill end: there is no drill d1 (no_such_drill)
-    "#]]);
+    "#]],
+    );
 }
 
 /// The verdict of the journal on what was done, measured and proposed.
@@ -471,7 +474,9 @@ fn a_drill_that_nobody_ends_is_inconclusive() {
         .at(180_999, &Signal::Tick)
         .at(181_000, &Signal::Tick)
         .at(181_100, &step_end(1, "lose", StepOutcome::Done));
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         1000 > uid 1000 asks: drill run
              #8 drill d1 region-lost begun until 181000, not approved
         1100 > uid 1000 asks: drill step
@@ -482,7 +487,8 @@ fn a_drill_that_nobody_ends_is_inconclusive() {
              #10 d1 inconclusive: whoever ran it did not say how it ended
         181100 > uid 1000 asks: drill step
              #11 refused drill step: there is no drill d1 (no_such_drill)
-    "#]]);
+    "#]],
+    );
 }
 
 /// Due on the first of each month; the beginning is the first of January 1970.
