@@ -319,12 +319,11 @@ impl fmt::Display for Refusal {
                 )
             }
             Self::FaultDelay => f.write_str("a delay of nothing is no fault"),
-            Self::FaultShape { why } => f.write_str(why),
+            Self::FaultShape { why } | Self::DrillUntimely { why } => f.write_str(why),
             Self::ExperimentUntimely { why } => write!(f, "no experiment now: {why}"),
             Self::NoSuchExperiment { experiment } => {
                 write!(f, "no experiment {experiment} runs")
             }
-            Self::DrillUntimely { why } => write!(f, "not with this drill, or not now: {why}"),
             Self::NoSuchDrill { drill } => write!(f, "there is no drill {drill}"),
             Self::NoSuchFault { fault } => write!(f, "no fault {fault} is in force"),
             Self::FaultEndsAlready { fault } => write!(f, "fault {fault} is being ended"),

@@ -302,6 +302,16 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
         },
         EventBody::ReflexRecorded(body) => Event::ReflexRecorded(report_of(body)?),
         EventBody::AlertChanged(body) => Event::AlertChanged(alert_of(body)?),
+        EventBody::ExperimentBegun(body) => Event::Experiment(begun_of(body)?),
+        EventBody::ExperimentObserved(body) => Event::Experiment(observed_of(body)?),
+        EventBody::ExperimentEnded(body) => Event::Experiment(ended_of(body)?),
+        EventBody::Playbook(body) => Event::Playbook(playbook_event(body)?),
+        other => drill_of(other)?,
+    })
+}
+
+fn drill_of(body: EventBody) -> Result<Event, ReadError> {
+    Ok(match body {
         EventBody::DrillAdopted(_)
         | EventBody::DrillWithdrawn(_)
         | EventBody::DrillMissed(_)
@@ -312,10 +322,6 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
         | EventBody::DrillMeasured(_)
         | EventBody::DrillDeviated(_)
         | EventBody::DrillEnded(_) => Event::Drill(drills::news_of(body)?),
-        EventBody::ExperimentBegun(body) => Event::Experiment(begun_of(body)?),
-        EventBody::ExperimentObserved(body) => Event::Experiment(observed_of(body)?),
-        EventBody::ExperimentEnded(body) => Event::Experiment(ended_of(body)?),
-        EventBody::Playbook(body) => Event::Playbook(playbook_event(body)?),
         other => incident_of(other)?,
     })
 }

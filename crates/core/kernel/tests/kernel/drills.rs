@@ -196,13 +196,13 @@ fn a_drill_from_its_beginning_to_its_verdict() {
         2000 > uid 1000 asks: drill run
              #9 drill d1 region-lost begun until 182000, approved by #8
         2100 > uid 1000 asks: drill run
-             #10 refused drill run: not with this drill, or not now: drill d1 (region-lost) runs (drill_untimely)
+             #10 refused drill run: drill d1 (region-lost) runs (drill_untimely)
         3000 > uid 1000 asks: drill confirm
-             #11 refused drill confirm: not with this drill, or not now: step look does not wait for anybody now (drill_untimely)
+             #11 refused drill confirm: step look does not wait for anybody now (drill_untimely)
         3100 > uid 1000 asks: drill step
              #12 d1: lose begins: so
         3200 > uid 1000 asks: drill step
-             #13 refused drill step: not with this drill, or not now: step look cannot begin now (drill_untimely)
+             #13 refused drill step: step look cannot begin now (drill_untimely)
         3300 > uid 1000 asks: drill step
              #14 d1: lose is done
         3400 > uid 1000 asks: drill step

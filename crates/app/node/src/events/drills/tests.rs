@@ -82,7 +82,7 @@ fn step_ends() -> Vec<StepEnd> {
     outcomes.map(end).into()
 }
 
-fn measurements() -> Vec<Box<Measurement>> {
+fn measurements() -> Vec<Measurement> {
     let kinds = [
         Measured::Recovery,
         Measured::Ledger,
@@ -97,22 +97,20 @@ fn measurements() -> Vec<Box<Measurement>> {
         Unit::Bytes,
         Unit::Count,
     ];
-    let measurement = |measured| {
-        Box::new(Measurement {
-            measured,
-            services: vec![text()],
-            subject: text(),
-            values: units
-                .map(|unit| Measure {
-                    name: "rto".to_string(),
-                    value: (unit != Unit::Bytes).then_some(3),
-                    unit,
-                    source: text(),
-                    why: text(),
-                })
-                .into(),
-            lists: [("lost".to_string(), vec![text()])].into(),
-        })
+    let measurement = |measured| Measurement {
+        measured,
+        services: vec![text()],
+        subject: text(),
+        values: units
+            .map(|unit| Measure {
+                name: "rto".to_string(),
+                value: (unit != Unit::Bytes).then_some(3),
+                unit,
+                source: text(),
+                why: text(),
+            })
+            .into(),
+        lists: [("lost".to_string(), vec![text()])].into(),
     };
     kinds.map(measurement).into()
 }
@@ -206,7 +204,10 @@ pub fn news() -> Vec<DrillNews> {
             .map(|end| DrillNews::StepEnded { drill, end }),
     );
     let measured = measurements().into_iter();
-    news.extend(measured.map(|measurement| DrillNews::Measured { drill, measurement }));
+    news.extend(measured.map(|measurement| DrillNews::Measured {
+        drill,
+        measurement: Box::new(measurement),
+    }));
     news.extend(deviations().map(|deviation| DrillNews::Deviated { drill, deviation }));
     news.extend(ends().into_iter().map(|end| DrillNews::Ended {
         drill,
@@ -236,7 +237,10 @@ pub fn asks() -> Vec<DrillAsk> {
     let ends_of_steps = step_ends().into_iter();
     asks.extend(ends_of_steps.map(|end| DrillAsk::EndStep { drill, end }));
     let measured = measurements().into_iter();
-    asks.extend(measured.map(|measurement| DrillAsk::Measure { drill, measurement }));
+    asks.extend(measured.map(|measurement| DrillAsk::Measure {
+        drill,
+        measurement: Box::new(measurement),
+    }));
     asks.extend(deviations().map(|deviation| DrillAsk::Deviate { drill, deviation }));
     asks.extend(ends().into_iter().map(|end| DrillAsk::End { drill, end }));
     asks
