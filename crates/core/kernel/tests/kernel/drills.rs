@@ -254,121 +254,43 @@ fn steps_done() -> Vec<Signal> {
     ]
 }
 
+/// What a letter stands for: a recovery that was fast, slow or not seen; losses of none, one, or nobody knows.
+fn figure(letter: char) -> Signal {
+    let (measured, name, value) = match letter {
+        'f' => (Measured::Recovery, "rto", Some(1_000)),
+        's' => (Measured::Recovery, "rto", Some(4_000_000)),
+        'b' => (Measured::Recovery, "rto", None),
+        'k' => (Measured::Ledger, "lost", Some(0)),
+        'l' => (Measured::Ledger, "lost", Some(1)),
+        _ => (Measured::Ledger, "lost", None),
+    };
+    measure(1, measured, &[(name, value)])
+}
+
 #[test]
 fn nobody_claims_what_was_not_measured() {
     use DrillVerdict::{Aborted, Failed, Inconclusive, Passed};
-    let fast = || measure(1, Measured::Recovery, &[("rto", Some(1_000))]);
-    let slow = || measure(1, Measured::Recovery, &[("rto", Some(4_000_000))]);
-    let blind = || measure(1, Measured::Recovery, &[("rto", None)]);
-    let kept = || measure(1, Measured::Ledger, &[("lost", Some(0))]);
-    let lost = || measure(1, Measured::Ledger, &[("lost", Some(1))]);
-    let uncounted = || measure(1, Measured::Ledger, &[("lost", None)]);
-    for (acts, proposed, residue, expected, rto, rpo) in [
-        (
-            vec![fast(), kept()],
-            Passed,
-            &[][..],
-            Passed,
-            Judged::Met,
-            Judged::Met,
-        ),
-        (
-            vec![],
-            Passed,
-            &[],
-            Inconclusive,
-            Judged::NotMeasured,
-            Judged::NotMeasured,
-        ),
-        (
-            vec![fast()],
-            Passed,
-            &[],
-            Inconclusive,
-            Judged::Met,
-            Judged::NotMeasured,
-        ),
-        (
-            vec![fast(), uncounted()],
-            Passed,
-            &[],
-            Inconclusive,
-            Judged::Met,
-            Judged::NotMeasured,
-        ),
+    use Judged::{Met, Missed, NotMeasured};
+    for (figures, proposed, residue, expected, rto, rpo) in [
+        ("fk", Passed, &[][..], Passed, Met, Met),
+        ("", Passed, &[], Inconclusive, NotMeasured, NotMeasured),
+        ("f", Passed, &[], Inconclusive, Met, NotMeasured),
+        ("fu", Passed, &[], Inconclusive, Met, NotMeasured),
         // One load that saw nothing spoils what another saw.
-        (
-            vec![fast(), blind(), kept()],
-            Passed,
-            &[],
-            Inconclusive,
-            Judged::NotMeasured,
-            Judged::Met,
-        ),
-        (
-            vec![slow(), kept()],
-            Passed,
-            &[],
-            Failed,
-            Judged::Missed,
-            Judged::Met,
-        ),
-        (
-            vec![slow(), blind(), kept()],
-            Passed,
-            &[],
-            Failed,
-            Judged::Missed,
-            Judged::Met,
-        ),
-        (
-            vec![fast(), lost()],
-            Inconclusive,
-            &[],
-            Failed,
-            Judged::Met,
-            Judged::Missed,
-        ),
-        (
-            vec![fast(), lost()],
-            Aborted,
-            &[],
-            Aborted,
-            Judged::Met,
-            Judged::Missed,
-        ),
-        (
-            vec![fast(), kept()],
-            Failed,
-            &[],
-            Failed,
-            Judged::Met,
-            Judged::Met,
-        ),
-        (
-            vec![fast(), kept()],
-            Aborted,
-            &["a worker"],
-            Failed,
-            Judged::Met,
-            Judged::Met,
-        ),
-        (
-            vec![fast(), kept()],
-            Passed,
-            &["a worker"],
-            Failed,
-            Judged::Met,
-            Judged::Met,
-        ),
+        ("fbk", Passed, &[], Inconclusive, NotMeasured, Met),
+        ("sk", Passed, &[], Failed, Missed, Met),
+        ("sbk", Passed, &[], Failed, Missed, Met),
+        ("fl", Inconclusive, &[], Failed, Met, Missed),
+        ("fl", Aborted, &[], Aborted, Met, Missed),
+        ("fk", Failed, &[], Failed, Met, Met),
+        ("fk", Aborted, &["a worker"], Failed, Met, Met),
+        ("fk", Passed, &["a worker"], Failed, Met, Met),
     ] {
-        let acts: Vec<Signal> = steps_done().into_iter().chain(acts).collect();
+        let acts = steps_done().into_iter();
+        let acts: Vec<Signal> = acts.chain(figures.chars().map(figure)).collect();
         let (found, why, services) = verdict(plan(), &acts, proposed, residue);
-        assert_eq!(
-            (found, services[0].rto, services[0].rpo),
-            (expected, rto, rpo),
-            "{why}"
-        );
+        let judged = (found, services[0].rto, services[0].rpo);
+        assert_eq!(judged, (expected, rto, rpo), "{figures}: {why}");
     }
 }
 
