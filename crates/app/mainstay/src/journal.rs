@@ -4,7 +4,9 @@ use anyhow::{Context, anyhow};
 use mainstay_journal::Log;
 use mainstay_node::place;
 use mainstay_record::journal::EntryRecord;
-use mainstay_storage::{Coordination, LocalFolder, export, meaning_of, mutate_and_verify, verify};
+use mainstay_storage::{
+    Coordination, LocalFolder, Place, export, meaning_of, mutate_and_verify, verify,
+};
 use mainstay_units::Position;
 use serde_json::Value;
 
@@ -106,7 +108,7 @@ pub fn words(body: &Value) -> String {
 fn check(arguments: &Look) -> Outcome {
     let (_, layout) = find(&arguments.platform)?;
     let nodes = place::node_folders(&layout).context("list the nodes")?;
-    let report = verify(&layout.journal(), &nodes);
+    let report = verify(&Place::folder(&layout.journal()), &nodes);
     if arguments.json {
         json(&report)?;
     } else {
@@ -153,7 +155,8 @@ fn check(arguments: &Look) -> Outcome {
 
 fn write_out(arguments: &JournalExport) -> Outcome {
     let (_, layout) = find(&arguments.platform)?;
-    let report = export(&layout.journal(), &arguments.to).map_err(|error| anyhow!(error))?;
+    let report =
+        export(&Place::folder(&layout.journal()), &arguments.to).map_err(|error| anyhow!(error))?;
     line(format_args!(
         "{} entries of {} in {} files below {}",
         report.entries, report.origin, report.files, report.folder
@@ -168,7 +171,7 @@ fn mutate(arguments: &JournalMutate) -> Outcome {
     let (_, layout) = find(&arguments.platform)?;
     let nodes = place::node_folders(&layout).context("list the nodes")?;
     let report = mutate_and_verify(
-        &layout.journal(),
+        &Place::folder(&layout.journal()),
         &nodes,
         u64::from(arguments.count),
         arguments.seed,

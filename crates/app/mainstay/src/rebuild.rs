@@ -15,7 +15,7 @@ use mainstay_model::database::Database;
 use mainstay_node::prepare;
 use mainstay_record::backup::{BackupConfig, SeedRecord, StoreOptionsRecord, VERSION};
 use mainstay_rt::{clock, files};
-use mainstay_storage::verify;
+use mainstay_storage::{Place, verify};
 use mainstay_units::Instant;
 
 use crate::arguments::{Rebuild, Up};
@@ -322,7 +322,7 @@ fn old_journal(layout: &Layout) -> PathBuf {
 /// The journal of the platform that was: checked, then kept beside the new one. It cannot be continued: nobody could say
 /// who the new nodes are but the old ones, and they are gone.
 fn take_journal(layout: &Layout, from: &Path) -> Result<u64, Failure> {
-    let report = verify(from, &[]);
+    let report = verify(&Place::folder(from), &[]);
     if !report.is_sound() {
         let first = report.findings.first();
         return Err(Failure::Finding(format!(

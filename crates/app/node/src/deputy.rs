@@ -64,6 +64,7 @@ impl Deputy {
             data: context.layout.data().to_path_buf(),
             host: context.host.name.clone(),
             platform: context.platform.name().clone(),
+            journal: mainstay_storage::Place::folder(&context.layout.journal()),
         })?;
         let regions: Vec<String> = context
             .platform

@@ -21,7 +21,7 @@ use mainstay_record::incident::{
 use mainstay_record::node::{Command, CommandRequest, VERSION};
 use mainstay_rt::error::chain;
 use mainstay_rt::http::{self as api};
-use mainstay_storage::read_entries;
+use mainstay_storage::{Place, read_entries};
 use mainstay_units::Position;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -94,7 +94,7 @@ fn entries(journal: &Path, timeline: &[Position]) -> Result<Vec<IncidentEntry>, 
     };
     let wanted: BTreeSet<Position> = timeline.iter().copied().collect();
     let mut found = Vec::with_capacity(timeline.len());
-    for entry in read_entries(journal, *first).map_err(|error| chain(&error))? {
+    for entry in read_entries(&Place::folder(journal), *first).map_err(|error| chain(&error))? {
         let (position, entry) = entry.map_err(|error| chain(&error))?;
         if position > *last {
             break;

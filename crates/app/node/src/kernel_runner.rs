@@ -18,14 +18,19 @@ use mainstay_record::node::{JournalFacts, UpgradeFacts};
 use mainstay_rt::error::chain;
 use mainstay_rt::{clock, entropy};
 use mainstay_storage::{
-    AppendError, Coordination, FollowError, Journal, LocalFolder, NodeFolder, Reach, cut_torn_end,
+    AppendError, Coordination, FollowError, Journal, NodeFolder, Place, Port, Reach, cut_torn_end,
 };
 use mainstay_units::{Epoch, Instant, Position};
+use serde_json::value::to_raw_value;
 
 use crate::events;
 
 /// Between two heartbeats of a node that has nothing new to say.
 const BEAT_EVERY: Duration = Duration::from_millis(250);
+/// What a heartbeat has beside its signals: names, keys, what was passed over.
+const BEAT_HEAD_BYTES: usize = 256 << 10;
+/// What a signal has around it there.
+const PENDING_HEAD_BYTES: usize = 64;
 
 /// Where a node's part of the platform stands.
 #[derive(Clone, Debug)]
@@ -33,13 +38,10 @@ pub struct Places {
     pub data: PathBuf,
     pub host: HostName,
     pub platform: PlatformName,
+    pub journal: Place,
 }
 
 impl Places {
-    pub fn journal(&self) -> PathBuf {
-        self.data.join("journal")
-    }
-
     pub fn node_folder(&self, host: &str) -> PathBuf {
         self.data.join("hosts").join(host).join("node")
     }
@@ -47,7 +49,7 @@ impl Places {
 
 pub struct KernelRunner {
     places: Places,
-    journal: Journal<LocalFolder>,
+    journal: Journal<Port>,
     driver: Driver,
     key: String,
     beats: u64,
@@ -59,9 +61,10 @@ pub struct KernelRunner {
 
 impl KernelRunner {
     /// # Errors
-    /// When the journal's folder or the node's cannot be used.
+    /// When the journal's folder or the node's cannot be used. An etcd that is away is no error: the node is deaf
+    /// until it is there.
     pub fn open(places: &Places) -> Result<Self, FollowError> {
-        let port = LocalFolder::open(&places.journal())?;
+        let port = places.journal.open()?;
         let node = NodeFolder::open(&places.node_folder(places.host.as_str()))?;
         let journal = Journal::open(port, node)?;
         let key = journal.public_key().to_string();
@@ -204,6 +207,10 @@ impl KernelRunner {
 
     /// Only what is torn, last, and remembered by no node is cut; anything else stays as it is.
     fn cut(&self, position: Position) -> bool {
+        let Place::Folder(root) = &self.places.journal else {
+            // Etcd has a value whole or not at all.
+            return false;
+        };
         let hosts = std::fs::read_dir(self.places.data.join("hosts"));
         let folders = hosts.into_iter().flatten().flatten();
         let mut remembered = Vec::new();
@@ -214,7 +221,7 @@ impl KernelRunner {
                 Err(_) => return false,
             }
         }
-        cut_torn_end(&self.places.journal(), position, &remembered).is_ok()
+        cut_torn_end(root, position, &remembered).is_ok()
     }
 
     fn hear(&mut self) {
@@ -269,20 +276,33 @@ impl KernelRunner {
         }
     }
 
+    /// As many signals as have room, the oldest first: the others wait for the next beats. One that has no room by
+    /// itself could not be journalled either.
+    fn pending_within(&self, mut room: usize) -> Vec<PendingSignal> {
+        let mut pending = Vec::new();
+        for (number, signal) in self.driver.pending() {
+            let record = events::signal_record(signal);
+            let Some(signal) = record.and_then(|record| to_raw_value(&record).ok()) else {
+                continue;
+            };
+            let bytes = signal.get().len() + PENDING_HEAD_BYTES;
+            match room.checked_sub(bytes) {
+                Some(left) => room = left,
+                None if pending.is_empty() => continue,
+                None => break,
+            }
+            pending.push(PendingSignal {
+                number: *number,
+                signal,
+            });
+        }
+        pending
+    }
+
     fn beat(&mut self) {
         let leads = self.driver.leads().map(|epoch| epoch.0);
-        let pending: Vec<PendingSignal> = self
-            .driver
-            .pending()
-            .filter_map(|(number, signal)| {
-                let record = events::signal_record(signal)?;
-                let signal = serde_json::value::to_raw_value(&record).ok()?;
-                Some(PendingSignal {
-                    number: *number,
-                    signal,
-                })
-            })
-            .collect();
+        let room = self.journal.port().beat_bytes_max() - BEAT_HEAD_BYTES;
+        let pending = self.pending_within(room);
         let passed = self.driver.passed().map(|passed| PassedSignal {
             node: passed.cause.node.to_string(),
             number: passed.cause.number,

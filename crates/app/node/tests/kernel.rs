@@ -1,11 +1,11 @@
-//! Three kernels over one journal folder, in one process: opening, leading, losing the lead, commands.
+//! Three kernels over one journal, in one process: opening, leading, losing the lead, commands.
 //!
-//! Nodes are runners here, without processes: a node is "killed" by dropping it and "frozen" by not turning
+//! Every case is played over a folder, over etcd with one member and over etcd with three. Nodes are runners here, without processes: a node is "killed" by dropping it and "frozen" by not turning
 //! it. Time is real, so this stays small.
 #![allow(clippy::unwrap_used, reason = "a test stops where an unwrap fails")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_kernel::{
@@ -15,8 +15,10 @@ use mainstay_kernel::{
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
 use mainstay_node::kernel_runner::{KernelRunner, Places, node_folders};
+use mainstay_record::journal::VerifyReport;
 use mainstay_rt::clock;
-use mainstay_storage::{Reach, verify};
+use mainstay_storage::{ArchiveFolder, Endpoint, EtcdPlace, Place, Reach, verify};
+use mainstay_testkit::etcd::{Cluster, or_skip};
 use mainstay_units::{Epoch, Term};
 
 const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
@@ -68,13 +70,140 @@ fn actor() -> Actor {
     }
 }
 
-fn open(data: &Path, host: &str) -> KernelRunner {
-    KernelRunner::open(&Places {
-        data: data.to_path_buf(),
-        host: host.parse().unwrap(),
-        platform: "test".parse().unwrap(),
-    })
-    .unwrap()
+/// The data folder of a platform, and where its journal stands.
+struct Ground {
+    data: tempfile::TempDir,
+    journal: Place,
+}
+
+impl Ground {
+    fn in_folder() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let journal = Place::folder(&data.path().join("journal"));
+        Self { data, journal }
+    }
+
+    fn in_etcd(cluster: &Cluster, name: &str) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let endpoints = cluster.addresses().into_iter().map(|address| Endpoint {
+            host: address.ip().to_string(),
+            port: address.port(),
+            prove: None,
+        });
+        let journal = Place::Etcd(EtcdPlace {
+            endpoints: endpoints.collect(),
+            identity: None,
+            prefix: format!("mainstay/{name}"),
+            archive: Some(Arc::new(ArchiveFolder::at(&data.path().join("journal")))),
+        });
+        Self { data, journal }
+    }
+
+    fn open(&self, host: &str) -> KernelRunner {
+        KernelRunner::open(&Places {
+            data: self.data.path().to_path_buf(),
+            host: host.parse().unwrap(),
+            platform: "test".parse().unwrap(),
+            journal: self.journal.clone(),
+        })
+        .unwrap()
+    }
+
+    fn verified(&self) -> VerifyReport {
+        let report = verify(&self.journal, &node_folders(self.data.path()).unwrap());
+        assert_eq!(report.findings, []);
+        report
+    }
+}
+
+type Case = (&'static str, fn(&Ground));
+
+const CASES: [Case; 3] = [
+    (
+        "commands",
+        a_platform_opens_its_journal_and_carries_out_commands_given_anywhere,
+    ),
+    (
+        "frozen",
+        leadership_moves_from_a_frozen_node_which_stops_when_it_thaws,
+    ),
+    (
+        "minority",
+        a_node_without_a_majority_neither_leads_nor_follows_until_it_has_one_again,
+    ),
+];
+
+#[test]
+fn every_case_holds_over_a_folder() {
+    for (name, case) in CASES {
+        eprintln!("{name}");
+        case(&Ground::in_folder());
+    }
+}
+
+fn play_over_etcd(members: u8) {
+    if !or_skip("kernels over etcd") {
+        return;
+    }
+    let cluster = Cluster::start(members).unwrap();
+    for (name, case) in CASES {
+        eprintln!("{name}");
+        case(&Ground::in_etcd(&cluster, name));
+    }
+}
+
+#[test]
+fn every_case_holds_over_etcd_with_one_member() {
+    play_over_etcd(1);
+}
+
+#[test]
+fn every_case_holds_over_etcd_with_three_members() {
+    play_over_etcd(3);
+}
+
+/// Etcd loses its quorum under three kernels: all are deaf and say so, nothing is decided. It returns: commands of
+/// meanwhile are carried out once, and the journal has no gap.
+#[test]
+fn kernels_are_deaf_while_etcd_has_no_quorum_and_go_on_after_it() {
+    if !or_skip("kernels over etcd without a quorum") {
+        return;
+    }
+    let mut cluster = Cluster::start(3).unwrap();
+    let ground = Ground::in_etcd(&cluster, "quorum");
+    let mut nodes = start(&ground);
+    cluster.freeze(0).unwrap();
+    cluster.freeze(1).unwrap();
+    turn_until(&mut nodes, "deafness", |nodes| {
+        nodes.values().all(|node| node.facts().role == "deaf")
+    });
+    let entries = nodes["h1"].state().next;
+    let why = nodes["h2"].facts().problem.unwrap();
+    assert!(why.starts_with("coordination is out of reach: "), "{why}");
+    let cause = nodes
+        .get_mut("h2")
+        .unwrap()
+        .submit_and_watch(command(Ask::Pause))
+        .unwrap();
+    for _ in 0..2 {
+        for node in nodes.values_mut() {
+            node.turn();
+            assert_eq!(node.state().next, entries);
+            assert!(node.state().paused.is_none());
+        }
+    }
+    cluster.thaw(0).unwrap();
+    cluster.thaw(1).unwrap();
+    turn_until(&mut nodes, "the answer", |nodes| {
+        let answered = nodes.get_mut("h2").unwrap().poll_answer();
+        answered.is_some_and(|(answered, answer)| {
+            answered == cause && matches!(answer, Answer::Done { .. })
+        })
+    });
+    turn_until(&mut nodes, "all to follow", |nodes| {
+        nodes.values().all(|node| node.state().paused.is_some())
+    });
+    ground.verified();
 }
 
 /// Turns all nodes until the condition holds for them.
@@ -151,10 +280,10 @@ fn carry_out(nodes: &mut BTreeMap<&str, KernelRunner>, at: &str, ask: Ask) -> An
     answer.unwrap()
 }
 
-fn start(data: &Path) -> BTreeMap<&'static str, KernelRunner> {
+fn start(ground: &Ground) -> BTreeMap<&'static str, KernelRunner> {
     let mut nodes: BTreeMap<&str, KernelRunner> = HOSTS
         .into_iter()
-        .map(|host| (host, open(data, host)))
+        .map(|host| (host, ground.open(host)))
         .collect();
     for node in nodes.values_mut() {
         node.submit(Signal::FileRead {
@@ -175,10 +304,8 @@ fn start(data: &Path) -> BTreeMap<&'static str, KernelRunner> {
     nodes
 }
 
-#[test]
-fn a_platform_opens_its_journal_and_carries_out_commands_given_anywhere() {
-    let data = tempfile::tempdir().unwrap();
-    let mut nodes = start(data.path());
+fn a_platform_opens_its_journal_and_carries_out_commands_given_anywhere(ground: &Ground) {
+    let mut nodes = start(ground);
     let leads = leader(&nodes).unwrap();
     let follower = HOSTS.into_iter().find(|host| *host != leads).unwrap();
     let state = nodes[follower].state();
@@ -220,12 +347,7 @@ fn a_platform_opens_its_journal_and_carries_out_commands_given_anywhere() {
         nodes.values().all(|node| node.state().faults.is_empty())
     });
     switch_over(&mut nodes, follower);
-    let report = verify(
-        &data.path().join("journal"),
-        &node_folders(data.path()).unwrap(),
-    );
-    assert_eq!(report.findings, []);
-    assert_eq!(report.vouched.len(), 3);
+    assert_eq!(ground.verified().vouched.len(), 3);
 }
 
 fn switch_over(nodes: &mut BTreeMap<&str, KernelRunner>, follower: &str) {
@@ -259,10 +381,8 @@ fn switch_over(nodes: &mut BTreeMap<&str, KernelRunner>, follower: &str) {
     }
 }
 
-#[test]
-fn leadership_moves_from_a_frozen_node_which_stops_when_it_thaws() {
-    let data = tempfile::tempdir().unwrap();
-    let mut nodes = start(data.path());
+fn leadership_moves_from_a_frozen_node_which_stops_when_it_thaws(ground: &Ground) {
+    let mut nodes = start(ground);
     let first = leader(&nodes).unwrap();
     let mut frozen = nodes.remove(first).unwrap();
     turn_until(&mut nodes, "another leader", |nodes| {
@@ -294,22 +414,16 @@ fn leadership_moves_from_a_frozen_node_which_stops_when_it_thaws() {
     drop(nodes);
     let mut nodes: BTreeMap<&str, KernelRunner> = HOSTS
         .into_iter()
-        .map(|host| (host, open(data.path(), host)))
+        .map(|host| (host, ground.open(host)))
         .collect();
     turn_until(&mut nodes, "a leader", |nodes| leader(nodes).is_some());
     assert_eq!(leader(&nodes), Some(second));
     assert!(nodes[first].state().paused.is_none());
-    let report = verify(
-        &data.path().join("journal"),
-        &node_folders(data.path()).unwrap(),
-    );
-    assert_eq!(report.findings, []);
+    ground.verified();
 }
 
-#[test]
-fn a_node_without_a_majority_neither_leads_nor_follows_until_it_has_one_again() {
-    let data = tempfile::tempdir().unwrap();
-    let mut nodes = start(data.path());
+fn a_node_without_a_majority_neither_leads_nor_follows_until_it_has_one_again(ground: &Ground) {
+    let mut nodes = start(ground);
     let first = leader(&nodes).unwrap();
     nodes.get_mut(first).unwrap().set_reach(&Reach::Minority {
         heard: 1,

@@ -10,6 +10,7 @@ use mainstay_rt::clock;
 use crate::folder::LocalFolder;
 use crate::journal::Journal;
 use crate::node_folder::NodeFolder;
+use crate::place::Place;
 use crate::verify::verify;
 
 const BATCHES: [u64; 3] = [1, 32, 1_024];
@@ -50,7 +51,7 @@ pub fn rates(scratch: &Path, parts: u64) -> io::Result<JournalRates> {
         });
     }
     let started = clock::now();
-    let report = verify(&root, &[("bench".to_string(), node)]);
+    let report = verify(&Place::folder(&root), &[("bench".to_string(), node)]);
     let seconds = clock::now().since(started).as_secs_f64().max(1e-9);
     if !report.is_sound() {
         return Err(io::Error::other(format!("{:?}", report.findings)));

@@ -4,15 +4,15 @@
 //! it. `keys` beside it lists the verifier keys in the form of signed notes, the newest leader's first.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
-use mainstay_journal::{Entry, Followed, Hash, Log, PART_BYTES_MAX, tiles};
+use mainstay_journal::{Entry, Followed, Hash, Log, tiles};
 use mainstay_record::journal::ExportReport;
-use mainstay_rt::files;
 use thiserror::Error;
 
-use crate::folder::part_path;
 use crate::meaning::meaning_of;
+use crate::place::Place;
 
 #[derive(Debug, Error)]
 pub enum ExportError {
@@ -32,27 +32,31 @@ pub enum ExportError {
     },
 }
 
-fn io(operation: String) -> impl FnOnce(std::io::Error) -> ExportError {
+fn failed(operation: String) -> impl FnOnce(std::io::Error) -> ExportError {
     move |source| ExportError::Io { operation, source }
 }
 
-/// Writes the log in `root` to `target`, a new or empty folder. The checkpoint is written last: a folder
+/// Writes the log that is kept in `place` to `target`, a new or empty folder. The checkpoint is written last: a folder
 /// that has one is complete.
-pub fn export(root: &Path, target: &Path) -> Result<ExportReport, ExportError> {
+pub fn export(place: &Place, target: &Path) -> Result<ExportReport, ExportError> {
     refuse_used(target)?;
     let mut out = Writer { target, files: 0 };
     let mut log = Log::new(meaning_of);
     let mut leaves: Vec<Hash> = Vec::new();
     let mut bundle: Vec<Entry> = Vec::new();
     let mut bundles = 0_u64;
-    loop {
-        let position = log.end();
-        let path = part_path(root, position);
-        if !path.exists() {
+    let listed = place.kept().map_err(io::Error::other).and_then(|mut kept| {
+        let parts = kept.list()?.parts;
+        Ok((kept, parts))
+    });
+    let (mut kept, parts) = listed.map_err(failed(format!("read the journal in {place}")))?;
+    for position in parts {
+        if position != log.end() {
             break;
         }
-        let bytes = files::read_limited(&path, PART_BYTES_MAX as u64)
-            .map_err(io(format!("read {}", path.display())))?;
+        let bytes = kept
+            .read(position)
+            .map_err(failed(format!("read the part at position {position}")))?;
         let Followed {
             entries,
             leaves: new,
@@ -130,7 +134,7 @@ impl Writer<'_> {
         let folder = path.parent().unwrap_or(self.target);
         fs::create_dir_all(folder)
             .and_then(|()| fs::write(&path, bytes))
-            .map_err(io(format!("write {}", path.display())))?;
+            .map_err(failed(format!("write {}", path.display())))?;
         self.files += 1;
         Ok(())
     }

@@ -185,6 +185,10 @@ impl Coordination for LocalFolder {
         list().map_err(PortError::io("read the heartbeats"))
     }
 
+    fn beat_bytes_max(&self) -> usize {
+        usize::try_from(BEAT_BYTES_MAX).unwrap_or(usize::MAX)
+    }
+
     fn wait(&mut self, limit: Duration) -> Result<(), PortError> {
         let limit = Timespec::try_from(limit).ok();
         let Some(watch) = &self.watch else {
@@ -213,20 +217,17 @@ pub(crate) fn part_name(position: Position) -> String {
 }
 
 /// What lies among the parts.
-pub(crate) struct Listing {
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
     /// Positions of the parts, in order.
-    pub(crate) parts: Vec<Position>,
+    pub parts: Vec<Position>,
     /// Names that no part has. Temporary files of writers that died are not among them.
-    pub(crate) foreign: Vec<String>,
-    pub(crate) temporary: Vec<String>,
+    pub foreign: Vec<String>,
+    pub temporary: Vec<String>,
 }
 
 pub(crate) fn list_parts(root: &Path) -> io::Result<Listing> {
-    let mut listing = Listing {
-        parts: Vec::new(),
-        foreign: Vec::new(),
-        temporary: Vec::new(),
-    };
+    let mut listing = Listing::default();
     for file in fs::read_dir(root.join(PARTS))? {
         let name = file?.file_name().to_string_lossy().into_owned();
         let position = name

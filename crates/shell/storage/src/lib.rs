@@ -14,13 +14,15 @@
 //! one finds the name taken. Leading is nothing but having written the newest claim, so a leader that was
 //! frozen learns at its next append, from the file system, that it leads no more.
 //!
-//! [`Coordination`] is the port (etcd will be its second form), [`LocalFolder`] the embedded one, [`Journal`]
-//! what a node holds: it follows, appends and remembers. [`verify()`] reads everything again and repairs
+//! [`Coordination`] is the port, [`LocalFolder`] its embedded form, [`Etcd`] its distributed one (the same parts as
+//! values), and a [`Place`] says which is meant. [`Journal`] is what a node holds: it follows, appends and remembers. [`verify()`] reads everything again and repairs
 //! nothing; [`mutate_and_verify`] damages copies to show that verify bites; [`export()`] writes the C2SP
 //! tlog-tiles form for verifiers that others wrote.
 
+mod archive;
 mod bench;
 mod cut;
+mod etcd;
 mod export;
 mod fence;
 mod folder;
@@ -29,20 +31,24 @@ mod journal;
 mod meaning;
 mod mutate;
 mod node_folder;
+mod place;
 mod port;
 mod read;
 mod verify;
 
+pub use archive::{Archive, ArchiveFolder};
 pub use bench::rates;
 pub use cut::{CutError, cut_torn_end};
+pub use etcd::{Endpoint, Etcd, EtcdPlace};
 pub use export::{ExportError, export};
 pub use fence::{EpochFence, FenceError};
-pub use folder::LocalFolder;
+pub use folder::{Listing, LocalFolder};
 pub use gate::{Direction, Reach, reaches_majority};
 pub use journal::{AppendError, Appended, FollowError, Journal};
 pub use meaning::meaning_of;
 pub use mutate::mutate_and_verify;
 pub use node_folder::{NodeFolder, NodeFolderError};
+pub use place::{Kept, Place, Port};
 pub use port::{Coordination, PortError, PublishError};
 pub use read::{Entries, ReadError, read_entries};
 pub use verify::verify;

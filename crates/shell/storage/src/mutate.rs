@@ -12,15 +12,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use mainstay_journal::{Log, PART_BYTES_MAX};
+use mainstay_journal::Log;
 use mainstay_record::journal::{MutationKind, MutationReport, VerifyReport};
-use mainstay_rt::{entropy, files};
+use mainstay_rt::entropy;
 use mainstay_units::Position;
 
-use crate::folder::{create_private, list_parts, part_path};
+use crate::folder::{create_private, part_path};
 use crate::meaning::meaning_of;
+use crate::place::Place;
 use crate::verify::{Memory, Walk, memories, verify};
 
 /// Copies of each kind that are made on disk and verified whole.
@@ -29,12 +30,12 @@ const WHOLE_COPIES_PER_KIND: u64 = 5;
 /// Makes `count` copies with one byte changed each, and `count / 10` (at least 10) each with parts dropped,
 /// swapped and rolled back. The same seed does the same to the same journal.
 pub fn mutate_and_verify(
-    root: &Path,
+    place: &Place,
     nodes: &[(String, PathBuf)],
     count: u64,
     seed: u64,
 ) -> io::Result<MutationReport> {
-    let bench = Bench::load(root, nodes)?;
+    let bench = Bench::load(place, nodes)?;
     let mut report = MutationReport {
         version: 1,
         seed,
@@ -89,7 +90,7 @@ struct Mutation {
 }
 
 struct Bench {
-    root: PathBuf,
+    place: Place,
     memories: Vec<Memory>,
     parts: BTreeMap<Position, Vec<u8>>,
     /// The log as it is before the part at each position.
@@ -101,11 +102,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn load(root: &Path, nodes: &[(String, PathBuf)]) -> io::Result<Self> {
-        let mut sound = verify(root, nodes);
+    fn load(place: &Place, nodes: &[(String, PathBuf)]) -> io::Result<Self> {
+        let mut sound = verify(place, nodes);
         let memories = memories(nodes, &mut sound);
         let mut bench = Self {
-            root: root.to_path_buf(),
+            place: place.clone(),
             remembered: memories
                 .iter()
                 .map(|m| m.checkpoint.checkpoint.size)
@@ -118,8 +119,9 @@ impl Bench {
             sound,
         };
         let mut log = Log::new(meaning_of);
-        for position in list_parts(root)?.parts {
-            let bytes = files::read_limited(&part_path(root, position), PART_BYTES_MAX as u64)?;
+        let mut kept = place.kept().map_err(io::Error::other)?;
+        for position in kept.list()?.parts {
+            let bytes = kept.read(position)?;
             bench.before.insert(position, log.clone());
             if log.follow(position, &bytes).is_err() {
                 break;
@@ -236,7 +238,7 @@ impl Bench {
             .filter(|memory| memory.checkpoint.checkpoint.size > log.end().0)
             .cloned()
             .collect();
-        let mut walk = Walk::until_damage(log.clone(), &self.root);
+        let mut walk = Walk::until_damage(log.clone(), &self.place);
         let mut read = |position: Position| {
             let changed = mutation.changes.get(&position).cloned().flatten();
             changed
@@ -266,7 +268,7 @@ impl Bench {
             fs::write(folder.join("checkpoint"), memory.checkpoint.note())?;
             nodes.push((memory.node.clone(), folder));
         }
-        Ok(!verify(&copy.0, &nodes).is_sound())
+        Ok(!verify(&Place::folder(&copy.0), &nodes).is_sound())
     }
 }
 

@@ -59,6 +59,9 @@ pub trait Coordination {
     /// What every node last said, in order of their names.
     fn heartbeats(&mut self) -> Result<Vec<(String, Vec<u8>)>, PortError>;
 
+    /// No heartbeat may have more bytes; what has no room waits at its node.
+    fn beat_bytes_max(&self) -> usize;
+
     /// Returns when something was published or said, or after `limit`.
     fn wait(&mut self, limit: Duration) -> Result<(), PortError>;
 }

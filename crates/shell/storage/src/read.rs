@@ -4,20 +4,19 @@
 //! what hangs together is not: that is what [`crate::verify()`] is for.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::io;
 
-use mainstay_journal::{Entry, PART_BYTES_MAX, Part, PartError};
-use mainstay_rt::files;
+use mainstay_journal::{Entry, Part, PartError};
 use mainstay_units::Position;
 use thiserror::Error;
 
-use crate::folder::{list_parts, part_path};
+use crate::place::{Kept, Place};
 
 #[derive(Debug, Error)]
 pub enum ReadError {
-    #[error("read the journal in {}", .path.display())]
+    #[error("read the journal in {place}")]
     Io {
-        path: PathBuf,
+        place: String,
         source: std::io::Error,
     },
     #[error("part at position {position}; `mainstay journal verify` says more")]
@@ -29,24 +28,31 @@ pub enum ReadError {
 
 /// Entries from some position on, to the end of the journal as it was when reading began.
 pub struct Entries {
-    root: PathBuf,
+    kept: Kept,
+    place: String,
     from: Position,
     parts: VecDeque<Position>,
     ready: VecDeque<(Position, Entry)>,
 }
 
-/// The entries of the journal in `root` that stand at `from` or behind it.
-pub fn read_entries(root: &Path, from: Position) -> Result<Entries, ReadError> {
-    let listing = list_parts(root).map_err(|source| ReadError::Io {
-        path: root.to_path_buf(),
+/// The entries of the journal kept in `place` that stand at `from` or behind it.
+pub fn read_entries(place: &Place, from: Position) -> Result<Entries, ReadError> {
+    let failed = |source| ReadError::Io {
+        place: place.to_string(),
         source,
-    })?;
+    };
+    let opened = place
+        .kept()
+        .map_err(|error| failed(io::Error::other(error)));
+    let mut kept = opened?;
+    let listing = kept.list().map_err(failed)?;
     let first = listing
         .parts
         .partition_point(|part| *part <= from)
         .saturating_sub(1);
     Ok(Entries {
-        root: root.to_path_buf(),
+        kept,
+        place: place.to_string(),
         from,
         parts: listing.parts.into_iter().skip(first).collect(),
         ready: VecDeque::new(),
@@ -55,9 +61,10 @@ pub fn read_entries(root: &Path, from: Position) -> Result<Entries, ReadError> {
 
 impl Entries {
     fn read_part(&mut self, position: Position) -> Result<(), ReadError> {
-        let path = part_path(&self.root, position);
-        let bytes = files::read_limited(&path, PART_BYTES_MAX as u64)
-            .map_err(|source| ReadError::Io { path, source })?;
+        let bytes = self.kept.read(position).map_err(|source| ReadError::Io {
+            place: self.place.clone(),
+            source,
+        })?;
         let part = Part::parse(&bytes).map_err(|source| ReadError::Part { position, source })?;
         let entries = (position.0..).map(Position).zip(part.entries);
         self.ready

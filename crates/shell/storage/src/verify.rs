@@ -7,39 +7,48 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mainstay_journal::{Damage, Log, PART_BYTES_MAX, Part, PartError, SignedCheckpoint};
+use mainstay_journal::{Damage, Log, Part, PartError, SignedCheckpoint};
 use mainstay_record::journal::{Finding, FindingCode, VerifyReport, Vouched};
-use mainstay_rt::files;
+use mainstay_rt::error::chain;
 use mainstay_units::Position;
 
-use crate::folder::{Listing, list_parts, part_name, part_path};
+use crate::folder::{Listing, part_name};
 use crate::meaning::meaning_of;
 use crate::node_folder::NodeFolder;
+use crate::place::Place;
 
-/// Verifies the journal in `root`. `nodes` are the nodes' names and folders (`DATA/hosts/HOST/node`); one that
+/// Verifies the journal that is kept in `place`. `nodes` are the nodes' names and folders (`DATA/hosts/HOST/node`); one that
 /// holds no checkpoint vouches for nothing.
-pub fn verify(root: &Path, nodes: &[(String, PathBuf)]) -> VerifyReport {
-    let mut walk = Walk::new(root);
+pub fn verify(place: &Place, nodes: &[(String, PathBuf)]) -> VerifyReport {
+    let mut walk = Walk::new(place);
     let memories = memories(nodes, &mut walk.report);
-    let listing = match list_parts(root) {
-        Ok(listing) => listing,
+    let opened = place.kept().map_err(io::Error::other);
+    let listed = opened.and_then(|mut kept| {
+        // The head first: parts that come meanwhile are behind it.
+        let head = kept.head()?;
+        let listing = kept.list()?;
+        Ok((kept, head, listing))
+    });
+    let (mut kept, head, listing) = match listed {
+        Ok(listed) => listed,
         Err(error) => {
             walk.find(
                 FindingCode::Unreadable,
                 None,
-                format!("cannot list the parts: {error}"),
+                format!("cannot list the parts: {}", chain(&error)),
             );
             return walk.report;
         }
     };
     walk.look_at_names(&listing);
-    let mut read =
-        |position| files::read_limited(&part_path(root, position), PART_BYTES_MAX as u64);
-    walk.run(&listing.parts, &memories, &mut read);
+    walk.head = head;
+    walk.run(&listing.parts, &memories, &mut |position| {
+        kept.read(position)
+    });
     if memories.is_empty() {
         let note = "no node remembers a checkpoint: a rolled-back journal could not be told from a short one";
         walk.report.notes.push(note.to_string());
@@ -80,6 +89,8 @@ pub(crate) struct Walk {
     pub(crate) log: Log,
     pub(crate) report: VerifyReport,
     beyond: BeyondDamage,
+    /// Where the journal says beside its parts that it ends.
+    head: Option<Position>,
 }
 
 /// Whether parts behind the first damage are looked at as well.
@@ -92,25 +103,26 @@ enum BeyondDamage {
 type ReadPart<'a> = dyn FnMut(Position) -> io::Result<Vec<u8>> + 'a;
 
 impl Walk {
-    pub(crate) fn new(root: &Path) -> Self {
-        Self::from_log(Log::new(meaning_of), root)
+    pub(crate) fn new(place: &Place) -> Self {
+        Self::from_log(Log::new(meaning_of), place)
     }
 
     /// Goes on where `log` stands; what is before it was verified already. Stops at the first damage.
-    pub(crate) fn until_damage(log: Log, root: &Path) -> Self {
+    pub(crate) fn until_damage(log: Log, place: &Place) -> Self {
         Self {
             beyond: BeyondDamage::Stop,
-            ..Self::from_log(log, root)
+            ..Self::from_log(log, place)
         }
     }
 
-    fn from_log(log: Log, root: &Path) -> Self {
+    fn from_log(log: Log, place: &Place) -> Self {
         Self {
             log,
             beyond: BeyondDamage::Look,
+            head: None,
             report: VerifyReport {
                 version: 1,
-                folder: root.display().to_string(),
+                folder: place.to_string(),
                 origin: None,
                 parts: 0,
                 entries: 0,
@@ -147,6 +159,7 @@ impl Walk {
                 self.report.notes.push(note);
             }
             Stopped::AtTheEnd => {
+                self.look_at_head();
                 for memory in by_size.into_values().flatten() {
                     self.find_rolled_back(memory);
                 }
@@ -181,7 +194,7 @@ impl Walk {
                     self.find(
                         FindingCode::Unreadable,
                         Some(position),
-                        format!("cannot be read: {error}"),
+                        format!("cannot be read: {}", chain(&error)),
                     );
                     return Stopped::AtDamage;
                 }
@@ -245,7 +258,7 @@ impl Walk {
             Err(error) => self.find(
                 FindingCode::Unreadable,
                 Some(position),
-                format!("cannot be read: {error}"),
+                format!("cannot be read: {}", chain(&error)),
             ),
             Ok(Err(error)) => self.find(form_code(&error), Some(position), error.to_string()),
             Ok(Ok(part)) if part.first != position => {
@@ -253,6 +266,15 @@ impl Walk {
                 self.find(FindingCode::Misplaced, Some(position), what);
             }
             Ok(Ok(_)) => {}
+        }
+    }
+
+    /// The end that the journal tells beside its parts: beyond the last part, parts are missing.
+    fn look_at_head(&mut self) {
+        let end = self.log.end();
+        if let Some(head) = self.head.filter(|head| *head > end) {
+            let what = format!("the journal goes to position {head}; its parts end at {end}");
+            self.find(FindingCode::Missing, Some(end), what);
         }
     }
 

@@ -1,20 +1,19 @@
 //! Following, leading, losing the lead, and what a crash leaves behind.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{Platform, append_work, catch_up_all, claim, part_files, work};
+use crate::common::{Platform, append_work, catch_up_all, claim, endpoint, entry, work};
 use mainstay_record::journal::FindingCode;
 use mainstay_storage::{
-    AppendError, Coordination, CutError, FollowError, Journal, LocalFolder, NodeFolder,
-    PublishError, cut_torn_end, verify,
+    AppendError, ArchiveFolder, Coordination, EtcdPlace, FollowError, Journal, NodeFolder, Place,
+    PublishError, verify,
 };
 use mainstay_units::{Epoch, Position};
 
-#[test]
-fn a_thawed_leader_finds_its_position_taken() {
-    let platform = Platform::new();
+pub fn a_thawed_leader_finds_its_position_taken(platform: &Platform<'_>) {
     let mut a = platform.opened();
     append_work(&mut a, 1, 0..3).unwrap();
     let mut b = platform.journal("b");
@@ -35,15 +34,13 @@ fn a_thawed_leader_finds_its_position_taken() {
         Err(AppendError::Seal(_))
     ));
     append_work(&mut b, 2, 4..5).unwrap();
-    let report = verify(&platform.root(), &platform.nodes(&["a", "b", "c"]));
+    let report = verify(&platform.place(), &platform.nodes(&["a", "b", "c"]));
     assert_eq!(report.findings, []);
     assert_eq!((report.entries, report.epoch), (10, 2));
     assert_eq!(report.vouched.len(), 2);
 }
 
-#[test]
-fn of_two_openers_one_wins() {
-    let platform = Platform::new();
+pub fn of_two_openers_one_wins(platform: &Platform<'_>) {
     let journals = ["a", "b"].map(|node| (node, platform.journal(node)));
     let mut won = 0;
     for (node, mut journal) in journals {
@@ -63,27 +60,11 @@ fn of_two_openers_one_wins() {
     assert_eq!(won, 1);
 }
 
-#[test]
-fn secrets_are_private_and_keys_stay() {
-    let platform = Platform::new();
-    let folder = NodeFolder::open(&platform.node_folder("a")).unwrap();
-    let key = folder.key().unwrap().public();
-    assert_eq!(folder.key().unwrap().public(), key);
-    let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(folder.path().join("key")), 0o600);
-    assert_eq!(mode(folder.path().to_path_buf()), 0o700);
-    fs::write(folder.path().join("key"), "short").unwrap();
-    assert!(folder.key().is_err());
-}
-
-#[test]
-fn a_rolled_back_journal_is_noticed_by_who_saw_more() {
-    let platform = Platform::new();
+pub fn a_rolled_back_journal_is_noticed_by_who_saw_more(platform: &Platform<'_>) {
     let mut a = platform.opened();
     append_work(&mut a, 1, 0..3).unwrap();
     append_work(&mut a, 1, 3..4).unwrap();
-    let parts = part_files(&platform.root());
-    fs::remove_file(&parts[2]).unwrap();
+    platform.roll_back(Position(7));
     let error = catch_up_all(&mut platform.journal("a")).unwrap_err();
     assert!(matches!(
         error,
@@ -92,22 +73,19 @@ fn a_rolled_back_journal_is_noticed_by_who_saw_more() {
             remembered: 8
         }
     ));
-    let report = verify(&platform.root(), &platform.nodes(&["a", "b"]));
+    let report = verify(&platform.place(), &platform.nodes(&["a", "b"]));
     assert_eq!(report.findings.len(), 1);
     assert_eq!(report.findings[0].code, FindingCode::RolledBack);
     // Who saw nothing yet cannot notice: b follows.
     assert_eq!(catch_up_all(&mut platform.journal("b")).unwrap().len(), 7);
 }
 
-#[test]
-fn what_was_followed_before_an_error_is_handed_out_all_the_same() {
-    let platform = Platform::new();
+pub fn what_was_followed_before_an_error_is_handed_out_all_the_same(platform: &Platform<'_>) {
     let mut a = platform.opened();
     append_work(&mut a, 1, 0..3).unwrap();
     append_work(&mut a, 1, 3..4).unwrap();
-    let last = part_files(&platform.root()).pop().unwrap();
-    let whole = fs::read(&last).unwrap();
-    fs::write(&last, &whole[..whole.len() / 2]).unwrap();
+    let (last, whole) = platform.parts().pop().unwrap();
+    platform.damage(last, &whole[..whole.len() / 2]);
     // The last part is torn: what is before it is told, then the damage.
     let mut b = platform.journal("b");
     let told = b.catch_up().unwrap();
@@ -119,7 +97,7 @@ fn what_was_followed_before_an_error_is_handed_out_all_the_same() {
             ..
         })
     ));
-    fs::write(&last, &whole).unwrap();
+    platform.damage(last, &whole);
     let told = b.catch_up().unwrap();
     assert_eq!(told[0].0, Position(7));
     // Nowhere to remember them: they wait.
@@ -135,12 +113,10 @@ fn what_was_followed_before_an_error_is_handed_out_all_the_same() {
     assert!(b.catch_up().unwrap().is_empty());
 }
 
-#[test]
-fn a_journal_written_anew_is_noticed() {
-    let platform = Platform::new();
+pub fn a_journal_written_anew_is_noticed(platform: &Platform<'_>) {
     let mut a = platform.opened();
     append_work(&mut a, 1, 0..3).unwrap();
-    fs::remove_dir_all(platform.root()).unwrap();
+    platform.wipe();
     let mut again = platform.journal("z");
     let key = again.public_key();
     let body = format!(
@@ -154,13 +130,11 @@ fn a_journal_written_anew_is_noticed() {
         catch_up_all(&mut platform.journal("a")),
         Err(FollowError::Rewritten { remembered: 7 })
     ));
-    let report = verify(&platform.root(), &platform.nodes(&["a"]));
+    let report = verify(&platform.place(), &platform.nodes(&["a"]));
     assert_eq!(report.findings[0].code, FindingCode::Rewritten);
 }
 
-#[test]
-fn a_port_out_of_reach_is_neither_read_nor_written() {
-    let platform = Platform::new();
+pub fn a_port_out_of_reach_is_neither_read_nor_written(platform: &Platform<'_>) {
     let mut a = platform.opened();
     a.port().refuse(Some("1 of 3 regions answer".to_string()));
     assert!(matches!(
@@ -173,89 +147,61 @@ fn a_port_out_of_reach_is_neither_read_nor_written() {
     append_work(&mut a, 1, 0..1).unwrap();
 }
 
-#[test]
-fn beats_are_heard_and_wake_a_waiter() {
-    let platform = Platform::new();
-    let mut one = LocalFolder::open(&platform.root()).unwrap();
-    let mut other = LocalFolder::open(&platform.root()).unwrap();
+pub fn beats_are_heard_and_wake_a_waiter(platform: &Platform<'_>) {
+    let mut one = platform.place().open().unwrap();
+    let mut other = platform.place().open().unwrap();
     one.heartbeat("a", b"{}").unwrap();
-    // Would hang for a minute if nothing woke it; the watch was there before the beat.
+    // Whoever waits looks again after it was woken, and waits again if there is nothing.
     let started = mainstay_rt::clock::now();
-    other.wait(Duration::from_secs(60)).unwrap();
+    while other.heartbeats().unwrap() != [("a".to_string(), b"{}".to_vec())] {
+        other.wait(Duration::from_secs(60)).unwrap();
+    }
+    let place = platform.place();
+    let speaker = std::thread::spawn(move || {
+        let mut other = place.open().unwrap();
+        for number in 0_u32..20 {
+            other.wait(Duration::from_millis(20)).unwrap();
+            other.heartbeat("b", &number.to_be_bytes()).unwrap();
+        }
+    });
+    // Each wait would hang for a minute if nothing woke it.
+    let last = ("b".to_string(), 19_u32.to_be_bytes().to_vec());
+    while !other.heartbeats().unwrap().contains(&last) {
+        other.wait(Duration::from_secs(60)).unwrap();
+    }
     assert!(mainstay_rt::clock::now().since(started) < Duration::from_secs(30));
+    speaker.join().unwrap();
     one.heartbeat("a", b"{1}").unwrap();
-    one.heartbeat("b", b"{}").unwrap();
-    let beats = other.heartbeats().unwrap();
     assert_eq!(
-        beats,
-        [
-            ("a".to_string(), b"{1}".to_vec()),
-            ("b".to_string(), b"{}".to_vec())
-        ]
+        other.heartbeats().unwrap(),
+        [("a".to_string(), b"{1}".to_vec()), last]
     );
 }
 
-/// A crash at any byte of writing a part: temporary files are litter, whatever their length.
-#[test]
-fn half_written_temporary_files_are_litter() {
-    let platform = Platform::new();
-    let mut a = platform.opened();
-    let part = fs::read(&part_files(&platform.root())[0]).unwrap();
-    for length in [0, 1, part.len() / 2, part.len()] {
-        let name = format!(".00000000000000000004.part.{length}-0-ab.tmp");
-        fs::write(platform.root().join("parts").join(name), &part[..length]).unwrap();
+/// All of them together are more than one answer may carry.
+pub fn beats_as_large_as_they_may_be_are_heard(platform: &Platform<'_>) {
+    let mut port = platform.place().open().unwrap();
+    let beat = vec![b'x'; port.beat_bytes_max()];
+    for node in ["a", "b", "c", "d", "e"] {
+        port.heartbeat(node, &beat).unwrap();
     }
+    let heard = port.heartbeats().unwrap();
+    assert_eq!(heard.len(), 5);
+    assert!(heard.iter().all(|(_, heard)| *heard == beat));
+}
+
+pub fn parts_of_several_megabytes_are_appended(platform: &Platform<'_>) {
+    let mut a = platform.opened();
+    let long = format!(r#"{{"number":0,"why":"{}"}}"#, "x".repeat(60_000));
+    let entries = (0..60).map(|_| entry("work.done", 1, &long)).collect();
+    a.append(entries).unwrap();
     append_work(&mut a, 1, 0..1).unwrap();
-    assert_eq!(catch_up_all(&mut platform.journal("b")).unwrap().len(), 5);
-    let report = verify(&platform.root(), &platform.nodes(&["a"]));
-    assert!(report.is_sound());
-    assert_eq!(report.notes.len(), 1);
+    assert_eq!(catch_up_all(&mut platform.journal("b")).unwrap().len(), 65);
+    let report = verify(&platform.place(), &platform.nodes(&["a", "b"]));
+    assert_eq!(report.findings, []);
 }
 
-/// The disk lied before a power cut: the last part is torn at any byte.
-#[test]
-fn a_torn_end_is_cut_by_a_writer_and_only_if_nobody_was_told() {
-    let platform = Platform::new();
-    let mut a = platform.opened();
-    let before = a.log().checkpoint().unwrap().clone();
-    append_work(&mut a, 1, 0..3).unwrap();
-    let after = a.log().checkpoint().unwrap().clone();
-    let path = part_files(&platform.root())[1].clone();
-    let whole = fs::read(&path).unwrap();
-    for length in [0, 10, 200, whole.len() - 1] {
-        fs::write(&path, &whole[..length]).unwrap();
-        let report = verify(&platform.root(), &platform.nodes(&[]));
-        assert_eq!(report.findings[0].code, FindingCode::Torn);
-        assert_eq!(report.findings[0].position, Some(4));
-        assert_eq!(
-            fs::read(&path).unwrap().len(),
-            length,
-            "verify repairs nothing"
-        );
-        let cut = |remembered| cut_torn_end(&platform.root(), Position(4), &[remembered]);
-        assert!(matches!(
-            cut(after.clone()),
-            Err(CutError::Acknowledged { remembered: 7, .. })
-        ));
-        let aside = cut(before.clone()).unwrap();
-        assert_eq!(fs::read(aside).unwrap(), &whole[..length]);
-        assert!(!path.exists());
-    }
-    // What is whole is never cut, sound or not; nor what has a part after it.
-    fs::write(&path, &whole).unwrap();
-    let cut = |position| cut_torn_end(&platform.root(), position, &[]);
-    assert!(matches!(cut(Position(4)), Err(CutError::NotTorn(_))));
-    let mut bent = whole.clone();
-    bent[300] ^= 1;
-    fs::write(&path, &bent).unwrap();
-    assert!(matches!(cut(Position(4)), Err(CutError::NotTorn(_))));
-    fs::write(&part_files(&platform.root())[0], b"").unwrap();
-    assert!(matches!(cut(Position(0)), Err(CutError::NotLast(_))));
-}
-
-#[test]
-fn writers_racing_for_positions_leave_one_log() {
-    let platform = Platform::new();
+pub fn writers_racing_for_positions_leave_one_log(platform: &Platform<'_>) {
     let mut a = platform.opened();
     let mut b = platform.journal("b");
     catch_up_all(&mut b).unwrap();
@@ -274,17 +220,64 @@ fn writers_racing_for_positions_leave_one_log() {
             leader.append(vec![claim(epoch, name)]).unwrap();
         }
     }
-    let report = verify(&platform.root(), &platform.nodes(&["a", "b"]));
+    let report = verify(&platform.place(), &platform.nodes(&["a", "b"]));
     assert_eq!(report.findings, []);
-    let journal: Journal<LocalFolder> = {
-        let mut journal = platform.journal("c");
-        catch_up_all(&mut journal).unwrap();
-        journal
-    };
+    let mut journal = platform.journal("c");
+    catch_up_all(&mut journal).unwrap();
     assert_eq!(journal.log().end().0, report.entries);
 }
 
+/// Three nodes at once: whoever finds its position taken follows and claims.
+pub fn writers_on_threads_leave_one_log(platform: &Platform<'_>) {
+    drop(platform.opened());
+    std::thread::scope(|scope| {
+        for node in ["a", "b", "c"] {
+            let mut journal = platform.journal(node);
+            scope.spawn(move || {
+                for number in 0..12 {
+                    catch_up_all(&mut journal).unwrap();
+                    let leads = journal.log().leadership().clone();
+                    let batch = match leads.node == node {
+                        true => vec![work(leads.epoch.0, number)],
+                        false => {
+                            let epoch = leads.epoch.0 + 1;
+                            vec![claim(epoch, node), work(epoch, number)]
+                        }
+                    };
+                    match journal.append(batch) {
+                        Ok(_) | Err(AppendError::Publish(PublishError::Taken(_))) => {}
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+            });
+        }
+    });
+    let report = verify(&platform.place(), &platform.nodes(&["a", "b", "c"]));
+    assert_eq!(report.findings, []);
+    assert!(report.entries > 4 + 12, "{}", report.entries);
+}
+
 const WRITER_FOLDER: &str = "MAINSTAY_TEST_WRITER_FOLDER";
+/// Addresses and a prefix, where the journal stands in etcd.
+const WRITER_ETCD: &str = "MAINSTAY_TEST_WRITER_ETCD";
+
+fn writer_place(folder: &Path) -> Place {
+    let root = folder.join("journal");
+    let Some(etcd) = std::env::var_os(WRITER_ETCD) else {
+        return Place::folder(&root);
+    };
+    let etcd = etcd.into_string().unwrap();
+    let (addresses, prefix) = etcd.split_once(' ').unwrap();
+    let addresses = addresses.split(',');
+    Place::Etcd(EtcdPlace {
+        endpoints: addresses
+            .map(|address| endpoint(address.parse().unwrap()))
+            .collect(),
+        identity: None,
+        prefix: prefix.to_string(),
+        archive: Some(Arc::new(ArchiveFolder::at(&root))),
+    })
+}
 
 /// Not a test by itself: what the process that is killed below runs.
 #[test]
@@ -293,8 +286,8 @@ fn writer_process() {
         return;
     };
     let folder = std::path::PathBuf::from(folder);
-    let port = LocalFolder::open(&folder.join("journal")).unwrap();
     let node = NodeFolder::open(&folder.join("hosts/a/node")).unwrap();
+    let port = writer_place(&folder).open().unwrap();
     let mut journal = Journal::open(port, node).unwrap();
     catch_up_all(&mut journal).unwrap();
     for number in 0..100_000 {
@@ -311,22 +304,28 @@ impl Drop for Killed {
     }
 }
 
-#[test]
-fn a_writer_killed_at_any_moment_leaves_a_journal_that_verifies_and_goes_on() {
-    let platform = Platform::new();
+pub fn a_writer_killed_at_any_moment_leaves_a_journal_that_verifies_and_goes_on(
+    platform: &Platform<'_>,
+) {
     drop(platform.opened());
     for _ in 0..5 {
-        let parts = part_files(&platform.root()).len();
-        let child = std::process::Command::new(std::env::current_exe().unwrap())
+        let mut kept = platform.place().kept().unwrap();
+        let mut parts = move || kept.list().unwrap().parts.len();
+        let before = parts();
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command
             .args(["--exact", "coordination::writer_process"])
             .env(WRITER_FOLDER, platform.folder.path())
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        let killed = Killed(child);
-        let mut watch = LocalFolder::open(&platform.root()).unwrap();
+            .stdout(std::process::Stdio::null());
+        if let Some((cluster, prefix)) = &platform.etcd {
+            let addresses = cluster.addresses().into_iter();
+            let addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
+            command.env(WRITER_ETCD, format!("{} {prefix}", addresses.join(",")));
+        }
+        let killed = Killed(command.spawn().unwrap());
+        let mut watch = platform.place().open().unwrap();
         let give_up = mainstay_rt::clock::now() + Duration::from_secs(20);
-        while part_files(&platform.root()).len() < parts + 20 {
+        while parts() < before + 20 {
             assert!(
                 mainstay_rt::clock::now() < give_up,
                 "the writer does not write"
@@ -334,7 +333,7 @@ fn a_writer_killed_at_any_moment_leaves_a_journal_that_verifies_and_goes_on() {
             watch.wait(Duration::from_millis(50)).unwrap();
         }
         drop(killed);
-        let report = verify(&platform.root(), &platform.nodes(&["a"]));
+        let report = verify(&platform.place(), &platform.nodes(&["a"]));
         assert_eq!(report.findings, []);
         let mut journal = platform.journal("a");
         catch_up_all(&mut journal).unwrap();
@@ -342,22 +341,12 @@ fn a_writer_killed_at_any_moment_leaves_a_journal_that_verifies_and_goes_on() {
     }
 }
 
-#[test]
-fn rates_are_measured() {
-    let folder = tempfile::tempdir().unwrap();
-    let rates = mainstay_storage::rates(folder.path(), 3).unwrap();
-    assert_eq!(rates.appends.len(), 3);
-    assert!(rates.verify_entries_per_s > 0.0);
-}
-
-#[test]
-fn a_reader_begins_anywhere() {
-    let platform = Platform::new();
+pub fn a_reader_begins_anywhere(platform: &Platform<'_>) {
     let mut a = platform.opened();
     append_work(&mut a, 1, 0..3).unwrap();
     append_work(&mut a, 1, 3..6).unwrap();
     for from in 0..12 {
-        let entries = mainstay_storage::read_entries(&platform.root(), Position(from)).unwrap();
+        let entries = mainstay_storage::read_entries(&platform.place(), Position(from)).unwrap();
         let positions: Vec<u64> = entries.map(|entry| entry.unwrap().0.0).collect();
         assert_eq!(positions, (from..10).collect::<Vec<u64>>());
     }

@@ -2,12 +2,11 @@
 
 use std::fs;
 
-use crate::common::{Platform, append_work, catch_up_all, claim, part_files};
+use crate::common::{Platform, append_work, catch_up_all, claim};
 use mainstay_record::journal::FindingCode;
-use mainstay_storage::{mutate_and_verify, verify};
+use mainstay_storage::{Place, mutate_and_verify, verify};
 
-fn written() -> Platform {
-    let platform = Platform::new();
+fn write(platform: &Platform<'_>) {
     let mut a = platform.opened();
     let mut b = platform.journal("b");
     for round in 0..12 {
@@ -16,14 +15,12 @@ fn written() -> Platform {
     catch_up_all(&mut b).unwrap();
     b.append(vec![claim(2, "b")]).unwrap();
     append_work(&mut b, 2, 90..99).unwrap();
-    platform
 }
 
-#[test]
-fn a_thousand_changes_are_found() {
-    let platform = written();
+pub fn a_thousand_changes_are_found(platform: &Platform<'_>) {
+    write(platform);
     let nodes = platform.nodes(&["a", "b"]);
-    let report = mutate_and_verify(&platform.root(), &nodes, 1_000, 7).unwrap();
+    let report = mutate_and_verify(&platform.place(), &nodes, 1_000, 7).unwrap();
     assert_eq!(report.missed, Vec::<String>::new());
     assert_eq!(report.skipped, Vec::<String>::new());
     let made: Vec<(&str, u64)> = report
@@ -41,16 +38,15 @@ fn a_thousand_changes_are_found() {
         ]
     );
     assert!(
-        verify(&platform.root(), &nodes).is_sound(),
+        verify(&platform.place(), &nodes).is_sound(),
         "the original is untouched"
     );
 }
 
 /// The rehearsal must be able to fail: without any node's memory a roll-back cannot be found, and it says so.
-#[test]
-fn without_memories_roll_backs_are_reported_as_not_tried() {
-    let platform = written();
-    let report = mutate_and_verify(&platform.root(), &[], 20, 7).unwrap();
+pub fn without_memories_roll_backs_are_reported_as_not_tried(platform: &Platform<'_>) {
+    write(platform);
+    let report = mutate_and_verify(&platform.place(), &[], 20, 7).unwrap();
     assert_eq!(report.skipped.len(), 2);
     assert!(
         report
@@ -60,44 +56,51 @@ fn without_memories_roll_backs_are_reported_as_not_tried() {
     );
 }
 
-#[test]
-fn findings_say_where_and_what() {
-    let platform = written();
-    let parts = part_files(&platform.root());
+pub fn findings_say_where_and_what(platform: &Platform<'_>) {
+    write(platform);
+    let parts = platform.parts();
     let nodes = platform.nodes(&["a", "b"]);
     let findings = || -> Vec<(FindingCode, Option<u64>)> {
-        let report = verify(&platform.root(), &nodes);
+        let report = verify(&platform.place(), &nodes);
         report
             .findings
             .iter()
             .map(|f| (f.code, f.position))
             .collect()
     };
-    let original: Vec<Vec<u8>> = parts.iter().map(|part| fs::read(part).unwrap()).collect();
     let restore = || {
-        for (part, bytes) in parts.iter().zip(&original) {
-            fs::write(part, bytes).unwrap();
+        for (position, bytes) in &parts {
+            platform.damage(*position, bytes);
         }
     };
     // An entry's content: the fourth part, "number":6 becomes "number":7.
-    let text = String::from_utf8(original[3].clone()).unwrap();
+    let (position, bytes) = &parts[3];
+    let text = String::from_utf8(bytes.clone()).unwrap();
     assert!(text.contains(r#""number":6"#));
-    fs::write(&parts[3], text.replace(r#""number":6"#, r#""number":7"#)).unwrap();
+    let changed = text.replace(r#""number":6"#, r#""number":7"#);
+    platform.damage(*position, changed.as_bytes());
     assert_eq!(findings(), [(FindingCode::Chain, Some(7))]);
     restore();
     // Two places at once: both are named.
-    fs::write(&parts[3], b"garbage").unwrap();
-    fs::write(&parts[5], &original[6]).unwrap();
+    platform.damage(parts[3].0, b"garbage");
+    platform.damage(parts[5].0, &parts[6].1);
     let found = findings();
     assert_eq!(found[0], (FindingCode::Torn, Some(7)));
     assert_eq!(found[1].0, FindingCode::Misplaced);
     restore();
-    fs::remove_file(&parts[2]).unwrap();
+    platform.remove(parts[2].0);
     assert_eq!(findings(), [(FindingCode::Missing, Some(5))]);
     restore();
-    fs::write(platform.root().join("parts/7.part"), b"").unwrap();
+    let foreign = platform.root().join("parts/7.part");
+    match &platform.etcd {
+        None => fs::write(&foreign, b"").unwrap(),
+        Some(_) => platform.put("parts/7", b""),
+    }
     assert_eq!(findings(), [(FindingCode::Foreign, None)]);
-    fs::remove_file(platform.root().join("parts/7.part")).unwrap();
+    match &platform.etcd {
+        None => fs::remove_file(&foreign).unwrap(),
+        Some(_) => platform.delete("parts/7"),
+    }
     fs::write(platform.node_folder("a").join("checkpoint"), b"x").unwrap();
     assert_eq!(findings(), [(FindingCode::Memory, None)]);
 }
@@ -106,8 +109,8 @@ fn findings_say_where_and_what() {
 fn an_empty_journal_is_not_a_sound_one() {
     let platform = Platform::new();
     fs::create_dir_all(platform.root().join("parts")).unwrap();
-    let report = verify(&platform.root(), &[]);
+    let report = verify(&platform.place(), &[]);
     assert_eq!(report.findings[0].code, FindingCode::Empty);
-    let nowhere = verify(&platform.root().join("nowhere"), &[]);
+    let nowhere = verify(&Place::folder(&platform.root().join("nowhere")), &[]);
     assert_eq!(nowhere.findings[0].code, FindingCode::Unreadable);
 }

@@ -138,9 +138,7 @@ fn checkpoint(note: &str, verifier_key: &str) -> Result<(u64, Sha), String> {
     Ok((lines[1].parse().unwrap(), root))
 }
 
-#[test]
-fn an_auditor_of_another_house_accepts_the_log_and_finds_changes() {
-    let platform = Platform::new();
+pub fn an_auditor_of_another_house_accepts_the_log_and_finds_changes(platform: &Platform<'_>) {
     let mut a = platform.opened();
     for round in 0..10 {
         append_work(&mut a, 1, round * 70..round * 70 + 70).unwrap();
@@ -149,7 +147,7 @@ fn an_auditor_of_another_house_accepts_the_log_and_finds_changes() {
     let entries = catch_up_all(&mut b).unwrap();
     b.append(vec![claim(2, "b")]).unwrap();
     let target = platform.folder.path().join("export");
-    let report = export(&platform.root(), &target).unwrap();
+    let report = export(&platform.place(), &target).unwrap();
     assert_eq!(report.entries, 705);
     assert_eq!(report.files, 3 + 3 + 1 + 2);
     let audited = audit(&target, &report.verifier_keys[0]).unwrap();
@@ -162,7 +160,7 @@ fn an_auditor_of_another_house_accepts_the_log_and_finds_changes() {
         "a checkpoint has one signer"
     );
     assert!(matches!(
-        export(&platform.root(), &target),
+        export(&platform.place(), &target),
         Err(ExportError::NotEmpty { .. })
     ));
 
