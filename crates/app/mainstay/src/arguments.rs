@@ -1,6 +1,7 @@
 //! What can be typed, and the help that explains it.
 
 mod chaos;
+pub mod drill;
 mod fault;
 pub mod incident;
 pub mod oncall;
@@ -238,6 +239,9 @@ pub enum Command {
     /// Chaos Mesh documents and experiments: judged, repaired, run, with a verdict
     #[command(subcommand)]
     Chaos(Chaos),
+    /// Rehearsals with objectives: checked, run, measured, with a verdict on each service
+    #[command(subcommand)]
+    Drill(drill::Drill),
     /// Move the primary of a database to another region, as planned work
     #[command(after_help = SWITCHOVER_HELP)]
     Switchover(Switchover),
@@ -695,6 +699,34 @@ pub enum Process {
     Guardian(SpecFile),
     #[command(hide = true)]
     Stress(SpecFile),
+    /// Numbered writes of a drill (docs/drills.md)
+    #[command(hide = true)]
+    Probe(ProbeProcess),
+}
+
+#[derive(Debug, Args)]
+pub struct ProbeProcess {
+    #[arg(long)]
+    pub database: String,
+    /// Names the writes of one run
+    #[arg(long)]
+    pub run: String,
+    #[arg(long)]
+    pub writer: u32,
+    /// Writes a second
+    #[arg(long)]
+    pub rate: u32,
+    #[arg(long)]
+    pub seconds: u64,
+    /// Gateways' listeners that lead to the primary, the nearest first
+    #[arg(long, required = true)]
+    pub to: Vec<std::net::SocketAddr>,
+    #[arg(long, value_name = "FOLDER")]
+    pub witness: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    pub password_file: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    pub roots: PathBuf,
 }
 
 #[derive(Debug, Args)]

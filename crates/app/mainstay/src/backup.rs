@@ -54,7 +54,7 @@ fn failed(error: impl std::error::Error) -> Failure {
 }
 
 /// The archivers' configurations of a database, one for each host that has a replica.
-fn configs(layout: &Layout, database: &str) -> Result<Vec<BackupConfig>, Failure> {
+pub fn configs(layout: &Layout, database: &str) -> Result<Vec<BackupConfig>, Failure> {
     let mut found = Vec::new();
     let hosts = std::fs::read_dir(layout.hosts());
     for entry in hosts.into_iter().flatten().flatten() {

@@ -1,7 +1,7 @@
 //! Chaos on the command line: documents checked, planned, run. What is decided stands elsewhere: the judgement in the
 //! crate of documents, the verdict in the kernel.
 
-mod ask;
+pub mod ask;
 mod bench;
 mod run;
 

@@ -8,6 +8,7 @@ mod chaos;
 mod client;
 mod configure;
 mod down;
+mod drill;
 mod exit;
 mod incident;
 mod interrupt;
@@ -71,6 +72,7 @@ fn run(command: &Command) -> Outcome {
         Command::Journal(command) => journal::run(command),
         Command::Rules(command) => rules::run(command),
         Command::Chaos(command) => chaos::run(command),
+        Command::Drill(command) => drill::run(command),
         Command::Alerts(arguments) => alerts::run(arguments),
         Command::Playbook(command) => playbook::run(command),
         Command::Incident(command) => incident::run(command),

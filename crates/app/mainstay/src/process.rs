@@ -10,6 +10,7 @@ pub fn run(process: &Process) -> ExitCode {
         Process::Wire(file) => return mainstay_host::wire::run(&file.spec),
         Process::Guardian(file) => return mainstay_host::guardian::run(&file.spec),
         Process::Stress(file) => return mainstay_host::faults::stress::run(&file.spec),
+        Process::Probe(probe) => return crate::drill::probe(probe),
         Process::Node(_)
         | Process::Machine(_)
         | Process::Keeper(_)
@@ -31,8 +32,10 @@ pub fn run(process: &Process) -> ExitCode {
                 failure.code()
             }
         },
-        Process::Shim(_) | Process::Wire(_) | Process::Guardian(_) | Process::Stress(_) => {
-            ExitCode::FAILURE
-        }
+        Process::Shim(_)
+        | Process::Wire(_)
+        | Process::Guardian(_)
+        | Process::Stress(_)
+        | Process::Probe(_) => ExitCode::FAILURE,
     }
 }

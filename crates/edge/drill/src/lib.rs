@@ -12,6 +12,7 @@
 pub mod document;
 pub mod finding;
 pub mod form;
+pub mod notes;
 mod read;
 pub mod table;
 

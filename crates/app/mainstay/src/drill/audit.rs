@@ -1,0 +1,282 @@
+//! Who compares what clients were promised with what is there: an auditor that others wrote, or our own look at
+//! numbered writes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use mainstay_drill::document::{Audit, Load, Source};
+use mainstay_drill::notes::End;
+use mainstay_probe::{Login, found};
+use mainstay_record::drill::{MeasureRecord, MeasuredWord, MeasurementRecord, UnitWord};
+use mainstay_recovery::numbered::{Classes, Number, Told, classes};
+use serde_json::Value;
+
+use super::load::{Client, Field};
+use super::measure::{missing, value};
+
+const REPORT_BYTES_MAX: u64 = 64 << 20;
+const AUDIT_ROUNDS: u32 = 5;
+/// The auditor's exit code when it could not read what it has to judge.
+const CANNOT_JUDGE: i32 = 2;
+/// So many are named; all are counted.
+const LISTED_MAX: usize = 50;
+
+/// What became of everything that a load sent.
+pub fn ledger(
+    field: &Field<'_>,
+    load: &Load,
+    clients: &[&Client],
+    fault_us: Option<u64>,
+) -> MeasurementRecord {
+    let result = match (&load.source, &load.audit) {
+        (Source::Probe { database, port, .. }, _) => {
+            numbered(field, database, *port, clients, fault_us)
+        }
+        (Source::Program { .. }, Some(audit)) => audited(field, load, audit),
+        (Source::Program { .. }, None) => Err(anyhow::anyhow!(
+            "the document names no auditor for this load"
+        )),
+    };
+    let (values, lists) = result.unwrap_or_else(|error| {
+        let why = format!("{error:#}");
+        let names = ["lost", "lost_time"];
+        let values = names.map(|name| missing(name, UnitWord::Transactions, "auditor", &why));
+        (values.into(), BTreeMap::new())
+    });
+    MeasurementRecord {
+        measured: MeasuredWord::Ledger,
+        services: load.services.clone(),
+        subject: load.name.clone(),
+        values,
+        lists,
+    }
+}
+
+/// Makes the place for the numbered writes of this run.
+pub fn prepare(field: &Field<'_>) -> Result<()> {
+    let databases: BTreeMap<&String, u16> = field
+        .document
+        .loads
+        .iter()
+        .filter_map(|load| match &load.source {
+            Source::Probe { database, port, .. } => Some((database, *port)),
+            Source::Program { .. } => None,
+        })
+        .collect();
+    for (database, port) in databases {
+        mainstay_probe::prepare(&login(field, database, port)?, &field.run)?;
+    }
+    Ok(())
+}
+
+type Figures = (Vec<MeasureRecord>, BTreeMap<String, Vec<String>>);
+
+fn numbered(
+    field: &Field<'_>,
+    database: &str,
+    port: u16,
+    clients: &[&Client],
+    fault_us: Option<u64>,
+) -> Result<Figures> {
+    let mut told: BTreeMap<Number, Told> = BTreeMap::new();
+    for client in clients {
+        for ((_, number), note) in client.notes()? {
+            let said = match note.end {
+                End::Acknowledged { at_us } => Told::Acknowledged { at_us },
+                End::Failed { .. } => Told::Unacknowledged,
+                End::Open => Told::Unknown,
+            };
+            told.insert((client.writer(), number), said);
+        }
+    }
+    let found = found(&login(field, database, port)?, &field.run)?;
+    let classes = classes(&told, &found);
+    Ok((figures(&classes, fault_us), lists(&classes)))
+}
+
+fn login(field: &Field<'_>, database: &str, port: u16) -> Result<Login> {
+    let entrances = field.doors.iter();
+    let entrances = entrances.map(|door| SocketAddr::from((door.address, port)));
+    Login::new(
+        entrances.collect(),
+        database,
+        &field.layout.password_file(database),
+        &field.layout.roots(),
+    )
+}
+
+fn figures(classes: &Classes, fault_us: Option<u64>) -> Vec<MeasureRecord> {
+    let source = "numbered writes, read back from the primary";
+    let count = |name: &str, count: u64| value(name, count, UnitWord::Transactions, source);
+    let lost_time = match fault_us {
+        Some(fault_us) => value(
+            "lost_time",
+            classes.lost_time_us(fault_us),
+            UnitWord::Us,
+            source,
+        ),
+        None if classes.lost.is_empty() => value("lost_time", 0, UnitWord::Us, source),
+        None => missing(
+            "lost_time",
+            UnitWord::Us,
+            source,
+            "there was no fault to count from",
+        ),
+    };
+    vec![
+        count("sent", classes.sent),
+        count("acknowledged", classes.acknowledged),
+        count("acknowledged_present", classes.acknowledged_present),
+        count("lost", classes.lost.len() as u64),
+        lost_time,
+        count("unacknowledged_present", classes.unacknowledged_present),
+        count("unacknowledged_absent", classes.unacknowledged_absent),
+        count("unknown_present", classes.unknown_present),
+        count("unknown_absent", classes.unknown_absent),
+        count("unknown", classes.unknown_present + classes.unknown_absent),
+        count("duplicated", classes.duplicated.len() as u64),
+        count("invented", classes.invented.len() as u64),
+    ]
+}
+
+fn lists(classes: &Classes) -> BTreeMap<String, Vec<String>> {
+    let named = |numbers: &[Number]| -> Vec<String> {
+        let numbers = numbers.iter().take(LISTED_MAX);
+        numbers
+            .map(|(writer, number)| format!("writer {writer} number {number}"))
+            .collect()
+    };
+    [
+        ("lost", &classes.lost),
+        ("duplicated", &classes.duplicated),
+        ("invented", &classes.invented),
+    ]
+    .into_iter()
+    .filter(|(_, numbers)| !numbers.is_empty())
+    .map(|(name, numbers)| (name.to_owned(), named(numbers)))
+    .collect()
+}
+
+/// Asks the document's auditor, through one gateway after the other: a door may be shut for a moment.
+fn audited(field: &Field<'_>, load: &Load, audit: &Audit) -> Result<Figures> {
+    let mut last = String::new();
+    for _ in 0..AUDIT_ROUNDS {
+        for door in &field.doors {
+            let address = SocketAddr::from((door.address, audit.port));
+            let (report, mut command) = auditor(field, load, audit, address)?;
+            let output = command.output().context("start the auditor")?;
+            std::fs::write(
+                field.folder.join(format!("{}-audit.txt", load.name)),
+                &output.stdout,
+            )
+            .context("keep what the auditor said")?;
+            if output.status.code() == Some(CANNOT_JUDGE) {
+                last = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                continue;
+            }
+            let bytes = mainstay_rt::files::read_limited(&report, REPORT_BYTES_MAX)
+                .with_context(|| format!("read the auditor's report ({})", output.status))?;
+            let report: Value =
+                serde_json::from_slice(&bytes).context("understand the auditor's report")?;
+            return Ok(of_report(&report));
+        }
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    bail!("the auditor could not judge through any gateway: {last}")
+}
+
+fn auditor(
+    field: &Field<'_>,
+    load: &Load,
+    audit: &Audit,
+    address: SocketAddr,
+) -> Result<(PathBuf, Command)> {
+    let own = field.folder.join(format!("{}-audit", load.name));
+    std::fs::create_dir_all(&own).context("make the auditor's folder")?;
+    let fill = |text: &str| text.replace("${folder}", &own.display().to_string());
+    let Some((program, arguments)) = audit.command.split_first() else {
+        bail!("there is no auditor");
+    };
+    let mut command = Command::new(super::load::found(program)?);
+    command.args(arguments.iter().map(|word| fill(word)));
+    for entry in std::fs::read_dir(field.flows()).context("list the flows that were sent")? {
+        let witness = entry
+            .context("list the flows that were sent")?
+            .path()
+            .join("witness");
+        if witness.is_dir() {
+            command.arg(&audit.each_witness).arg(witness);
+        }
+    }
+    let database = &audit.database;
+    command
+        .env("PGHOST", address.ip().to_string())
+        .env("PGPORT", address.port().to_string())
+        .env("PGUSER", mainstay_probe::ROLE)
+        .env("PGDATABASE", database)
+        .env("PGSSLMODE", "verify-full")
+        .env("PGSSLROOTCERT", field.layout.roots())
+        .env("PGPASSFILE", field.layout.password_file(database))
+        .stdin(Stdio::null());
+    Ok((PathBuf::from(fill(&audit.report)), command))
+}
+
+/// The classes of the auditor, in the words of the journal. It judges all flows that the books have seen.
+fn of_report(report: &Value) -> Figures {
+    let source = "the auditor, over all flows of this platform";
+    let classes = &report["classes"];
+    let count = |name: &str, from: &[&str]| {
+        let counts: Option<Vec<u64>> = from.iter().map(|name| classes[*name].as_u64()).collect();
+        match counts {
+            Some(counts) => value(name, counts.iter().sum(), UnitWord::Transactions, source),
+            None => missing(name, UnitWord::Transactions, source, "it does not say"),
+        }
+    };
+    let invented = report["findings"]["counts"]["invented"]
+        .as_u64()
+        .unwrap_or(0);
+    let lost = classes["lost"].as_u64();
+    let lost_time = match lost {
+        Some(0) => value("lost_time", 0, UnitWord::Us, source),
+        _ => missing(
+            "lost_time",
+            UnitWord::Us,
+            source,
+            "it names what is lost, and not since when",
+        ),
+    };
+    let values = vec![
+        count("sent", &["intents"]),
+        count(
+            "acknowledged",
+            &["acknowledged_present", "refused_present", "lost"],
+        ),
+        count(
+            "acknowledged_present",
+            &["acknowledged_present", "refused_present"],
+        ),
+        count("lost", &["lost"]),
+        lost_time,
+        count("unknown_present", &["unknown_present"]),
+        count("unknown_absent", &["unknown_absent"]),
+        count("unknown", &["unknown_present", "unknown_absent"]),
+        count("unacknowledged_absent", &["refused_absent"]),
+        count("duplicated", &["duplicated"]),
+        count("altered", &["altered"]),
+        value("invented", invented, UnitWord::Transactions, source),
+    ];
+    let mut lists: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let examples = report["findings"]["examples"].as_array();
+    for example in examples.into_iter().flatten().take(LISTED_MAX) {
+        let class = example["class"].as_str().unwrap_or("finding");
+        let text = example["text"].as_str().unwrap_or_default();
+        lists
+            .entry(class.to_owned())
+            .or_default()
+            .push(text.to_owned());
+    }
+    (values, lists)
+}
