@@ -3,7 +3,7 @@
 //! | phase | from | to |
 //! |---|---|---|
 //! | detect | the fault | the first surviving keeper lost its primary |
-//! | decide | | the one that became primary asked the others for a new term |
+//! | decide | | a keeper asked the others for a new term |
 //! | fence | | a majority had promised it: the old primary can commit nothing more |
 //! | promote | | its server was open, and a quorum had the new timeline |
 //! | reroute | | the first client was answered again |

@@ -257,7 +257,7 @@ pub fn written(time: Duration) -> String {
     ];
     let whole = units
         .iter()
-        .find(|(_, scale)| ms >= *scale && ms % scale == 0);
+        .find(|(_, scale)| ms >= *scale && ms.is_multiple_of(*scale));
     match whole {
         Some((unit, scale)) => format!("{}{unit}", ms / scale),
         None => format!("{ms}ms"),

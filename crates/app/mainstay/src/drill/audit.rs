@@ -183,7 +183,7 @@ fn audited(field: &Field<'_>, load: &Load, audit: &Audit) -> Result<Figures> {
                 serde_json::from_slice(&bytes).context("understand the auditor's report")?;
             return Ok(of_report(&report));
         }
-        std::thread::sleep(std::time::Duration::from_secs(1));
+        crate::down::wait(std::time::Duration::from_secs(1));
     }
     bail!("the auditor could not judge through any gateway: {last}")
 }

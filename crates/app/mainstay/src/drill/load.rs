@@ -298,7 +298,7 @@ impl Client {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return true;
             }
-            std::thread::sleep(Duration::from_millis(50));
+            crate::down::wait(Duration::from_millis(50));
         }
         self.child.kill().ok();
         self.child.wait().ok();

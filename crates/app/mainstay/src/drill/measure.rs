@@ -169,23 +169,26 @@ fn promotion(hurt: &Hurt, keepers: &[(String, KeeperStatus)]) -> Ends {
     let Some((status, open)) = winner else {
         return Ends::default();
     };
-    // Up to its promotion, in the term that it won.
-    let mut before: Vec<&KeeperEvent> = status.events.iter().filter(within).collect();
-    before.retain(|event| event.wall_ms <= open.wall_ms);
-    let last = |detail: &str| {
-        let mut events = before.iter().rev();
-        events
-            .find(|event| event.detail == detail)
-            .map(|event| at_us(event))
+    let fenced = status.events.iter().filter(within);
+    let fenced = fenced
+        .filter(|event| event.wall_ms <= open.wall_ms && event.detail == "being promoted")
+        .max_by_key(|event| event.wall_ms);
+    // Whoever asks for the new term need not be the one that is promoted: that is whose log reaches furthest.
+    let all = || {
+        keepers
+            .iter()
+            .flat_map(|(_, status)| status.events.iter().filter(within))
     };
-    let noticed = keepers.iter().flat_map(|(_, status)| {
-        let events = status.events.iter().filter(within);
-        events.filter(|event| event.kind == "standby" && event.detail != "following the primary")
+    let asked = all().filter(|event| {
+        let before = fenced.is_some_and(|fenced| event.wall_ms <= fenced.wall_ms);
+        before && event.detail == "recruiting"
     });
+    let noticed =
+        all().filter(|event| event.kind == "standby" && event.detail != "following the primary");
     Ends {
         detect: noticed.map(at_us).min(),
-        decide: last("recruiting"),
-        fence: last("being promoted"),
+        decide: asked.map(at_us).max(),
+        fence: fenced.map(at_us),
         promote: Some(at_us(open)),
         ..Ends::default()
     }

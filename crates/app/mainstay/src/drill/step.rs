@@ -286,7 +286,7 @@ impl Stage<'_> {
                     send(self.field.layout, Command::ClearFault { id }, &reason).ok();
                 }
             }
-            std::thread::sleep(BEAT);
+            crate::down::wait(BEAT);
         }
     }
 

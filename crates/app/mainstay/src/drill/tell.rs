@@ -43,7 +43,7 @@ pub fn tell(layout: &Layout, ask: &DrillAskRecord, reason: &str) -> Result<Strin
             return Err(failure);
         }
         is_again = true;
-        std::thread::sleep(PAUSE);
+        crate::down::wait(PAUSE);
     }
 }
 
