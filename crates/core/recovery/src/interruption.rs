@@ -218,7 +218,7 @@ mod tests {
         requests.push(answered(1_400, 1_403));
         for (n, request) in requests.iter_mut().enumerate() {
             let due_ms = n as u64 * 10;
-            if (1_800..2_000).contains(&due_ms) && due_ms % 40 == 0 {
+            if (1_800..2_000).contains(&due_ms) && due_ms.is_multiple_of(40) {
                 *request = failed(due_ms, due_ms + 5);
             }
         }
