@@ -692,6 +692,8 @@ pub enum Process {
     #[command(hide = true)]
     Watch(ConfigFile),
     #[command(hide = true)]
+    Relay(ConfigFile),
+    #[command(hide = true)]
     Shim(SpecFile),
     #[command(hide = true)]
     Wire(SpecFile),

@@ -1,17 +1,17 @@
 //! `mainstay journal …`: reads the log where it stands, and asks nobody.
 
 use anyhow::{Context, anyhow};
+use mainstay_derive::Layout;
 use mainstay_journal::Log;
-use mainstay_node::place;
+use mainstay_node::{coordination, place};
 use mainstay_record::journal::EntryRecord;
-use mainstay_storage::{
-    Coordination, LocalFolder, Place, export, meaning_of, mutate_and_verify, verify,
-};
+use mainstay_record::node::MachineRecord;
+use mainstay_storage::{Coordination, Place, export, meaning_of, mutate_and_verify, verify};
 use mainstay_units::Position;
 use serde_json::Value;
 
 use crate::arguments::{Journal, JournalExport, JournalMutate, JournalShow, Look};
-use crate::client::find;
+use crate::client::{chain, find};
 use crate::exit::{Failure, Outcome};
 use crate::print::{findings, json, line, time_of_day};
 
@@ -27,13 +27,28 @@ pub fn run(command: &Journal) -> Outcome {
     }
 }
 
+/// Where the journal stands; an etcd that does not answer is told of here, and not as damage.
+fn journal_of(record: &MachineRecord, layout: &Layout) -> Result<Place, Failure> {
+    let place = coordination::of_machine(record, layout)?;
+    if let Place::Etcd(_) = &place {
+        let listed = place.kept().map_err(std::io::Error::other);
+        listed.and_then(|mut kept| kept.list()).map_err(|error| Failure::NoAnswer {
+            what: format!("{place}: {}", chain(&error)),
+            next: "the journal can be read while a majority of etcd's members runs; `mainstay status` says which do"
+                .to_owned(),
+        })?;
+    }
+    Ok(place)
+}
+
 fn show(arguments: &JournalShow) -> Outcome {
-    let (_, layout) = find(&arguments.platform)?;
-    let mut folder = LocalFolder::open(&layout.journal()).context("open the journal")?;
+    let (record, layout) = find(&arguments.platform)?;
+    let place = journal_of(&record, &layout)?;
+    let mut port = place.open().context("open the journal")?;
     let mut log = Log::new(meaning_of);
     loop {
         let position = log.end();
-        let Some(part) = folder.read_from(position).context("read the journal")? else {
+        let Some(part) = port.read_from(position).context("read the journal")? else {
             return Ok(());
         };
         let followed = log.follow(position, &part).map_err(|damage| {
@@ -106,9 +121,9 @@ pub fn words(body: &Value) -> String {
 }
 
 fn check(arguments: &Look) -> Outcome {
-    let (_, layout) = find(&arguments.platform)?;
+    let (record, layout) = find(&arguments.platform)?;
     let nodes = place::node_folders(&layout).context("list the nodes")?;
-    let report = verify(&Place::folder(&layout.journal()), &nodes);
+    let report = verify(&journal_of(&record, &layout)?, &nodes);
     if arguments.json {
         json(&report)?;
     } else {
@@ -154,9 +169,9 @@ fn check(arguments: &Look) -> Outcome {
 }
 
 fn write_out(arguments: &JournalExport) -> Outcome {
-    let (_, layout) = find(&arguments.platform)?;
+    let (record, layout) = find(&arguments.platform)?;
     let report =
-        export(&Place::folder(&layout.journal()), &arguments.to).map_err(|error| anyhow!(error))?;
+        export(&journal_of(&record, &layout)?, &arguments.to).map_err(|error| anyhow!(error))?;
     line(format_args!(
         "{} entries of {} in {} files below {}",
         report.entries, report.origin, report.files, report.folder
@@ -168,10 +183,10 @@ fn write_out(arguments: &JournalExport) -> Outcome {
 }
 
 fn mutate(arguments: &JournalMutate) -> Outcome {
-    let (_, layout) = find(&arguments.platform)?;
+    let (record, layout) = find(&arguments.platform)?;
     let nodes = place::node_folders(&layout).context("list the nodes")?;
     let report = mutate_and_verify(
-        &Place::folder(&layout.journal()),
+        &journal_of(&record, &layout)?,
         &nodes,
         u64::from(arguments.count),
         arguments.seed,

@@ -16,12 +16,14 @@ pub fn run(process: &Process) -> ExitCode {
         | Process::Keeper(_)
         | Process::Gateway(_)
         | Process::Archiver(_)
+        | Process::Relay(_)
         | Process::Watch(_) => {}
     }
     mainstay_rt::log::init();
     match process {
         Process::Keeper(file) => mainstay_postgres::run(&file.config),
         Process::Archiver(file) => mainstay_backup::run(&file.config),
+        Process::Relay(file) => mainstay_host::relay::run(&file.config),
         Process::Watch(file) => mainstay_watch::run(&file.config),
         Process::Gateway(file) => mainstay_proxy::run(&file.config),
         Process::Node(node) => mainstay_node::run(&node.host, &node.data),

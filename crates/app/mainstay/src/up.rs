@@ -14,7 +14,7 @@ use mainstay_manifest::load;
 use mainstay_model::Platform;
 use mainstay_node::place::PlaceError;
 use mainstay_node::prepare::{self, PrepareError};
-use mainstay_node::{is_up, machine, place, user_name};
+use mainstay_node::{coordination, is_up, machine, place, user_name};
 use mainstay_record::node::{Command, CommandOutcome};
 use mainstay_record::status::Status;
 use mainstay_rt::clock;
@@ -46,6 +46,12 @@ pub fn up(arguments: &Up) -> Outcome {
     let interrupt = Interrupt::catch()?;
     let data = data_folder(&arguments.platform)?;
     let program = std::env::current_exe().context("find this program's own path")?;
+    coordination::is_installed(&platform, &program).map_err(|why| Failure::Refused {
+        code: "no_etcd".to_owned(),
+        why,
+        next: "install it (`apt-get install etcd-server`), or name an etcd that others run by `endpoints`"
+            .to_owned(),
+    })?;
     let distance_us = arguments
         .distance
         .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
@@ -264,6 +270,14 @@ impl Change<'_> {
         interrupt: &Interrupt,
         deadline: Instant,
     ) -> Result<Status, Failure> {
+        coordination::stays(self.old.coordination(), self.new.coordination()).map_err(|why| {
+            Failure::Refused {
+                code: "journal_would_move".to_owned(),
+                why: why.to_owned(),
+                next: "leave the section as it was; or begin anew in another data folder (docs/coordination.md)"
+                    .to_owned(),
+            }
+        })?;
         progress(changes::difference(self.known_text, self.text));
         progress(changes::plan(self.old, self.new));
         let generation = wait_leader(layout, interrupt, deadline)?;

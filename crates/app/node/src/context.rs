@@ -153,7 +153,10 @@ pub fn digest_of(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn read_platform(path: &Path, distance_us: Option<u64>) -> anyhow::Result<(Platform, String)> {
+pub(crate) fn read_platform(
+    path: &Path,
+    distance_us: Option<u64>,
+) -> anyhow::Result<(Platform, String)> {
     let bytes = files::read_limited(path, FILE_BYTES_MAX as u64)
         .with_context(|| format!("read the platform file {}", path.display()))?;
     let text =

@@ -181,7 +181,7 @@ impl Desk {
             if let Err(refusal) = self.may(&call.peer, Permission::StatusRead) {
                 return forbidden(&refusal);
             }
-            return incidents::read(&self.context, &self.deputy, &call.path).await;
+            return incidents::read(&self.deputy, &call.path).await;
         }
         match incidents::request(method, &call.path, &call.body) {
             Ok(request) => self.carry_out(&call.peer, request).await,

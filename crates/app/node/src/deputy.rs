@@ -5,20 +5,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use mainstay_derive::Layout;
 use mainstay_host::wire;
+use mainstay_identity::Identity;
 use mainstay_kernel::{Answer, Assigned, Cause, Role, Signal, State};
 use mainstay_record::node::JournalFacts;
 use mainstay_record::process::WireEffect;
 use mainstay_rt::clock;
-use mainstay_storage::{Direction, Reach, reaches_majority};
+use mainstay_storage::{Direction, Place, Reach, reaches_majority};
 use mainstay_units::Position;
 use tokio::sync::{mpsc as async_mpsc, oneshot, watch};
 
 use crate::context::Context;
+use crate::coordination;
 use crate::kernel_runner::{KernelRunner, Places};
 
 /// Between two turns when nothing is new.
@@ -46,6 +49,8 @@ pub struct View {
 #[derive(Clone)]
 pub struct Deputy {
     asks: mpsc::Sender<Ask>,
+    /// Where the journal stands.
+    pub journal: Place,
     pub view: watch::Receiver<View>,
 }
 
@@ -53,6 +58,7 @@ impl Deputy {
     /// Starts the thread. Effects for this node come out of the second value.
     pub fn start(
         context: &Context,
+        identity: &Arc<Identity>,
     ) -> anyhow::Result<(Self, async_mpsc::UnboundedReceiver<Assigned>)> {
         let (asks, queue) = mpsc::channel();
         let (effects, assigned) = async_mpsc::unbounded_channel();
@@ -60,11 +66,13 @@ impl Deputy {
             state: None,
             facts: JournalFacts::default(),
         });
+        let own = Some(Arc::clone(identity));
+        let place = coordination::place(&context.machine(), Some(&context.host), own)?;
         let runner = KernelRunner::open(&Places {
             data: context.layout.data().to_path_buf(),
             host: context.host.name.clone(),
             platform: context.platform.name().clone(),
-            journal: mainstay_storage::Place::folder(&context.layout.journal()),
+            journal: place.clone(),
         })?;
         let regions: Vec<String> = context
             .platform
@@ -76,10 +84,18 @@ impl Deputy {
             layout: context.layout.clone(),
             region: context.host.region.to_string(),
             regions,
+            has_members: (context.platform.coordination().etcd())
+                .is_some_and(|etcd| !etcd.own_hosts().is_empty()),
         };
+        let leads = Arc::new(AtomicBool::new(false));
+        if let (Place::Etcd(etcd), Some(said)) = (&place, context.platform.coordination().etcd()) {
+            let keep = usize::try_from(said.keep_parts).unwrap_or(usize::MAX);
+            coordination::archive_while_leading(etcd.clone(), keep, Arc::clone(&leads));
+        }
         let thread = Thread {
             runner,
             surroundings,
+            leads,
             queue,
             effects,
             view,
@@ -88,7 +104,12 @@ impl Deputy {
         std::thread::Builder::new()
             .name("kernel".to_owned())
             .spawn(move || thread.run())?;
-        Ok((Self { asks, view: shown }, assigned))
+        let deputy = Self {
+            asks,
+            journal: place,
+            view: shown,
+        };
+        Ok((deputy, assigned))
     }
 
     pub fn submit(&self, signal: Signal) {
@@ -117,6 +138,7 @@ impl Deputy {
 struct Thread {
     runner: KernelRunner,
     surroundings: Surroundings,
+    leads: Arc<AtomicBool>,
     queue: mpsc::Receiver<Ask>,
     effects: async_mpsc::UnboundedSender<Assigned>,
     view: watch::Sender<View>,
@@ -179,6 +201,8 @@ impl Thread {
 
     fn show(&mut self) {
         let facts = self.runner.facts();
+        let leads = matches!(self.runner.role(), Role::Leading(_));
+        self.leads.store(leads, Ordering::Relaxed);
         let is_caught_up = self.runner.role() != Role::CatchingUp;
         let state = is_caught_up.then(|| self.runner.state());
         self.view.send_if_modified(|view| {
@@ -202,10 +226,15 @@ struct Surroundings {
     layout: Layout,
     region: String,
     regions: Vec<String>,
+    /// Members of an etcd beyond the wires say themselves whether there is a majority.
+    has_members: bool,
 }
 
 impl Surroundings {
     fn reach(&self) -> Reach {
+        if self.has_members {
+            return Reach::Majority;
+        }
         let now = clock::now().as_nanos();
         let mut cut: BTreeSet<Direction> = BTreeSet::new();
         for from in &self.regions {

@@ -11,7 +11,6 @@
 //! (`link`), `merge` (`into`), `mitigate`, `resolve` (`despite`), `reopen`.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use http::{Method, StatusCode};
 use mainstay_incident::IncidentId;
@@ -26,7 +25,6 @@ use mainstay_units::Position;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::context::Context;
 use crate::deputy::Deputy;
 use crate::events::{incident_summaries, incident_view};
 
@@ -41,7 +39,7 @@ pub fn summaries(deputy: &Deputy) -> Vec<IncidentSummary> {
 }
 
 /// Answers a GET.
-pub async fn read(context: &Context, deputy: &Deputy, path: &str) -> api::Answer {
+pub async fn read(deputy: &Deputy, path: &str) -> api::Answer {
     let Some(state) = deputy.view.borrow().state.clone() else {
         return deaf();
     };
@@ -70,7 +68,7 @@ pub async fn read(context: &Context, deputy: &Deputy, path: &str) -> api::Answer
         );
     };
     let timeline = incident.timeline.clone();
-    let journal = context.layout.journal();
+    let journal = deputy.journal.clone();
     // Reading may take a moment, and everybody else waits on this thread.
     let read = tokio::task::spawn_blocking(move || entries(&journal, &timeline)).await;
     match read {
@@ -88,13 +86,13 @@ pub async fn read(context: &Context, deputy: &Deputy, path: &str) -> api::Answer
 }
 
 /// What the journal says at these positions, which are in order.
-fn entries(journal: &Path, timeline: &[Position]) -> Result<Vec<IncidentEntry>, String> {
+fn entries(journal: &Place, timeline: &[Position]) -> Result<Vec<IncidentEntry>, String> {
     let (Some(first), Some(last)) = (timeline.first(), timeline.last()) else {
         return Ok(Vec::new());
     };
     let wanted: BTreeSet<Position> = timeline.iter().copied().collect();
     let mut found = Vec::with_capacity(timeline.len());
-    for entry in read_entries(&Place::folder(journal), *first).map_err(|error| chain(&error))? {
+    for entry in read_entries(journal, *first).map_err(|error| chain(&error))? {
         let (position, entry) = entry.map_err(|error| chain(&error))?;
         if position > *last {
             break;

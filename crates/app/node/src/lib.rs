@@ -13,11 +13,12 @@
 //! - [`program`], [`upgrade`]: which build of Mainstay the host runs, and its turn to take another.
 //! - [`incidents`], [`oncall`]: incidents, and who is called for them, for programs, over the socket.
 //! - [`control`]: the sockets. [`effects`]: what the kernel ordered.
-//! - [`kernel_runner`], [`events`]: the kernel over the journal, and the journal's words for its events.
+//! - [`coordination`]: where the journal stands. [`kernel_runner`], [`events`]: the kernel over the journal, and the journal's words for its events.
 
 mod alerts;
 mod context;
 mod control;
+pub mod coordination;
 mod deeds;
 mod deputy;
 mod effects;

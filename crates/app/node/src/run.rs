@@ -111,7 +111,6 @@ impl Node {
             seed: entropy::u64(),
         };
         let (supervisor, moved) = Supervisor::start(settings);
-        let (deputy, assigned) = Deputy::start(&context)?;
         let mut leaves = Leaves::new(Authority::new(
             &layout.authority(),
             context.platform.name().as_str(),
@@ -119,6 +118,7 @@ impl Node {
         renew(&mut leaves, &context);
         let own = identity_files(&context.machine(), &context.host, NODE_ROLE);
         let identity = Identity::open(own)?;
+        let (deputy, assigned) = Deputy::start(&context, &identity)?;
         let sight = Sight::new(Arc::clone(&identity));
         let watches = sight.watch(&context);
         let desk = Rc::new(Desk {

@@ -102,7 +102,7 @@ async fn end_families(states: impl Iterator<Item = &ShimState>) -> anyhow::Resul
 /// them. Another program that merely looks into the folder, an editor, say, is none of them.
 pub fn leftovers(layout: &Layout) -> Vec<ProcessIdentity> {
     let own = [
-        "node", "machine", "keeper", "gateway", "shim", "wire", "guardian",
+        "node", "machine", "keeper", "gateway", "shim", "wire", "guardian", "relay",
     ];
     let (data, run) = (layout.data(), layout.run());
     let is_inside = |text: &[u8]| {

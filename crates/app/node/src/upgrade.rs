@@ -25,7 +25,7 @@ const STANDS_WITHIN: Duration = Duration::from_secs(90);
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
 /// Those of Mainstay's own processes that a host's supervision keeps.
-const OWN_KINDS: [&str; 4] = ["keeper", "gateway", "archiver", "watch"];
+const OWN_KINDS: [&str; 5] = ["keeper", "gateway", "archiver", "watch", "relay"];
 
 /// What a node does next.
 pub enum Turn {

@@ -10,9 +10,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use mainstay_derive::{
-    Placements, archiver_config, archiver_instance, gateway_instance, gateway_snapshot,
-    keeper_config, keeper_instance, objective_rules, service_instance, watch_config,
-    watch_instance,
+    Placements, archiver_config, archiver_instance, etcd_instances, gateway_instance,
+    gateway_snapshot, keeper_config, keeper_instance, objective_rules, relay_config,
+    service_instance, watch_config, watch_instance,
 };
 use mainstay_kernel::State;
 use mainstay_model::database::Database;
@@ -166,6 +166,7 @@ pub fn prepare(context: &Context, placements: &LastPlacements) -> io::Result<Wor
         ));
     }
     prepare_watch(context, placements, &mut workloads)?;
+    prepare_etcd(context, &mut workloads)?;
     for spec in &workloads.instances {
         make_folder(&spec.shim.directory)?;
     }
@@ -208,6 +209,23 @@ fn prepare_watch(
         let spec = watch_instance(&machine, &context.host, generation);
         workloads.instances.push(spec);
     }
+    Ok(())
+}
+
+fn prepare_etcd(context: &Context, workloads: &mut Workloads) -> io::Result<()> {
+    let machine = context.machine();
+    let Some(config) = relay_config(&machine, &context.host) else {
+        return Ok(());
+    };
+    let bytes = serde_json::to_vec_pretty(&config)?;
+    replace(&context.layout.relay_config(context.name()), &bytes)?;
+    // Etcd insists on a folder that nobody else can enter.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(context.layout.etcd(context.name()))?;
+    let instances = etcd_instances(&machine, &context.host, config_generation(&bytes));
+    workloads.instances.extend(instances);
     Ok(())
 }
 

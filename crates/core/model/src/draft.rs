@@ -28,6 +28,39 @@ pub struct PlatformDraft {
     pub watch: Option<WatchDraft>,
     pub chaos: Option<ChaosDraft>,
     pub oncall: Option<OncallDraft>,
+    pub coordination: Option<CoordinationDraft>,
+}
+
+/// Where the journal stands; in the embedded folder if it says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CoordinationDraft {
+    pub etcd: Option<EtcdDraft>,
+}
+
+/// Exactly one of endpoints and members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EtcdDraft {
+    pub endpoints: Vec<String>,
+    pub certificate_file: Option<String>,
+    pub authority_file: Option<String>,
+    pub members: Vec<EtcdMemberDraft>,
+    pub ports: EtcdPortsDraft,
+    pub prefix: Option<String>,
+    pub archive: Option<String>,
+    pub keep_parts: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EtcdMemberDraft {
+    pub host: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EtcdPortsDraft {
+    pub client: Option<u16>,
+    pub peer: Option<u16>,
+    pub health: Option<u16>,
+    pub relay: Option<u16>,
 }
 
 /// How documents that were written elsewhere mean this platform.

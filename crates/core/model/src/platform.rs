@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use crate::address::{self, HostIndex, RegionIndex, Slot};
 use crate::chaos::{Chaos, InnerWires};
+use crate::coordination::Coordination;
 use crate::database::{Database, Replica};
 use crate::draft::PlatformDraft;
 use crate::gateway::Gateway;
@@ -40,6 +41,7 @@ pub struct Platform {
     pub(crate) watch: Option<Watch>,
     pub(crate) chaos: Option<Chaos>,
     pub(crate) oncall: Option<Oncall>,
+    pub(crate) coordination: Coordination,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +119,12 @@ impl Platform {
         self
     }
 
+    /// The same platform with its journal where the other has it: for comparing files.
+    pub fn with_coordination_of(mut self, other: &Self) -> Self {
+        self.coordination = other.coordination.clone();
+        self
+    }
+
     pub fn name(&self) -> &PlatformName {
         &self.name
     }
@@ -160,6 +168,11 @@ impl Platform {
     /// Absent too where the section says that it is off.
     pub fn oncall(&self) -> Option<&Oncall> {
         self.oncall.as_ref()
+    }
+
+    /// Where the journal stands.
+    pub fn coordination(&self) -> &Coordination {
+        &self.coordination
     }
 
     pub fn watch(&self) -> Option<&Watch> {

@@ -7,6 +7,7 @@
 
 mod backup;
 mod chaos;
+mod coordination;
 mod databases;
 mod gateways;
 mod inspector;
@@ -92,6 +93,7 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
     let watch = watch::watch(inspector, draft, &hosts, &gateways, &services);
     let chaos = chaos::chaos(inspector, draft);
     let oncall = oncall::oncall(inspector, draft);
+    let coordination = coordination::coordination(inspector, draft, &hosts);
     if topology_is_sound {
         resilience::single_points(inspector, draft, &hosts, &databases, &services, &gateways);
     }
@@ -113,5 +115,6 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
         watch,
         chaos,
         oncall,
+        coordination,
     })
 }

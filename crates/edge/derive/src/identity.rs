@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use mainstay_model::database::Database;
 use mainstay_model::{Host, address};
 use mainstay_record::identity::{
-    IdentityFiles, NODE_ROLE, WATCH_ROLE, WantedLeaf, archiver_role, database_name, gateway_role,
-    identity_name, keeper_role, server_role,
+    ETCD_ROLE, IdentityFiles, NODE_ROLE, WATCH_ROLE, WantedLeaf, archiver_role, database_name,
+    gateway_role, identity_name, keeper_role, server_role,
 };
 
+use crate::coordination::etcd_known_as;
 use crate::machine::Machine;
 
 /// Every identity of a host.
@@ -32,6 +33,7 @@ pub fn identities(machine: &Machine<'_>, host: &Host) -> Vec<WantedLeaf> {
     {
         roles.push((WATCH_ROLE.to_owned(), Vec::new()));
     }
+    roles.extend(etcd_known_as(machine, host).map(|also| (ETCD_ROLE.to_owned(), also)));
     let platform = platform.name().as_str();
     let wanted = roles.into_iter().map(|(role, also)| WantedLeaf {
         name: identity_name(&role, here, platform),

@@ -22,23 +22,23 @@ const LOG_BYTES_MAX: u64 = 16 << 20;
 const LOG_FILES_KEPT: u32 = 3;
 
 /// Data comes up first and goes last; doors open last and close first.
-mod order {
-    pub(super) const KEEPER: u32 = 0;
-    pub(super) const SERVICE: u32 = 1;
-    pub(super) const GATEWAY: u32 = 2;
+pub(crate) mod order {
+    pub(crate) const KEEPER: u32 = 0;
+    pub(crate) const SERVICE: u32 = 1;
+    pub(crate) const GATEWAY: u32 = 2;
     /// It looks at all of them, and is the first to go, lest it report that they went.
-    pub(super) const WATCH: u32 = 3;
+    pub(crate) const WATCH: u32 = 3;
 }
 
-struct Process {
-    name: String,
-    command: Vec<String>,
-    environment: BTreeMap<String, String>,
-    grace: Duration,
-    generation: u64,
+pub(crate) struct Process {
+    pub(crate) name: String,
+    pub(crate) command: Vec<String>,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) grace: Duration,
+    pub(crate) generation: u64,
 }
 
-fn shim(machine: &Machine<'_>, host: &Host, process: Process) -> ShimSpec {
+pub(crate) fn shim(machine: &Machine<'_>, host: &Host, process: Process) -> ShimSpec {
     let (here, layout) = (host.name.as_str(), machine.layout);
     ShimSpec {
         version: VERSION,
@@ -65,13 +65,13 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     pairs.iter().map(owned).collect()
 }
 
 /// For Mainstay's own processes, which are meant to come back at once and for ever.
-fn own_restart() -> RestartSpec {
+pub(crate) fn own_restart() -> RestartSpec {
     RestartSpec {
         initial_ms: 50,
         maximum_ms: 2_000,

@@ -3,7 +3,7 @@
 //! ```text
 //! DATA/machine.json                    what the machine knows of the platform
 //! DATA/platform.yaml                   the file that is in force
-//! DATA/journal/                        the embedded journal, shared by the nodes of the machine
+//! DATA/journal/                        the embedded journal, shared by the nodes of the machine; or what etcd has let go of
 //! DATA/faults/ID.json                  what was broken on purpose
 //! DATA/wires/A--B/{spec,state}.json    how region A reaches region B
 //! DATA/secrets/                        passwords, 0700
@@ -13,6 +13,7 @@
 //! DATA/hosts/HOST/instances/NAME/      one supervised process: spec.json, state.json, log, config.json
 //! DATA/hosts/HOST/archives/DB/         an archiver's own: config.json, spool, state
 //! DATA/hosts/HOST/watch/               a watch's own: samples, alerts
+//! DATA/hosts/HOST/etcd/                what a member of etcd keeps
 //! DATA/rules/                          rule files, as they were when the platform was last told of them
 //! DATA/backups/                        sealed objects, unless the file names other stores
 //! DATA/hosts/HOST/databases/DB/        a keeper's own: config.json, promise; pgdata/ is PostgreSQL's
@@ -208,6 +209,17 @@ impl Layout {
 
     pub fn archive_config(&self, host: &str, database: &str) -> PathBuf {
         self.archive(host, database).join("config.json")
+    }
+
+    /// What the host's member of etcd keeps.
+    pub fn etcd(&self, host: &str) -> PathBuf {
+        self.host(host).join("etcd")
+    }
+
+    /// Where the relay of the host's member finds the others.
+    pub fn relay_config(&self, host: &str) -> PathBuf {
+        self.instance(host, crate::coordination::RELAY_INSTANCE)
+            .join("config.json")
     }
 
     /// Samples, and the state of alerts.

@@ -12,6 +12,7 @@
 //! Knows nothing of files: it names them, others write them.
 
 mod archiver;
+mod coordination;
 mod environment;
 mod gateway;
 mod identity;
@@ -24,6 +25,9 @@ mod watch;
 mod wire;
 
 pub use archiver::archiver_config;
+pub use coordination::{
+    ETCD_INSTANCE, RELAY_INSTANCE, etcd_endpoints, etcd_instances, relay_config,
+};
 pub use environment::{service_environment, service_name_of};
 pub use gateway::{Placements, gateway_snapshot};
 pub use identity::{identities, identity_files};
@@ -35,7 +39,7 @@ pub use layout::{
     Layout, WATCH_INSTANCE, archiver_instance_name, gateway_instance_name, keeper_instance_name,
     password_file_text,
 };
-pub use machine::{Machine, NODE_PORT};
+pub use machine::{Machine, NODE_PORT, search_path};
 pub use objectives::{BURN_ALERT, OBJECTIVE_PREFIX, objective_rules};
 pub use watch::watch_config;
 pub use wire::wire_specs;

@@ -14,6 +14,14 @@ const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 /// Where nodes tell each other what they see; the same on every platform, and so reserved on every host.
 pub const NODE_PORT: u16 = 7400;
 
+/// `PATH` of what is started, where Mainstay's program was installed at this path.
+pub fn search_path(installed: &Path) -> String {
+    match installed.parent().filter(|folder| folder.is_absolute()) {
+        Some(folder) => format!("{}:{SYSTEM_PATH}", folder.display()),
+        None => SYSTEM_PATH.to_owned(),
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Machine<'a> {
     pub platform: &'a Platform,
@@ -65,14 +73,7 @@ impl Machine<'_> {
 
     /// `PATH` of services: programs beside Mainstay's own, as it was installed, come first.
     pub(crate) fn search_path(&self) -> String {
-        match self
-            .installed
-            .parent()
-            .filter(|folder| folder.is_absolute())
-        {
-            Some(folder) => format!("{}:{SYSTEM_PATH}", folder.display()),
-            None => SYSTEM_PATH.to_owned(),
-        }
+        search_path(self.installed)
     }
 
     pub(crate) fn own(&self, words: &[&str], config: Option<PathBuf>) -> Vec<String> {

@@ -7,6 +7,7 @@ use mainstay_model::address;
 use mainstay_model::{Host, Region};
 use mainstay_record::process::{VERSION, WireDoor, WireShape, WireSpec};
 
+use crate::coordination::etcd_ports;
 use crate::machine::{Machine, NODE_PORT};
 
 /// In the order of the file, pair by pair.
@@ -81,6 +82,7 @@ fn ports(machine: &Machine<'_>, host: &Host) -> BTreeSet<u16> {
     }
     let gateways = machine.platform.gateways_on(&host.name);
     ports.extend(gateways.filter_map(|gateway| gateway.metrics_port));
+    ports.extend(etcd_ports(machine, host));
     let watch = machine.platform.watch();
     let watch = watch.filter(|watch| watch.hosts.contains(&host.name));
     ports.extend(watch.and_then(|watch| watch.port));

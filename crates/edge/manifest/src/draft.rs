@@ -77,6 +77,29 @@ pub(crate) fn from_file(form: &file::PlatformFile) -> PlatformDraft {
             }),
         }),
         oncall: spec.oncall.as_ref().map(oncall),
+        coordination: spec.coordination.as_ref().map(coordination),
+    }
+}
+
+fn coordination(form: &file::coordination::Coordination) -> model::CoordinationDraft {
+    model::CoordinationDraft {
+        etcd: form.etcd.as_ref().map(|etcd| model::EtcdDraft {
+            endpoints: etcd.endpoints.clone(),
+            certificate_file: etcd.certificate_file.clone(),
+            authority_file: etcd.authority_file.clone(),
+            members: each(&etcd.members, |member| model::EtcdMemberDraft {
+                host: member.host.clone(),
+            }),
+            ports: model::EtcdPortsDraft {
+                client: etcd.ports.client,
+                peer: etcd.ports.peer,
+                health: etcd.ports.health,
+                relay: etcd.ports.relay,
+            },
+            prefix: etcd.prefix.clone(),
+            archive: etcd.archive.clone(),
+            keep_parts: etcd.keep_parts,
+        }),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Plain structures and lists: no tags, no unions, no flattening, so that every field has one place and one
 //! type, and an editor can complete it. Defaults stand in the model, not here.
 
+pub(crate) mod coordination;
 pub(crate) mod oncall;
 
 use std::collections::BTreeMap;
@@ -81,6 +82,9 @@ pub(crate) struct Spec {
     /// Who is called when something is wrong. Nobody if absent.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) oncall: Option<oncall::Oncall>,
+    /// Where the journal stands. In a folder of the machine if absent.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) coordination: Option<coordination::Coordination>,
 }
 
 /// How documents for Chaos Mesh mean this platform, and how deep faults may reach.

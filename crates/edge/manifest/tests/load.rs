@@ -60,6 +60,46 @@ fn the_distant_example_differs_in_distance_alone() {
 }
 
 #[test]
+fn the_example_on_etcd_differs_in_coordination_alone() {
+    let folder = platform("platform.yaml");
+    let etcd = platform("platform-etcd.yaml");
+    assert_eq!(etcd.coordination().etcd().unwrap().own_hosts().len(), 3);
+    assert_eq!(folder.coordination().etcd(), None);
+    assert_ne!(folder, etcd);
+    assert_eq!(folder.with_coordination_of(&etcd), etcd);
+}
+
+#[test]
+fn mistakes_about_etcd_are_told_where_they_are() {
+    let check = |section: &str, expected: Expect| {
+        check(
+            &[(
+                "  # ---- Data --",
+                &format!("  coordination:\n    etcd:\n{section}  # ---- Data --"),
+            )],
+            expected,
+        );
+    };
+    check(
+        "      endpoints: [http://10.0.0.1:2379, ftp://x, https://h:0, http://10.0.0.1:2379, 'https://u@h:1', https://h]\n      certificateFile: /etc/x.pem\n",
+        expect![[""]],
+    );
+    check(
+        "      members: [{host: use1-a}, {host: use1-a}, {host: usw2}, {host: euw1-a}]\n      ports: {client: 5432}\n",
+        expect![[""]],
+    );
+    check("      members: [{host: use1-a}]\n", expect![[""]]);
+    check(
+        "      prefix: a//b\n      archive: here\n      keepParts: 1\n",
+        expect![[""]],
+    );
+    check(
+        "      members: [{host: use1-a}, {host: usw2-a}, {host: euw1-a}]\n      prefix: a//b\n      archive: here\n      keepParts: 1\n      quota: 3\n",
+        expect![[""]],
+    );
+}
+
+#[test]
 fn mistakes_of_form_are_all_found_at_once() {
     check(
         &[

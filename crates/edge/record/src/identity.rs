@@ -17,6 +17,9 @@ pub const NODE_ROLE: &str = "node";
 /// The role of a host's watch.
 pub const WATCH_ROLE: &str = "watch";
 
+/// The role of a host's member of etcd.
+pub const ETCD_ROLE: &str = "etcd";
+
 /// What a process of ours proves itself with, and whom it believes. Both files are read again when they change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -141,6 +141,16 @@ pub struct InstanceSpec {
     pub labels: BTreeMap<String, String>,
 }
 
+/// What a relay is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelayConfig {
+    pub version: u32,
+    pub listen: SocketAddr,
+    /// Where `NAME:PORT` is, as seen from here.
+    pub ways: BTreeMap<String, SocketAddr>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProbesSpec {

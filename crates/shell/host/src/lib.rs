@@ -9,6 +9,7 @@
 //! - [`shim`] stands between a node and one workload: reaps, stops, logs.
 //! - [`supervisor`] is the node's side: it drives `mainstay_supervision` with real probes and shims.
 //! - [`wire`] carries the bytes between two regions, and is where a network is cut or slowed.
+//! - [`relay`] leads a process that knows the others by name to where they are from here.
 //! - [`faults`] breaks things on purpose, under the eyes of a [`guardian`] that mends them in time.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -17,6 +18,7 @@ pub mod faults;
 pub mod guardian;
 pub mod identity;
 pub mod launch;
+pub mod relay;
 pub mod shim;
 pub mod supervisor;
 mod user;

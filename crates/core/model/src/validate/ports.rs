@@ -133,6 +133,13 @@ fn claims(draft: &PlatformDraft, hosts: u16) -> Vec<Claim> {
             claim(path, owner(&listener.name), listener.port, 1);
         }
     }
+    let etcd = draft.coordination.as_ref().and_then(|c| c.etcd.as_ref());
+    if let Some(etcd) = etcd.filter(|etcd| !etcd.members.is_empty()) {
+        for (field, what, port) in super::coordination::ports(etcd) {
+            let path = format!("/spec/coordination/etcd/ports/{field}");
+            claim(path, what.into(), port, hosts);
+        }
+    }
     if let Some(port) = draft.watch.as_ref().and_then(|watch| watch.port) {
         let owner = "the watch".into();
         claim("/spec/watch/port".into(), owner, port, hosts);
