@@ -18,7 +18,8 @@ use mainstay_record::node::{JournalFacts, UpgradeFacts};
 use mainstay_rt::error::chain;
 use mainstay_rt::{clock, entropy};
 use mainstay_storage::{
-    AppendError, Coordination, FollowError, Journal, NodeFolder, Place, Port, Reach, cut_torn_end,
+    AppendError, Coordination, FollowError, Journal, NodeFolder, Place, Port, PortError, Reach,
+    cut_torn_end,
 };
 use mainstay_units::{Epoch, Instant, Position};
 use serde_json::value::to_raw_value;
@@ -57,6 +58,7 @@ pub struct KernelRunner {
     /// What the last beat said, without its number: news are said at once.
     said: String,
     problem: Option<String>,
+    out_of_reach: bool,
 }
 
 impl KernelRunner {
@@ -81,6 +83,7 @@ impl KernelRunner {
             beat_at: None,
             said: String::new(),
             problem: None,
+            out_of_reach: false,
         })
     }
 
@@ -98,7 +101,9 @@ impl KernelRunner {
     /// One round. Call it at least several times a second.
     pub fn turn(&mut self) {
         self.problem = None;
-        if let Err(error) = self.follow() {
+        let followed = self.follow();
+        self.out_of_reach = matches!(followed, Err(FollowError::Port(PortError::Refused(_))));
+        if let Err(error) = followed {
             // Who cannot read must not go on beating as the leader: others wait for its silence.
             self.driver.handle_rejected();
             self.note(&error);
@@ -168,6 +173,7 @@ impl KernelRunner {
             paused: state.paused.is_some(),
             generation: state.generation.0,
             problem: self.problem.clone().or(problem),
+            out_of_reach: self.out_of_reach,
             upgrade: upgrade_facts(state),
             program: state
                 .program

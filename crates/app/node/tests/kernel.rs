@@ -180,6 +180,7 @@ fn kernels_are_deaf_while_etcd_has_no_quorum_and_go_on_after_it() {
     let entries = nodes["h1"].state().next;
     let why = nodes["h2"].facts().problem.unwrap();
     assert!(why.starts_with("coordination is out of reach: "), "{why}");
+    assert!(nodes["h2"].facts().out_of_reach);
     let cause = nodes
         .get_mut("h2")
         .unwrap()

@@ -82,20 +82,88 @@ fn mistakes_about_etcd_are_told_where_they_are() {
     };
     check(
         "      endpoints: [http://10.0.0.1:2379, ftp://x, https://h:0, http://10.0.0.1:2379, 'https://u@h:1', https://h]\n      certificateFile: /etc/x.pem\n",
-        expect![[""]],
+        expect![[r#"
+            p.yaml:53:5: error[missing]: `certificateFile` and `authorityFile` are given together
+               53 |     etcd:
+                  |     ^
+                  = help: the first is what the platform shows (key and certificate, PEM), the second whom it believes; without both it uses its own authority
+            p.yaml:54:41: error[invalid-value]: `ftp://x` is no endpoint of an etcd
+               54 |       endpoints: [http://10.0.0.1:2379, ftp://x, https://h:0, http://10.0.0.1:2379, 'https://u@h:1', https://h]
+                  |                                         ^
+                  = help: write https://HOST:PORT, or http://HOST:PORT where that is meant, without a user or a path
+            p.yaml:54:50: error[invalid-value]: `https://h:0` is no endpoint of an etcd
+               54 |       endpoints: [http://10.0.0.1:2379, ftp://x, https://h:0, http://10.0.0.1:2379, 'https://u@h:1', https://h]
+                  |                                                  ^
+                  = help: write https://HOST:PORT, or http://HOST:PORT where that is meant, without a user or a path
+            p.yaml:54:63: error[duplicate-name]: `http://10.0.0.1:2379` is named twice
+               54 |       endpoints: [http://10.0.0.1:2379, ftp://x, https://h:0, http://10.0.0.1:2379, 'https://u@h:1', https://h]
+                  |                                                               ^
+                  = see p.yaml:54:19: endpoints: [http://10.0.0.1:2379, ftp://x, https://h:0, http://10.0.0.1:2379, 'https://u@h:1', https://h]
+                  = help: name every member once
+            p.yaml:54:85: error[invalid-value]: `https://u@h:1` is no endpoint of an etcd
+               54 |       endpoints: [http://10.0.0.1:2379, ftp://x, https://h:0, http://10.0.0.1:2379, 'https://u@h:1', https://h]
+                  |                                                                                     ^
+                  = help: write https://HOST:PORT, or http://HOST:PORT where that is meant, without a user or a path
+            p.yaml:54:102: error[invalid-value]: `https://h` is no endpoint of an etcd
+               54 |       endpoints: [http://10.0.0.1:2379, ftp://x, https://h:0, http://10.0.0.1:2379, 'https://u@h:1', https://h]
+                  |                                                                                                      ^
+                  = help: write https://HOST:PORT, or http://HOST:PORT where that is meant, without a user or a path
+        "#]],
     );
     check(
         "      members: [{host: use1-a}, {host: use1-a}, {host: usw2}, {host: euw1-a}]\n      ports: {client: 5432}\n",
-        expect![[""]],
+        expect![[r#"
+            p.yaml:54:7: error[invalid-value]: 4 members of an etcd
+               54 |       members: [{host: use1-a}, {host: use1-a}, {host: usw2}, {host: euw1-a}]
+                  |       ^
+                  = help: choose 1, 3, 5 or 7: an even number survives no more losses than the odd number below it
+            p.yaml:54:40: error[duplicate-name]: `use1-a` has two members
+               54 |       members: [{host: use1-a}, {host: use1-a}, {host: usw2}, {host: euw1-a}]
+                  |                                        ^
+                  = see p.yaml:54:24: members: [{host: use1-a}, {host: use1-a}, {host: usw2}, {host: euw1-a}]
+                  = help: both would be lost with it: put one of them on another host
+            p.yaml:54:56: error[unknown-reference]: there is no host `usw2`
+               54 |       members: [{host: use1-a}, {host: use1-a}, {host: usw2}, {host: euw1-a}]
+                  |                                                        ^
+                  = help: known: `use1-a`, `usw2-a`, `euw1-a`
+            p.yaml:55:23: error[port-clash]: port 5432 is taken by PostgreSQL of database `ledger`
+               55 |       ports: {client: 5432}
+                  |                       ^
+                  = see p.yaml:78:19: postgres: 5432
+                  = help: port 5433 is free
+        "#]],
     );
-    check("      members: [{host: use1-a}]\n", expect![[""]]);
+    check("      members: [{host: use1-a}]\n", expect![[r#"
+        p.yaml:54:7: error[survival-impossible]: with region `us-east-1` the majority of etcd's members is lost, and with it deliberation
+           54 |       members: [{host: use1-a}]
+              |       ^
+              = help: put the members into three regions, so that any one may be lost
+    "#]]);
     check(
         "      prefix: a//b\n      archive: here\n      keepParts: 1\n",
-        expect![[""]],
+        expect![[r#"
+            p.yaml:53:5: error[invalid-value]: an etcd is named either by its `endpoints` or by the hosts of its `members`
+               53 |     etcd:
+                  |     ^
+                  = help: write `endpoints: [https://etcd.example.com:2379]` for one that others run, or `members: [{host: …}]` for one that Mainstay runs
+        "#]],
     );
     check(
-        "      members: [{host: use1-a}, {host: usw2-a}, {host: euw1-a}]\n      prefix: a//b\n      archive: here\n      keepParts: 1\n      quota: 3\n",
-        expect![[""]],
+        "      members: [{host: use1-a}, {host: usw2-a}, {host: euw1-a}]\n      prefix: a//b\n      archive: here\n      keepParts: 1\n",
+        expect![[r#"
+            p.yaml:55:15: error[invalid-value]: `a//b` cannot be the beginning of keys
+               55 |       prefix: a//b
+                  |               ^
+                  = help: write words of letters, digits, `-`, `_` and `.`, with `/` between them, such as `mainstay/exchange`
+            p.yaml:56:16: error[invalid-value]: `here` is no absolute path
+               56 |       archive: here
+                  |                ^
+                  = help: write where it stands on every host, such as /srv/mainstay/journal
+            p.yaml:57:18: error[invalid-value]: a number of parts of 1 is out of bounds
+               57 |       keepParts: 1
+                  |                  ^
+                  = help: choose from 16 to 4096
+        "#]],
     );
 }
 

@@ -148,6 +148,9 @@ pub struct JournalFacts {
     /// Which version of the platform file is in force.
     pub generation: u64,
     pub problem: Option<String>,
+    /// The journal cannot be reached for now: this node decides nothing, and what runs goes on.
+    #[serde(default)]
+    pub out_of_reach: bool,
     /// Under way, or the newest one if it was stopped.
     #[serde(default)]
     pub upgrade: Option<UpgradeFacts>,

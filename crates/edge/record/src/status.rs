@@ -86,8 +86,15 @@ pub enum Reason {
 #[serde(rename_all = "snake_case")]
 pub enum PlatformReason {
     LeaderUnknown,
-    LeaderSilent { leader: String, silent_ms: u64 },
-    LeadersDiffer { claims: Vec<String> },
+    /// No node reaches the journal.
+    Deaf,
+    LeaderSilent {
+        leader: String,
+        silent_ms: u64,
+    },
+    LeadersDiffer {
+        claims: Vec<String>,
+    },
     Paused,
 }
 
@@ -100,9 +107,24 @@ impl From<PlatformReason> for Reason {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HostReason {
-    NodeSilent { problem: String },
-    JournalTrouble { problem: String },
-    OldGeneration { has: u64, newest: u64 },
+    NodeSilent {
+        problem: String,
+    },
+    JournalTrouble {
+        problem: String,
+    },
+    JournalOutOfReach {
+        problem: String,
+    },
+    /// Its member of etcd does not serve.
+    EtcdMember {
+        phase: String,
+        why: String,
+    },
+    OldGeneration {
+        has: u64,
+        newest: u64,
+    },
 }
 
 impl From<HostReason> for Reason {

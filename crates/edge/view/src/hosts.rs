@@ -6,6 +6,9 @@ use mainstay_record::status::{HostReason, HostStatus, Leadership, RegionStatus, 
 use crate::findings::{Findings, worst};
 use crate::gathered::{Gathered, Known};
 
+/// The instance that is a host's member of etcd.
+const MEMBER: &str = "etcd";
+
 pub(crate) fn regions(
     gathered: &Gathered<'_>,
     leadership: &Leadership,
@@ -25,6 +28,25 @@ pub(crate) fn regions(
         });
     }
     regions
+}
+
+/// How the host's member of etcd is, if it has one.
+fn member(gathered: &Gathered<'_>, host: &Host, findings: &mut Findings) -> Verdict {
+    let etcd = gathered.platform.coordination().etcd();
+    if !etcd.is_some_and(|etcd| etcd.own_hosts().contains(&host.name)) {
+        return Verdict::Healthy;
+    }
+    let found = gathered.instance(host.name.as_str(), MEMBER);
+    let (phase, why) = match found {
+        Some((member, _)) if member.phase == "ready" => return Verdict::Healthy,
+        Some((member, _)) => (member.phase.clone(), member.why.clone()),
+        None => (
+            "not there".to_owned(),
+            "its node has not started it yet".to_owned(),
+        ),
+    };
+    let reason = HostReason::EtcdMember { phase, why };
+    findings.note(&format!("host {}", host.name), Verdict::Degraded, reason)
 }
 
 fn host(
@@ -64,6 +86,7 @@ fn host(
     } else {
         Verdict::Healthy
     };
+    let verdict = verdict.max(member(gathered, declared, findings));
     HostStatus {
         name: name.to_owned(),
         verdict,

@@ -27,12 +27,19 @@ pub(crate) fn leadership(gathered: &Gathered<'_>, findings: &mut Findings) -> Le
             ..Leadership::default()
         };
     };
-    let mut verdicts = vec![led(findings, facts, &answers), agreed(findings, &answers)];
+    let is_deaf = answers.iter().all(|(_, facts, _)| facts.out_of_reach);
+    let mut verdicts = match is_deaf {
+        true => vec![findings.note("leadership", Verdict::Degraded, PlatformReason::Deaf)],
+        false => vec![led(findings, facts, &answers), agreed(findings, &answers)],
+    };
     for (host, facts, _) in &answers {
         if let Some(problem) = &facts.problem {
             let problem = problem.clone();
             let subject = format!("host {host}");
-            let reason = HostReason::JournalTrouble { problem };
+            let reason = match facts.out_of_reach {
+                true => HostReason::JournalOutOfReach { problem },
+                false => HostReason::JournalTrouble { problem },
+            };
             verdicts.push(findings.note(&subject, Verdict::Degraded, reason));
         }
     }
@@ -41,7 +48,8 @@ pub(crate) fn leadership(gathered: &Gathered<'_>, findings: &mut Findings) -> Le
     }
     Leadership {
         verdict: worst(verdicts),
-        leader: facts.leader.clone(),
+        // Who is deaf leads nobody, whatever the last entry says.
+        leader: facts.leader.clone().filter(|_| !is_deaf),
         epoch: facts.epoch,
         entries: facts.entries,
         generation: facts.generation,

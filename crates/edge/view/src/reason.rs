@@ -46,6 +46,10 @@ fn platform(reason: &PlatformReason) -> Words {
             "no node leads, as far as any of them knows",
             "a node claims the lead within seconds; if none does, `mainstay journal verify` tells why",
         ),
+        PlatformReason::Deaf => words(
+            "no node reaches the journal: nothing is decided, and what runs goes on by its reflexes",
+            "bring back a majority of what keeps it (docs/coordination.md); it goes on where it ended",
+        ),
         PlatformReason::LeaderSilent { leader, silent_ms } => words(
             format!(
                 "the leading node on {leader} has been silent for {}",
@@ -73,6 +77,14 @@ fn host(reason: &HostReason) -> Words {
         HostReason::JournalTrouble { problem } => words(
             format!("its journal is in trouble: {problem}"),
             "`mainstay journal verify` says which part is wrong and repairs nothing",
+        ),
+        HostReason::JournalOutOfReach { problem } => words(
+            format!("its node is deaf: {problem}"),
+            "it hears again by itself when its region reaches a majority of what keeps the journal",
+        ),
+        HostReason::EtcdMember { phase, why } => words(
+            format!("its member of etcd is {}: {why}", phase.replace('_', " ")),
+            "the others go on while they are a majority; its log (DATA/hosts/HOST/instances/etcd/log) tells more",
         ),
         HostReason::OldGeneration { has, newest } => words(
             format!("it follows version {has} of the platform file; {newest} is in force"),

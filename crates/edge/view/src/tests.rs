@@ -215,6 +215,7 @@ fn facts(platform: &Platform, host: &Host, primary: &str) -> NodeFacts {
             paused: false,
             generation: 1,
             problem: None,
+            out_of_reach: false,
             upgrade: None,
             program: None,
         },
@@ -619,6 +620,40 @@ fn leadership_is_what_all_say_together() {
             Degraded platform: the platform is paused: Mainstay decides nothing
             Degraded host use1-a: it follows version 1 of the platform file; 2 is in force
             Degraded host euw1-a: it follows version 1 of the platform file; 2 is in force
+        "#]],
+    );
+}
+
+#[test]
+fn a_platform_without_its_journal_is_deaf() {
+    check_why(
+        |gathered| {
+            for host in ["use1-a", "usw2-a", "euw1-a"] {
+                let journal = &mut node(gathered, host).journal;
+                journal.role = "deaf".to_owned();
+                journal.out_of_reach = true;
+                journal.problem = Some("coordination is out of reach: no answer".to_owned());
+            }
+        },
+        expect![[r#"
+            Degraded
+            Degraded leadership: no node reaches the journal: nothing is decided, and what runs goes on by its reflexes
+            Degraded host use1-a: its node is deaf: coordination is out of reach: no answer
+            Degraded host usw2-a: its node is deaf: coordination is out of reach: no answer
+            Degraded host euw1-a: its node is deaf: coordination is out of reach: no answer
+        "#]],
+    );
+    // One that is cut off alone is its own trouble.
+    check_why(
+        |gathered| {
+            let journal = &mut node(gathered, "usw2-a").journal;
+            journal.role = "deaf".to_owned();
+            journal.out_of_reach = true;
+            journal.problem = Some("coordination is out of reach: no answer".to_owned());
+        },
+        expect![[r#"
+            Degraded
+            Degraded host usw2-a: its node is deaf: coordination is out of reach: no answer
         "#]],
     );
 }
