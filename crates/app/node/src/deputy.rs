@@ -24,8 +24,6 @@ use crate::context::Context;
 use crate::coordination;
 use crate::kernel_runner::{KernelRunner, Places};
 
-/// Between two turns when nothing is new.
-const TURN: Duration = Duration::from_millis(50);
 /// Between two looks at which regions are cut.
 const REACH_PERIOD: Duration = Duration::from_millis(200);
 /// After this a command's outcome is told as unknown.
@@ -170,7 +168,7 @@ impl Thread {
             }
             self.forget_the_gone();
             self.show();
-            self.runner.wait(TURN);
+            self.runner.wait_for_turn();
         }
     }
 

@@ -28,6 +28,9 @@ use crate::events;
 
 /// Between two heartbeats of a node that has nothing new to say.
 const BEAT_EVERY: Duration = Duration::from_millis(250);
+/// Between two turns when nothing is new.
+const TURN: Duration = Duration::from_millis(50);
+const TURN_OVER_NETWORK: Duration = Duration::from_millis(120);
 /// What a heartbeat has beside its signals: names, keys, what was passed over.
 const BEAT_HEAD_BYTES: usize = 256 << 10;
 /// What a signal has around it there.
@@ -114,7 +117,17 @@ impl KernelRunner {
         self.beat();
     }
 
-    /// Waits for news from the journal or from other nodes, at most for `limit`.
+    /// Waits for news from the journal or from other nodes, until the next turn is due in any case.
+    pub fn wait_for_turn(&mut self) {
+        let limit = match &self.places.journal {
+            Place::Folder(_) => TURN,
+            // Every look is a question over the network, and news wake.
+            Place::Etcd(_) => TURN_OVER_NETWORK,
+        };
+        self.wait(limit);
+    }
+
+    /// As [`KernelRunner::wait_for_turn`], at most for `limit`.
     pub fn wait(&mut self, limit: Duration) {
         if let Err(error) = self.journal.wait(limit) {
             self.note(&error);

@@ -133,12 +133,15 @@ fn mistakes_about_etcd_are_told_where_they_are() {
                   = help: port 5433 is free
         "#]],
     );
-    check("      members: [{host: use1-a}]\n", expect![[r#"
+    check(
+        "      members: [{host: use1-a}]\n",
+        expect![[r#"
         p.yaml:54:7: error[survival-impossible]: with region `us-east-1` the majority of etcd's members is lost, and with it deliberation
            54 |       members: [{host: use1-a}]
               |       ^
               = help: put the members into three regions, so that any one may be lost
-    "#]]);
+    "#]],
+    );
     check(
         "      prefix: a//b\n      archive: here\n      keepParts: 1\n",
         expect![[r#"

@@ -52,6 +52,8 @@ const LISTED_MAX: usize = 1_000;
 const ARCHIVED_MAX: usize = 128;
 /// A watch that hears nothing for so long is opened at another member: nodes speak several times a second.
 const WATCH_SILENT: Duration = Duration::from_secs(5);
+/// What was read with the end of the journal is good for the question after it, and for no later one.
+const HEARD_FOR: Duration = Duration::from_millis(20);
 const WATCH_PAUSE: Duration = Duration::from_millis(200);
 /// gRPC's code for something that is not there.
 const CODE_NOT_FOUND: i64 = 5;
@@ -107,6 +109,8 @@ pub struct Etcd {
     lease: Option<Lease>,
     refused: Option<String>,
     news: Arc<Notify>,
+    /// What the nodes said, read in the same moment as the end of the journal, for the question that comes next.
+    heard: Option<(Instant, Vec<(Bytes, Bytes)>)>,
 }
 
 impl std::fmt::Debug for Etcd {
@@ -130,6 +134,7 @@ impl Etcd {
             lease: None,
             refused: None,
             news: Arc::new(Notify::new()),
+            heard: None,
         })
     }
 
@@ -181,11 +186,43 @@ impl Etcd {
             ..Txn::default()
         };
         let answer: TxnAnswer = self.ask("read the journal", "/v3/kv/txn", &txn)?;
-        let head = answer.found(0).map(|found| head_of(&found.value));
-        let head = head
-            .transpose()
-            .map_err(PortError::io("understand the journal's head"))?;
-        Ok((head, answer.found(1).map(|found| found.value.clone())))
+        seen(&answer)
+    }
+
+    /// As [`Etcd::look`], and what the nodes say in the same moment: a node asks for both, all the time.
+    fn look_and_hear(
+        &mut self,
+        position: Position,
+    ) -> Result<(Option<Position>, Option<Bytes>), PortError> {
+        self.heard = None;
+        let beats = self.keys.beats();
+        let txn = Txn {
+            success: vec![
+                range(self.keys.head()),
+                range(self.keys.part(position)),
+                Request::Range(Range {
+                    key: Bytes::of(&beats),
+                    range_end: Some(behind(&beats)),
+                    ..Range::default()
+                }),
+            ],
+            ..Txn::default()
+        };
+        let answer: TxnAnswer = match self.client.call("/v3/kv/txn", &txn) {
+            Ok(answer) => answer,
+            // Too much for one answer.
+            Err(CallError::Refused { code, .. }) if code == CODE_EXHAUSTED => {
+                return self.look(position);
+            }
+            Err(error) => return Err(unanswered("read the journal", error)),
+        };
+        let found = seen(&answer)?;
+        let beats = answer.responses.into_iter().nth(2);
+        let beats = beats.and_then(|beats| beats.response_range);
+        let beats = beats.map(|beats| beats.kvs).unwrap_or_default();
+        let beats = beats.into_iter().map(|beat| (beat.key, beat.value));
+        self.heard = Some((clock::now(), beats.collect()));
+        Ok(found)
     }
 
     /// The bytes of a part whose value is this.
@@ -255,19 +292,21 @@ impl Etcd {
         &mut self,
         position: Position,
         part: &[u8],
-        answer: &TxnAnswer,
+        seen: Result<(Option<Position>, Option<Bytes>), PortError>,
     ) -> Result<(), PublishError> {
-        let unknown = |source| PublishError::Unknown { position, source };
-        if let Some(found) = answer.found(1) {
-            let there = self.whole(position, found.value.clone());
-            let there = there.map_err(|error| unknown(io::Error::other(error)))?;
+        let unknown = |error| PublishError::Unknown {
+            position,
+            source: io::Error::other(error),
+        };
+        let (head, found) = seen.map_err(unknown)?;
+        if let Some(found) = found {
+            let there = self.whole(position, found).map_err(unknown)?;
             return match there == part {
                 true => Ok(()),
                 false => Err(PublishError::Taken(position)),
             };
         }
-        let head = answer.found(0).map(|found| head_of(&found.value));
-        match head.transpose().map_err(unknown)? {
+        match head {
             Some(head) if head > position => Err(PublishError::Taken(position)),
             Some(head) => Err(PublishError::Refused(format!(
                 "the journal in etcd ends at position {head}, not at {position}: it was rolled back"
@@ -275,6 +314,21 @@ impl Etcd {
             None => Err(PublishError::Refused(
                 "etcd holds no journal any more".to_owned(),
             )),
+        }
+    }
+
+    /// Etcd says no, which is not always so: one that becomes full refuses for want of space what it has just done.
+    fn judge_refused(
+        &mut self,
+        position: Position,
+        part: &[u8],
+        refused: CallError,
+    ) -> Result<(), PublishError> {
+        match self.look(position) {
+            Ok((head, None)) if head.unwrap_or(Position::ZERO) == position => {
+                Err(PublishError::Refused(refused.to_string()))
+            }
+            seen => self.judge_taken(position, part, seen),
         }
     }
 
@@ -503,16 +557,17 @@ impl Coordination for Etcd {
             ],
             failure: vec![range(self.keys.head()), range(self.keys.part(position))],
         };
-        let answer: TxnAnswer = self.client.call("/v3/kv/txn", &txn).map_err(failed)?;
-        match answer.succeeded {
-            true => Ok(()),
-            false => self.judge_taken(position, part, &answer),
+        match self.client.call::<TxnAnswer>("/v3/kv/txn", &txn) {
+            Ok(answer) if answer.succeeded => Ok(()),
+            Ok(answer) => self.judge_taken(position, part, seen(&answer)),
+            Err(error @ CallError::Refused { .. }) => self.judge_refused(position, part, error),
+            Err(error) => Err(failed(error)),
         }
     }
 
     fn read_from(&mut self, position: Position) -> Result<Option<Vec<u8>>, PortError> {
         self.open_or(PortError::Refused)?;
-        let (head, part) = self.look(position)?;
+        let (head, part) = self.look_and_hear(position)?;
         if let Some(part) = part {
             return self.whole(position, part).map(Some);
         }
@@ -567,8 +622,16 @@ impl Coordination for Etcd {
     fn heartbeats(&mut self) -> Result<Vec<(String, Vec<u8>)>, PortError> {
         self.open_or(PortError::Refused)?;
         let prefix = self.keys.beats();
+        let just_heard = self
+            .heard
+            .take()
+            .filter(|(at, _)| clock::now().since(*at) < HEARD_FOR);
+        let values = match just_heard {
+            Some((_, values)) => values,
+            None => self.values_below(&prefix)?,
+        };
         let mut beats = Vec::new();
-        for (key, value) in self.values_below(&prefix)? {
+        for (key, value) in values {
             let node = key.text().and_then(|key| key.strip_prefix(&prefix));
             beats.extend(node.map(|node| (node.to_owned(), value.0)));
         }
@@ -609,6 +672,15 @@ async fn watch(
         }
         tokio::time::sleep(WATCH_PAUSE).await;
     }
+}
+
+/// Head and part, as the first two ranges of a transaction found them.
+fn seen(answer: &TxnAnswer) -> Result<(Option<Position>, Option<Bytes>), PortError> {
+    let head = answer.found(0).map(|found| head_of(&found.value));
+    let head = head
+        .transpose()
+        .map_err(PortError::io("understand the journal's head"))?;
+    Ok((head, answer.found(1).map(|found| found.value.clone())))
 }
 
 fn range(key: Bytes) -> Request {

@@ -1,6 +1,6 @@
 //! Calls to etcd's gateway: one connection that is kept, deadlines, and the next member where one does not answer.
 //!
-//! What etcd says and what happened to a call are two things. A *refusal* is etcd's own word that nothing was done; of a
+//! What etcd says and what happened to a call are two things. A *refusal* is etcd's own word; of a
 //! call that is *lost* (no answer in time, a connection that ended, a member without a leader) nobody knows whether it
 //! was. A lost call goes to the next member: every request of ours may be sent twice, because a write names the state that
 //! it expects.
@@ -57,7 +57,7 @@ impl std::fmt::Display for Endpoint {
 
 #[derive(Debug, Error)]
 pub enum CallError {
-    /// Nothing was done.
+    /// Etcd says no.
     #[error("etcd at {endpoint} refused: {why} (code {code})")]
     Refused {
         endpoint: String,

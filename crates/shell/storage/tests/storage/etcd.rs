@@ -365,6 +365,7 @@ fn a_full_etcd_refuses_and_the_journal_stays() {
     };
     assert!(why.contains("space exceeded"), "{why}");
     let end = a.log().end();
+    // What it refused is not there.
     assert!(catch_up_all(&mut a).unwrap().is_empty());
     assert_eq!(a.log().end(), end);
     is_sound(&platform, end.0);

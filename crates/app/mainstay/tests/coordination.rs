@@ -1,0 +1,184 @@
+//! A database in three regions with its journal in etcd, as real processes: members that Mainstay runs lose their quorum
+//! and get it back, and a host is lost with its member and with whoever leads.
+
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use mainstay_testkit::etcd::or_skip;
+use mainstay_testkit::wait::wait_for;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::Value;
+
+const HOSTS: [&str; 3] = ["use1-a", "usw2-a", "euw1-a"];
+/// Longer than anything here takes, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+const MEMBERS: &str = "
+  coordination:
+    etcd:
+      members:
+        - host: use1-a
+        - host: usw2-a
+        - host: euw1-a
+";
+
+struct Platform {
+    folder: tempfile::TempDir,
+}
+
+impl Platform {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        // PostgreSQL's user passes through.
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open).expect("opened");
+        let platform = Self { folder };
+        let example = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../../examples/database/platform.yaml"
+        );
+        let text = std::fs::read_to_string(example).expect("the example");
+        let file = platform.folder.path().join("platform.yaml");
+        std::fs::write(&file, text + MEMBERS).expect("written");
+        let file = file.display().to_string();
+        let up = platform.mainstay(&["up", &file, "--detach", "--timeout", "120s"]);
+        assert!(up.status.success(), "{}", said(&up));
+        platform
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn mainstay(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+        command.args(arguments).arg("--data").arg(self.data());
+        command.output().expect("ended")
+    }
+
+    /// The process that is a host's member of etcd.
+    fn member(&self, host: &str) -> Option<Pid> {
+        let path = format!("hosts/{host}/instances/etcd/state.json");
+        let state: Value =
+            serde_json::from_slice(&std::fs::read(self.data().join(path)).ok()?).ok()?;
+        let pid = i32::try_from(state["child"]["pid"].as_i64()?).ok()?;
+        Pid::from_raw(pid)
+    }
+
+    fn status(&self) -> Option<Value> {
+        serde_json::from_slice(&self.mainstay(&["status", "--json"]).stdout).ok()
+    }
+
+    /// Waits for a status, and says what came instead.
+    fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let found = wait_for(what, PATIENCE, || {
+            self.status().filter(|status| holds(status))
+        });
+        match found {
+            Ok(status) => status,
+            Err(error) => panic!("{error}: {}", said(&self.mainstay(&["status"]))),
+        }
+    }
+
+    /// The number of entries of a journal that verifies, each node's memory included.
+    fn verified(&self) -> u64 {
+        let verified = self.mainstay(&["journal", "verify", "--json"]);
+        assert!(verified.status.success(), "{}", said(&verified));
+        let report: Value = serde_json::from_slice(&verified.stdout).expect("a report");
+        assert_eq!(
+            report["vouched"].as_array().map(Vec::len),
+            Some(HOSTS.len())
+        );
+        report["entries"].as_u64().expect("a number")
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        self.mainstay(&["down", "--reason", "the test is over"]);
+    }
+}
+
+fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+fn leader(status: &Value) -> Option<&str> {
+    status["leadership"]["leader"].as_str()
+}
+
+fn is_healthy(status: &Value) -> bool {
+    status["verdict"] == "healthy"
+}
+
+/// Frozen members go on when this is dropped, whatever became of the test.
+struct Frozen(Vec<Pid>);
+
+impl Frozen {
+    fn freeze(pids: Vec<Pid>) -> Self {
+        for pid in &pids {
+            kill_process(*pid, Signal::STOP).expect("a member to freeze");
+        }
+        Self(pids)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            kill_process(*pid, Signal::CONT).ok();
+        }
+    }
+}
+
+#[test]
+fn the_journal_in_etcd_goes_on_without_a_gap_after_a_lost_quorum_and_a_lost_host() {
+    if !or_skip("a platform with its journal in etcd") {
+        return;
+    }
+    let platform = Platform::start();
+    let before = platform.verified();
+
+    let members = HOSTS[1..].iter().filter_map(|host| platform.member(host));
+    let frozen = Frozen::freeze(members.collect());
+    assert_eq!(frozen.0.len(), 2);
+    let deaf = platform.until("deafness", |status| leader(status).is_none());
+    // Reflexes go on: the database has its primary, and nobody doubts it.
+    assert_eq!(deaf["databases"][0]["verdict"], "healthy", "{deaf}");
+    let read = platform.mainstay(&["journal", "verify"]);
+    assert_eq!(read.status.code(), Some(4), "{}", said(&read));
+    drop(frozen);
+    platform.until("a leader again", |status| {
+        leader(status).is_some() && is_healthy(status)
+    });
+    let after = platform.verified();
+    assert!(after >= before, "{after} of {before}");
+
+    // A host is lost: whoever leads, with its member.
+    let status = platform.until("a leader", |status| leader(status).is_some());
+    let first = leader(&status).expect("known").to_owned();
+    let member = platform.member(&first).expect("a member");
+    let fault = ["fault", "inject", "host-crash", &first, "--for", "10s"];
+    let set = platform.mainstay(&[&fault[..], &["--reason", "a test"]].concat());
+    assert!(set.status.success(), "{}", said(&set));
+    assert!(
+        test_kill_process(member).is_err(),
+        "the member outlived its host"
+    );
+    let status = platform.until("another leader", |status| {
+        leader(status).is_some_and(|now| now != first)
+    });
+    assert!(
+        status["leadership"]["epoch"].as_u64() >= Some(2),
+        "{status}"
+    );
+    platform.until("health", is_healthy);
+    let back = platform.member(&first).expect("a member again");
+    assert_ne!(back, member);
+    assert!(platform.verified() > after);
+}
