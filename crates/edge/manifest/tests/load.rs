@@ -69,18 +69,15 @@ fn the_example_on_etcd_differs_in_coordination_alone() {
     assert_eq!(folder.with_coordination_of(&etcd), etcd);
 }
 
+fn check_etcd(section: &str, expected: Expect) {
+    let before = "  # ---- Data --";
+    let after = format!("  coordination:\n    etcd:\n{section}{before}");
+    check(&[(before, &after)], expected);
+}
+
 #[test]
-fn mistakes_about_etcd_are_told_where_they_are() {
-    let check = |section: &str, expected: Expect| {
-        check(
-            &[(
-                "  # ---- Data --",
-                &format!("  coordination:\n    etcd:\n{section}  # ---- Data --"),
-            )],
-            expected,
-        );
-    };
-    check(
+fn mistakes_about_an_etcd_of_others_are_told_where_they_are() {
+    check_etcd(
         "      endpoints: [http://10.0.0.1:2379, ftp://x, https://h:0, http://10.0.0.1:2379, 'https://u@h:1', https://h]\n      certificateFile: /etc/x.pem\n",
         expect![[r#"
             p.yaml:53:5: error[missing]: `certificateFile` and `authorityFile` are given together
@@ -110,7 +107,11 @@ fn mistakes_about_etcd_are_told_where_they_are() {
                   = help: write https://HOST:PORT, or http://HOST:PORT where that is meant, without a user or a path
         "#]],
     );
-    check(
+}
+
+#[test]
+fn mistakes_about_own_members_of_etcd_are_told_where_they_are() {
+    check_etcd(
         "      members: [{host: use1-a}, {host: use1-a}, {host: usw2}, {host: euw1-a}]\n      ports: {client: 5432}\n",
         expect![[r#"
             p.yaml:54:7: error[invalid-value]: 4 members of an etcd
@@ -133,7 +134,7 @@ fn mistakes_about_etcd_are_told_where_they_are() {
                   = help: port 5433 is free
         "#]],
     );
-    check(
+    check_etcd(
         "      members: [{host: use1-a}]\n",
         expect![[r#"
         p.yaml:54:7: error[survival-impossible]: with region `us-east-1` the majority of etcd's members is lost, and with it deliberation
@@ -142,7 +143,7 @@ fn mistakes_about_etcd_are_told_where_they_are() {
               = help: put the members into three regions, so that any one may be lost
     "#]],
     );
-    check(
+    check_etcd(
         "      prefix: a//b\n      archive: here\n      keepParts: 1\n",
         expect![[r#"
             p.yaml:53:5: error[invalid-value]: an etcd is named either by its `endpoints` or by the hosts of its `members`
@@ -151,7 +152,7 @@ fn mistakes_about_etcd_are_told_where_they_are() {
                   = help: write `endpoints: [https://etcd.example.com:2379]` for one that others run, or `members: [{host: …}]` for one that Mainstay runs
         "#]],
     );
-    check(
+    check_etcd(
         "      members: [{host: use1-a}, {host: usw2-a}, {host: euw1-a}]\n      prefix: a//b\n      archive: here\n      keepParts: 1\n",
         expect![[r#"
             p.yaml:55:15: error[invalid-value]: `a//b` cannot be the beginning of keys

@@ -49,6 +49,7 @@ pub(crate) struct Etcd {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct EtcdMember {
+    /// At most one member stands on a host.
     pub(crate) host: String,
 }
 
