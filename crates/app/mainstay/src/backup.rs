@@ -84,8 +84,16 @@ pub fn configs(layout: &Layout, database: &str) -> Result<Vec<BackupConfig>, Fai
 /// The archive of a platform's database, through a host that hears the primary, or any.
 async fn open(see: &BackupSee) -> Result<(Archive, Option<Sources>), Failure> {
     let (_, layout) = find(&see.platform)?;
+    archive_of(&layout, &see.database).await
+}
+
+/// As above, of a platform that was found.
+pub async fn archive_of(
+    layout: &Layout,
+    database: &str,
+) -> Result<(Archive, Option<Sources>), Failure> {
     let mut last = None;
-    for config in configs(&layout, &see.database)? {
+    for config in configs(layout, database)? {
         let sources = Sources::look(&config).await;
         let hears = sources.primary().is_ok();
         last = Some((config, sources));

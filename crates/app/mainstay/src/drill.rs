@@ -146,6 +146,7 @@ fn names(document: &Document) -> Vec<(&'static str, &str)> {
             }
             Act::Lose { region, .. } => names.push(("region", region)),
             Act::Wait(Wait::Backup { database, .. })
+            | Act::BackUp { database, .. }
             | Act::CorruptBackup { database }
             | Act::Restore { database, .. } => names.push(("database", database)),
             Act::Wait(Wait::Time(_) | Wait::Whole | Wait::Served(_) | Wait::Query(_))

@@ -122,6 +122,10 @@ pub enum Act {
         role: String,
         does: String,
     },
+    BackUp {
+        database: String,
+        prove: bool,
+    },
     CorruptBackup {
         database: String,
     },
@@ -183,6 +187,10 @@ impl Step {
                 format!("move the primary of {database} back to {to}")
             }
             Act::Person { role, does } => format!("{role}: {does}"),
+            Act::BackUp { database, prove } => {
+                let then = if *prove { ", and prove it" } else { "" };
+                format!("make a base backup of {database}{then}")
+            }
             Act::CorruptBackup { database } => {
                 format!(
                     "copy the archive of {database}, flip a byte of its newest backup in the copy"

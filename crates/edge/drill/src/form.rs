@@ -311,6 +311,7 @@ const STEP: &[Field] = &[
         Object(PERSON),
         "Somebody does it, and confirms it: `mainstay drill confirm`.",
     ),
+    may("backUp", Object(BACK_UP), "Makes a base backup now."),
     may(
         "corruptBackup",
         Object(CORRUPT),
@@ -343,7 +344,7 @@ const WAIT: &[Field] = &[
     may(
         "served",
         Integer,
-        "So many requests of each load were good, in a row.",
+        "So many requests of each client in a row were good, since the step began.",
     ),
     may(
         "query",
@@ -396,6 +397,19 @@ const SWITCHOVER: &[Field] = &[
 const PERSON: &[Field] = &[
     must("role", Text, "Whose step it is."),
     must("does", Text, "What is to be done and seen."),
+];
+
+const BACK_UP: &[Field] = &[
+    must(
+        "database",
+        Text,
+        "A database with `backup:` in the platform file.",
+    ),
+    may(
+        "prove",
+        Boolean,
+        "Restores and compares it at once (default false).",
+    ),
 ];
 
 const CORRUPT: &[Field] = &[must(

@@ -474,6 +474,10 @@ impl Reader<'_> {
                 role: text("role"),
                 does: text("does"),
             },
+            "backUp" => Act::BackUp {
+                database: text("database"),
+                prove: text("prove") == "true",
+            },
             "corruptBackup" => Act::CorruptBackup {
                 database: text("database"),
             },

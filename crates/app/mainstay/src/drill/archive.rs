@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use mainstay_backup::{Archive, Catalogue, Wanted, chain, offer, prove};
+use mainstay_backup::{Archive, Catalogue, Wanted, chain, create, offer, prove};
 use mainstay_drill::document::Expect;
 use mainstay_record::backup::{BackupConfig, ProofRecord};
 use mainstay_record::drill::{MeasuredWord, MeasurementRecord, UnitWord};
@@ -16,7 +16,7 @@ use mainstay_rt::clock;
 
 use super::load::Field;
 use super::measure::{micros, missing, value};
-use crate::backup::{configs, own_folder};
+use crate::backup::{archive_of, configs, own_folder};
 use crate::exit::Failure;
 
 const SOURCE: &str = "the restore";
@@ -55,6 +55,32 @@ pub fn backups(field: &Field<'_>, database: &str, proven: bool) -> Result<usize,
     })?;
     let counts = |entry: &&mainstay_backup::Entry| !proven || !entry.proofs.is_empty();
     Ok(catalogue.entries.iter().filter(counts).count())
+}
+
+/// A base backup now; restored and compared, if that is wanted.
+pub fn back_up(field: &Field<'_>, database: &str, is_proven: bool) -> Result<String> {
+    runtime()?.block_on(async {
+        let opened = archive_of(field.layout, database).await;
+        let (mut archive, sources) = opened.map_err(|failure| anyhow::anyhow!("{failure}"))?;
+        ensure!(
+            sources.is_some(),
+            "no keeper says that {database} has an open primary"
+        );
+        let made = create(&mut archive).await;
+        let made = made.map_err(|error| anyhow::anyhow!(chain(&error)))?;
+        if !is_proven {
+            return Ok(format!("backup {} of {} bytes", made.id, made.bytes));
+        }
+        let catalogue = archive.catalogue().await;
+        let catalogue = catalogue.map_err(|error| anyhow::anyhow!(chain(&error)))?;
+        let proof = prove(&archive, &catalogue, Some(&made.id)).await;
+        let proof = proof.map_err(|error| anyhow::anyhow!(chain(&error)))?;
+        Ok(format!(
+            "backup {} is proven: {}",
+            made.id,
+            proof.shown.join("; ")
+        ))
+    })
 }
 
 async fn open(config: BackupConfig) -> Result<(Archive, Catalogue)> {

@@ -354,11 +354,12 @@ pub fn requests(notes: &BTreeMap<notes::Key, notes::Note>) -> Vec<Request> {
     notes.values().map(request).collect()
 }
 
-/// The good ones at the end of a client's notes, in a row.
-pub fn last_in_a_row(requests: &[Request], within: Duration) -> usize {
+/// The good ones at the end of a client's notes, in a row, of those that were due since then.
+pub fn last_in_a_row(requests: &[Request], within: Duration, since_us: u64) -> usize {
     let within_us = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
     let mut ended: Vec<(u64, bool)> = requests
         .iter()
+        .filter(|request| request.due_us >= since_us)
         .filter_map(|request| match request.fate {
             Fate::Acknowledged { at_us } => {
                 Some((at_us, at_us.saturating_sub(request.due_us) <= within_us))

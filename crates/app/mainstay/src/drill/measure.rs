@@ -244,11 +244,15 @@ pub fn secondary(
     let values = vec![
         instant("served_from", stay.from_us),
         instant("served_until", stay.until_us),
-        optional(
-            "served",
-            served.map(|(from, until)| until - from),
-            "its beginning or its end is not known",
-        ),
+        match served {
+            Some((from, until)) => value("served", until - from, UnitWord::Us, KEEPERS),
+            None => missing(
+                "served",
+                UnitWord::Us,
+                KEEPERS,
+                "its beginning or its end is not known",
+            ),
+        },
         match carried {
             Some(count) => value("acknowledged", count, UnitWord::Transactions, CLIENTS),
             None => missing(

@@ -80,7 +80,8 @@ impl Stage<'_> {
             }
             Act::Wait(wait) => {
                 let what = step.what();
-                self.wait(deadline, &what, |stage| stage.holds(wait))
+                let since_us = clock::wall_us();
+                self.wait(deadline, &what, |stage| stage.holds(wait, since_us))
             }
             Act::Lose {
                 region,
@@ -119,6 +120,9 @@ impl Stage<'_> {
                     Ok(shown.running.is_some_and(|run| run.confirmed.contains(&id)))
                 })
             }
+            Act::BackUp { database, prove } => Ok(finding(super::archive::back_up(
+                self.field, database, *prove,
+            ))),
             Act::CorruptBackup { database } => {
                 Ok(finding(self.archives.corrupt(self.field, database)))
             }
@@ -164,7 +168,8 @@ impl Stage<'_> {
         }
     }
 
-    fn holds(&self, wait: &Wait) -> Result<bool, Failure> {
+    /// `since_us`: when it began to be waited for.
+    fn holds(&self, wait: &Wait, since_us: u64) -> Result<bool, Failure> {
         let layout = self.field.layout;
         Ok(match wait {
             Wait::Time(_) => true,
@@ -184,7 +189,7 @@ impl Stage<'_> {
                     let load = self.document.loads.get(client.load);
                     let within = load.map_or(Duration::ZERO, |load| load.within);
                     let notes = client.notes().map_err(Failure::Fault)?;
-                    if last_in_a_row(&requests(&notes), within) < *wanted {
+                    if last_in_a_row(&requests(&notes), within, since_us) < *wanted {
                         return Ok(false);
                     }
                 }
@@ -321,7 +326,7 @@ impl Stage<'_> {
             region: to.to_owned(),
         };
         let end = self.wait(deadline, "the primary is not open there", |stage| {
-            stage.holds(&there)
+            stage.holds(&there, at_us)
         })?;
         Ok(end.with(position))
     }
