@@ -28,7 +28,7 @@ pub fn run(command: &Journal) -> Outcome {
 }
 
 /// Where the journal stands; an etcd that does not answer is told of here, and not as damage.
-fn journal_of(record: &MachineRecord, layout: &Layout) -> Result<Place, Failure> {
+pub fn journal_of(record: &MachineRecord, layout: &Layout) -> Result<Place, Failure> {
     let place = coordination::of_machine(record, layout)?;
     if let Place::Etcd(_) = &place {
         let listed = place.kept().map_err(std::io::Error::other);

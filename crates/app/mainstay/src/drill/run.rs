@@ -17,6 +17,7 @@ use mainstay_record::drill::{
     DrillAskRecord, DrillEndRecord, DrillObjectiveRecord, DrillPlanRecord, DrillStepRecord,
     DrillVerdictWord, LossLimitRecord, MeasurementRecord, StepOutcomeWord,
 };
+use mainstay_record::node::MachineRecord;
 use mainstay_rt::{clock, entropy};
 use mainstay_units::Instant;
 
@@ -48,6 +49,7 @@ pub fn run(arguments: &Run) -> Outcome {
         .unwrap_or_else(entropy::u64);
     let slot = Slot::new(machine.slot).context("the platform's block of addresses")?;
     let play = Play {
+        machine,
         layout: &layout,
         platform: &platform,
         slot,
@@ -62,6 +64,7 @@ pub fn run(arguments: &Run) -> Outcome {
 }
 
 struct Play<'a> {
+    machine: MachineRecord,
     layout: &'a Layout,
     platform: &'a Platform,
     slot: Slot,
@@ -115,7 +118,7 @@ impl Play<'_> {
             let ended = shown.ended.into_iter().find(|ended| ended.drill == id);
             json(&ended)?;
         } else {
-            super::show::verdict(self.layout, &id)?;
+            super::show::verdict(&self.machine, self.layout, &id)?;
             line(format_args!("{id} {said}"))?;
         }
         match verdict {

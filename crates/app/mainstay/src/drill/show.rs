@@ -9,13 +9,15 @@ use mainstay_record::drill::{
 };
 use mainstay_record::event::EventBody;
 use mainstay_record::journal::EntryRecord;
-use mainstay_storage::{Coordination, LocalFolder, meaning_of};
+use mainstay_record::node::MachineRecord;
+use mainstay_storage::{Coordination, meaning_of};
 
 use super::tell;
 use crate::arguments::Look;
 use crate::arguments::drill::Show;
 use crate::client::find;
 use crate::exit::{Failure, Outcome};
+use crate::journal::journal_of;
 use crate::print::{json, line, time_of_day};
 
 pub fn list(look: &Look) -> Outcome {
@@ -66,13 +68,18 @@ fn moment(ms: u64) -> String {
 }
 
 /// Entries of one run, in order.
-fn entries(layout: &Layout, drill: &str) -> Result<Vec<(u64, EntryRecord, EventBody)>, Failure> {
-    let mut folder = LocalFolder::open(&layout.journal()).context("open the journal")?;
+fn entries(
+    machine: &MachineRecord,
+    layout: &Layout,
+    drill: &str,
+) -> Result<Vec<(u64, EntryRecord, EventBody)>, Failure> {
+    let place = journal_of(machine, layout)?;
+    let mut port = place.open().context("open the journal")?;
     let mut log = Log::new(meaning_of);
     let mut found = Vec::new();
     loop {
         let position = log.end();
-        let Some(part) = folder.read_from(position).context("read the journal")? else {
+        let Some(part) = port.read_from(position).context("read the journal")? else {
             return Ok(found);
         };
         let followed = log.follow(position, &part).map_err(|damage| {
@@ -107,8 +114,8 @@ fn drill_of(body: &EventBody) -> Option<&str> {
 }
 
 pub fn show(arguments: &Show) -> Outcome {
-    let (_, layout) = find(&arguments.platform)?;
-    let entries = entries(&layout, &arguments.drill)?;
+    let (machine, layout) = find(&arguments.platform)?;
+    let entries = entries(&machine, &layout, &arguments.drill)?;
     if entries.is_empty() {
         return Err(Failure::Usage(format!(
             "there is no drill {}\n  next: `mainstay drill list` shows those that ran",
@@ -132,8 +139,8 @@ pub fn show(arguments: &Show) -> Outcome {
 }
 
 /// The measured figures and the verdict on each service.
-pub fn verdict(layout: &Layout, drill: &str) -> Outcome {
-    for (_, _, body) in entries(layout, drill)? {
+pub fn verdict(machine: &MachineRecord, layout: &Layout, drill: &str) -> Outcome {
+    for (_, _, body) in entries(machine, layout, drill)? {
         if matches!(body, EventBody::DrillMeasured(_) | EventBody::DrillEnded(_)) {
             for text in told(&body) {
                 line(text)?;
