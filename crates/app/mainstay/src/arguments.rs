@@ -155,6 +155,21 @@ Example: mainstay database solo ledger --reason 'two regions are down until the 
 
 Exit codes: 0 it answers alone; 3 refused, and all is as before; 5 unknown: `mainstay status` tells.";
 
+const FAILOVER_HELP: &str = "\
+For when a majority of a database's replicas is gone for good. While it may come back, wait: an election loses nothing,
+and the order tries that first. The replica on HOST then becomes the primary with what it has. What any other replica
+has beyond that is given up, answered commits included; the answer, the journal and the status say where its log ends.
+It serves alone until enough replicas follow again. Those that come back leave what they had (their folders are
+moved aside, never emptied) and are filled from it, also where a majority was only cut off and has gone on: be sure
+that it is gone, or stopped, because nobody can be told that does not hear.
+
+It is refused where a primary is heard by any keeper that answers, where another replica that answers has more of the
+log, and where what the replica has does not count. The permission is database.failover.
+
+Example: mainstay database failover ledger --to host-3 --accept-data-loss --reason 'fire in two regions'
+
+Exit codes: 0 it serves; 3 refused, and all is as before; 5 unknown: `mainstay status` tells.";
+
 const SHOW_HELP: &str = "\
 A line for each entry: position, time (UTC), leadership, kind, and what it says. The whole entry, byte for byte as
 it is stored and hashed, comes with --json, a line each.
@@ -532,6 +547,9 @@ pub enum Database {
     /// Answer commits without the copies that `survive` promises, until enough replicas are back
     #[command(after_help = SOLO_HELP)]
     Solo(Solo),
+    /// Go on from one replica where a majority is gone for good; answered commits may be lost
+    #[command(after_help = FAILOVER_HELP)]
+    Failover(Failover),
     /// Show its parameters, where they are in force, and what a change of them would take
     #[command(after_help = CONFIGURE_HELP)]
     Configure(Configure),
@@ -558,6 +576,20 @@ pub struct Configure {
 pub struct Solo {
     /// As `mainstay status` names it
     pub database: String,
+    #[command(flatten)]
+    pub act: Act,
+}
+
+#[derive(Debug, Args)]
+pub struct Failover {
+    /// As `mainstay status` names it
+    pub database: String,
+    /// The host whose replica goes on
+    #[arg(long, value_name = "HOST")]
+    pub to: String,
+    /// Answered commits that only other replicas have may be lost
+    #[arg(long)]
+    pub accept_data_loss: bool,
     #[command(flatten)]
     pub act: Act,
 }
@@ -807,6 +839,7 @@ mod tests {
             "mainstay fault clear f1",
             "mainstay switchover ledger --to a",
             "mainstay database solo ledger",
+            "mainstay database failover ledger --to h3 --accept-data-loss",
             "mainstay upgrade",
         ] {
             assert!(parse(line).is_err(), "{line}");

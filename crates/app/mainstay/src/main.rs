@@ -68,6 +68,7 @@ fn run(command: &Command) -> Outcome {
         Command::Backup(command) => backup::run(command),
         Command::Database(Database::Restore(arguments)) => backup::bring_database_back(arguments),
         Command::Database(Database::Solo(arguments)) => operate::solo(arguments),
+        Command::Database(Database::Failover(arguments)) => operate::failover(arguments),
         Command::Database(Database::Configure(arguments)) => configure::run(arguments),
         Command::Journal(command) => journal::run(command),
         Command::Rules(command) => rules::run(command),

@@ -2,7 +2,7 @@
 
 use mainstay_record::node::{Command, InjectFault};
 
-use crate::arguments::{Act, Clear, Inject, Solo, Switchover};
+use crate::arguments::{Act, Clear, Failover, Inject, Solo, Switchover};
 use crate::client::{command, command_saying, find};
 use crate::exit::{Failure, Outcome};
 use crate::print::line;
@@ -74,6 +74,15 @@ pub fn switchover(arguments: &Switchover) -> Outcome {
     let command_ = Command::Switchover {
         database: arguments.database.clone(),
         region: arguments.to.clone(),
+    };
+    command(&arguments.act, command_)
+}
+
+pub fn failover(arguments: &Failover) -> Outcome {
+    let command_ = Command::Failover {
+        database: arguments.database.clone(),
+        host: arguments.to.clone(),
+        accept_data_loss: arguments.accept_data_loss,
     };
     command(&arguments.act, command_)
 }

@@ -12,7 +12,7 @@ use mainstay_kernel::{
     Signal, authorize,
 };
 use mainstay_manifest::{load, render};
-use mainstay_model::name::{DatabaseName, RegionName};
+use mainstay_model::name::{DatabaseName, HostName, RegionName};
 use mainstay_model::people::Permission;
 use mainstay_record::event::AlertRecord;
 use mainstay_record::experiment::ExperimentFacts;
@@ -275,6 +275,16 @@ impl Desk {
             }
             CommandRecord::Solo { database } => Ask::Solo {
                 database: database_name(&database)?,
+            },
+            CommandRecord::Failover {
+                database,
+                host,
+                accept_data_loss,
+            } => Ask::Failover {
+                database: database_name(&database)?,
+                to: HostName::new(&host)
+                    .map_err(|_| refused("name", format!("{host:?} is not the name of a host")))?,
+                accepts_loss: accept_data_loss,
             },
             CommandRecord::Upgrade { digest, version } => Ask::Upgrade {
                 program: self.program(digest, version)?,

@@ -51,6 +51,7 @@ pub async fn carry_out(context: Context, assigned: Assigned) -> Option<Outcome> 
         Effect::ClearFault { fault } => blocking(move || clear_fault(&context, fault)).await,
         Effect::Switchover { database, to } => switch_over(&context, &database, &to, manner).await,
         Effect::Solo { database } => serve_alone(&context, &database, manner).await,
+        Effect::Failover { database } => go_on(&context, &database, manner).await,
         Effect::Notify { notice } => notify(&context, &notice).await,
         // The node itself sees to these: to the first because it outlives the node that begins it, to the second
         // because it needs what the node sees.
@@ -254,6 +255,33 @@ async fn serve_alone(context: &Context, database: &DatabaseName, manner: Manner)
         };
     }
     ask_keeper(&socket, "/v1/solo", Vec::new(), done).await
+}
+
+/// Asks the keeper beside this host's replica, which answers when it serves, or why it does not. After a restart the
+/// order is not repeated: a keeper that took it carries it out by itself.
+async fn go_on(context: &Context, database: &DatabaseName, manner: Manner) -> Outcome {
+    let host = context.name();
+    let socket = context.layout.keeper_socket(host, database.as_str());
+    let done = format!("{database} goes on from {host}");
+    if manner == Manner::Query {
+        let status = request_unix(&socket, Method::GET, "/v1/status", Vec::new(), LOOK_LIMIT).await;
+        let status = status
+            .ok()
+            .and_then(|(_, body)| serde_json::from_slice::<KeeperStatus>(&body).ok());
+        let here = |status: &KeeperStatus| {
+            status.lineage > 0 && status.sight.primary.as_deref() == Some(host)
+        };
+        return match status {
+            Some(status) if here(&status) => Outcome::Done { detail: done },
+            Some(status) => Outcome::Unknown {
+                why: format!("it does not serve now: {}", status.sight.reason),
+            },
+            None => Outcome::Unknown {
+                why: "the keeper does not answer".to_owned(),
+            },
+        };
+    }
+    ask_keeper(&socket, "/v1/force", Vec::new(), done).await
 }
 
 async fn ask_keeper(socket: &Path, path: &str, body: Vec<u8>, done: String) -> Outcome {

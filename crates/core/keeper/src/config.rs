@@ -32,6 +32,9 @@ pub struct Config {
     /// home, copies). A keeper with another one is refused, so that two versions of the platform file
     /// never vote together.
     pub fingerprint: u64,
+    /// How many terms a forced failover leaves out. Whoever compares terms and knows no lineages (routes, archives)
+    /// then prefers it to what a majority that was only cut off has gone on with. Each costs an empty file.
+    pub terms_skipped: u32,
     /// Fresh entropy, drawn by the shell at each start: incarnations and jitter come from it.
     pub seed: u128,
     pub timings: Timings,

@@ -12,10 +12,13 @@ use alloc::vec::Vec;
 use mainstay_units::{Incarnation, Lsn, SystemIdentifier, Term, Timeline};
 
 use crate::config::ReplicaId;
+use crate::lineage::Lineage;
 
 /// A keeper's record on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Durable {
+    /// What everything else in the record belongs to.
+    pub lineage: Lineage,
     pub promise: Promise,
     /// The latest term that this keeper coordinated and gave up before anything was promoted.
     pub aborted: Option<Term>,
@@ -36,6 +39,8 @@ pub struct Durable {
 pub struct Promise {
     pub highest: Term,
     pub coordinator: Option<ReplicaId>,
+    /// Which filling of the coordinator's folder it was.
+    pub incarnation: Incarnation,
     pub floor: Term,
     /// What `floor` was before `highest` was promised, and becomes again when it is released.
     pub previous_floor: Term,
@@ -103,6 +108,15 @@ impl Loss {
     /// Whether what was written at this position is a part of it.
     pub fn holds(&self, timeline: Timeline, lsn: Lsn) -> bool {
         (timeline, lsn) > (self.timeline, self.after) && Term::from(timeline) < self.below
+    }
+}
+
+impl Cohort {
+    pub(crate) fn note(&mut self, loss: Loss) {
+        if self.losses.len() >= Loss::LIMIT {
+            self.losses.remove(0);
+        }
+        self.losses.push(loss);
     }
 }
 

@@ -53,9 +53,9 @@ pub(crate) enum Election {
 /// What a recruited replica has.
 #[derive(Clone, Debug)]
 pub(crate) struct Recruit {
-    incarnation: Incarnation,
-    rank: Rank,
-    cohort: Option<Box<Cohort>>,
+    pub incarnation: Incarnation,
+    pub rank: Rank,
+    pub cohort: Option<Box<Cohort>>,
 }
 
 impl Default for Election {
@@ -205,14 +205,15 @@ impl Keeper {
                 refused,
                 ..
             } => {
-                let members = self.config.replicas.len();
-                let hopeless = members - refused.len() < majority(members);
+                let all = self.config.replicas.len();
+                let needed = self.pre_votes_needed();
+                let hopeless = all - refused.len() < needed;
                 let over = self.now.since(*started) >= self.config.timings.pre_vote;
                 if self.lost_since.is_none() || over || hopeless {
                     self.rest();
                     return true;
                 }
-                granted.len() >= majority(members) && self.begin_recruiting(None)
+                granted.len() >= needed && self.begin_recruiting(None)
             }
             Election::Recruiting { .. } => self.run_recruiting(),
             Election::Elected { .. } => self.run_elected(),
@@ -250,6 +251,16 @@ impl Keeper {
             .count();
         let places = u32::try_from(better).unwrap_or(u32::MAX);
         Some(since + self.config.timings.stagger * places)
+    }
+
+    /// A lineage begins with fewer members than the file has replicas.
+    fn pre_votes_needed(&self) -> usize {
+        let lineage = self
+            .durable
+            .cohort
+            .as_ref()
+            .filter(|_| self.durable.lineage.is_forced());
+        majority(lineage.map_or(self.config.replicas.len(), |cohort| cohort.members.len()))
     }
 
     /// Who of two coordinators goes first: every keeper that was told the same home says the same.
@@ -325,7 +336,7 @@ impl Keeper {
         let Some(term) = self.next_term() else {
             return false;
         };
-        self.promise(term, self.config.me);
+        self.promise(term, self.own_name());
         self.election = Election::Recruiting {
             term,
             started: self.now,
@@ -337,7 +348,22 @@ impl Keeper {
         true
     }
 
-    pub(crate) fn handle_report(&mut self, from: ReplicaId, reported: Term, verdict: Report) {
+    pub(crate) fn handle_report(
+        &mut self,
+        from: ReplicaId,
+        reported: Term,
+        to: Incarnation,
+        verdict: Report,
+    ) {
+        // Given to one that had this name before, and may have been taken back since.
+        if to.0 != 0 && to != self.durable.incarnation {
+            return;
+        }
+        let refused = match &verdict {
+            Report::Recruited { .. } => None,
+            Report::Refused { refusal, .. } => Some(*refusal),
+        };
+        self.note_force_refusal(from, reported, refused);
         match (&mut self.election, verdict) {
             (
                 Election::Recruiting { term, reports, .. },
@@ -400,7 +426,10 @@ impl Keeper {
             return true;
         }
         if self.now.since(started) >= self.config.timings.recruitment {
-            self.abort_election();
+            let reports = reports.clone();
+            if !self.begin_lineage(term, &reports) {
+                self.abort_election();
+            }
             return true;
         }
         if self.now.since(sent) >= self.config.timings.heartbeat {
@@ -480,6 +509,7 @@ impl Keeper {
             (recruit.incarnation == incarnation).then_some(&recruit.rank)
         };
         self.note_loss(&mut cohort, &reports.get(&winner)?.rank, reported);
+        self.carry_order_on(&mut cohort, winner);
         Some((winner, cohort))
     }
 
@@ -509,7 +539,7 @@ impl Keeper {
         *sent = self.now;
         let (term, winner, cohort) = (*term, *winner, cohort.clone());
         if winner == self.config.me {
-            self.handle_promote(winner, term, *cohort);
+            self.handle_promote(self.own_name(), term, *cohort);
         } else {
             self.send(winner, Body::Promote { term, cohort });
         }
@@ -567,7 +597,7 @@ impl Keeper {
         };
         self.durable.aborted = Some(term);
         self.persist();
-        self.handle_abort(self.config.me, term);
+        self.handle_abort(self.own_name(), term);
         self.send_all(&Body::Abort { term });
         self.rest();
     }

@@ -49,7 +49,9 @@ impl Keeper {
         let known = self.server.observation.as_ref().map(|seen| seen.data);
         // A folder that says whose it is was filled by somebody.
         let empty = matches!(known, Some(DataState::Blank | DataState::Broken));
-        self.config.me == self.config.home
+        // In a lineage that was begun by order there was a database.
+        !self.durable.lineage.is_forced()
+            && self.config.me == self.config.home
             && empty
             && self.durable.cohort.is_none()
             && self.durable.promise.highest.0 == 0

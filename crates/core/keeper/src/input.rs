@@ -53,4 +53,9 @@ pub enum Operator {
         /// The wall clock of this host, for people.
         since_ms: u64,
     },
+    /// Begin a lineage with this replica's log, where a majority is gone for good. Only where no primary is heard.
+    Force {
+        /// The wall clock of this host, for people.
+        since_ms: u64,
+    },
 }

@@ -13,12 +13,14 @@ use crate::founding::Founding;
 use crate::gate::Gate;
 use crate::input::{Input, Operator, RequestId};
 use crate::lease::Granted;
+use crate::lineage::ForceAsk;
 use crate::machine::State;
 use crate::message::{Body, Heartbeat, Message};
 use crate::peers::Peers;
 use crate::planted::{Planted, PlantedBug};
 use crate::postgres::{DataState, ProcessState, Serviceability};
 use crate::primary::Primary;
+use crate::promise::Sender;
 use crate::random::Random;
 use crate::server::Server;
 use crate::solo::SoloAsk;
@@ -49,12 +51,14 @@ pub struct Keeper {
     pub(crate) granted: Granted,
     pub(crate) switchover: Option<Switchover>,
     pub(crate) solo_ask: Option<SoloAsk>,
+    pub(crate) force_ask: Option<ForceAsk>,
     pub(crate) founding: Founding,
     pub(crate) planted: Planted,
     heartbeat_due: Instant,
     /// What `next_deadline` answers; drawn up at the end of each `handle`.
     deadline: Option<(Instant, WakeReason)>,
     strangers: u64,
+    left_behind: u64,
     status: Status,
     said: Said,
 }
@@ -90,11 +94,13 @@ impl Keeper {
             granted: Granted::on_start(&durable, now),
             switchover: None,
             solo_ask: None,
+            force_ask: None,
             founding: Founding::default(),
             planted: Planted::default(),
             heartbeat_due: now,
             deadline: None,
             strangers: 0,
+            left_behind: 0,
             status: Status::default(),
             said: Said::default(),
             config,
@@ -136,6 +142,7 @@ impl Keeper {
         for _ in 0..ROUNDS_LIMIT {
             let moved = self.run_server() | self.run_founding() | self.run_primary();
             let moved = moved | self.run_election() | self.run_switchover() | self.run_solo_ask();
+            let moved = moved | self.run_force_ask();
             if !moved {
                 break;
             }
@@ -163,23 +170,36 @@ impl Keeper {
     }
 
     fn handle_message(&mut self, message: Message) {
-        if message.fingerprint != self.config.fingerprint
+        let fingerprint = message.lineage.fingerprint(self.config.fingerprint);
+        if message.fingerprint != fingerprint
             || !self.config.replicas.contains(&message.from)
             || message.from == self.config.me
         {
             self.strangers += 1;
             return;
         }
+        if message.lineage != self.durable.lineage && !self.has(PlantedBug::LineageIgnored) {
+            if message.lineage > self.durable.lineage {
+                self.join(message.lineage);
+            } else {
+                self.left_behind += 1;
+            }
+            return;
+        }
         let from = message.from;
+        let sender = Sender {
+            replica: from,
+            incarnation: message.incarnation,
+        };
         match message.body {
             Body::Heartbeat(heartbeat) => self.handle_heartbeat(from, heartbeat),
             Body::Grant { term, echo } => self.handle_grant(from, term, echo),
             Body::AskPreVote { round, term } => self.handle_ask_pre_vote(from, round, term),
             Body::PreVote { round, verdict } => self.handle_pre_vote(from, round, verdict),
-            Body::Recruit { term } => self.handle_recruit(from, term),
-            Body::Report { term, verdict } => self.handle_report(from, term, verdict),
-            Body::Promote { term, cohort } => self.handle_promote(from, term, *cohort),
-            Body::Abort { term } => self.handle_abort(from, term),
+            Body::Recruit { term } => self.handle_recruit(sender, term),
+            Body::Report { term, to, verdict } => self.handle_report(from, term, to, verdict),
+            Body::Promote { term, cohort } => self.handle_promote(sender, term, *cohort),
+            Body::Abort { term } => self.handle_abort(sender, term),
             Body::KeepCohort { cohort } => self.handle_keep_cohort(from, *cohort),
             Body::CohortKept {
                 version,
@@ -207,6 +227,7 @@ impl Keeper {
             Operator::Pause => self.set_paused(request, true),
             Operator::Resume => self.set_paused(request, false),
             Operator::Solo { since_ms } => self.ask_solo(request, since_ms),
+            Operator::Force { since_ms } => self.ask_force(request, since_ms),
         }
     }
 
@@ -238,7 +259,9 @@ impl Keeper {
     pub(crate) fn send(&mut self, to: ReplicaId, body: Body) {
         let message = Message {
             from: self.config.me,
-            fingerprint: self.config.fingerprint,
+            fingerprint: self.durable.lineage.fingerprint(self.config.fingerprint),
+            lineage: self.durable.lineage,
+            incarnation: self.durable.incarnation,
             body,
         };
         self.gate.emit(Effect::Send { to, message });
@@ -365,12 +388,14 @@ impl Keeper {
             primary: self.known_primary(),
             promise: self.durable.promise,
             incarnation: self.durable.incarnation,
+            lineage: self.durable.lineage,
             cohort: self.durable.cohort.as_ref().map(|cohort| cohort.version),
             voter: self.is_voter(),
             paused: self.durable.paused,
             solo: self.solo_in_force(),
             protected: self.protected(),
             strangers: self.strangers,
+            left_behind: self.left_behind,
         };
         let unchanged = Status {
             lease_expires: self.status.lease_expires,
@@ -417,7 +442,7 @@ impl Keeper {
         self.peers.get(peer)?.round_trip
     }
 
-    fn known_primary(&self) -> Option<ReplicaId> {
+    pub(crate) fn known_primary(&self) -> Option<ReplicaId> {
         if self.primary.is_some() {
             return Some(self.config.me);
         }

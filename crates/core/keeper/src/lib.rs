@@ -26,7 +26,7 @@
 //! the object that joins the parts; `gate` holds effects back until the record is durable. `machine` is
 //! the table of the local server's states and `server` drives it. `peers` is what is known of others.
 //! `promise` and `election` are the two sides of a new term, `cohort` the arithmetic of both. `primary`,
-//! `lease`, `switchover`, `solo` are a primary's duties; `founding` and `rejoin` are how replicas come (back).
+//! `lease`, `switchover`, `solo` are a primary's duties; `lineage` is how it goes on without a majority; `founding` and `rejoin` are how replicas come (back).
 
 #![no_std]
 #![deny(
@@ -48,6 +48,7 @@ mod gate;
 mod input;
 mod keeper;
 mod lease;
+mod lineage;
 mod machine;
 mod message;
 mod peers;
@@ -70,6 +71,7 @@ pub use durable::{Cohort, CohortVersion, Durable, Loss, Member, Promise, Solo};
 pub use effect::Effect;
 pub use input::{Input, Operator, RequestId};
 pub use keeper::Keeper;
+pub use lineage::Lineage;
 pub use machine::{Event, Row, State, TABLE};
 pub use message::{Body, Echo, Heartbeat, Message, PreVote, Refusal, Renews, Report};
 #[cfg(feature = "planted-bugs")]
@@ -80,5 +82,6 @@ pub use postgres::{
     SynchronousStandbys, TimelineHistory,
 };
 pub use status::{
-    Answer, HaltReason, Reason, Role, SoloRefusal, Status, SwitchoverRefusal, WakeReason,
+    Answer, ForceRefusal, HaltReason, Reason, Role, SoloRefusal, Status, SwitchoverRefusal,
+    WakeReason,
 };

@@ -11,6 +11,7 @@ use mainstay_units::{Incarnation, Instant, Lsn, SystemIdentifier, Term, Timeline
 
 use crate::config::ReplicaId;
 use crate::durable::{Cohort, CohortVersion, Promise};
+use crate::lineage::Lineage;
 use crate::postgres::{Rank, Renewal, TimelineHistory};
 use crate::status::{Reason, Role};
 
@@ -19,6 +20,11 @@ use crate::status::{Reason, Role};
 pub struct Message {
     pub from: ReplicaId,
     pub fingerprint: u64,
+    /// The sender's. A message of another lineage says nothing but that there is one.
+    pub lineage: Lineage,
+    /// Which filling of the sender's folder speaks. One that lost its disk knows nothing of what it coordinated before, and
+    /// may coordinate the same term again: what it promised, aborted or ordered then is not the word of this one.
+    pub incarnation: Incarnation,
     pub body: Body,
 }
 
@@ -49,6 +55,8 @@ pub enum Body {
     /// The promise is durable and the replica is off every stream; or it will not be.
     Report {
         term: Term,
+        /// Which filling of the coordinator's folder asked; zero where an earlier version does not say.
+        to: Incarnation,
         verdict: Report,
     },
     /// To the winner, from the coordinator to whom it promised `term`.

@@ -63,16 +63,25 @@ pub enum PlantedBug {
     LivingStreamIgnored,
     /// A standby is started anew without having been named.
     RenewedUnasked,
+    // Forced failovers.
+    /// What keepers of another lineage say is heard.
+    LineageIgnored,
+    /// Who joins a later lineage counts with what it had.
+    FolderKeptAcrossLineages,
+    /// The record does not say what the lineage begins without.
+    ForcedLossUnrecorded,
+    /// A lineage is begun although a primary is heard.
+    ForcedBesidePrimary,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
     /// It promotes where nothing was lost: looked for in schedules in which nothing is.
     pub fn is_haste(self) -> bool {
-        self == Self::LivingStreamIgnored
+        matches!(self, Self::LivingStreamIgnored | Self::ForcedBesidePrimary)
     }
 
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 38] = [
         Self::PromiseWithoutFsync,
         Self::PromiseCountedAsRank,
         Self::TimelineClashUnnoticed,
@@ -107,6 +116,10 @@ impl PlantedBug {
         Self::SoloLossUnrecorded,
         Self::LivingStreamIgnored,
         Self::RenewedUnasked,
+        Self::LineageIgnored,
+        Self::FolderKeptAcrossLineages,
+        Self::ForcedLossUnrecorded,
+        Self::ForcedBesidePrimary,
     ];
 }
 

@@ -234,8 +234,11 @@ impl Keeper {
         self.server.ailment().is_some() && !self.has(PlantedBug::AilingPrimaryKept)
     }
 
-    /// Every replica of the file counts: needed once, before the first opening.
+    /// Every replica of the file counts: needed once, before the first opening. A lineage opens with whom it has.
     pub(crate) fn cohort_is_full(&self) -> bool {
+        if self.durable.lineage.is_forced() {
+            return true;
+        }
         self.durable
             .cohort
             .as_ref()

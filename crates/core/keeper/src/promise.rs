@@ -6,7 +6,7 @@
 
 use alloc::boxed::Box;
 
-use mainstay_units::Term;
+use mainstay_units::{Incarnation, Term};
 
 use crate::config::ReplicaId;
 use crate::durable::{Cohort, Promise};
@@ -15,14 +15,36 @@ use crate::machine::{Event, State};
 use crate::message::{Body, Heartbeat, PreVote, Refusal, Report};
 use crate::planted::PlantedBug;
 
+/// Who says something: a replica, and which filling of its folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sender {
+    pub replica: ReplicaId,
+    pub incarnation: Incarnation,
+}
+
 impl Promise {
     /// Whether the last promise binds, that is was not released.
     pub(crate) fn binds(&self) -> bool {
         self.floor == self.highest && self.coordinator.is_some()
     }
+
+    /// Whether it binds, in this term, to this filling of this coordinator's folder.
+    pub(crate) fn binds_to(&self, coordinator: Sender, term: Term) -> bool {
+        self.binds()
+            && self.highest == term
+            && self.coordinator == Some(coordinator.replica)
+            && self.incarnation == coordinator.incarnation
+    }
 }
 
 impl Keeper {
+    pub(crate) fn own_name(&self) -> Sender {
+        Sender {
+            replica: self.config.me,
+            incarnation: self.durable.incarnation,
+        }
+    }
+
     /// There is a primary of `term`: none below is followed from now on. A promise of that very term is
     /// thereby kept, whoever it was given to, and cannot be released any more.
     pub(crate) fn raise_floor(&mut self, term: Term) {
@@ -36,11 +58,12 @@ impl Keeper {
         if promise.highest <= term {
             promise.highest = term;
             promise.coordinator = None;
+            promise.incarnation = Incarnation(0);
         }
         self.persist();
     }
 
-    pub(crate) fn promise(&mut self, term: Term, coordinator: ReplicaId) {
+    pub(crate) fn promise(&mut self, term: Term, coordinator: Sender) {
         let promise = self.durable.promise;
         assert!(
             term > promise.highest || self.has(PlantedBug::TwoCoordinatorsInOneTerm),
@@ -48,7 +71,8 @@ impl Keeper {
         );
         self.durable.promise = Promise {
             highest: term,
-            coordinator: Some(coordinator),
+            coordinator: Some(coordinator.replica),
+            incarnation: coordinator.incarnation,
             floor: term,
             previous_floor: promise.floor,
         };
@@ -81,9 +105,9 @@ impl Keeper {
         self.lease_is_running().then_some(Refusal::LeaseRunning)
     }
 
-    pub(crate) fn handle_recruit(&mut self, from: ReplicaId, term: Term) {
-        let promise = self.durable.promise;
-        if term == promise.highest && promise.coordinator == Some(from) && promise.binds() {
+    pub(crate) fn handle_recruit(&mut self, sender: Sender, term: Term) {
+        let from = sender.replica;
+        if self.durable.promise.binds_to(sender, term) {
             self.report();
             return;
         }
@@ -94,11 +118,12 @@ impl Keeper {
         if let Some(refusal) = self.recruit_refusal(term) {
             let highest = self.durable.promise.highest.max(self.peers.highest_term());
             let verdict = Report::Refused { refusal, highest };
-            self.send(from, Body::Report { term, verdict });
+            let to = sender.incarnation;
+            self.send(from, Body::Report { term, to, verdict });
             return;
         }
         self.abandon_election();
-        self.promise(term, from);
+        self.promise(term, sender);
         self.report();
     }
 
@@ -150,19 +175,21 @@ impl Keeper {
             rank,
             cohort: self.durable.cohort.clone().map(Box::new),
         };
+        let to = promise.incarnation;
         if coordinator == self.config.me {
-            self.handle_report(self.config.me, term, verdict);
+            self.handle_report(self.config.me, term, to, verdict);
         } else {
-            self.send(coordinator, Body::Report { term, verdict });
+            self.send(coordinator, Body::Report { term, to, verdict });
         }
     }
 
-    pub(crate) fn handle_promote(&mut self, from: ReplicaId, term: Term, cohort: Cohort) {
+    pub(crate) fn handle_promote(&mut self, sender: Sender, term: Term, cohort: Cohort) {
+        let from = sender.replica;
         if self.primary.as_ref().is_some_and(|own| own.term == term) {
             return;
         }
         let promise = self.durable.promise;
-        let bound = promise.binds() && promise.highest == term && promise.coordinator == Some(from);
+        let bound = promise.binds_to(sender, term);
         let counted = cohort.counts(self.config.me, self.durable.incarnation);
         let newer = self
             .durable
@@ -179,14 +206,14 @@ impl Keeper {
                 refusal: Refusal::ServerUnready,
                 highest: promise.highest,
             };
-            self.send(from, Body::Report { term, verdict });
+            let to = sender.incarnation;
+            self.send(from, Body::Report { term, to, verdict });
         }
     }
 
-    pub(crate) fn handle_abort(&mut self, from: ReplicaId, term: Term) {
-        let promise = self.durable.promise;
-        if promise.binds() && promise.highest == term && promise.coordinator == Some(from) {
-            self.durable.promise.floor = promise.previous_floor;
+    pub(crate) fn handle_abort(&mut self, sender: Sender, term: Term) {
+        if self.durable.promise.binds_to(sender, term) {
+            self.durable.promise.floor = self.durable.promise.previous_floor;
             self.promised_at = None;
             self.persist();
         }
@@ -198,7 +225,7 @@ impl Keeper {
         let Some(term) = self.durable.aborted else {
             return;
         };
-        if bound.binds() && bound.highest == term && bound.coordinator == Some(self.config.me) {
+        if bound.binds_to(self.own_name(), term) {
             self.send(from, Body::Abort { term });
         }
     }

@@ -88,6 +88,16 @@ impl Server {
         }
     }
 
+    /// As one that was never looked at. Numbers of operations go on, so that no earlier outcome is taken for a later one.
+    pub fn begin_anew(&mut self, now: Instant) {
+        *self = Self {
+            observation: self.observation.take(),
+            next_operation: self.next_operation,
+            rows_used: self.rows_used,
+            ..Self::new(now)
+        };
+    }
+
     pub fn process(&self) -> ProcessState {
         self.observation
             .as_ref()

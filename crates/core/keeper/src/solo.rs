@@ -30,6 +30,12 @@ pub(crate) struct SoloAsk {
     asked: Instant,
 }
 
+impl SoloAsk {
+    pub fn request(&self) -> RequestId {
+        self.request
+    }
+}
+
 impl Keeper {
     pub(crate) fn ask_solo(&mut self, request: RequestId, since_ms: u64) {
         if let Some(refusal) = self.solo_refusal() {
@@ -165,7 +171,8 @@ impl Keeper {
             .and_then(|primary| primary.quorum_missing_since)
             .is_some_and(|since| self.now.since(since) >= patience);
         let endless = self.has(PlantedBug::SoloNeverEnded);
-        if self.server.state == State::Open && self.solo_is_recorded() && (missing || endless) {
+        let needed = missing || endless || self.members_are_too_few();
+        if self.server.state == State::Open && self.solo_is_recorded() && needed {
             Waits::ForNobody
         } else {
             Waits::ForQuorum
@@ -285,10 +292,7 @@ impl Keeper {
             below: Term(solo.term.0.saturating_add(1)),
             until,
         };
-        if cohort.losses.len() >= Loss::LIMIT {
-            cohort.losses.remove(0);
-        }
-        cohort.losses.push(loss);
+        cohort.note(loss);
     }
 
     /// This server's log is known to end in what a later term began without, or was written alone.

@@ -5,7 +5,8 @@ use core::fmt;
 use mainstay_units::{Incarnation, Instant, Lsn, Term, Timeline};
 
 use crate::config::ReplicaId;
-use crate::durable::{CohortVersion, Promise, Solo};
+use crate::durable::{CohortVersion, Loss, Promise, Solo};
+use crate::lineage::Lineage;
 
 /// What a keeper's server is to the database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,6 +112,7 @@ pub struct Status {
     pub primary: Option<ReplicaId>,
     pub promise: Promise,
     pub incarnation: Incarnation,
+    pub lineage: Lineage,
     pub cohort: Option<CohortVersion>,
     /// Counts in the cohort, in this incarnation.
     pub voter: bool,
@@ -121,6 +123,8 @@ pub struct Status {
     pub protected: Lsn,
     /// Messages of keepers with another configuration.
     pub strangers: u64,
+    /// Messages of keepers that have not left an older lineage.
+    pub left_behind: u64,
 }
 
 /// Answer to an operator.
@@ -132,6 +136,12 @@ pub enum Answer {
     },
     Refused(SwitchoverRefusal),
     SoloRefused(SoloRefusal),
+    ForceRefused(ForceRefusal),
+    /// The target serves as the first primary of a new lineage, which begins without this.
+    Forced {
+        term: Term,
+        loss: Loss,
+    },
     /// It was begun and somebody else became primary, or nobody has yet.
     Unfinished {
         term: Term,
@@ -170,6 +180,34 @@ pub enum SoloRefusal {
     Busy,
     /// The platform file asks for one copy only; nothing ever waits.
     OneCopy,
+    Paused,
+}
+
+/// Why no lineage is begun with this replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ForceRefusal {
+    /// It has a primary, or is one, or hears one that is being promoted or coming back.
+    PrimaryHeard {
+        primary: Option<ReplicaId>,
+    },
+    /// Another keeper answers, and has a primary.
+    PrimaryElsewhere {
+        heard_by: ReplicaId,
+    },
+    /// A primary that it heard a moment ago may still answer readers.
+    LeaseRunning,
+    /// Another replica that answers has more of the log.
+    Behind {
+        replica: ReplicaId,
+    },
+    /// What it has does not count: it lost its disk, was filled anew, or never had anything.
+    NotCounted,
+    /// A page of it has a wrong checksum: no other replica could be filled from it.
+    Damaged,
+    /// Its server did not say in time what it has.
+    Unready,
+    /// An election, or an order like this one, is under way.
+    Busy,
     Paused,
 }
 

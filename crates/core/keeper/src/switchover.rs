@@ -26,6 +26,12 @@ pub(crate) struct Switchover {
     term: Option<Term>,
 }
 
+impl Switchover {
+    pub fn request(&self) -> Option<RequestId> {
+        self.request
+    }
+}
+
 impl Keeper {
     pub(crate) fn ask_switchover(&mut self, request: RequestId, to: ReplicaId) {
         match self.switchover_refusal(to) {

@@ -1,6 +1,7 @@
 //! The parts that can be shown by tables of data, and one transcript of a recruitment.
 
 mod admission;
+mod lineage;
 mod renewal;
 mod solo;
 mod split;
@@ -20,6 +21,7 @@ use crate::durable::{Cohort, CohortVersion, Durable, Member, Promise};
 use crate::effect::Effect;
 use crate::input::Input;
 use crate::keeper::Keeper;
+use crate::lineage::Lineage;
 use crate::message::{Body, Message};
 use crate::postgres::{
     DataState, HistoryEntry, Observation, Outcome, ProcessState, Rank, Receiver, ReceiverName,
@@ -117,6 +119,7 @@ fn following() -> Keeper {
         home: ReplicaId(1),
         copies: 2,
         fingerprint: 1,
+        terms_skipped: 0,
         seed: 1,
         timings: Timings::default(),
     };
@@ -124,6 +127,7 @@ fn following() -> Keeper {
         promise: Promise {
             highest: Term(2),
             coordinator: None,
+            incarnation: Incarnation(0),
             floor: Term(2),
             previous_floor: Term(2),
         },
@@ -193,6 +197,8 @@ fn from(id: u8, body: Body) -> Input {
     Input::Message(Message {
         from: ReplicaId(id),
         fingerprint: 1,
+        lineage: Lineage::ORIGIN,
+        incarnation: Incarnation(u128::from(id)),
         body,
     })
 }
@@ -209,7 +215,7 @@ fn a_recruit_promises_then_detaches_then_reports() {
         10,
         recruit(),
         &expect![[r#"
-            to 3: Report { term: Term(3), verdict: Refused { refusal: LeaseRunning, highest: Term(2) } }
+            to 3: Report { term: Term(3), to: Incarnation(3), verdict: Refused { refusal: LeaseRunning, highest: Term(2) } }
         "#]],
     );
     step(
@@ -217,7 +223,7 @@ fn a_recruit_promises_then_detaches_then_reports() {
         2_000,
         recruit(),
         &expect![[r#"
-            persist 1: Promise { highest: Term(3), coordinator: Some(ReplicaId(3)), floor: Term(3), previous_floor: Term(2) }
+            persist 1: Promise { highest: Term(3), coordinator: Some(ReplicaId(3)), incarnation: Incarnation(3), floor: Term(3), previous_floor: Term(2) }
         "#]],
     );
     step(
@@ -250,7 +256,7 @@ fn a_recruit_promises_then_detaches_then_reports() {
     };
     keeper.handle(Instant::from_millis(2_015), ranked);
     let reported = effects(&mut keeper);
-    let report = "to 3: Report { term: Term(3), verdict: Recruited";
+    let report = "to 3: Report { term: Term(3), to: Incarnation(3), verdict: Recruited";
     assert!(reported.starts_with(report), "{reported}");
     check_bound(&mut keeper);
 }
@@ -285,8 +291,8 @@ fn check_bound(keeper: &mut Keeper) {
         2_018,
         from(3, promote(version)),
         &expect![[r#"
-        persist 2: Promise { highest: Term(3), coordinator: Some(ReplicaId(3)), floor: Term(3), previous_floor: Term(2) }
-    "#]],
+            persist 2: Promise { highest: Term(3), coordinator: Some(ReplicaId(3)), incarnation: Incarnation(3), floor: Term(3), previous_floor: Term(2) }
+        "#]],
     );
 }
 

@@ -44,6 +44,7 @@ pub fn authorize(state: &State, actor: &Actor, permission: Permission) -> Result
             | Permission::AutomationPause
             | Permission::DatabaseSwitchover
             | Permission::DatabaseSolo
+            | Permission::DatabaseFailover
             | Permission::FaultInject
             | Permission::FaultClear
             | Permission::FaultApprove

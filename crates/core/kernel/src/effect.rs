@@ -44,6 +44,10 @@ pub enum Effect {
     Solo {
         database: DatabaseName,
     },
+    /// Ask the keeper on the host that executes to go on without a majority of the others.
+    Failover {
+        database: DatabaseName,
+    },
     /// Start the host's own processes from this program; done when they are seen to stand. The host goes back
     /// to the one before if they do not.
     TakeProgram {

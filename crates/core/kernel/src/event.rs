@@ -127,6 +127,13 @@ pub enum Event {
         by: By,
         reason: String,
     },
+    /// The replica on `to` is to go on although a majority is gone. Answered commits may be lost, and that was accepted.
+    FailoverForced {
+        database: DatabaseName,
+        to: HostName,
+        by: By,
+        reason: String,
+    },
     /// A new version of Mainstay's own program is to be taken by these hosts, one after the other.
     UpgradeBegun {
         program: Program,

@@ -240,7 +240,8 @@ fn sign(state: &State, event: &Event) -> Option<Sign> {
         Event::SwitchoverOrdered { database, .. } => Sign::MoveOrdered {
             database: database.to_string(),
         },
-        Event::SoloOrdered { database: name, .. } => happened(&[database(name)]),
+        Event::SoloOrdered { database: name, .. }
+        | Event::FailoverForced { database: name, .. } => happened(&[database(name)]),
         Event::Stopping { .. } => Sign::Stopping,
         Event::PlatformAdopted { desired, .. } => {
             Sign::Watches(desired.watches.iter().map(ToString::to_string).collect())
@@ -422,7 +423,9 @@ fn finished(state: &State, effect: EffectId, outcome: &Outcome) -> Option<Sign> 
             });
         }
         Effect::Playbook(_) => return None,
-        Effect::Solo { database } => vec![Thing::database(database.as_str())],
+        Effect::Solo { database } | Effect::Failover { database } => {
+            vec![Thing::database(database.as_str())]
+        }
         Effect::SetFault { spec, .. } => target(&spec.target),
         Effect::ClearFault { fault } => broken(state, *fault)?,
         Effect::TakeProgram { .. } | Effect::Notify { .. } => return None,

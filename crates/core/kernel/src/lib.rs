@@ -85,4 +85,4 @@ pub use signal::{ArchiveDeed, Ask, Command, Reflex, Report, Signal};
 pub use state::{CannotLead, DatabaseView, Fault, FaultPhase, Outstanding, State};
 pub use upgrade::{Program, Upgrade};
 pub use waiting::{Answer, Waiting};
-pub use why::{Refusal, Why};
+pub use why::{FailoverRefusal, Refusal, Why};

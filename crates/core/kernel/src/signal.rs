@@ -83,6 +83,13 @@ pub enum Ask {
     Solo {
         database: DatabaseName,
     },
+    /// Let a database go on from the replica on a host although a majority of its replicas is gone.
+    Failover {
+        database: DatabaseName,
+        to: HostName,
+        /// Answered commits may be lost.
+        accepts_loss: bool,
+    },
     /// Take a new version of Mainstay's own program, host by host.
     Upgrade {
         program: Program,
@@ -105,6 +112,7 @@ impl Ask {
             Self::ClearFault { .. } => "fault clear",
             Self::Switchover { .. } => "switchover",
             Self::Solo { .. } => "database solo",
+            Self::Failover { .. } => "database failover",
             Self::Upgrade { .. } => "upgrade",
             Self::Incident(ask) => ask.as_str(),
             Self::Experiment(ask) => ask.as_str(),

@@ -203,9 +203,9 @@ impl State {
             }
             Event::InstanceWithdrawn { service, host, .. } => self.withdraw(service, host),
             Event::FaultInjected { .. } | Event::FaultEnding { .. } => self.apply_fault(record),
-            Event::SwitchoverOrdered { .. } | Event::SoloOrdered { .. } => {
-                self.apply_order(record);
-            }
+            Event::SwitchoverOrdered { .. }
+            | Event::SoloOrdered { .. }
+            | Event::FailoverForced { .. } => self.apply_order(record),
             Event::UpgradeBegun { .. } | Event::UpgradeOrdered { .. } | Event::UpgradeEnded(_) => {
                 self.apply_upgrade(record)
             }
@@ -265,6 +265,11 @@ impl State {
             let database = database.clone();
             let executor = Executor::Host(host.clone());
             self.order(record, Effect::Solo { database }, executor);
+        }
+        if let Event::FailoverForced { database, to, .. } = &record.event {
+            let database = database.clone();
+            let executor = Executor::Host(to.clone());
+            self.order(record, Effect::Failover { database }, executor);
         }
     }
 
@@ -404,6 +409,7 @@ impl State {
             (
                 Effect::Switchover { .. }
                 | Effect::Solo { .. }
+                | Effect::Failover { .. }
                 | Effect::TakeProgram { .. }
                 | Effect::Playbook(_)
                 | Effect::Notify { .. },

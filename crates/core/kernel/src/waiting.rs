@@ -86,7 +86,8 @@ impl Waiting {
             Event::FaultInjected { .. }
             | Event::FaultEnding { .. }
             | Event::SwitchoverOrdered { .. }
-            | Event::SoloOrdered { .. } => {
+            | Event::SoloOrdered { .. }
+            | Event::FailoverForced { .. } => {
                 *waits = Some(EffectId(position));
                 return;
             }

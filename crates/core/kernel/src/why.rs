@@ -114,6 +114,7 @@ pub enum Refusal {
         database: DatabaseName,
         region: RegionName,
     },
+    Failover(FailoverRefusal),
     PrimaryUnknown(DatabaseName),
     PrimaryThere {
         database: DatabaseName,
@@ -168,6 +169,7 @@ impl Refusal {
             Self::FaultEndsAlready { .. } => "fault_ends_already",
             Self::NoSuchDatabase(_) => "no_such_database",
             Self::NoReplicaIn { .. } => "no_replica",
+            Self::Failover(why) => why.code(),
             Self::PrimaryUnknown(_) => "primary_unknown",
             Self::PrimaryThere { .. } => "primary_there",
             Self::SwitchoverUnderWay(_) => "switchover_under_way",
@@ -218,8 +220,14 @@ impl Refusal {
             Self::NoSuchFault { .. } | Self::FaultEndsAlready { .. } => {
                 "`mainstay fault list` shows faults in force"
             }
-            Self::NoSuchDatabase(_) | Self::NoReplicaIn { .. } | Self::PrimaryThere { .. } => {
+            Self::NoSuchDatabase(_)
+            | Self::NoReplicaIn { .. }
+            | Self::Failover(FailoverRefusal::NoReplicaOn { .. })
+            | Self::PrimaryThere { .. } => {
                 "`mainstay status` lists databases and where their replicas are"
+            }
+            Self::Failover(FailoverRefusal::LossNotAccepted(_)) => {
+                "bring back a majority of the replicas, which loses nothing; or say --accept-data-loss"
             }
             Self::PrimaryUnknown(_) => "wait until `mainstay status` shows a primary",
             Self::SwitchoverUnderWay(_) | Self::UpgradeUnderWay { .. } => {
@@ -294,6 +302,40 @@ impl Refusal {
     }
 }
 
+/// Why a database does not go on without a majority of its replicas.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum FailoverRefusal {
+    NoReplicaOn {
+        database: DatabaseName,
+        host: HostName,
+    },
+    /// Answered commits may be lost, and that has to be said.
+    LossNotAccepted(DatabaseName),
+}
+
+impl FailoverRefusal {
+    const fn code(&self) -> &'static str {
+        match self {
+            Self::NoReplicaOn { .. } => "no_replica_on",
+            Self::LossNotAccepted(_) => "loss_not_accepted",
+        }
+    }
+}
+
+impl fmt::Display for FailoverRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoReplicaOn { database, host } => {
+                write!(f, "{database} has no replica on {host}")
+            }
+            Self::LossNotAccepted(database) => write!(
+                f,
+                "commits of {database} that were answered may be lost, and nobody said that this is accepted"
+            ),
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -321,9 +363,7 @@ impl fmt::Display for Refusal {
             Self::FaultDelay => f.write_str("a delay of nothing is no fault"),
             Self::FaultShape { why } | Self::DrillUntimely { why } => f.write_str(why),
             Self::ExperimentUntimely { why } => write!(f, "no experiment now: {why}"),
-            Self::NoSuchExperiment { experiment } => {
-                write!(f, "no experiment {experiment} runs")
-            }
+            Self::NoSuchExperiment { experiment: one } => write!(f, "no experiment {one} runs"),
             Self::NoSuchDrill { drill } => write!(f, "there is no drill {drill}"),
             Self::NoSuchFault { fault } => write!(f, "no fault {fault} is in force"),
             Self::FaultEndsAlready { fault } => write!(f, "fault {fault} is being ended"),
@@ -334,6 +374,7 @@ impl fmt::Display for Refusal {
             Self::PrimaryUnknown(database) => {
                 write!(f, "where the primary of {database} is, is not known")
             }
+            Self::Failover(why) => why.fmt(f),
             Self::PrimaryThere { database, host } => {
                 write!(f, "the primary of {database} is on {host} already")
             }

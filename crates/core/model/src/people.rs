@@ -18,6 +18,7 @@ pub enum Permission {
     AutomationPause,
     DatabaseSwitchover,
     DatabaseSolo,
+    DatabaseFailover,
     FaultInject,
     FaultClear,
     FaultApprove,
@@ -27,7 +28,7 @@ pub enum Permission {
 }
 
 impl Permission {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::StatusRead,
         Self::JournalRead,
         Self::PlatformApply,
@@ -36,6 +37,7 @@ impl Permission {
         Self::AutomationPause,
         Self::DatabaseSwitchover,
         Self::DatabaseSolo,
+        Self::DatabaseFailover,
         Self::FaultInject,
         Self::FaultClear,
         Self::FaultApprove,
@@ -62,6 +64,7 @@ impl Permission {
             Self::AutomationPause => "automation.pause",
             Self::DatabaseSwitchover => "database.switchover",
             Self::DatabaseSolo => "database.solo",
+            Self::DatabaseFailover => "database.failover",
             Self::FaultInject => "fault.inject",
             Self::FaultClear => "fault.clear",
             Self::FaultApprove => "fault.approve",

@@ -647,7 +647,7 @@ pub(crate) struct TcpListener {
 pub(crate) struct Role {
     pub(crate) name: String,
     /// Such as `status.read`, `journal.read`, `platform.apply`, `platform.stop`, `automation.pause`,
-    /// `database.switchover`, `database.solo`, `fault.inject`, `fault.clear`, `fault.approve`,
+    /// `database.switchover`, `database.solo`, `database.failover`, `fault.inject`, `fault.clear`, `fault.approve`,
     /// `incident.manage`; `*` for all of them.
     #[serde(deserialize_with = "list")]
     pub(crate) permissions: Vec<String>,

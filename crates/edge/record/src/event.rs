@@ -86,6 +86,7 @@ kinds! {
     FaultEnding(FaultEndingBody) = "fault.ending", 1;
     SwitchoverOrdered(SwitchoverOrderedBody) = "switchover.ordered", 1;
     SoloOrdered(SoloOrderedBody) = "solo.ordered", 1;
+    FailoverForced(FailoverForcedBody) = "failover.forced", 1;
     UpgradeBegun(UpgradeBegunBody) = "upgrade.begun", 1;
     UpgradeOrdered(UpgradeOrderedBody) = "upgrade.ordered", 1;
     UpgradeEnded(UpgradeEndedBody) = "upgrade.ended", 1;
@@ -429,6 +430,16 @@ pub struct SoloOrderedBody {
     pub reason: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailoverForcedBody {
+    pub database: String,
+    /// From whose log it goes on.
+    pub to: String,
+    pub by: ActorRecord,
+    pub reason: String,
+}
+
 /// A build of Mainstay's own program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -627,6 +638,11 @@ pub enum AskRecord {
     },
     Solo {
         database: String,
+    },
+    Failover {
+        database: String,
+        host: String,
+        accepts_loss: bool,
     },
     Upgrade(ProgramRecord),
     Incident(IncidentAskRecord),

@@ -195,6 +195,12 @@ pub struct KeeperStatus {
     /// `null` from a keeper of an earlier version.
     #[serde(default)]
     pub parameters: Option<ParametersStatus>,
+    /// How many failovers were forced before what it belongs to.
+    #[serde(default)]
+    pub lineage: u32,
+    /// Messages of keepers that have not left what it was before.
+    #[serde(default)]
+    pub left_behind: u64,
     /// What keepers of another version say that this one does not know, and passes over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_understood: Vec<NotUnderstood>,

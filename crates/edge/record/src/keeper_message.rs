@@ -159,7 +159,20 @@ pub struct Hello {
 pub struct Message {
     pub from: u8,
     pub fingerprint: u64,
+    /// Nothing is said where a failover was never forced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Lineage>,
+    /// 32 hexadecimal digits; an earlier version does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
     pub body: Body,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    pub number: u32,
+    /// 32 hexadecimal digits.
+    pub seed: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +196,8 @@ pub enum Body {
     },
     Report {
         term: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
         verdict: Report,
     },
     Promote {
@@ -385,10 +400,12 @@ pub enum HaltReason {
     Exhausted,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promise {
     pub highest: u32,
     pub coordinator: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
     pub floor: u32,
     pub previous_floor: u32,
 }
@@ -436,6 +453,8 @@ pub struct Loss {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Durable {
     pub version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Lineage>,
     pub promise: Promise,
     pub aborted: Option<u32>,
     pub cohort: Option<Cohort>,

@@ -189,6 +189,11 @@ pub enum Command {
     Solo {
         database: String,
     },
+    Failover {
+        database: String,
+        host: String,
+        accept_data_loss: bool,
+    },
     /// A program that was kept below `DATA/programs`.
     Upgrade {
         digest: String,

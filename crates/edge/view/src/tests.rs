@@ -124,6 +124,8 @@ fn keeper(platform: &Platform, host: &Host, primary: &str) -> KeeperStatus {
         postmaster: Some(4711),
         events: Vec::new(),
         parameters: None,
+        lineage: 0,
+        left_behind: 0,
         not_understood: Vec::new(),
     }
 }

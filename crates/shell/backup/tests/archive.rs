@@ -659,6 +659,8 @@ fn status() -> KeeperStatus {
         postmaster: None,
         events: Vec::new(),
         parameters: None,
+        lineage: 0,
+        left_behind: 0,
         not_understood: Vec::new(),
     }
 }

@@ -106,18 +106,20 @@ fn promise_out(promise: core::Promise) -> form::Promise {
     form::Promise {
         highest: promise.highest.0,
         coordinator: promise.coordinator.map(|replica| replica.0),
+        incarnation: said(promise.incarnation),
         floor: promise.floor.0,
         previous_floor: promise.previous_floor.0,
     }
 }
 
-fn promise_in(promise: form::Promise) -> core::Promise {
-    core::Promise {
+fn promise_in(promise: &form::Promise) -> Result<core::Promise, ConvertError> {
+    Ok(core::Promise {
         highest: Term(promise.highest),
         coordinator: promise.coordinator.map(core::ReplicaId),
+        incarnation: heard(promise.incarnation.as_deref())?,
         floor: Term(promise.floor),
         previous_floor: Term(promise.previous_floor),
-    }
+    })
 }
 
 fn version_out(version: core::CohortVersion) -> form::CohortVersion {
@@ -277,7 +279,7 @@ fn heartbeat_in(heartbeat: &form::Heartbeat) -> Result<core::Heartbeat, ConvertE
         open: heartbeat.open,
         history: heartbeat.history.as_deref().map(history_in),
         rewind_source: heartbeat.rewind_source,
-        promise: promise_in(heartbeat.promise),
+        promise: promise_in(&heartbeat.promise)?,
         incarnation: incarnation_in(&heartbeat.incarnation)?,
         cohort: heartbeat.cohort.map(version_in),
         timeline: Timeline(heartbeat.timeline),
@@ -370,8 +372,9 @@ pub fn message_out(message: &core::Message) -> form::Message {
             verdict: pre_vote_out(*verdict),
         },
         core::Body::Recruit { term } => form::Body::Recruit { term: term.0 },
-        core::Body::Report { term, verdict } => form::Body::Report {
+        core::Body::Report { term, to, verdict } => form::Body::Report {
             term: term.0,
+            to: said(*to),
             verdict: report_out(verdict),
         },
         core::Body::Promote { term, cohort } => form::Body::Promote {
@@ -393,6 +396,8 @@ pub fn message_out(message: &core::Message) -> form::Message {
     form::Message {
         from: message.from.0,
         fingerprint: message.fingerprint,
+        lineage: lineage_out(message.lineage),
+        incarnation: said(message.incarnation),
         body,
     }
 }
@@ -417,8 +422,9 @@ pub fn message_in(message: &form::Message) -> Result<core::Message, ConvertError
             verdict: pre_vote_in(verdict),
         },
         form::Body::Recruit { term } => core::Body::Recruit { term: Term(*term) },
-        form::Body::Report { term, verdict } => core::Body::Report {
+        form::Body::Report { term, to, verdict } => core::Body::Report {
             term: Term(*term),
+            to: heard(to.as_deref())?,
             verdict: report_in(verdict)?,
         },
         form::Body::Promote { term, cohort } => core::Body::Promote {
@@ -440,13 +446,42 @@ pub fn message_in(message: &form::Message) -> Result<core::Message, ConvertError
     Ok(core::Message {
         from: core::ReplicaId(message.from),
         fingerprint: message.fingerprint,
+        lineage: lineage_in(message.lineage.as_ref())?,
+        incarnation: heard(message.incarnation.as_deref())?,
         body,
+    })
+}
+
+/// Nothing is said of a filling that there was not.
+fn said(incarnation: Incarnation) -> Option<String> {
+    (incarnation.0 != 0).then(|| incarnation.to_string())
+}
+
+fn heard(incarnation: Option<&str>) -> Result<Incarnation, ConvertError> {
+    incarnation.map_or(Ok(Incarnation(0)), incarnation_in)
+}
+
+fn lineage_out(lineage: core::Lineage) -> Option<form::Lineage> {
+    lineage.is_forced().then(|| form::Lineage {
+        number: lineage.number,
+        seed: lineage.seed.to_string(),
+    })
+}
+
+fn lineage_in(lineage: Option<&form::Lineage>) -> Result<core::Lineage, ConvertError> {
+    let Some(lineage) = lineage else {
+        return Ok(core::Lineage::ORIGIN);
+    };
+    Ok(core::Lineage {
+        number: lineage.number,
+        seed: incarnation_in(&lineage.seed)?,
     })
 }
 
 pub fn durable_out(durable: &core::Durable) -> form::Durable {
     form::Durable {
         version: form::VERSION,
+        lineage: lineage_out(durable.lineage),
         promise: promise_out(durable.promise),
         aborted: durable.aborted.map(|term| term.0),
         cohort: durable.cohort.as_ref().map(cohort_out),
@@ -462,7 +497,8 @@ pub fn durable_in(durable: &form::Durable) -> Result<core::Durable, ConvertError
         return Err(ConvertError::Version);
     }
     Ok(core::Durable {
-        promise: promise_in(durable.promise),
+        lineage: lineage_in(durable.lineage.as_ref())?,
+        promise: promise_in(&durable.promise)?,
         aborted: durable.aborted.map(Term),
         cohort: durable.cohort.as_ref().map(cohort_in).transpose()?,
         incarnation: incarnation_in(&durable.incarnation)?,
@@ -528,6 +564,7 @@ mod tests {
                 promise: core::Promise {
                     highest: Term(5),
                     coordinator: Some(core::ReplicaId(1)),
+                    incarnation: Incarnation(3),
                     floor: Term(4),
                     previous_floor: Term(2),
                 },
@@ -555,6 +592,7 @@ mod tests {
             },
             core::Body::Report {
                 term: Term(6),
+                to: Incarnation(8),
                 verdict: core::Report::Recruited {
                     incarnation: Incarnation(5),
                     rank: core::Rank {
@@ -582,6 +620,11 @@ mod tests {
             let message = core::Message {
                 from: core::ReplicaId(2),
                 fingerprint: u64::MAX,
+                lineage: core::Lineage {
+                    number: 2,
+                    seed: Incarnation(u128::MAX - 1),
+                },
+                incarnation: Incarnation(7),
                 body,
             };
             let text = serde_json::to_string(&message_out(&message)).unwrap();
@@ -621,6 +664,8 @@ mod tests {
         let message = core::Message {
             from: core::ReplicaId(2),
             fingerprint: 1,
+            lineage: core::Lineage::ORIGIN,
+            incarnation: Incarnation(0),
             body,
         };
         serde_json::to_value(Frame::Message(message_out(&message))).unwrap()
@@ -723,6 +768,8 @@ mod tests {
         let message = core::Message {
             from: core::ReplicaId(2),
             fingerprint: 1,
+            lineage: core::Lineage::ORIGIN,
+            incarnation: Incarnation(0),
             body,
         };
         let mut value = serde_json::to_value(message_out(&message)).unwrap();
@@ -751,6 +798,10 @@ mod tests {
     #[test]
     fn the_record_survives_and_another_version_is_refused() {
         let durable = core::Durable {
+            lineage: core::Lineage {
+                number: 1,
+                seed: Incarnation(9),
+            },
             promise: core::Promise::default(),
             aborted: Some(Term(3)),
             cohort: Some(cohort()),

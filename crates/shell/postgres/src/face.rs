@@ -13,7 +13,9 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame};
-use mainstay_keeper::{Answer as CoreAnswer, Operator, ReplicaId, SoloRefusal, SwitchoverRefusal};
+use mainstay_keeper::{
+    Answer as CoreAnswer, ForceRefusal, Operator, ReplicaId, SoloRefusal, SwitchoverRefusal,
+};
 use mainstay_record::keeper::{ControlAnswer, KeeperStatus, Sight, SwitchoverRequest};
 use mainstay_rt::http::{Answer, Call, error, json, text};
 use mainstay_units::Instant;
@@ -91,6 +93,10 @@ impl Face {
             (Method::POST, "/v1/solo") => {
                 let since_ms = mainstay_rt::clock::wall_ms();
                 self.operate(Operator::Solo { since_ms }).await
+            }
+            (Method::POST, "/v1/force") => {
+                let since_ms = mainstay_rt::clock::wall_ms();
+                self.operate(Operator::Force { since_ms }).await
             }
             (Method::POST, "/v1/shutdown") => self.shut_down().await,
             _ => unknown(),
@@ -245,6 +251,10 @@ fn operator_answer(setup: &Setup, answer: CoreAnswer) -> Answer {
         CoreAnswer::SoloRefused(refusal) => {
             (StatusCode::CONFLICT, false, solo_refused(setup, refusal))
         }
+        CoreAnswer::ForceRefused(refusal) => {
+            (StatusCode::CONFLICT, false, force_refused(setup, refusal))
+        }
+        CoreAnswer::Forced { term, loss } => (StatusCode::OK, true, forced(term.0, &loss)),
     };
     json(status, &ControlAnswer { accepted, reason })
 }
@@ -291,8 +301,58 @@ fn solo_refused(setup: &Setup, refusal: SoloRefusal) -> String {
     }
 }
 
+fn forced(term: u32, loss: &mainstay_keeper::Loss) -> String {
+    let (timeline, after) = (loss.timeline, loss.after);
+    let reach = loss.until.map_or_else(
+        || "nothing is known of what others had beyond it".to_owned(),
+        |until| format!("others are known to have had it until {until}"),
+    );
+    format!(
+        "forced in term {term}: it begins after {after} of timeline {timeline}, and what any replica has beyond is given \
+         up; {reach}"
+    )
+}
+
+fn force_refused(setup: &Setup, refusal: ForceRefusal) -> String {
+    let named = |replica: ReplicaId| {
+        let known = setup.replica(replica);
+        known.map_or_else(|| replica.to_string(), |replica| replica.host.clone())
+    };
+    match refusal {
+        ForceRefusal::PrimaryHeard { primary } => match primary.map(named) {
+            Some(host) => format!("the primary on {host} is heard; use `mainstay switchover`"),
+            None => "a primary was heard a moment ago, or may be coming back; wait".to_owned(),
+        },
+        ForceRefusal::PrimaryElsewhere { heard_by } => format!(
+            "the keeper on {} answers, and has a primary; mend the network between them",
+            named(heard_by)
+        ),
+        ForceRefusal::LeaseRunning => {
+            "the last primary may still answer readers; try again in two seconds".to_owned()
+        }
+        ForceRefusal::Behind { replica } => {
+            format!("{} answers, and has more of the log; name that one", named(replica))
+        }
+        ForceRefusal::NotCounted => {
+            "what it has does not count: it lost its disk, was being filled, or never had anything; restore a backup"
+                .to_owned()
+        }
+        ForceRefusal::Damaged => {
+            "it has read a page with a wrong checksum, so no other replica could be filled from it; restore a backup"
+                .to_owned()
+        }
+        ForceRefusal::Unready => {
+            "its server did not say in time where its log ends; look at its status, and try again".to_owned()
+        }
+        ForceRefusal::Busy => {
+            "an election, or an order like this one, is under way; look at the status".to_owned()
+        }
+        ForceRefusal::Paused => "the keeper is paused; resume it first".to_owned(),
+    }
+}
+
 fn unknown() -> Answer {
-    let next = "GET /v1/status, /v1/sight or /metrics; on the socket also POST /v1/switchover, /v1/solo, /v1/pause, /v1/resume, /v1/shutdown";
+    let next = "GET /v1/status, /v1/sight or /metrics; on the socket also POST /v1/switchover, /v1/solo, /v1/force, /v1/pause, /v1/resume, /v1/shutdown";
     error(StatusCode::NOT_FOUND, "unknown", "no such request", next)
 }
 

@@ -371,6 +371,8 @@ impl Mind {
                 .and_then(|identity| i32::try_from(identity.pid).ok()),
             events: self.events.iter().cloned().collect(),
             parameters: Some(self.setup.parameters.status()),
+            lineage: status.lineage.number,
+            left_behind: status.left_behind,
             not_understood: self.not_understood(),
         }
     }

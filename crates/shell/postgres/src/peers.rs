@@ -396,6 +396,8 @@ mod tests {
         Message {
             from: FROM,
             fingerprint: 9,
+            lineage: mainstay_keeper::Lineage::ORIGIN,
+            incarnation: mainstay_units::Incarnation(0),
             body,
         }
     }

@@ -383,6 +383,7 @@ fn core_config(config: &KeeperConfig) -> Result<Config, SetupError> {
         home: ReplicaId(small(config.home, "home")?),
         copies: small(config.copies, "copies")?,
         fingerprint: fingerprint(config),
+        terms_skipped: TERMS_SKIPPED,
         seed: mainstay_rt::entropy::u128(),
         timings: timings(&config.timings),
     };
@@ -391,6 +392,9 @@ fn core_config(config: &KeeperConfig) -> Result<Config, SetupError> {
     })?;
     Ok(core)
 }
+
+/// A majority that was only cut off would have to elect as often before routes and archives could prefer it.
+const TERMS_SKIPPED: u32 = 16;
 
 /// Of what all keepers of a database must have been told alike.
 fn fingerprint(config: &KeeperConfig) -> u64 {

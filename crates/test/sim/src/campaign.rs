@@ -29,6 +29,8 @@ pub struct Summary {
     pub reads: u64,
     pub alone: u64,
     pub alone_lost: u64,
+    pub lineages: u64,
+    pub given_up: u64,
     pub rows_used: u128,
     pub violations: Vec<Outcome>,
     pub took: Duration,
@@ -60,6 +62,8 @@ impl Summary {
         self.reads += u64::from(outcome.reads);
         self.alone += u64::from(outcome.alone);
         self.alone_lost += u64::from(outcome.alone_lost);
+        self.lineages += outcome.lineages as u64;
+        self.given_up += u64::from(outcome.given_up);
     }
 
     fn merge(&mut self, other: Self) {
@@ -73,6 +77,8 @@ impl Summary {
         self.reads += other.reads;
         self.alone += other.alone;
         self.alone_lost += other.alone_lost;
+        self.lineages += other.lineages;
+        self.given_up += other.given_up;
         self.rows_used |= other.rows_used;
         self.violations.extend(other.violations);
     }

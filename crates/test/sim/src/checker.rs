@@ -3,9 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mainstay_keeper::{Body, Durable, Message, Renewal, Report, Role, Status, SynchronousStandbys};
+use mainstay_keeper::{
+    Body, Durable, Lineage, Message, Renewal, Report, Role, Status, SynchronousStandbys,
+};
 
 use crate::host::Host;
+use crate::lineage::{Bases, Era};
 use crate::postgres::log::{Log, Record};
 use crate::postgres::{FIRST_RECORD, Waiter};
 use crate::shell::index;
@@ -75,6 +78,8 @@ pub enum Invariant {
     LossUnknown,
     /// Another primary where nothing was lost.
     PromotedForNothing,
+    /// A lineage was begun where nothing was lost.
+    ForcedForNothing,
 }
 
 /// A write that is so many writes old at the end must be everywhere.
@@ -83,10 +88,19 @@ const SETTLED: usize = 15;
 #[derive(Clone, Copy, Debug)]
 pub struct Acknowledged {
     pub write: u64,
+    pub lineage: Lineage,
     pub term: u32,
     pub lsn: u64,
     /// Answered by a primary that served alone, and not claimed to be protected since.
     pub alone: bool,
+}
+
+/// A host, and which filling of its folder.
+type Coordinator = (usize, u128);
+
+fn coordinator_of(durable: &Durable) -> Option<Coordinator> {
+    let promise = durable.promise;
+    Some((index(promise.coordinator?), promise.incarnation.0))
 }
 
 #[derive(Debug)]
@@ -101,15 +115,19 @@ pub struct Checker {
     acknowledged: Vec<Acknowledged>,
     attempted: BTreeSet<u64>,
     /// The first record of every timeline, and who wrote it.
-    timelines: BTreeMap<u32, (usize, u64)>,
+    timelines: BTreeMap<Era, (usize, u64)>,
     /// Who coordinated the promotion to a timeline.
-    coordinators: BTreeMap<u32, usize>,
-    opened: BTreeSet<u32>,
-    /// Who durably promised a term, and to whom.
-    promised: BTreeMap<u32, BTreeMap<usize, Option<u8>>>,
+    coordinators: BTreeMap<Era, Coordinator>,
+    opened: BTreeSet<Era>,
+    /// Who durably promised a term, with which of its disks, and to whom. A disk that is lost takes back nothing that it said.
+    promised: BTreeMap<Era, BTreeMap<(usize, u32), Option<Coordinator>>>,
+    /// How many disks each host has lost.
+    lives: Vec<u32>,
     /// The highest term that a host reported for.
-    reported: Vec<u32>,
-    aborted: BTreeSet<(u32, usize)>,
+    reported: Vec<Era>,
+    aborted: BTreeSet<(Era, Coordinator)>,
+    /// What each lineage began with.
+    pub bases: Bases,
     /// Fillings that were in a cohort record on a majority of disks.
     recorded_members: BTreeSet<(u8, u128)>,
     disks: Vec<Option<Durable>>,
@@ -143,7 +161,9 @@ impl Checker {
             coordinators: BTreeMap::new(),
             opened: BTreeSet::new(),
             promised: BTreeMap::new(),
-            reported: vec![0; hosts],
+            lives: vec![0; hosts],
+            reported: vec![(Lineage::ORIGIN, 0); hosts],
+            bases: Bases::default(),
             aborted: BTreeSet::new(),
             recorded_members: BTreeSet::new(),
             disks: vec![None; hosts],
@@ -192,13 +212,13 @@ impl Checker {
     /// A record reached a disk.
     pub fn recorded(&mut self, host: usize, durable: &Durable, hosts: &[Host]) {
         let term = durable.promise.highest.0;
-        let coordinator = durable.promise.coordinator.map(|replica| replica.0);
+        let coordinator = coordinator_of(durable);
         if coordinator.is_some() {
             let known = self
                 .promised
-                .entry(term)
+                .entry((durable.lineage, term))
                 .or_default()
-                .entry(host)
+                .entry((host, self.lives[host]))
                 .or_insert(coordinator);
             if *known != coordinator {
                 let detail = format!(
@@ -209,7 +229,8 @@ impl Checker {
             }
         }
         self.disks[host] = Some(durable.clone());
-        self.windows.recorded(durable, &self.disks);
+        let voices = self.voices(durable);
+        self.windows.recorded(durable, &self.disks, &voices);
         let members: Vec<(u8, u128)> = durable
             .cohort
             .iter()
@@ -220,19 +241,40 @@ impl Checker {
             if self.recorded_members.contains(&member) {
                 continue;
             }
-            let keeping = self.disks.iter().flatten().filter(|disk| {
-                disk.cohort.as_ref().is_some_and(|cohort| {
+            // The founder's own record makes it a member; it is alone.
+            if self.is_known_to_majority(durable, member) {
+                self.recorded_members.insert(member);
+                let era = (durable.lineage, term_of(durable));
+                self.admitted(usize::from(member.0) - 1, member, era, hosts);
+            }
+        }
+    }
+
+    /// Of the hosts, or in a lineage that was begun by order of whom its record names.
+    fn is_known_to_majority(&self, durable: &Durable, member: (u8, u128)) -> bool {
+        let names = |disk: &Durable| {
+            disk.lineage == durable.lineage
+                && disk.cohort.as_ref().is_some_and(|cohort| {
                     cohort
                         .members
                         .iter()
                         .any(|(replica, other)| (replica.0, other.incarnation.0) == member)
                 })
-            });
-            // The founder's own record makes it a member; it is alone.
-            if keeping.count() > self.hosts / 2 {
-                self.recorded_members.insert(member);
-                self.admitted(usize::from(member.0) - 1, member, term_of(durable), hosts);
+        };
+        let knows = |host: &usize| self.disks[*host].as_ref().is_some_and(names);
+        let voices = self.voices(durable);
+        voices.iter().filter(|host| knows(host)).count() > voices.len() / 2
+    }
+
+    /// Whose disks decide: in a lineage that was begun by order, and where nobody was let in yet, those that are named.
+    pub fn voices(&self, durable: &Durable) -> Vec<usize> {
+        let grows = durable.lineage.is_forced() || self.opened.is_empty();
+        match &durable.cohort {
+            Some(cohort) if grows => {
+                let named = cohort.members.keys().copied();
+                named.map(index).collect()
             }
+            Some(_) | None => (0..self.hosts).collect(),
         }
     }
 
@@ -284,10 +326,8 @@ impl Checker {
 
     pub fn disk_lost(&mut self, host: usize) {
         self.disks[host] = None;
-        self.reported[host] = 0;
-        for promises in self.promised.values_mut() {
-            promises.remove(&host);
-        }
+        self.reported[host] = (Lineage::ORIGIN, 0);
+        self.lives[host] += 1;
     }
 
     /// A standby was stopped in order. Of three, two are needed.
@@ -306,6 +346,7 @@ impl Checker {
             Body::Report {
                 term,
                 verdict: Report::Recruited { rank, .. },
+                ..
             } => {
                 let disk = hosts[host].disk.record.as_ref();
                 if disk.is_none_or(|disk| disk.promise.highest < *term) {
@@ -321,11 +362,13 @@ impl Checker {
                     let detail = format!("host {} reported {rank:?}, has {truth:?}", host + 1);
                     self.broken(Invariant::FalseReport, detail);
                 }
-                self.reported[host] = self.reported[host].max(term.0);
+                self.reported[host] = self.reported[host].max((message.lineage, term.0));
             }
             Body::Abort { term } => {
-                self.aborted.insert((term.0, host));
-                if self.coordinators.get(&term.0) == Some(&host) {
+                let era = (message.lineage, term.0);
+                let coordinator = (host, message.incarnation.0);
+                self.aborted.insert((era, coordinator));
+                if self.coordinators.get(&era) == Some(&coordinator) {
                     self.broken(
                         Invariant::AbortedAndPromoted,
                         format!("term {term} aborted"),
@@ -365,7 +408,7 @@ impl Checker {
     }
 
     /// A majority of disks says that this filling counts.
-    fn admitted(&mut self, host: usize, filling: (u8, u128), term: u32, hosts: &[Host]) {
+    fn admitted(&mut self, host: usize, filling: (u8, u128), era: Era, hosts: &[Host]) {
         let Some(folder) = hosts[host].server.folder.as_ref() else {
             return;
         };
@@ -376,7 +419,7 @@ impl Checker {
         let missing =
             self.acknowledged
                 .iter()
-                .filter(|known| known.term <= term && !known.alone)
+                .filter(|known| known.lineage == era.0 && known.term <= era.1 && !known.alone)
                 .find(|known| {
                     let holders = hosts.iter().filter(|other| {
                         other.server.folder.as_ref().is_some_and(|folder| {
@@ -416,7 +459,11 @@ impl Checker {
             );
             self.broken(Invariant::WritableWithoutPromotion, detail);
         }
-        let known = *self.timelines.entry(timeline).or_insert((host, marker));
+        let era = (hosts[host].lineage(), term);
+        self.begun(host, hosts);
+        let first = self.timelines.is_empty();
+        let timed = (hosts[host].lineage(), timeline);
+        let known = *self.timelines.entry(timed).or_insert((host, marker));
         if known != (host, marker) {
             let detail = format!(
                 "timeline {timeline} began on hosts {} and {}",
@@ -425,37 +472,45 @@ impl Checker {
             );
             self.broken(Invariant::TimelineTwice, detail);
         }
-        let coordinator = hosts[host]
-            .disk
-            .record
-            .as_ref()
-            .and_then(|disk| disk.promise.coordinator)
-            .map_or(host, index);
-        self.coordinators.insert(term, coordinator);
-        if self.aborted.contains(&(term, coordinator)) {
+        let record = hosts[host].disk.record.as_ref();
+        let incarnation = record.map_or(0, |disk| disk.incarnation.0);
+        let coordinator = record
+            .and_then(coordinator_of)
+            .unwrap_or((host, incarnation));
+        self.coordinators.insert(era, coordinator);
+        if self.aborted.contains(&(era, coordinator)) {
             self.broken(
                 Invariant::AbortedAndPromoted,
                 format!("term {term} promoted"),
             );
         }
-        let promises = self.promised.get(&term).map_or(0, BTreeMap::len);
+        let voices = hosts[host]
+            .disk
+            .record
+            .as_ref()
+            .map_or(Vec::new(), |disk| self.voices(disk));
+        let has_promised = |voice: &&usize| {
+            let promises = self.promised.get(&era);
+            promises.is_some_and(|promises| promises.keys().any(|(host, _)| host == *voice))
+        };
+        let promises = voices.iter().filter(has_promised).count();
         // The first term of all is the founder's alone.
-        if promises <= self.hosts / 2 && self.timelines.len() > 1 {
+        if promises <= voices.len() / 2 && !first {
             let detail = format!("term {term} began with {promises} promises");
             self.broken(Invariant::PromotedWithoutMajority, detail);
         }
-        self.contains_all(host, hosts, term, "was promoted");
+        self.contains_all(host, hosts, era, "was promoted");
     }
 
     /// What was acknowledged under earlier terms is in this host's log.
-    fn contains_all(&mut self, host: usize, hosts: &[Host], before: u32, how: &str) {
+    fn contains_all(&mut self, host: usize, hosts: &[Host], before: Era, how: &str) {
         let Some(folder) = &hosts[host].server.folder else {
             return;
         };
         let missing = self.acknowledged.iter().find(|known| {
-            known.term < before
+            known.era() < before
                 && !contains(folder.log.records(), known.write)
-                && !known.is_given_up(&hosts[host])
+                && !self.is_given_up(known, &hosts[host])
         });
         if let Some(known) = missing {
             let detail = format!("host {} {how} without write {}", host + 1, known.write);
@@ -485,24 +540,28 @@ impl Checker {
             return;
         };
         let timeline = process.timeline;
-        if self.opened.insert(timeline) && self.opened.len() > 1 {
+        let era = (hosts[host].lineage(), timeline);
+        if self.opened.insert(era) && self.opened.len() > 1 {
             self.failovers += 1;
         }
         let first = hosts[host].server.folder.as_ref().and_then(|folder| {
-            let marker = self.timelines.get(&timeline)?.1;
+            let marker = self.timelines.get(&era)?.1;
             folder.log.find(marker)
         });
         let copies = first.map_or(0, |record| self.copies(&record, hosts));
-        if copies < self.copies {
+        // By order, and as long as a majority of disks says so.
+        let alone = era.0.is_forced() && self.windows.is_open(era);
+        if copies < self.copies && !alone {
             let detail = format!("host {} opened {timeline} with {copies} copies", host + 1);
             self.broken(Invariant::OpenedEarly, detail);
         }
-        self.contains_all(host, hosts, timeline, "opened");
+        self.contains_all(host, hosts, era, "opened");
         for (other, candidate) in hosts.iter().enumerate() {
             let answers = candidate.lease.is_some_and(|(term, _)| term < timeline)
                 && candidate.holds_lease(now)
                 && candidate.engine.is_some();
-            if other != host && answers && !candidate.down {
+            // Between lineages nothing is promised: whoever orders one answers for the other.
+            if other != host && answers && !candidate.down && candidate.lineage() == era.0 {
                 let detail = format!(
                     "host {} opened {timeline}, host {} holds a lease",
                     host + 1,
@@ -518,7 +577,9 @@ impl Checker {
             return;
         };
         let alone = process.standbys == SynchronousStandbys::Off;
-        let declared = self.windows.is_open(process.timeline);
+        let declared = self
+            .windows
+            .is_open((hosts[host].lineage(), process.timeline));
         if process.primary && process.applications && alone && !declared {
             let detail = format!("host {} waits for nobody", host + 1);
             self.broken(Invariant::SettingWeakened, detail);
@@ -531,20 +592,22 @@ impl Checker {
             return;
         };
         let term = process.timeline;
+        let era = (hosts[source].lineage(), term);
         let reported = self.reported[host];
         let given_up = self.aborted.iter().any(|(aborted, _)| *aborted == reported);
-        if process.primary && reported > term && !given_up {
+        if process.primary && reported.0 == era.0 && reported > era && !given_up {
             let detail = format!(
-                "host {} reported for {reported} and flushed for {term}",
+                "host {} reported for {reported:?} and flushed for {term}",
                 host + 1
             );
             self.broken(Invariant::AcknowledgedAfterReport, detail);
         }
-        let floor = hosts[host]
-            .disk
-            .record
-            .as_ref()
-            .map_or(0, |record| record.promise.floor.0);
+        // To the lineage that it left a keeper is dead; its server may outlive it for a moment.
+        let record = hosts[host].disk.record.as_ref();
+        if record.is_some_and(|record| record.lineage > era.0) {
+            return;
+        }
+        let floor = record.map_or(0, |record| record.promise.floor.0);
         let receiver = hosts[host]
             .server
             .process
@@ -573,7 +636,8 @@ impl Checker {
         let record = folder.log.find(write);
         let copies = record.map_or(0, |record| self.copies(&record, hosts));
         let alone = process.standbys == SynchronousStandbys::Off;
-        if alone && !self.windows.is_open(process.timeline) {
+        let lineage = hosts[host].lineage();
+        if alone && !self.windows.is_open((lineage, process.timeline)) {
             let detail = format!("write {write} by host {}", host + 1);
             self.broken(Invariant::AloneUndeclared, detail);
         }
@@ -607,17 +671,15 @@ impl Checker {
         let term = process.timeline;
         let known = Acknowledged {
             write,
+            lineage,
             term,
             lsn: waiter.lsn,
             alone,
         };
         let later = hosts.iter().find(|other| {
-            other.is_open()
-                && other
-                    .server
-                    .process
-                    .as_ref()
-                    .is_some_and(|process| process.timeline > term)
+            let process = other.server.process.as_ref();
+            let later = |timeline| (other.lineage(), timeline) > (lineage, term);
+            other.is_open() && process.is_some_and(|process| later(process.timeline))
         });
         if let Some(later) = later {
             let has = later
@@ -625,7 +687,7 @@ impl Checker {
                 .folder
                 .as_ref()
                 .is_some_and(|folder| folder.log.contains(write));
-            if !has && !known.is_given_up(later) {
+            if !has && !self.is_given_up(&known, later) {
                 let detail =
                     format!("write {write} acknowledged under {term}, unknown to a later primary");
                 self.broken(known.loss(), detail);
@@ -642,12 +704,16 @@ impl Checker {
         };
         // Acknowledgements come nearly in the order of writing, so the last few are those at risk.
         let from = required.saturating_sub(40);
+        let lineage = hosts[host].lineage();
         let missing = self
             .acknowledged
             .get(from..required)
             .unwrap_or_default()
             .iter()
-            .find(|known| !folder.log.contains(known.write) && !known.is_given_up(&hosts[host]));
+            .filter(|known| known.lineage <= lineage)
+            .find(|known| {
+                !folder.log.contains(known.write) && !self.is_given_up(known, &hosts[host])
+            });
         if let Some(known) = missing {
             let detail = format!(
                 "host {} answered a reader without write {}",
@@ -664,6 +730,10 @@ impl Checker {
             let detail = format!("{} failovers", self.failovers);
             self.broken(Invariant::PromotedForNothing, detail);
         }
+        if self.bases.count() > 0 {
+            let detail = format!("{:?}", self.bases);
+            self.broken(Invariant::ForcedForNothing, detail);
+        }
     }
 
     pub fn healed(&mut self) {
@@ -672,7 +742,7 @@ impl Checker {
 
     /// Whoever follows has what was acknowledged some seconds ago, and counts again.
     fn lack(&self, primary: usize, hosts: &[Host]) -> Option<String> {
-        let kept = |known: &&Acknowledged| !known.is_given_up(&hosts[primary]);
+        let kept = |known: &&Acknowledged| !self.is_given_up(known, &hosts[primary]);
         let settled = self.acknowledged.iter().rev().filter(kept).nth(SETTLED - 1);
         let behind = (0..hosts.len()).find(|other| {
             let folder = hosts[*other].server.folder.as_ref();
@@ -701,17 +771,7 @@ impl Checker {
             .filter(|host| hosts[*host].is_open())
             .collect();
         let since_heal = self.acknowledged.len() - self.acknowledged_at_heal.unwrap_or(0);
-        let states: Vec<String> = hosts
-            .iter()
-            .map(|host| {
-                format!(
-                    "{:?}",
-                    host.keeper
-                        .as_ref()
-                        .map(|keeper| (keeper.state(), keeper.status().reason))
-                )
-            })
-            .collect();
+        let states: Vec<String> = hosts.iter().map(told).collect();
         let followers = hosts
             .iter()
             .filter(|host| {
@@ -742,8 +802,17 @@ impl Checker {
             self.broken(Invariant::Unavailable, format!("{lack}; {states:?}"));
             return;
         }
-        self.contains_all(host, hosts, u32::MAX, "ended");
+        let last = self.bases.last();
+        if hosts.iter().any(|host| host.lineage() != last) {
+            self.broken(
+                Invariant::Unavailable,
+                format!("not all are of {last:?}; {states:?}"),
+            );
+            return;
+        }
+        self.contains_all(host, hosts, (last, u32::MAX), "ended");
         self.windows.lost = self.lost_alone(host, hosts);
+        self.count_given_up(host, hosts);
         let records = hosts[host]
             .server
             .folder
@@ -760,6 +829,13 @@ impl Checker {
             }
         }
     }
+}
+
+/// What a host's keeper is at.
+fn told(host: &Host) -> String {
+    let keeper = host.keeper.as_ref();
+    let told = keeper.map(|keeper| (keeper.state(), keeper.status().reason));
+    format!("{told:?}")
 }
 
 /// Whether a write is among records, from the end since what is asked for is mostly recent.

@@ -9,6 +9,17 @@ use crate::fault::Fault;
 use crate::postgres::History;
 use crate::postgres::log::Record;
 
+/// What an operator orders.
+#[derive(Clone, Copy, Debug)]
+pub enum Order {
+    /// Serve without the quorum.
+    Solo,
+    /// Go on without a majority.
+    Force,
+    /// The same, to one after the other, until there are more lineages than these.
+    ForceUntil { lineages: usize },
+}
+
 /// Something that happens at a time. Hosts are named by index.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -90,10 +101,12 @@ pub enum Event {
     Strike {
         host: usize,
     },
-    /// An operator orders this host's keeper to serve alone.
+    /// What an operator tells this host's keeper.
     Order {
         host: usize,
+        order: Order,
     },
+    LoseMajority,
     /// A keeper's connection to this host was closed.
     PeerClosed {
         host: usize,
@@ -137,6 +150,7 @@ impl Event {
             | Self::Cancel { .. }
             | Self::Strike { .. }
             | Self::Order { .. }
+            | Self::LoseMajority
             | Self::Nemesis
             | Self::Renew
             | Self::End(_)

@@ -175,6 +175,11 @@ impl World {
 
     fn crash(&mut self, host: usize, with_disk: bool) {
         let lost = with_disk && self.may_lose_disk(host);
+        self.lose(host, lost, None);
+    }
+
+    /// Ends a host, for as long as is said or drawn.
+    pub fn lose(&mut self, host: usize, lost: bool, lasting: Option<u64>) {
         self.say(|| format!("fault crash of host {} disk lost {lost}", host + 1));
         if self.hosts[host].down {
             return;
@@ -197,7 +202,7 @@ impl World {
             self.hosts[host].promoted = 0;
             self.checker.disk_lost(host);
         }
-        let lasting = self.random.between(300_000, 9_000_000);
+        let lasting = lasting.unwrap_or_else(|| self.random.between(300_000, 9_000_000));
         self.plan(lasting, Event::End(Fault::Crash { host }));
     }
 
@@ -224,6 +229,10 @@ impl World {
         let Some(SynchronousStandbys::Any { names, .. }) = setting else {
             return false;
         };
+        // To a later lineage than the primary's it may be all there is.
+        if self.hosts[host].lineage() > self.hosts[primary].lineage() {
+            return false;
+        }
         (0..self.plan.hosts)
             .filter(|other| *other != host)
             .all(|other| {

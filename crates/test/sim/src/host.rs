@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use mainstay_keeper::{
-    Command, Durable, Keeper, Message, OperationId, Outcome, Renewal, ReplicaId, Serviceability,
+    Command, Durable, Keeper, Lineage, Message, OperationId, Outcome, Renewal, ReplicaId,
+    Serviceability,
 };
 use mainstay_units::Instant;
 
@@ -158,6 +159,12 @@ impl Host {
             .process
             .as_ref()
             .is_some_and(|process| process.primary && process.applications)
+    }
+
+    /// What its data belongs to.
+    pub fn lineage(&self) -> Lineage {
+        let folder = self.server.folder.as_ref();
+        folder.map_or(Lineage::ORIGIN, |folder| folder.lineage)
     }
 
     pub fn holds_lease(&self, now_us: u64) -> bool {

@@ -21,6 +21,7 @@ mod clients;
 pub mod event;
 pub mod fault;
 pub mod host;
+mod lineage;
 pub mod network;
 pub mod postgres;
 pub mod random;

@@ -143,6 +143,10 @@ fn report(summary: &Summary) {
         "{} writes answered alone by order, {} of them lost as declared",
         summary.alone, summary.alone_lost
     );
+    println!(
+        "{} lineages begun by order, {} acknowledged writes given up with them",
+        summary.lineages, summary.given_up
+    );
     let unused = summary.rows_unused();
     println!(
         "state table: {} of {} rows used",

@@ -20,6 +20,9 @@ pub struct Outcome {
     /// Answered by a primary that served alone by order, and how many of them are lost.
     pub alone: u32,
     pub alone_lost: u32,
+    /// Begun by order, and what their last one lacks of what was acknowledged before.
+    pub lineages: usize,
+    pub given_up: u32,
     pub simulated_us: u64,
     /// Which rows of the keeper's state table were used, one bit each.
     pub rows_used: u128,
@@ -64,6 +67,8 @@ fn run_world(seed: u64, mut world: World, narration: Narration) -> Outcome {
         reads: world.checker.reads,
         alone: world.checker.alone,
         alone_lost: world.checker.windows.lost,
+        lineages: world.checker.bases.count(),
+        given_up: world.checker.bases.given_up,
         simulated_us: world.now,
         rows_used: world.rows_used,
         trace: std::mem::take(&mut world.trace).close(),

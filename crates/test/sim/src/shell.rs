@@ -365,6 +365,10 @@ impl World {
             if self.hosts[host].server.promote(marker).is_none() {
                 return Outcome::Failed(Failure::Refused);
             }
+            let own = &mut self.hosts[host];
+            if let (Some(folder), Some(record)) = (&mut own.server.folder, &own.disk.record) {
+                folder.lineage = record.lineage;
+            }
         }
         let stray = self.bug == Some(PlantedBug::RestartReadWrite);
         if let Some(folder) = &mut self.hosts[host].server.folder {

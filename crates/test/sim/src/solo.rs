@@ -6,46 +6,48 @@ use std::collections::BTreeMap;
 use mainstay_keeper::{Durable, Operator, Role, Status};
 
 use crate::checker::{Acknowledged, Checker, Invariant};
-use crate::event::Event;
+use crate::event::{Event, Order};
 use crate::fault::Fault;
 use crate::host::Host;
+use crate::lineage::Era;
 use crate::world::World;
 
 /// The terms whose primary serves alone, by what is on disks and by what it says.
 #[derive(Clone, Debug, Default)]
 pub struct Windows {
     /// Term to the epoch of the record that a majority of disks had.
-    declared: BTreeMap<u32, u64>,
+    declared: BTreeMap<Era, u64>,
     /// Term to the epoch at which its end was claimed.
-    ended: BTreeMap<u32, u64>,
+    ended: BTreeMap<Era, u64>,
     /// Terms whose primary says that it serves alone.
-    said: BTreeMap<u32, bool>,
+    said: BTreeMap<Era, bool>,
     /// Answered alone, and not in the last primary's log.
     pub lost: u32,
 }
 
 impl Windows {
-    pub fn is_open(&self, term: u32) -> bool {
-        let ended = self.ended.get(&term).copied().unwrap_or(0);
-        self.declared.get(&term).is_some_and(|epoch| *epoch > ended)
+    pub fn is_open(&self, era: Era) -> bool {
+        let ended = self.ended.get(&era).copied().unwrap_or(0);
+        self.declared.get(&era).is_some_and(|epoch| *epoch > ended)
     }
 
     /// A record reached a disk.
-    pub fn recorded(&mut self, durable: &Durable, disks: &[Option<Durable>]) {
+    pub fn recorded(&mut self, durable: &Durable, disks: &[Option<Durable>], voices: &[usize]) {
         let solo = |disk: &Durable| {
             let cohort = disk.cohort.as_ref()?;
             let term = cohort.solo?.term.0;
-            (cohort.version.term.0 == term).then_some((term, cohort.version.epoch))
+            let own = cohort.version.term.0 == term;
+            own.then_some(((disk.lineage, term), cohort.version.epoch))
         };
-        let Some((term, epoch)) = solo(durable) else {
+        let Some((era, epoch)) = solo(durable) else {
             return;
         };
-        let told = disks
+        let told = voices
             .iter()
-            .flatten()
-            .filter(|disk| solo(disk).is_some_and(|known| known.0 == term && known.1 >= epoch));
-        if told.count() > disks.len() / 2 {
-            let known = self.declared.entry(term).or_default();
+            .filter_map(|host| disks[*host].as_ref())
+            .filter(|disk| solo(disk).is_some_and(|known| known.0 == era && known.1 >= epoch));
+        if told.count() > voices.len() / 2 {
+            let known = self.declared.entry(era).or_default();
             *known = (*known).max(epoch);
         }
     }
@@ -53,7 +55,7 @@ impl Windows {
 
 impl Acknowledged {
     /// Answered alone, and the record of this host says that it may be lost.
-    pub fn is_given_up(&self, host: &Host) -> bool {
+    pub fn is_declared_lost(&self, host: &Host) -> bool {
         let cohort = host
             .disk
             .record
@@ -87,12 +89,14 @@ impl Checker {
             return;
         }
         let term = status.term.0;
+        let era = (status.lineage, term);
         let folder = hosts[host].server.folder.as_ref();
         let last = folder.and_then(|folder| {
             let records = folder.log.records();
             let until = records.partition_point(|record| record.end <= status.protected.0);
             let last = records.get(until.checked_sub(1)?)?;
-            (last.timeline == term).then_some(*last)
+            let own = folder.lineage == status.lineage && last.timeline == term;
+            own.then_some(*last)
         });
         if let Some(last) = last
             && self.copies(&last, hosts) < self.copies_needed()
@@ -100,20 +104,20 @@ impl Checker {
             let detail = format!("host {} says {} is protected", host + 1, status.protected);
             self.broken(Invariant::ClaimedTooMuch, detail);
         }
-        let was = self.windows.said.insert(term, status.solo.is_some());
+        let was = self.windows.said.insert(era, status.solo.is_some());
         if status.solo.is_none() && was == Some(true) {
             let epoch = status.cohort.map_or(0, |version| version.epoch);
-            self.windows.ended.insert(term, epoch);
-            self.protect(host, term, hosts);
+            self.windows.ended.insert(era, epoch);
+            self.protect(host, era, hosts);
         }
     }
 
-    fn protect(&mut self, host: usize, term: u32, hosts: &[Host]) {
+    fn protect(&mut self, host: usize, era: Era, hosts: &[Host]) {
         let Some(folder) = hosts[host].server.folder.as_ref() else {
             return;
         };
         let mut known = std::mem::take(self.known_mut());
-        for one in known.iter_mut().filter(|one| one.alone && one.term == term) {
+        for one in known.iter_mut().filter(|one| one.alone && one.era() == era) {
             one.alone = false;
             let record = folder.log.find(one.write);
             let copies = record.map_or(0, |record| self.copies(&record, hosts));
@@ -129,7 +133,9 @@ impl Checker {
         let Some(folder) = hosts[host].server.folder.as_ref() else {
             return 0;
         };
-        let lost = |known: &&Acknowledged| known.alone && !folder.log.contains(known.write);
+        let lost = |known: &&Acknowledged| {
+            known.alone && !folder.log.contains(known.write) && known.lineage == folder.lineage
+        };
         self.known().iter().filter(lost).count() as u32
     }
 }
@@ -151,7 +157,13 @@ impl World {
             }
         }
         let after = self.random.between(600_000, 2_500_000);
-        self.plan(after, Event::Order { host: primary });
+        self.plan(
+            after,
+            Event::Order {
+                host: primary,
+                order: Order::Solo,
+            },
+        );
     }
 
     pub fn order_solo(&mut self, host: usize) {

@@ -7,8 +7,9 @@ use mainstay_keeper::{
 use mainstay_units::Instant;
 
 use crate::checker::Checker;
-use crate::event::{Event, Queue};
+use crate::event::{Event, Order, Queue};
 use crate::host::{Clock, Host};
+use crate::lineage::LOST_EVERY;
 use crate::network::Network;
 use crate::random::Random;
 use crate::trace::Trace;
@@ -24,6 +25,9 @@ const REFILL_US: u64 = 20_000_000;
 const RENEWED_EVERY: u64 = 8;
 const RENEWED_AT_US: [u64; 2] = [14_000_000, 33_000_000];
 
+/// Where no majority was lost the order is refused, or carried out as an election.
+const FORCED_FOR_NOTHING_EVERY: u64 = 7;
+
 /// What a schedule is made of; drawn from its seed.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -38,6 +42,8 @@ pub struct Plan {
     pub fault_interval_us: u64,
     /// Nothing happens that would justify another primary.
     pub calm: bool,
+    /// As configured: with none, lineages use the same numbers for their terms.
+    pub terms_skipped: u32,
 }
 
 pub struct World {
@@ -76,6 +82,7 @@ impl World {
             finish_at_us: 0,
             fault_interval_us: random.between(1_500_000, 6_000_000),
             calm: false,
+            terms_skipped: if seed.is_multiple_of(3) { 4 } else { 0 },
         };
         let mut world = Self {
             now: 0,
@@ -101,6 +108,23 @@ impl World {
         if seed.is_multiple_of(RENEWED_EVERY) {
             for at in RENEWED_AT_US {
                 world.queue.push(at, Event::Renew);
+            }
+        }
+        if seed % LOST_EVERY == LOST_EVERY - 1 {
+            let at = 12_000_000 + seed.wrapping_mul(7_919_113) % 14_000_000;
+            world.queue.push(at, Event::LoseMajority);
+        }
+        // Now and then somebody gives the order where nothing warrants it.
+        if seed.is_multiple_of(FORCED_FOR_NOTHING_EVERY) {
+            let host = (seed / FORCED_FOR_NOTHING_EVERY) as usize % world.plan.hosts;
+            for at in (20_000_000..38_000_000).step_by(6_000_000) {
+                world.queue.push(
+                    at,
+                    Event::Order {
+                        host,
+                        order: Order::Force,
+                    },
+                );
             }
         }
         world
@@ -184,17 +208,7 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
-        if let Some(host) = event.needs() {
-            let host = &mut self.hosts[host];
-            if host.down {
-                return;
-            }
-            if host.frozen {
-                host.deferred.push(event);
-                return;
-            }
-        }
-        let Some(event) = self.postpone(event) else {
+        let Some(event) = self.defer(event).and_then(|event| self.postpone(event)) else {
             return;
         };
         match event {
@@ -246,7 +260,8 @@ impl World {
             Event::PeerClosed { host, ended } => self.feed(host, Input::PeerClosed(ended)),
             Event::StartKeeper { host, generation } => self.start_keeper(host, generation),
             Event::Strike { host } => self.strike(host),
-            Event::Order { host } => self.order_solo(host),
+            Event::Order { host, order } => self.carry_out(host, order),
+            Event::LoseMajority => self.lose_majority(),
             Event::Voice { host, generation } => self.voice(host, generation),
             Event::Nemesis => self.nemesis(),
             Event::Renew => self.renew(),
@@ -254,6 +269,19 @@ impl World {
             Event::Heal => self.heal(),
             Event::Finish => {}
         }
+    }
+
+    /// What happens to a host that is down does not; to one that is frozen it happens when it thaws.
+    fn defer(&mut self, event: Event) -> Option<Event> {
+        let Some(host) = event.needs() else {
+            return Some(event);
+        };
+        let host = &mut self.hosts[host];
+        if host.frozen && !host.down {
+            host.deferred.push(event);
+            return None;
+        }
+        (!host.down).then_some(event)
     }
 
     /// A keeper that is not scheduled does what it has to do later, in order.
@@ -315,6 +343,7 @@ impl World {
             home: ReplicaId(1),
             copies: self.plan.copies,
             fingerprint: 7,
+            terms_skipped: self.plan.terms_skipped,
             seed,
             timings: self.timings,
         }

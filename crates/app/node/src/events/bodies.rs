@@ -4,9 +4,9 @@ use mainstay_kernel::{
     EffectId, EndReason, Event, PlacedBecause, Plan, Refusal, UpgradeEnd, WithdrawnBecause,
 };
 use mainstay_record::event::{
-    ByBody, CommandRefusedBody, EndRecord, EventBody, FaultEndingBody, FaultInjectedBody,
-    HostLostBody, HostReturnedBody, InstancePlacedBody, InstanceWithdrawnBody, PlacedRecord,
-    PlatformAdoptedBody, SoloOrderedBody, SwitchoverOrderedBody, UpgradeBegunBody,
+    ByBody, CommandRefusedBody, EndRecord, EventBody, FailoverForcedBody, FaultEndingBody,
+    FaultInjectedBody, HostLostBody, HostReturnedBody, InstancePlacedBody, InstanceWithdrawnBody,
+    PlacedRecord, PlatformAdoptedBody, SoloOrderedBody, SwitchoverOrderedBody, UpgradeBegunBody,
     UpgradeEndedBody, UpgradeOrderedBody, WithdrawnRecord,
 };
 use mainstay_record::journal::{ClaimedBody, KeyAdmittedBody, OpenedBody};
@@ -30,6 +30,7 @@ pub(super) fn body_of(event: &Event) -> Result<EventBody, EncodeError> {
     log_body(event)
         .or_else(|| platform_body(event))
         .or_else(|| action_body(event))
+        .or_else(|| order_body(event))
         .or_else(|| upgrade_body(event))
         .or_else(|| incident_body(event))
         .or_else(|| notice_body(event))
@@ -175,6 +176,21 @@ fn action_body(event: &Event) -> Option<EventBody> {
                 },
             },
         }),
+        Event::EffectFinished { effect, outcome } => {
+            EventBody::EffectFinished(finished_body(*effect, outcome))
+        }
+        Event::ReflexRecorded(report) => EventBody::ReflexRecorded(report_record(report)),
+        Event::AlertChanged(news) => EventBody::AlertChanged(alert_record(news)),
+        Event::Experiment(news) => news_body(news),
+        Event::Drill(news) => drills::news_body(news),
+        Event::Playbook(event) => EventBody::Playbook(playbook_body(event)),
+        _ => return None,
+    })
+}
+
+/// What keepers are ordered to.
+fn order_body(event: &Event) -> Option<EventBody> {
+    Some(match event {
         Event::SwitchoverOrdered {
             database,
             from,
@@ -199,14 +215,17 @@ fn action_body(event: &Event) -> Option<EventBody> {
             by: by_record(by),
             reason: reason.clone(),
         }),
-        Event::EffectFinished { effect, outcome } => {
-            EventBody::EffectFinished(finished_body(*effect, outcome))
-        }
-        Event::ReflexRecorded(report) => EventBody::ReflexRecorded(report_record(report)),
-        Event::AlertChanged(news) => EventBody::AlertChanged(alert_record(news)),
-        Event::Experiment(news) => news_body(news),
-        Event::Drill(news) => drills::news_body(news),
-        Event::Playbook(event) => EventBody::Playbook(playbook_body(event)),
+        Event::FailoverForced {
+            database,
+            to,
+            by,
+            reason,
+        } => EventBody::FailoverForced(FailoverForcedBody {
+            database: database.to_string(),
+            to: to.to_string(),
+            by: by_record(by),
+            reason: reason.clone(),
+        }),
         _ => return None,
     })
 }
@@ -291,6 +310,7 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
         EventBody::FaultEnding(body) => ending(body)?,
         EventBody::SwitchoverOrdered(body) => switchover(body)?,
         EventBody::SoloOrdered(body) => solo(body)?,
+        EventBody::FailoverForced(body) => forced(body)?,
         EventBody::UpgradeBegun(body) => upgrade_begun(body)?,
         EventBody::UpgradeOrdered(body) => Event::UpgradeOrdered {
             host: body.host.parse()?,
@@ -420,6 +440,15 @@ fn switchover(body: SwitchoverOrderedBody) -> Result<Event, ReadError> {
     Ok(Event::SwitchoverOrdered {
         database: body.database.parse()?,
         from: body.from.parse()?,
+        to: body.to.parse()?,
+        by: by_of(body.by)?,
+        reason: body.reason,
+    })
+}
+
+fn forced(body: FailoverForcedBody) -> Result<Event, ReadError> {
+    Ok(Event::FailoverForced {
+        database: body.database.parse()?,
         to: body.to.parse()?,
         by: by_of(body.by)?,
         reason: body.reason,

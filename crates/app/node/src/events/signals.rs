@@ -93,6 +93,15 @@ fn ask_record(ask: &Ask) -> AskRecord {
         Ask::Solo { database } => AskRecord::Solo {
             database: database.to_string(),
         },
+        Ask::Failover {
+            database,
+            to,
+            accepts_loss,
+        } => AskRecord::Failover {
+            database: database.to_string(),
+            host: to.to_string(),
+            accepts_loss: *accepts_loss,
+        },
         Ask::Upgrade { program } => AskRecord::Upgrade(program_record(program)),
         Ask::Incident(ask) => AskRecord::Incident(incident_ask_record(ask)),
         Ask::Drill(ask) => AskRecord::Drill(drill_ask_record(ask)),
@@ -119,6 +128,15 @@ fn ask_of(record: AskRecord) -> Result<Ask, ReadError> {
         },
         AskRecord::Solo { database } => Ask::Solo {
             database: database.parse()?,
+        },
+        AskRecord::Failover {
+            database,
+            host,
+            accepts_loss,
+        } => Ask::Failover {
+            database: database.parse()?,
+            to: host.parse()?,
+            accepts_loss,
         },
         AskRecord::Upgrade(program) => Ask::Upgrade {
             program: program_of(program),

@@ -307,6 +307,12 @@ fn events() -> Vec<Event> {
             by: by(),
             reason: reason(),
         },
+        Event::FailoverForced {
+            database: name("ledger"),
+            to: name("h1"),
+            by: by(),
+            reason: reason(),
+        },
         Event::UpgradeBegun {
             program: program(),
             hosts: vec![name("h2"), name("h1")],
@@ -759,6 +765,11 @@ fn every_signal_that_travels_there_and_back() {
         },
         Ask::Solo {
             database: name("ledger"),
+        },
+        Ask::Failover {
+            database: name("ledger"),
+            to: name("h1"),
+            accepts_loss: true,
         },
         Ask::Upgrade { program: program() },
     ];

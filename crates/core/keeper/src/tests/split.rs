@@ -61,7 +61,10 @@ fn who_goes_second_refuses_and_waits_to_be_asked_again() {
 #[test]
 fn a_later_term_is_followed() {
     let said = asked_by(3, 4);
-    let promised = format!("coordinator: Some({:?}), floor: Term(4)", ReplicaId(3));
+    let promised = format!(
+        "coordinator: Some({:?}), incarnation: Incarnation(3), floor: Term(4)",
+        ReplicaId(3)
+    );
     assert!(said.contains(&promised), "{said}");
     assert!(!said.contains("Recruit { term: Term(5) }"), "{said}");
 }

@@ -24,7 +24,7 @@ use crate::playbook::{self, Work};
 use crate::signal::{Ask, Command};
 use crate::state::{FaultPhase, State};
 use crate::upgrade::{Program, order};
-use crate::why::Refusal;
+use crate::why::{FailoverRefusal, Refusal};
 
 pub(super) fn commanded(state: &State, now_ms: u64, command: &Command) -> Decision {
     let events = if command.reason.trim().is_empty() {
@@ -54,6 +54,11 @@ fn carried_out(state: &State, now_ms: u64, command: &Command) -> Result<Vec<Even
         Ask::ClearFault { fault } => clear(state, command, fault),
         Ask::Switchover { database, to } => switchover(state, command, database, to),
         Ask::Solo { database } => solo(state, command, database),
+        Ask::Failover {
+            database,
+            to,
+            accepts_loss,
+        } => failover(state, command, database, to, *accepts_loss),
         Ask::Upgrade { program } => upgrade(state, command, program),
         Ask::Incident(ask) => incidents::asked(state, command, ask),
         Ask::Experiment(ask) => experiment::asked(state, now_ms, command, ask),
@@ -202,6 +207,7 @@ fn switchover(
         Effect::SetFault { .. }
         | Effect::ClearFault { .. }
         | Effect::Solo { .. }
+        | Effect::Failover { .. }
         | Effect::TakeProgram { .. }
         | Effect::Playbook(_)
         | Effect::Notify { .. } => false,
@@ -232,6 +238,41 @@ fn solo(state: &State, command: &Command, database: &DatabaseName) -> Result<Vec
     Ok(vec![Event::SoloOrdered {
         database: database.clone(),
         host: host.clone(),
+        by,
+        reason: command.reason.clone(),
+    }])
+}
+
+/// Whether a primary is there, and who has most of the log, the keepers know; the one on the host answers for that.
+fn failover(
+    state: &State,
+    command: &Command,
+    database: &DatabaseName,
+    to: &HostName,
+    accepts_loss: bool,
+) -> Result<Vec<Event>, Refusal> {
+    let by = authorize(state, &command.actor, Permission::DatabaseFailover)?;
+    let desired = desired_of(state)?;
+    let known = desired
+        .databases
+        .get(database)
+        .ok_or_else(|| Refusal::NoSuchDatabase(database.clone()))?;
+    if !known.replicas.contains(to) {
+        return Err(Refusal::Failover(FailoverRefusal::NoReplicaOn {
+            database: database.clone(),
+            host: to.clone(),
+        }));
+    }
+    if !accepts_loss {
+        let why = FailoverRefusal::LossNotAccepted(database.clone());
+        return Err(Refusal::Failover(why));
+    }
+    if state.lost.contains_key(to) {
+        return Err(Refusal::HostLost(to.clone()));
+    }
+    Ok(vec![Event::FailoverForced {
+        database: database.clone(),
+        to: to.clone(),
         by,
         reason: command.reason.clone(),
     }])

@@ -32,7 +32,8 @@ fn patience_ms(effect: &Effect) -> u64 {
         Effect::SetFault { .. }
         | Effect::ClearFault { .. }
         | Effect::Switchover { .. }
-        | Effect::Solo { .. } => EFFECT_ANSWER_MS_MAX,
+        | Effect::Solo { .. }
+        | Effect::Failover { .. } => EFFECT_ANSWER_MS_MAX,
         Effect::TakeProgram { .. } => UPGRADE_ANSWER_MS_MAX,
         Effect::Playbook(work) => work.limit_ms().saturating_add(PLAYBOOK_ANSWER_MARGIN_MS),
         Effect::Notify { .. } => NOTIFY_ANSWER_MS_MAX,
@@ -67,7 +68,7 @@ pub(super) fn due(state: &State, now_ms: u64) -> Decision {
             let why = match &outstanding.effect {
                 Effect::SetFault { .. } => "nobody said whether the fault was set",
                 Effect::ClearFault { .. } => "nobody said whether the fault was ended",
-                Effect::Switchover { .. } | Effect::Solo { .. } => {
+                Effect::Switchover { .. } | Effect::Solo { .. } | Effect::Failover { .. } => {
                     "the keeper's host did not say what became of it"
                 }
                 Effect::TakeProgram { .. } => "the host did not say that it stands",

@@ -504,6 +504,15 @@ fn tell(event: &Event) -> String {
             by: who,
             ..
         } => format!("{database} serves alone on {host} by {}", by(who)),
+        Event::FailoverForced {
+            database,
+            to,
+            by: who,
+            ..
+        } => format!(
+            "{database} goes on from {to} without a majority by {}",
+            by(who)
+        ),
         Event::UpgradeBegun {
             program,
             hosts,

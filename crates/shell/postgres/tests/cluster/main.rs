@@ -8,6 +8,7 @@
 mod ailments;
 mod client;
 mod cluster;
+mod forced;
 mod gateway;
 mod golden;
 mod identity;

@@ -35,6 +35,8 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("switchover", switchover),
     ("solo_ends", crate::solo::solo_ends),
     ("solo_lost", crate::solo::solo_lost),
+    ("majority_gone", crate::forced::majority_gone),
+    ("majority_cut_off", crate::forced::majority_cut_off),
     ("postmaster_frozen", postmaster_frozen),
     ("false_acknowledgement", false_acknowledgement),
     ("primary_cut_off", primary_cut_off),

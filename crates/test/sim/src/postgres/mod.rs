@@ -11,7 +11,7 @@ pub mod script;
 use std::collections::BTreeMap;
 
 use log::{Log, Record};
-use mainstay_keeper::{Client, ClientState, ReceiverName, ReplicaId, SynchronousStandbys};
+use mainstay_keeper::{Client, ClientState, Lineage, ReceiverName, ReplicaId, SynchronousStandbys};
 
 /// The payload of a timeline's first record; higher than every write's.
 pub const FIRST_RECORD: u64 = 1 << 60;
@@ -39,6 +39,8 @@ pub struct Folder {
     pub kept_from: u64,
     /// A page of it is damaged.
     pub damaged: bool,
+    /// In which lineage it was last promoted, or was what it was filled from. No server knows; the checker asks.
+    pub lineage: Lineage,
 }
 
 /// The walreceiver of a standby.
@@ -113,6 +115,7 @@ impl Server {
             checkpoint_timeline: 1,
             kept_from: 0,
             damaged: false,
+            lineage: Lineage::ORIGIN,
         });
     }
 
