@@ -1,21 +1,26 @@
 //! Where this platform's journal stands, as one of its nodes or a command on its machine reaches it.
 
-use std::path::{Path, PathBuf};
+mod bucket;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use mainstay_backup::Access;
 use mainstay_derive::{Layout, Machine, etcd_endpoints, identity_files, search_path};
 use mainstay_identity::Identity;
 use mainstay_model::address::Slot;
 use mainstay_model::coordination::{Coordination, Etcd, EtcdEndpoint, EtcdMembers, Security};
 use mainstay_model::{Host, Platform};
+use mainstay_record::backup::StoreOptionsRecord;
 use mainstay_record::identity::{IdentityFiles, NODE_ROLE};
 use mainstay_record::node::MachineRecord;
 use mainstay_rt::error::chain;
-use mainstay_storage::{ArchiveFolder, Endpoint, EtcdPlace, Place};
+use mainstay_storage::{Archive, ArchiveFolder, Endpoint, EtcdPlace, Place};
 
+use self::bucket::{BucketArchive, Trust};
 use crate::context::read_platform;
 
 /// Between two looks whether parts can leave etcd.
@@ -98,16 +103,41 @@ pub fn place(
         true => Some(identity(machine, etcd, shown)?),
         false => None,
     };
-    let archive = match &etcd.archive {
-        Some(archive) => PathBuf::from(archive),
-        None => machine.layout.journal(),
+    let trust = match reader {
+        Some(_) => Trust::Copies,
+        None => Trust::Bucket,
     };
     Ok(Place::Etcd(EtcdPlace {
         endpoints,
         identity,
         prefix: etcd.prefix.clone(),
-        archive: Some(Arc::new(ArchiveFolder::at(&archive))),
+        archive: Some(archive_of(machine, etcd, trust)),
     }))
+}
+
+/// Where sealed parts lie. Copies of a bucket's stand where they would stand without one.
+fn archive_of(machine: &Machine<'_>, etcd: &Etcd, trust: Trust) -> Arc<dyn Archive> {
+    let copies = machine.layout.journal();
+    let Some(archive) = &etcd.archive else {
+        return Arc::new(ArchiveFolder::at(&copies));
+    };
+    if archive.starts_with('/') {
+        return Arc::new(ArchiveFolder::at(Path::new(archive)));
+    }
+    let options = etcd
+        .archive_options
+        .iter()
+        .map(|options| StoreOptionsRecord {
+            store: options.store.clone(),
+            region: options.region.clone(),
+            endpoint: options.endpoint.clone(),
+            allow_http: options.allow_http,
+        });
+    let access = Access {
+        options: options.collect(),
+        credentials: Some(machine.layout.journal_credentials()),
+    };
+    Arc::new(BucketArchive::new(archive, access, copies, trust))
 }
 
 fn external(endpoint: &EtcdEndpoint) -> Endpoint {

@@ -1,8 +1,10 @@
 //! Where the journal stands, and who leads by it.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::database::StoreOptions;
 use crate::name::HostName;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -10,7 +12,7 @@ pub enum Coordination {
     /// A folder that all nodes of the machine share.
     #[default]
     Folder,
-    Etcd(Etcd),
+    Etcd(Box<Etcd>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +20,11 @@ pub struct Etcd {
     pub members: EtcdMembers,
     /// Everything of the platform has a key below it.
     pub prefix: String,
-    /// Absolute path of the folder for parts that etcd has let go of; in the data folder if absent.
+    /// Absolute path of the folder, or the URL of the bucket, for parts that etcd has let go of; in the data folder if
+    /// absent.
     pub archive: Option<String>,
+    /// How the bucket is reached.
+    pub archive_options: Option<StoreOptions>,
     /// So many parts stay in etcd.
     pub keep_parts: u32,
 }

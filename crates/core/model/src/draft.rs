@@ -47,6 +47,8 @@ pub struct EtcdDraft {
     pub ports: EtcdPortsDraft,
     pub prefix: Option<String>,
     pub archive: Option<String>,
+    /// Without the store, which is the archive.
+    pub archive_options: Option<StoreOptionsDraft>,
     pub keep_parts: Option<u32>,
 }
 

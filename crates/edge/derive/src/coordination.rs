@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mainstay_model::Host;
 use mainstay_model::address;
-use mainstay_model::coordination::{Coordination, Etcd, EtcdMembers, EtcdPorts};
+use mainstay_model::coordination::{Etcd, EtcdMembers, EtcdPorts};
 use mainstay_record::identity::{ETCD_ROLE, identity_name};
 use mainstay_record::process::{
     InstanceSpec, ProbeCheck, ProbeSpec, ProbesSpec, RelayConfig, RestartSpec, VERSION,
@@ -34,9 +34,7 @@ const QUOTA_BYTES: u64 = 2 << 30;
 const HISTORY: &str = "10m";
 
 fn own<'a>(machine: &'a Machine<'_>) -> Option<(&'a Etcd, EtcdPorts)> {
-    let Coordination::Etcd(etcd) = machine.platform.coordination() else {
-        return None;
-    };
+    let etcd = machine.platform.coordination().etcd()?;
     match &etcd.members {
         EtcdMembers::Own { ports, .. } => Some((etcd, *ports)),
         EtcdMembers::External { .. } => None,

@@ -222,6 +222,11 @@ impl Layout {
             .join("config.json")
     }
 
+    /// What proves nodes to the cloud that keeps sealed parts of the journal; no database can be called so.
+    pub fn journal_credentials(&self) -> PathBuf {
+        self.secrets().join("journal.store-credentials")
+    }
+
     /// Samples, and the state of alerts.
     pub fn watch(&self, host: &str) -> PathBuf {
         self.host(host).join("watch")

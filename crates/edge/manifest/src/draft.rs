@@ -98,6 +98,14 @@ fn coordination(form: &file::coordination::Coordination) -> model::CoordinationD
             },
             prefix: etcd.prefix.clone(),
             archive: etcd.archive.clone(),
+            archive_options: etcd.archive_options.as_ref().map(|options| {
+                model::StoreOptionsDraft {
+                    store: String::new(),
+                    region: options.region.clone(),
+                    endpoint: options.endpoint.clone(),
+                    allow_http: options.allow_http,
+                }
+            }),
             keep_parts: etcd.keep_parts,
         }),
     }

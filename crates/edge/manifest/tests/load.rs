@@ -152,6 +152,32 @@ fn mistakes_about_own_members_of_etcd_are_told_where_they_are() {
                   = help: write `endpoints: [https://etcd.example.com:2379]` for one that others run, or `members: [{host: …}]` for one that Mainstay runs
         "#]],
     );
+}
+
+#[test]
+fn mistakes_about_the_archive_of_etcd_are_told_where_they_are() {
+    check_etcd(
+        "      members: [{host: use1-a}, {host: usw2-a}, {host: euw1-a}]\n      archive: s3://vault/journal\n      archiveOptions: {endpoint: 'http://10.0.0.9:9000'}\n",
+        expect![[r#"
+            p.yaml:56:34: error[invalid-value]: `http://10.0.0.9:9000` is spoken to in the clear
+               56 |       archiveOptions: {endpoint: 'http://10.0.0.9:9000'}
+                  |                                  ^
+                  = help: write https://, or `allowHttp: true` beside it if that is meant
+        "#]],
+    );
+    check_etcd(
+        "      members: [{host: use1-a}, {host: usw2-a}, {host: euw1-a}]\n      archive: s3://k:v@vault/journal\n      archiveOptions: {region: eu-central-1}\n",
+        expect![[r#"
+            p.yaml:55:16: error[invalid-value]: `s3://k:v@vault/journal` is no place for the journal: a URL with a user, a key or a query would show them to whoever reads this file
+               55 |       archive: s3://k:v@vault/journal
+                  |                ^
+                  = help: write an absolute path that every host reaches, or a bucket, such as s3://BUCKET/PREFIX (also gs://, az://)
+            p.yaml:56:7: error[invalid-value]: only an `archive` in a bucket has options
+               56 |       archiveOptions: {region: eu-central-1}
+                  |       ^
+                  = help: remove them, or name the bucket, such as `archive: s3://BUCKET/PREFIX`
+        "#]],
+    );
     check_etcd(
         "      members: [{host: use1-a}, {host: usw2-a}, {host: euw1-a}]\n      prefix: a//b\n      archive: here\n      keepParts: 1\n",
         expect![[r#"
@@ -159,10 +185,10 @@ fn mistakes_about_own_members_of_etcd_are_told_where_they_are() {
                55 |       prefix: a//b
                   |               ^
                   = help: write words of letters, digits, `-`, `_` and `.`, with `/` between them, such as `mainstay/exchange`
-            p.yaml:56:16: error[invalid-value]: `here` is no absolute path
+            p.yaml:56:16: error[invalid-value]: `here` is no place for the journal: it is neither an absolute path nor a URL
                56 |       archive: here
                   |                ^
-                  = help: write where it stands on every host, such as /srv/mainstay/journal
+                  = help: write an absolute path that every host reaches, or a bucket, such as s3://BUCKET/PREFIX (also gs://, az://)
             p.yaml:57:18: error[invalid-value]: a number of parts of 1 is out of bounds
                57 |       keepParts: 1
                   |                  ^

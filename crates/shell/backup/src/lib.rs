@@ -53,4 +53,4 @@ pub use prune::{PruneError, Pruned, prune};
 pub use restore::{RestoreError, Restored, Wanted, choose, offer, restore};
 pub use seal::{DataKey, SealError};
 pub use source::{SourceError, Sources};
-pub use store::{Access, CredentialsError, Levelled, StoreError, Stores};
+pub use store::{Access, CredentialsError, Levelled, PlainStore, StoreError, Stores};

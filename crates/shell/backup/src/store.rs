@@ -7,6 +7,7 @@
 
 mod credentials;
 mod place;
+mod plain;
 
 use std::collections::BTreeSet;
 
@@ -16,6 +17,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 pub use self::credentials::CredentialsError;
 pub use self::place::Access;
 use self::place::Store;
+pub use self::plain::PlainStore;
 use crate::key::MasterKey;
 use crate::seal::{self, DataKey, SealError};
 

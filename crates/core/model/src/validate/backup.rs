@@ -136,7 +136,7 @@ fn stores(inspector: &mut Inspector, draft: &BackupDraft, path: &str) {
 }
 
 /// Whether it is a cloud's, or why it can be no store.
-fn judge(store: &str) -> Result<bool, &'static str> {
+pub(super) fn judge(store: &str) -> Result<bool, &'static str> {
     let Some((scheme, rest)) = store.split_once("://") else {
         return match store.len() > 1 && store.starts_with('/') {
             true if store.split('/').any(|part| part == "..") => Err("`..` leads elsewhere"),
@@ -193,7 +193,7 @@ fn options(inspector: &mut Inspector, draft: &BackupDraft, path: &str) -> Vec<St
     taken.collect()
 }
 
-fn endpoint(inspector: &mut Inspector, options: &StoreOptionsDraft, path: &str) {
+pub(super) fn endpoint(inspector: &mut Inspector, options: &StoreOptionsDraft, path: &str) {
     let Some(endpoint) = &options.endpoint else {
         return;
     };

@@ -1,14 +1,17 @@
 //! Where the journal stands: in the embedded folder, or in an etcd that can keep the platform's promise.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use super::backup;
 use super::inspector::Inspector;
 use crate::coordination::{
     Coordination, Etcd, EtcdEndpoint, EtcdIdentity, EtcdMembers, EtcdPorts, Security,
 };
+use crate::database::StoreOptions;
 use crate::draft::{EtcdDraft, PlatformDraft};
 use crate::name::HostName;
 use crate::platform::Host;
@@ -59,12 +62,13 @@ pub(super) fn coordination(
     let keep_parts = etcd.keep_parts.unwrap_or(Etcd::KEEP_PARTS);
     let what = "a number of parts";
     inspector.within(&format!("{PATH}/keepParts"), what, keep_parts, 16..=4_096);
-    Coordination::Etcd(Etcd {
+    Coordination::Etcd(Box::new(Etcd {
         members,
         prefix: prefix(inspector, etcd, &draft.name),
         archive: archive(inspector, etcd),
+        archive_options: archive_options(inspector, etcd),
         keep_parts,
-    })
+    }))
 }
 
 fn prefix(inspector: &mut Inspector, etcd: &EtcdDraft, platform: &str) -> String {
@@ -87,8 +91,35 @@ fn prefix(inspector: &mut Inspector, etcd: &EtcdDraft, platform: &str) -> String
 
 fn archive(inspector: &mut Inspector, etcd: &EtcdDraft) -> Option<String> {
     let archive = etcd.archive.as_ref()?;
-    absolute(inspector, "archive", archive);
+    if let Err(why) = backup::judge(archive) {
+        let message = format!("`{archive}` is no place for the journal: {why}");
+        inspector
+            .report(format!("{PATH}/archive"), Code::InvalidValue, message)
+            .help("write an absolute path that every host reaches, or a bucket, such as s3://BUCKET/PREFIX (also gs://, az://)");
+    }
     Some(archive.clone())
+}
+
+fn archive_options(inspector: &mut Inspector, etcd: &EtcdDraft) -> Option<StoreOptions> {
+    let options = etcd.archive_options.as_ref()?;
+    let path = format!("{PATH}/archiveOptions");
+    let archive = etcd.archive.clone().unwrap_or_default();
+    if backup::judge(&archive) != Ok(true) {
+        inspector
+            .report(
+                &path,
+                Code::InvalidValue,
+                "only an `archive` in a bucket has options",
+            )
+            .help("remove them, or name the bucket, such as `archive: s3://BUCKET/PREFIX`");
+    }
+    backup::endpoint(inspector, options, &path);
+    Some(StoreOptions {
+        store: archive,
+        region: options.region.clone(),
+        endpoint: options.endpoint.clone(),
+        allow_http: options.allow_http,
+    })
 }
 
 fn absolute(inspector: &mut Inspector, field: &str, path: &str) {

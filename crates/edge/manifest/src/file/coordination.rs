@@ -37,13 +37,32 @@ pub(crate) struct Etcd {
     /// Everything of the platform has a key below it (default `mainstay/NAME`).
     #[serde(default)]
     pub(crate) prefix: Option<String>,
-    /// Absolute path of the folder for parts of the journal that etcd has let go of; every host must reach it (default
-    /// `journal` in the data folder).
+    /// For parts of the journal that etcd has let go of: the absolute path of a folder that every host reaches, or
+    /// `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX` (default `journal` in the data folder). Keys of
+    /// clouds stand in `DATA/secrets/journal.store-credentials`, never here.
     #[serde(default)]
     pub(crate) archive: Option<String>,
+    /// How a bucket is reached.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) archive_options: Option<ArchiveOptions>,
     /// So many parts stay in etcd (default 512), 16 to 4096.
     #[serde(default)]
     pub(crate) keep_parts: Option<u32>,
+}
+
+/// How the bucket of the archive is reached.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ArchiveOptions {
+    /// Of the bucket; S3 only.
+    #[serde(default)]
+    pub(crate) region: Option<String>,
+    /// Where the service answers, if that does not follow from the scheme, such as `https://minio.example.com`.
+    #[serde(default)]
+    pub(crate) endpoint: Option<String>,
+    /// Speak to an `http://` endpoint, in the clear.
+    #[serde(default)]
+    pub(crate) allow_http: bool,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
