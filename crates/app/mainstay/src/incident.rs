@@ -1,12 +1,15 @@
 //! `mainstay incident …`: what a node knows of incidents, and commands about them.
 
+mod measured;
+mod report;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context;
 use http::{Method, StatusCode};
 use mainstay_derive::Layout;
-use mainstay_incident::{IncidentId, Role, Severity, Thing};
+use mainstay_incident::{Day, IncidentId, Lesson, Role, Severity, Thing};
 use mainstay_record::incident::{IncidentAnswer, IncidentAskRecord, IncidentView, IncidentsAnswer};
 use mainstay_record::journal::EntryRecord;
 use mainstay_record::node::{Command, CommandOutcome};
@@ -66,6 +69,13 @@ pub fn run(command: &arguments::Incident) -> Outcome {
             };
             send(&arguments.act, ask)
         }
+        Incident::Action(action) => match action {
+            arguments::Action::Add(arguments) => add(arguments),
+            arguments::Action::Done(arguments) => done(arguments),
+            arguments::Action::List(arguments) => report::list_actions(arguments),
+        },
+        Incident::Report(arguments) => report::write(arguments),
+        Incident::Replay(arguments) => report::replay(arguments),
         Incident::Reopen(one) => {
             let incident = id(&one.id)?;
             send(&one.act, IncidentAskRecord::Reopen { incident })
@@ -130,7 +140,48 @@ fn note(arguments: &arguments::Note) -> Outcome {
         json: arguments.json,
     };
     let incident = id(&arguments.id)?;
-    send(&act, IncidentAskRecord::Note { incident })
+    let Some(kind) = &arguments.lesson else {
+        return send(&act, IncidentAskRecord::Note { incident });
+    };
+    let known = || {
+        let all = Lesson::ALL.map(Lesson::as_str).join(", ");
+        usage(format!("--as {kind:?} is no kind of note; there are {all}"))
+    };
+    let lesson = Lesson::parse(kind).ok_or_else(known)?.as_str().to_owned();
+    send(&act, IncidentAskRecord::Learn { incident, lesson })
+}
+
+/// What is to be done is its own reason.
+fn add(arguments: &arguments::ActionAdd) -> Outcome {
+    let due: Day = arguments.due.parse().map_err(usage)?;
+    let act = Act {
+        platform: arguments.platform.clone(),
+        reason: arguments.text.clone(),
+        json: arguments.json,
+    };
+    let ask = IncidentAskRecord::AddAction {
+        incident: id(&arguments.id)?,
+        owner: arguments.owner.clone(),
+        due: due.to_string(),
+    };
+    send(&act, ask)
+}
+
+fn done(arguments: &arguments::ActionDone) -> Outcome {
+    let named = arguments.action.split_once("/a");
+    let number = named.and_then(|(_, number)| number.parse().ok());
+    let (Some((incident, _)), Some(action)) = (named, number) else {
+        return Err(usage(format!(
+            "{:?} is no action: they are called i3/a1, i3/a2, and so on",
+            arguments.action
+        )));
+    };
+    let ask = IncidentAskRecord::FinishAction {
+        incident: id(incident)?,
+        action,
+        became: arguments.became.clone(),
+    };
+    send(&arguments.act, ask)
 }
 
 /// What the node that knows best answers to a GET.

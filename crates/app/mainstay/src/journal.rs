@@ -6,6 +6,8 @@ use mainstay_journal::Log;
 use mainstay_node::{coordination, place};
 use mainstay_record::journal::EntryRecord;
 use mainstay_record::node::MachineRecord;
+use mainstay_report::Entry;
+pub use mainstay_report::words;
 use mainstay_storage::{Coordination, Place, export, meaning_of, mutate_and_verify, verify};
 use mainstay_units::Position;
 use serde_json::Value;
@@ -14,9 +16,6 @@ use crate::arguments::{Journal, JournalExport, JournalMutate, JournalShow, Look}
 use crate::client::{chain, find};
 use crate::exit::{Failure, Outcome};
 use crate::print::{findings, json, line, time_of_day};
-
-/// A part of an entry that takes more than this is counted, not shown.
-const LONG: usize = 160;
 
 pub fn run(command: &Journal) -> Outcome {
     match command {
@@ -43,22 +42,47 @@ pub fn journal_of(record: &MachineRecord, layout: &Layout) -> Result<Place, Fail
 
 fn show(arguments: &JournalShow) -> Outcome {
     let (record, layout) = find(&arguments.platform)?;
-    let place = journal_of(&record, &layout)?;
+    let mut position = Position(0);
+    followed(&record, &layout, |entry| {
+        print_entry(arguments, position, entry.as_str())?;
+        position.0 += 1;
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// All entries, followed from the first part on: chain, tree and signatures were checked.
+pub fn entries(record: &MachineRecord, layout: &Layout) -> Result<Vec<Entry>, Failure> {
+    let mut entries = Vec::new();
+    followed(record, layout, |entry| {
+        let position = entries.len() as u64;
+        let entry = Entry::read(position, entry.as_str()).map_err(|error| anyhow!(error))?;
+        entries.push(entry);
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
+/// Hands out every entry in order; the log as it is known at its end.
+pub fn followed(
+    record: &MachineRecord,
+    layout: &Layout,
+    mut each: impl FnMut(&mainstay_journal::Entry) -> Outcome,
+) -> Result<Log, Failure> {
+    let place = journal_of(record, layout)?;
     let mut port = place.open().context("open the journal")?;
     let mut log = Log::new(meaning_of);
     loop {
         let position = log.end();
         let Some(part) = port.read_from(position).context("read the journal")? else {
-            return Ok(());
+            return Ok(log);
         };
         let followed = log.follow(position, &part).map_err(|damage| {
             Failure::Finding(format!(
                 "the part at position {position} is damaged: {damage}\n  next: mainstay journal verify"
             ))
         })?;
-        for (number, entry) in (followed.first.0..).zip(&followed.entries) {
-            print_entry(arguments, Position(number), entry.as_str())?;
-        }
+        followed.entries.iter().try_for_each(&mut each)?;
     }
 }
 
@@ -89,35 +113,6 @@ fn print_entry(arguments: &JournalShow, position: Position, text: &str) -> Outco
 fn is_of(kind: &str, asked: &str) -> bool {
     let rest = kind.strip_prefix(asked);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-/// A body for reading: names and values in a row, long parts counted. `--json` has everything.
-pub fn words(body: &Value) -> String {
-    match body {
-        Value::Object(fields) => {
-            let fields = fields.iter().filter(|(_, value)| !value.is_null());
-            let said: Vec<String> = fields
-                .map(|(name, value)| match value {
-                    Value::Object(inner) if value.to_string().len() > LONG => {
-                        format!("{name} ({} fields)", inner.len())
-                    }
-                    Value::Object(_) => format!("{name} ({})", words(value)),
-                    Value::Array(list) if value.to_string().len() > LONG => {
-                        format!("{name} ({} of them)", list.len())
-                    }
-                    value => format!("{name} {}", words(value)),
-                })
-                .collect();
-            said.join(", ")
-        }
-        Value::Array(list) => {
-            let said: Vec<String> = list.iter().map(words).collect();
-            format!("[{}]", said.join(", "))
-        }
-        Value::String(text) if text.contains([' ', ',']) || text.is_empty() => format!("{text:?}"),
-        Value::String(text) => text.clone(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => body.to_string(),
-    }
 }
 
 fn check(arguments: &Look) -> Outcome {

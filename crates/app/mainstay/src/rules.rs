@@ -35,7 +35,7 @@ fn text(path: &Path) -> Result<String, Failure> {
 }
 
 /// Groups of all files; every problem of every file, if there is one.
-fn load(paths: &[PathBuf]) -> Result<Vec<Group>, Failure> {
+pub fn load(paths: &[PathBuf]) -> Result<Vec<Group>, Failure> {
     let mut groups = Vec::new();
     let mut problems = Vec::new();
     for path in paths {

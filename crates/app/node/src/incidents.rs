@@ -8,7 +8,8 @@
 //! | `POST /v1/incidents/ID/VERB`    | what the verb needs, and `reason`   | the same |
 //!
 //! Verbs: `acknowledge`, `assign` (`role`, `to`), `severity` (`severity`), `note` (the reason is the note), `link`
-//! (`link`), `merge` (`into`), `mitigate`, `resolve` (`despite`), `reopen`.
+//! (`link`), `merge` (`into`), `mitigate`, `resolve` (`despite`), `reopen`; and of looking back `learn` (`lesson`),
+//! `add_action` (`owner`, `due`), `finish_action` (`action`, `became`), whose reason is what is said.
 
 use std::collections::BTreeSet;
 
@@ -145,7 +146,7 @@ pub fn request(method: &Method, path: &str, body: &[u8]) -> Result<CommandReques
 
 /// What cannot be meant, in words.
 fn fault(ask: &IncidentAskRecord) -> Option<String> {
-    use mainstay_incident::{Role, Severity, Thing};
+    use mainstay_incident::{Day, Lesson, Role, Severity, Thing};
     let severity_fault = |text: &String| {
         let known = Severity::ALL.map(Severity::as_str).join(", ");
         let is_none = Severity::parse(text).is_none();
@@ -168,7 +169,17 @@ fn fault(ask: &IncidentAskRecord) -> Option<String> {
             let id: Result<IncidentId, _> = into.parse();
             id.err().map(|error| chain(&error))
         }
+        IncidentAskRecord::Learn { lesson, .. } => {
+            let known = Lesson::ALL.map(Lesson::as_str).join(", ");
+            let is_none = Lesson::parse(lesson).is_none();
+            is_none.then(|| format!("{lesson:?} is no lesson: there are {known}"))
+        }
+        IncidentAskRecord::AddAction { due, .. } => {
+            let day: Result<Day, _> = due.parse();
+            day.err().map(|error| chain(&error))
+        }
         IncidentAskRecord::Acknowledge { .. }
+        | IncidentAskRecord::FinishAction { .. }
         | IncidentAskRecord::Note { .. }
         | IncidentAskRecord::Link { .. }
         | IncidentAskRecord::Mitigate { .. }

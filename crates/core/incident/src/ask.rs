@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::book::Incidents;
 use crate::event::{By, Change, Event, Person};
-use crate::incident::{Incident, IncidentId, Phase, Role};
+use crate::incident::{Action, Day, Incident, IncidentId, Lesson, Phase, Role};
 use crate::severity::Severity;
 use crate::thing::Thing;
 use crate::topology::Topology;
@@ -16,6 +16,7 @@ use crate::topology::Topology;
 /// Of a title, a note or a link.
 pub const TEXT_BYTES_MAX: usize = 4_096;
 const LINKS_MAX: usize = 50;
+const ACTIONS_MAX: usize = 100;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
@@ -36,6 +37,10 @@ pub enum Ask {
     },
     /// The reason is the note.
     Note(IncidentId),
+    Review {
+        incident: IncidentId,
+        review: Review,
+    },
     Link {
         incident: IncidentId,
         link: String,
@@ -53,6 +58,14 @@ pub enum Ask {
     Reopen(IncidentId),
 }
 
+/// What is said and decided when one looks back. The reason says what was learned, what is to be done, or how it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Review {
+    Learn(Lesson),
+    AddAction { owner: String, due: Day },
+    FinishAction { number: u32, became: Option<String> },
+}
+
 impl Ask {
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -61,6 +74,11 @@ impl Ask {
             Self::Assign { .. } => "incident assign",
             Self::Rate { .. } => "incident severity",
             Self::Note(_) => "incident note",
+            Self::Review { review, .. } => match review {
+                Review::Learn(_) => "incident note",
+                Review::AddAction { .. } => "incident action add",
+                Review::FinishAction { .. } => "incident action done",
+            },
             Self::Link { .. } => "incident link",
             Self::Merge { .. } => "incident merge",
             Self::Mitigate(_) => "incident mitigate",
@@ -114,6 +132,12 @@ pub enum Refusal {
     Text(usize),
     #[error("incident {0} has {LINKS_MAX} links already")]
     TooManyLinks(IncidentId),
+    #[error("incident {0} has {ACTIONS_MAX} actions already")]
+    TooManyActions(IncidentId),
+    #[error("incident {incident} has no action a{number}")]
+    NoSuchAction { incident: IncidentId, number: u32 },
+    #[error("action a{number} of incident {incident} was done already")]
+    DoneAlready { incident: IncidentId, number: u32 },
 }
 
 impl Refusal {
@@ -132,6 +156,9 @@ impl Refusal {
             Self::NoSuchThing(_) => "no_such_thing",
             Self::Text(_) => "incident_text",
             Self::TooManyLinks(_) => "incident_links",
+            Self::TooManyActions(_) => "incident_actions",
+            Self::NoSuchAction { .. } => "no_such_action",
+            Self::DoneAlready { .. } => "action_done",
         }
     }
 }
@@ -179,6 +206,9 @@ impl Incidents {
                 self.find(*id)?;
                 (*id, Change::Noted)
             }
+            Ask::Review { incident, review } => {
+                (*incident, self.reviewed(*incident, review, operators)?)
+            }
             Ask::Link { incident, link } => {
                 text(link)?;
                 if self.find(*incident)?.links.len() >= LINKS_MAX {
@@ -216,6 +246,26 @@ impl Incidents {
         })
     }
 
+    fn reviewed(
+        &self,
+        incident: IncidentId,
+        review: &Review,
+        operators: &BTreeSet<String>,
+    ) -> Result<Change, Refusal> {
+        match review {
+            Review::Learn(lesson) => {
+                self.find(incident)?;
+                Ok(Change::Learned(*lesson))
+            }
+            Review::AddAction { owner, due } => {
+                added(incident, self.find(incident)?, owner, *due, operators)
+            }
+            Review::FinishAction { number, became } => {
+                self.finished(incident, *number, became.as_deref())
+            }
+        }
+    }
+
     fn find(&self, id: IncidentId) -> Result<&Incident, Refusal> {
         let incident = self.get(id).ok_or(Refusal::NoSuchIncident(id))?;
         match incident.phase {
@@ -229,6 +279,29 @@ impl Incidents {
         match incident.phase.is_active() {
             true => Ok(incident),
             false => Err(wrong(id, incident.phase, asked)),
+        }
+    }
+
+    /// Also of one that goes on in another: its actions stay with it.
+    fn finished(
+        &self,
+        incident: IncidentId,
+        number: u32,
+        became: Option<&str>,
+    ) -> Result<Change, Refusal> {
+        let known = self.get(incident);
+        let actions = &known.ok_or(Refusal::NoSuchIncident(incident))?.actions;
+        let mut found = actions.iter().filter(|(action, _)| action.number == number);
+        match found.next() {
+            None => Err(Refusal::NoSuchAction { incident, number }),
+            Some((_, true)) => Err(Refusal::DoneAlready { incident, number }),
+            Some((_, false)) => {
+                became.map(text).transpose()?;
+                Ok(Change::ActionDone {
+                    number,
+                    became: became.map(ToString::to_string),
+                })
+            }
         }
     }
 
@@ -311,6 +384,27 @@ fn acknowledged(id: IncidentId, incident: &Incident) -> Result<Change, Refusal> 
             Err(wrong(id, phase, "acknowledged"))
         }
     }
+}
+
+fn added(
+    id: IncidentId,
+    incident: &Incident,
+    owner: &str,
+    due: Day,
+    operators: &BTreeSet<String>,
+) -> Result<Change, Refusal> {
+    if !operators.contains(owner) {
+        return Err(Refusal::NoSuchOperator(owner.to_string()));
+    }
+    let number = u32::try_from(incident.actions.len() + 1).unwrap_or(u32::MAX);
+    if incident.actions.len() >= ACTIONS_MAX {
+        return Err(Refusal::TooManyActions(id));
+    }
+    Ok(Change::ActionAdded(Action {
+        number,
+        owner: owner.to_string(),
+        due,
+    }))
 }
 
 fn assigned(

@@ -362,6 +362,9 @@ impl Incidents {
             | Change::Acknowledged
             | Change::Assigned { .. }
             | Change::Noted
+            | Change::Learned(_)
+            | Change::ActionAdded(_)
+            | Change::ActionDone { .. }
             | Change::Linked { .. }
             | Change::Mitigated
             | Change::Resolved { .. }

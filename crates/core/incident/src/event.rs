@@ -7,7 +7,7 @@ use core::fmt;
 
 use mainstay_units::Position;
 
-use crate::incident::{IncidentId, Role};
+use crate::incident::{Action, IncidentId, Lesson, Role};
 use crate::seen::Condition;
 use crate::severity::Severity;
 use crate::thing::Thing;
@@ -83,6 +83,16 @@ pub enum Change {
     },
     /// The reason is the note.
     Noted,
+    /// What people learned from it; the reason is what they say.
+    Learned(Lesson),
+    /// Something is to be done so that it does not come again; the reason says what.
+    ActionAdded(Action),
+    /// It was done; the reason says how.
+    ActionDone {
+        number: u32,
+        /// The rule, drill or gate that it became.
+        became: Option<String>,
+    },
     Linked {
         link: String,
     },

@@ -133,6 +133,98 @@ impl Role {
     }
 }
 
+/// What a person says of how it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lesson {
+    /// Something without which it would not have come so.
+    Factor,
+    Well,
+    Badly,
+    Luck,
+}
+
+impl Lesson {
+    pub const ALL: [Self; 4] = [Self::Factor, Self::Well, Self::Badly, Self::Luck];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Factor => "factor",
+            Self::Well => "well",
+            Self::Badly => "badly",
+            Self::Luck => "luck",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|lesson| lesson.as_str() == text)
+    }
+}
+
+/// A day of the calendar, written `2026-12-24`. Ordered as days are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Day {
+    pub year: u16,
+    pub month: u8,
+    pub day: u8,
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0:?} is no day: write YEAR-MONTH-DAY, as in 2026-12-24")]
+pub struct ParseDayError(pub String);
+
+impl FromStr for Day {
+    type Err = ParseDayError;
+
+    fn from_str(text: &str) -> Result<Self, ParseDayError> {
+        let fault = || ParseDayError(text.to_string());
+        let mut parts = text.split('-');
+        let mut number = |digits: usize| {
+            let part = parts.next().filter(|part| part.len() == digits)?;
+            let is_number = part.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then(|| part.parse::<u16>().ok()).flatten()
+        };
+        let (year, month, day) = (number(4), number(2), number(2));
+        if parts.next().is_some() {
+            return Err(fault());
+        }
+        let (Some(year), Some(month), Some(day)) = (year, month, day) else {
+            return Err(fault());
+        };
+        let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let longest = match month {
+            2 if is_leap => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            1..=12 => 31,
+            _ => return Err(fault()),
+        };
+        if year == 0 || day == 0 || day > longest {
+            return Err(fault());
+        }
+        let (month, day) = (u8::try_from(month), u8::try_from(day));
+        match (month, day) {
+            (Ok(month), Ok(day)) => Ok(Self { year, month, day }),
+            (Err(_), _) | (_, Err(_)) => Err(fault()),
+        }
+    }
+}
+
+/// Something that is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// From 1, within its incident.
+    pub number: u32,
+    /// An operator of the platform file.
+    pub owner: String,
+    pub due: Day,
+}
+
 /// Customers are not hurt any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mitigated {
@@ -172,6 +264,8 @@ pub struct Incident {
     pub follows: Option<IncidentId>,
     /// Incidents that go on in this one.
     pub absorbed: BTreeSet<IncidentId>,
+    /// Its own, and whether each was done. Those of an absorbed incident stay with that one.
+    pub actions: Vec<(Action, bool)>,
 }
 
 impl Incident {
@@ -207,6 +301,7 @@ impl Incident {
             links: Vec::new(),
             follows: *follows,
             absorbed: BTreeSet::new(),
+            actions: Vec::new(),
         };
         incident.touch(at_ms, things.iter());
         incident.note_all(evidence.iter().chain([&position]));
@@ -293,7 +388,14 @@ impl Incident {
                 self.last_ms = self.last_ms.max(at_ms);
             }
             Change::Merged { into } => self.phase = Phase::Merged(*into),
-            Change::Opened { .. } | Change::Noted => {}
+            Change::ActionAdded(action) => self.actions.push((action.clone(), false)),
+            Change::ActionDone { number, .. } => {
+                let known = self.actions.iter_mut();
+                for (_, is_done) in known.filter(|(action, _)| action.number == *number) {
+                    *is_done = true;
+                }
+            }
+            Change::Opened { .. } | Change::Noted | Change::Learned(_) => {}
         }
     }
 

@@ -44,10 +44,13 @@ mod tests;
 mod thing;
 mod topology;
 
-pub use ask::{Ask, Refusal, TEXT_BYTES_MAX};
+pub use ask::{Ask, Refusal, Review, TEXT_BYTES_MAX};
 pub use book::{Incidents, KEPT_MAX, Standing};
 pub use event::{By, Change, Event, Person};
-pub use incident::{Incident, IncidentId, Mitigated, ParseIdError, Phase, Role, TIMELINE_MAX};
+pub use incident::{
+    Action, Day, Incident, IncidentId, Lesson, Mitigated, ParseDayError, ParseIdError, Phase, Role,
+    TIMELINE_MAX,
+};
 pub use next::{NEIGHBOURS_MS, SETTLE_MS, WINDOW_LONG_MS, WINDOW_MS};
 pub use seen::{Condition, Seen, Sign, Told};
 pub use severity::Severity;

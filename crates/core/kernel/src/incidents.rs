@@ -167,7 +167,14 @@ pub(crate) fn told(event: &mainstay_incident::Event) -> String {
                 None => alloc::format!("{to} is {role} of incident {id}"),
             }
         }
-        Change::Noted => alloc::format!("noted in incident {id}"),
+        Change::Noted | Change::Learned(_) => alloc::format!("noted in incident {id}"),
+        Change::ActionAdded(action) => alloc::format!(
+            "{id}/a{} is for {} until {}",
+            action.number,
+            action.owner,
+            action.due
+        ),
+        Change::ActionDone { number, .. } => alloc::format!("{id}/a{number} is done"),
         Change::Linked { .. } => alloc::format!("linked in incident {id}"),
         Change::Mitigated => alloc::format!("incident {id} is mitigated"),
         Change::Resolved { .. } => alloc::format!("incident {id} is resolved"),

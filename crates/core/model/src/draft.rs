@@ -28,6 +28,7 @@ pub struct PlatformDraft {
     pub watch: Option<WatchDraft>,
     pub chaos: Option<ChaosDraft>,
     pub oncall: Option<OncallDraft>,
+    pub cost_per_minute: Option<CostDraft>,
     pub coordination: Option<CoordinationDraft>,
 }
 
@@ -63,6 +64,20 @@ pub struct EtcdPortsDraft {
     pub peer: Option<u16>,
     pub health: Option<u16>,
     pub relay: Option<u16>,
+}
+
+/// What it costs while requests fail. Amounts are as the file writes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CostDraft {
+    pub currency: String,
+    pub platform: Option<String>,
+    pub services: Vec<ServiceCostDraft>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceCostDraft {
+    pub service: String,
+    pub amount: String,
 }
 
 /// How documents that were written elsewhere mean this platform.

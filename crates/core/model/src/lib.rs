@@ -22,6 +22,7 @@ extern crate alloc;
 pub mod address;
 pub mod chaos;
 pub mod coordination;
+pub mod cost;
 pub mod database;
 pub mod draft;
 pub mod gateway;

@@ -9,6 +9,7 @@ use core::time::Duration;
 use crate::address::{self, HostIndex, RegionIndex, Slot};
 use crate::chaos::{Chaos, InnerWires};
 use crate::coordination::Coordination;
+use crate::cost::CostPerMinute;
 use crate::database::{Database, Replica};
 use crate::draft::PlatformDraft;
 use crate::gateway::Gateway;
@@ -41,6 +42,7 @@ pub struct Platform {
     pub(crate) watch: Option<Watch>,
     pub(crate) chaos: Option<Chaos>,
     pub(crate) oncall: Option<Oncall>,
+    pub(crate) cost_per_minute: Option<CostPerMinute>,
     pub(crate) coordination: Coordination,
 }
 
@@ -173,6 +175,10 @@ impl Platform {
     /// Where the journal stands.
     pub fn coordination(&self) -> &Coordination {
         &self.coordination
+    }
+
+    pub fn cost_per_minute(&self) -> Option<&CostPerMinute> {
+        self.cost_per_minute.as_ref()
     }
 
     pub fn watch(&self) -> Option<&Watch> {

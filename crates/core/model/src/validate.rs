@@ -8,6 +8,7 @@
 mod backup;
 mod chaos;
 mod coordination;
+mod cost;
 mod databases;
 mod gateways;
 mod inspector;
@@ -93,6 +94,7 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
     let watch = watch::watch(inspector, draft, &hosts, &gateways, &services);
     let chaos = chaos::chaos(inspector, draft);
     let oncall = oncall::oncall(inspector, draft);
+    let cost_per_minute = cost::cost(inspector, draft);
     let coordination = coordination::coordination(inspector, draft, &hosts);
     if topology_is_sound {
         resilience::single_points(inspector, draft, &hosts, &databases, &services, &gateways);
@@ -114,6 +116,7 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
         waivers,
         watch,
         chaos,
+        cost_per_minute,
         oncall,
         coordination,
     })

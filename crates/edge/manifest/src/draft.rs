@@ -77,6 +77,14 @@ pub(crate) fn from_file(form: &file::PlatformFile) -> PlatformDraft {
             }),
         }),
         oncall: spec.oncall.as_ref().map(oncall),
+        cost_per_minute: spec.cost_per_minute.as_ref().map(|cost| model::CostDraft {
+            currency: cost.currency.clone(),
+            platform: cost.platform.as_ref().map(|amount| amount.0.clone()),
+            services: each(&cost.services, |cost| model::ServiceCostDraft {
+                service: cost.service.clone(),
+                amount: cost.amount.0.clone(),
+            }),
+        }),
         coordination: spec.coordination.as_ref().map(coordination),
     }
 }

@@ -82,9 +82,35 @@ pub(crate) struct Spec {
     /// Who is called when something is wrong. Nobody if absent.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) oncall: Option<oncall::Oncall>,
+    /// What it costs while requests fail; reports of incidents reckon with it.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) cost_per_minute: Option<CostPerMinute>,
     /// Where the journal stands. In a folder of the machine if absent.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) coordination: Option<coordination::Coordination>,
+}
+
+/// For each minute in which every request fails; a minute in which half of them do costs half of it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct CostPerMinute {
+    /// Three letters, as in `EUR` (ISO 4217).
+    pub(crate) currency: String,
+    /// Of the platform as a whole, such as `1200` or `12.50`.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) platform: Option<Scalar>,
+    /// Of single services, by the routes that lead to them. Told apart from the platform's, not added to it.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) services: Vec<ServiceCost>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ServiceCost {
+    pub(crate) service: String,
+    /// Such as `1200` or `12.50`.
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) amount: Scalar,
 }
 
 /// How documents for Chaos Mesh mean this platform, and how deep faults may reach.

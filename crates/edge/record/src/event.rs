@@ -17,8 +17,9 @@ use crate::experiment::{
     ExperimentAskRecord, ExperimentBegunBody, ExperimentEndedBody, ExperimentObservedBody,
 };
 use crate::incident::{
-    IncidentAskRecord, IncidentAssignedBody, IncidentBody, IncidentJoinedBody, IncidentLinkedBody,
-    IncidentMergedBody, IncidentOpenedBody, IncidentResolvedBody, IncidentSeverityBody,
+    IncidentActionAddedBody, IncidentActionDoneBody, IncidentAskRecord, IncidentAssignedBody,
+    IncidentBody, IncidentJoinedBody, IncidentLearnedBody, IncidentLinkedBody, IncidentMergedBody,
+    IncidentOpenedBody, IncidentResolvedBody, IncidentSeverityBody,
 };
 use crate::journal::{ClaimedBody, KeyAdmittedBody, OpenedBody};
 use crate::notice::{
@@ -99,6 +100,9 @@ kinds! {
     IncidentAcknowledged(IncidentBody) = "incident.acknowledged", 1;
     IncidentAssigned(IncidentAssignedBody) = "incident.assigned", 1;
     IncidentNoted(IncidentBody) = "incident.noted", 1;
+    IncidentLearned(IncidentLearnedBody) = "incident.learned", 1;
+    IncidentActionAdded(IncidentActionAddedBody) = "incident.action_added", 1;
+    IncidentActionDone(IncidentActionDoneBody) = "incident.action_done", 1;
     IncidentLinked(IncidentLinkedBody) = "incident.linked", 1;
     IncidentMitigated(IncidentBody) = "incident.mitigated", 1;
     IncidentResolved(IncidentResolvedBody) = "incident.resolved", 1;

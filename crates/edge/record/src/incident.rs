@@ -113,6 +113,47 @@ pub struct IncidentMergedBody {
     pub reason: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IncidentLearnedBody {
+    pub incident: String,
+    /// `factor`, `well`, `badly`, `luck`
+    pub lesson: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<ActorRecord>,
+    /// What is said.
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IncidentActionAddedBody {
+    pub incident: String,
+    /// From 1, within its incident.
+    pub action: u32,
+    pub owner: String,
+    /// `2026-12-24`
+    pub due: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<ActorRecord>,
+    /// What is to be done.
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IncidentActionDoneBody {
+    pub incident: String,
+    pub action: u32,
+    /// The rule, drill or gate that it became.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub became: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<ActorRecord>,
+    /// How it was done.
+    pub reason: String,
+}
+
 /// What somebody wants of an incident, on its way to a node and to the leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -137,6 +178,21 @@ pub enum IncidentAskRecord {
     },
     Note {
         incident: String,
+    },
+    Learn {
+        incident: String,
+        lesson: String,
+    },
+    AddAction {
+        incident: String,
+        owner: String,
+        due: String,
+    },
+    FinishAction {
+        incident: String,
+        action: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        became: Option<String>,
     },
     Link {
         incident: String,

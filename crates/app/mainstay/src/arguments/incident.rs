@@ -1,5 +1,7 @@
 //! `mainstay incident …`
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::{Act, Look, Platform};
@@ -25,6 +27,35 @@ const RESOLVE_HELP: &str = "\
 Refused while anything of it stands, also what is not measured any more: nobody has seen it end. With --despite it is
 resolved all the same, and the journal names what stood.";
 
+const NOTE_HELP: &str = "\
+With --as it is a part of the report afterwards: a factor (without which it would not have come so), or what went well,
+badly, or was luck.
+
+  mainstay incident note i3 --as factor 'the standby in us-west-2 had been away for a week'";
+
+const REPORT_HELP: &str = "\
+Made of journal entries, each of which is named with its hash, and of the figures that a watch of this machine still has.
+With --keep FOLDER those figures are written there too; --figures FOLDER takes them from there, when the watch has
+forgotten. What nobody measured is called unknown.
+
+  mainstay incident report i3
+  mainstay incident report i3 --format html --out i3.html --keep i3";
+
+const REPLAY_HELP: &str = "\
+Rules of the file are followed over what was measured then and shortly before; those of the platform are not. Says
+when each of its alerts would have fired, beside when the incident was opened.
+
+Exit codes: 0 an alert would have fired before it was mitigated; 1 none would; 2 the rules cannot be used, or nothing
+was measured.";
+
+const ACTION_HELP: &str = "\
+Each has an owner, whom the platform file names as an operator, and a day. One that is done may name what it became: a
+rule, a drill, a gate.
+
+  mainstay incident action add i3 'alert on the standby's distance' --owner ada --due 2026-12-24
+  mainstay incident action done i3/a1 --became rules/ledger.yaml:StandbyFar --reason 'followed since Monday'
+  mainstay incident action list";
+
 #[derive(Debug, Subcommand)]
 pub enum Incident {
     /// Those that are not over
@@ -43,6 +74,7 @@ pub enum Incident {
     /// Say how bad it is
     Severity(Rate),
     /// Write something down
+    #[command(after_help = NOTE_HELP)]
     Note(Note),
     /// Point to something: a call, a document, a ticket
     Link(Link),
@@ -55,6 +87,109 @@ pub enum Incident {
     Resolve(Resolve),
     /// It was not over
     Reopen(One),
+    /// What is to be done so that it does not come again
+    #[command(subcommand, after_help = ACTION_HELP)]
+    Action(Action),
+    /// What it was, what it cost, what was done, and what follows from it
+    #[command(after_help = REPORT_HELP)]
+    Report(Report),
+    /// Whether other rules would have noticed it, and when
+    #[command(after_help = REPLAY_HELP)]
+    Replay(Replay),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Somebody shall do something until a day
+    Add(ActionAdd),
+    /// It is done
+    Done(ActionDone),
+    /// Those of all incidents, by their days
+    List(ActionList),
+}
+
+#[derive(Debug, Args)]
+pub struct ActionAdd {
+    /// Such as i3
+    pub id: String,
+    /// What is to be done
+    pub text: String,
+    /// An operator of the platform file
+    #[arg(long)]
+    pub owner: String,
+    /// The day until which it shall be done, such as 2026-12-24
+    #[arg(long, value_name = "DAY")]
+    pub due: String,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub platform: Platform,
+}
+
+#[derive(Debug, Args)]
+pub struct ActionDone {
+    /// Such as i3/a1
+    pub action: String,
+    /// The rule, drill or gate that it became
+    #[arg(long, value_name = "WHAT")]
+    pub became: Option<String>,
+    #[command(flatten)]
+    pub act: Act,
+}
+
+#[derive(Debug, Args)]
+pub struct ActionList {
+    /// Those that are done too
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub look: Look,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Markdown,
+    Html,
+}
+
+#[derive(Debug, Args)]
+pub struct Report {
+    /// Such as i3
+    pub id: String,
+    #[arg(long, value_enum, default_value = "markdown")]
+    pub format: Format,
+    /// A file that is written; what was there is replaced
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write what was measured into this folder, for later
+    #[arg(long, value_name = "FOLDER", conflicts_with = "figures")]
+    pub keep: Option<PathBuf>,
+    /// Take what was measured from this folder instead of a watch
+    #[arg(long, value_name = "FOLDER")]
+    pub figures: Option<PathBuf>,
+    /// How much of what was before is kept, so that rules find their past
+    #[arg(long, value_name = "LENGTH", default_value = "15m")]
+    pub before: String,
+    #[command(flatten)]
+    pub platform: Platform,
+}
+
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// Such as i3
+    pub id: String,
+    /// A file of rules; several times for several
+    #[arg(long, value_name = "FILE", required = true)]
+    pub rules: Vec<PathBuf>,
+    /// Take what was measured from this folder instead of a watch
+    #[arg(long, value_name = "FOLDER")]
+    pub figures: Option<PathBuf>,
+    /// How much of what was before is taken from a watch, so that rules find their past
+    #[arg(long, value_name = "LENGTH", default_value = "15m")]
+    pub before: String,
+    #[command(flatten)]
+    pub look: Look,
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +260,9 @@ pub struct Note {
     pub id: String,
     /// What is written down
     pub text: String,
+    /// factor, well, badly or luck: a part of the report afterwards
+    #[arg(long = "as", value_name = "KIND")]
+    pub lesson: Option<String>,
     /// Print the outcome as JSON
     #[arg(long)]
     pub json: bool,

@@ -1,15 +1,16 @@
 //! Incidents as stored, sent and shown.
 
 use mainstay_incident::{
-    Ask, By, Change, Event as IncidentEvent, Incident, IncidentId, Incidents, Person, Phase, Role,
-    Severity,
+    Action, Ask, By, Change, Event as IncidentEvent, Incident, IncidentId, Incidents, Lesson,
+    Person, Phase, Review, Role, Severity,
 };
 use mainstay_kernel::Event;
 use mainstay_record::event::{ActorRecord, EventBody};
 use mainstay_record::incident::{
-    IncidentAskRecord, IncidentAssignedBody, IncidentBody, IncidentJoinedBody, IncidentLinkedBody,
-    IncidentMergedBody, IncidentOpenedBody, IncidentResolvedBody, IncidentSeverityBody,
-    IncidentSummary, IncidentView, StandingView,
+    IncidentActionAddedBody, IncidentActionDoneBody, IncidentAskRecord, IncidentAssignedBody,
+    IncidentBody, IncidentJoinedBody, IncidentLearnedBody, IncidentLinkedBody, IncidentMergedBody,
+    IncidentOpenedBody, IncidentResolvedBody, IncidentSeverityBody, IncidentSummary, IncidentView,
+    StandingView,
 };
 use mainstay_units::Position;
 
@@ -64,6 +65,9 @@ pub(super) fn incident_body(event: &Event) -> Option<EventBody> {
         Change::Mitigated => EventBody::IncidentMitigated(plain()),
         Change::Reopened => EventBody::IncidentReopened(plain()),
         Change::Opened { .. } | Change::Joined { .. } => grown_body(event)?,
+        Change::Learned(_) | Change::ActionAdded(_) | Change::ActionDone { .. } => {
+            review_body(event)?
+        }
         Change::SeverityChanged { severity } => EventBody::IncidentSeverity(IncidentSeverityBody {
             incident,
             severity: severity.to_string(),
@@ -96,6 +100,38 @@ pub(super) fn incident_body(event: &Event) -> Option<EventBody> {
             by,
             reason,
         }),
+    })
+}
+
+/// What is said and decided when one looks back.
+fn review_body(event: &IncidentEvent) -> Option<EventBody> {
+    let (incident, by) = (event.incident.to_string(), by_record(&event.by));
+    let reason = event.reason.clone();
+    Some(match &event.change {
+        Change::Learned(lesson) => EventBody::IncidentLearned(IncidentLearnedBody {
+            incident,
+            lesson: lesson.as_str().to_owned(),
+            by,
+            reason,
+        }),
+        Change::ActionAdded(action) => EventBody::IncidentActionAdded(IncidentActionAddedBody {
+            incident,
+            action: action.number,
+            owner: action.owner.clone(),
+            due: action.due.to_string(),
+            by,
+            reason,
+        }),
+        Change::ActionDone { number, became } => {
+            EventBody::IncidentActionDone(IncidentActionDoneBody {
+                incident,
+                action: *number,
+                became: became.clone(),
+                by,
+                reason,
+            })
+        }
+        _ => return None,
     })
 }
 
@@ -148,6 +184,14 @@ fn severity_of(text: &str) -> Result<Severity, ReadError> {
 
 fn role_of(text: &str) -> Result<Role, ReadError> {
     Role::parse(text).ok_or(ReadError::Form("role"))
+}
+
+fn lesson_of(text: &str) -> Result<Lesson, ReadError> {
+    Lesson::parse(text).ok_or(ReadError::Form("lesson"))
+}
+
+fn day_of(text: &str) -> Result<mainstay_incident::Day, ReadError> {
+    text.parse().map_err(|_| ReadError::Form("day"))
 }
 
 fn parts_of<T: std::str::FromStr, C: FromIterator<T>>(
@@ -219,6 +263,9 @@ pub(super) fn incident_of(body: EventBody) -> Result<Event, ReadError> {
         }
         EventBody::IncidentAcknowledged(body) => plain(body, Change::Acknowledged),
         EventBody::IncidentNoted(body) => plain(body, Change::Noted),
+        body @ (EventBody::IncidentLearned(_)
+        | EventBody::IncidentActionAdded(_)
+        | EventBody::IncidentActionDone(_)) => review_of(body)?,
         EventBody::IncidentMitigated(body) => plain(body, Change::Mitigated),
         EventBody::IncidentReopened(body) => plain(body, Change::Reopened),
         other => return notice_of(other),
@@ -229,6 +276,53 @@ pub(super) fn incident_of(body: EventBody) -> Result<Event, ReadError> {
         reason,
         change,
     }))
+}
+
+/// Incident, by whom, the reason, and what changed.
+type Reviewed = (String, Option<ActorRecord>, String, Change);
+
+fn review_of(body: EventBody) -> Result<Reviewed, ReadError> {
+    Ok(match body {
+        EventBody::IncidentLearned(body) => {
+            let change = Change::Learned(lesson_of(&body.lesson)?);
+            (body.incident, body.by, body.reason, change)
+        }
+        EventBody::IncidentActionAdded(body) => {
+            let change = Change::ActionAdded(Action {
+                number: body.action,
+                owner: body.owner,
+                due: day_of(&body.due)?,
+            });
+            (body.incident, body.by, body.reason, change)
+        }
+        EventBody::IncidentActionDone(body) => {
+            let change = Change::ActionDone {
+                number: body.action,
+                became: body.became,
+            };
+            (body.incident, body.by, body.reason, change)
+        }
+        _ => return Err(ReadError::Form("review")),
+    })
+}
+
+fn review_record(incident: String, review: &Review) -> IncidentAskRecord {
+    match review {
+        Review::Learn(lesson) => IncidentAskRecord::Learn {
+            incident,
+            lesson: lesson.as_str().to_owned(),
+        },
+        Review::AddAction { owner, due } => IncidentAskRecord::AddAction {
+            incident,
+            owner: owner.clone(),
+            due: due.to_string(),
+        },
+        Review::FinishAction { number, became } => IncidentAskRecord::FinishAction {
+            incident,
+            action: *number,
+            became: became.clone(),
+        },
+    }
 }
 
 pub(super) fn incident_ask_record(ask: &Ask) -> IncidentAskRecord {
@@ -254,6 +348,7 @@ pub(super) fn incident_ask_record(ask: &Ask) -> IncidentAskRecord {
             severity: severity.to_string(),
         },
         Ask::Note(id) => IncidentAskRecord::Note { incident: text(id) },
+        Ask::Review { incident, review } => review_record(text(incident), review),
         Ask::Link { incident, link } => IncidentAskRecord::Link {
             incident: text(incident),
             link: link.clone(),
@@ -295,6 +390,32 @@ pub fn incident_ask_of(record: IncidentAskRecord) -> Result<Ask, ReadError> {
             severity: severity_of(&severity)?,
         },
         IncidentAskRecord::Note { incident } => Ask::Note(id_of(&incident)?),
+        IncidentAskRecord::Learn { incident, lesson } => Ask::Review {
+            incident: id_of(&incident)?,
+            review: Review::Learn(lesson_of(&lesson)?),
+        },
+        IncidentAskRecord::AddAction {
+            incident,
+            owner,
+            due,
+        } => Ask::Review {
+            incident: id_of(&incident)?,
+            review: Review::AddAction {
+                owner,
+                due: day_of(&due)?,
+            },
+        },
+        IncidentAskRecord::FinishAction {
+            incident,
+            action,
+            became,
+        } => Ask::Review {
+            incident: id_of(&incident)?,
+            review: Review::FinishAction {
+                number: action,
+                became,
+            },
+        },
         IncidentAskRecord::Link { incident, link } => Ask::Link {
             incident: id_of(&incident)?,
             link,

@@ -535,6 +535,7 @@ fn incidents() -> Vec<mainstay_incident::Event> {
         Change::Merged { into: other },
     ];
     changes.extend(Severity::ALL.map(|severity| Change::SeverityChanged { severity }));
+    changes.extend(reviews());
     changes.extend(Role::ALL.map(|role| Change::Assigned {
         role,
         to: "bob".to_string(),
@@ -557,9 +558,35 @@ fn incidents() -> Vec<mainstay_incident::Event> {
         .collect()
 }
 
+/// What is said and decided when one looks back.
+fn reviews() -> Vec<mainstay_incident::Change> {
+    use mainstay_incident::Change;
+    let mut changes = vec![
+        Change::ActionAdded(mainstay_incident::Action {
+            number: 2,
+            owner: "ada".to_string(),
+            due: "2028-02-29".parse().unwrap(),
+        }),
+        Change::ActionDone {
+            number: 2,
+            became: Some(text()),
+        },
+        Change::ActionDone {
+            number: 1,
+            became: None,
+        },
+    ];
+    changes.extend(mainstay_incident::Lesson::ALL.map(Change::Learned));
+    changes
+}
+
 fn incident_asks() -> Vec<mainstay_incident::Ask> {
-    use mainstay_incident::{Ask, Severity};
+    use mainstay_incident::{Ask, Review, Severity};
     let id = IncidentId(3);
+    let review = |review| Ask::Review {
+        incident: id,
+        review,
+    };
     vec![
         Ask::Open {
             title: text(),
@@ -577,6 +604,19 @@ fn incident_asks() -> Vec<mainstay_incident::Ask> {
             severity: Severity::Error,
         },
         Ask::Note(id),
+        review(Review::Learn(mainstay_incident::Lesson::Luck)),
+        review(Review::AddAction {
+            owner: "ada".to_string(),
+            due: "2026-12-24".parse().unwrap(),
+        }),
+        review(Review::FinishAction {
+            number: 1,
+            became: Some(text()),
+        }),
+        review(Review::FinishAction {
+            number: 2,
+            became: None,
+        }),
         Ask::Link {
             incident: id,
             link: text(),

@@ -381,6 +381,12 @@ fn tell_incident(event: &mainstay_incident::Event) -> String {
         Change::Acknowledged => format!("{id} acknowledged"),
         Change::Assigned { role, to, .. } => format!("{id} has {to} as {}", role.as_str()),
         Change::Noted => format!("{id} noted"),
+        Change::Learned(lesson) => format!("{id} learned ({})", lesson.as_str()),
+        Change::ActionAdded(action) => format!(
+            "{id} action a{} for {} until {}",
+            action.number, action.owner, action.due
+        ),
+        Change::ActionDone { number, .. } => format!("{id} action a{number} done"),
         Change::Linked { link } => format!("{id} linked to {link}"),
         Change::Mitigated => format!("{id} mitigated"),
         Change::Resolved { standing } => format!("{id} resolved despite {}", standing.len()),
