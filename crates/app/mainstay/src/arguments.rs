@@ -2,6 +2,7 @@
 
 mod chaos;
 pub mod drill;
+pub mod evidence;
 mod fault;
 pub mod incident;
 pub mod oncall;
@@ -278,6 +279,9 @@ pub enum Command {
     /// Show the alerts that stand, and those that are pending
     #[command(after_help = ALERTS_HELP)]
     Alerts(Look),
+    /// Evidence packs: what the journal shows of a drill, signed, and verified offline
+    #[command(subcommand)]
+    Evidence(evidence::Evidence),
     /// Incidents: what belongs together, who has it, and what happened
     #[command(subcommand)]
     Incident(incident::Incident),

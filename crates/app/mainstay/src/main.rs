@@ -9,6 +9,7 @@ mod client;
 mod configure;
 mod down;
 mod drill;
+mod evidence;
 mod exit;
 mod incident;
 mod interrupt;
@@ -74,6 +75,7 @@ fn run(command: &Command) -> Outcome {
         Command::Rules(command) => rules::run(command),
         Command::Chaos(command) => chaos::run(command),
         Command::Drill(command) => drill::run(command),
+        Command::Evidence(command) => evidence::run(command),
         Command::Alerts(arguments) => alerts::run(arguments),
         Command::Playbook(command) => playbook::run(command),
         Command::Incident(command) => incident::run(command),

@@ -44,6 +44,25 @@ impl PublicKey {
         KeyId(u32::from_be_bytes([a, b, c, d]))
     }
 
+    /// Name and key from the form in which other tools take them, see [`PublicKey::verifier_text`].
+    pub fn parse_verifier(text: &str) -> Result<(String, Self), NoteError> {
+        let mut parts = text.splitn(3, '+');
+        let (Some(name), Some(_), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(NoteError::VerifierKey);
+        };
+        let bytes = decode(key)?;
+        let Some((&ALGORITHM_ED25519, key)) = bytes.split_first() else {
+            return Err(NoteError::VerifierKey);
+        };
+        let key = Self(key.try_into().map_err(|_| NoteError::VerifierKey)?);
+        VerifyingKey::from_bytes(&key.0).map_err(|_| NoteError::VerifierKey)?;
+        // The id is a checksum over name and key.
+        match is_key_name(name) && key.verifier_text(name) == text {
+            true => Ok((name.to_string(), key)),
+            false => Err(NoteError::VerifierKey),
+        }
+    }
+
     /// The key as other tools take it: `<name>+<id>+<base64(type || key)>`.
     pub fn verifier_text(&self, name: &str) -> String {
         let mut key = Vec::with_capacity(33);
@@ -130,6 +149,8 @@ pub enum NoteError {
     Base64,
     #[error("not an Ed25519 public key of 32 bytes in base64")]
     PublicKey,
+    #[error("not a verifier key of the form name+id+key, with the id that belongs to both")]
+    VerifierKey,
     #[error("no signature is by a key that is known here")]
     UnknownKey,
     #[error("signature of key {0} does not fit the text")]

@@ -58,9 +58,30 @@ pub fn entry_bundle(index: u64, entries: &[Entry]) -> Resource {
         bytes.extend_from_slice(text);
     }
     Resource {
-        path: format!("tile/entries/{}", index_path(index, entries.len())),
+        path: entry_bundle_path(index, entries.len()),
         bytes,
     }
+}
+
+/// Where the bundle with this index lies that holds `width` entries.
+pub fn entry_bundle_path(index: u64, width: usize) -> String {
+    format!("tile/entries/{}", index_path(index, width))
+}
+
+/// The entries of a bundle; nothing if it is not of the form that [`entry_bundle`] writes.
+pub fn read_entry_bundle(bytes: &[u8]) -> Option<Vec<Entry>> {
+    let mut entries = Vec::new();
+    let mut rest = bytes;
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        if entries.len() >= TILE_WIDTH {
+            return None;
+        }
+        let (text, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        let text = core::str::from_utf8(text).ok()?;
+        entries.push(Entry::new(text.into()).ok()?);
+        rest = after;
+    }
+    rest.is_empty().then_some(entries)
 }
 
 /// `1234067` → `x001/x234/067`; with `.p/<width>` if the tile is not full.
@@ -113,5 +134,12 @@ mod tests {
         let bundle = entry_bundle(0, &[entry.clone(), entry]);
         assert_eq!(bundle.path, "tile/entries/000.p/2");
         assert_eq!(bundle.bytes, b"\x00\x02{}\x00\x02{}");
+        let read = read_entry_bundle(&bundle.bytes).unwrap();
+        assert_eq!(entry_bundle(0, &read), bundle);
+        for cut in 0..bundle.bytes.len() {
+            let read = read_entry_bundle(&bundle.bytes[..cut]);
+            assert_eq!(read.is_some(), cut % 4 == 0, "{cut}");
+        }
+        assert_eq!(read_entry_bundle(b"\x00\x02[]"), None);
     }
 }

@@ -9,12 +9,15 @@
 //! - [`Recorded`] and [`Figures`]: what a watch measured meanwhile, and what follows for requests, budgets and money.
 //! - [`Document`]: the report, written as Markdown or HTML with plots of our own.
 //!
+//! - [`evidence`]: what an auditor can check of a drill without asking anybody.
+//!
 //! Nothing here reads a clock or a file: entries and samples are arguments.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod document;
 mod entry;
+pub mod evidence;
 mod figures;
 mod html;
 mod markdown;

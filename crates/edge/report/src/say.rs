@@ -1,5 +1,6 @@
 //! What an entry says, in a sentence. Whatever has no sentence of its own is told by its names and values.
 
+use mainstay_record::drill::StepOutcomeWord;
 use mainstay_record::event::{
     ActorRecord, ArchiveDeedRecord, EndRecord, EventBody, FaultSpecRecord, FaultTargetRecord,
     OutcomeRecord, ReflexRecord, WithdrawnRecord,
@@ -65,7 +66,7 @@ pub(crate) fn say(entry: &Entry) -> String {
             .or_else(|| incident(event))
             .or_else(|| review(event))
             .or_else(|| notice(event));
-        told.or_else(|| experiment(event))
+        told.or_else(|| experiment(event)).or_else(|| drill(event))
     });
     known.unwrap_or_else(|| format!("{}: {}", entry.kind, words(&entry.body)))
 }
@@ -363,6 +364,62 @@ fn experiment(event: &EventBody) -> Option<String> {
             body.experiment,
             body.verdict.as_str(),
             body.why
+        ),
+        _ => return None,
+    })
+}
+
+const fn outcome(outcome: StepOutcomeWord) -> &'static str {
+    match outcome {
+        StepOutcomeWord::Done => "done",
+        StepOutcomeWord::Failed => "failed",
+        StepOutcomeWord::Unknown => "unknown",
+        StepOutcomeWord::Skipped => "left out",
+    }
+}
+
+fn drill(event: &EventBody) -> Option<String> {
+    Some(match event {
+        EventBody::DrillAdopted(body) => format!(
+            "{} put drill {} in force: {}",
+            actor(&body.by),
+            body.adoption.name,
+            body.reason
+        ),
+        EventBody::DrillMissed(body) => format!("drill {} was due and did not run", body.name),
+        EventBody::DrillBegun(body) => format!(
+            "{} began drill {} ({}): {}",
+            actor(&body.by),
+            body.drill,
+            body.plan.title,
+            body.reason
+        ),
+        EventBody::DrillStepBegun(body) => {
+            format!("drill {}, step {}: {}", body.drill, body.step, body.what)
+        }
+        EventBody::DrillStepEnded(body) => format!(
+            "drill {}, step {}: {}: {}",
+            body.drill,
+            body.end.step,
+            outcome(body.end.outcome),
+            body.end.detail
+        ),
+        EventBody::DrillConfirmed(body) => format!(
+            "{} confirmed step {} of drill {}: {}",
+            actor(&body.by),
+            body.step,
+            body.drill,
+            body.note
+        ),
+        EventBody::DrillDeviated(body) => {
+            format!("drill {} deviated: {}", body.drill, body.deviation.what)
+        }
+        EventBody::DrillEnded(body) => format!(
+            "drill {} ({}) {}: {}",
+            body.drill,
+            body.name,
+            body.end.verdict.as_str(),
+            body.end.why
         ),
         _ => return None,
     })

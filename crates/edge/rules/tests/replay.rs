@@ -1,5 +1,7 @@
 //! Other rules over a night that was.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use mainstay_promql::labels::Labels;
 use mainstay_promql::sample::Value;
 use mainstay_promql::store::Memory;

@@ -1,0 +1,539 @@
+//! A made log of a drill, its pack, and everything that must be refused of it.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+
+use mainstay_journal::tree::root_of;
+use mainstay_journal::{Checkpoint, Entry, NodeKey, PublicKey, leaf_hash};
+use mainstay_report::evidence::{
+    MANIFEST, Manifest, Material, PackError, Status, Subject, Verified, controls, pack, tar, verify,
+};
+use serde_json::{Value, json};
+
+const START_MS: u64 = 1_795_867_200_000;
+const DAY_MS: u64 = 86_400_000;
+const ORIGIN: &str = "mainstay/exchange/0123456789abcdef";
+
+fn key() -> NodeKey {
+    NodeKey::from_seed(&[7; 32])
+}
+
+fn keys() -> Vec<(String, PublicKey)> {
+    vec![(ORIGIN.to_owned(), key().public())]
+}
+
+fn by(name: &str) -> Value {
+    json!({"uid": 1000, "operator": name})
+}
+
+#[derive(Default)]
+struct Log {
+    entries: Vec<Entry>,
+}
+
+impl Log {
+    fn add(&mut self, after_ms: u64, kind: &str, body: Value) -> u64 {
+        let position = self.entries.len() as u64;
+        let text = json!({
+            "kind": kind, "version": 1, "at_ms": START_MS + after_ms, "epoch": 1, "body": body,
+        });
+        let entry = mainstay_report::Entry::read(position, &text.to_string()).unwrap();
+        assert!(entry.event.is_some(), "{kind} is not known");
+        self.entries.push(Entry::new(text.to_string()).unwrap());
+        position
+    }
+
+    fn begin(&mut self) {
+        self.add(
+            0,
+            "journal.opened",
+            json!({"origin": ORIGIN, "platform": "exchange", "node": "e1", "key": key().public().to_string()}),
+        );
+        self.add(
+            0,
+            "leadership.claimed",
+            json!({"epoch": 1, "node": "e1", "why": "first"}),
+        );
+        self.adopt("aa");
+    }
+
+    /// A platform file with this digest comes into force.
+    fn adopt(&mut self, digest: &str) {
+        let desired = json!({
+            "platform": "exchange", "production": false, "hosts": {"e1": "east", "w1": "west"},
+            "databases": {"ledger": {"home": "east", "replicas": ["e1", "w1"], "fingerprint": "1"}},
+            "services": {}, "gateways": {}, "operators": {},
+        });
+        self.add(
+            1_000,
+            "platform.adopted",
+            json!({
+                "generation": 1, "digest": digest, "by": by("ada"), "reason": "up", "changes": [], "steps": [],
+                "desired": desired,
+            }),
+        );
+    }
+}
+
+const DOCUMENT: &str =
+    "spec:\n  severeButPlausible: a cable is cut\n  assumptions: [the rest stays]\n";
+
+fn plan() -> Value {
+    let digest = mainstay_journal::Hash::of(DOCUMENT.as_bytes()).to_string();
+    json!({
+        "name": "region-lost", "title": "A region is lost", "digest": digest, "text": DOCUMENT, "seed": "7",
+        "versions": {"mainstay": "0.1.0"}, "environment": "development", "approver": "ada", "tester": "grace",
+        "owner": "ada", "retention_days": 1826, "lasts_ms": 240_000,
+        "objectives": [{"service": "Trading", "rto_below_ms": 5_000, "rpo_below": {"transactions": 1}}],
+        "steps": [
+            {"id": "lose", "what": "the region goes", "by_person": false},
+            {"id": "call", "what": "the desk is called", "by_person": true},
+        ],
+    })
+}
+
+fn value(name: &str, value: u64, unit: &str) -> Value {
+    json!({"name": name, "value": value, "unit": unit, "source": "clients"})
+}
+
+fn measurements() -> [Value; 3] {
+    let phases = [
+        "detect", "decide", "fence", "promote", "reroute", "restored",
+    ];
+    let mut recovery = vec![
+        value("fault_at", START_MS * 1_000, "wall_us"),
+        value("rto", 1_600_000, "us"),
+    ];
+    recovery.extend(phases.map(|phase| value(phase, 266_000, "us")));
+    let of = |measured: &str, values: Vec<Value>| json!({"measured": measured, "services": ["Trading"], "subject": "orders", "values": values});
+    let counts = [
+        "acknowledged",
+        "acknowledged_present",
+        "lost",
+        "duplicated",
+        "invented",
+        "unknown",
+    ];
+    let counts = counts.map(|name| {
+        value(
+            name,
+            if name.starts_with("ack") { 100 } else { 0 },
+            "transactions",
+        )
+    });
+    let mut secondary = vec![
+        value("served", 20_000_000, "us"),
+        value("acknowledged", 40, "transactions"),
+    ];
+    secondary.push(json!({"name": "failed_back", "value": null, "unit": "us", "source": "keepers", "why": "nobody looked"}));
+    [
+        of("recovery", recovery),
+        of("ledger", counts.to_vec()),
+        of("secondary", secondary),
+    ]
+}
+
+/// A drill that passes, but for a deficiency; with what happens meanwhile.
+fn drill() -> Log {
+    let mut log = Log::default();
+    log.begin();
+    let plan = plan();
+    let adoption = json!({"name": "region-lost", "digest": plan["digest"], "text": DOCUMENT});
+    let approved = log.add(
+        2_000,
+        "drill.adopted",
+        json!({"adoption": adoption, "by": by("ada"), "reason": "monthly"}),
+    );
+    log.add(
+        3_000,
+        "drill.begun",
+        json!({
+            "drill": "d1", "plan": plan, "approved": approved, "platform": "aa",
+            "until_ms": START_MS + 300_000, "by": by("grace"), "reason": "the monthly one",
+        }),
+    );
+    for (step, at_ms) in [("lose", 4_000), ("call", 8_000)] {
+        log.add(
+            at_ms,
+            "drill.step_begun",
+            json!({"drill": "d1", "step": step, "what": "it is done"}),
+        );
+        if step == "call" {
+            log.add(
+                at_ms + 500,
+                "drill.confirmed",
+                json!({"drill": "d1", "step": step, "by": by("grace"), "note": "rang"}),
+            );
+        }
+        let end = json!({"step": step, "outcome": "done", "detail": "so", "evidence": []});
+        log.add(
+            at_ms + 1_000,
+            "drill.step_ended",
+            json!({"drill": "d1", "end": end}),
+        );
+    }
+    for measurement in measurements() {
+        log.add(
+            10_000,
+            "drill.measured",
+            json!({"drill": "d1", "measurement": measurement}),
+        );
+    }
+    let objective = &plan["objectives"][0];
+    let service = json!({
+        "objective": objective, "rto": "met", "rto_us": 1_600_000, "rpo": "met", "lost_transactions": 0, "lost_us": 0,
+    });
+    let deficiency = json!({"what": "the way back is not measured", "owner": "ada", "retest_by_ms": START_MS + 30 * DAY_MS});
+    let end = json!({"verdict": "passed", "why": "all is met", "deficiencies": [deficiency], "residue": []});
+    log.add(
+        11_000,
+        "drill.ended",
+        json!({"drill": "d1", "name": "region-lost", "end": end, "services": [service]}),
+    );
+    log.add(12_000, "host.returned", json!({"host": "e1"}));
+    log
+}
+
+fn material(log: &Log, subject: &str, made_ms: u64) -> Material {
+    let leaves: Vec<_> = log
+        .entries
+        .iter()
+        .map(|entry| leaf_hash(entry.as_bytes()))
+        .collect();
+    let checkpoint = Checkpoint {
+        origin: ORIGIN.to_owned(),
+        size: leaves.len() as u64,
+        root: root_of(&leaves),
+    };
+    Material {
+        subject: Subject::parse(subject).unwrap(),
+        made_ms,
+        entries: log.entries.clone(),
+        checkpoint: checkpoint.sign(&key()),
+        keys: vec![key().public().verifier_text(ORIGIN)],
+        controls: controls::SHIPPED.to_owned(),
+        attached: BTreeMap::from([("figures.jsonl".to_owned(), b"{}\n".to_vec())]),
+    }
+}
+
+fn sealed(material: &Material, signer: &NodeKey) -> tar::Files {
+    let (files, manifest) = pack(material).unwrap();
+    sign(files, &manifest, signer)
+}
+
+fn sign(mut files: tar::Files, manifest: &Manifest, signer: &NodeKey) -> tar::Files {
+    let note = signer.sign(&manifest.origin, &manifest.text());
+    files.insert(MANIFEST.to_owned(), note.into_bytes());
+    files
+}
+
+/// As somebody would do who holds the key: the manifest fits whatever was changed.
+fn sealed_again(mut files: tar::Files) -> tar::Files {
+    files.remove(MANIFEST);
+    let material = material(&drill(), "d1", START_MS + DAY_MS);
+    let head = material.checkpoint.checkpoint.head();
+    let manifest = Manifest::of(ORIGIN, &material.subject, material.made_ms, head, &files);
+    sign(files, &manifest, &key())
+}
+
+fn whole() -> tar::Files {
+    sealed(&material(&drill(), "d1", START_MS + DAY_MS), &key())
+}
+
+fn check(files: &tar::Files) -> Result<Verified, String> {
+    verify(files, &keys(), START_MS + DAY_MS).map_err(|refused| refused.to_string())
+}
+
+fn status(verified: &Verified, number: u8) -> Status {
+    verified
+        .items
+        .iter()
+        .find(|item| item.number == number)
+        .unwrap()
+        .status()
+}
+
+#[test]
+fn a_pack_shows_what_the_log_shows_and_says_what_it_does_not() {
+    let verified = check(&whole()).unwrap();
+    assert_eq!(verified.items.len(), 15);
+    let wanted = [
+        // No third parties are named.
+        (1, Status::Missing),
+        // There is no link to an impact analysis.
+        (2, Status::Missing),
+        (3, Status::Shown),
+        (4, Status::Shown),
+        (5, Status::Shown),
+        (6, Status::Shown),
+        (7, Status::Shown),
+        // Nobody measured the way back.
+        (8, Status::Missing),
+        (9, Status::Missing),
+        (10, Status::Missing),
+        (11, Status::Shown),
+        (12, Status::Shown),
+        (13, Status::Missing),
+        (14, Status::Missing),
+        (15, Status::Shown),
+    ];
+    for (number, wanted) in wanted {
+        assert_eq!(status(&verified, number), wanted, "item {number}");
+    }
+    let part = |number: usize, name: &str| {
+        let parts = &verified.items[number - 1].parts;
+        parts.iter().find(|part| part.name == name).unwrap().clone()
+    };
+    assert_eq!(part(1, "independent tester").status, Status::Shown);
+    assert_eq!(part(2, "severe but plausible").told, "a cable is cut");
+    assert!(
+        part(8, "time on the secondary, load, way back")
+            .told
+            .contains("nobody looked")
+    );
+    assert!(part(5, "timed step").entries.len() >= 2);
+    // Each entry that a part rests on has a proof.
+    let proofs = String::from_utf8(whole()["proofs.jsonl"].clone()).unwrap();
+    for position in verified
+        .items
+        .iter()
+        .flat_map(|item| &item.parts)
+        .flat_map(|part| &part.entries)
+    {
+        assert!(
+            proofs.contains(&format!("\"position\":{position},")),
+            "entry {position}"
+        );
+    }
+    let summary = String::from_utf8(whole()["summary.md"].clone()).unwrap();
+    assert!(
+        summary.contains("DORA") && !summary.to_lowercase().contains("complian"),
+        "{summary}"
+    );
+}
+
+#[test]
+fn what_was_shown_grows_stale() {
+    let mut log = drill();
+    let later = material(&log, "d1", START_MS + 40 * DAY_MS);
+    let (now, made) = (START_MS + 40 * DAY_MS, check(&whole()).unwrap());
+    assert_eq!(status(&made, 12), Status::Shown);
+    // The same pack, looked at after the day of the test that was to be made again.
+    let verified = verify(&whole(), &keys(), now).unwrap();
+    assert_eq!(verified.items_now[11].status(), Status::Stale);
+    assert_eq!(
+        status(&check(&sealed(&later, &key())).unwrap(), 12),
+        Status::Stale
+    );
+    let old = material(&log, "d1", START_MS + 400 * DAY_MS);
+    let old = check(&sealed(&old, &key())).unwrap();
+    assert_eq!(old.items[0].parts[0].status, Status::Stale);
+    log.adopt("bb");
+    let changed = check(&sealed(&material(&log, "d1", START_MS + DAY_MS), &key())).unwrap();
+    assert_eq!(status(&changed, 4), Status::Stale);
+    // The same file once more changes nothing.
+    let mut same = drill();
+    same.adopt("aa");
+    let same = check(&sealed(&material(&same, "d1", START_MS + DAY_MS), &key())).unwrap();
+    assert_eq!(status(&same, 4), Status::Shown);
+}
+
+#[test]
+fn approver_and_tester_are_two() {
+    let mut log = Log::default();
+    log.begin();
+    let begun = json!({
+        "drill": "d1", "plan": plan(), "platform": "aa", "until_ms": START_MS + 300_000, "by": by("ada"), "reason": "x",
+    });
+    log.add(3_000, "drill.begun", begun);
+    let verified = check(&sealed(&material(&log, "d1", START_MS + DAY_MS), &key())).unwrap();
+    let missing: Vec<&str> = verified.items[0]
+        .parts
+        .iter()
+        .filter(|part| part.status == Status::Missing)
+        .map(|part| part.name)
+        .collect();
+    assert_eq!(missing, ["identity and dates", "third parties", "approver"]);
+    // What has not ended has no verdict, and its steps have none.
+    assert_eq!(status(&verified, 5), Status::Missing);
+    assert_eq!(status(&verified, 11), Status::Missing);
+}
+
+#[test]
+fn every_changed_byte_is_refused_and_its_file_is_named() {
+    let files = whole();
+    let mut tried = 0_u32;
+    for (name, bytes) in &files {
+        // All of what is short; of what is long, one in so many that no run takes long.
+        let step = (bytes.len() / 400).max(1);
+        for at in (0..bytes.len()).step_by(step) {
+            for bit in [0x01_u8, 0x20, 0x80] {
+                let mut changed = files.clone();
+                changed.get_mut(name).unwrap()[at] ^= bit;
+                let refused = verify(&changed, &keys(), START_MS + DAY_MS);
+                let refused = refused.expect_err(&format!("{name}, byte {at}, bit {bit:#x}"));
+                assert_eq!(&refused.file, name, "byte {at}: {refused}");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 5_000, "{tried}");
+}
+
+#[test]
+fn what_is_missing_added_or_of_another_pack_is_refused() {
+    let files = whole();
+    for name in files.keys() {
+        let mut less = files.clone();
+        less.remove(name);
+        let refused = check(&less).unwrap_err();
+        assert!(
+            refused.starts_with(&format!("{name}: ")) && refused.contains("missing"),
+            "{refused}"
+        );
+    }
+    for name in ["attached/more", "log/tile/9/000", "items2.json"] {
+        let mut more = files.clone();
+        more.insert(name.to_owned(), Vec::new());
+        assert_eq!(
+            check(&more).unwrap_err(),
+            format!("{name}: the manifest does not name it")
+        );
+    }
+    let mut log = drill();
+    log.add(20_000, "host.returned", json!({"host": "w1"}));
+    let other = sealed(&material(&log, "d1", START_MS + DAY_MS), &key());
+    let mut mixed = files.clone();
+    mixed.insert(MANIFEST.to_owned(), other[MANIFEST].clone());
+    let refused = check(&mixed).unwrap_err();
+    assert!(!refused.starts_with(MANIFEST), "{refused}");
+    let mut mixed = files.clone();
+    mixed.insert("log/checkpoint".to_owned(), other["log/checkpoint"].clone());
+    assert!(check(&mixed).unwrap_err().starts_with("log/checkpoint: "));
+}
+
+#[test]
+fn a_wrong_key_is_refused() {
+    let stranger = NodeKey::from_seed(&[8; 32]);
+    let files = sealed(&material(&drill(), "d1", START_MS + DAY_MS), &stranger);
+    assert!(
+        check(&files)
+            .unwrap_err()
+            .starts_with("manifest: no signature is by a key")
+    );
+    let other_name = vec![("mainstay/other/0123456789abcdef".to_owned(), key().public())];
+    let refused = verify(&whole(), &other_name, START_MS).unwrap_err();
+    assert!(refused.why.contains("no key of that name"), "{refused}");
+    // The stranger's key is given too: it has signed the manifest, but the log does not know it.
+    let mut given = vec![(ORIGIN.to_owned(), stranger.public())];
+    let refused = verify(&files, &given, START_MS).unwrap_err();
+    assert!(refused.file == "log/checkpoint", "{refused}");
+    given.push((ORIGIN.to_owned(), key().public()));
+    let refused = verify(&files, &given, START_MS).unwrap_err();
+    assert!(
+        refused.why.contains("that the log does not admit"),
+        "{refused}"
+    );
+}
+
+/// Whoever holds the key can sign anything. What they sign must follow from the log all the same.
+#[test]
+fn a_signed_invention_is_refused() {
+    assert!(check(&sealed_again(whole())).is_ok());
+    let change = |name: &str, from: &str, to: &str| {
+        let mut files = whole();
+        let mut bytes = files[name].clone();
+        let mut places = bytes.windows(from.len());
+        let at = places
+            .position(|place| place == from.as_bytes())
+            .expect(from);
+        bytes.splice(at..at + from.len(), to.bytes());
+        files.insert(name.to_owned(), bytes);
+        check(&sealed_again(files)).unwrap_err()
+    };
+    let invented = "it is not what follows from the entries of the log";
+    for (name, from, to) in [
+        ("items.json", "\"missing\"", "\"shown\""),
+        ("items.json", "\"passed", "\"Passed"),
+        ("summary.md", "missing", "shown"),
+        ("proofs.jsonl", "\"position\":3", "\"position\":2"),
+    ] {
+        assert_eq!(change(name, from, to), format!("{name}: {invented}"));
+    }
+    // An entry that is not in the log: in the place of one that is, of the same length.
+    let bundle = whole()
+        .keys()
+        .find(|path| path.starts_with("log/tile/entries/"))
+        .cloned()
+        .unwrap();
+    let refused = change(&bundle, "A region is lost", "A region is save");
+    assert_eq!(
+        refused,
+        "log/checkpoint: its root is not that of the entries"
+    );
+    // A table that asks for less changes what follows.
+    assert!(change("controls.tsv", "DORA", "DIRA").contains(invented));
+    let mut files = whole();
+    files.insert("log/tile/1/000.p/1".to_owned(), vec![0; 32]);
+    assert!(
+        check(&sealed_again(files))
+            .unwrap_err()
+            .contains("has no place in a pack")
+    );
+    let mut files = whole();
+    files.insert(
+        "log/keys".to_owned(),
+        format!(
+            "{}\n",
+            NodeKey::from_seed(&[8; 32]).public().verifier_text(ORIGIN)
+        )
+        .into_bytes(),
+    );
+    assert!(
+        check(&sealed_again(files))
+            .unwrap_err()
+            .contains("is no key that the log admits")
+    );
+}
+
+#[test]
+fn an_archive_is_the_same_pack_and_a_cut_one_is_none() {
+    let archive = tar::write(&whole()).unwrap();
+    assert_eq!(tar::read(&archive).unwrap(), whole());
+    for at in (0..archive.len()).step_by(61) {
+        assert!(tar::read(&archive[..at]).is_err(), "cut at {at}");
+        let mut changed = archive.clone();
+        changed[at] ^= 0x04;
+        let still = tar::read(&changed).map(|files| check(&files));
+        assert!(!matches!(still, Ok(Ok(_))), "byte {at}");
+    }
+}
+
+#[test]
+fn experiments_and_incidents_have_packs_too() {
+    let mut log = Log::default();
+    log.begin();
+    let plan = json!({
+        "name": "slow", "digest": "f00d", "seed": "1", "hypothesis": "the desk hears of it", "injections": ["delay"],
+        "lasts_ms": 60_000,
+    });
+    log.add(1_000, "experiment.begun", json!({"experiment": "x1", "plan": plan, "until_ms": START_MS, "by": by("ada"), "reason": "x"}));
+    log.add(2_000, "incident.opened", json!({"incident": "i1", "title": "slow", "severity": "error", "reason": "x", "by": by("ada")}));
+    log.add(
+        3_000,
+        "experiment.ended",
+        json!({"experiment": "x1", "verdict": "passed", "why": "so", "residue": []}),
+    );
+    for subject in ["x1", "i1"] {
+        let verified = check(&sealed(&material(&log, subject, START_MS + DAY_MS), &key())).unwrap();
+        assert_eq!(status(&verified, 5), Status::Shown);
+        assert_eq!(status(&verified, 15), Status::Missing);
+    }
+    for none in ["d1", "x2", "i7"] {
+        let error = pack(&material(&log, none, START_MS)).unwrap_err();
+        assert!(matches!(error, PackError::NoSuchSubject(_)), "{error}");
+    }
+    assert_eq!(Subject::parse("d01"), None);
+    assert_eq!(Subject::parse("../d1"), None);
+}
