@@ -178,12 +178,14 @@ impl Play<'_> {
         let field = Field::new(self.layout, doors, self.document, self.seed, id)?;
         super::audit::prepare(&field)?;
         let clients = field.start()?;
+        let databases = self.platform.databases();
         let mut stage = Stage {
             field: &field,
             document: self.document,
             interrupt: &self.interrupt,
             reason: self.reason,
             id: id.to_owned(),
+            replicas: databases.iter().map(|known| known.replicas.len()).sum(),
             clients,
             faults: BTreeSet::new(),
             hurts: Vec::new(),

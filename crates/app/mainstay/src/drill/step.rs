@@ -6,8 +6,8 @@ use std::time::Duration;
 use mainstay_drill::document::{Act, Document, Step, Wait};
 use mainstay_host::faults;
 use mainstay_record::drill::{DrillAskRecord, StepOutcomeWord};
-use mainstay_record::keeper::SightRole;
-use mainstay_record::node::{Command, CommandOutcome, Gathered, InjectFault};
+use mainstay_record::keeper::{KeeperStatus, SightRole};
+use mainstay_record::node::{Command, CommandOutcome, Gathered, InjectFault, Seen};
 use mainstay_rt::clock;
 use mainstay_units::Instant;
 
@@ -63,6 +63,8 @@ pub struct Stage<'a> {
     pub reason: &'a str,
     /// The run.
     pub id: String,
+    /// Of all databases that the platform file names.
+    pub replicas: usize,
     pub clients: Vec<Client>,
     pub faults: BTreeSet<String>,
     pub hurts: Vec<Hurt>,
@@ -182,7 +184,7 @@ impl Stage<'_> {
             }
             Wait::Whole => {
                 let ours = faults::in_force(layout.data());
-                ours.is_empty() && is_whole(&look(layout)?)
+                ours.is_empty() && is_whole(&look(layout)?, self.replicas)
             }
             Wait::Served(wanted) => {
                 for client in self.clients.iter().filter(|client| !client.is_lost) {
@@ -358,24 +360,21 @@ fn is_heard(gathered: &Gathered, host: &str) -> bool {
         || seen.is_some_and(|seen| seen.problem.is_none() && seen.age_ms < HEARD_MS)
 }
 
-/// Every host answers, and every database has a primary and replicas that all count.
-fn is_whole(gathered: &Gathered) -> bool {
+/// Every host answers, and every replica counts: those that the platform file names, not those that happen to be told
+/// of by a node which has just come back.
+fn is_whole(gathered: &Gathered, replicas: usize) -> bool {
     let all_answer = gathered.others.keys().all(|host| is_heard(gathered, host));
-    let mut keepers = nodes(gathered)
-        .flat_map(|node| node.keepers.values())
-        .peekable();
-    let is_any = keepers.peek().is_some();
-    let all_count = keepers.all(|seen| {
+    let counts = |seen: &&Seen<KeeperStatus>| {
         seen.problem.is_none()
             && seen.value.as_ref().is_some_and(|status| {
                 let role = status.sight.role;
                 let follows =
                     role == SightRole::Standby || (role == SightRole::Primary && status.sight.open);
-                let is_member = status.cohort.members.contains(&status.sight.host);
-                follows && is_member
+                follows && status.cohort.members.contains(&status.sight.host)
             })
-    });
-    is_any && all_answer && all_count
+    };
+    let keepers = nodes(gathered).flat_map(|node| node.keepers.values());
+    all_answer && keepers.filter(counts).count() == replicas
 }
 
 /// For the journal.
