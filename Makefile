@@ -6,7 +6,7 @@ FILE ?= examples/exchange/platform.yaml
 , := ,
 XTASK := cargo run --quiet --locked --package xtask --
 
-.PHONY: help setup build up down status flow audit test lint sim bench bench-failover bench-watch test-faults test-calm test-rebuild deny fmt
+.PHONY: help setup build up down status flow audit test lint sim bench demo-loop bench-failover bench-watch test-faults test-calm test-rebuild deny fmt
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ test-calm: build ## both cores oversubscribed four times for ten minutes: nobody
 
 test-rebuild: build ## every host lost at once under orders; rebuilt from file, backups and keys; every order looked for
 	$(XTASK) rebuild
+
+demo-loop: build ## five minutes, told on the terminal: fault, alert, incident, playbook, report; drill, evidence, a flipped byte
+	$(XTASK) demo-loop
 
 bench: build ## the figures of docs/BENCHMARKS.md
 	$(XTASK) bench

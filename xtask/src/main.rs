@@ -7,6 +7,7 @@ mod bench;
 mod bench_failover;
 mod bench_watch;
 mod calm;
+mod demo;
 mod dice;
 mod doors;
 mod faults;
@@ -59,6 +60,8 @@ enum Task {
     BenchFailover(bench_failover::Arguments),
     /// What watching costs, beside Prometheus where it is installed.
     BenchWatch(bench_watch::Arguments),
+    /// The whole loop told on the terminal: fault, alert, incident, playbook, report; drill, evidence, a flipped byte.
+    DemoLoop(demo::Arguments),
     /// Everything that `docs/BENCHMARKS.md` records.
     Bench(bench::Arguments),
 }
@@ -89,6 +92,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Calm(arguments) => calm::run(&arguments),
         Task::BenchFailover(arguments) => bench_failover::run(&arguments),
         Task::BenchWatch(arguments) => bench_watch::run(&arguments),
+        Task::DemoLoop(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
     }
 }
