@@ -82,7 +82,7 @@ impl Story {
         self.chapter("Orders flow, and the database slows down");
         let reason = ["--reason", "the demonstration"];
         self.does(&["playbook", "adopt", PLAYBOOK], &reason)?;
-        self.tell("the playbook leave-slow-database is in force: it suggests, a person decides");
+        self.tell("the playbook leave-slow-database is in force: it asks, a person decides");
         let flow = Flow::start(&self.platform, Source::Generated, RATE, FLOW)?;
         pause(Duration::from_secs(8));
         let mut slow = self.chaos()?;
@@ -126,9 +126,8 @@ impl Story {
         })?;
         self.tell("the alert rests: orders are fast again, served from eu-west-1");
         drop(flow);
-        slow.kill().ok();
-        slow.wait().ok();
-        self.clear_faults()?;
+        interrupt(&mut slow)?;
+        self.tell("the experiment is ended, its fault with it");
         self.report(&id)
     }
 
@@ -150,6 +149,18 @@ impl Story {
     /// From the drill to the byte that is refused.
     fn region_is_lost(&self) -> Result<()> {
         self.chapter("The drill that every regulator asks for: a whole region is lost");
+        let home = [
+            "--to",
+            "us-east-1",
+            "--reason",
+            "the slow database is mended",
+        ];
+        self.does(&["switchover", "ledger"], &home)?;
+        self.tell("trading is back home, by plan");
+        self.does(
+            &["drill", "adopt", DRILL],
+            &["--reason", "the demonstration"],
+        )?;
         self.platform.wait_healthy(PATIENCE)?;
         let drill = Command::new(self.platform.program("mainstay")?)
             .args(["drill", "run", DRILL, "--reason", "the demonstration"])
@@ -158,9 +169,8 @@ impl Story {
             .stdin(Stdio::null())
             .status()
             .context("start the drill")?;
-        self.tell(&format!(
-            "the drill ended with {drill}; its verdict stands in the journal"
-        ));
+        ensure!(drill.success(), "the drill did not pass: {drill}");
+        self.tell("the drill passed; its verdict stands in the journal");
         let ended = self.entry("drill.ended", |_| true)?;
         let id = text(&ended["body"]["drill"]).to_owned();
         self.chapter("What the journal shows of it, for somebody who was not there");
@@ -210,14 +220,6 @@ impl Story {
             .stderr(Stdio::null())
             .spawn()
             .context("start the chaos document")
-    }
-
-    fn clear_faults(&self) -> Result<()> {
-        self.does(
-            &["fault", "clear", "all"],
-            &["--reason", "the demonstration goes on"],
-        )?;
-        Ok(())
     }
 
     /// The first entry of a kind that is as asked for, as soon as there is one.
@@ -307,6 +309,16 @@ impl Story {
             String::from_utf8_lossy(&said).into_owned(),
         ))
     }
+}
+
+/// As Ctrl-C would: it ends its faults, looks for residue and journals the end.
+fn interrupt(process: &mut Child) -> Result<()> {
+    Command::new("kill")
+        .args(["-INT", &process.id().to_string()])
+        .status()
+        .context("interrupt the experiment")?;
+    process.wait().context("wait for the experiment")?;
+    Ok(())
 }
 
 fn flip_one_byte(path: &Path) -> Result<()> {
