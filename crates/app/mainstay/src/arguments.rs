@@ -165,7 +165,9 @@ moved aside, never emptied) and are filled from it, also where a majority was on
 that it is gone, or stopped, because nobody can be told that does not hear.
 
 It is refused where a primary is heard by any keeper that answers, where another replica that answers has more of the
-log, and where what the replica has does not count. The permission is database.failover.
+log, and where what the replica has does not count. The permission is database.failover. With a majority of the hosts
+gone nobody leads, and nothing can be journalled: then --without-leader asks the keeper itself, as the user who runs the
+platform and on that host.
 
 Example: mainstay database failover ledger --to host-3 --accept-data-loss --reason 'fire in two regions'
 
@@ -594,6 +596,10 @@ pub struct Failover {
     /// Answered commits that only other replicas have may be lost
     #[arg(long)]
     pub accept_data_loss: bool,
+    /// Ask the keeper itself, where too few hosts are left for anybody to lead: the order is in the keeper's record
+    /// then, and what it gave up in the journal as soon as somebody leads
+    #[arg(long, requires = "accept_data_loss")]
+    pub without_leader: bool,
     #[command(flatten)]
     pub act: Act,
 }

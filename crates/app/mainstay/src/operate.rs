@@ -1,12 +1,20 @@
 //! Commands that change something: each is journalled with actor and reason before anything happens.
 
+use std::time::Duration;
+
+use http::Method;
+use mainstay_record::keeper::ControlAnswer;
 use mainstay_record::node::{Command, InjectFault};
 
 use crate::arguments::{Act, Clear, Failover, Inject, Solo, Switchover};
-use crate::client::{command, command_saying, find};
+use crate::client::{ask, chain, command, command_saying, find, look};
 use crate::exit::{Failure, Outcome};
 use crate::print::line;
 
+/// A node that was heard within this time may still lead.
+const LEADER_HEARD_MS: u64 = 3_000;
+/// An election is tried first.
+const FORCE_LIMIT: Duration = Duration::from_secs(40);
 /// Clears every fault in force.
 const ALL: &str = "all";
 
@@ -79,12 +87,53 @@ pub fn switchover(arguments: &Switchover) -> Outcome {
 }
 
 pub fn failover(arguments: &Failover) -> Outcome {
+    if arguments.without_leader {
+        return failover_by_keeper(arguments);
+    }
     let command_ = Command::Failover {
         database: arguments.database.clone(),
         host: arguments.to.clone(),
         accept_data_loss: arguments.accept_data_loss,
     };
     command(&arguments.act, command_)
+}
+
+/// Nobody is left to journal it first. Whoever may use the keeper's socket is the user who runs the platform.
+fn failover_by_keeper(arguments: &Failover) -> Outcome {
+    let (_, layout) = find(&arguments.act.platform)?;
+    let gathered = look(&layout)?;
+    let others = gathered.others.values();
+    let fresh = others.filter(|seen| seen.age_ms < LEADER_HEARD_MS);
+    let mut facts = fresh.filter_map(|seen| seen.value.as_ref());
+    let own = std::iter::once(&gathered.own);
+    if let Some(leader) = own
+        .chain(&mut facts)
+        .find(|node| node.journal.role == "leading")
+    {
+        return Err(Failure::Refused {
+            code: "leader_there".to_owned(),
+            why: format!("{} leads, and can journal it first", leader.host),
+            next: "leave --without-leader out".to_owned(),
+        });
+    }
+    let socket = layout.keeper_socket(&arguments.to, &arguments.database);
+    let (code, body) = ask(&socket, Method::POST, "/v1/force", Vec::new(), FORCE_LIMIT)
+        .map_err(|error| Failure::Unknown { why: chain(&error) })?;
+    let answer: ControlAnswer = serde_json::from_slice(&body).map_err(|_| Failure::Unknown {
+        why: format!("the keeper answered {code}"),
+    })?;
+    if !code.is_success() {
+        return Err(Failure::Refused {
+            code: "keeper".to_owned(),
+            why: answer.reason,
+            next: "`mainstay status` shows what stands in the way".to_owned(),
+        });
+    }
+    line(&answer.reason)?;
+    line(
+        "the order stands in the keeper's record only; the journal tells of what it gave up when somebody leads again",
+    )?;
+    Ok(())
 }
 
 pub fn solo(arguments: &Solo) -> Outcome {

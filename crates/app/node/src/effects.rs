@@ -281,7 +281,31 @@ async fn go_on(context: &Context, database: &DatabaseName, manner: Manner) -> Ou
             },
         };
     }
-    ask_keeper(&socket, "/v1/force", Vec::new(), done).await
+    match ask_keeper(&socket, "/v1/force", Vec::new(), done).await {
+        // What is given up is the keeper's to say.
+        Outcome::Done { detail } => Outcome::Done {
+            detail: lost(&socket)
+                .await
+                .map_or(detail.clone(), |lost| format!("{detail}; {lost}")),
+        },
+        other => other,
+    }
+}
+
+/// What the newest term of a database began without, in words.
+async fn lost(socket: &Path) -> Option<String> {
+    let status = request_unix(socket, Method::GET, "/v1/status", Vec::new(), LOOK_LIMIT).await;
+    let (_, body) = status.ok()?;
+    let status: KeeperStatus = serde_json::from_slice(&body).ok()?;
+    let loss = status.losses.last()?;
+    let known = loss.until.as_ref().map_or_else(
+        || "nothing is known of what others had beyond".to_owned(),
+        |until| format!("others are known to have had it until {until}"),
+    );
+    let (term, after, timeline) = (loss.term, &loss.after, loss.timeline);
+    Some(format!(
+        "term {term} begins after {after} of timeline {timeline}; {known}"
+    ))
 }
 
 async fn ask_keeper(socket: &Path, path: &str, body: Vec<u8>, done: String) -> Outcome {
