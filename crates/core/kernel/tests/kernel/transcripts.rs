@@ -527,6 +527,43 @@ fn serving_alone() {
 }
 
 #[test]
+fn going_on_without_a_majority() {
+    let go_on = |actor, host, accepts_loss| {
+        let (database, to) = (name("ledger"), name(host));
+        let ask = Ask::Failover {
+            database,
+            to,
+            accepts_loss,
+        };
+        command(actor, ask)
+    };
+    let mut stage = Stage::with(desired());
+    stage
+        .at(2_000, &go_on(actor(7, "guest"), "h2", true))
+        .at(2_050, &go_on(owner(), "elsewhere", true))
+        .at(2_100, &go_on(owner(), "h2", false))
+        .at(2_150, &go_on(owner(), "h2", true));
+    let order = stage.state.next.0 - 1;
+    stage.at(2_500, &answered(order, done()));
+    check(
+        &mut stage,
+        expect![[r#"
+        2000 > uid 7 asks: database failover
+             #8 refused database failover: operator watcher does not have database.failover (not_permitted)
+        2050 > uid 1000 asks: database failover
+             #9 refused database failover: ledger has no replica on elsewhere (no_replica_on)
+        2100 > uid 1000 asks: database failover
+             #10 refused database failover: commits of ledger that were answered may be lost, and nobody said that this is accepted (loss_not_accepted)
+        2150 > uid 1000 asks: database failover
+             #11 ledger goes on from h2 without a majority by owner
+             do #11 Failover by h2
+        2500 > #11 is done
+             #12 effect #11 done
+    "#]],
+    );
+}
+
+#[test]
 fn a_switchover_of_which_nobody_tells() {
     let mut stage = Stage::with(desired());
     stage
