@@ -204,6 +204,13 @@ impl Incidents {
         self.standing.keys().any(Condition::is_of_platform)
     }
 
+    /// Where a database had its primary, as far as is known.
+    pub(crate) fn primary_of(&self, database: &str) -> Option<Thing> {
+        let primary = self.primaries.get(database)?;
+        let what = What::Database(database.to_string());
+        Some(Thing::on(what, &primary.host))
+    }
+
     /// Something that one report tells and another one ends.
     fn stand(
         &mut self,
@@ -304,14 +311,19 @@ impl Incidents {
         if self.standing.contains_key(&condition) {
             return self.end(seen, condition);
         }
+        let mut things = BTreeSet::from([Thing::database(database)]);
         let calls = lost.map(|before| {
             let title = alloc::format!(
                 "database {database} lost its primary on {}; {host} took over",
                 before.host
             );
+            // What else fails on that host belongs to it.
+            things.insert(Thing::on(
+                What::Database(database.to_string()),
+                &before.host,
+            ));
             (Severity::Error, title)
         });
-        let things = BTreeSet::from([Thing::database(database)]);
         self.remember(seen, About::Things(things), calls);
     }
 

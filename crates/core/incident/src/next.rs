@@ -173,6 +173,9 @@ impl Incidents {
             Some(thing) => BTreeSet::from([thing]),
             None => topology.things_of(labels),
         };
+        if let Condition::NoPrimary(database) = condition {
+            things.extend(self.primary_of(database));
+        }
         if let Condition::HostLost(host) = condition
             && let Some(region) = topology.hosts.get(host)
             && self.is_region_lost(region, topology)

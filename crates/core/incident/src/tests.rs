@@ -295,6 +295,23 @@ fn a_lost_region_takes_up_and_raises_what_was_told_before_it_was_known() {
     assert!(incident.things.contains_key(&Thing::region("r1")));
 }
 
+/// The first alert of a lost host may be about its node, which no database stands on.
+#[test]
+fn what_falls_silent_where_the_primary_was_belongs_to_its_loss() {
+    let silent = "TargetSilent severity=page job=node instance=h1 host=h1 region=r1";
+    for loss in [became("h2", 2), left("h1", 1)] {
+        let mut desk = Desk::new();
+        desk.see(loss);
+        desk.after(2_000);
+        desk.see(alert("h2", silent, Told::Firing));
+        assert_eq!(desk.one().0, IncidentId(1));
+        // Where another standby is, something else has happened.
+        let elsewhere = silent.replace("h1", "h3");
+        desk.see(alert("h2", &elsewhere, Told::Firing));
+        assert_eq!(desk.book.ever(), 2);
+    }
+}
+
 /// Two that know nothing of each other are two, until what causes both is known.
 #[test]
 fn what_was_opened_apart_is_merged_when_its_cause_is_known() {
