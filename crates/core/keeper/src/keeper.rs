@@ -516,17 +516,24 @@ impl Keeper {
         if self.server.state == State::Halted {
             return None;
         }
-        [
-            Some((self.heartbeat_due, WakeReason::Heartbeat)),
-            self.election_deadline(),
-            self.lease_deadline(),
-            self.switchover_deadline(),
-            self.server.retry_deadline(self.now),
-        ]
-        .into_iter()
-        .flatten()
-        .filter(|(deadline, _)| *deadline > self.now)
-        .min_by_key(|(deadline, _)| *deadline)
+        let mut earliest = Instant::FAR_FUTURE;
+        let mut why = None;
+        // Step by step: as one chain over pairs this was a tenth of the simulator's time.
+        let mut weigh = |found: Option<(Instant, WakeReason)>| {
+            if let Some((deadline, reason)) = found
+                && deadline > self.now
+                && deadline < earliest
+            {
+                earliest = deadline;
+                why = Some(reason);
+            }
+        };
+        weigh(Some((self.heartbeat_due, WakeReason::Heartbeat)));
+        weigh(self.election_deadline());
+        weigh(self.lease_deadline());
+        weigh(self.switchover_deadline());
+        weigh(self.server.retry_deadline(self.now));
+        Some((earliest, why?))
     }
 
     /// What this keeper says of itself.

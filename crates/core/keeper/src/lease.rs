@@ -17,7 +17,7 @@ use crate::effect::Effect;
 use crate::keeper::Keeper;
 use crate::machine::State;
 use crate::message::{Body, Heartbeat};
-use crate::peers::leads;
+use crate::peers::{Peer, leads};
 use crate::planted::PlantedBug;
 use crate::status::{Role, WakeReason};
 
@@ -127,7 +127,9 @@ impl Keeper {
         let granted = self
             .peers
             .iter()
-            .filter(|(replica, peer)| peer.granted.is_some() && self.may_grant(cohort, *replica))
+            .filter(|(replica, peer)| {
+                peer.granted.is_some() && self.may_grant(cohort, *replica, peer)
+            })
             .filter_map(|(_, peer)| peer.granted);
         let asked = if place == 0 {
             // Of three replicas: asked for with every input, and no list is needed.
@@ -142,11 +144,10 @@ impl Keeper {
 
     /// Grants count of members only, and of a new one not before its admission is decided: until then its
     /// former self may have promised a later term.
-    fn may_grant(&self, cohort: &Cohort, replica: ReplicaId) -> bool {
-        let incarnation = self
-            .peers
-            .get(replica)
-            .and_then(|peer| peer.heartbeat.as_ref())
+    fn may_grant(&self, cohort: &Cohort, replica: ReplicaId, peer: &Peer) -> bool {
+        let incarnation = peer
+            .heartbeat
+            .as_ref()
             .map(|heartbeat| heartbeat.incarnation);
         let before = self.primary.as_ref().and_then(|own| own.previous.as_ref());
         let counts = incarnation.is_some_and(|incarnation| {
@@ -168,10 +169,11 @@ impl Keeper {
         !self.has_lease()
     }
 
-    pub(crate) fn note_isolation(&mut self) {
+    pub(crate) fn note_isolation(&mut self, expires: Option<Instant>) {
         let now = self.now;
+        let runs = expires.is_some_and(|expires| expires > now);
         // A closing primary renews its lease no more: that it runs out is no isolation.
-        let has_lease = self.has_lease() || self.server.state == State::Closing;
+        let has_lease = runs || self.server.state == State::Closing;
         if let Some(primary) = self.primary.as_mut() {
             if has_lease {
                 primary.isolated_since = None;
@@ -190,14 +192,11 @@ impl Keeper {
             .is_some_and(|since| self.now.since(since) >= self.config.timings.suspicion)
     }
 
-    pub(crate) fn run_lease(&mut self) {
+    pub(crate) fn run_lease(&mut self, expires: Option<Instant>) {
         if self.server.state != State::Open {
             return;
         }
-        let Some(expires) = self.lease_expires() else {
-            return;
-        };
-        let Some(primary) = self.primary.as_mut() else {
+        let (Some(expires), Some(primary)) = (expires, self.primary.as_mut()) else {
             return;
         };
         let step = Duration::from_millis(20);
@@ -223,6 +222,7 @@ impl Keeper {
         if !matches!(self.server.state, State::Open | State::Opening) {
             return None;
         }
-        Some((self.lease_expires()?, WakeReason::Lease))
+        // As it was said just now.
+        Some((self.status().lease_expires?, WakeReason::Lease))
     }
 }

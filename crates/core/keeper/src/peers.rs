@@ -20,15 +20,34 @@ use crate::status::Role;
 /// A longer way is no way: what seems to take so long was asked before a restart.
 const TRIP_LIMIT: Duration = Duration::from_secs(5);
 
+/// What is longer once is no sign of how long it mostly takes.
+const SAMPLE_LIMIT: Duration = Duration::from_secs(1);
+
+/// A smoothed time, in nanoseconds: every input is weighed by some of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Smoothed(u64);
+
+impl Smoothed {
+    fn of(time: Duration) -> Self {
+        Self(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The sample counts for one part in `parts`.
+    fn take_in(&mut self, parts: u64, sample: Duration) {
+        let before = self.0.saturating_mul(parts - 1);
+        self.0 = before.saturating_add(Self::of(sample).0) / parts;
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub heartbeat: Option<Box<Heartbeat>>,
     pub heard: Instant,
     /// Smoothed deviation of arrival gaps from the heartbeat interval.
-    deviation: Duration,
+    deviation: Smoothed,
     /// Of heartbeats and their echoes, smoothed, and the smoothed deviation from that.
     pub round_trip: Option<Duration>,
-    round_trip_deviation: Duration,
+    round_trip_deviation: Smoothed,
     /// When its voice was last heard to repeat its latest words.
     voiced: Option<Instant>,
     /// When it last said that it leads.
@@ -48,10 +67,11 @@ impl Peer {
         }
         let Some(smoothed) = self.round_trip else {
             self.round_trip = Some(trip);
-            self.round_trip_deviation = trip / 2;
+            self.round_trip_deviation = Smoothed::of(trip / 2);
             return;
         };
-        self.round_trip_deviation = (self.round_trip_deviation * 3 + smoothed.abs_diff(trip)) / 4;
+        let deviation = smoothed.abs_diff(trip);
+        self.round_trip_deviation.take_in(4, deviation);
         self.round_trip = Some((smoothed * 7 + trip) / 8);
     }
 }
@@ -63,7 +83,7 @@ pub(crate) struct Peers {
     /// When counting of silence last started afresh.
     afresh: Instant,
     /// How late this keeper's own timer was, smoothed.
-    lateness: Duration,
+    lateness: Smoothed,
 }
 
 impl Peers {
@@ -71,9 +91,9 @@ impl Peers {
         let peer = || Peer {
             heartbeat: None,
             heard: now,
-            deviation: Duration::ZERO,
+            deviation: Smoothed::default(),
             round_trip: None,
-            round_trip_deviation: Duration::ZERO,
+            round_trip_deviation: Smoothed::default(),
             voiced: None,
             led: None,
             closed: false,
@@ -82,7 +102,7 @@ impl Peers {
         Self {
             list: peers.map(|replica| (replica, peer())).collect(),
             afresh: now,
-            lateness: Duration::ZERO,
+            lateness: Smoothed::default(),
         }
     }
 
@@ -143,7 +163,7 @@ impl Peers {
             peer.measure(now, echo);
         }
         let excess = now.since(peer.heard).saturating_sub(beat);
-        peer.deviation = (peer.deviation * 7 + excess.min(Duration::from_secs(1))) / 8;
+        peer.deviation.take_in(8, excess.min(SAMPLE_LIMIT));
         peer.heard = now;
         peer.closed = false;
         if leads(&heartbeat) {
@@ -172,7 +192,7 @@ impl Peers {
 
     /// The own timer was late by `late`; `overrun` is the limit beyond which counting starts afresh.
     pub fn note_lateness(&mut self, now: Instant, late: Duration, overrun: Duration) {
-        self.lateness = (self.lateness * 15 + late.min(Duration::from_secs(1))) / 16;
+        self.lateness.take_in(16, late.min(SAMPLE_LIMIT));
         if late > overrun {
             self.afresh = now;
         }
@@ -186,8 +206,12 @@ impl Peers {
     /// off has not got.
     pub fn suspicion(&self, now: Instant, timings: &Timings, peer: &Peer) -> Duration {
         let unsteadiness = peer.deviation.max(peer.round_trip_deviation);
-        let adapted = timings.suspicion
-            + (unsteadiness * 4 + self.lateness * 4).min(timings.suspicion_addition_limit);
+        let added = unsteadiness
+            .0
+            .saturating_add(self.lateness.0)
+            .saturating_mul(4);
+        let adapted =
+            timings.suspicion + Duration::from_nanos(added).min(timings.suspicion_addition_limit);
         let voiced = peer
             .voiced
             .is_some_and(|at| now.since(at.max(self.afresh)) < adapted);
@@ -196,6 +220,17 @@ impl Peers {
         } else {
             adapted
         }
+    }
+
+    /// What each of those said last that said anything, suspected or not.
+    pub fn said(&self) -> impl Iterator<Item = (ReplicaId, &Heartbeat)> {
+        self.iter()
+            .filter_map(|(replica, peer)| Some((replica, peer.heartbeat.as_deref()?)))
+    }
+
+    /// Whether it said something and is not suspected.
+    pub fn is_alive(&self, now: Instant, timings: &Timings, replica: ReplicaId) -> bool {
+        self.alive(now, timings, replica).is_some()
     }
 
     /// The latest heartbeat of a peer that is not suspected.
@@ -234,9 +269,8 @@ impl Peers {
 
     /// The highest term that anybody mentioned.
     pub fn highest_term(&self) -> Term {
-        self.iter()
-            .filter_map(|(_, peer)| peer.heartbeat.as_deref())
-            .map(|heartbeat| heartbeat.promise.highest.max(heartbeat.term))
+        self.said()
+            .map(|(_, heartbeat)| heartbeat.promise.highest.max(heartbeat.term))
             .max()
             .unwrap_or_default()
     }

@@ -145,12 +145,12 @@ impl Keeper {
         let term = self.spoken_term(primary.term);
         cohort
             .members
-            .keys()
-            .filter(|member| {
+            .iter()
+            .filter(|(replica, member)| {
                 seen.clients.iter().any(|client| {
-                    client.name.replica == **member
+                    client.name.replica == **replica
                         && client.name.term == term
-                        && cohort.counts(client.name.replica, client.name.incarnation)
+                        && client.name.incarnation == member.incarnation
                         && client.state == ClientState::Streaming
                         && client.flushed >= beyond
                 })
@@ -194,13 +194,10 @@ impl Keeper {
     /// A member that this primary hears is bound to a later term. It cannot come back by itself.
     pub(crate) fn is_anyone_bound_away(&self, term: Term) -> bool {
         let cohort = self.durable.cohort.as_ref();
-        self.config.peers().any(|peer| {
-            self.peers
-                .alive(self.now, &self.config.timings, peer)
-                .is_some_and(|heartbeat| {
-                    heartbeat.promise.floor > term
-                        && cohort.is_some_and(|cohort| cohort.counts(peer, heartbeat.incarnation))
-                })
+        self.peers.said().any(|(peer, heartbeat)| {
+            heartbeat.promise.floor > term
+                && cohort.is_some_and(|cohort| cohort.counts(peer, heartbeat.incarnation))
+                && self.peers.is_alive(self.now, &self.config.timings, peer)
         })
     }
 
@@ -295,8 +292,9 @@ impl Keeper {
         self.note_quorum();
         self.note_settled();
         self.note_solo();
-        self.note_isolation();
-        self.run_lease();
+        let expires = self.lease_expires();
+        self.note_isolation(expires);
+        self.run_lease(expires);
         if self.durable.paused {
             return false;
         }

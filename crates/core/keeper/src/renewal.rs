@@ -47,9 +47,14 @@ impl Renewals {
 }
 
 impl Keeper {
-    fn renewal_of(&self, peer: ReplicaId) -> Option<Renewal> {
-        let heartbeat = self.peers.alive(self.now, &self.config.timings, peer)?;
-        Some(heartbeat.renewal)
+    /// Whether this one lives and said so last.
+    fn has_renewal(&self, peer: ReplicaId, wanted: Renewal) -> bool {
+        let said = self
+            .peers
+            .get(peer)
+            .and_then(|peer| peer.heartbeat.as_ref());
+        said.is_some_and(|heartbeat| heartbeat.renewal == wanted)
+            && self.peers.is_alive(self.now, &self.config.timings, peer)
     }
 
     /// Commits and elections go on without one of those that acknowledge now.
@@ -62,7 +67,7 @@ impl Keeper {
             || self
                 .config
                 .peers()
-                .any(|peer| self.renewal_of(peer) == Some(Renewal::Refused))
+                .any(|peer| self.has_renewal(peer, Renewal::Refused))
     }
 
     /// Streams again, and needs nothing more.
@@ -76,7 +81,7 @@ impl Keeper {
     }
 
     fn waits(&self, peer: ReplicaId) -> bool {
-        self.renewal_of(peer) == Some(Renewal::Needed) && self.target_stream(peer).is_some()
+        self.has_renewal(peer, Renewal::Needed) && self.target_stream(peer).is_some()
     }
 
     /// Nothing that an earlier primary said is worth anything any more.
@@ -133,6 +138,9 @@ impl Keeper {
 
     /// A standby that is named by the primary that it follows.
     pub(crate) fn may_renew(&self) -> bool {
+        if self.server.renewal() != Renewal::Needed {
+            return false;
+        }
         let Some((_, leader)) = self.leader() else {
             return false;
         };
@@ -141,8 +149,7 @@ impl Keeper {
                 && renews.echo > self.server.started
                 && self.now.since(renews.echo) <= self.config.timings.lease
         });
-        self.server.renewal() == Renewal::Needed
-            && leader.open
+        leader.open
             && Some(leader.term) == self.server.followed
             && (named || self.has(PlantedBug::RenewedUnasked))
     }
@@ -152,9 +159,8 @@ impl Keeper {
         self.server.renewal() == Renewal::Needed
             && self.can_spare_one()
             && !self.is_refused_anywhere()
-            && self.config.peers().all(|peer| {
-                self.renewal_of(peer)
-                    .is_none_or(|own| own == Renewal::NotNeeded)
+            && !self.config.peers().any(|peer| {
+                self.has_renewal(peer, Renewal::Needed) || self.has_renewal(peer, Renewal::Refused)
             })
     }
 

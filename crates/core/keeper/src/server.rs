@@ -469,8 +469,9 @@ impl Keeper {
         let Some(term) = self.server.followed else {
             return true;
         };
-        let later = self.leader().is_some_and(|(_, leader)| leader.term > term);
-        self.durable.promise.floor > term || later
+        let timings = &self.config.timings;
+        let later = |next| self.peers.leader(self.now, timings, next).is_some();
+        self.durable.promise.floor > term || term.next().is_some_and(later)
     }
 
     pub(crate) fn apply(&mut self, event: Event) -> bool {

@@ -163,10 +163,33 @@ impl Event {
 /// Events by time, then by the order in which they were planned.
 #[derive(Debug, Default)]
 pub struct Queue {
-    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    heap: BinaryHeap<Reverse<Place>>,
     slots: Vec<Option<Event>>,
     free: Vec<usize>,
     planned: u64,
+}
+
+/// Time, order and slot in one number: what is compared most is compared at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place(u128);
+
+impl Place {
+    const SLOT_BITS: u32 = 24;
+    const ORDER_BITS: u32 = 40;
+
+    fn new(at: u64, order: u64, slot: usize) -> Self {
+        assert!(slot >> Self::SLOT_BITS == 0 && order >> Self::ORDER_BITS == 0);
+        let at = u128::from(at) << (Self::SLOT_BITS + Self::ORDER_BITS);
+        Self(at | u128::from(order << Self::SLOT_BITS) | slot as u128)
+    }
+
+    fn at(self) -> u64 {
+        (self.0 >> (Self::SLOT_BITS + Self::ORDER_BITS)) as u64
+    }
+
+    fn slot(self) -> usize {
+        (self.0 & ((1 << Self::SLOT_BITS) - 1)) as usize
+    }
 }
 
 impl Queue {
@@ -182,12 +205,13 @@ impl Queue {
                 self.slots.len() - 1
             }
         };
-        self.heap.push(Reverse((at, self.planned, slot)));
+        self.heap.push(Reverse(Place::new(at, self.planned, slot)));
     }
 
     pub fn pop(&mut self) -> Option<(u64, Event)> {
-        let Reverse((at, _, slot)) = self.heap.pop()?;
+        let Reverse(place) = self.heap.pop()?;
+        let slot = place.slot();
         self.free.push(slot);
-        Some((at, self.slots[slot].take()?))
+        Some((place.at(), self.slots[slot].take()?))
     }
 }

@@ -21,8 +21,8 @@ pub struct Clock {
 impl Clock {
     pub fn local(&self, now_us: u64) -> Instant {
         let rate = (1_000_000 + self.drift_ppm) as u64;
-        let elapsed = u128::from(now_us) * u128::from(rate) / 1_000_000;
-        Instant::from_nanos((u128::from(self.offset_us) + elapsed) as u64 * 1_000)
+        let elapsed = now_us * rate / 1_000_000;
+        Instant::from_nanos((self.offset_us + elapsed) * 1_000)
     }
 
     /// The first moment at which the local clock shows `local`.
@@ -30,7 +30,8 @@ impl Clock {
         let rate = (1_000_000 + self.drift_ppm) as u64;
         let local_us = local.as_nanos().div_ceil(1_000);
         let elapsed = local_us.saturating_sub(self.offset_us);
-        (u128::from(elapsed) * 1_000_000).div_ceil(u128::from(rate)) as u64
+        // What is so far away that this saturates never comes.
+        elapsed.saturating_mul(1_000_000).div_ceil(rate)
     }
 }
 

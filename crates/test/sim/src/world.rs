@@ -66,6 +66,8 @@ pub struct World {
     pub log_removed: bool,
     /// Prints what happens, for a person.
     pub narrate: bool,
+    /// Room for what a keeper answers, kept from one input to the next.
+    effects: Vec<Effect>,
 }
 
 impl World {
@@ -100,6 +102,7 @@ impl World {
             rows_used: 0,
             log_removed: false,
             narrate: false,
+            effects: Vec::new(),
             plan,
             random,
         };
@@ -415,7 +418,8 @@ impl World {
         let before = keeper.state();
         keeper.handle(local, input);
         let after = keeper.state();
-        let mut effects = Vec::new();
+        // One that feeds another keeper meanwhile takes an empty list of its own.
+        let mut effects = std::mem::take(&mut self.effects);
         while let Some(effect) = keeper.poll_effect() {
             effects.push(effect);
         }
@@ -426,10 +430,11 @@ impl World {
                 .map(|keeper| keeper.status().reason);
             self.say(|| format!("host {} {before:?} -> {after:?} {reason:?}", host + 1));
         }
-        for effect in effects {
+        for effect in effects.drain(..) {
             self.trace.record(self.now, host as u8, 1, &effect);
             self.perform(host, effect);
         }
+        self.effects = effects;
         self.plan_tick(host);
     }
 
