@@ -423,7 +423,7 @@ fn outcome(answer: Answer) -> CommandOutcome {
             why: why.to_string(),
         },
         Answer::Failed { position, why } => CommandOutcome::Refused {
-            code: "failed".to_owned(),
+            code: CommandOutcome::FAILED.to_owned(),
             why: format!("journalled at {position}, but it could not be carried out: {why}"),
             next: "`mainstay status` shows what stands in the way".to_owned(),
         },

@@ -114,6 +114,8 @@ pub enum Failure {
     SourceUnreachable,
     /// The disk refused or is full.
     Disk,
+    /// The server's program itself does not run: an installation that is broken, or under way.
+    Program,
 }
 
 /// What the end of a log is worth: compared by timeline first, then by position.

@@ -14,8 +14,8 @@ use crate::keeper::Keeper;
 use crate::machine::{self, Event, State};
 use crate::planted::PlantedBug;
 use crate::postgres::{
-    Command, DataState, Observation, OperationId, Outcome, ProcessState, Rank, ReceiverName,
-    Renewal, Serviceability,
+    Command, DataState, Failure, Observation, OperationId, Outcome, ProcessState, Rank,
+    ReceiverName, Renewal, Serviceability,
 };
 use crate::primary::{Primary, Setting, Waits};
 use crate::status::{HaltReason, Reason, WakeReason};
@@ -223,7 +223,13 @@ impl Keeper {
                 }
                 event
             }
-            Outcome::Failed(_) => Event::Failed,
+            Outcome::Failed(failure) => {
+                // A program that does not run says nothing of the folder.
+                if self.server.state == State::Starting && failure != Failure::Program {
+                    self.server.start_failures += 1;
+                }
+                Event::Failed
+            }
         };
         self.apply(event);
         if self.server.state == State::Ranked {
@@ -503,7 +509,7 @@ impl Keeper {
             self.server.rank = None;
         }
         match (from, event) {
-            (State::Starting, Event::Failed) => self.server.start_failures += 1,
+            (State::Starting, Event::Failed) => {}
             (State::Starting, _) => {
                 self.server.start_failures = 0;
                 self.server.started = self.now;

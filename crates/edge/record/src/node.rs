@@ -238,3 +238,8 @@ pub enum CommandOutcome {
     /// Journalled, but whether it was carried out is not known.
     Unknown { position: u64, why: String },
 }
+
+impl CommandOutcome {
+    /// The code of what was journalled and could not be carried out. It may be given again.
+    pub const FAILED: &str = "failed";
+}

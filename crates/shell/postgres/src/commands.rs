@@ -123,6 +123,7 @@ fn failure(error: &ServerError) -> Failure {
         ServerError::Data(DataError::Folder { .. }) | ServerError::Spec { .. } => Failure::Disk,
         ServerError::Data(DataError::Program(ProgramError::Late { .. })) => Failure::TimedOut,
         ServerError::History(_) => Failure::Disk,
+        ServerError::Broken(_) => Failure::Program,
         ServerError::Replication(
             ReplicationError::Connect { .. } | ReplicationError::Io { .. },
         ) => Failure::SourceUnreachable,

@@ -181,7 +181,7 @@ fn config(folder: &Path, block: u8, id: u32) -> KeeperConfig {
     let address = |id: u32, port| SocketAddr::from(([127, 202, block, id as u8], port));
     let own = folder.join(format!("r{id}"));
     let programs =
-        crate::programs::Programs::find(None, user().as_deref(), own.clone(), own.clone());
+        crate::programs::Programs::find(None, None, user().as_deref(), own.clone(), own.clone());
     let postgres = programs.unwrap().path("postgres");
     let become_user = if user().is_some() {
         "setpriv --reuid postgres --regid postgres --clear-groups"

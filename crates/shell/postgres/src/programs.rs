@@ -66,7 +66,7 @@ pub struct Owner {
 
 #[derive(Clone, Debug)]
 pub struct Programs {
-    folder: PathBuf,
+    choice: Choice,
     /// `None`: the keeper's own user.
     pub owner: Option<Owner>,
     /// Working folder of every tool.
@@ -74,22 +74,51 @@ pub struct Programs {
     password_file: PathBuf,
 }
 
+/// Which of the installed versions is used.
+#[derive(Clone, Debug)]
+enum Choice {
+    Given(PathBuf),
+    /// The version that a data folder is of, and the newest one where it is blank: another major version installed
+    /// beside it must not start on its files.
+    Fitting {
+        root: PathBuf,
+        data: Option<PathBuf>,
+    },
+}
+
+impl Choice {
+    fn folder(&self) -> Option<PathBuf> {
+        match self {
+            Self::Given(folder) => Some(folder.clone()),
+            Self::Fitting { root, data } => match data.as_deref().and_then(major) {
+                Some(major) => Some(bin(root, major)),
+                None => newest(root),
+            },
+        }
+    }
+}
+
 impl Programs {
+    /// Programs for what lies in `data`, if that is given and filled.
+    ///
     /// # Errors
     /// When there are no programs, no such user, or PostgreSQL would have to run as root.
     pub fn find(
         configured: Option<&Path>,
+        data: Option<&Path>,
         user: Option<&str>,
         tool_folder: PathBuf,
         password_file: PathBuf,
     ) -> Result<Self, ProgramError> {
-        let folder = match configured {
-            Some(folder) => folder.to_owned(),
-            None => match std::env::var_os("PG_BIN") {
-                Some(folder) => PathBuf::from(folder),
-                None => newest(Path::new(ROOT)).ok_or(ProgramError::Missing)?,
+        let given = configured.map(Path::to_owned);
+        let choice = match given.or_else(|| std::env::var_os("PG_BIN").map(PathBuf::from)) {
+            Some(folder) => Choice::Given(folder),
+            None => Choice::Fitting {
+                root: PathBuf::from(ROOT),
+                data: data.map(Path::to_owned),
             },
         };
+        let folder = choice.folder().ok_or(ProgramError::Missing)?;
         if let Err(source) = std::fs::metadata(folder.join("postgres")) {
             return Err(ProgramError::NotThere { folder, source });
         }
@@ -100,7 +129,7 @@ impl Programs {
             _ => None,
         };
         Ok(Self {
-            folder,
+            choice,
             owner,
             tool_folder,
             password_file,
@@ -108,7 +137,8 @@ impl Programs {
     }
 
     pub fn path(&self, program: &str) -> PathBuf {
-        self.folder.join(program)
+        // Once found they may be removed; then whoever starts them says so.
+        self.choice.folder().unwrap_or_default().join(program)
     }
 
     /// The environment of everything of PostgreSQL's: nothing inherited.
@@ -274,7 +304,17 @@ fn newest(root: &Path) -> Option<PathBuf> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
         .filter(|version| root.join(format!("{version}/bin/postgres")).exists())
         .max()
-        .map(|version| root.join(format!("{version}/bin")))
+        .map(|version| bin(root, version))
+}
+
+fn bin(root: &Path, major: u32) -> PathBuf {
+    root.join(format!("{major}/bin"))
+}
+
+/// The major version whose files a folder holds.
+fn major(data: &Path) -> Option<u32> {
+    let text = std::fs::read_to_string(data.join("PG_VERSION")).ok()?;
+    text.trim().parse().ok()
 }
 
 fn look_up(name: &str) -> Result<Owner, ProgramError> {
@@ -313,6 +353,29 @@ mod tests {
         let owner = parse_passwd(passwd, "postgres").unwrap();
         assert_eq!((owner.user, owner.group), (101, 104));
         assert_eq!(parse_passwd(passwd, "post"), None);
+    }
+
+    #[test]
+    fn a_folder_keeps_its_major_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("versions");
+        for version in ["15", "17", "old"] {
+            let bin = root.join(version).join("bin");
+            std::fs::create_dir_all(&bin).unwrap();
+            std::fs::write(bin.join("postgres"), "").unwrap();
+        }
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let choice = Choice::Fitting {
+            root: root.clone(),
+            data: Some(data.clone()),
+        };
+        assert_eq!(choice.folder(), Some(bin(&root, 17)));
+        std::fs::write(data.join("PG_VERSION"), "15\n").unwrap();
+        assert_eq!(choice.folder(), Some(bin(&root, 15)));
+        // Not started with another one, whatever is there: that its own is missing is what must be said.
+        std::fs::write(data.join("PG_VERSION"), "16\n").unwrap();
+        assert_eq!(choice.folder(), Some(bin(&root, 16)));
     }
 
     #[tokio::test]

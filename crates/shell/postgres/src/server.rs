@@ -23,6 +23,7 @@ use crate::data::{self, DataError};
 use crate::history::{self, HistoryError};
 use crate::parameters;
 use crate::process;
+use crate::programs::ProgramError;
 use crate::replication::{Connection, Identity, ReplicationError};
 use crate::settings::{SUPERUSER, Stance};
 use crate::setup::Setup;
@@ -31,6 +32,7 @@ use crate::wait::until;
 
 /// A standby accepts connections when what it has is consistent; crash recovery may come first.
 const START_LIMIT: Duration = Duration::from_secs(120);
+const VERSION_LIMIT: Duration = Duration::from_secs(2);
 /// After this an immediate shutdown is helped with SIGKILL.
 const QUIT_LIMIT: Duration = Duration::from_millis(200);
 /// A shutdown in order writes what is left of a restart point.
@@ -71,6 +73,8 @@ pub enum ServerError {
     },
     #[error("start the server: it ended; its log says why: {}", log.display())]
     Ended { log: PathBuf },
+    #[error("start the server: its program does not run; install it again")]
+    Broken(#[source] ProgramError),
     #[error("{action}: no server runs")]
     NotRunning { action: &'static str },
     #[error("{action}: not done within {limit:?}")]
@@ -188,6 +192,7 @@ impl Local {
     pub async fn start_as(&mut self, stance: Stance) -> Result<(), ServerError> {
         let parameters = Arc::clone(&self.setup.parameters);
         parameters::note_demand(&self.setup).await;
+        self.try_program().await?;
         match self.start_once(stance.clone()).await {
             Ok(()) => {
                 parameters.note_started();
@@ -204,6 +209,16 @@ impl Local {
                 self.start_once(stance).await
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// What does not even print its version is no reason to doubt the data folder.
+    async fn try_program(&self) -> Result<(), ServerError> {
+        let programs = &self.setup.programs;
+        let version = ["--version".to_owned()];
+        match programs.output("postgres", &version, VERSION_LIMIT).await {
+            Ok(_) | Err(ProgramError::Late { .. }) => Ok(()),
+            Err(error) => Err(ServerError::Broken(error)),
         }
     }
 

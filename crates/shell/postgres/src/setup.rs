@@ -170,6 +170,7 @@ impl Setup {
         let server_identity = server_identity.ok_or(SetupError::NoIdentity)?;
         let programs = Programs::find(
             config.programs.as_deref(),
+            Some(&layout.pgdata),
             config.user.as_deref(),
             layout.tools.clone(),
             layout.password_file.clone(),

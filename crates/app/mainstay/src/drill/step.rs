@@ -25,6 +25,9 @@ const BEAT: Duration = Duration::from_millis(250);
 /// A host that was not heard for longer does not answer.
 const HEARD_MS: u64 = 3_000;
 
+/// Before an order that could not be carried out is given again.
+const ORDER_AGAIN: Duration = Duration::from_secs(1);
+
 /// How a step ended.
 pub struct End {
     pub outcome: StepOutcomeWord,
@@ -310,26 +313,39 @@ impl Stage<'_> {
             region: to.to_owned(),
         };
         let reason = format!("drill {}, step {}: {}", self.id, step.id, self.reason);
-        let outcome = send(self.field.layout, order, &reason)?;
         self.hurts.push(Hurt {
             step: step.id.clone(),
             at_us,
             until_us: u64::MAX,
             is_planned: true,
         });
-        let position = match outcome {
-            CommandOutcome::Done { position, .. } | CommandOutcome::Unknown { position, .. } => {
-                position
+        // A keeper does not hand over to a standby whose stream is just broken: whoever gives the order gives it again.
+        let mut refused = String::new();
+        let position = loop {
+            match send(self.field.layout, order.clone(), &reason)? {
+                CommandOutcome::Done { position, .. }
+                | CommandOutcome::Unknown { position, .. } => break position,
+                CommandOutcome::Refused { code, why, .. } if code == CommandOutcome::FAILED => {
+                    if clock::now() >= deadline {
+                        return Ok(End::failed(why));
+                    }
+                    refused = format!("; given again, because at first: {why}");
+                }
+                CommandOutcome::Refused { why, .. } => return Ok(End::failed(why)),
             }
-            CommandOutcome::Refused { why, .. } => return Ok(End::failed(why)),
+            if self.interrupt.is_set() {
+                return Err(Failure::Interrupted);
+            }
+            self.interrupt.wait(ORDER_AGAIN);
         };
         let there = Wait::Primary {
             database: database.to_owned(),
             region: to.to_owned(),
         };
-        let end = self.wait(deadline, "the primary is not open there", |stage| {
+        let mut end = self.wait(deadline, "the primary is not open there", |stage| {
             stage.holds(&there, at_us)
         })?;
+        end.detail.push_str(&refused);
         Ok(end.with(position))
     }
 }

@@ -47,6 +47,8 @@ pub struct Cluster {
     /// Started on a folder that another keeper has.
     second: Option<Child>,
     settings: Vec<KeeperSetting>,
+    /// PostgreSQL's.
+    programs: PathBuf,
     guard: Child,
     /// Who asks for the status.
     observer: Arc<Identity>,
@@ -105,6 +107,10 @@ fn standing_below(folder: &Path) -> Vec<Pid> {
 impl Cluster {
     /// Three keepers that have just been started beside nothing.
     pub fn start(settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start_with(settings, mainstay_testkit::postgres::programs()?)
+    }
+
+    fn start_with(settings: &[(&str, &str)], programs: PathBuf) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("mainstay-keepers-")
             .tempdir()?;
@@ -133,6 +139,7 @@ impl Cluster {
             keepers: [const { None }; COUNT],
             second: None,
             settings: named(settings),
+            programs,
             runtime,
         };
         for which in 0..COUNT {
@@ -153,6 +160,13 @@ impl Cluster {
         cluster.await_healthy()?;
         let took = mainstay_rt::clock::now().since(begun);
         println!("  from nothing to healthy: {} ms", took.as_millis());
+        Ok(cluster)
+    }
+
+    /// The same, with PostgreSQL's programs from this folder.
+    pub fn healthy_by(programs: &Path) -> Result<Self> {
+        let cluster = Self::start_with(&[], programs.to_owned())?;
+        cluster.await_healthy()?;
         Ok(cluster)
     }
 
@@ -293,8 +307,8 @@ impl Cluster {
             run_folder: own.join("run"),
             control_socket: own.join("control"),
             lease_file: own.join("lease"),
-            shim: shim(&own)?,
-            programs: None,
+            shim: shim(&own, &self.programs),
+            programs: Some(self.programs.clone()),
             user,
             secrets: KeeperSecrets {
                 superuser: secret("superuser")?,
@@ -520,21 +534,21 @@ pub fn user() -> Option<String> {
 }
 
 /// The real shim if a binary is given, else a stand-in that only detaches.
-fn shim(own: &Path) -> Result<Vec<String>> {
+fn shim(own: &Path, programs: &Path) -> Vec<String> {
     if let Some(binary) = std::env::var_os("MAINSTAY") {
         let binary = binary.to_string_lossy().into_owned();
-        return Ok(vec![binary, "shim".to_owned()]);
+        return vec![binary, "shim".to_owned()];
     }
     let become_user = match user() {
         Some(user) => format!("setpriv --reuid {user} --regid {user} --clear-groups"),
         None => String::new(),
     };
-    let postgres = mainstay_testkit::postgres::programs()?.join("postgres");
+    let postgres = programs.join("postgres");
     let script = format!(
         "exec setsid {become_user} {} -D {}/pgdata >>{}/postgres.log 2>&1",
         postgres.display(),
         own.display(),
         own.display()
     );
-    Ok(vec!["/bin/sh".to_owned(), "-c".to_owned(), script])
+    vec!["/bin/sh".to_owned(), "-c".to_owned(), script]
 }

@@ -1,6 +1,10 @@
 //! Parameters of the platform file that change under running servers.
 
-use anyhow::{Result, ensure};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
 use mainstay_model::parameter::{self, Takes};
 use mainstay_record::keeper::ParametersStatus;
 
@@ -179,6 +183,150 @@ pub fn weakened() -> Result<()> {
     told(&["ALTER SYSTEM set synchronous_commit = remote_write over the keeper's"])?;
     say("ALTER SYSTEM RESET ALL")?;
     told(&[])
+}
+
+/// PostgreSQL's programs are replaced on the disk, as a minor upgrade does: each server is started anew once, the
+/// primary last, and commits never wait. A build that does not start stops at the first standby.
+pub fn upgraded() -> Result<()> {
+    let folder = tempfile::Builder::new()
+        .prefix("mainstay-programs-")
+        .tempdir()?;
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+    std::fs::set_permissions(folder.path(), open)?;
+    let installed = Installed::copy(folder.path())?;
+    let cluster = Cluster::healthy_by(&installed.folder)?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 20)?;
+    let (primary, term) = cluster.await_healthy()?;
+    let next = installed.next();
+    installed.replace(|bytes| replaced(bytes, &installed.version, &next))?;
+    let order = restarts(&cluster, "server_version", &shown_by(&installed, &next)?)?;
+    println!(
+        "  {} to {next}, in this order: {order:?}; {primary} was primary",
+        installed.version
+    );
+    ensure!(
+        order.len() == COUNT && order.last() == Some(&primary),
+        "{order:?}"
+    );
+    let (now, after) = cluster.await_healthy()?;
+    ensure!(now != primary && after == term + 1, "{after} in {now}");
+
+    let servers = pids(&cluster)?;
+    let good = std::fs::read(installed.folder.join("postgres"))?;
+    installed.put("postgres", b"#!/bin/sh\nexit 1\n")?;
+    let ended = cluster.wait("a server that does not start", || {
+        (0..COUNT).find(|which| cluster.postmaster(*which).is_err())
+    })?;
+    ensure!(ended != now, "the primary was the first");
+    writer.await_more(&cluster, 200)?;
+    for which in (0..COUNT).filter(|which| *which != ended) {
+        let pid = cluster.postmaster(which)?;
+        ensure!(pid == servers[which], "{which} was started anew");
+    }
+    ensure!(
+        cluster.primary() == Some((now, after)),
+        "somebody took over"
+    );
+    // Nothing is wrong with the folder, which is kept; the same build under the old name is another file.
+    let pgdata = std::fs::metadata(cluster.pgdata(ended))?.ino();
+    installed.put("postgres", &good)?;
+    for which in 0..COUNT {
+        cluster.wait("no other programs", || {
+            (!status(&cluster, which)?.other_programs).then_some(())
+        })?;
+    }
+    cluster.await_healthy()?;
+    ensure!(
+        std::fs::metadata(cluster.pgdata(ended))?.ino() == pgdata,
+        "it was filled anew"
+    );
+    writer.await_more(&cluster, 20)?;
+    client::check(&cluster, &writer.finish()?)
+}
+
+/// A copy of PostgreSQL's programs that may be replaced.
+struct Installed {
+    folder: PathBuf,
+    /// As the programs say it: `15.14`.
+    version: String,
+}
+
+impl Installed {
+    fn copy(to: &Path) -> Result<Self> {
+        let from = mainstay_testkit::postgres::programs()?;
+        let said = Command::new(from.join("postgres"))
+            .arg("--version")
+            .output()?;
+        let said = String::from_utf8(said.stdout)?;
+        let version = said.split_whitespace().nth(2).context("a version")?;
+        let version = version.to_owned();
+        for entry in std::fs::read_dir(&from)? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+        let folder = to.to_owned();
+        Ok(Self { folder, version })
+    }
+
+    /// Another version that takes as many bytes.
+    fn next(&self) -> String {
+        let last = if self.version.ends_with('9') {
+            '8'
+        } else {
+            '9'
+        };
+        let mut next = self.version.clone();
+        next.pop();
+        next.push(last);
+        next
+    }
+
+    /// Every program anew, as a package manager puts it: another file under the old name.
+    fn replace(&self, change: impl Fn(&[u8]) -> Vec<u8>) -> Result<()> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_str().context("a name")?;
+            self.put(name, &change(&std::fs::read(entry.path())?))?;
+        }
+        Ok(())
+    }
+
+    fn put(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.folder.join(name);
+        let mode = std::fs::metadata(&path)?.permissions();
+        let beside = self.folder.join(format!("{name}.new"));
+        std::fs::write(&beside, content)?;
+        std::fs::set_permissions(&beside, mode)?;
+        Ok(std::fs::rename(&beside, &path)?)
+    }
+}
+
+fn replaced(bytes: &[u8], old: &str, new: &str) -> Vec<u8> {
+    let (old, new) = (old.as_bytes(), new.as_bytes());
+    let mut all = bytes.to_vec();
+    let mut at = 0;
+    while at + old.len() <= all.len() {
+        if all[at..].starts_with(old) {
+            all[at..at + old.len()].copy_from_slice(new);
+            at += old.len();
+        } else {
+            at += 1;
+        }
+    }
+    all
+}
+
+/// What a server of that version shows: with what the distribution adds.
+fn shown_by(installed: &Installed, version: &str) -> Result<String> {
+    let said = Command::new(installed.folder.join("postgres"))
+        .arg("--version")
+        .output()?;
+    let said = String::from_utf8(said.stdout)?;
+    let at = said.find(version).context("the new version is not there")?;
+    Ok(said[at..].trim().to_owned())
 }
 
 fn pids(cluster: &Cluster) -> Result<Vec<rustix::process::Pid>> {

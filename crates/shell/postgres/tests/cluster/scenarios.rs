@@ -45,6 +45,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("parameters_taken", crate::parameters::taken),
     ("commits_weakened", crate::parameters::weakened),
     ("parameters_rolled", crate::parameters::rolled),
+    ("programs_upgraded", crate::parameters::upgraded),
     ("golden", crate::golden::golden),
     ("many_faults", many_faults),
 ];
