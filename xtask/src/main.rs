@@ -11,6 +11,7 @@ mod demo;
 mod dice;
 mod doors;
 mod faults;
+mod faults_backup;
 mod faults_db;
 mod flow;
 mod lint;
@@ -52,6 +53,8 @@ enum Task {
     Faults(faults::Arguments),
     /// Random faults under a checker of the database: nothing acknowledged lost, nothing invented.
     FaultsDb(faults_db::Arguments),
+    /// Random faults on backups: killed archivers, stores away, damaged objects; what comes back is what was written, or is refused.
+    FaultsBackup(faults_backup::Arguments),
     /// Every host is lost at once under orders; rebuilt from file, backups and keys, and every order looked for.
     Rebuild(rebuild::Arguments),
     /// Processors oversubscribed: nobody may be promoted.
@@ -88,6 +91,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Audit => flow::audit_running(),
         Task::Faults(arguments) => faults::run(&arguments),
         Task::FaultsDb(arguments) => faults_db::run(&arguments),
+        Task::FaultsBackup(arguments) => faults_backup::run(&arguments),
         Task::Rebuild(arguments) => rebuild::run(&arguments),
         Task::Calm(arguments) => calm::run(&arguments),
         Task::BenchFailover(arguments) => bench_failover::run(&arguments),

@@ -28,9 +28,11 @@ use crate::marks;
 use crate::programs::ProgramError;
 use crate::prove::prove;
 use crate::prune::prune;
-use crate::receiver::{End, Receiver, ReceiverError, clear, drop_slot, spool};
+use crate::receiver::{End, Receiver, ReceiverError};
 use crate::seal::DataKey;
-use crate::source::{Found, Place, is_open_primary, status_of};
+use crate::slots;
+use crate::source::{Found, Place, SourceError, Sources, is_open_primary, status_of};
+use crate::spool;
 use crate::store::StoreError;
 use crate::waiting::Waiting;
 
@@ -120,7 +122,7 @@ struct Archiver {
     /// Split brain: nothing more is put until somebody has looked.
     halted: bool,
     state: ArchiverState,
-    /// The last full one; the receiver's seed is in the archive already.
+    /// The last full one.
     shipped: Option<Segment>,
     partial: Option<(Segment, u64)>,
     job: Option<(Work, oneshot::Receiver<Result<(), String>>)>,
@@ -195,10 +197,22 @@ impl Archiver {
         let now = mainstay_rt::clock::now();
         if now >= self.slot_at && !self.halted {
             self.slot_at = now + SLOT_EVERY;
-            if let Err(error) = drop_slot(&self.archive, &self.place()).await {
-                tracing::debug!(error = chain(&error), "drop the slot");
+            if let Err(error) = self.keep_as_the_primary().await {
+                tracing::debug!(error = chain(&error), "keep log as the primary does");
             }
         }
+    }
+
+    /// Whoever is promoted has what no store has yet.
+    async fn keep_as_the_primary(&self) -> Result<(), SourceError> {
+        let own = self.place();
+        slots::leave(&self.archive, &own).await?;
+        let sources = Sources::look(&self.archive.config).await;
+        let primary = sources.primary()?;
+        if primary.server.host == self.own.host {
+            return Ok(());
+        }
+        slots::follow(&self.archive, &Place::of(&primary.server), &own).await
     }
 
     async fn serve(&mut self, status: KeeperStatus) {
@@ -254,7 +268,7 @@ impl Archiver {
     /// Log that no store takes must not fill the disk that the database writes to: beyond the limit it is thrown away, and the
     /// archive begins anew behind the hole.
     fn gives_up(&mut self) -> bool {
-        let waiting = spooled_bytes(&self.archive);
+        let waiting = spool::bytes(&self.archive);
         let limit = self.archive.config.limits.backlog_bytes;
         if waiting <= limit {
             return false;
@@ -262,7 +276,7 @@ impl Archiver {
         self.receiver = None;
         self.state.receiving = false;
         self.retry_at = mainstay_rt::clock::now() + RETRY_AFTER;
-        if let Err(error) = clear(&spool(&self.archive)) {
+        if let Err(error) = spool::clear(&spool::path(&self.archive)) {
             tracing::error!(%error, "clear the spool");
         }
         self.lost(End::Hole(format!(
@@ -287,29 +301,37 @@ impl Archiver {
 
     async fn receive(&mut self, found: &Found, timeline: Timeline) -> Result<(), ReceiverError> {
         marks::join(&mut self.archive, found).await?;
+        spool::own(&self.archive)?;
+        if self.anew {
+            // What lies before the hole was received; it leads nobody across.
+            self.ship_full().await?;
+        }
         let place = self.place();
         let receiver = Receiver::start(&self.archive, &place, timeline, self.anew).await?;
         tracing::info!(
             timeline = timeline.0,
-            from = receiver
-                .seed
-                .map(|seed| seed.name(mainstay_archive::SegmentSize::DEFAULT)),
+            archived = receiver
+                .archived
+                .map(|segment| segment.name(mainstay_archive::SegmentSize::DEFAULT)),
             archive = self.archive.archive_name(),
             "receiving the log"
         );
         let size = self.archive.size().map_err(ReceiverError::from)?;
-        self.waiting.handle_shipped(match receiver.seed {
-            Some(seed) => seed.end(size),
+        self.waiting.handle_shipped(match receiver.archived {
+            Some(segment) => segment.end(size),
             // Nothing is archived yet; what counts begins with the segment that is being written.
             None => {
                 let written: Lsn = found.status.sight.lsn.parse().unwrap_or_default();
                 Lsn(written.0 - written.0 % size.bytes())
             }
         });
-        self.shipped = receiver.seed;
+        self.shipped = receiver.archived;
         self.receiver = Some(receiver);
         self.anew = false;
         self.partial = None;
+        if let Some(segment) = self.shipped {
+            self.release(segment).await?;
+        }
         Ok(())
     }
 
@@ -335,8 +357,26 @@ impl Archiver {
     }
 
     async fn ship_full(&mut self) -> Result<(), ArchiveError> {
+        let before = self.shipped;
+        let done = self.ship_spooled().await;
+        if let Some(last) = self.shipped.filter(|_| self.shipped != before) {
+            self.release(last).await?;
+        }
+        done
+    }
+
+    /// A store has the segment: the server need keep it no longer. If it does nevertheless, the next one tells it again.
+    async fn release(&self, stored: Segment) -> Result<(), ArchiveError> {
+        let end = stored.end(self.archive.size()?);
+        if let Err(error) = slots::release(&self.archive, &self.place(), end).await {
+            tracing::warn!(error = chain(&error), "let the server go of log");
+        }
+        Ok(())
+    }
+
+    async fn ship_spooled(&mut self) -> Result<(), ArchiveError> {
         let size = self.archive.size()?;
-        let names = spooled(&self.archive)?;
+        let names = spool::names(&self.archive)?;
         let full: Vec<(Segment, &String)> = names
             .iter()
             .filter_map(|name| Some((Segment::parse(name, size)?, name)))
@@ -369,14 +409,14 @@ impl Archiver {
 
     async fn ship_partial(&mut self) -> Result<(), ArchiveError> {
         let size = self.archive.size()?;
-        let begun = spooled(&self.archive)?.into_iter().filter_map(|name| {
+        let begun = spool::names(&self.archive)?.into_iter().filter_map(|name| {
             let segment = Segment::parse(name.strip_suffix(".partial")?, size)?;
             Some((segment, name))
         });
         let Some((segment, name)) = begun.max_by_key(|(s, _)| (s.number, s.timeline)) else {
             return Ok(());
         };
-        let path = spool(&self.archive).join(&name);
+        let path = spool::path(&self.archive).join(&name);
         let mut bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             // It became full between two looks.
@@ -411,7 +451,7 @@ impl Archiver {
         object: &str,
         bytes: Option<Vec<u8>>,
     ) -> Result<(), ArchiveError> {
-        let path = spool(&self.archive).join(name);
+        let path = spool::path(&self.archive).join(name);
         let bytes = match bytes {
             Some(bytes) => bytes,
             None => std::fs::read(&path).map_err(ArchiveError::io("read", &path))?,
@@ -487,7 +527,7 @@ impl Archiver {
     }
 
     fn forget(&self, name: &str) -> Result<(), ArchiveError> {
-        let path = spool(&self.archive).join(name);
+        let path = spool::path(&self.archive).join(name);
         std::fs::remove_file(&path).map_err(ArchiveError::io("remove", &path))
     }
 
@@ -688,22 +728,4 @@ async fn carry_out(config: &Path, work: Work) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn spooled_bytes(archive: &Archive) -> u64 {
-    let entries = std::fs::read_dir(spool(archive)).into_iter().flatten();
-    let sizes = entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
-    sizes.sum()
-}
-
-/// Names in the spool, in order.
-fn spooled(archive: &Archive) -> Result<Vec<String>, ArchiveError> {
-    let spool = spool(archive);
-    let io = ArchiveError::io("look into", &spool);
-    let entries = std::fs::read_dir(&spool).map_err(io)?;
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    Ok(names)
 }

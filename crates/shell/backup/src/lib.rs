@@ -38,7 +38,9 @@ mod receiver;
 mod restore;
 mod scratch;
 mod seal;
+mod slots;
 mod source;
+mod spool;
 mod store;
 mod waiting;
 

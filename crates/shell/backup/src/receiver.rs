@@ -1,14 +1,14 @@
 //! `pg_receivewal` beside the primary: the log, byte for byte, in a spool.
 //!
-//! The spool is worth nothing by itself: what the archive already has decides where to go on. So a receiver that starts
-//! anywhere, on a host that was never primary before, is given the newest archived segment of the primary's own history
-//! to stand on, and asks the server for what comes next. Either the server still has it (its slot, its `wal_keep_size`),
-//! or there is a hole, which is said aloud and closed by a new base backup.
+//! What the archive already has decides where to go on. A receiver that starts anywhere, on a host that was never primary
+//! before, stands on the newest archived segment of the primary's own history, or on what its archiver had received beyond
+//! that when it was killed, and asks the server for what comes next. Either the server still has it (its slots, its
+//! `wal_keep_size`), or there is a hole, which is said aloud and closed by a new base backup.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use mainstay_archive::{History, Segment, Shelf};
-use mainstay_units::{Lsn, Timeline};
+use mainstay_archive::{History, Segment};
+use mainstay_units::Timeline;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
@@ -16,13 +16,11 @@ use tokio::task::JoinHandle;
 use crate::archive::{Archive, ArchiveError};
 use crate::marks::{self, MarkError};
 use crate::programs::{ProgramError, tail};
-use crate::source::{OWN_DATABASE, Place, SourceError, ask};
+use crate::slots;
+use crate::source::{Place, SourceError};
+use crate::spool;
 use crate::store::StoreError;
 
-/// The slot on the primary; on every other server it is dropped, or it would keep the log there for ever.
-pub const SLOT: &str = "mainstay_archive";
-/// For a walsender whose receiver is gone, until it has let go of the slot.
-const LINGER_MS: u32 = 2_000;
 /// What the server says when it no longer has what is asked for.
 const GONE: &str = "has already been removed";
 
@@ -46,8 +44,8 @@ pub struct Receiver {
     child: Child,
     said: JoinHandle<String>,
     pub timeline: Timeline,
-    /// Given to stand on, and in the archive already.
-    pub seed: Option<Segment>,
+    /// The newest that the archive has already.
+    pub archived: Option<Segment>,
 }
 
 /// How a receiver ended.
@@ -75,22 +73,21 @@ impl Receiver {
             timeline,
             why: error.to_string(),
         })?;
-        let flushed = make_slot(archive, place, anew).await?;
-        let seed = match anew {
-            true => None,
-            false => newest(&archive.shelf().await?, &history, flushed),
+        let flushed = slots::begin(archive, place, anew).await?;
+        let spool = spool::path(archive);
+        let archived = match anew {
+            true => {
+                spool::clear(&spool).map_err(ArchiveError::io("clear", &spool))?;
+                None
+            }
+            false => {
+                let footing = spool::prepare(archive, &archive.shelf().await?, &history, flushed)?;
+                if let (Some(segment), true) = (footing.archived, footing.keep.is_empty()) {
+                    fetch(archive, segment, &spool).await?;
+                }
+                footing.archived
+            }
         };
-        let spool = spool(archive);
-        clear(&spool).map_err(ArchiveError::io("clear", &spool))?;
-        if let Some(segment) = seed {
-            let name = segment.name(archive.size()?);
-            let bytes = archive
-                .stores
-                .get(&archive.name(&format!("wal/{name}")))
-                .await?;
-            let path = spool.join(&name);
-            std::fs::write(&path, bytes).map_err(ArchiveError::io("write", &path))?;
-        }
         archive
             .programs
             .give_all(&spool)
@@ -100,7 +97,7 @@ impl Receiver {
             child,
             said,
             timeline,
-            seed,
+            archived,
         })
     }
 
@@ -116,42 +113,15 @@ impl Receiver {
     }
 }
 
-/// Leaves the server with a slot that holds its log from now on or from before, and tells how far it has flushed.
-///
-/// After a hole the old slot is worth nothing: `pg_receivewal` reports the place where it begins before it is told that
-/// the log there is gone, the slot steps back to that place, and the server calls it `reserved` all the same. Whoever
-/// went on with it would begin at the hole for ever.
-async fn make_slot(archive: &Archive, place: &Place, anew: bool) -> Result<Lsn, ReceiverError> {
-    let programs = &archive.programs;
-    let of_no_use = match anew {
-        true => "true",
-        false => "wal_status = 'lost' AND NOT active",
-    };
-    let end = format!(
-        "SELECT pg_terminate_backend(active_pid, {LINGER_MS}) FROM pg_replication_slots \
-         WHERE slot_name = '{SLOT}' AND active_pid IS NOT NULL AND {of_no_use}"
-    );
-    ask(
-        programs,
-        place,
-        OWN_DATABASE,
-        "end who holds a lost slot",
-        &end,
-    )
-    .await?;
-    let drop = format!(
-        "SELECT pg_drop_replication_slot('{SLOT}') FROM pg_replication_slots \
-         WHERE slot_name = '{SLOT}' AND {of_no_use}"
-    );
-    ask(programs, place, OWN_DATABASE, "drop a lost slot", &drop).await?;
-    let make = format!(
-        "SELECT pg_create_physical_replication_slot('{SLOT}', true) WHERE NOT EXISTS \
-         (SELECT FROM pg_replication_slots WHERE slot_name = '{SLOT}' AND wal_status <> 'lost'); \
-         SELECT pg_current_wal_flush_lsn()"
-    );
-    let rows = ask(programs, place, OWN_DATABASE, "make the slot", &make).await?;
-    let flushed = rows.last().and_then(|row| row.first()?.parse().ok());
-    Ok(flushed.unwrap_or_default())
+/// To stand on, where nothing that was received is left.
+async fn fetch(archive: &Archive, segment: Segment, spool: &Path) -> Result<(), ReceiverError> {
+    let name = segment.name(archive.size()?);
+    let object = archive.name(&format!("wal/{name}"));
+    let bytes = archive.stores.get(&object).await?;
+    let path = spool.join(&name);
+    let written = mainstay_rt::files::write_atomic(&path, &bytes);
+    written.map_err(ArchiveError::io("write", &path))?;
+    Ok(())
 }
 
 fn launch(
@@ -165,7 +135,7 @@ fn launch(
         "--dbname",
         &conninfo,
         "--slot",
-        SLOT,
+        slots::RECEIVED,
         "--no-password",
         "--no-loop",
         "--synchronous",
@@ -186,67 +156,4 @@ fn launch(
         said
     });
     Ok((child, said))
-}
-
-/// The newest full segment that lies on the primary's own way and behind it.
-fn newest(shelf: &Shelf, history: &History, flushed: Lsn) -> Option<Segment> {
-    let on_the_way = shelf.segments.iter().filter(|segment| {
-        history.timeline_of(segment.number, shelf.size) == segment.timeline
-            && segment.end(shelf.size) <= flushed
-    });
-    on_the_way.copied().max_by_key(|segment| segment.number)
-}
-
-pub fn spool(archive: &Archive) -> PathBuf {
-    archive.config.folder.join("spool")
-}
-
-pub fn clear(spool: &Path) -> std::io::Result<()> {
-    if spool.exists() {
-        std::fs::remove_dir_all(spool)?;
-    }
-    std::fs::create_dir_all(spool)
-}
-
-/// Drops the slot on a server that is not the primary.
-///
-/// # Errors
-/// When the server cannot be asked.
-pub async fn drop_slot(archive: &Archive, place: &Place) -> Result<(), SourceError> {
-    let sql = format!(
-        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
-         WHERE slot_name = '{SLOT}' AND NOT active"
-    );
-    let action = "drop the slot of a server that is not primary";
-    ask(&archive.programs, place, OWN_DATABASE, action, &sql)
-        .await
-        .map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use mainstay_archive::SegmentSize;
-
-    #[test]
-    fn one_goes_on_from_ones_own_history_only() {
-        let size = SegmentSize::DEFAULT;
-        let mut shelf = Shelf::new(size);
-        let segment = |timeline, number| Segment {
-            timeline: Timeline(timeline),
-            number,
-        };
-        // Timeline 1 was left in segment 5, and its old primary had gone on to 6.
-        shelf
-            .segments
-            .extend((3..=6).map(|number| segment(1, number)));
-        let text = format!("1\t{}\tx\n", Lsn(5 * size.bytes() + 10));
-        let history = History::parse(Timeline(2), &text).unwrap();
-        let far = Lsn(9 * size.bytes());
-        assert_eq!(newest(&shelf, &history, far), Some(segment(1, 4)));
-        shelf.segments.insert(segment(2, 5));
-        assert_eq!(newest(&shelf, &history, far), Some(segment(2, 5)));
-        let near = Lsn(5 * size.bytes() + 100);
-        assert_eq!(newest(&shelf, &history, near), Some(segment(1, 4)));
-    }
 }

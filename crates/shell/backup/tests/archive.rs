@@ -26,8 +26,8 @@ use mainstay_testkit::postgres::{Options, TemporaryServer, account, program};
 use mainstay_testkit::wait::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Four segments.
-const BACKLOG: u64 = 64 << 20;
+/// Eight segments.
+const BACKLOG: u64 = 128 << 20;
 
 #[test]
 fn from_a_row_to_the_archive_and_back() -> Result<()> {
@@ -38,7 +38,8 @@ fn from_a_row_to_the_archive_and_back() -> Result<()> {
         .start(211)?;
     server.psql(
         "postgres",
-        "CREATE ROLE mainstay SUPERUSER LOGIN PASSWORD 'x'; CREATE TABLE rows (n bigint PRIMARY KEY)",
+        "CREATE ROLE mainstay SUPERUSER LOGIN PASSWORD 'x'; CREATE TABLE rows (n bigint PRIMARY KEY); \
+         CREATE TABLE hands (n bigint)",
     )?;
     let place = Place::new(&server)?;
     let archiver = place.archive();
@@ -72,6 +73,14 @@ fn from_a_row_to_the_archive_and_back() -> Result<()> {
     })?;
     restored_to_a_name(&place, &archive, &point.name)?;
     planted_faults(&place, &archive, &first, &second.id)?;
+    drop(archiver);
+    killed_with_log_in_hand(&place, &archive, &server, &first)?;
+    let archiver = place.archive();
+    let written = server.psql(
+        "postgres",
+        "INSERT INTO hands VALUES (9); SELECT pg_current_wal_lsn()",
+    )?;
+    place.wait_until_shipped(&written)?;
     split_brain(&place, &archive, &server)?;
     drop(archiver);
     a_hole(&place, &archive, &server)?;
@@ -214,6 +223,79 @@ fn planted_faults(place: &Place, archive: &Archive, first: &str, second: &str) -
     Ok(())
 }
 
+/// An archiver that is killed with log in hand: the server keeps that log until a store has it, and so does the spool. Either is
+/// enough.
+fn killed_with_log_in_hand(
+    place: &Place,
+    archive: &Archive,
+    server: &TemporaryServer,
+    first: &str,
+) -> Result<()> {
+    let spool = place.folder.path().join("archiver/spool");
+    for (what, lost) in [
+        ("the spool", Lost::Spool),
+        ("what the server keeps", Lost::Slots),
+    ] {
+        let killed = place.archive();
+        let written = server.psql("postgres", "SELECT pg_current_wal_lsn()")?;
+        place.wait_until_shipped(&written)?;
+        place.away()?;
+        // With what the receiver stands on and what it has begun, well within the backlog's limit.
+        for number in 0..2 {
+            let row = format!("INSERT INTO hands VALUES ({number}); SELECT pg_switch_wal()");
+            server.psql("postgres", &row)?;
+        }
+        let written = server.psql(
+            "postgres",
+            "SELECT pg_walfile_name(pg_current_wal_lsn() - 16777216)",
+        )?;
+        wait_for("the log to be in hand", PATIENCE, || {
+            spool.join(&written).exists().then_some(())
+        })?;
+        drop(killed);
+        match lost {
+            Lost::Spool => std::fs::remove_dir_all(&spool)?,
+            Lost::Slots => drop_slots(server)?,
+        }
+        // Whatever no slot holds back goes now, but for the segment that is being written.
+        server.psql("postgres", "CHECKPOINT")?;
+        place.back()?;
+        let _archiver = place.archive();
+        let written = server.psql("postgres", "SELECT pg_current_wal_lsn()")?;
+        place.wait_until_shipped(&written)?;
+        let catalogue = place.catalogue(archive)?;
+        let (_, route) = choose(&catalogue, &Wanted::Latest, Some(first))
+            .with_context(|| format!("{what} was lost with the archiver: {:?}", place.state()))?;
+        ensure!(route.reaches >= written.parse()?, "{what}: {route:?}");
+    }
+    let kept = server.psql(
+        "postgres",
+        "SELECT pg_current_wal_lsn() - restart_lsn < 2 * 16777216 FROM pg_replication_slots \
+         WHERE slot_name = 'mainstay_archive_kept'",
+    )?;
+    ensure!(
+        kept == "t",
+        "the server keeps what the stores have: {kept:?}"
+    );
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Lost {
+    Spool,
+    Slots,
+}
+
+fn drop_slots(server: &TemporaryServer) -> Result<()> {
+    wait_for("the receiver to leave its slot", PATIENCE, || {
+        let drop =
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active";
+        server.psql("postgres", drop).ok()?;
+        let left = server.psql("postgres", "SELECT count(*) FROM pg_replication_slots");
+        left.is_ok_and(|left| left == "0").then_some(())
+    })
+}
+
 /// A segment of the same name with other bytes: nothing is overwritten, and the archiver says why it stands still.
 fn split_brain(place: &Place, archive: &Archive, server: &TemporaryServer) -> Result<()> {
     let next = server.psql("postgres", "SELECT pg_walfile_name(pg_current_wal_lsn())")?;
@@ -248,13 +330,7 @@ fn a_hole(place: &Place, archive: &Archive, server: &TemporaryServer) -> Result<
     let proven = before.iter().find(|entry| entry.base.proven_ms.is_some());
     let older = proven.context("no proven backup")?.record.id.clone();
     let before: Vec<String> = before.into_iter().map(|entry| entry.record.id).collect();
-    wait_for("the receiver to leave its slot", PATIENCE, || {
-        let drop =
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active";
-        server.psql("postgres", drop).ok()?;
-        let left = server.psql("postgres", "SELECT count(*) FROM pg_replication_slots");
-        left.ok().filter(|left| left == "0")
-    })?;
+    drop_slots(server)?;
     for number in 10_000..10_004 {
         server.psql("postgres", &format!("INSERT INTO rows VALUES ({number})"))?;
         server.psql("postgres", "SELECT pg_switch_wal()")?;
@@ -314,13 +390,9 @@ fn stores_that_stay_away(place: &Place, archive: &Archive, server: &TemporarySer
         .into_iter()
         .map(|entry| entry.record.id)
         .collect();
-    let at = |name: &str| place.folder.path().join(name);
-    for name in ["one", "two"] {
-        std::fs::rename(at(name), at(&format!("{name}-away")))?;
-        std::fs::write(at(name), "no folder")?;
-    }
+    place.away()?;
     let spooled = || -> u64 {
-        let entries = std::fs::read_dir(at("archiver/spool"))
+        let entries = std::fs::read_dir(place.folder.path().join("archiver/spool"))
             .into_iter()
             .flatten();
         let sizes = entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
@@ -340,10 +412,7 @@ fn stores_that_stay_away(place: &Place, archive: &Archive, server: &TemporarySer
         is_less.then_some(())
     })?;
     ensure!(most > BACKLOG / 2, "nothing waited: {most}");
-    for name in ["one", "two"] {
-        std::fs::remove_file(at(name))?;
-        std::fs::rename(at(&format!("{name}-away")), at(name))?;
-    }
+    place.back()?;
     let found = wait_for(
         "a base backup when the stores are back",
         PATIENCE * 4,
@@ -477,6 +546,25 @@ impl Place {
             folder,
             _keeper: keeper,
         })
+    }
+
+    /// No store takes anything.
+    fn away(&self) -> Result<()> {
+        for name in ["one", "two"] {
+            let at = self.folder.path().join(name);
+            std::fs::rename(&at, at.with_extension("away"))?;
+            std::fs::write(at, "no folder")?;
+        }
+        Ok(())
+    }
+
+    fn back(&self) -> Result<()> {
+        for name in ["one", "two"] {
+            let at = self.folder.path().join(name);
+            std::fs::remove_file(&at)?;
+            std::fs::rename(at.with_extension("away"), at)?;
+        }
+        Ok(())
     }
 
     fn archive(&self) -> Running {
