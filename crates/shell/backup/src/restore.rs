@@ -308,7 +308,6 @@ pub async fn lay(
 /// Fetches the parts in order, and unpacks them while the next ones come.
 async fn unpack(archive: &Archive, entry: &Entry, into: &Path) -> Result<(), RestoreError> {
     let id = entry.record.id.clone();
-    let folder = archive.name(&format!("backups/{id}"));
     let (sender, receiver) = mpsc::channel(PARTS_AHEAD);
     let target = into.to_owned();
     let unpacking = tokio::task::spawn_blocking(move || {
@@ -323,18 +322,12 @@ async fn unpack(archive: &Archive, entry: &Entry, into: &Path) -> Result<(), Res
         // What follows the end of the tar is read too, so that the sender is not left waiting.
         io::copy(&mut reader, &mut io::sink()).map(drop)
     });
-    let mut hash = Sha256::new();
-    for number in 0..entry.record.parts {
-        let part = archive.stores.get(&part_name(&folder, number)).await?;
-        hash.update(&part);
-        if sender.send(part).await.is_err() {
-            break;
-        }
-    }
-    drop(sender);
+    let fed = feed(archive, entry, sender).await;
+    // Whatever became of the parts: who unpacks must have ended before anybody clears the folder.
     let unpacked = unpacking
         .await
         .unwrap_or_else(|error| Err(io::Error::other(error)));
+    let hash = fed?;
     unpacked.map_err(|source| RestoreError::Unpack {
         id: id.clone(),
         source,
@@ -350,6 +343,24 @@ async fn unpack(archive: &Archive, entry: &Entry, into: &Path) -> Result<(), Res
         let why = "its parts are authentic, and not those that were put".to_owned();
         Err(RestoreError::Content { id, why })
     }
+}
+
+/// Until all parts are on their way, or the one who unpacks them has ended.
+async fn feed(
+    archive: &Archive,
+    entry: &Entry,
+    sender: mpsc::Sender<Vec<u8>>,
+) -> Result<Sha256, RestoreError> {
+    let folder = archive.name(&format!("backups/{}", entry.record.id));
+    let mut hash = Sha256::new();
+    for number in 0..entry.record.parts {
+        let part = archive.stores.get(&part_name(&folder, number)).await?;
+        hash.update(&part);
+        if sender.send(part).await.is_err() {
+            break;
+        }
+    }
+    Ok(hash)
 }
 
 /// The parts as one stream.
