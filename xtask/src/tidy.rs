@@ -77,7 +77,7 @@ impl Ring {
             }
             (Self::App, Self::App) | (Self::Test, Self::Test) => true,
             (Self::Exchange, Self::Exchange) => {
-                name != "exchange-audit" && other_name == "exchange-engine"
+                name != "exchange-audit" && matches!(other_name, "exchange-engine" | "exchange-tls")
             }
             (Self::Exchange | Self::Xtask, _) | (_, Self::Exchange | Self::Xtask) => false,
             (Self::Shell, Self::Shell) => false,

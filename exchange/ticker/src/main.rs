@@ -14,11 +14,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use exchange_tls::Identity;
 use tracing_subscriber::EnvFilter;
 
 const ENVIRONMENT: &str = "\
 Environment:
   MAINSTAY_LISTEN      address:port of the HTTP API
+  MAINSTAY_TLS_IDENTITY MAINSTAY_TLS_ROOTS     key with certificate, and roots (PEM): only callers that prove
+                       themselves by these roots are answered; absent: everybody is, in the clear
   MAINSTAY_GATEWAY     address:port of a gateway that leads to the cell
   MAINSTAY_LOG         log filter, such as info or exchange_ticker=debug";
 
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<()> {
         .flatten_event(true)
         .init();
     let (listen, gateway) = (address("MAINSTAY_LISTEN")?, address("MAINSTAY_GATEWAY")?);
+    let identity = Identity::from_lookup(&|name| std::env::var(name).ok())?;
     let period = Duration::from_millis(arguments.period_ms);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -51,7 +55,7 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(async {
         let (board, seen) = tokio::sync::watch::channel(None);
         tokio::spawn(watch::run(gateway, arguments.cell, period, board));
-        serve::run(listen, seen).await
+        serve::run(listen, identity, seen).await
     })
 }
 

@@ -1,6 +1,7 @@
 //! The board itself: answers from what was last seen, and says how old it is.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
@@ -8,6 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use exchange_tls::{Guarded, Identity};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,13 +21,17 @@ use crate::watch::Reading;
 type Seen = Receiver<Option<Reading>>;
 
 /// Until SIGTERM.
-pub async fn run(listen: SocketAddr, seen: Seen) -> anyhow::Result<()> {
+pub async fn run(
+    listen: SocketAddr,
+    identity: Option<Arc<Identity>>,
+    seen: Seen,
+) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("listen at {listen}"))?;
     let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
     tracing::info!(%listen, "serving");
-    axum::serve(listener, router(seen))
+    axum::serve(Guarded::new(listener, identity), router(seen))
         .with_graceful_shutdown(async move {
             terminate.recv().await;
         })

@@ -9,6 +9,8 @@ const ENVIRONMENT: &str = "\
 Environment of `serve`:
   MAINSTAY_CELL        name of the cell (letters, digits, - _ .)
   MAINSTAY_LISTEN      address:port of the HTTP API
+  MAINSTAY_TLS_IDENTITY MAINSTAY_TLS_ROOTS     key with certificate, and roots (PEM): only callers that prove
+                       themselves by these roots are answered; absent: everybody is, in the clear
   MAINSTAY_INSTANCE    name of this instance in logs and epochs
   MAINSTAY_LEASE_FILE  lease of the local primary; absent: no lease is checked
   MAINSTAY_LOG         log filter, such as info or exchange_venue=debug

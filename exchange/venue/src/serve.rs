@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use exchange_tls::Guarded;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -83,8 +84,8 @@ async fn listen(shared: Arc<Shared>, settings: &Settings) -> anyhow::Result<()> 
         told.draining.send_replace(true);
     };
     let mut drained = shared.draining.subscribe();
-    let server =
-        axum::serve(Bounded::new(listener), http::router(shared)).with_graceful_shutdown(stop);
+    let guarded = Guarded::new(Bounded::new(listener), settings.identity.clone());
+    let server = axum::serve(guarded, http::router(shared)).with_graceful_shutdown(stop);
     let too_long = async move {
         let _ = drained.wait_for(|draining| *draining).await;
         tokio::time::sleep(DRAIN_MAX).await;

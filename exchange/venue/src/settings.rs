@@ -6,9 +6,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use exchange_tls::Identity;
 use tokio_postgres::config::SslMode;
 
 use crate::tls::Trust;
@@ -18,6 +20,8 @@ pub struct Settings {
     pub cell: String,
     pub instance: String,
     pub listen: SocketAddr,
+    /// What is shown to callers, who must show theirs; nothing: they are spoken to in the clear.
+    pub identity: Option<Arc<Identity>>,
     pub lease_file: Option<PathBuf>,
     pub database: Database,
 }
@@ -153,6 +157,7 @@ impl Settings {
             cell,
             instance,
             listen,
+            identity: Identity::from_lookup(lookup)?,
             lease_file: lookup("MAINSTAY_LEASE_FILE")
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use mainstay_manifest::{FILE_BYTES_MAX, load, render, render_json, schema};
 use mainstay_model::Platform;
+use mainstay_model::name::{PortName, ServiceName};
+use mainstay_model::service::{PortTls, ServicePort};
 use mainstay_rt::files;
 
 use crate::arguments::Validate;
@@ -29,6 +31,11 @@ pub fn run(arguments: &Validate) -> Outcome {
                         "  objective {}: {}",
                         objective.name,
                         objective.allows()
+                    ))?;
+                }
+                for (service, port) in unsaid(&platform) {
+                    line(format_args!(
+                        "  port {port} of service {service} is spoken to in the clear: say `tls: platform`, or `tls: off` if it shall be so (docs/security.md)"
                     ))?;
                 }
             }
@@ -64,6 +71,15 @@ fn read(file: &Path) -> Result<String, Failure> {
     let bytes = files::read_limited(file, FILE_BYTES_MAX as u64)
         .map_err(|error| unreadable(error.to_string()))?;
     String::from_utf8(bytes).map_err(|error| unreadable(format!("not UTF-8: {error}")))
+}
+
+/// Ports of which nobody has said how they are spoken to.
+fn unsaid(platform: &Platform) -> impl Iterator<Item = (&ServiceName, &PortName)> {
+    platform.services().iter().flat_map(|service| {
+        let unsaid = |port: &&ServicePort| port.tls == PortTls::Unsaid;
+        let ports = service.ports.iter().filter(unsaid);
+        ports.map(move |port| (&service.name, &port.name))
+    })
 }
 
 fn summary(platform: &Platform) -> String {

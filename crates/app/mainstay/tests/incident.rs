@@ -3,9 +3,9 @@
 
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -13,11 +13,15 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use mainstay_testkit::child::GuardedChild;
+use mainstay_testkit::ports::{self, Given};
 use serde_json::{Value, json};
 
 /// Looks at what does not come: longer than anything here takes, also on a busy machine.
 const LOOKS: u32 = 2_400;
 const PAUSE: Duration = Duration::from_millis(100);
+/// The gateways' HTTP.
+const PUBLIC: u16 = 8080;
 
 struct Platform {
     folder: tempfile::TempDir,
@@ -120,6 +124,44 @@ impl Platform {
         let output = self.mainstay(&all);
         assert!(output.status.success(), "{arguments:?}: {}", said(&output));
         said(&output)
+    }
+
+    /// What a stranger gets at every port that a process of the platform listens at, by the kernel's list.
+    fn given(&self) -> BTreeMap<SocketAddr, Vec<Given>> {
+        let processes = ports::processes(&self.data()).expect("the kernel's list");
+        let addresses = ports::listening(&processes).expect("the kernel's list");
+        let given = addresses.into_iter().map(|address| {
+            let given = ports::knock(address).expect("somebody listens");
+            (address, given)
+        });
+        given.collect()
+    }
+
+    /// Gateways' HTTP is for everybody, and nothing else is. The walk is shown to find what should not be there: a venue
+    /// that was started without an identity.
+    fn gives_strangers_nothing(&self) {
+        let given = self.given();
+        let seen: BTreeSet<u16> = given.keys().map(SocketAddr::port).collect();
+        let all = [5432, 7400, 7432, 7433, 8080, 8090, 8100, 9190];
+        assert!(all.iter().all(|port| seen.contains(port)), "{seen:?}");
+        for (address, given) in &given {
+            let is_public = address.port() == PUBLIC;
+            assert_eq!(is_public, !given.is_empty(), "{address}: {given:?}");
+        }
+        let environment = [
+            ("MAINSTAY_CELL", "planted"),
+            ("MAINSTAY_LISTEN", "127.0.0.1:0"),
+            ("PGUSER", "nobody"),
+        ];
+        let mut plain = Command::new(venue());
+        plain.env_clear().envs(environment).current_dir(self.data());
+        plain.stderr(std::process::Stdio::null());
+        let _planted = GuardedChild::spawn(&mut plain).expect("started");
+        until("the planted port among those that give something", || {
+            let given = self.given();
+            let mut others = given.iter().filter(|(at, _)| at.port() != PUBLIC);
+            others.find(|(_, given)| !given.is_empty()).map(drop)
+        });
     }
 
     /// A request to a node's socket, as a program makes it.
@@ -279,6 +321,7 @@ fn a_lost_primary_is_one_incident_whoever_dies_meanwhile_and_rests_when_all_is_m
     assert_eq!(oncall["rotations"][0]["who"], "grace", "{oncall}");
     assert!(platform.incident().is_none(), "starting is no trouble");
     assert!(platform.mainstay(&["incident", "list"]).status.success());
+    platform.gives_strangers_nothing();
 
     platform.act(&["fault", "inject", "host-crash", "a1", "--for", "30s"]);
     let opened = until("an incident", || platform.incident());

@@ -104,13 +104,6 @@ impl Node {
         )
         .context("record how this node was started")?;
         sweep(&context).await;
-        let program = context.program.display().to_string();
-        let settings = Settings {
-            shim: vec![program, "shim".to_owned()],
-            folder: layout.instances(context.name()),
-            seed: entropy::u64(),
-        };
-        let (supervisor, moved) = Supervisor::start(settings);
         let mut leaves = Leaves::new(Authority::new(
             &layout.authority(),
             context.platform.name().as_str(),
@@ -118,6 +111,14 @@ impl Node {
         renew(&mut leaves, &context);
         let own = identity_files(&context.machine(), &context.host, NODE_ROLE);
         let identity = Identity::open(own)?;
+        let program = context.program.display().to_string();
+        let settings = Settings {
+            shim: vec![program, "shim".to_owned()],
+            folder: layout.instances(context.name()),
+            seed: entropy::u64(),
+            identity: Some(Arc::clone(&identity)),
+        };
+        let (supervisor, moved) = Supervisor::start(settings);
         let (deputy, assigned) = Deputy::start(&context, &identity)?;
         let sight = Sight::new(Arc::clone(&identity));
         let watches = sight.watch(&context);

@@ -186,6 +186,13 @@ pub struct ServiceDraft {
 pub struct PortDraft {
     pub name: String,
     pub port: u16,
+    pub tls: Option<PortTlsDraft>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortTlsDraft {
+    Off,
+    Platform,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

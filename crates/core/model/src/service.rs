@@ -30,6 +30,11 @@ impl Service {
         self.ports.iter().find(|port| port.name == *name)
     }
 
+    /// Whether an instance must have a leaf of its own.
+    pub fn proves_itself(&self) -> bool {
+        self.ports.iter().any(|port| port.tls == PortTls::Platform)
+    }
+
     /// The database that the service follows, if it does.
     pub fn follows(&self) -> Option<&DatabaseName> {
         match &self.placement {
@@ -59,6 +64,18 @@ impl Service {
 pub struct ServicePort {
     pub name: PortName,
     pub number: u16,
+    pub tls: PortTls,
+}
+
+/// How a port of a service is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortTls {
+    /// In the clear, and nobody has said that it shall be so.
+    Unsaid,
+    /// In the clear, as the file says.
+    Off,
+    /// By TLS 1.3, and only with a leaf of the platform's authority, on both sides.
+    Platform,
 }
 
 /// Where instances run.

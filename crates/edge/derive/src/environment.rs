@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use mainstay_model::Host;
 use mainstay_model::service::Service;
+use mainstay_record::identity::service_role;
 
+use crate::identity::identity_files;
 use crate::keeper::APPLICATION_ROLE;
 use crate::machine::Machine;
 
@@ -17,6 +19,8 @@ pub fn service_name_of(host: &Host, service: &Service) -> String {
 ///
 /// - `MAINSTAY_PLATFORM`, `MAINSTAY_REGION`, `MAINSTAY_HOST`, `MAINSTAY_SERVICE`, `MAINSTAY_INSTANCE`
 /// - `MAINSTAY_LISTEN`: address and port of the first declared port; `MAINSTAY_LISTEN_NAME` for each by name
+/// - for a service with a port of `tls: platform`: `MAINSTAY_TLS_IDENTITY`, a private key and its certificate (PEM, in one
+///   file, replaced whole when it is renewed), and `MAINSTAY_TLS_ROOTS`, whom to believe
 /// - `MAINSTAY_GATEWAY`: address and port of the nearest gateway's first HTTP listener, if there is one
 /// - for a service that follows a database: `MAINSTAY_CELL`, `MAINSTAY_LEASE_FILE`, and `PGHOST`, `PGPORT`,
 ///   `PGUSER`, `PGDATABASE`, `PGPASSFILE`, `PGSSLMODE`, `PGSSLROOTCERT`, which lead to the server on its own host
@@ -42,6 +46,11 @@ pub fn service_environment(
         if place == 0 {
             set("MAINSTAY_LISTEN", listen);
         }
+    }
+    if service.proves_itself() {
+        let files = identity_files(machine, host, &service_role(service.name.as_str()));
+        set("MAINSTAY_TLS_IDENTITY", files.own.display().to_string());
+        set("MAINSTAY_TLS_ROOTS", files.roots.display().to_string());
     }
     if let Some(gateway) = nearest_gateway(machine, host) {
         set("MAINSTAY_GATEWAY", gateway);

@@ -9,7 +9,7 @@ use mainstay_model::service::Placement;
 use mainstay_record::gateway as record;
 use mainstay_record::identity::gateway_role;
 
-use crate::identity::identity_files;
+use crate::identity::{identity_files, service_identity};
 use crate::machine::Machine;
 
 /// Where the instances of the services that do not follow a database stand just now, by the kernel's decision.
@@ -196,7 +196,7 @@ fn service(
     port: &PortName,
 ) -> Option<record::ServiceTarget> {
     let service = machine.platform.service(name.as_str())?;
-    let number = service.port(port)?.number;
+    let port = service.port(port)?;
     let readiness = service.probes.readiness.as_ref()?;
     let hosts: &[HostName] = match &service.placement {
         Placement::Follows { hosts, .. } => hosts,
@@ -208,7 +208,8 @@ fn service(
             name: format!("{}/{name}", host.name),
             host: host.name.to_string(),
             region: host.region.to_string(),
-            address: machine.reach(reader, host, number).to_string(),
+            address: machine.reach(reader, host, port.number).to_string(),
+            identity: service_identity(machine, service, port, host),
             readiness_path: readiness.path.clone(),
         })
     });

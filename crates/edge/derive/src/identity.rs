@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use mainstay_model::database::Database;
+use mainstay_model::service::{PortTls, Service, ServicePort};
 use mainstay_model::{Host, address};
 use mainstay_record::identity::{
     ETCD_ROLE, IdentityFiles, NODE_ROLE, WATCH_ROLE, WantedLeaf, archiver_role, database_name,
-    gateway_role, identity_name, keeper_role, server_role,
+    gateway_role, identity_name, keeper_role, server_role, service_role,
 };
 
 use crate::coordination::etcd_known_as;
@@ -24,6 +25,12 @@ pub fn identities(machine: &Machine<'_>, host: &Host) -> Vec<WantedLeaf> {
             roles.push((archiver_role(name), Vec::new()));
         }
     }
+    // A service may be placed on any of its hosts at any time, and starts at once.
+    let services = platform
+        .services()
+        .iter()
+        .filter(|service| service.proves_itself() && service.allowed_hosts().contains(&host.name));
+    roles.extend(services.map(|service| (service_role(service.name.as_str()), Vec::new())));
     let gateways = platform.gateways_on(&host.name);
     roles.extend(gateways.map(|gateway| (gateway_role(gateway.name.as_str()), Vec::new())));
     let (here, platform) = (host.name.as_str(), machine.platform);
@@ -65,6 +72,19 @@ fn known_as(machine: &Machine<'_>, database: &Database, host: &Host) -> Vec<Stri
     let common = database_name(database.name.as_str(), platform.name().as_str());
     let addresses = addresses.iter().map(ToString::to_string);
     std::iter::once(common).chain(addresses).collect()
+}
+
+/// What an instance of the service on this host proves where its port demands that; `None` where it is spoken to in
+/// the clear.
+pub(crate) fn service_identity(
+    machine: &Machine<'_>,
+    service: &Service,
+    port: &ServicePort,
+    host: &Host,
+) -> Option<String> {
+    let role = service_role(service.name.as_str());
+    let platform = machine.platform.name().as_str();
+    (port.tls == PortTls::Platform).then(|| identity_name(&role, host.name.as_str(), platform))
 }
 
 /// What the process with this role reads.

@@ -13,6 +13,7 @@ use mainstay_record::process::{
 };
 
 use crate::environment::service_environment;
+use crate::identity::service_identity;
 use crate::layout::{
     WATCH_INSTANCE, archiver_instance_name, gateway_instance_name, keeper_instance_name,
 };
@@ -260,6 +261,7 @@ fn service_probe(
         check: ProbeCheck::Http {
             address: machine.listen(host, port.number),
             path: probe.path.clone(),
+            name: service_identity(machine, service, port, host),
         },
         period_ms: millis(probe.period),
         timeout_ms: millis(probe.timeout),

@@ -6,7 +6,7 @@
 //! | `keeper`   | `HOST/DATABASE` | over TLS, likewise                                             |
 //! | `gateway`  | `HOST/GATEWAY`  | over TLS, likewise                                             |
 //! | `watch`    | `HOST`          | over TLS, likewise; its own figures over its socket            |
-//! | a service  | `HOST/SERVICE`  | in the clear, as everybody asks a service                      |
+//! | a service  | `HOST/SERVICE`  | over TLS, likewise, where its port says so; else in the clear  |
 //!
 //! All series bear `host` and `region`, so that what happens in one place can be seen as one thing.
 
@@ -21,7 +21,7 @@ use mainstay_record::identity::{NODE_ROLE, WATCH_ROLE, gateway_role, identity_na
 use mainstay_record::watch::{VERSION, WatchConfig, WatchLonger, WatchTarget};
 
 use crate::gateway::Placements;
-use crate::identity::identity_files;
+use crate::identity::{identity_files, service_identity};
 use crate::machine::{Machine, NODE_PORT};
 use crate::objectives::OBJECTIVE_PREFIX;
 
@@ -187,9 +187,10 @@ impl Asked<'_> {
 
     fn service(&self, service: &Service) -> Option<WatchTarget> {
         let metrics = service.metrics.as_ref()?;
-        let port = service.port(&metrics.port)?.number;
+        let port = service.port(&metrics.port)?;
         let name = service.name.as_str();
-        let mut target = self.target(name, Some(name), self.reach(port));
+        let mut target = self.target(name, Some(name), self.reach(port.number));
+        target.name = service_identity(self.machine, service, port, self.host);
         target.path.clone_from(&metrics.path);
         target.labels.insert("service".to_owned(), name.to_owned());
         if let Some(database) = service.follows() {

@@ -266,6 +266,10 @@ fn service(form: &file::Service) -> model::ServiceDraft {
         ports: each(&form.ports, |port| model::PortDraft {
             name: port.name.clone(),
             port: port.port,
+            tls: port.tls.as_ref().map(|tls| match tls {
+                file::PortTls::Off => model::PortTlsDraft::Off,
+                file::PortTls::Platform => model::PortTlsDraft::Platform,
+            }),
         }),
         probes: model::ProbesDraft {
             startup: form.probes.startup.as_ref().map(probe),

@@ -423,6 +423,22 @@ pub(crate) struct Port {
     pub(crate) name: String,
     /// Unique on the whole platform.
     pub(crate) port: u16,
+    /// Who may speak to it. In the clear if absent, which `mainstay validate` mentions.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) tls: Option<PortTls>,
+}
+
+/// How a port of a service is spoken to.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum PortTls {
+    /// In the clear, by whoever reaches it.
+    #[default]
+    Off,
+    /// TLS 1.3, by gateways, probes and watches of this platform alone. The instance shows the leaf that
+    /// `MAINSTAY_TLS_IDENTITY` names, reads it again when it changes, and refuses whoever shows none by a root of
+    /// `MAINSTAY_TLS_ROOTS`.
+    Platform,
 }
 
 /// How Mainstay asks an instance how it is.
@@ -460,7 +476,7 @@ pub(crate) struct Probe {
     pub(crate) failures: Option<u32>,
 }
 
-/// Text format of Prometheus or OpenMetrics, over plain HTTP.
+/// Text format of Prometheus or OpenMetrics.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Metrics {

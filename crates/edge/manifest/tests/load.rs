@@ -233,15 +233,15 @@ fn mistakes_of_form_are_all_found_at_once() {
             p.yaml:88:17: error[wrong-type]: a whole number is expected here, not a text
                88 |           port: http
                   |                 ^
-            p.yaml:102:11: error[unknown-field]: the field `perod` is not known here
-              102 |           perod: 100ms
+            p.yaml:105:11: error[unknown-field]: the field `perod` is not known here
+              105 |           perod: 100ms
                   |           ^
                   = help: did you mean `period`?
-            p.yaml:126:17: error[wrong-type]: a whole number is expected here, not a text
-              126 |       replicas: two
+            p.yaml:130:17: error[wrong-type]: a whole number is expected here, not a text
+              130 |       replicas: two
                   |                 ^
-            p.yaml:170:30: error[unknown-value]: `HAED` is not known here
-              170 |               methods: [GET, HAED]
+            p.yaml:174:30: error[unknown-value]: `HAED` is not known here
+              174 |               methods: [GET, HAED]
                   |                              ^
                   = help: did you mean `HEAD`?
         "#]],
@@ -272,21 +272,21 @@ fn mistakes_of_meaning_are_all_found_at_once() {
                   |                 ^
                   = see p.yaml:65:17: - host: use1-a
                   = help: two copies on one host are lost together: use another host
-            p.yaml:94:18: error[unknown-reference]: there is no database `leger`
-               94 |         follows: leger
+            p.yaml:97:18: error[unknown-reference]: there is no database `leger`
+               97 |         follows: leger
                   |                  ^
                   = help: did you mean `ledger`?
-            p.yaml:126:17: error[port-clash]: port 8100 is taken by `http` of service `venue`
-              126 |           port: 8100
+            p.yaml:129:17: error[port-clash]: port 8100 is taken by `http` of service `venue`
+              129 |           port: 8100
                   |                 ^
                   = see p.yaml:89:17: port: 8100
                   = help: port 8101 is free
-            p.yaml:168:23: error[invalid-value]: a hold of 840s is out of bounds
-              168 |                 time: 14m
+            p.yaml:172:23: error[invalid-value]: a hold of 840s is out of bounds
+              172 |                 time: 14m
                   |                       ^
                   = help: choose from 1ms to 60s
-            p.yaml:204:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
-              204 |         drillEvery: 30d
+            p.yaml:208:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
+              208 |         drillEvery: 30d
                   |                     ^
                   = help: give `recovery`, or name a route whose services have an `rto`
         "#]],
@@ -299,8 +299,8 @@ fn mistakes_of_meaning_are_all_found_at_once() {
                   |                ^
                   = see p.yaml:64:7: replicas:
                   = help: add a replica on `euw1-a` (region `eu-west-1`); what is needed is one replica in each of three regions
-            p.yaml:203:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
-              203 |         drillEvery: 30d
+            p.yaml:207:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
+              207 |         drillEvery: 30d
                   |                     ^
                   = help: give `recovery`, or name a route whose services have an `rto`
         "#]],

@@ -160,6 +160,9 @@ pub struct InstanceTarget {
     pub host: String,
     pub region: String,
     pub address: String,
+    /// What it must prove to be called over TLS, where the gateway proves its own name too; in the clear if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// Answers 200 while the instance may be given requests; see [`ReadinessAnswer`].
     pub readiness_path: String,
 }

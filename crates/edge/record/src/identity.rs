@@ -55,6 +55,11 @@ pub fn gateway_role(gateway: &str) -> String {
     format!("gateway-{gateway}")
 }
 
+/// The role of an instance of a service.
+pub fn service_role(service: &str) -> String {
+    format!("service-{service}")
+}
+
 /// The name that every server of the database has.
 pub fn database_name(database: &str, platform: &str) -> String {
     format!("{database}.{platform}.mainstay")

@@ -188,7 +188,13 @@ impl ProbeSpec {
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum ProbeCheck {
     /// Any status from 200 to 399 passes.
-    Http { address: SocketAddr, path: String },
+    Http {
+        address: SocketAddr,
+        path: String,
+        /// Over TLS, by whoever proves this name, and proving its own; in the clear if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
     /// The same over a Unix socket.
     Socket { socket: PathBuf, path: String },
     /// The connection is accepted.

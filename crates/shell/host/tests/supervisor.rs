@@ -6,11 +6,15 @@ mod harness;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use harness::{FIXTURE, Scene};
 use mainstay_host::identity;
 use mainstay_host::supervisor::{Hold, Moved, Settings, Supervisor};
+use mainstay_identity::Identity;
+use mainstay_identity::authority::Authority;
+use mainstay_record::identity::IdentityFiles;
 use mainstay_record::process::{
     InstanceSpec, InstanceStatus, ProbeCheck, ProbeSpec, ProbesSpec, ProcessExit, RestartSpec,
 };
@@ -44,7 +48,15 @@ fn probe(check: ProbeCheck) -> Option<ProbeSpec> {
 }
 
 fn supervise(scene: &Scene) -> (Supervisor, mpsc::Receiver<Moved>) {
+    supervise_as(scene, None)
+}
+
+fn supervise_as(
+    scene: &Scene,
+    identity: Option<Arc<Identity>>,
+) -> (Supervisor, mpsc::Receiver<Moved>) {
     Supervisor::start(Settings {
+        identity,
         shim: vec![FIXTURE.into(), "shim".into()],
         folder: scene.path().join("hosts/h/instances"),
         seed: 1,
@@ -336,6 +348,7 @@ fn an_answer_over_http_and_a_port_that_opens_are_health() {
         spec.probes.readiness = probe(ProbeCheck::Http {
             address,
             path: "/health/ready".into(),
+            name: None,
         });
         let (supervisor, _moves) = supervise(&scene);
         supervisor.set_desired(vec![spec]).await.unwrap();
@@ -348,6 +361,63 @@ fn an_answer_over_http_and_a_port_that_opens_are_health() {
         healthy.send("500 Oh").unwrap();
         until(&supervisor, |status| {
             status.iter().any(|one| one.phase == "unready")
+        })
+        .await;
+        end(&supervisor).await;
+    });
+}
+
+#[test]
+fn a_probe_proves_who_asks_and_believes_nobody_of_another_name() {
+    let scene = Scene::new();
+    let authority = Authority::new(&scene.path().join("authority"), "exchange");
+    let identity = |name: &str| {
+        let leaf = authority
+            .issue(name, mainstay_rt::clock::wall_ms())
+            .unwrap();
+        let own = scene.path().join(name);
+        std::fs::write(&own, leaf.pem).unwrap();
+        let roots = authority.roots();
+        Identity::open(IdentityFiles { own, roots }).unwrap()
+    };
+    let (asker, asked) = (identity("node.h.mainstay"), identity("venue.h.mainstay"));
+    live(async {
+        let listener = tokio::net::TcpListener::bind("127.208.40.2:0")
+            .await
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok((mut stream, peer)) = asked.accept(stream).await else {
+                    continue;
+                };
+                assert!(peer.is("node.h.mainstay"));
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                tokio::io::AsyncWriteExt::write_all(&mut stream, answer)
+                    .await
+                    .ok();
+            }
+        });
+        let named = |instance: &str, name: &str| {
+            let mut spec = self::instance(&scene, instance, "sleep 1000");
+            spec.probes.readiness = probe(ProbeCheck::Http {
+                address,
+                path: "/health/ready".into(),
+                name: Some(name.to_owned()),
+            });
+            spec
+        };
+        let (supervisor, _moves) = supervise_as(&scene, Some(asker));
+        let specs = vec![
+            named("known", "venue.h.mainstay"),
+            named("taken", "venue.other.mainstay"),
+        ];
+        supervisor.set_desired(specs).await.unwrap();
+        ready(&supervisor, "known").await;
+        until(&supervisor, |status| {
+            status
+                .iter()
+                .any(|one| one.instance.ends_with("taken") && one.phase == "unready")
         })
         .await;
         end(&supervisor).await;

@@ -1,6 +1,8 @@
 //! A leaf in use: connections on which both sides have shown who they are.
 //!
-//! TLS 1.3 only, keys on P-256, no resumption: each connection proves itself anew, and connections are few and long.
+//! TLS 1.3 only, keys on P-256. Connections between processes of Mainstay are few and long, so each proves itself anew.
+//! Services are asked often and by new connections; those may go on from an earlier proof, which both sides forget with
+//! the leaf that gave it.
 //! The files are read on a thread of their own, so that a hung disk stops the renewal and nothing else; what cannot
 //! be read, or does not fit together, is told and the last good leaf stays in use.
 
@@ -23,6 +25,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 const FILE_LIMIT: u64 = 1 << 20;
+/// Of so many names earlier proofs are kept.
+const NAMES_RESUMED: usize = 256;
 /// Between two looks for another leaf.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
@@ -79,6 +83,8 @@ type Stamp = Option<(u64, i64, i64, u64)>;
 #[derive(Clone)]
 struct Loaded {
     client: Arc<ClientConfig>,
+    /// As `client`, and takes the tickets that it is offered.
+    resuming: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
 }
 
@@ -128,10 +134,19 @@ impl Identity {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let name = ServerName::try_from(name.to_owned())
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let config = self.loaded().client;
-        TlsConnector::from(config).connect(name, stream).await
+        open(self.loaded().client, stream, name).await
+    }
+
+    /// As [`Identity::connect`], going on from an earlier proof of that name if the other side has offered to: that
+    /// spares both of them the signatures.
+    ///
+    /// # Errors
+    /// As [`Identity::connect`].
+    pub async fn reconnect<S>(&self, stream: S, name: &str) -> io::Result<client::TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        open(self.loaded().resuming, stream, name).await
     }
 
     /// Accepts TLS from whoever proves that the platform's authority named it.
@@ -167,6 +182,19 @@ impl Identity {
             }
         }
     }
+}
+
+async fn open<S>(
+    config: Arc<ClientConfig>,
+    stream: S,
+    name: &str,
+) -> io::Result<client::TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let name = ServerName::try_from(name.to_owned())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    TlsConnector::from(config).connect(name, stream).await
 }
 
 fn watch(identity: &Weak<Identity>, mut known: [Stamp; 2]) {
@@ -256,9 +284,12 @@ fn understand(
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)
         .map_err(tls(own))?;
+    let mut resuming = client.clone();
+    resuming.resumption = Resumption::in_memory_sessions(NAMES_RESUMED);
     client.resumption = Resumption::disabled();
     Ok(Loaded {
         client: Arc::new(client),
+        resuming: Arc::new(resuming),
         server: Arc::new(server),
     })
 }

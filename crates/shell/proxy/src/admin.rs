@@ -21,7 +21,6 @@ use tokio::task::{AbortHandle, spawn_local};
 use crate::config::{self, Config, ConfigError};
 use crate::eyes::Facts;
 use crate::listen;
-use crate::watch::Caller;
 use crate::world::{Shared, World};
 
 /// What the control socket needs.
@@ -30,8 +29,6 @@ pub struct Admin {
     pub shared: Arc<Shared>,
     pub config_path: PathBuf,
     pub configs: mpsc::UnboundedSender<Arc<Config>>,
-    /// Who this gateway is.
-    pub caller: Caller,
     /// Where it shows itself over TCP, and the task that does.
     pub shown: RefCell<Option<(SocketAddr, AbortHandle)>>,
     /// Why the file on disk is not what is served.
@@ -68,7 +65,7 @@ impl Admin {
 
     async fn show(self: Rc<Self>, address: SocketAddr) {
         loop {
-            let problem = match (self.caller.identity(), listen::bind(address)) {
+            let problem = match (self.shared.caller.identity(), listen::bind(address)) {
                 (Ok(Some(identity)), Ok(listener)) => {
                     let answer = move |call| {
                         let admin = Rc::clone(&self);

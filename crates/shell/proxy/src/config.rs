@@ -51,6 +51,8 @@ pub struct TcpEntry {
 pub struct InstanceEntry {
     pub name: String,
     pub address: SocketAddr,
+    /// What it must prove; nothing where it is spoken to in the clear.
+    pub identity: Option<String>,
     pub readiness_path: String,
 }
 
@@ -237,6 +239,7 @@ fn instances(snapshot: &GatewaySnapshot) -> Result<Vec<Vec<InstanceEntry>>, Conf
         Ok(InstanceEntry {
             name: instance.name.clone(),
             address: parse(&instance.address)?,
+            identity: instance.identity.clone(),
             readiness_path: instance.readiness_path.clone(),
         })
     };

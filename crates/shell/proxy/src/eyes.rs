@@ -10,7 +10,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +26,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::config::Config;
-use crate::watch::{self, Caller, KeeperPlace, Line};
+use crate::watch::{self, InstancePlace, KeeperPlace, Line};
 use crate::world::{Shared, Suspicion};
 
 /// How often ageing facts are judged again.
@@ -177,7 +176,7 @@ impl Eyes {
             .iter()
             .map(|_| Rc::default())
             .collect();
-        let caller = Rc::new(Caller::new(self.config.snapshot.identity.clone()));
+        let caller = Arc::clone(&self.shared.caller);
         for (database, replicas) in self.config.replicas.iter().enumerate() {
             for (replica, entry) in replicas.iter().enumerate() {
                 let (reports, at) = (self.reports.clone(), (database as u16, replica as u16));
@@ -201,7 +200,7 @@ impl Eyes {
                     name: identity_name(&role, &entry.host, &self.config.snapshot.platform),
                     database: name,
                 };
-                let caller = Rc::clone(&caller);
+                let caller = Arc::clone(&caller);
                 let task = spawn_local(watch::keeper(place, caller, bounds, report));
                 self.tasks.push(task.abort_handle());
             }
@@ -226,9 +225,13 @@ impl Eyes {
                         .is_ok()
                 };
                 let urgency = Rc::clone(&self.urgency[service]);
-                let address: SocketAddr = entry.address;
-                let path = entry.readiness_path.clone();
-                let task = spawn_local(watch::instance(address, path, bounds, urgency, report));
+                let place = InstancePlace {
+                    address: entry.address,
+                    name: entry.identity.clone(),
+                    path: entry.readiness_path.clone(),
+                };
+                let caller = Arc::clone(&caller);
+                let task = spawn_local(watch::instance(place, caller, bounds, urgency, report));
                 self.tasks.push(task.abort_handle());
             }
         }

@@ -11,6 +11,7 @@
 
 mod admin;
 mod answer;
+mod caller;
 mod client;
 mod config;
 mod eyes;
@@ -39,6 +40,7 @@ use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 
 use admin::{Admin, Rights, chain};
+use caller::Caller;
 use config::Config;
 use worker::Worker;
 use world::{Shared, Suspicion};
@@ -107,7 +109,8 @@ fn serve(
         .map_err(|error| cannot_start(&error))?;
     let (suspicions, suspected) = mpsc::unbounded_channel::<Suspicion>();
     let first = eyes::first_view(mainstay_rt::clock::now(), &config);
-    let shared = Arc::new(Shared::new(Arc::clone(&config), first, suspicions));
+    let caller = Arc::new(Caller::new(snapshot.identity.clone()));
+    let shared = Arc::new(Shared::new(Arc::clone(&config), first, suspicions, caller));
     let (ended, mut endings) = mpsc::unbounded_channel::<Result<(), String>>();
     for index in 0..usize::from(config.workers()) {
         start_worker(index, Arc::clone(&shared), ended.clone())?;
@@ -117,7 +120,6 @@ fn serve(
         shared: Arc::clone(&shared),
         config_path: config_path.to_owned(),
         configs,
-        caller: watch::Caller::new(snapshot.identity.clone()),
         shown: std::cell::RefCell::default(),
         snapshot_error: std::cell::RefCell::new(snapshot_error),
         facts: eyes::Facts::default(),

@@ -22,9 +22,9 @@ use hyper_util::rt::TokioIo;
 use mainstay_gateway::retry::{NothingWhy, Outcome, UnknownCause};
 use mainstay_units::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
+use crate::caller::{Caller, Line};
 use crate::config::Bounds;
 use crate::stats::UpstreamStats;
 
@@ -33,6 +33,9 @@ pub type OutRequest = Request<Full<Bytes>>;
 #[derive(Debug)]
 pub struct Upstream {
     pub address: SocketAddr,
+    /// What it must prove; nothing where it is spoken to in the clear.
+    name: Option<String>,
+    caller: Arc<Caller>,
     pub stats: Arc<UpstreamStats>,
     /// Requests under way.
     pub pending: Cell<u32>,
@@ -90,9 +93,16 @@ impl Drop for Pending<'_> {
 }
 
 impl Upstream {
-    pub fn new(address: SocketAddr, stats: Arc<UpstreamStats>) -> Rc<Self> {
+    pub fn new(
+        address: SocketAddr,
+        name: Option<String>,
+        caller: Arc<Caller>,
+        stats: Arc<UpstreamStats>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             address,
+            name,
+            caller,
             stats,
             pending: Cell::new(0),
             idle: RefCell::default(),
@@ -100,6 +110,11 @@ impl Upstream {
             next_id: Cell::new(0),
             cuts: Cell::new(0),
         })
+    }
+
+    /// What makes it another upstream when it changes.
+    pub fn place(&self) -> (SocketAddr, Option<String>) {
+        (self.address, self.name.clone())
     }
 
     /// Sends the request and waits for the head of the answer, until `deadline`.
@@ -183,12 +198,18 @@ impl Upstream {
         if self.tasks.borrow().len() >= bounds.upstream_connections as usize {
             return Err(Failure::NoConnectionLeft);
         }
-        let connecting = TcpStream::connect(self.address);
-        let stream = match tokio::time::timeout(bounds.connect_timeout, connecting).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(_)) | Err(_) => return Err(NothingWhy::ConnectFailed.into()),
-        };
-        stream.set_nodelay(true).ok();
+        let connecting = self.caller.reach(self.address, self.name.as_deref());
+        match tokio::time::timeout(bounds.connect_timeout, connecting).await {
+            Ok(Ok(Line::Clear(stream))) => self.converse(stream).await,
+            Ok(Ok(Line::Proven(stream))) => self.converse(stream).await,
+            Ok(Err(_)) | Err(_) => Err(NothingWhy::ConnectFailed.into()),
+        }
+    }
+
+    async fn converse<S>(self: &Rc<Self>, stream: S) -> Result<Conn, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
         let written = Rc::new(Cell::new(0));
         let io = TokioIo::new(Counted {
             stream,
@@ -282,14 +303,15 @@ impl Drop for Streaming {
     }
 }
 
-/// A socket that counts what has been written to it.
+/// A stream that counts what has been written to it. Over TLS that is what was handed to be encrypted: of what the
+/// count leaves out, nothing can have been sent.
 #[derive(Debug)]
-struct Counted {
-    stream: TcpStream,
+struct Counted<S> {
+    stream: S,
     written: Rc<Cell<u64>>,
 }
 
-impl Counted {
+impl<S> Counted<S> {
     fn count(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(count)) = result {
             self.written.set(self.written.get() + count as u64);
@@ -298,7 +320,7 @@ impl Counted {
     }
 }
 
-impl AsyncRead for Counted {
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -308,7 +330,7 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

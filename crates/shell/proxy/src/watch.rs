@@ -3,7 +3,6 @@
 //! Nothing here decides. Silence is not reported: what was said last grows old by itself. A broken or
 //! refused connection is news and is reported at once.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,15 +14,14 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use mainstay_identity::{Identity, IdentityError};
 use mainstay_record::gateway::ReadinessAnswer;
-use mainstay_record::identity::IdentityFiles;
 use mainstay_record::keeper::Sight as SightLine;
 use mainstay_units::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, spawn_local};
 
+use crate::caller::{self, Caller};
 use crate::config::Bounds;
 use crate::eyes::{ProbeAnswer, Urgency};
 
@@ -46,34 +44,6 @@ pub struct KeeperPlace {
     pub address: SocketAddr,
     pub database: String,
     pub name: String,
-}
-
-/// Who this gateway is to keepers, read when it is first needed: one that is not there yet is looked for again.
-#[derive(Debug)]
-pub struct Caller {
-    files: Option<IdentityFiles>,
-    identity: RefCell<Option<Arc<Identity>>>,
-}
-
-impl Caller {
-    pub fn new(files: Option<IdentityFiles>) -> Self {
-        Self {
-            files,
-            identity: RefCell::default(),
-        }
-    }
-
-    /// `None`: keepers are asked in the clear.
-    pub fn identity(&self) -> Result<Option<Arc<Identity>>, IdentityError> {
-        let Some(files) = &self.files else {
-            return Ok(None);
-        };
-        let mut known = self.identity.borrow_mut();
-        if known.is_none() {
-            *known = Some(Identity::open(files.clone())?);
-        }
-        Ok(known.clone())
-    }
 }
 
 type Sender = SendRequest<Empty<Bytes>>;
@@ -114,6 +84,29 @@ async fn connect(address: SocketAddr, limit: Duration) -> Result<Conversation, T
         let stream = TcpStream::connect(address).await.ok()?;
         stream.set_nodelay(true).ok();
         converse(stream).await
+    })
+    .await
+}
+
+/// An instance of a service: where it is, what it must prove if anything, and where it says whether it is ready.
+#[derive(Debug)]
+pub struct InstancePlace {
+    pub address: SocketAddr,
+    pub name: Option<String>,
+    pub path: String,
+}
+
+async fn connect_to_instance(
+    place: &InstancePlace,
+    caller: &Caller,
+    limit: Duration,
+) -> Result<Conversation, Trouble> {
+    within(limit, async {
+        match caller.reach(place.address, place.name.as_deref()).await {
+            Ok(caller::Line::Clear(stream)) => converse(stream).await,
+            Ok(caller::Line::Proven(stream)) => converse(stream).await,
+            Err(_) => None,
+        }
     })
     .await
 }
@@ -166,7 +159,7 @@ fn get(address: SocketAddr, path: &str) -> Option<Request<Empty<Bytes>>> {
 /// Follows a keeper's `/v1/sight` for ever. `report` says whether anybody still listens.
 pub async fn keeper(
     place: KeeperPlace,
-    caller: Rc<Caller>,
+    caller: Arc<Caller>,
     bounds: Bounds,
     report: impl Fn(Line) -> bool,
 ) {
@@ -246,8 +239,8 @@ async fn follow(
 
 /// Asks an instance whether it is ready, for ever.
 pub async fn instance(
-    address: SocketAddr,
-    path: String,
+    place: InstancePlace,
+    caller: Arc<Caller>,
     bounds: Bounds,
     urgency: Rc<Urgency>,
     report: impl Fn(Instant, ProbeAnswer) -> bool,
@@ -255,7 +248,7 @@ pub async fn instance(
     let mut conversation: Option<Conversation> = None;
     loop {
         let asked = mainstay_rt::clock::now();
-        let answer = ask(&mut conversation, address, &path, &bounds).await;
+        let answer = ask(&mut conversation, &place, &caller, &bounds).await;
         if answer.is_err() {
             conversation = None;
         }
@@ -280,28 +273,27 @@ pub async fn instance(
 
 async fn ask(
     conversation: &mut Option<Conversation>,
-    address: SocketAddr,
-    path: &str,
+    place: &InstancePlace,
+    caller: &Caller,
     bounds: &Bounds,
 ) -> Result<ProbeAnswer, Trouble> {
     if let Some(open) = conversation {
         // A kept connection that breaks says little: the instance may have closed it for being idle.
-        match ask_over(open, address, path, bounds).await {
+        match ask_over(open, place, bounds).await {
             Err(Trouble::Gone) => *conversation = None,
             other => return other,
         }
     }
-    let open = conversation.insert(connect(address, bounds.connect_timeout).await?);
-    ask_over(open, address, path, bounds).await
+    let connected = connect_to_instance(place, caller, bounds.connect_timeout).await?;
+    ask_over(conversation.insert(connected), place, bounds).await
 }
 
 async fn ask_over(
     open: &mut Conversation,
-    address: SocketAddr,
-    path: &str,
+    place: &InstancePlace,
     bounds: &Bounds,
 ) -> Result<ProbeAnswer, Trouble> {
-    let request = get(address, path).ok_or(Trouble::Garbled)?;
+    let request = get(place.address, &place.path).ok_or(Trouble::Garbled)?;
     let (status, body) = within(bounds.probe_timeout, async {
         open.sender.ready().await.ok()?;
         let answer = open.sender.send_request(request).await.ok()?;

@@ -158,11 +158,11 @@ impl Worker {
         let config = Arc::clone(&world.config);
         let old = Rc::clone(&self.local.borrow());
         let now = mainstay_rt::clock::now();
-        let mut known: BTreeMap<SocketAddr, Rc<Upstream>> = old
+        let mut known: BTreeMap<(SocketAddr, Option<String>), Rc<Upstream>> = old
             .upstreams
             .iter()
             .flatten()
-            .map(|upstream| (upstream.address, Rc::clone(upstream)))
+            .map(|upstream| (upstream.place(), Rc::clone(upstream)))
             .collect();
         let mut upstreams = Vec::new();
         for (service, instances) in config.routing.services.iter().zip(&config.instances) {
@@ -172,9 +172,11 @@ impl Worker {
                         self.shared
                             .stats
                             .upstream(&service.name, &instance.name, self.index);
-                    Upstream::new(instance.address, stats)
+                    let caller = Arc::clone(&self.shared.caller);
+                    Upstream::new(instance.address, instance.identity.clone(), caller, stats)
                 };
-                Rc::clone(known.entry(instance.address).or_insert_with(new))
+                let place = (instance.address, instance.identity.clone());
+                Rc::clone(known.entry(place).or_insert_with(new))
             });
             upstreams.push(of_service.collect::<Vec<_>>());
         }

@@ -12,6 +12,7 @@ use mainstay_gateway::sight::View;
 use mainstay_units::Instant;
 use tokio::sync::{mpsc, watch};
 
+use crate::caller::Caller;
 use crate::config::Config;
 use crate::stats::Stats;
 
@@ -41,6 +42,8 @@ pub struct Shared {
     pub suspicions: mpsc::UnboundedSender<Suspicion>,
     stopping: AtomicBool,
     pub stats: Stats,
+    /// Who this gateway is.
+    pub caller: Arc<Caller>,
 }
 
 impl Shared {
@@ -48,6 +51,7 @@ impl Shared {
         config: Arc<Config>,
         view: View,
         suspicions: mpsc::UnboundedSender<Suspicion>,
+        caller: Arc<Caller>,
     ) -> Self {
         Self {
             world: ArcSwap::from_pointee(World { config, view }),
@@ -57,6 +61,7 @@ impl Shared {
             suspicions,
             stopping: AtomicBool::new(false),
             stats: Stats::default(),
+            caller,
         }
     }
 

@@ -197,7 +197,7 @@ async fn open(reach: &Reach) -> Result<Line, NoAnswer> {
             name,
             identity,
         } => {
-            let proven = identity.connect(connect(address).await?, name).await;
+            let proven = identity.reconnect(connect(address).await?, name).await;
             speak(proven.map_err(|error| NoAnswer::Proof(name.clone(), error))?).await
         }
     }

@@ -8,13 +8,14 @@ use core::time::Duration;
 
 use crate::database::{Database, Survive};
 use crate::draft::{
-    MetricsDraft, PlatformDraft, ProbeDraft, ProbesDraft, RestartDraft, ServiceDraft, StopDraft,
+    MetricsDraft, PlatformDraft, PortTlsDraft, ProbeDraft, ProbesDraft, RestartDraft, ServiceDraft,
+    StopDraft,
 };
 use crate::gateway::PathPrefix;
 use crate::name::{HostName, PortName, ServiceName};
 use crate::platform::Host;
 use crate::service::{
-    Metrics, Objectives, Placement, Probe, Probes, Restart, Service, ServicePort, Stop,
+    Metrics, Objectives, Placement, PortTls, Probe, Probes, Restart, Service, ServicePort, Stop,
 };
 use crate::violation::Code;
 
@@ -137,7 +138,12 @@ fn ports(inspector: &mut Inspector, service: &ServiceDraft, path: &str) -> Vec<S
     ports
         .filter_map(|(port, name)| {
             let number = port.port;
-            name.map(|name| ServicePort { name, number })
+            let tls = match port.tls {
+                None => PortTls::Unsaid,
+                Some(PortTlsDraft::Off) => PortTls::Off,
+                Some(PortTlsDraft::Platform) => PortTls::Platform,
+            };
+            name.map(|name| ServicePort { name, number, tls })
         })
         .collect()
 }

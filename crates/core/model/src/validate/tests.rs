@@ -62,6 +62,7 @@ fn venue() -> ServiceDraft {
     let http = PortDraft {
         name: "http".into(),
         port: 8100,
+        tls: None,
     };
     ServiceDraft {
         name: "venue".into(),
@@ -90,6 +91,7 @@ fn ticker() -> ServiceDraft {
     let http = PortDraft {
         name: "http".into(),
         port: 8110,
+        tls: None,
     };
     ServiceDraft {
         name: "ticker".into(),
@@ -408,6 +410,7 @@ fn whoever_is_given_requests_says_whether_it_is_ready() {
             draft.services[1].ports.push(PortDraft {
                 name: "admin".into(),
                 port: 8111,
+                tls: None,
             });
             if let Some(probe) = &mut draft.services[1].probes.readiness {
                 probe.port = Some("admin".into());

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_identity::Identity;
 use mainstay_record::process::{
     InstanceSpec, InstanceStatus, LogSpec, ProbeSpec, ProbesSpec, ProcessExit, ProcessIdentity,
     RestartSpec, ShimSpec,
@@ -17,7 +19,7 @@ use rustix::process::Signal;
 use tokio::sync::mpsc;
 
 use super::probe::{self, Surroundings};
-use super::{Moved, Report};
+use super::{Moved, Report, Settings};
 use crate::launch::{self, Adoption};
 use crate::{identity, shim};
 
@@ -151,12 +153,12 @@ impl Entry {
     pub(super) fn perform(
         &mut self,
         effect: Effect,
-        shim: &[String],
+        settings: &Settings,
         reports: &mpsc::Sender<Report>,
     ) -> Option<Moved> {
         match effect {
             Effect::Launch { .. } => {
-                let input = match self.launch(shim, reports) {
+                let input = match self.launch(&settings.shim, reports) {
                     Ok(()) => Input::Launched,
                     Err(error) => {
                         tracing::error!(instance = self.name(), %error, "could not start");
@@ -181,7 +183,13 @@ impl Entry {
                 round,
                 timeout,
             } => {
-                self.ask(probe, round, timeout, reports.clone());
+                self.ask(
+                    probe,
+                    round,
+                    timeout,
+                    settings.identity.clone(),
+                    reports.clone(),
+                );
                 None
             }
             Effect::Moved {
@@ -278,7 +286,14 @@ impl Entry {
         self.kills += 1;
     }
 
-    fn ask(&self, probe: Probe, round: Round, timeout: Duration, reports: mpsc::Sender<Report>) {
+    fn ask(
+        &self,
+        probe: Probe,
+        round: Round,
+        timeout: Duration,
+        asker: Option<Arc<Identity>>,
+        reports: mpsc::Sender<Report>,
+    ) {
         let probes = &self.spec.probes;
         let declared = match probe {
             Probe::Startup => &probes.startup,
@@ -291,7 +306,7 @@ impl Entry {
         let (check, surroundings) = (declared.check.clone(), Surroundings::of(&self.spec.shim));
         let (instance, run) = (self.name().to_owned(), self.run);
         tokio::spawn(async move {
-            let outcome = probe::ask(check, surroundings, timeout).await;
+            let outcome = probe::ask(check, surroundings, asker.as_deref(), timeout).await;
             reports
                 .send(Report::Answer {
                     instance,

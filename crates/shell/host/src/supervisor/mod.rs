@@ -10,8 +10,10 @@ mod probe;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_identity::Identity;
 use mainstay_record::process::{InstanceSpec, InstanceStatus, ProcessExit};
 use mainstay_rt::clock;
 use mainstay_supervision::{Input, Outcome, Phase, Probe, Round, Why};
@@ -35,6 +37,8 @@ pub struct Settings {
     pub folder: PathBuf,
     /// Spreads restarts.
     pub seed: u64,
+    /// Who asks, where the asked one must prove a name.
+    pub identity: Option<Arc<Identity>>,
 }
 
 /// What the journal and sight are told.
@@ -412,7 +416,7 @@ impl Host {
             return;
         };
         while let Some(effect) = entry.instance.poll_effect() {
-            if let Some(moved) = entry.perform(effect, &self.settings.shim, &self.reports) {
+            if let Some(moved) = entry.perform(effect, &self.settings, &self.reports) {
                 log_move(&moved);
                 if self.moved.try_send(moved).is_err() {
                     tracing::debug!("a move was not told: nobody reads, or too slowly");

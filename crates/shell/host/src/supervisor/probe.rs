@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use mainstay_identity::Identity;
 use mainstay_record::process::{ProbeCheck, ShimSpec};
 use mainstay_supervision::Outcome;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -39,14 +40,26 @@ impl Surroundings {
 pub(crate) async fn ask(
     check: ProbeCheck,
     surroundings: Surroundings,
+    asker: Option<&Identity>,
     timeout: Duration,
 ) -> Outcome {
     let asked = async {
         match check {
-            ProbeCheck::Http { address, path } => {
+            ProbeCheck::Http {
+                address,
+                path,
+                name,
+            } => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
-                http(stream, &address.to_string(), &path).await
+                let host = address.to_string();
+                match name {
+                    None => http(stream, &host, &path).await,
+                    Some(name) => {
+                        let asker = asker.ok_or(io::ErrorKind::PermissionDenied)?;
+                        http(asker.reconnect(stream, &name).await?, &host, &path).await
+                    }
+                }
             }
             ProbeCheck::Socket { socket, path } => {
                 http(UnixStream::connect(socket).await?, "localhost", &path).await

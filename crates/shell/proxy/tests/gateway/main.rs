@@ -5,6 +5,7 @@ mod process;
 
 mod edges;
 mod failover;
+mod proofs;
 
 /// Not a test: what a child process of these tests runs.
 #[test]
