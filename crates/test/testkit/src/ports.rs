@@ -155,11 +155,15 @@ pub fn knock(address: SocketAddr) -> Result<Vec<Given>> {
     };
     let mut given = Vec::new();
     // Whoever breaks off gives nothing.
-    let mut note = |answer: io::Result<Option<Given>>| given.extend(answer.ok().flatten());
-    note(http(reach()?, false));
-    note(encrypt(reach()?).and_then(|stream| http(stream, true)));
-    note(session(reach()?, false));
-    note(encrypt_session(reach()?).and_then(|stream| session(stream, true)));
+    given.extend(http(reach()?, false).ok().flatten());
+    let encrypted = encrypt(reach()?).and_then(|stream| http(stream, true));
+    given.extend(encrypted.ok().flatten());
+    // Whoever speaks HTTP is no PostgreSQL, and would wait for the rest of what it is told.
+    if given.is_empty() {
+        given.extend(session(reach()?, false).ok().flatten());
+        let encrypted = encrypt_session(reach()?).and_then(|stream| session(stream, true));
+        given.extend(encrypted.ok().flatten());
+    }
     Ok(given)
 }
 
