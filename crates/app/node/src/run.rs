@@ -111,14 +111,7 @@ impl Node {
         renew(&mut leaves, &context);
         let own = identity_files(&context.machine(), &context.host, NODE_ROLE);
         let identity = Identity::open(own)?;
-        let program = context.program.display().to_string();
-        let settings = Settings {
-            shim: vec![program, "shim".to_owned()],
-            folder: layout.instances(context.name()),
-            seed: entropy::u64(),
-            identity: Some(Arc::clone(&identity)),
-        };
-        let (supervisor, moved) = Supervisor::start(settings);
+        let (supervisor, moved) = supervise(&context, &identity);
         let (deputy, assigned) = Deputy::start(&context, &identity)?;
         let sight = Sight::new(Arc::clone(&identity));
         let watches = sight.watch(&context);
@@ -394,6 +387,16 @@ impl Node {
         }
         stop_host(&self.context, &self.desk.supervisor).await
     }
+}
+
+fn supervise(context: &Context, identity: &Arc<Identity>) -> (Supervisor, mpsc::Receiver<Moved>) {
+    let program = context.program.display().to_string();
+    Supervisor::start(Settings {
+        shim: vec![program, "shim".to_owned()],
+        folder: context.layout.instances(context.name()),
+        seed: entropy::u64(),
+        identity: Some(Arc::clone(identity)),
+    })
 }
 
 async fn serve(desk: &Rc<Desk>, identity: Arc<Identity>) -> anyhow::Result<()> {
