@@ -167,7 +167,7 @@ fn member(machine: &Machine<'_>, host: &Host, etcd: &Etcd, ports: EtcdPorts) -> 
     let health = ProbeCheck::Http {
         address: machine.listen(host, ports.health),
         path: "/health".to_owned(),
-        name: Some(name_of(machine, host.name.as_str())),
+        name: None,
     };
     InstanceSpec {
         shim: shim(machine, host, process),
@@ -229,7 +229,7 @@ fn member_command(
         ("initial-cluster-state", "new".to_owned()),
         (
             "listen-metrics-urls",
-            format!("https://{}", machine.listen(host, ports.health)),
+            format!("http://{}", machine.listen(host, ports.health)),
         ),
         ("cert-file", file(&files.own)),
         ("key-file", file(&files.own)),

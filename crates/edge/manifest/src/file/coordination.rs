@@ -82,7 +82,7 @@ pub(crate) struct EtcdPorts {
     /// Where members speak with each other (default ten above `client`).
     #[serde(default)]
     pub(crate) peer: Option<u16>,
-    /// Health and figures, for identities of the platform (default twenty above `client`).
+    /// Health and figures, in the clear (default twenty above `client`).
     #[serde(default)]
     pub(crate) health: Option<u16>,
     /// Where a member finds its way into other regions (default thirty above `client`).
