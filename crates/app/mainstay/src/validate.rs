@@ -35,7 +35,7 @@ pub fn run(arguments: &Validate) -> Outcome {
                 }
                 for (service, port) in unsaid(&platform) {
                     line(format_args!(
-                        "  port {port} of service {service} is spoken to in the clear: say `tls: platform`, or `tls: off` if it shall be so (docs/security.md)"
+                        "  port {port} of service {service} is spoken to in the clear: say `tls: platform`, or `tls: none` if it shall be so (docs/security.md)"
                     ))?;
                 }
             }

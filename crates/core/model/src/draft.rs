@@ -191,7 +191,7 @@ pub struct PortDraft {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortTlsDraft {
-    Off,
+    Nothing,
     Platform,
 }
 

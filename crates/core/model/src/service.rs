@@ -73,7 +73,7 @@ pub enum PortTls {
     /// In the clear, and nobody has said that it shall be so.
     Unsaid,
     /// In the clear, as the file says.
-    Off,
+    Nothing,
     /// By TLS 1.3, and only with a leaf of the platform's authority, on both sides.
     Platform,
 }

@@ -267,7 +267,7 @@ fn service(form: &file::Service) -> model::ServiceDraft {
             name: port.name.clone(),
             port: port.port,
             tls: port.tls.as_ref().map(|tls| match tls {
-                file::PortTls::Off => model::PortTlsDraft::Off,
+                file::PortTls::None => model::PortTlsDraft::Nothing,
                 file::PortTls::Platform => model::PortTlsDraft::Platform,
             }),
         }),

@@ -434,7 +434,7 @@ pub(crate) struct Port {
 pub(crate) enum PortTls {
     /// In the clear, by whoever reaches it.
     #[default]
-    Off,
+    None,
     /// TLS 1.3, by gateways, probes and watches of this platform alone. The instance shows the leaf that
     /// `MAINSTAY_TLS_IDENTITY` names, reads it again when it changes, and refuses whoever shows none by a root of
     /// `MAINSTAY_TLS_ROOTS`.

@@ -140,7 +140,7 @@ fn ports(inspector: &mut Inspector, service: &ServiceDraft, path: &str) -> Vec<S
             let number = port.port;
             let tls = match port.tls {
                 None => PortTls::Unsaid,
-                Some(PortTlsDraft::Off) => PortTls::Off,
+                Some(PortTlsDraft::Nothing) => PortTls::Nothing,
                 Some(PortTlsDraft::Platform) => PortTls::Platform,
             };
             name.map(|name| ServicePort { name, number, tls })
