@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::api;
+use crate::beyond;
 use crate::run::{WatchError, now};
 use crate::world::World;
 
@@ -26,8 +27,9 @@ pub async fn open(
     }
     let handler = |world: &Rc<RefCell<World>>| {
         let asked = Rc::clone(world);
-        move |call: Call| -> std::future::Ready<Answer> {
-            std::future::ready(api::answer(&asked.borrow(), &call, now()))
+        move |call: Call| {
+            let asked = Rc::clone(&asked);
+            async move { answer(&asked, &call).await }
         }
     };
     if let Some(address) = config.listen {
@@ -52,4 +54,12 @@ pub async fn open(
         });
     }
     Ok(tasks)
+}
+
+async fn answer(world: &RefCell<World>, call: &Call) -> Answer {
+    let beyond = beyond::asked(&world.borrow(), call);
+    match beyond {
+        Some(beyond) => beyond.answer(world, call, now()).await,
+        None => api::answer(&world.borrow(), call, now()),
+    }
 }

@@ -23,6 +23,11 @@ pub fn board(world: &World, now: i64) -> WatchBoard {
     alerts.sort_by(|a, b| (a.state, a.active_ms, &a.alert).cmp(&(b.state, b.active_ms, &b.alert)));
     alerts.truncate(ALERTS_MAX);
     let silent = world.seen.iter().filter(|seen| seen.silent_since.is_some());
+    let silent = silent.map(|seen| format!("{} {}", seen.target.job, seen.target.instance));
+    let source = world.source.iter();
+    let source = source.filter(|seen| seen.silent_since.is_some());
+    let source = source.map(|seen| format!("source {}", seen.url));
+    let targets = world.seen.len() + usize::from(world.source.is_some());
     let rules = duties().flat_map(|duty| &duty.group.rules);
     let refused = world.refused.iter();
     WatchBoard {
@@ -31,10 +36,8 @@ pub fn board(world: &World, now: i64) -> WatchBoard {
         at_ms: millis(now),
         begun_ms: world.begun_ms,
         evaluated: world.is_awake() && duties().all(|duty| duty.last.is_some()),
-        targets: u32::try_from(world.seen.len()).unwrap_or(u32::MAX),
-        silent: silent
-            .map(|seen| format!("{} {}", seen.target.job, seen.target.instance))
-            .collect(),
+        targets: u32::try_from(targets).unwrap_or(u32::MAX),
+        silent: silent.chain(source).collect(),
         rules: rules
             .filter_map(|rule| Some(rule.alert()?.name.clone()))
             .collect(),

@@ -214,6 +214,17 @@ fn watch(form: &file::Watch) -> model::WatchDraft {
             recovery: time(objective.recovery),
             drill_every: time(objective.drill_every),
         }),
+        metrics: form
+            .metrics
+            .as_ref()
+            .map(|metrics| model::MetricsServerDraft {
+                source: metrics.source.clone(),
+                url: metrics.url.clone(),
+                bearer_token_file: metrics.bearer_token_file.clone(),
+                user: metrics.user.clone(),
+                password_file: metrics.password_file.clone(),
+                authority_file: metrics.authority_file.clone(),
+            }),
     }
 }
 

@@ -173,6 +173,31 @@ pub(crate) struct Watch {
     /// Shares of events that must be good. Budgets and alerts follow from them.
     #[serde(default, deserialize_with = "list")]
     pub(crate) objectives: Vec<Objective>,
+    /// Who scrapes instead of the watch: nobody is then asked for figures but this server.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) metrics: Option<MetricsServer>,
+}
+
+/// A server that speaks Prometheus's API. It is told who asks by a token, by a user with a password, or not.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct MetricsServer {
+    /// `prometheus`
+    pub(crate) source: String,
+    /// `https://…`, or `http://…`: below which `/api/v1` is.
+    pub(crate) url: String,
+    /// Absolute path of a file of mode 0600 that holds the token.
+    #[serde(default)]
+    pub(crate) bearer_token_file: Option<String>,
+    /// The name that is shown with the password.
+    #[serde(default)]
+    pub(crate) user: Option<String>,
+    /// Absolute path of a file of mode 0600 that holds the password.
+    #[serde(default)]
+    pub(crate) password_file: Option<String>,
+    /// Absolute path of a PEM file: whom the server must be certified by, instead of whom the system trusts.
+    #[serde(default)]
+    pub(crate) authority_file: Option<String>,
 }
 
 /// What is counted is said by a `gateway` (and a `route`, and `within`), or by the expressions `bad` and `total`.

@@ -42,6 +42,35 @@ pub struct WatchConfig {
     #[serde(default)]
     pub rules: Vec<PathBuf>,
     pub targets: Vec<WatchTarget>,
+    /// Who scrapes instead: a server that speaks Prometheus's API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<WatchServer>,
+}
+
+/// A server that speaks Prometheus's API, and how a watch proves to it who it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchServer {
+    /// Below which `/api/v1` is.
+    pub url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ServerProof>,
+    /// PEM: whom the server must be certified by, instead of whom the system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority_file: Option<PathBuf>,
+}
+
+/// Secrets stand in files of mode 0600.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum ServerProof {
+    Bearer {
+        token_file: PathBuf,
+    },
+    Basic {
+        user: String,
+        password_file: PathBuf,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
