@@ -356,8 +356,10 @@ fn alerts(world: &World) -> Json {
         .duties
         .iter()
         .flat_map(|duty| duty.memory.alerts(&duty.group))
-        .filter(|(_, active)| standing(active));
-    let all: Vec<Json> = all.map(|(_, active)| alert(active)).collect();
+        .map(|(_, active)| active);
+    let received = world.post.iter().flat_map(|post| post.inbox.alerts());
+    let all = all.chain(received).filter(|active| standing(active));
+    let all: Vec<Json> = all.map(alert).collect();
     json!({ "alerts": all })
 }
 

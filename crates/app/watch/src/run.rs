@@ -24,6 +24,7 @@ use crate::desk::{Beyond, Desk, Store};
 use crate::doors;
 use crate::duty::{self, Duty, Followed, Stamp};
 use crate::hand::{Done, Hand};
+use crate::inbox::Post;
 use crate::source::{self, Heard};
 use crate::world::{Seen, World, chain, endpoint};
 
@@ -40,6 +41,8 @@ const SYNC_EVERY: Duration = Duration::from_secs(10);
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
 /// Between two looks whether rule files have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Between two looks whether whoever told of an alert is still to be believed.
+const POST_EVERY: Duration = Duration::from_millis(500);
 /// While somebody is still to be asked for the first time.
 const WAKING: Duration = Duration::from_millis(20);
 /// Accounts that wait for the loop.
@@ -159,6 +162,9 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
     let followed = follow_rules(config, &saved, &[]);
     let server = config.metrics.as_ref().map(source::server).transpose();
     let server = server.map_err(WatchError::Source)?;
+    let post = config.alerts.as_ref();
+    let post = post.map(|alerts| Post::open(alerts, &config.folder, now()));
+    let post = post.transpose();
     let seen = config.targets.iter().map(|target| Seen {
         target: target.clone(),
         last: None,
@@ -177,6 +183,7 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
             silent_since: None,
         }),
         server: server.map(Rc::new),
+        post: post.map_err(WatchError::Start)?,
         duties: followed.duties,
         refused: followed.refused,
         seen: seen.collect(),
@@ -247,6 +254,7 @@ async fn serve(config: WatchConfig, told: impl Future<Output = ()>) -> Result<()
     let mut sync = every(SYNC_EVERY);
     let mut maintain = every(MAINTAIN_EVERY);
     let mut look = every(LOOK_EVERY);
+    let mut post = every(POST_EVERY);
     let (sender, mut heard) = mpsc::channel::<Heard>(1);
     let beyond = source_of(&config, sender, &mut tasks)?;
     let desk = Desk::new(world.borrow().store.clone(), beyond);
@@ -263,6 +271,7 @@ async fn serve(config: WatchConfig, told: impl Future<Output = ()>) -> Result<()
             }
             () = tokio::time::sleep(until_due), if !hand.is_busy() => begin(&world, &mut hand),
             _ = sync.tick() => world.borrow().store.read().sync()?,
+            _ = post.tick() => step_post(&world)?,
             _ = maintain.tick() => world.borrow().store.write().maintain(now())?,
             // A group that is under way comes back to the place that it was given out from.
             _ = look.tick(), if !hand.is_busy() => look_at_rules(&config, &world, &mut stamps),
@@ -293,6 +302,14 @@ fn source_of(
     tasks.spawn_local(source::beat(open()?, interval, heard));
     let beyond = Beyond::new(open()?, source::patience(interval));
     beyond.map(Some).map_err(WatchError::Start)
+}
+
+/// What becomes of received alerts by time alone.
+fn step_post(world: &RefCell<World>) -> Result<(), WatchError> {
+    let mut world = world.borrow_mut();
+    let stepped = world.post.as_mut().map(|post| post.step(now()));
+    stepped.transpose().map_err(WatchError::Board)?;
+    Ok(())
 }
 
 /// Gives out what is due.

@@ -20,6 +20,7 @@ use crate::desk::Store;
 use crate::duty::{Duty, Refused};
 use crate::far::Own;
 use crate::hand::{Done, Job};
+use crate::inbox::Post;
 use crate::source::{self, Heard};
 
 /// Metrics whose meaning is remembered.
@@ -56,6 +57,8 @@ pub struct World {
     /// Who scrapes instead.
     pub source: Option<source::Seen>,
     pub server: Option<Rc<Server>>,
+    /// Alerts that others raise, where there is a door for them.
+    pub post: Option<Post>,
     /// Metrics that our own store has.
     pub own: Own,
     pub meanings: BTreeMap<String, BTreeSet<Told>>,

@@ -338,6 +338,16 @@ pub struct WatchDraft {
     pub targets: Vec<WatchTargetDraft>,
     pub objectives: Vec<ObjectiveDraft>,
     pub metrics: Option<MetricsServerDraft>,
+    pub alerts: Option<AlertsDoorDraft>,
+}
+
+/// Where others tell of alerts that they raise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlertsDoorDraft {
+    pub port: u16,
+    pub token_file: String,
+    pub patience: Option<Duration>,
+    pub ignore_labels: Vec<String>,
 }
 
 /// Who scrapes instead of the watch: a server that speaks Prometheus's API.

@@ -24,6 +24,20 @@ pub struct Watch {
     pub objectives: Vec<Objective>,
     /// Who scrapes instead of the watch.
     pub metrics: Option<Server>,
+    /// Where others tell of alerts that they raise.
+    pub alerts: Option<AlertsDoor>,
+}
+
+/// A door for alerts of others, in the form of Alertmanager's API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertsDoor {
+    pub port: u16,
+    /// An absolute path on each host of a watch.
+    pub token_file: String,
+    /// How long a sender is believed that says no end.
+    pub patience: Duration,
+    /// Labels by which replicas of one sender differ.
+    pub ignore_labels: Vec<String>,
 }
 
 /// A server that speaks Prometheus's API.

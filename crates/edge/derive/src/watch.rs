@@ -19,7 +19,7 @@ use mainstay_model::service::{Placement, Service};
 use mainstay_model::watch::{Proof, Server, TargetAddress, Watch, WatchTarget as Declared};
 use mainstay_record::identity::{NODE_ROLE, WATCH_ROLE, gateway_role, identity_name, keeper_role};
 use mainstay_record::watch::{
-    ServerProof, VERSION, WatchConfig, WatchLonger, WatchServer, WatchTarget,
+    ServerProof, VERSION, WatchAlerts, WatchConfig, WatchLonger, WatchServer, WatchTarget,
 };
 
 use crate::gateway::Placements;
@@ -65,6 +65,12 @@ pub fn watch_config(
             None => targets(machine, watch, host, placements),
         },
         metrics: watch.metrics.as_ref().map(server),
+        alerts: watch.alerts.as_ref().map(|alerts| WatchAlerts {
+            listen: machine.listen(host, alerts.port),
+            token_file: (&alerts.token_file).into(),
+            patience_ms: u64::try_from(alerts.patience.as_millis()).unwrap_or(u64::MAX),
+            ignore_labels: alerts.ignore_labels.clone(),
+        }),
     })
 }
 

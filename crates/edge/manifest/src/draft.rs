@@ -225,6 +225,12 @@ fn watch(form: &file::Watch) -> model::WatchDraft {
                 password_file: metrics.password_file.clone(),
                 authority_file: metrics.authority_file.clone(),
             }),
+        alerts: form.alerts.as_ref().map(|alerts| model::AlertsDoorDraft {
+            port: alerts.port,
+            token_file: alerts.token_file.clone(),
+            patience: time(alerts.patience),
+            ignore_labels: alerts.ignore_labels.clone(),
+        }),
     }
 }
 

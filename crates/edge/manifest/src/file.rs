@@ -176,6 +176,25 @@ pub(crate) struct Watch {
     /// Who scrapes instead of the watch: nobody is then asked for figures but this server.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) metrics: Option<MetricsServer>,
+    /// Where others, such as a Prometheus, tell of alerts that they raise: in the form of Alertmanager's API.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) alerts: Option<AlertsDoor>,
+}
+
+/// Over TLS, to whoever has a leaf of the platform's authority or shows the token.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct AlertsDoor {
+    /// Of every host with a watch.
+    pub(crate) port: u16,
+    /// Absolute path of a file of mode 0600 that holds the token.
+    pub(crate) token_file: String,
+    /// How long a sender is believed that says no end (default `5m`).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) patience: Option<Span>,
+    /// Labels by which replicas of one sender differ, such as `replica`.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) ignore_labels: Vec<String>,
 }
 
 /// A server that speaks Prometheus's API. It is told who asks by a token, by a user with a password, or not.

@@ -51,6 +51,7 @@ pub async fn config(folder: &Path) -> WatchConfig {
         rules: Vec::new(),
         targets: Vec::new(),
         metrics: None,
+        alerts: None,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::name::HostName;
 use crate::platform::Host;
 use crate::service::Service;
 use crate::violation::Code;
-use crate::watch::{Proof, Server, TargetAddress, Watch, WatchTarget};
+use crate::watch::{AlertsDoor, Proof, Server, TargetAddress, Watch, WatchTarget};
 
 use super::inspector::{Inspector, millis, seconds};
 use super::{LIST_MAX, objectives, oncall};
@@ -22,6 +22,8 @@ const INTERVAL: Duration = seconds(5);
 const INTERVAL_MAX: Duration = seconds(120);
 const RETENTION: Duration = seconds(24 * 60 * 60);
 const RETENTION_MAX: Duration = seconds(400 * 24 * 60 * 60);
+/// As in Alertmanager.
+const ALERTS_PATIENCE: Duration = seconds(5 * 60);
 const PATH: &str = "/spec/watch";
 
 pub(super) fn watch(
@@ -48,6 +50,7 @@ pub(super) fn watch(
     let rules = rules(inspector, declared);
     let targets = targets(inspector, draft, declared);
     let metrics = metrics(inspector, declared);
+    let alerts = alerts(inspector, declared);
     let objectives = objectives::objectives(inspector, draft, declared, gateways, services);
     let hosts = places(inspector, draft, declared, hosts);
     if is_on && metrics.is_none() {
@@ -62,6 +65,40 @@ pub(super) fn watch(
         targets,
         objectives,
         metrics,
+        alerts,
+    })
+}
+
+/// Where others tell of alerts.
+fn alerts(inspector: &mut Inspector, watch: &WatchDraft) -> Option<AlertsDoor> {
+    let declared = watch.alerts.as_ref()?;
+    let at = |field: &str| format!("{PATH}/alerts/{field}");
+    if !declared.token_file.starts_with('/') {
+        let message = format!("{:?} is no absolute path", declared.token_file);
+        inspector
+            .report(at("tokenFile"), Code::InvalidValue, message)
+            .help("a file of mode 0600 on every host of a watch");
+    }
+    let patience = inspector.span(
+        "/spec/watch/alerts/patience",
+        "how long a sender is believed",
+        declared.patience.unwrap_or(ALERTS_PATIENCE),
+        seconds(10)..=seconds(24 * 60 * 60),
+    );
+    let ignored = &declared.ignore_labels;
+    inspector.list_length(&at("ignoreLabels"), ignored.len(), LIST_MAX);
+    if let Some(place) = ignored.iter().position(|name| name == "alertname") {
+        let path = format!("{}/{place}", at("ignoreLabels"));
+        let message = "an alert without `alertname` has no name";
+        inspector
+            .report(path, Code::InvalidValue, message)
+            .help("ignore labels by which replicas differ, such as `replica`");
+    }
+    Some(AlertsDoor {
+        port: declared.port,
+        token_file: declared.token_file.clone(),
+        patience,
+        ignore_labels: ignored.clone(),
     })
 }
 
