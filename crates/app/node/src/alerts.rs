@@ -59,11 +59,21 @@ impl AlertTeller {
         let (state, why) = match alert.state {
             // Of what may still pass nothing is recorded; and a watch that waits anew has not seen an end.
             BoardState::Pending => return None,
+            BoardState::Firing if alert.received => {
+                (AlertState::Firing, "whoever raised it says that it fires")
+            }
             BoardState::Firing => (AlertState::Firing, "its condition holds"),
+            BoardState::Missing if alert.received => (
+                AlertState::Missing,
+                "whoever raised it says nothing any more, and has not said that it ended",
+            ),
             BoardState::Missing => (
                 AlertState::Missing,
                 "it fired, and what it is about is not measured any more",
             ),
+            BoardState::Resolved if alert.received => {
+                (AlertState::Resolved, "whoever raised it says that it ended")
+            }
             BoardState::Resolved => (
                 AlertState::Resolved,
                 "it was measured that its condition ended",
@@ -100,7 +110,9 @@ impl AlertTeller {
             }
             let rule = known.labels.get("alertname");
             let has_rule = rule.is_some_and(|rule| board.rules.contains(rule));
-            let (state, why) = if !has_rule && board.refused.is_empty() {
+            // Of what others raise there is no rule here.
+            let knows_all = board.refused.is_empty() && !board.receives;
+            let (state, why) = if !has_rule && knows_all {
                 (
                     AlertState::Resolved,
                     "no rule of the watch raises it any more",
@@ -145,12 +157,14 @@ mod tests {
             silent: Vec::new(),
             rules: vec!["A".to_owned()],
             refused: Vec::new(),
+            receives: false,
             alerts: states
                 .iter()
                 .map(|(alert, state, fired_ms)| BoardAlert {
                     alert: (*alert).to_owned(),
                     labels: [("alertname".to_owned(), "A".to_owned())].into(),
                     state: *state,
+                    received: false,
                     summary: String::new(),
                     value: "1".to_owned(),
                     active_ms: *fired_ms,
@@ -256,6 +270,11 @@ mod tests {
             ..forgetful.clone()
         };
         check(&state, &other_rules, &[("A", AlertState::Resolved)]);
+        let receiving = WatchBoard {
+            receives: true,
+            ..other_rules.clone()
+        };
+        check(&state, &receiving, &[("A", AlertState::Missing)]);
         let unread = WatchBoard {
             refused: vec!["wrong".to_owned()],
             ..other_rules

@@ -7,6 +7,7 @@ use mainstay_promql::labels::Labels;
 use mainstay_promql::number::plain;
 use mainstay_promql::sample::{Sample, Series, Value};
 use mainstay_rt::http::{Answer, json};
+use mainstay_scraper::server::NoReply;
 use serde_json::{Map, Value as Json, json as form};
 
 /// Why a question has no answer, in Prometheus's classes.
@@ -15,6 +16,8 @@ pub enum Refusal {
     BadData(String),
     Execution(String),
     NotFound(String),
+    /// Whoever knows was not heard.
+    Unavailable(String),
 }
 
 impl Refusal {
@@ -33,8 +36,17 @@ impl From<Failure> for Refusal {
     }
 }
 
+impl From<NoReply> for Refusal {
+    fn from(no: NoReply) -> Self {
+        match no {
+            NoReply::Refused(why) => Self::Execution(why),
+            NoReply::Unheard(why) => Self::Unavailable(why),
+        }
+    }
+}
+
 /// Data, and what was doubtful about it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Found {
     pub data: Json,
     pub warnings: Vec<String>,
@@ -82,6 +94,7 @@ pub fn envelope(outcome: Result<Found, Refusal>) -> Answer {
             let (status, kind, message) = match refusal {
                 Refusal::BadData(why) => (StatusCode::BAD_REQUEST, "bad_data", why),
                 Refusal::Execution(why) => (StatusCode::UNPROCESSABLE_ENTITY, "execution", why),
+                Refusal::Unavailable(why) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", why),
                 Refusal::NotFound(why) => (StatusCode::NOT_FOUND, "not_found", why),
             };
             let body = form!({ "status": "error", "errorType": kind, "error": message });

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use http::{Method, StatusCode};
 use mainstay_promql::ast::{Expr, Kind};
-use mainstay_promql::eval::{Limits, Options, instant, range};
+use mainstay_promql::eval::{Limits, Options, Output, instant, range};
 use mainstay_promql::labels::Labels;
 use mainstay_promql::matcher::Matcher;
 use mainstay_promql::number::parse_duration;
@@ -17,6 +17,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::answer::{Found, Refusal, envelope, labels, output};
 use crate::duty::Duty;
+use crate::far::Moments;
 use crate::form::{Form, unescape};
 use crate::moment;
 use crate::shown::board;
@@ -54,7 +55,8 @@ fn figures(world: &World) -> Answer {
     answer
 }
 
-fn question(world: &World, call: &Call, now: i64) -> Result<Found, Refusal> {
+/// What a question carries.
+pub fn form_of(call: &Call) -> Result<Form, Refusal> {
     let body = match call.method {
         Method::GET | Method::HEAD => &[][..],
         Method::POST => &call.body[..],
@@ -65,29 +67,34 @@ fn question(world: &World, call: &Call, now: i64) -> Result<Found, Refusal> {
             )));
         }
     };
-    let form = Form::read(&call.query, body).map_err(Refusal::BadData)?;
-    let path = call.path.strip_prefix("/api/v1/").unwrap_or("");
-    match path {
-        "query" => query(world, &form, now),
-        "query_range" => query_range(world, &form),
-        "series" => series(world, &form),
-        "labels" => label_names(world, &form),
+    Form::read(&call.query, body).map_err(Refusal::BadData)
+}
+
+fn question(world: &World, call: &Call, now: i64) -> Result<Found, Refusal> {
+    let form = form_of(call)?;
+    match call.path.strip_prefix("/api/v1/").unwrap_or("") {
+        "query" => query(world, &Query::at_one_moment(&form, now)?),
+        "query_range" => query(world, &Query::over_time(&form)?),
         "metadata" => metadata(world, &form),
         "rules" => Ok(rules(world, &form).into()),
         "alerts" => Ok(alerts(world).into()),
         "targets" => Ok(targets(world).into()),
         "status/buildinfo" => Ok(build().into()),
+        path => known(world, path, &form).unwrap_or_else(|| {
+            let why = format!("{} is not answered here", call.path);
+            Err(Refusal::NotFound(why))
+        }),
+    }
+}
+
+/// What there is: series, names and values of labels. Nothing where the path asks for something else.
+pub fn known(world: &World, path: &str, form: &Form) -> Option<Result<Found, Refusal>> {
+    match path {
+        "series" => Some(series(world, form)),
+        "labels" => Some(label_names(world, form)),
         _ => {
-            let name = path
-                .strip_prefix("label/")
-                .and_then(|rest| rest.strip_suffix("/values"));
-            match name {
-                Some(name) => label_values(world, name, &form),
-                None => Err(Refusal::NotFound(format!(
-                    "{} is not answered here",
-                    call.path
-                ))),
-            }
+            let rest = path.strip_prefix("label/")?;
+            Some(label_values(world, rest.strip_suffix("/values")?, form))
         }
     }
 }
@@ -145,18 +152,55 @@ fn options(form: &Form) -> Result<Options, Refusal> {
     Ok(options)
 }
 
-fn query(world: &World, form: &Form, now: i64) -> Result<Found, Refusal> {
-    let at = moment_of(form, "time")?.unwrap_or(now);
-    let limit = limit_of(form, "limit")?;
-    let expr = expression(form)?;
-    let found = instant(&expr, &world.desk, at, &options(form)?)?;
-    let (data, cut) = output(&found.output, at, limit);
-    Ok(Found::from(data)
-        .with(&found.annotations)
-        .warn_if(cut.then_some(TRUNCATED)))
+/// A question in PromQL.
+pub struct Query {
+    pub expr: Expr,
+    pub moments: Moments,
+    pub options: Options,
+    limit: usize,
 }
 
-fn query_range(world: &World, form: &Form) -> Result<Found, Refusal> {
+impl Query {
+    pub fn at_one_moment(form: &Form, now: i64) -> Result<Self, Refusal> {
+        Ok(Self {
+            moments: Moments::At(moment_of(form, "time")?.unwrap_or(now)),
+            limit: limit_of(form, "limit")?,
+            expr: expression(form)?,
+            options: options(form)?,
+        })
+    }
+
+    pub fn over_time(form: &Form) -> Result<Self, Refusal> {
+        Ok(Self {
+            moments: steps(form)?,
+            limit: limit_of(form, "limit")?,
+            expr: expression(form)?,
+            options: options(form)?,
+        })
+    }
+
+    pub fn found(&self, found: &Output) -> Found {
+        let at = match self.moments {
+            Moments::At(at) => at,
+            Moments::Steps { end, .. } => end,
+        };
+        let (data, cut) = output(found, at, self.limit);
+        Found::from(data).warn_if(cut.then_some(TRUNCATED))
+    }
+}
+
+fn query(world: &World, query: &Query) -> Result<Found, Refusal> {
+    let found = match query.moments {
+        Moments::At(at) => instant(&query.expr, &world.store, at, &query.options)?,
+        Moments::Steps { start, end, step } => {
+            let times = (start, end, step);
+            range(&query.expr, &world.store, times, &query.options)?
+        }
+    };
+    Ok(query.found(&found.output).with(&found.annotations))
+}
+
+fn steps(form: &Form) -> Result<Moments, Refusal> {
     let needed = |name: &str| {
         moment_of(form, name)?
             .ok_or_else(|| Refusal::parameter(name, "cannot parse \"\" to a valid timestamp"))
@@ -181,13 +225,7 @@ fn query_range(world: &World, form: &Form) -> Result<Found, Refusal> {
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)".to_owned(),
         ));
     }
-    let limit = limit_of(form, "limit")?;
-    let expr = expression(form)?;
-    let found = range(&expr, &world.desk, (start, end, step), &options(form)?)?;
-    let (data, cut) = output(&found.output, end, limit);
-    Ok(Found::from(data)
-        .with(&found.annotations)
-        .warn_if(cut.then_some(TRUNCATED)))
+    Ok(Moments::Steps { start, end, step })
 }
 
 /// Selectors of the fields `match[]`.
@@ -206,16 +244,17 @@ fn selections(form: &Form) -> Result<Vec<Vec<Matcher>>, Refusal> {
 }
 
 /// Series that one of the selectors selects; all of them where there is none.
-fn selected<'w>(world: &'w World, form: &Form) -> Result<BTreeSet<&'w Labels>, Refusal> {
+fn selected(world: &World, form: &Form) -> Result<BTreeSet<Labels>, Refusal> {
     let mut selections = selections(form)?;
     if selections.is_empty() {
         selections.push(Vec::new());
     }
     let from = moment_of(form, "start")?.unwrap_or(i64::MIN);
     let to = moment_of(form, "end")?.unwrap_or(i64::MAX);
+    let head = world.store.read();
     let mut found = BTreeSet::new();
     for matchers in &selections {
-        found.extend(world.desk.head.series(matchers, from, to));
+        found.extend(head.series(matchers, from, to).cloned());
     }
     Ok(found)
 }
@@ -230,13 +269,14 @@ fn series(world: &World, form: &Form) -> Result<Found, Refusal> {
     if form.all("match[]").next().is_none() {
         return Err(Refusal::BadData("no match[] parameter provided".to_owned()));
     }
-    let found = selected(world, form)?.into_iter().map(labels).collect();
+    let found = selected(world, form)?.iter().map(labels).collect();
     Ok(limited(found, limit_of(form, "limit")?))
 }
 
 fn label_names(world: &World, form: &Form) -> Result<Found, Refusal> {
-    let names: BTreeSet<&str> = selected(world, form)?
-        .into_iter()
+    let found = selected(world, form)?;
+    let names: BTreeSet<&str> = found
+        .iter()
         .flat_map(|labels| labels.iter().map(|(name, _)| name))
         .collect();
     let names = names.into_iter().map(Json::from).collect();
@@ -248,8 +288,9 @@ fn label_values(world: &World, name: &str, form: &Form) -> Result<Found, Refusal
     if name.is_empty() {
         return Err(Refusal::BadData("invalid label name: \"\"".to_owned()));
     }
-    let values: BTreeSet<&str> = selected(world, form)?
-        .into_iter()
+    let found = selected(world, form)?;
+    let values: BTreeSet<&str> = found
+        .iter()
         .map(|labels| labels.get(&name))
         .filter(|value| !value.is_empty())
         .collect();
@@ -315,8 +356,10 @@ fn alerts(world: &World) -> Json {
         .duties
         .iter()
         .flat_map(|duty| duty.memory.alerts(&duty.group))
-        .filter(|(_, active)| standing(active));
-    let all: Vec<Json> = all.map(|(_, active)| alert(active)).collect();
+        .map(|(_, active)| active);
+    let received = world.post.iter().flat_map(|post| post.inbox.alerts());
+    let all = all.chain(received).filter(|active| standing(active));
+    let all: Vec<Json> = all.map(alert).collect();
     json!({ "alerts": all })
 }
 

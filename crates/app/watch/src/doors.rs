@@ -1,16 +1,19 @@
 //! Where the watch is asked: over TCP by whoever proves to be of the platform, over a socket by whoever may open it.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::StatusCode;
 use mainstay_identity::{Identity, web};
 use mainstay_record::watch::WatchConfig;
-use mainstay_rt::http::{Answer, Call, serve_tcp, serve_unix};
+use mainstay_rt::http::{Answer, Call, serve_tcp, serve_unix, text};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::api;
+use crate::beyond;
 use crate::run::{WatchError, now};
 use crate::world::World;
 
@@ -26,14 +29,26 @@ pub async fn open(
     }
     let handler = |world: &Rc<RefCell<World>>| {
         let asked = Rc::clone(world);
-        move |call: Call| -> std::future::Ready<Answer> {
-            std::future::ready(api::answer(&asked.borrow(), &call, now()))
+        move |call: Call| {
+            let asked = Rc::clone(&asked);
+            async move { answer(&asked, &call).await }
         }
     };
+    if let Some(alerts) = &config.alerts {
+        let listener = bound(alerts.listen).await?;
+        let told = Rc::clone(world);
+        let handler = move |call: Call| std::future::ready(take(&told, &call));
+        match identity.clone() {
+            Some(identity) => {
+                tasks.spawn_local(web::serve_any(listener, identity, handler));
+            }
+            None => {
+                tasks.spawn_local(serve_tcp(listener, handler));
+            }
+        }
+    }
     if let Some(address) = config.listen {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| WatchError::Listen(address, error))?;
+        let listener = bound(address).await?;
         match identity {
             Some(identity) => {
                 tasks.spawn_local(web::serve(listener, identity, handler(world)));
@@ -52,4 +67,24 @@ pub async fn open(
         });
     }
     Ok(tasks)
+}
+
+async fn answer(world: &RefCell<World>, call: &Call) -> Answer {
+    let beyond = beyond::asked(&world.borrow(), call);
+    match beyond {
+        Some(beyond) => beyond.answer(world, call, now()).await,
+        None => api::answer(&world.borrow(), call, now()),
+    }
+}
+
+async fn bound(address: SocketAddr) -> Result<TcpListener, WatchError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| WatchError::Listen(address, error))
+}
+
+/// An alert that somebody else raises.
+fn take(world: &RefCell<World>, call: &Call) -> Answer {
+    let mut world = world.borrow_mut();
+    let answer = world.post.as_mut().map(|post| post.answer(call, now()));
+    answer.unwrap_or_else(|| text(StatusCode::NOT_FOUND, "no alerts are taken here\n"))
 }

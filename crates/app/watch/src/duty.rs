@@ -2,18 +2,17 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use mainstay_rt::{clock, files};
+use mainstay_rt::files;
 use mainstay_rules::file::{Group, read};
-use mainstay_rules::group::{Memory, Saved, Surroundings, evaluate, next_slot};
+use mainstay_rules::group::{Memory, Saved, next_slot};
 use mainstay_yaml::FILE_BYTES_MAX;
-
-use crate::desk::Desk;
 
 /// A group, what it remembers, and when it is due.
 #[derive(Debug)]
 pub struct Duty {
-    pub group: Group,
+    pub group: Arc<Group>,
     pub memory: Memory,
     pub interval: i64,
     /// The next bell.
@@ -49,23 +48,25 @@ pub fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     files.iter().map(stamp).collect()
 }
 
-/// Groups of all files that can be followed, with what is remembered of them. A file that was followed, and is
-/// wrong now, is followed as it was.
+/// Groups that are given, and those of all files that can be followed, with what is remembered of them. A file that was
+/// followed, and is wrong now, is followed as it was.
 pub fn load(
     files: &[PathBuf],
+    given: Vec<Group>,
     saved: &[Saved],
     known: &[Duty],
     (interval, now): (i64, i64),
 ) -> Followed {
-    let (mut duties, mut refused) = (Vec::new(), Vec::new());
-    let group_of = |group: Group| Duty::new(group, saved, interval, now);
+    let duty_of = |group: Arc<Group>| Duty::new(group, saved, interval, now);
+    let mut duties: Vec<Duty> = given.into_iter().map(Arc::new).map(duty_of).collect();
+    let mut refused = Vec::new();
     for path in files {
         let file = path.display().to_string();
         match groups(&file, path) {
-            Ok(groups) => duties.extend(groups.into_iter().map(group_of)),
+            Ok(groups) => duties.extend(groups.into_iter().map(Arc::new).map(duty_of)),
             Err(why) => {
                 let before = known.iter().filter(|duty| duty.group.file == file);
-                duties.extend(before.map(|duty| group_of(duty.group.clone())));
+                duties.extend(before.map(|duty| duty_of(Arc::clone(&duty.group))));
                 refused.push(Refused { file, why });
             }
         }
@@ -84,7 +85,7 @@ fn groups(file: &str, path: &Path) -> Result<Vec<Group>, String> {
 }
 
 impl Duty {
-    fn new(group: Group, saved: &[Saved], default: i64, now: i64) -> Self {
+    fn new(group: Arc<Group>, saved: &[Saved], default: i64, now: i64) -> Self {
         let known = saved
             .iter()
             .find(|saved| saved.file == group.file && saved.group == group.name);
@@ -104,23 +105,15 @@ impl Duty {
         }
     }
 
-    /// Goes through the orders if their bell has rung. A bell that was slept through is not made up for.
-    pub fn perform(&mut self, desk: &mut Desk, surroundings: &Surroundings, now: i64) -> bool {
+    /// The moment to go through the orders for, if their bell has rung. A bell that was slept through is not made up for.
+    pub fn ring(&mut self, now: i64) -> Option<i64> {
         if now < self.due {
-            return false;
+            return None;
         }
         let late = (now - self.due) / self.interval;
         let at = self.due + late * self.interval;
         self.missed += late.unsigned_abs();
         self.due = at + self.interval;
-        let began = clock::now();
-        evaluate(&self.group, &mut self.memory, desk, at, surroundings);
-        self.took_ms = clock::now()
-            .since(began)
-            .as_millis()
-            .try_into()
-            .unwrap_or(u64::MAX);
-        self.last = Some(at);
-        true
+        Some(at)
     }
 }

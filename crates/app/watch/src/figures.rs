@@ -39,10 +39,17 @@ fn targets(world: &World, page: &mut Page) {
         "Targets that gave no whole answer for two intervals.",
         silent.count() as f64,
     );
+    if let Some(source) = &world.source {
+        page.gauge(
+            "mainstay_watch_source_up",
+            "Whether the server answers that scrapes instead of the watch.",
+            f64::from(u8::from(source.problem.is_none())),
+        );
+    }
 }
 
 fn samples(world: &World, page: &mut Page) {
-    let (series, samples, bytes) = world.desk.head.size();
+    let (series, samples, bytes) = world.store.read().size();
     page.gauge(
         "mainstay_watch_series",
         "Series that are remembered.",

@@ -25,6 +25,11 @@ impl Form {
         Ok(Self(fields))
     }
 
+    /// As the part of an address after the question mark.
+    pub fn encoded(&self) -> String {
+        mainstay_scraper::server::encoded(&self.0)
+    }
+
     /// An empty field is as good as none.
     pub fn one(&self, name: &str) -> Option<&str> {
         self.all(name).next().filter(|value| !value.is_empty())

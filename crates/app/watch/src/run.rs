@@ -16,13 +16,16 @@ use mainstay_samples::{Head, Limits, Longer, SamplesError};
 use mainstay_scraper::{Account, Endpoint};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::board::Keeper;
-use crate::desk::Desk;
+use crate::desk::{Beyond, Desk, Store};
 use crate::doors;
-use crate::duty::{self, Duty, Followed};
+use crate::duty::{self, Duty, Followed, Stamp};
+use crate::hand::{Done, Hand};
+use crate::inbox::Post;
+use crate::source::{self, Heard};
 use crate::world::{Seen, World, chain, endpoint};
 
 /// The configuration cannot be used.
@@ -38,6 +41,8 @@ const SYNC_EVERY: Duration = Duration::from_secs(10);
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
 /// Between two looks whether rule files have changed.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Between two looks whether whoever told of an alert is still to be believed.
+const POST_EVERY: Duration = Duration::from_millis(500);
 /// While somebody is still to be asked for the first time.
 const WAKING: Duration = Duration::from_millis(20);
 /// Accounts that wait for the loop.
@@ -65,6 +70,10 @@ pub enum WatchError {
     Samples(#[from] SamplesError),
     #[error("keep the state of alerts")]
     Board(#[source] io::Error),
+    #[error("the source of metrics cannot be asked: {0}")]
+    Source(String),
+    #[error("the thread that evaluates rules has ended")]
+    Rules,
 }
 
 impl WatchError {
@@ -73,8 +82,12 @@ impl WatchError {
             Self::Config(..) | Self::Version { .. } | Self::Nowhere | Self::Nameless(_) => {
                 EXIT_CONFIG
             }
-            Self::Start(_) | Self::Open(_) | Self::Listen(..) | Self::Identity(_) => EXIT_START,
-            Self::Samples(_) | Self::Board(_) => EXIT_BROKEN,
+            Self::Start(_)
+            | Self::Open(_)
+            | Self::Listen(..)
+            | Self::Identity(_)
+            | Self::Source(_) => EXIT_START,
+            Self::Samples(_) | Self::Board(_) | Self::Rules => EXIT_BROKEN,
         })
     }
 }
@@ -147,6 +160,11 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
     );
     let (keeper, saved) = Keeper::open(&config.folder).map_err(WatchError::Start)?;
     let followed = follow_rules(config, &saved, &[]);
+    let server = config.metrics.as_ref().map(source::server).transpose();
+    let server = server.map_err(WatchError::Source)?;
+    let post = config.alerts.as_ref();
+    let post = post.map(|alerts| Post::open(alerts, &config.folder, now()));
+    let post = post.transpose();
     let seen = config.targets.iter().map(|target| Seen {
         target: target.clone(),
         last: None,
@@ -156,7 +174,16 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
     let world = World {
         host: config.host.clone(),
         begun_ms: keeper.begun_ms(),
-        desk: Desk::new(head),
+        store: Store::new(head),
+        own: source::own(&followed.duties),
+        source: server.as_ref().map(|server| source::Seen {
+            url: server.url().to_owned(),
+            last: None,
+            problem: None,
+            silent_since: None,
+        }),
+        server: server.map(Rc::new),
+        post: post.map_err(WatchError::Start)?,
         duties: followed.duties,
         refused: followed.refused,
         seen: seen.collect(),
@@ -182,7 +209,11 @@ fn external_url(config: &WatchConfig) -> String {
 /// The rules as their files stand now, with what is remembered of them.
 fn follow_rules(config: &WatchConfig, saved: &[Saved], known: &[Duty]) -> Followed {
     let interval = millis(config.interval_ms).max(1);
-    let followed = duty::load(&config.rules, saved, known, (interval, now()));
+    let given = match &config.metrics {
+        Some(_) => source::groups(),
+        None => Vec::new(),
+    };
+    let followed = duty::load(&config.rules, given, saved, known, (interval, now()));
     for refused in &followed.refused {
         let (file, why) = (&refused.file, &refused.why);
         tracing::error!(
@@ -223,44 +254,91 @@ async fn serve(config: WatchConfig, told: impl Future<Output = ()>) -> Result<()
     let mut sync = every(SYNC_EVERY);
     let mut maintain = every(MAINTAIN_EVERY);
     let mut look = every(LOOK_EVERY);
+    let mut post = every(POST_EVERY);
+    let (sender, mut heard) = mpsc::channel::<Heard>(1);
+    let beyond = source_of(&config, sender, &mut tasks)?;
+    let desk = Desk::new(world.borrow().store.clone(), beyond);
+    let mut hand = Hand::start(desk).map_err(WatchError::Start)?;
     let mut stamps = duty::stamps(&config.rules);
     tracing::info!(targets = config.targets.len(), "the watch has come up");
     loop {
         let until_due = until_due(&world.borrow());
         tokio::select! {
             Some(account) = accounts.recv() => world.borrow_mut().hear(account, now())?,
-            () = tokio::time::sleep(until_due) => turn(&world, &mut keeper)?,
-            _ = sync.tick() => world.borrow().desk.head.sync()?,
-            _ = maintain.tick() => world.borrow_mut().desk.head.maintain(now())?,
-            _ = look.tick() => {
-                let found = duty::stamps(&config.rules);
-                if found != stamps {
-                    stamps = found;
-                    let mut world = world.borrow_mut();
-                    let followed = follow_rules(&config, &world.saved(), &world.duties);
-                    (world.duties, world.refused) = (followed.duties, followed.refused);
-                    tracing::info!("rule files have changed and were read again");
-                }
+            Some(heard) = heard.recv() => world.borrow_mut().heed(heard)?,
+            done = hand.done(), if hand.is_busy() => {
+                finish(&world, done.ok_or(WatchError::Rules)?, &mut keeper)?;
             }
+            () = tokio::time::sleep(until_due), if !hand.is_busy() => begin(&world, &mut hand),
+            _ = sync.tick() => world.borrow().store.read().sync()?,
+            _ = post.tick() => step_post(&world)?,
+            _ = maintain.tick() => world.borrow().store.write().maintain(now())?,
+            // A group that is under way comes back to the place that it was given out from.
+            _ = look.tick(), if !hand.is_busy() => look_at_rules(&config, &world, &mut stamps),
             () = &mut told => break,
             _ = terminated.recv() => break,
             _ = interrupted.recv() => break,
         }
     }
     let world = world.borrow();
-    world.desk.head.sync()?;
+    world.store.read().sync()?;
     keeper.keep(world.saved()).map_err(WatchError::Board)?;
     tracing::info!("the watch goes down");
     Ok(())
 }
 
-/// Goes through what is due, and writes the board.
-fn turn(world: &RefCell<World>, keeper: &mut Keeper) -> Result<(), WatchError> {
+/// Begins to ask the server that scrapes for us, if there is one. Rules ask it over connections of their own, since a
+/// connection belongs to the thread that opened it.
+fn source_of(
+    config: &WatchConfig,
+    heard: mpsc::Sender<Heard>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Option<Beyond>, WatchError> {
+    let Some(server) = &config.metrics else {
+        return Ok(None);
+    };
+    let interval = Duration::from_millis(config.interval_ms);
+    let open = || source::server(server).map_err(WatchError::Source);
+    tasks.spawn_local(source::beat(open()?, interval, heard));
+    let beyond = Beyond::new(open()?, source::patience(interval));
+    beyond.map(Some).map_err(WatchError::Start)
+}
+
+/// What becomes of received alerts by time alone.
+fn step_post(world: &RefCell<World>) -> Result<(), WatchError> {
     let mut world = world.borrow_mut();
-    if world.is_awake() && world.perform(now())? {
-        keeper.keep(world.saved()).map_err(WatchError::Board)?;
-    }
+    let stepped = world.post.as_mut().map(|post| post.step(now()));
+    stepped.transpose().map_err(WatchError::Board)?;
     Ok(())
+}
+
+/// Gives out what is due.
+fn begin(world: &RefCell<World>, hand: &mut Hand) {
+    let mut world = world.borrow_mut();
+    if world.is_awake()
+        && let Some(job) = world.job(now())
+    {
+        hand.give(job);
+    }
+}
+
+/// Takes up what was done, and writes the board.
+fn finish(world: &RefCell<World>, done: Done, keeper: &mut Keeper) -> Result<(), WatchError> {
+    let mut world = world.borrow_mut();
+    world.finish(done)?;
+    keeper.keep(world.saved()).map_err(WatchError::Board)
+}
+
+fn look_at_rules(config: &WatchConfig, world: &RefCell<World>, stamps: &mut Vec<Stamp>) {
+    let found = duty::stamps(&config.rules);
+    if found != *stamps {
+        *stamps = found;
+        let mut world = world.borrow_mut();
+        let followed = follow_rules(config, &world.saved(), &world.duties);
+        world.own = source::own(&followed.duties);
+        (world.duties, world.refused) = (followed.duties, followed.refused);
+        tracing::info!("rule files have changed and were read again");
+    }
 }
 
 fn until_due(world: &World) -> Duration {

@@ -1,5 +1,6 @@
 //! The board as the node of the host reads it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use mainstay_record::watch::{BoardAlert, BoardState, VERSION, WatchBoard};
@@ -20,9 +21,23 @@ pub fn board(world: &World, now: i64) -> WatchBoard {
         .flat_map(|duty| duty.memory.alerts(&duty.group))
         .filter_map(|(_, alert)| shown(alert))
         .collect();
+    let received = world.post.iter().flat_map(|post| post.inbox.alerts());
+    alerts.extend(received.filter_map(|alert| {
+        let alert = shown(alert)?;
+        let received = true;
+        Some(BoardAlert { received, ..alert })
+    }));
     alerts.sort_by(|a, b| (a.state, a.active_ms, &a.alert).cmp(&(b.state, b.active_ms, &b.alert)));
+    // One that our own rules raise as well is shown in its worse state alone: it has one place in the journal.
+    let mut names = BTreeSet::new();
+    alerts.retain(|alert| names.insert(alert.alert.clone()));
     alerts.truncate(ALERTS_MAX);
     let silent = world.seen.iter().filter(|seen| seen.silent_since.is_some());
+    let silent = silent.map(|seen| format!("{} {}", seen.target.job, seen.target.instance));
+    let source = world.source.iter();
+    let source = source.filter(|seen| seen.silent_since.is_some());
+    let source = source.map(|seen| format!("source {}", seen.url));
+    let targets = world.seen.len() + usize::from(world.source.is_some());
     let rules = duties().flat_map(|duty| &duty.group.rules);
     let refused = world.refused.iter();
     WatchBoard {
@@ -31,14 +46,13 @@ pub fn board(world: &World, now: i64) -> WatchBoard {
         at_ms: millis(now),
         begun_ms: world.begun_ms,
         evaluated: world.is_awake() && duties().all(|duty| duty.last.is_some()),
-        targets: u32::try_from(world.seen.len()).unwrap_or(u32::MAX),
-        silent: silent
-            .map(|seen| format!("{} {}", seen.target.job, seen.target.instance))
-            .collect(),
+        targets: u32::try_from(targets).unwrap_or(u32::MAX),
+        silent: silent.chain(source).collect(),
         rules: rules
             .filter_map(|rule| Some(rule.alert()?.name.clone()))
             .collect(),
         refused: refused.map(|refused| refused.why.clone()).collect(),
+        receives: world.post.is_some(),
         alerts,
     }
 }
@@ -69,6 +83,7 @@ fn shown(alert: &Active) -> Option<BoardAlert> {
         alert: name,
         labels: alert.labels.clone(),
         state,
+        received: false,
         summary: summary.chars().take(SUMMARY_MAX).collect(),
         value: mainstay_promql::number::plain(alert.value),
         active_ms: millis(alert.active_at),

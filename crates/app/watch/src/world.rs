@@ -1,21 +1,27 @@
 //! All that the watch knows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_identity::Identity;
-use mainstay_promql::labels::Labels;
+use mainstay_promql::labels::{Labels, NAME};
 use mainstay_record::watch::{WatchConfig, WatchTarget};
 pub use mainstay_rt::error::chain;
 use mainstay_rules::group::{Saved, Surroundings};
 use mainstay_samples::SamplesError;
 use mainstay_scrape::exposition::{Limits, Meaning, Type};
 use mainstay_scrape::target::{STALE, Silence};
+use mainstay_scraper::server::Server;
 use mainstay_scraper::{Account, Endpoint, Reach};
 
-use crate::desk::Desk;
+use crate::desk::Store;
 use crate::duty::{Duty, Refused};
+use crate::far::Own;
+use crate::hand::{Done, Job};
+use crate::inbox::Post;
+use crate::source::{self, Heard};
 
 /// Metrics whose meaning is remembered.
 const MEANINGS_MAX: usize = 20_000;
@@ -44,10 +50,17 @@ pub struct World {
     pub host: String,
     /// Since when alerts are remembered.
     pub begun_ms: u64,
-    pub desk: Desk,
+    pub store: Store,
     pub duties: Vec<Duty>,
     pub refused: Vec<Refused>,
     pub seen: Vec<Seen>,
+    /// Who scrapes instead.
+    pub source: Option<source::Seen>,
+    pub server: Option<Rc<Server>>,
+    /// Alerts that others raise, where there is a door for them.
+    pub post: Option<Post>,
+    /// Metrics that our own store has.
+    pub own: Own,
     pub meanings: BTreeMap<String, BTreeSet<Told>>,
     pub surroundings: Surroundings,
     /// Series that were not taken because there are too many.
@@ -91,7 +104,41 @@ pub fn endpoint(
 impl World {
     /// Whether everybody was asked once: before that, nothing is known that was not known to the last watch.
     pub fn is_awake(&self) -> bool {
+        let source = self.source.as_ref();
         self.seen.iter().all(|seen| seen.last.is_some())
+            && source.is_none_or(|source| source.last.is_some())
+    }
+
+    /// Takes up whether the server that scrapes for us was heard. The rule over that is due at once.
+    pub fn heed(&mut self, heard: Heard) -> Result<(), SamplesError> {
+        let Some(seen) = &mut self.source else {
+            return Ok(());
+        };
+        let labels = Labels::of(&[(NAME, source::UP), ("source", &seen.url)]);
+        let value = f64::from(u8::from(heard.problem.is_none()));
+        self.store.write().append([(&labels, heard.at, value)])?;
+        match (&heard.problem, seen.silent_since) {
+            (Some(problem), None) => {
+                tracing::warn!(
+                    source = seen.url,
+                    problem,
+                    "the source of metrics is silent"
+                );
+                seen.silent_since = Some(heard.at);
+            }
+            (None, Some(_)) => {
+                tracing::info!(source = seen.url, "the source of metrics is heard again");
+                seen.silent_since = None;
+            }
+            _ => {}
+        }
+        seen.last = Some(heard.at);
+        seen.problem = heard.problem;
+        let rules = self.duties.iter_mut();
+        for duty in rules.filter(|duty| duty.group.file == source::FILE) {
+            duty.due = duty.due.min(heard.at);
+        }
+        Ok(())
     }
 
     /// Stores what came of an attempt.
@@ -103,7 +150,10 @@ impl World {
             .collect();
         let forgotten = self.forgotten(account.endpoint, &writes);
         writes.extend(forgotten);
-        let kept = self.desk.keep(&writes)?;
+        let samples = writes
+            .iter()
+            .map(|(labels, at, value)| (labels, *at, *value));
+        let kept = self.store.write().append(samples)?;
         if kept.beyond_limit > 0 && self.beyond_limit == 0 {
             tracing::error!("too many series: new ones are not kept; let targets give fewer");
         }
@@ -140,8 +190,8 @@ impl World {
         };
         let given: BTreeSet<&Labels> = writes.iter().map(|(labels, _, _)| labels).collect();
         let lookback = self.surroundings.options.lookback;
-        let current = self.desk.head.series(&[], at.saturating_sub(lookback), *at);
-        current
+        let head = self.store.read();
+        head.series(&[], at.saturating_sub(lookback), *at)
             .filter(|labels| {
                 labels.get("job") == seen.target.job
                     && labels.get("instance") == seen.target.instance
@@ -175,14 +225,31 @@ impl World {
         }
     }
 
-    /// Goes through every group whose bell has rung; whether there was one.
-    pub fn perform(&mut self, now: i64) -> Result<bool, SamplesError> {
-        let mut any = false;
-        for duty in &mut self.duties {
-            any |= duty.perform(&mut self.desk, &self.surroundings, now);
+    /// The group whose bell rang first, of those whose bell has rung. What is heard from here on it does not see.
+    pub fn job(&mut self, now: i64) -> Option<Job> {
+        let duties = self.duties.iter_mut().enumerate();
+        let (place, duty) = duties.min_by_key(|(_, duty)| duty.due)?;
+        let at = duty.ring(now)?;
+        self.store.write().open_view();
+        Some(Job {
+            place,
+            group: Arc::clone(&duty.group),
+            memory: duty.memory.clone(),
+            at,
+            surroundings: self.surroundings.clone(),
+            own: Arc::clone(&self.own),
+        })
+    }
+
+    /// Takes up what came of a job. The duties are the same as when it was given.
+    pub fn finish(&mut self, done: Done) -> Result<(), SamplesError> {
+        self.store.write().close_view();
+        if let Some(duty) = self.duties.get_mut(done.place) {
+            duty.memory = done.memory;
+            duty.last = Some(done.at);
+            duty.took_ms = done.took_ms;
         }
-        self.desk.take_failure()?;
-        Ok(any)
+        done.kept
     }
 
     /// The next bell.

@@ -2,23 +2,18 @@
 
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
-use std::net::{Ipv4Addr, SocketAddr};
+mod shared;
+
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use http::Method;
-use mainstay_record::watch::{VERSION, WatchConfig, WatchTarget};
-use mainstay_rt::http::request_tcp;
-use serde_json::{Value, json};
+use mainstay_record::watch::{WatchConfig, WatchTarget};
+use serde_json::json;
+use shared::Watch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-
-/// Longer than anything here takes, so that a hang is told from a slow machine.
-const LIMIT: Duration = Duration::from_secs(60);
 
 const RULES: &str = "
 groups:
@@ -52,22 +47,7 @@ async fn target(phase: Arc<AtomicUsize>) -> String {
     address
 }
 
-/// An address that was free a moment ago.
-async fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("bind");
-    listener.local_addr().expect("an address")
-}
-
-struct Watch {
-    listen: SocketAddr,
-    running: JoinHandle<bool>,
-    stop: tokio::sync::oneshot::Sender<()>,
-}
-
 async fn start(folder: &Path, target: &str) -> Watch {
-    let listen = free_address().await;
     let rules = folder.join("rules.yaml");
     std::fs::write(&rules, RULES).expect("written");
     let wrong = folder.join("wrong.yaml");
@@ -77,16 +57,6 @@ async fn start(folder: &Path, target: &str) -> Watch {
     )
     .expect("written");
     let config = WatchConfig {
-        version: VERSION,
-        platform: "p".to_owned(),
-        host: "h".to_owned(),
-        listen: Some(listen),
-        socket: None,
-        identity: None,
-        folder: folder.join("own"),
-        interval_ms: 100,
-        retention_ms: 3_600_000,
-        longer: None,
         rules: vec![rules, wrong],
         targets: vec![WatchTarget {
             job: "desk".to_owned(),
@@ -96,78 +66,9 @@ async fn start(folder: &Path, target: &str) -> Watch {
             path: "/metrics".to_owned(),
             labels: [("region".to_owned(), "r".to_owned())].into(),
         }],
+        ..shared::config(folder).await
     };
-    let path = folder.join("config.json");
-    std::fs::write(&path, serde_json::to_vec(&config).expect("JSON")).expect("written");
-    let (stop, stopped) = tokio::sync::oneshot::channel();
-    let running = tokio::task::spawn_blocking(move || {
-        mainstay_watch::run_until(&path, async move {
-            stopped.await.ok();
-        }) == ExitCode::SUCCESS
-    });
-    Watch {
-        listen,
-        running,
-        stop,
-    }
-}
-
-impl Watch {
-    async fn end(self) {
-        self.stop.send(()).expect("it listens");
-        assert!(self.running.await.expect("it ends"));
-    }
-
-    async fn ask(&self, method: Method, path: &str, body: &str) -> Option<(u16, Value)> {
-        let body = body.as_bytes().to_vec();
-        let (status, body) = request_tcp(self.listen, method, path, body, LIMIT)
-            .await
-            .ok()?;
-        let text = String::from_utf8_lossy(&body).into_owned();
-        Some((
-            status.as_u16(),
-            serde_json::from_slice(&body).unwrap_or(Value::String(text)),
-        ))
-    }
-
-    async fn get(&self, path: &str) -> (u16, Value) {
-        self.ask(Method::GET, path, "").await.expect("an answer")
-    }
-
-    /// Asks until the answer is as wanted.
-    async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let last = std::cell::RefCell::new(Value::Null);
-        let asking = async {
-            loop {
-                if let Some((_, found)) = self.ask(Method::GET, path, "").await {
-                    if wanted(&found) {
-                        return found;
-                    }
-                    *last.borrow_mut() = found;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let outcome = tokio::time::timeout(LIMIT, asking).await;
-        outcome.unwrap_or_else(|_| panic!("{path} at last: {}", last.borrow()))
-    }
-
-    async fn until_alert(&self, name: &str, missing: bool) -> Value {
-        let is = |alert: &Value| {
-            alert["labels"]["alertname"] == name
-                && alert["state"] == "firing"
-                && alert["missingSince"].is_string() == missing
-        };
-        let found = self
-            .until("/api/v1/alerts", |found| {
-                found["data"]["alerts"]
-                    .as_array()
-                    .is_some_and(|all| all.iter().any(is))
-            })
-            .await;
-        let all = found["data"]["alerts"].as_array().expect("a list");
-        all.iter().find(|alert| is(alert)).expect("it").clone()
-    }
+    shared::start(folder, &config)
 }
 
 #[tokio::test]

@@ -141,6 +141,11 @@ impl Chunk {
         unpack(self.bytes(), self.count)
     }
 
+    /// All samples, in the order of time, handed over one by one.
+    pub fn each(&self, take: impl FnMut(i64, f64)) -> Result<(), Damaged> {
+        each(self.bytes(), self.count, take)
+    }
+
     /// A chunk from its bytes, ready for more; the bytes are checked.
     pub fn restore(bytes: &[u8], count: u32) -> Result<Self, Damaged> {
         let mut chunk = Self::default();
@@ -157,13 +162,18 @@ impl Chunk {
 
 /// So many samples from these bytes.
 pub fn unpack(bytes: &[u8], count: u32) -> Result<Vec<(i64, f64)>, Damaged> {
+    let mut samples = Vec::new();
+    each(bytes, count, |at, value| samples.push((at, value)))?;
+    Ok(samples)
+}
+
+fn each(bytes: &[u8], count: u32, mut take: impl FnMut(i64, f64)) -> Result<(), Damaged> {
     if count > SAMPLES_MAX {
         return Err(Damaged);
     }
-    let mut samples = Vec::new();
     if count == 0 {
         return if bytes.is_empty() {
-            Ok(samples)
+            Ok(())
         } else {
             Err(Damaged)
         };
@@ -173,7 +183,7 @@ pub fn unpack(bytes: &[u8], count: u32) -> Result<Vec<(i64, f64)>, Damaged> {
     let mut value = bits.read(64)?;
     let mut distance = 0_i64;
     let mut window = (0, 0);
-    samples.push((at, f64::from_bits(value)));
+    take(at, f64::from_bits(value));
     for _ in 1..count {
         distance = distance.wrapping_add(read_change(&mut bits)?);
         at = at
@@ -190,9 +200,9 @@ pub fn unpack(bytes: &[u8], count: u32) -> Result<Vec<(i64, f64)>, Damaged> {
             let (leading, trailing) = window;
             value ^= bits.read(64 - leading - trailing)? << trailing;
         }
-        samples.push((at, f64::from_bits(value)));
+        take(at, f64::from_bits(value));
     }
-    Ok(samples)
+    Ok(())
 }
 
 fn read_change(bits: &mut Reader<'_>) -> Result<i64, Damaged> {

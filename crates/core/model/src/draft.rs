@@ -344,6 +344,29 @@ pub struct WatchDraft {
     pub rules: Vec<String>,
     pub targets: Vec<WatchTargetDraft>,
     pub objectives: Vec<ObjectiveDraft>,
+    pub metrics: Option<MetricsServerDraft>,
+    pub alerts: Option<AlertsDoorDraft>,
+}
+
+/// Where others tell of alerts that they raise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlertsDoorDraft {
+    pub port: u16,
+    pub token_file: String,
+    pub patience: Option<Duration>,
+    pub ignore_labels: Vec<String>,
+}
+
+/// Who scrapes instead of the watch: a server that speaks Prometheus's API.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetricsServerDraft {
+    /// What speaks there: `prometheus`.
+    pub source: String,
+    pub url: String,
+    pub bearer_token_file: Option<String>,
+    pub user: Option<String>,
+    pub password_file: Option<String>,
+    pub authority_file: Option<String>,
 }
 
 /// Exactly one of a gateway and expressions says what is counted.

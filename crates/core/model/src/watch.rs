@@ -22,6 +22,40 @@ pub struct Watch {
     pub rules: Vec<String>,
     pub targets: Vec<WatchTarget>,
     pub objectives: Vec<Objective>,
+    /// Who scrapes instead of the watch.
+    pub metrics: Option<Server>,
+    /// Where others tell of alerts that they raise.
+    pub alerts: Option<AlertsDoor>,
+}
+
+/// A door for alerts of others, in the form of Alertmanager's API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertsDoor {
+    pub port: u16,
+    /// An absolute path on each host of a watch.
+    pub token_file: String,
+    /// How long a sender is believed that says no end.
+    pub patience: Duration,
+    /// Labels by which replicas of one sender differ.
+    pub ignore_labels: Vec<String>,
+}
+
+/// A server that speaks Prometheus's API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Below which `/api/v1` is; no secret.
+    pub url: String,
+    pub proof: Proof,
+    /// Whom it must be certified by, instead of whom the system trusts.
+    pub authority_file: Option<String>,
+}
+
+/// How a watch proves to a server who it is. Files are absolute paths on each host of a watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    None,
+    Bearer { token_file: String },
+    Basic { user: String, password_file: String },
 }
 
 impl Watch {

@@ -83,6 +83,17 @@ pub struct Item {
     pub(crate) drop_name: bool,
 }
 
+impl Item {
+    pub fn of(labels: Labels, value: Value, at: i64) -> Self {
+        Self {
+            labels,
+            value,
+            at,
+            drop_name: false,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub enum Output {
     Scalar(f64),
@@ -134,7 +145,7 @@ pub fn instant(
                 } else {
                     window.labels
                 },
-                samples: window.samples,
+                samples: window.samples.into_vec(),
             });
             Output::Matrix(series.collect())
         }
@@ -147,14 +158,7 @@ pub fn instant(
 
 /// A scalar as the vector that rules take it for.
 pub fn scalar_item(value: f64, at: i64) -> Vec<Item> {
-    let labels = Labels::default();
-    let value = Value::Float(value);
-    alloc::vec![Item {
-        labels,
-        value,
-        at,
-        drop_name: false
-    }]
+    alloc::vec![Item::of(Labels::default(), Value::Float(value), at)]
 }
 
 /// Asks at `start`, and every `step` milliseconds until `end`.
@@ -259,30 +263,33 @@ impl<'a> Evaluator<'a> {
     /// A vector as it leaves the query: names dropped, no labels twice.
     fn named(&mut self, expr: &Expr, at: i64) -> Outcome<Vec<Item>> {
         let mut items = self.vector(expr, at)?;
-        for item in &mut items {
-            if item.drop_name {
+        if items.iter().any(|item| item.drop_name) {
+            for item in items.iter_mut().filter(|item| item.drop_name) {
                 item.labels = item.labels.without_metadata();
                 item.drop_name = false;
             }
+            distinct(&items)?;
         }
-        distinct(&items)?;
         Ok(items)
     }
 
     /// Marks samples whose meaning changed; without delay their name goes at once.
     pub(crate) fn rename(&self, items: &mut [Item]) -> Outcome<()> {
-        for item in items.iter_mut() {
-            if self.options.delayed_names {
-                item.drop_name = true;
-            } else {
-                item.labels = item.labels.without_metadata();
-            }
-        }
         if self.options.delayed_names {
-            Ok(())
-        } else {
-            distinct(items)
+            items.iter_mut().for_each(|item| item.drop_name = true);
+            return Ok(());
         }
+        // Series that are told apart by other labels still are without the name.
+        let of_one_name = items
+            .windows(2)
+            .all(|two| two[0].labels.has_metadata_of(&two[1].labels));
+        for item in items.iter_mut() {
+            item.labels = item.labels.without_metadata();
+        }
+        if of_one_name {
+            return Ok(());
+        }
+        distinct(items)
     }
 
     pub(crate) fn milliseconds(&self, length: &Length) -> Outcome<i64> {

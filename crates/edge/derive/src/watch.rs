@@ -16,9 +16,11 @@ use std::time::Duration;
 use mainstay_model::Host;
 use mainstay_model::name::HostName;
 use mainstay_model::service::{Placement, Service};
-use mainstay_model::watch::{TargetAddress, Watch, WatchTarget as Declared};
+use mainstay_model::watch::{Proof, Server, TargetAddress, Watch, WatchTarget as Declared};
 use mainstay_record::identity::{NODE_ROLE, WATCH_ROLE, gateway_role, identity_name, keeper_role};
-use mainstay_record::watch::{VERSION, WatchConfig, WatchLonger, WatchTarget};
+use mainstay_record::watch::{
+    ServerProof, VERSION, WatchAlerts, WatchConfig, WatchLonger, WatchServer, WatchTarget,
+};
 
 use crate::gateway::Placements;
 use crate::identity::{identity_files, service_identity};
@@ -58,8 +60,38 @@ pub fn watch_config(
             .map(|name| layout.rules().join(name))
             .chain((!watch.objectives.is_empty()).then(|| layout.watch_objectives(here)))
             .collect(),
-        targets: targets(machine, watch, host, placements),
+        targets: match watch.metrics {
+            Some(_) => Vec::new(),
+            None => targets(machine, watch, host, placements),
+        },
+        metrics: watch.metrics.as_ref().map(server),
+        alerts: watch.alerts.as_ref().map(|alerts| WatchAlerts {
+            listen: machine.listen(host, alerts.port),
+            token_file: (&alerts.token_file).into(),
+            patience_ms: u64::try_from(alerts.patience.as_millis()).unwrap_or(u64::MAX),
+            ignore_labels: alerts.ignore_labels.clone(),
+        }),
     })
+}
+
+fn server(server: &Server) -> WatchServer {
+    WatchServer {
+        url: server.url.clone(),
+        proof: match &server.proof {
+            Proof::None => None,
+            Proof::Bearer { token_file } => Some(ServerProof::Bearer {
+                token_file: token_file.into(),
+            }),
+            Proof::Basic {
+                user,
+                password_file,
+            } => Some(ServerProof::Basic {
+                user: user.clone(),
+                password_file: password_file.into(),
+            }),
+        },
+        authority_file: server.authority_file.as_ref().map(Into::into),
+    }
 }
 
 /// What the longest period of an objective needs, and a day to look back.

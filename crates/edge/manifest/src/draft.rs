@@ -214,6 +214,23 @@ fn watch(form: &file::Watch) -> model::WatchDraft {
             recovery: time(objective.recovery),
             drill_every: time(objective.drill_every),
         }),
+        metrics: form
+            .metrics
+            .as_ref()
+            .map(|metrics| model::MetricsServerDraft {
+                source: metrics.source.clone(),
+                url: metrics.url.clone(),
+                bearer_token_file: metrics.bearer_token_file.clone(),
+                user: metrics.user.clone(),
+                password_file: metrics.password_file.clone(),
+                authority_file: metrics.authority_file.clone(),
+            }),
+        alerts: form.alerts.as_ref().map(|alerts| model::AlertsDoorDraft {
+            port: alerts.port,
+            token_file: alerts.token_file.clone(),
+            patience: time(alerts.patience),
+            ignore_labels: alerts.ignore_labels.clone(),
+        }),
     }
 }
 

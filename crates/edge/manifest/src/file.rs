@@ -173,6 +173,50 @@ pub(crate) struct Watch {
     /// Shares of events that must be good. Budgets and alerts follow from them.
     #[serde(default, deserialize_with = "list")]
     pub(crate) objectives: Vec<Objective>,
+    /// Who scrapes instead of the watch: nobody is then asked for figures but this server.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) metrics: Option<MetricsServer>,
+    /// Where others, such as a Prometheus, tell of alerts that they raise: in the form of Alertmanager's API.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) alerts: Option<AlertsDoor>,
+}
+
+/// Over TLS, to whoever has a leaf of the platform's authority or shows the token.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct AlertsDoor {
+    /// Of every host with a watch.
+    pub(crate) port: u16,
+    /// Absolute path of a file of mode 0600 that holds the token.
+    pub(crate) token_file: String,
+    /// How long a sender is believed that says no end (default `5m`).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) patience: Option<Span>,
+    /// Labels by which replicas of one sender differ, such as `replica`.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) ignore_labels: Vec<String>,
+}
+
+/// A server that speaks Prometheus's API. It is told who asks by a token, by a user with a password, or not.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct MetricsServer {
+    /// `prometheus`
+    pub(crate) source: String,
+    /// `https://…`, or `http://…`: below which `/api/v1` is.
+    pub(crate) url: String,
+    /// Absolute path of a file of mode 0600 that holds the token.
+    #[serde(default)]
+    pub(crate) bearer_token_file: Option<String>,
+    /// The name that is shown with the password.
+    #[serde(default)]
+    pub(crate) user: Option<String>,
+    /// Absolute path of a file of mode 0600 that holds the password.
+    #[serde(default)]
+    pub(crate) password_file: Option<String>,
+    /// Absolute path of a PEM file: whom the server must be certified by, instead of whom the system trusts.
+    #[serde(default)]
+    pub(crate) authority_file: Option<String>,
 }
 
 /// What is counted is said by a `gateway` (and a `route`, and `within`), or by the expressions `bad` and `total`.

@@ -42,6 +42,52 @@ pub struct WatchConfig {
     #[serde(default)]
     pub rules: Vec<PathBuf>,
     pub targets: Vec<WatchTarget>,
+    /// Who scrapes instead: a server that speaks Prometheus's API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<WatchServer>,
+    /// Where others tell of alerts that they raise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<WatchAlerts>,
+}
+
+/// A door for alerts, in the form of Alertmanager's API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchAlerts {
+    pub listen: SocketAddr,
+    /// Of mode 0600: the token of senders that have no leaf of the platform's authority.
+    pub token_file: PathBuf,
+    /// How long a sender is believed that says no end.
+    pub patience_ms: u64,
+    /// Labels by which replicas of one sender differ.
+    #[serde(default)]
+    pub ignore_labels: Vec<String>,
+}
+
+/// A server that speaks Prometheus's API, and how a watch proves to it who it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchServer {
+    /// Below which `/api/v1` is.
+    pub url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ServerProof>,
+    /// PEM: whom the server must be certified by, instead of whom the system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority_file: Option<PathBuf>,
+}
+
+/// Secrets stand in files of mode 0600.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum ServerProof {
+    Bearer {
+        token_file: PathBuf,
+    },
+    Basic {
+        user: String,
+        password_file: PathBuf,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +131,9 @@ pub struct WatchBoard {
     pub rules: Vec<String>,
     /// Rule files that it does not follow as they stand, with the reason.
     pub refused: Vec<String>,
+    /// Whether others tell it of alerts, whose rules it does not know.
+    #[serde(default)]
+    pub receives: bool,
     /// Those that stand and those that ended of late; the most important first, bounded.
     pub alerts: Vec<BoardAlert>,
 }
@@ -96,6 +145,9 @@ pub struct BoardAlert {
     /// With the name, as `alertname`.
     pub labels: BTreeMap<String, String>,
     pub state: BoardState,
+    /// Another one raised it, and told of it.
+    #[serde(default)]
+    pub received: bool,
     pub summary: String,
     pub value: String,
     /// When its condition began to hold, when it fired, and when it came into this state.

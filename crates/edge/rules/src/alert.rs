@@ -119,6 +119,16 @@ pub fn step(
     });
 }
 
+/// One evaluation at which whoever measures was not heard: whatever fires is not measured, and nothing else changes.
+pub fn unheard(alerts: &mut Alerts, now: i64) {
+    for alert in alerts.values_mut() {
+        if matches!(alert.state, State::Firing | State::Missing) {
+            alert.state = State::Missing;
+            alert.missing_since.get_or_insert(now);
+        }
+    }
+}
+
 fn new(labels: &Labels, now: i64) -> Active {
     Active {
         labels: labels
@@ -184,7 +194,7 @@ mod tests {
 
     const MINUTE: i64 = 60_000;
 
-    /// One letter per evaluation, a minute apart: `+` holds, `-` does not, `?` nothing measured.
+    /// One letter per evaluation, a minute apart: `+` holds, `-` does not, `?` nothing measured, `!` nobody heard.
     fn check(story: &str, hold: i64, keep_firing: i64, wanted: &str) {
         let mut alerts = Alerts::new();
         let patience = Patience {
@@ -217,7 +227,11 @@ mod tests {
                 .into_iter()
                 .map(|alert| (labels.clone(), alert))
                 .collect();
-            step(&mut alerts, conditions, &mut |_| sight, patience, now);
+            if letter == '!' {
+                unheard(&mut alerts, now);
+            } else {
+                step(&mut alerts, conditions, &mut |_| sight, patience, now);
+            }
             found.push(match alerts.get(&labels).map(|alert| alert.state) {
                 None => '.',
                 Some(State::Pending) => 'p',
@@ -246,5 +260,9 @@ mod tests {
         check("++??+", 0, 0, "FFmmF");
         check("+??+", 2, 0, "p..p");
         check("++??", 0, 5, "FFmm");
+        check("++!!-", 0, 0, "FFmmr");
+        check("++!!+", 0, 0, "FFmmF");
+        check("+!+", 2, 0, "ppF");
+        check("+-!", 0, 0, "Frr");
     }
 }

@@ -13,7 +13,7 @@ use mainstay_promql::number::seconds;
 use mainstay_promql::sample::{Source, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::alert::{Active, Alerts, Found, Patience, Sight, State, step};
+use crate::alert::{Active, Alerts, Found, Patience, Sight, State, step, unheard};
 use crate::file::{Alert, Group, Kind, Rule};
 use crate::sight::Scene;
 use crate::template::Context;
@@ -72,14 +72,66 @@ pub struct Write {
     pub value: Value,
 }
 
-/// Where written samples go, so that later rules of the group see them.
-pub trait Sink: Source {
-    fn write(&mut self, write: &Write);
+/// What a question gave.
+#[derive(Clone, Debug)]
+pub struct Given {
+    pub output: Output,
+    /// Why something may be missing from it, if so.
+    pub partial: Option<String>,
 }
 
-impl Sink for mainstay_promql::store::Memory {
-    fn write(&mut self, write: &Write) {
-        self.append(&write.labels, write.at, write.value.clone());
+/// Why a question gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// Nobody could answer it.
+    Failed(String),
+    /// Whoever measures was not heard: nothing is known.
+    Unheard(String),
+}
+
+impl Unanswered {
+    fn into_text(self) -> String {
+        match self {
+            Self::Failed(why) | Self::Unheard(why) => why,
+        }
+    }
+}
+
+/// Whoever answers the questions of rules, and takes what they write, so that later rules of the group see it.
+pub trait Storage {
+    fn ask(&self, expr: &Expr, at: i64, options: &Options) -> Result<Given, Unanswered>;
+
+    /// What one rule wrote.
+    fn write(&mut self, writes: &[Write]);
+}
+
+/// The answer out of samples that are at hand.
+///
+/// # Errors
+/// Where the question has no answer.
+pub fn measured(
+    expr: &Expr,
+    source: &dyn Source,
+    at: i64,
+    options: &Options,
+) -> Result<Given, Unanswered> {
+    let answer = instant(expr, source, at, options);
+    let answer = answer.map_err(|failure| Unanswered::Failed(failure.to_string()))?;
+    Ok(Given {
+        output: answer.output,
+        partial: None,
+    })
+}
+
+impl Storage for mainstay_promql::store::Memory {
+    fn ask(&self, expr: &Expr, at: i64, options: &Options) -> Result<Given, Unanswered> {
+        measured(expr, self, at, options)
+    }
+
+    fn write(&mut self, writes: &[Write]) {
+        for write in writes {
+            self.append(&write.labels, write.at, write.value.clone());
+        }
     }
 }
 
@@ -172,20 +224,20 @@ fn written_labels(rule: &Rule) -> BTreeMap<String, String> {
 pub fn evaluate(
     group: &Group,
     memory: &mut Memory,
-    sink: &mut dyn Sink,
+    storage: &mut dyn Storage,
     now: i64,
     surroundings: &Surroundings,
 ) {
     let at = now.saturating_sub(group.query_offset);
     for (rule, remembered) in group.rules.iter().zip(&mut memory.rules) {
         let outcome = match &rule.kind {
-            Kind::Record(name) => record(rule, name, group, sink, at, surroundings),
+            Kind::Record(name) => record(rule, name, group, storage, at, surroundings),
             Kind::Alert(alert) => alerting(
                 rule,
                 alert,
                 group,
                 remembered,
-                sink,
+                storage,
                 (at, now),
                 surroundings,
             ),
@@ -195,16 +247,13 @@ pub fn evaluate(
                 remembered.problem = None;
                 let given: BTreeSet<Labels> =
                     writes.iter().map(|write| write.labels.clone()).collect();
-                for labels in remembered.given.difference(&given) {
-                    sink.write(&Write {
-                        labels: labels.clone(),
-                        at,
-                        value: Value::stale(),
-                    });
-                }
-                for write in &writes {
-                    sink.write(write);
-                }
+                let ended = remembered.given.difference(&given).map(|labels| Write {
+                    labels: labels.clone(),
+                    at,
+                    value: Value::stale(),
+                });
+                let all: Vec<Write> = ended.chain(writes).collect();
+                storage.write(&all);
                 remembered.given = given;
             }
             Err(problem) => remembered.problem = Some(problem),
@@ -212,26 +261,39 @@ pub fn evaluate(
     }
 }
 
-fn ask(expr: &Expr, source: &dyn Source, at: i64, options: &Options) -> Result<Vec<Item>, String> {
-    let answer = instant(expr, source, at, options).map_err(|failure| failure.to_string())?;
-    match answer.output {
-        Output::Vector(items) => Ok(items),
-        Output::Scalar(value) => Ok(mainstay_promql::eval::scalar_item(value, at)),
+/// A vector, and whether all of it is there.
+fn ask(
+    expr: &Expr,
+    storage: &dyn Storage,
+    at: i64,
+    options: &Options,
+) -> Result<(Vec<Item>, Option<String>), Unanswered> {
+    let given = storage.ask(expr, at, options)?;
+    let items = match given.output {
+        Output::Vector(items) => items,
+        Output::Scalar(value) => mainstay_promql::eval::scalar_item(value, at),
         Output::String(_) | Output::Matrix(_) => {
-            Err("rule result is not a vector or scalar".to_owned())
+            let why = "rule result is not a vector or scalar".to_owned();
+            return Err(Unanswered::Failed(why));
         }
-    }
+    };
+    Ok((items, given.partial))
 }
 
 fn record(
     rule: &Rule,
     name: &str,
     group: &Group,
-    sink: &mut dyn Sink,
+    storage: &dyn Storage,
     at: i64,
     surroundings: &Surroundings,
 ) -> Result<Vec<Write>, String> {
-    let items = ask(&rule.expr, sink, at, &surroundings.options)?;
+    let asked = ask(&rule.expr, storage, at, &surroundings.options);
+    let (items, partial) = asked.map_err(Unanswered::into_text)?;
+    if let Some(why) = partial {
+        // A part of a sum would be taken for the whole.
+        return Err(format!("the answer is not complete: {why}"));
+    }
     let mut writes = Vec::with_capacity(items.len());
     let mut seen = BTreeSet::new();
     for item in items {
@@ -270,13 +332,19 @@ fn alerting(
     alert: &Alert,
     group: &Group,
     remembered: &mut Remembered,
-    sink: &mut dyn Sink,
+    storage: &dyn Storage,
     (at, now): (i64, i64),
     surroundings: &Surroundings,
 ) -> Result<Vec<Write>, String> {
     let options = &surroundings.options;
-    let source: &dyn Source = sink;
-    let found = conditions(rule, alert, source, at, surroundings)?;
+    let (found, partial) = match conditions(rule, alert, storage, at, surroundings) {
+        Ok(found) => found,
+        Err(Unanswered::Unheard(why)) => {
+            unheard(&mut remembered.alerts, now);
+            return Err(why);
+        }
+        Err(Unanswered::Failed(why)) => return Err(why),
+    };
     if let Err(problem) = limit(group, found.len(), "alerts") {
         // As Prometheus does, so that a flood does not linger in part.
         remembered.alerts.clear();
@@ -286,7 +354,10 @@ fn alerting(
     let written =
         |name: &str| name == ALERTNAME || rule.labels.iter().any(|(other, _)| other == name);
     let mut sight = |labels: &Labels| {
-        let scene = scene.get_or_insert_with(|| Scene::new(&rule.expr, source, at, options));
+        if partial.is_some() {
+            return Sight::Nothing;
+        }
+        let scene = scene.get_or_insert_with(|| Scene::new(&rule.expr, storage, at, options));
         let shown = scene.shows(&labels.keep(|name| !written(name)));
         if shown {
             Sight::Measured
@@ -312,15 +383,15 @@ fn alerting(
 fn conditions(
     rule: &Rule,
     alert: &Alert,
-    source: &dyn Source,
+    storage: &dyn Storage,
     at: i64,
     surroundings: &Surroundings,
-) -> Result<BTreeMap<Labels, Found>, String> {
+) -> Result<(BTreeMap<Labels, Found>, Option<String>), Unanswered> {
     let options = &surroundings.options;
-    let items = ask(&rule.expr, source, at, options)?;
+    let (items, partial) = ask(&rule.expr, storage, at, options)?;
     let query = |text: &str| -> Result<Vec<(Labels, f64)>, String> {
         let expr = mainstay_promql::parse::parse(text).map_err(|fault| fault.to_string())?;
-        let items = ask(&expr, source, at, options)?;
+        let (items, _) = ask(&expr, storage, at, options).map_err(Unanswered::into_text)?;
         Ok(items
             .into_iter()
             .filter_map(|item| Some((item.labels, item.value.float()?)))
@@ -361,13 +432,13 @@ fn conditions(
             )
             .is_some()
         {
-            return Err(
+            return Err(Unanswered::Failed(
                 "vector contains metrics with the same labelset after applying alert labels"
                     .to_owned(),
-            );
+            ));
         }
     }
-    Ok(found)
+    Ok((found, partial))
 }
 
 fn recorded(alerts: &Alerts, at: i64) -> Vec<Write> {

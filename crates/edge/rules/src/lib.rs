@@ -6,7 +6,7 @@
 //! has been true, and can be put on paper and taken up again by the next watch. `template` fills in the
 //! words that are shouted. `unit` plays a given day through and compares; `lint` is the old hand who reads
 //! the orders and says which of them will fail on the night they are needed. `replay` goes through a night that was, by
-//! other orders.
+//! other orders. `received` are the alarms that other ships raise.
 //!
 //! Nothing here reads a clock or a file: time and texts are arguments.
 
@@ -16,6 +16,7 @@ pub mod alert;
 pub mod file;
 pub mod group;
 pub mod lint;
+pub mod received;
 pub mod replay;
 mod sight;
 pub mod template;

@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_promql::ast::{BinaryOperator, Expr, Kind};
-use mainstay_promql::eval::{Options, Output, instant};
+use mainstay_promql::ast::{BinaryOperator, Expr, Kind, Selector};
+use mainstay_promql::eval::{Options, Output};
+use mainstay_promql::functions::find;
 use mainstay_promql::labels::Labels;
-use mainstay_promql::sample::Source;
+
+use crate::group::Storage;
 
 /// What each selector of a rule sees at one moment.
 pub struct Scene<'a> {
@@ -18,19 +20,18 @@ pub struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    pub fn new(expr: &'a Expr, source: &dyn Source, at: i64, options: &Options) -> Self {
+    pub fn new(expr: &'a Expr, storage: &dyn Storage, at: i64, options: &Options) -> Self {
         let mut seen = BTreeMap::new();
         expr.walk(&mut |expr| {
             let Kind::Selector(selector) = &expr.kind else {
                 return;
             };
-            let answer = instant(expr, source, at, options).map(|answer| answer.output);
-            let labels = match answer {
+            let given = storage.ask(&last_of(expr, selector), at, options);
+            let labels = match given.map(|given| given.output) {
                 Ok(Output::Vector(items)) => items.into_iter().map(|item| item.labels).collect(),
-                Ok(Output::Matrix(series)) => {
-                    series.into_iter().map(|series| series.labels).collect()
+                Ok(Output::Matrix(_) | Output::Scalar(_) | Output::String(_)) | Err(_) => {
+                    Vec::new()
                 }
-                Ok(Output::Scalar(_) | Output::String(_)) | Err(_) => Vec::new(),
             };
             seen.insert(selector.id, labels);
         });
@@ -67,6 +68,20 @@ impl<'a> Scene<'a> {
                 .into_iter()
                 .all(|child| self.visible(child, labels)),
         }
+    }
+}
+
+/// Of a window, its last sample is enough.
+fn last_of(expr: &Expr, selector: &Selector) -> Expr {
+    match (&selector.range, find("last_over_time")) {
+        (Some(_), Some(function)) => Expr {
+            kind: Kind::Call {
+                function,
+                arguments: vec![expr.clone()],
+            },
+            span: expr.span,
+        },
+        _ => expr.clone(),
     }
 }
 

@@ -237,6 +237,7 @@ fn board(host: &Host) -> WatchBoard {
         silent: Vec::new(),
         rules: vec!["TargetSilent".to_owned()],
         refused: Vec::new(),
+        receives: false,
         alerts: Vec::new(),
     }
 }

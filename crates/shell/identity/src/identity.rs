@@ -18,7 +18,8 @@ use rustls::client::{Resumption, verify_server_name};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -86,6 +87,8 @@ struct Loaded {
     /// As `client`, and takes the tickets that it is offered.
     resuming: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
+    /// As a server to whoever comes, named or not.
+    open: Arc<ServerConfig>,
 }
 
 /// A leaf in use.
@@ -163,6 +166,21 @@ impl Identity {
         let shown = shown.and_then(|chain| chain.first()).cloned();
         let shown = shown.ok_or(io::ErrorKind::PermissionDenied)?;
         Ok((stream, Peer(shown.into_owned())))
+    }
+
+    /// Accepts TLS from whoever comes; one that shows a name has it from the platform's authority.
+    ///
+    /// # Errors
+    /// When the other side shows a name that is not of the platform, or breaks off.
+    pub async fn accept_any<S>(&self, stream: S) -> io::Result<(server::TlsStream<S>, Option<Peer>)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let config = self.loaded().open;
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let shown = stream.get_ref().1.peer_certificates();
+        let shown = shown.and_then(|chain| chain.first()).cloned();
+        Ok((stream, shown.map(|shown| Peer(shown.into_owned()))))
     }
 
     fn loaded(&self) -> Loaded {
@@ -265,19 +283,23 @@ fn understand(
         roots.add(root).map_err(tls(&files.roots))?;
     }
     let roots = Arc::new(roots);
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider())
-        .build()
-        .map_err(|source| IdentityError::Roots {
+    let believed = || WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider());
+    let serving = |verifier: Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError>| {
+        let verifier = verifier.map_err(|source| IdentityError::Roots {
             path: files.roots.clone(),
             source,
         })?;
-    let mut server = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(tls(own))?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain.clone(), key.clone_key())
-        .map_err(tls(own))?;
-    server.send_tls13_tickets = 0;
+        let mut server = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(tls(own))?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain.clone(), key.clone_key())
+            .map_err(tls(own))?;
+        server.send_tls13_tickets = 0;
+        Ok(Arc::new(server))
+    };
+    let server = serving(believed().build())?;
+    let open = serving(believed().allow_unauthenticated().build())?;
     let mut client = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(tls(own))?
@@ -290,6 +312,7 @@ fn understand(
     Ok(Loaded {
         client: Arc::new(client),
         resuming: Arc::new(resuming),
-        server: Arc::new(server),
+        server,
+        open,
     })
 }

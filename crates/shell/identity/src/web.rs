@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use mainstay_rt::http::{Answer, Call, RequestError, request_through, serve_through};
+use mainstay_rt::http::{Answer, Call, RequestError, Standing, request_through, serve_through};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::identity::Identity;
@@ -26,13 +26,35 @@ where
         async move {
             let handshake = tokio::time::timeout(HANDSHAKE_LIMIT, identity.accept(stream));
             match handshake.await {
-                Ok(Ok((stream, _))) => Some(stream),
+                Ok(Ok((stream, _))) => Some((stream, Standing::Proven)),
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "a caller without identity is refused");
                     None
                 }
                 Err(_) => None,
             }
+        }
+    };
+    serve_through(listener, admit, handler).await;
+}
+
+/// As [`serve`], to whoever comes: a caller that the platform's authority named is told apart from others, who must prove
+/// themselves in another way.
+pub async fn serve_any<F, R>(listener: TcpListener, identity: Arc<Identity>, handler: F)
+where
+    F: Fn(Call) -> R + 'static,
+    R: Future<Output = Answer> + 'static,
+{
+    let admit = move |stream: TcpStream| {
+        let identity = Arc::clone(&identity);
+        async move {
+            let handshake = tokio::time::timeout(HANDSHAKE_LIMIT, identity.accept_any(stream));
+            let (stream, named) = handshake.await.ok()?.ok()?;
+            let standing = match named {
+                Some(_) => Standing::Proven,
+                None => Standing::Unproven,
+            };
+            Some((stream, standing))
         }
     };
     serve_through(listener, admit, handler).await;

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use mainstay_model::oncall::{Email, EmailTls};
 use mainstay_notify::Notice;
 use mainstay_rt::error::chain;
+use mainstay_rt::secret;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -17,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::Sent;
 use crate::words::{cut, incident_key, key, line, lines};
-use crate::{Sent, secret};
 
 const STEP_LIMIT: Duration = Duration::from_secs(10);
 const LINES_MAX: usize = 100;
@@ -85,14 +86,14 @@ async fn deliver(email: &Email, platform: &str, notice: &Notice) -> Result<Strin
         EmailTls::Off => {
             let mut session = Session::new(stream);
             session.greeted().await?;
-            session.hello().await?;
-            session.hand_over(email, &message).await
+            let offers = session.hello().await?;
+            session.hand_over(email, &offers, &message).await
         }
         EmailTls::Implicit => {
             let mut session = Session::new(secured(email, stream).await?);
             session.greeted().await?;
-            session.hello().await?;
-            session.hand_over(email, &message).await
+            let offers = session.hello().await?;
+            session.hand_over(email, &offers, &message).await
         }
         EmailTls::Starttls => {
             let mut session = Session::new(stream);
@@ -108,8 +109,8 @@ async fn deliver(email: &Email, platform: &str, notice: &Notice) -> Result<Strin
             }
             let stream = session.stream.into_inner();
             let mut session = Session::new(secured(email, stream).await?);
-            session.hello().await?;
-            session.hand_over(email, &message).await
+            let offers = session.hello().await?;
+            session.hand_over(email, &offers, &message).await
         }
     }
 }
@@ -166,12 +167,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(lines.iter().map(|line| line.to_uppercase()).collect())
     }
 
-    async fn hand_over(&mut self, email: &Email, message: &str) -> Result<String, MailError> {
+    async fn hand_over(
+        &mut self,
+        email: &Email,
+        offers: &[String],
+        message: &str,
+    ) -> Result<String, MailError> {
         if let (Some(user), Some(file)) = (&email.user, &email.password_file) {
             let password = secret::read(file)?;
-            let proof = BASE64.encode(format!("\0{user}\0{password}"));
-            self.say("authentication", &format!("AUTH PLAIN {proof}"), 235)
-                .await?;
+            self.authenticate(user, &password, offers).await?;
         }
         self.say("sender", &format!("MAIL FROM:<{}>", email.from), 250)
             .await?;
@@ -184,6 +188,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         // It is taken; whether the farewell is heard makes no difference.
         self.say("farewell", "QUIT", 221).await.ok();
         Ok(cut(&taken.join(" "), 200))
+    }
+
+    /// In one step where the server offers that or does not say; by question and answer, as some know nothing else.
+    async fn authenticate(
+        &mut self,
+        user: &str,
+        password: &str,
+        offers: &[String],
+    ) -> Result<(), MailError> {
+        const STEP: &str = "authentication";
+        let ways = offers.iter().find_map(|offer| offer.strip_prefix("AUTH "));
+        let offered = |way: &str| ways.is_none_or(|ways| ways.split(' ').any(|one| one == way));
+        if offered("PLAIN") {
+            let proof = BASE64.encode(format!("\0{user}\0{password}"));
+            self.say(STEP, &format!("AUTH PLAIN {proof}"), 235).await?;
+        } else if offered("LOGIN") {
+            self.say(STEP, "AUTH LOGIN", 334).await?;
+            self.say(STEP, &BASE64.encode(user), 334).await?;
+            self.say(STEP, &BASE64.encode(password), 235).await?;
+        } else {
+            return Err(MailError::Lacks("AUTH PLAIN or AUTH LOGIN"));
+        }
+        Ok(())
     }
 
     async fn say(

@@ -6,13 +6,14 @@ use hmac::{Hmac, KeyInit, Mac};
 use mainstay_notify::{Kind, Notice};
 use mainstay_rt::clock;
 use mainstay_rt::error::chain;
+use mainstay_rt::secret;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, StatusCode, redirect};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+use crate::Sent;
 use crate::words::{cut, incident_key, key, line, lines};
-use crate::{Sent, secret};
 
 /// Of one knock.
 const ANSWER_LIMIT: Duration = Duration::from_secs(6);

@@ -8,7 +8,6 @@
 
 mod email;
 mod http;
-mod secret;
 mod words;
 
 use std::time::Duration;
@@ -16,7 +15,7 @@ use std::time::Duration;
 use mainstay_model::oncall::Way;
 use mainstay_notify::Notice;
 
-pub use secret::SecretError;
+pub use mainstay_rt::secret::SecretError;
 
 /// For everything that one attempt takes, its own repetitions included.
 pub const LIMIT: Duration = Duration::from_secs(25);

@@ -333,6 +333,8 @@ fn serve_mail<S: Read + Write>(
         say(stream, "220 mail.test ESMTP\r\n").ok()?;
     }
     let mut in_data = false;
+    // Answers of the dialogue by which some let people in.
+    let mut dialogue = Vec::new();
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).ok()? == 0 {
@@ -353,12 +355,20 @@ fn serve_mail<S: Read + Write>(
             say(stream, &format!("{}\r\n", answer.1)).ok()?;
             continue;
         }
+        if let Some(answer) = dialogue.pop() {
+            say(stream, answer).ok()?;
+            continue;
+        }
         let answer = match line.split(' ').next().unwrap_or_default() {
             "EHLO" if offers => "250-mail.test\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n",
             "EHLO" => "250-mail.test\r\n250 AUTH PLAIN\r\n",
             "STARTTLS" => {
                 say(stream, "220 go on\r\n").ok()?;
                 return Some(true);
+            }
+            "AUTH" if line == "AUTH LOGIN" => {
+                dialogue = vec!["235 welcome\r\n", "334 UGFzc3dvcmQ6\r\n"];
+                "334 VXNlcm5hbWU6\r\n"
             }
             "AUTH" => "235 welcome\r\n",
             "DATA" => {
@@ -437,6 +447,47 @@ fn a_mail_server_that_refuses_for_now_is_asked_later_and_one_that_refuses_is_not
             why: "recipient: 550 5.1.1 unknown".to_owned()
         }
     );
+}
+
+#[test]
+fn a_password_is_given_in_the_way_that_the_server_offers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let password = secret(folder.path(), "password", "pa55", 0o600);
+    for (offer, wanted) in [
+        (
+            "AUTH LOGIN PLAIN",
+            Some(vec!["AUTH PLAIN AG1haW5zdGF5AHBhNTU="]),
+        ),
+        ("8BITMIME", Some(vec!["AUTH PLAIN AG1haW5zdGF5AHBhNTU="])),
+        (
+            "auth login",
+            Some(vec!["AUTH LOGIN", "bWFpbnN0YXk=", "cGE1NQ=="]),
+        ),
+        ("AUTH CRAM-MD5", None),
+    ] {
+        let hello: &'static str = format!("EHLO>250-mail.test\r\n250 {offer}").leak();
+        let (server, heard) = mail_server(None, Some(hello));
+        let email = Email {
+            user: Some("mainstay".to_owned()),
+            password_file: Some(password.clone()),
+            ..mail(server)
+        };
+        let sent = run(&Way::Email(email), Kind::Trigger);
+        let lines = heard.lock().expect("a lock").clone();
+        let begin = lines.iter().position(|line| line.starts_with("AUTH"));
+        match wanted {
+            Some(wanted) => {
+                assert!(matches!(sent, Sent::Said { .. }), "{offer}: {sent:?}");
+                let begin = begin.expect("a proof");
+                assert_eq!(lines[begin..begin + wanted.len()], wanted, "{offer}");
+            }
+            None => {
+                let why = "the mail server does not offer AUTH PLAIN or AUTH LOGIN".to_owned();
+                assert_eq!(sent, Sent::Refused { why });
+                assert_eq!(begin, None);
+            }
+        }
+    }
 }
 
 #[test]

@@ -39,10 +39,38 @@ pub enum Peer {
     Remote(SocketAddr),
 }
 
+/// Whether a caller has proved to be of the platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Unproven,
+    Proven,
+}
+
+/// A token that a caller shows. No log shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bearer(String);
+
+impl Bearer {
+    /// Compares to the end, wherever they differ.
+    pub fn is(&self, token: &str) -> bool {
+        let (shown, token) = (self.0.as_bytes(), token.as_bytes());
+        let differ = shown.iter().zip(token).fold(0, |all, (a, b)| all | (a ^ b));
+        shown.len() == token.len() && differ == 0
+    }
+}
+
+impl std::fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bearer(..)")
+    }
+}
+
 /// A request whose body has been read.
 #[derive(Debug)]
 pub struct Call {
     pub peer: Peer,
+    pub standing: Standing,
+    pub bearer: Option<Bearer>,
     pub method: Method,
     pub path: String,
     pub query: String,
@@ -113,7 +141,8 @@ where
                     uid: credential.uid(),
                     pid: credential.pid().unwrap_or(0),
                 };
-                spawn_connection(stream, peer, Rc::clone(&handler), permit);
+                let caller = (peer, Standing::Unproven);
+                spawn_connection(stream, caller, Rc::clone(&handler), permit);
             }
             Err(error) => back_off(&error).await,
         }
@@ -126,15 +155,16 @@ where
     F: Fn(Call) -> R + 'static,
     R: Future<Output = Answer> + 'static,
 {
-    serve_through(listener, async |stream| Some(stream), handler).await;
+    let admit = async |stream| Some((stream, Standing::Unproven));
+    serve_through(listener, admit, handler).await;
 }
 
-/// As [`serve_tcp`], where `admit` makes of a connection the stream that is spoken on, or refuses it. It must
-/// come to an end by itself.
+/// As [`serve_tcp`], where `admit` makes of a connection the stream that is spoken on, with what its caller has proved, or
+/// refuses it. It must come to an end by itself.
 pub async fn serve_through<A, P, S, F, R>(listener: TcpListener, admit: A, handler: F)
 where
     A: Fn(TcpStream) -> P,
-    P: Future<Output = Option<S>> + 'static,
+    P: Future<Output = Option<(S, Standing)>> + 'static,
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     F: Fn(Call) -> R + 'static,
     R: Future<Output = Answer> + 'static,
@@ -150,8 +180,8 @@ where
                 stream.set_nodelay(true).ok();
                 let (admitted, handler) = (admit(stream), Rc::clone(&handler));
                 tokio::task::spawn_local(async move {
-                    if let Some(stream) = admitted.await {
-                        converse(stream, Peer::Remote(address), handler).await;
+                    if let Some((stream, standing)) = admitted.await {
+                        converse(stream, (Peer::Remote(address), standing), handler).await;
                     }
                     drop(permit);
                 });
@@ -199,19 +229,19 @@ fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn spawn_connection<S, F, R>(stream: S, peer: Peer, handler: Rc<F>, permit: Permit)
+fn spawn_connection<S, F, R>(stream: S, caller: (Peer, Standing), handler: Rc<F>, permit: Permit)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     F: Fn(Call) -> R + 'static,
     R: Future<Output = Answer> + 'static,
 {
     tokio::task::spawn_local(async move {
-        converse(stream, peer, handler).await;
+        converse(stream, caller, handler).await;
         drop(permit);
     });
 }
 
-async fn converse<S, F, R>(stream: S, peer: Peer, handler: Rc<F>)
+async fn converse<S, F, R>(stream: S, caller: (Peer, Standing), handler: Rc<F>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     F: Fn(Call) -> R + 'static,
@@ -219,7 +249,7 @@ where
 {
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
         let handler = Rc::clone(&handler);
-        async move { Ok::<_, Infallible>(call(&*handler, peer, request).await) }
+        async move { Ok::<_, Infallible>(call(&*handler, caller, request).await) }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -227,11 +257,15 @@ where
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
-        tracing::debug!(%error, ?peer, "connection ended");
+        tracing::debug!(%error, peer = ?caller.0, "connection ended");
     }
 }
 
-async fn call<F, R>(handler: &F, peer: Peer, request: Request<Incoming>) -> Answer
+async fn call<F, R>(
+    handler: &F,
+    (peer, standing): (Peer, Standing),
+    request: Request<Incoming>,
+) -> Answer
 where
     F: Fn(Call) -> R,
     R: Future<Output = Answer>,
@@ -252,8 +286,12 @@ where
     };
     let path = head.uri.path().to_owned();
     let query = head.uri.query().unwrap_or_default().to_owned();
+    let shown = head.headers.get(http::header::AUTHORIZATION);
+    let shown = shown.and_then(|shown| shown.to_str().ok()?.strip_prefix("Bearer "));
     handler(Call {
         peer,
+        standing,
+        bearer: shown.map(|token| Bearer(token.trim().to_owned())),
         method: head.method,
         path,
         query,

@@ -102,6 +102,15 @@ struct Row {
     chunks: Vec<Chunk>,
     /// How many of the first chunks are in blocks.
     put_away: usize,
+    fence: Fence,
+}
+
+/// The last moment of a row that a view sees: what was appended since the view was opened is later.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fence {
+    /// The view that it is of; of another one it says nothing.
+    view: u64,
+    last: i64,
 }
 
 impl Row {
@@ -129,10 +138,16 @@ pub struct Head {
     limits: Limits,
     /// Found again by all of its labels, with every sample.
     numbers: HashMap<Labels, u64>,
+    /// Labels that came before, by where their pairs stand: found without reading them. They are held, so that nothing
+    /// else can come to stand there.
+    places: HashMap<(usize, u8), (Labels, u64)>,
     /// By metric, then by labels: what a question goes through.
     metrics: BTreeMap<String, BTreeMap<Labels, u64>>,
     rows: BTreeMap<u64, (Labels, Row)>,
     next_number: u64,
+    /// Counts the views; the last one is open or not.
+    view: u64,
+    view_is_open: bool,
     log: Log,
     /// The number that the next file gets.
     next_file: u64,
@@ -183,9 +198,12 @@ impl Head {
             folder: folder.to_owned(),
             limits,
             numbers: HashMap::new(),
+            places: HashMap::new(),
             metrics: BTreeMap::new(),
             rows: BTreeMap::new(),
             next_number: 0,
+            view: 0,
+            view_is_open: false,
             log,
             next_file: next_file + 1,
             blocks: Vec::new(),
@@ -277,10 +295,29 @@ impl Head {
         number
     }
 
-    /// Stores what is newer than what its series has.
+    /// Stores what is newer than what its series has. An open view does not see it.
     pub fn append<'l>(
         &mut self,
         samples: impl IntoIterator<Item = (&'l Labels, i64, f64)>,
+    ) -> Result<Appended, SamplesError> {
+        let fenced = self.view_is_open.then_some(self.view);
+        self.store(samples, fenced, true)
+    }
+
+    /// As [`Head::append`], by whoever looks through the view: what they write they see.
+    pub fn append_in_view<'l>(
+        &mut self,
+        samples: impl IntoIterator<Item = (&'l Labels, i64, f64)>,
+    ) -> Result<Appended, SamplesError> {
+        // Rules make their labels anew each time.
+        self.store(samples, None, false)
+    }
+
+    fn store<'l>(
+        &mut self,
+        samples: impl IntoIterator<Item = (&'l Labels, i64, f64)>,
+        fenced: Option<u64>,
+        remember: bool,
     ) -> Result<Appended, SamplesError> {
         if self.broken {
             return Err(SamplesError::Broken);
@@ -289,8 +326,8 @@ impl Head {
         let mut new = Vec::new();
         let mut taken: Vec<(u64, i64, u64)> = Vec::new();
         for (labels, at, value) in samples {
-            let number = match self.numbers.get(labels) {
-                Some(number) => *number,
+            let number = match self.known(labels, remember) {
+                Some(number) => number,
                 None if self.rows.len() >= self.limits.series => {
                     appended.beyond_limit += 1;
                     continue;
@@ -304,6 +341,10 @@ impl Head {
             let Some((_, row)) = self.rows.get_mut(&number) else {
                 continue;
             };
+            if let Some(view) = fenced.filter(|view| row.fence.view != *view) {
+                let last = row.last().unwrap_or(i64::MIN);
+                row.fence = Fence { view, last };
+            }
             if row.push(at, value) {
                 taken.push((number, at, value.to_bits()));
                 appended.stored += 1;
@@ -315,6 +356,34 @@ impl Head {
         self.broken = written.is_err();
         written.map_err(failed("append to", &self.folder))?;
         Ok(appended)
+    }
+
+    /// Whoever gives samples gives the same labels each time, mostly the very same ones.
+    fn known(&mut self, labels: &Labels, remember: bool) -> Option<u64> {
+        if let Some((_, number)) = self.places.get(&labels.address()) {
+            return Some(*number);
+        }
+        let number = *self.numbers.get(labels)?;
+        if remember {
+            let place = (labels.clone(), number);
+            self.places.insert(labels.address(), place);
+        }
+        Some(number)
+    }
+
+    /// From here on, [`Head::view`] shows what there is now, until the view is opened anew.
+    pub fn open_view(&mut self) {
+        self.view += 1;
+        self.view_is_open = true;
+    }
+
+    pub fn close_view(&mut self) {
+        self.view_is_open = false;
+    }
+
+    /// What there was when the view was opened, and what was written by whoever looks through it.
+    pub fn view(&self) -> View<'_> {
+        View(self)
     }
 
     /// From here on, what was appended survives the machine.
@@ -349,6 +418,7 @@ impl Head {
             keep
         });
         metrics.retain(|_, series| !series.is_empty());
+        self.forget_places();
         let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.blocks)
             .into_iter()
             .partition(|(_, until)| *until < now);
@@ -357,6 +427,16 @@ impl Head {
             std::fs::remove_file(&path).map_err(failed("remove", &path))?;
         }
         Ok(())
+    }
+
+    /// Labels are held for series that are there, and not for every set of them that ever came.
+    fn forget_places(&mut self) {
+        if self.places.len() > self.rows.len().saturating_mul(2) {
+            self.places.clear();
+        }
+        let rows = &self.rows;
+        self.places
+            .retain(|_, (_, number)| rows.contains_key(number));
     }
 
     /// Full chunks into a block; a new log with the rest; then the old log may go.
@@ -470,8 +550,13 @@ impl Head {
     }
 }
 
-impl Source for Head {
-    fn select(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Arc<Series>> {
+impl Head {
+    fn pick(
+        &self,
+        matchers: &[Matcher],
+        (from, to): (i64, i64),
+        last_of: impl Fn(&Row) -> i64,
+    ) -> Vec<Arc<Series>> {
         let (of_name, others): (Vec<&Matcher>, Vec<&Matcher>) =
             matchers.iter().partition(|matcher| matcher.label == NAME);
         let chosen = self
@@ -485,25 +570,42 @@ impl Source for Head {
             });
         let series = chosen.filter_map(|(labels, number)| {
             let (_, row) = self.rows.get(number)?;
+            let to = to.min(last_of(row));
             let within = |chunk: &&Chunk| chunk.span().1 >= from && chunk.span().0 <= to;
-            let unpacked = row
-                .chunks
-                .iter()
-                .filter(within)
-                .flat_map(|c| c.samples().unwrap_or_default());
-            let samples: Vec<Sample> = unpacked
-                .map(|(at, value)| Sample {
-                    at,
-                    value: Value::Float(value),
-                })
-                .collect();
-            (!samples.is_empty()).then(|| {
-                Arc::new(Series {
-                    labels: labels.clone(),
-                    samples,
-                })
-            })
+            let mut samples = Vec::new();
+            for chunk in row.chunks.iter().filter(within) {
+                let take = |at, value| {
+                    if (from..=to).contains(&at) {
+                        let value = Value::Float(value);
+                        samples.push(Sample { at, value });
+                    }
+                };
+                // What is in memory was packed here, or was checked when it was read.
+                chunk.each(take).ok();
+            }
+            let labels = labels.clone();
+            (!samples.is_empty()).then(|| Arc::new(Series { labels, samples }))
         });
         series.collect()
+    }
+}
+
+impl Source for Head {
+    fn select(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Arc<Series>> {
+        self.pick(matchers, (from, to), |_| i64::MAX)
+    }
+}
+
+/// The samples as they were at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'h>(&'h Head);
+
+impl Source for View<'_> {
+    fn select(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Arc<Series>> {
+        let last_of = |row: &Row| {
+            let is_fenced = row.fence.view == self.0.view;
+            if is_fenced { row.fence.last } else { i64::MAX }
+        };
+        self.0.pick(matchers, (from, to), last_of)
     }
 }

@@ -19,4 +19,4 @@ mod head;
 mod log;
 mod wire;
 
-pub use head::{Appended, Head, Limits, Longer, Opened, SamplesError};
+pub use head::{Appended, Head, Limits, Longer, Opened, SamplesError, View};

@@ -313,3 +313,48 @@ fn few_series_are_kept_longer_and_the_files_of_the_many_go() {
     head.maintain(20_000_000).expect("maintained");
     assert_eq!((count(&head, &long), files()), (0, 0));
 }
+
+#[test]
+fn a_view_is_of_one_moment_and_sees_what_is_written_through_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut head, _) = open(folder.path(), Limits::default());
+    // Over the end of a chunk, so that the fence is within one and between two.
+    for filled in [100, 120, 130] {
+        let begun = head.size().1 as i64 / 3;
+        fill(&mut head, begun..filled);
+        head.open_view();
+        let before = all(&head.view());
+        assert_eq!(before, all(&head));
+        fill(&mut head, filled..filled + 5);
+        let new = Labels::of(&[("__name__", "m_total"), ("job", "new")]);
+        head.append([(&new, filled * 1_000, 1.0)]).expect("append");
+        assert_eq!(all(&head.view()), before, "at {filled}");
+        assert!(all(&head).len() > before.len());
+        let own = Labels::of(&[("__name__", "m:own")]);
+        head.append_in_view([(&own, filled * 1_000, 2.0)])
+            .expect("append");
+        let seen = head.view().select(&[Matcher::name("m:own")], 0, i64::MAX);
+        assert_eq!(seen.len(), 1, "at {filled}");
+        head.close_view();
+        head.open_view();
+        assert_eq!(all(&head.view()), all(&head));
+        head.close_view();
+        // The same ones that a scraper hands in again and again, and equal ones that stand elsewhere, are one series.
+        let again = head.append([(&new.clone(), filled * 1_000 + 1, 1.0)]);
+        assert_eq!(again.expect("append").stored, 1);
+    }
+    assert_eq!(all(&head).iter().filter(|(job, _)| job == "new").count(), 6);
+}
+
+/// Every sample of `m_total`: job and moment.
+fn all(source: &dyn Source) -> Vec<(String, i64)> {
+    let found = source.select(&[Matcher::name("m_total")], i64::MIN, i64::MAX);
+    let samples = found.iter().flat_map(|series| {
+        let job = series.labels.get("job").to_owned();
+        series
+            .samples
+            .iter()
+            .map(move |sample| (job.clone(), sample.at))
+    });
+    samples.collect()
+}

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use mainstay_promql::ast::Expr;
+use mainstay_promql::eval::Options;
 use mainstay_promql::labels::Labels;
-use mainstay_promql::matcher::Matcher;
-use mainstay_promql::sample::{Series, Source};
 use mainstay_rules::alert::State;
 use mainstay_rules::file::{Group, read};
-use mainstay_rules::group::{Memory, Sink, Surroundings, Write, evaluate};
+use mainstay_rules::group::{
+    Given, Memory, Storage, Surroundings, Unanswered, Write, evaluate, measured,
+};
 use mainstay_samples::{Head, Limits};
 use mainstay_scraper::{Account, Endpoint, Reach, run};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,19 +26,17 @@ use tokio::sync::mpsc;
 /// The store as rules write to it.
 struct Desk(Head);
 
-impl Source for Desk {
-    fn select(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Arc<Series>> {
-        self.0.select(matchers, from, to)
+impl Storage for Desk {
+    fn ask(&self, expr: &Expr, at: i64, options: &Options) -> Result<Given, Unanswered> {
+        measured(expr, &self.0, at, options)
     }
-}
 
-impl Sink for Desk {
-    fn write(&mut self, write: &Write) {
-        if let Some(value) = write.value.float() {
-            self.0
-                .append([(&write.labels, write.at, value)])
-                .expect("stored");
-        }
+    fn write(&mut self, writes: &[Write]) {
+        let floats = writes.iter().filter_map(|write| {
+            let value = write.value.float()?;
+            Some((&write.labels, write.at, value))
+        });
+        self.0.append(floats).expect("stored");
     }
 }
 

@@ -7,6 +7,10 @@
 //!
 //! A connection is kept from one beat to the next, since proving an identity anew each second would cost more than
 //! all the rest. One that ended meanwhile is opened anew, once.
+//!
+//! Where somebody else scrapes, [`server`] asks them.
+
+pub mod server;
 
 use std::path::PathBuf;
 use std::sync::Arc;

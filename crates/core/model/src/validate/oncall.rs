@@ -176,7 +176,7 @@ fn email(inspector: &mut Inspector, email: &EmailDraft, path: &str) -> Option<Em
     })
 }
 
-fn url(inspector: &mut Inspector, path: &str, text: &str) {
+pub(super) fn url(inspector: &mut Inspector, path: &str, text: &str) {
     let rest = text
         .strip_prefix("https://")
         .or(text.strip_prefix("http://"));

@@ -144,5 +144,10 @@ fn claims(draft: &PlatformDraft, hosts: u16) -> Vec<Claim> {
         let owner = "the watch".into();
         claim("/spec/watch/port".into(), owner, port, hosts);
     }
+    let alerts = draft.watch.as_ref().and_then(|watch| watch.alerts.as_ref());
+    if let Some(alerts) = alerts {
+        let owner = "the watch's door for alerts".into();
+        claim("/spec/watch/alerts/port".into(), owner, alerts.port, hosts);
+    }
     claims
 }

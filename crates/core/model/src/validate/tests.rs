@@ -633,6 +633,38 @@ fn a_watch_is_placed_and_can_ask() {
     );
 }
 
+#[test]
+fn a_server_that_scrapes_instead() {
+    let server = |source: &str, url: &str| MetricsServerDraft {
+        source: source.into(),
+        url: url.into(),
+        ..MetricsServerDraft::default()
+    };
+    check(
+        |draft| {
+            watched(draft);
+            let watch = draft.watch.as_mut().expect("declared");
+            watch.targets = vec![WatchTargetDraft {
+                job: "a".into(),
+                address: "h:1".into(),
+                ..WatchTargetDraft::default()
+            }];
+            watch.metrics = Some(MetricsServerDraft {
+                bearer_token_file: Some("token".into()),
+                user: Some("watch".into()),
+                ..server("graphite", "https://watch:pa55@h")
+            });
+        },
+        expect![[r#"
+            /spec/watch/metrics/source: invalid-value: "graphite" is no source of metrics (help: write `prometheus`, or leave `metrics` out: then the watch asks everybody itself)
+            /spec/watch/metrics/url: invalid-value: a URL holds no user and no password (help: secrets stand in files of their own)
+            /spec/watch/metrics/bearerTokenFile: invalid-value: "token" is no absolute path (help: a file on every host of a watch; those with secrets have mode 0600)
+            /spec/watch/targets: invalid-value: targets are asked by nobody where a server scrapes instead of the watch (help: let that server scrape them, and remove them here)
+            /spec/watch/metrics: invalid-value: a server is asked with `bearerTokenFile`, or with `user` and `passwordFile` (help: keep one of the two ways, whole)
+        "#]],
+    );
+}
+
 fn objective(name: &str, target: &str) -> ObjectiveDraft {
     ObjectiveDraft {
         name: name.into(),

@@ -12,16 +12,18 @@ use crate::name::HostName;
 use crate::platform::Host;
 use crate::service::Service;
 use crate::violation::Code;
-use crate::watch::{TargetAddress, Watch, WatchTarget};
+use crate::watch::{AlertsDoor, Proof, Server, TargetAddress, Watch, WatchTarget};
 
 use super::inspector::{Inspector, millis, seconds};
-use super::{LIST_MAX, objectives};
+use super::{LIST_MAX, objectives, oncall};
 
 const INTERVAL: Duration = seconds(5);
 /// With longer ones, a target that is late once has no current value in Prometheus's lookback of five minutes.
 const INTERVAL_MAX: Duration = seconds(120);
 const RETENTION: Duration = seconds(24 * 60 * 60);
 const RETENTION_MAX: Duration = seconds(400 * 24 * 60 * 60);
+/// As in Alertmanager.
+const ALERTS_PATIENCE: Duration = seconds(5 * 60);
 const PATH: &str = "/spec/watch";
 
 pub(super) fn watch(
@@ -47,9 +49,11 @@ pub(super) fn watch(
     );
     let rules = rules(inspector, declared);
     let targets = targets(inspector, draft, declared);
+    let metrics = metrics(inspector, declared);
+    let alerts = alerts(inspector, declared);
     let objectives = objectives::objectives(inspector, draft, declared, gateways, services);
     let hosts = places(inspector, draft, declared, hosts);
-    if is_on {
+    if is_on && metrics.is_none() {
         can_be_asked(inspector, draft);
     }
     is_on.then_some(Watch {
@@ -60,6 +64,111 @@ pub(super) fn watch(
         rules,
         targets,
         objectives,
+        metrics,
+        alerts,
+    })
+}
+
+/// Where others tell of alerts.
+fn alerts(inspector: &mut Inspector, watch: &WatchDraft) -> Option<AlertsDoor> {
+    let declared = watch.alerts.as_ref()?;
+    let at = |field: &str| format!("{PATH}/alerts/{field}");
+    if !declared.token_file.starts_with('/') {
+        let message = format!("{:?} is no absolute path", declared.token_file);
+        inspector
+            .report(at("tokenFile"), Code::InvalidValue, message)
+            .help("a file of mode 0600 on every host of a watch");
+    }
+    let patience = inspector.span(
+        "/spec/watch/alerts/patience",
+        "how long a sender is believed",
+        declared.patience.unwrap_or(ALERTS_PATIENCE),
+        seconds(10)..=seconds(24 * 60 * 60),
+    );
+    let ignored = &declared.ignore_labels;
+    inspector.list_length(&at("ignoreLabels"), ignored.len(), LIST_MAX);
+    if let Some(place) = ignored.iter().position(|name| name == "alertname") {
+        let path = format!("{}/{place}", at("ignoreLabels"));
+        let message = "an alert without `alertname` has no name";
+        inspector
+            .report(path, Code::InvalidValue, message)
+            .help("ignore labels by which replicas differ, such as `replica`");
+    }
+    Some(AlertsDoor {
+        port: declared.port,
+        token_file: declared.token_file.clone(),
+        patience,
+        ignore_labels: ignored.clone(),
+    })
+}
+
+/// Who scrapes instead.
+fn metrics(inspector: &mut Inspector, watch: &WatchDraft) -> Option<Server> {
+    let declared = watch.metrics.as_ref()?;
+    let at = |field: &str| format!("{PATH}/metrics/{field}");
+    if declared.source != "prometheus" {
+        let message = format!("{:?} is no source of metrics", declared.source);
+        inspector
+            .report(at("source"), Code::InvalidValue, message)
+            .help(
+                "write `prometheus`, or leave `metrics` out: then the watch asks everybody itself",
+            );
+    }
+    oncall::url(inspector, &at("url"), &declared.url);
+    for (field, path) in [
+        ("bearerTokenFile", &declared.bearer_token_file),
+        ("passwordFile", &declared.password_file),
+        ("authorityFile", &declared.authority_file),
+    ] {
+        if let Some(path) = path.as_ref().filter(|path| !path.starts_with('/')) {
+            inspector
+                .report(
+                    at(field),
+                    Code::InvalidValue,
+                    format!("{path:?} is no absolute path"),
+                )
+                .help("a file on every host of a watch; those with secrets have mode 0600");
+        }
+    }
+    if !watch.targets.is_empty() {
+        inspector
+            .report(
+                format!("{PATH}/targets"),
+                Code::InvalidValue,
+                "targets are asked by nobody where a server scrapes instead of the watch",
+            )
+            .help("let that server scrape them, and remove them here")
+            .related(format!("{PATH}/metrics"));
+    }
+    let (token, user, password) = (
+        &declared.bearer_token_file,
+        &declared.user,
+        &declared.password_file,
+    );
+    let proof = match (token, user, password) {
+        (None, None, None) => Proof::None,
+        (Some(token_file), None, None) => Proof::Bearer {
+            token_file: token_file.clone(),
+        },
+        (None, Some(user), Some(password_file)) => Proof::Basic {
+            user: user.clone(),
+            password_file: password_file.clone(),
+        },
+        _ => {
+            inspector
+                .report(
+                    format!("{PATH}/metrics"),
+                    Code::InvalidValue,
+                    "a server is asked with `bearerTokenFile`, or with `user` and `passwordFile`",
+                )
+                .help("keep one of the two ways, whole");
+            Proof::None
+        }
+    };
+    Some(Server {
+        url: declared.url.clone(),
+        proof,
+        authority_file: declared.authority_file.clone(),
     })
 }
 

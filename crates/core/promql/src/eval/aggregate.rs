@@ -207,21 +207,29 @@ impl Evaluator<'_> {
 }
 
 fn groups(aggregate: &Aggregate, items: Vec<Item>) -> Vec<Group> {
-    let listed = |name: &str| aggregate.labels.iter().any(|label| label == name);
-    let mut places: BTreeMap<Labels, usize> = BTreeMap::new();
+    let kept = |name: &str| {
+        let listed = aggregate.labels.iter().any(|label| label == name);
+        if aggregate.without {
+            name != NAME && !listed
+        } else {
+            listed
+        }
+    };
+    // By a hash, so that labels are written out once for each group and not for each item.
+    let mut places: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     let mut groups: Vec<Group> = Vec::new();
     for item in items {
-        let labels = item.labels.keep(|name| {
-            if aggregate.without {
-                name != NAME && !listed(name)
-            } else {
-                listed(name)
-            }
+        let own = || item.labels.iter().filter(|(name, _)| kept(name));
+        let places = places.entry(hash(own())).or_default();
+        let known = places.iter().copied().find(|place| {
+            let group: Option<&Group> = groups.get(*place);
+            group.is_some_and(|group| group.labels.iter().eq(own()))
         });
-        let place = *places.entry(labels.clone()).or_insert(groups.len());
-        if place == groups.len() {
+        let place = known.unwrap_or(groups.len());
+        if known.is_none() {
+            places.push(place);
             groups.push(Group {
-                labels,
+                labels: item.labels.keep(kept),
                 drop_name: false,
                 items: Vec::new(),
             });
@@ -232,6 +240,18 @@ fn groups(aggregate: &Aggregate, items: Vec<Item>) -> Vec<Group> {
         }
     }
     groups
+}
+
+/// FNV-1a, with the ends of names and values in it.
+fn hash<'l>(labels: impl Iterator<Item = (&'l str, &'l str)>) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for (name, value) in labels {
+        let (name, value) = (name.bytes(), value.bytes());
+        for byte in name.chain([0xff]).chain(value).chain([0xff]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    hash
 }
 
 fn count_values(aggregate: &Aggregate, items: Vec<Item>, label: &str, at: i64) -> Vec<Item> {
@@ -304,17 +324,7 @@ fn nan_last(a: &Item, b: &Item, descending: bool) -> Ordering {
 
 /// The same series is always in or out; those of `limit_ratio(r)` and `limit_ratio(r - 1)` are all.
 fn is_in_ratio(labels: &Labels, ratio: f64) -> bool {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for (name, value) in labels.iter() {
-        for byte in name
-            .bytes()
-            .chain([0xff])
-            .chain(value.bytes())
-            .chain([0xff])
-        {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
+    let mut hash = hash(labels.iter());
     // Spreads the last bytes over the high bits.
     hash = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     #[expect(

@@ -25,7 +25,7 @@ pub(super) struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     pub(super) fn of(samples: &'a [Sample]) -> Self {
-        let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+        let (mut floats, mut histograms) = (Vec::with_capacity(samples.len()), Vec::new());
         for sample in samples {
             match &sample.value {
                 Value::Float(value) => floats.push((sample.at, *value)),
@@ -183,7 +183,7 @@ impl Evaluator<'_> {
     /// `irate` (per second, resets respected) and `idelta`.
     pub(super) fn last_two(&mut self, window: &Window, is_rate: bool) -> Option<Value> {
         let name = window.labels.name();
-        let [.., before, last] = window.samples.as_slice() else {
+        let [.., before, last] = &*window.samples else {
             return None;
         };
         let interval = seconds(last.at - before.at);

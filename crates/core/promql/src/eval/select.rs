@@ -5,6 +5,7 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::{Deref, Range};
 
 use super::{Evaluator, Failure, Item, Outcome, refuse};
 use crate::ast::{Expr, Kind, Selector, Subquery};
@@ -16,7 +17,33 @@ use crate::sample::{Sample, Series, Value};
 pub(super) struct Window {
     pub(super) labels: Labels,
     pub(super) drop_name: bool,
-    pub(super) samples: Vec<Sample>,
+    pub(super) samples: Samples,
+}
+
+/// Those of a series as they were fetched, where nothing must be left out; otherwise a copy.
+pub(super) enum Samples {
+    Shared(Arc<Series>, Range<usize>),
+    Own(Vec<Sample>),
+}
+
+impl Samples {
+    pub(super) fn into_vec(self) -> Vec<Sample> {
+        match self {
+            Self::Shared(..) => self.to_vec(),
+            Self::Own(samples) => samples,
+        }
+    }
+}
+
+impl Deref for Samples {
+    type Target = [Sample];
+
+    fn deref(&self) -> &[Sample] {
+        match self {
+            Self::Shared(series, within) => series.samples.get(within.clone()).unwrap_or(&[]),
+            Self::Own(samples) => samples,
+        }
+    }
 }
 
 pub(super) struct Windows {
@@ -87,11 +114,12 @@ impl Evaluator<'_> {
             let after = series.samples.partition_point(|sample| sample.at <= end);
             let within = series.samples.get(first..after).unwrap_or(&[]);
             self.charge(within.len())?;
-            let samples: Vec<Sample> = within
-                .iter()
-                .filter(|s| !s.value.is_stale())
-                .cloned()
-                .collect();
+            let is_current = |sample: &&Sample| !sample.value.is_stale();
+            let samples = if within.iter().all(|sample| is_current(&sample)) {
+                Samples::Shared(Arc::clone(series), first..after)
+            } else {
+                Samples::Own(within.iter().filter(is_current).cloned().collect())
+            };
             if !samples.is_empty() {
                 let labels = series.labels.clone();
                 windows.push(Window {
@@ -124,7 +152,7 @@ impl Evaluator<'_> {
             .div_euclid(step)
             .saturating_mul(step)
             .saturating_add(step);
-        let mut found: BTreeMap<Labels, Window> = BTreeMap::new();
+        let mut found: BTreeMap<Labels, (bool, Vec<Sample>)> = BTreeMap::new();
         for count in 0.. {
             if moment > end {
                 break;
@@ -135,23 +163,28 @@ impl Evaluator<'_> {
             let items = self.vector(&subquery.inner, moment)?;
             self.charge(items.len())?;
             for item in items {
-                let window = found.entry(item.labels.clone()).or_insert_with(|| Window {
-                    labels: item.labels,
-                    drop_name: item.drop_name,
-                    samples: Vec::new(),
-                });
-                if window.samples.last().is_some_and(|last| last.at == moment) {
+                let (_, samples) = found
+                    .entry(item.labels)
+                    .or_insert_with(|| (item.drop_name, Vec::new()));
+                if samples.last().is_some_and(|last| last.at == moment) {
                     return refuse("vector cannot contain metrics with the same labelset");
                 }
                 let value = without_hint(item.value);
-                window.samples.push(Sample { at: moment, value });
+                samples.push(Sample { at: moment, value });
             }
             moment = moment.saturating_add(step);
         }
+        let windows = found
+            .into_iter()
+            .map(|(labels, (drop_name, samples))| Window {
+                labels,
+                drop_name,
+                samples: Samples::Own(samples),
+            });
         Ok(Windows {
             range,
             end,
-            series: found.into_values().collect(),
+            series: windows.collect(),
         })
     }
 }

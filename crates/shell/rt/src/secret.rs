@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use mainstay_rt::files;
+use crate::files;
 
 const BYTES_MAX: u64 = 8_192;
 

@@ -1,0 +1,255 @@
+//! Alerts that others raise: told over real HTTP, by requests of this test and by the program `prometheus` where it is
+//! installed.
+
+#![allow(clippy::expect_used, reason = "a test says what it expects")]
+
+mod shared;
+
+use std::net::SocketAddr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mainstay_record::watch::{WatchAlerts, WatchConfig};
+use serde_json::{Value, json};
+use shared::Watch;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const TOKEN: &str = "open sesame";
+
+async fn door(folder: &Path) -> WatchAlerts {
+    let token_file = folder.join("token");
+    std::fs::write(&token_file, TOKEN).expect("written");
+    let closed = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&token_file, closed).expect("set");
+    WatchAlerts {
+        listen: shared::free_address().await,
+        token_file,
+        patience_ms: 300_000,
+        ignore_labels: vec!["replica".to_owned()],
+    }
+}
+
+async fn start(folder: &Path, door: &WatchAlerts) -> Watch {
+    let config = WatchConfig {
+        alerts: Some(door.clone()),
+        ..shared::config(folder).await
+    };
+    let watch = shared::start(folder, &config);
+    watch
+        .until("/v1/board", |board| board["receives"] == true)
+        .await;
+    watch
+}
+
+/// One request on a connection of its own; status and body.
+async fn ask(to: SocketAddr, method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
+    let body = body.to_string();
+    let mut stream = TcpStream::connect(to).await.expect("connected");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answered");
+    let status = answer.get(9..12).and_then(|text| text.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let body = serde_json::from_str(body).unwrap_or(Value::Null);
+    (status.expect("a status"), body)
+}
+
+async fn tell(door: &WatchAlerts, alerts: Value) -> u16 {
+    ask(door.listen, "POST", "/api/v2/alerts", TOKEN, &alerts)
+        .await
+        .0
+}
+
+/// As a replica of Prometheus says it; `ends` in milliseconds from now.
+fn alert(name: &str, replica: &str, ends: i64) -> Value {
+    let now = i64::try_from(mainstay_rt::clock::wall_ms()).expect("a moment");
+    let at = |ms: i64| json!(format!("{}", (now + ms) as f64 / 1_000.0));
+    json!({
+        "labels": { "alertname": name, "severity": "page", "replica": replica },
+        "annotations": { "summary": "slow" },
+        "startsAt": at(-5_000),
+        "endsAt": at(ends),
+        "generatorURL": format!("http://{replica}:9090/graph?g0.expr=x"),
+    })
+}
+
+fn states(board: &Value) -> Vec<(String, String)> {
+    let alerts = board["alerts"].as_array().cloned().unwrap_or_default();
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let each = alerts.iter().map(|one| {
+        assert_eq!(one["received"], true);
+        (word(&one["labels"]["alertname"]), word(&one["state"]))
+    });
+    each.collect()
+}
+
+async fn until_states(watch: &Watch, wanted: &[(&str, &str)]) -> Value {
+    let wanted = |board: &Value| {
+        let found = states(board);
+        wanted.len() == found.len()
+            && wanted
+                .iter()
+                .all(|(name, state)| found.contains(&((*name).to_owned(), (*state).to_owned())))
+    };
+    watch.until("/v1/board", wanted).await
+}
+
+#[tokio::test]
+async fn what_others_tell_is_kept_and_ends_by_their_word_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let door = door(folder.path()).await;
+    let watch = start(folder.path(), &door).await;
+    let told = json!([alert("Slow", "a", 240_000)]);
+    let (status, _) = ask(door.listen, "POST", "/api/v2/alerts", "guessed", &told).await;
+    assert_eq!(status, 401);
+    until_states(&watch, &[]).await;
+    // Two replicas are one alert; what has no name is refused, and the rest of the request is taken.
+    assert_eq!(tell(&door, told).await, 200);
+    let second = json!([{ "labels": { "severity": "page" } }, alert("Slow", "b", 240_000)]);
+    assert_eq!(tell(&door, second).await, 400);
+    assert_eq!(tell(&door, json!({})).await, 400);
+    let board = until_states(&watch, &[("Slow", "firing")]).await;
+    assert_eq!(
+        board["alerts"][0]["labels"],
+        json!({ "alertname": "Slow", "severity": "page" })
+    );
+    // Whoever promised to say more and does not has seen no end.
+    assert_eq!(tell(&door, json!([alert("Short", "a", 300)])).await, 200);
+    until_states(&watch, &[("Slow", "firing"), ("Short", "missing")]).await;
+    repeats(&door, folder.path()).await;
+    others(&door).await;
+    watch.end().await;
+    let watch = start(folder.path(), &door).await;
+    let again = until_states(&watch, &[("Slow", "firing"), ("Short", "missing")]).await;
+    assert_eq!(
+        again["alerts"][0]["active_ms"],
+        board["alerts"][0]["active_ms"]
+    );
+    // One of two says that it ended, the other that it fires.
+    assert_eq!(tell(&door, json!([alert("Slow", "a", -1)])).await, 200);
+    until_states(&watch, &[("Slow", "firing"), ("Short", "missing")]).await;
+    let both = json!([alert("Slow", "b", -1), alert("Short", "a", -1)]);
+    assert_eq!(tell(&door, both).await, 200);
+    until_states(&watch, &[("Slow", "resolved"), ("Short", "resolved")]).await;
+    watch.end().await;
+}
+
+/// Whoever repeats themselves changes nothing, on disk either.
+async fn repeats(door: &WatchAlerts, folder: &Path) {
+    let stamp = || {
+        let found = std::fs::metadata(folder.join("own/received.json")).expect("kept");
+        (found.ino(), found.mtime_nsec())
+    };
+    let before = stamp();
+    for _ in 0..20 {
+        assert_eq!(tell(door, json!([alert("Slow", "a", 240_000)])).await, 200);
+    }
+    assert_eq!(stamp(), before);
+}
+
+async fn others(door: &WatchAlerts) {
+    let get = async |path: &str| ask(door.listen, "GET", path, TOKEN, &json!("")).await;
+    let (status, alerts) = get("/api/v2/alerts").await;
+    assert_eq!((status, alerts.as_array().map(Vec::len)), (200, Some(2)));
+    assert_eq!(alerts[0]["status"]["state"], "active");
+    let (status, about) = get("/api/v2/status").await;
+    assert_eq!(
+        (status, &about["cluster"]["status"]),
+        (200, &json!("disabled"))
+    );
+    let (status, why) = get("/api/v2/silences").await;
+    assert!(
+        status == 403 && why.to_string().contains("mainstay silence"),
+        "{why}"
+    );
+    assert_eq!(get("/api/v1/query?query=up").await.0, 404);
+}
+
+/// Ended with the value, by its id.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[tokio::test]
+async fn prometheus_itself_tells() {
+    let version = Command::new("prometheus")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if version.is_err() {
+        eprintln!(
+            "\n!!! NOT TESTED: alerts of a real sender: `prometheus` is not installed (apt-get install prometheus)\n\n"
+        );
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let door = door(folder.path()).await;
+    let watch = start(folder.path(), &door).await;
+    let page = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let target = page.local_addr().expect("an address");
+    let is_slow = Arc::new(AtomicBool::new(true));
+    let shown = Arc::clone(&is_slow);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = page.accept().await {
+            let mut request = [0; 2_048];
+            let _asked = stream.read(&mut request).await.unwrap_or(0);
+            let body = format!("slow {}\n", u8::from(shown.load(Ordering::SeqCst)));
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).await.ok();
+        }
+    });
+    let rules = folder.path().join("theirs.yaml");
+    let text =
+        "groups: [{name: g, rules: [{alert: Slow, expr: slow == 1, labels: {severity: page}}]}]";
+    std::fs::write(&rules, text).expect("written");
+    let config = json!({
+        "global": { "scrape_interval": "1s", "evaluation_interval": "1s" },
+        "rule_files": [rules],
+        "alerting": { "alertmanagers": [{
+            "static_configs": [{ "targets": [door.listen.to_string()] }],
+            "authorization": { "credentials": TOKEN },
+        }] },
+        "scrape_configs": [
+            { "job_name": "desk", "static_configs": [{ "targets": [target.to_string()] }] }
+        ],
+    });
+    let file = folder.path().join("prometheus.yaml");
+    std::fs::write(&file, config.to_string()).expect("written");
+    let mut command = Command::new("prometheus");
+    command
+        .arg(format!("--config.file={}", file.display()))
+        .arg(format!(
+            "--storage.tsdb.path={}",
+            folder.path().join("tsdb").display()
+        ))
+        .arg(format!(
+            "--web.listen-address={}",
+            shared::free_address().await
+        ))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let prometheus = Program(command.spawn().expect("started"));
+    until_states(&watch, &[("Slow", "firing")]).await;
+    is_slow.store(false, Ordering::SeqCst);
+    until_states(&watch, &[("Slow", "resolved")]).await;
+    is_slow.store(true, Ordering::SeqCst);
+    until_states(&watch, &[("Slow", "firing")]).await;
+    drop(prometheus);
+    let board = until_states(&watch, &[("Slow", "firing")]).await;
+    assert_eq!(board["alerts"][0]["labels"]["job"], "desk");
+    watch.end().await;
+}
