@@ -176,7 +176,7 @@ fn the_meaning_is_told_with_line_column_and_way_out() {
             p.yaml:10:7: error[exactly-one]: exactly one is expected here
                10 |     - {}
                   |       ^
-                  = help: give one of alert, every
+                  = help: give one of alert, burn, incident, every
             p.yaml:12:45: error[invalid-value]: the default does not fit: at most 3
                12 |     - {name: count, kind: integer, default: 9, most: 3}
                   |                                             ^
@@ -318,4 +318,32 @@ fn read(path: &str, text: &str) {
             );
         }
     }
+}
+
+#[test]
+fn a_trigger_says_what_it_waits_for() {
+    let text = |triggers: &str| {
+        format!(
+            "apiVersion: mainstay/v1\nkind: Playbook\nmetadata: {{name: look, version: 1}}\nspec:\n  summary: look\n  mode: suggest\n  \
+             triggers:\n{triggers}  steps:\n    - id: look\n      action: {{wait: {{noFaults: {{}}}}}}\n"
+        )
+    };
+    let good = text(
+        "    - burn: {objective: orders-answered, window: 1h}\n    - incident: {severity: error, things: [database/ledger, service/venue]}\n    \
+         - incident: {state: mitigated}\n",
+    );
+    criticised(&good, expect![""]);
+    criticised(
+        &text(
+            "    - burn: {objective: orders-answerd}\n    - incident: {things: [database/leger]}\n",
+        ),
+        expect![[r#""#]],
+    );
+    wrong(
+        &text(
+            "    - burn: {objective: x, window: 2h}\n    - incident: {things: [ledger]}\n    \
+             - incident: {state: closed}\n",
+        ),
+        expect![[r#""#]],
+    );
 }
