@@ -412,7 +412,7 @@ fn a_tester_breaks_things_within_a_drill_in_force_only() {
     let mut stage = Stage::with(desired);
     let denied = |stage: &mut Stage, signal: Signal| {
         let why = refused(stage, &signal).map(|why| why.code());
-        assert_eq!(why, Some("not_permitted"), "{signal:?}");
+        assert_eq!(why.as_deref(), Some("not_permitted"), "{signal:?}");
     };
     denied(&mut stage, by_tester(adopt("beef", None)));
     denied(&mut stage, inject());
