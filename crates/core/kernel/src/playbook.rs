@@ -151,9 +151,11 @@ pub(crate) fn after_alert(
 
 /// An incident that comes into a state may open runs; they stand in the journal behind it.
 pub(crate) fn after_incidents(state: &State, now_ms: u64, events: &[Event]) -> Vec<Event> {
-    let of_incident = |event: &Event| match event {
-        Event::Incident(change) => Some(change.incident),
-        _ => None,
+    let of_incident = |event: &Event| {
+        if let Event::Incident(change) = event {
+            return Some(change.incident);
+        }
+        None
     };
     let touched: BTreeSet<IncidentId> = events.iter().filter_map(of_incident).collect();
     let waits = |trigger: &playbook::Trigger| matches!(trigger, playbook::Trigger::Incident { .. });
