@@ -361,7 +361,7 @@ impl Story {
     fn runs(&self, entries: &[Entry], chosen: &BTreeSet<u64>) -> BTreeSet<String> {
         let of = |entry: &&Entry| match &entry.event {
             Some(EventBody::Playbook(PlaybookBody::Opened { origin, .. })) => {
-                self.is_alert_of(origin)
+                self.is_origin(origin)
             }
             _ => chosen.contains(&entry.position),
         };
