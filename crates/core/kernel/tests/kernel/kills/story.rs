@@ -172,19 +172,60 @@ enum Line {
 }
 
 fn line(script: usize, line: usize) -> Option<Line> {
+    match script {
+        0 => experiment(line),
+        _ => drill(line),
+    }
+}
+
+fn experiment(line: usize) -> Option<Line> {
     let experiment = ExperimentId(1);
+    let asks = |ask| Line::Ask(Ask::Experiment(ask));
+    Some(match line {
+        0 => asks(ExperimentAsk::Begin(ExperimentPlan {
+            name: "frozen web".to_string(),
+            digest: "beef".to_string(),
+            seed: 1,
+            hypothesis: "nobody notices".to_string(),
+            injections: vec!["web on h3 is frozen".to_string()],
+            lasts_ms: 10_000,
+        })),
+        1 => breaks(FaultKind::ProcessFreeze, "h3/web"),
+        2 => asks(ExperimentAsk::Observe {
+            experiment,
+            observation: Observation {
+                subject: "during: errors".to_string(),
+                value: "0".to_string(),
+                finding: Finding::Holds,
+            },
+        }),
+        3 => Line::UntilNoFault,
+        4 => asks(ExperimentAsk::End {
+            experiment,
+            verdict: Verdict::Passed,
+            why: "nobody noticed".to_string(),
+            residue: Vec::new(),
+        }),
+        _ => return None,
+    })
+}
+
+fn breaks(kind: FaultKind, target: &str) -> Line {
+    Line::Ask(Ask::InjectFault(fault(kind, target, 4_000)))
+}
+
+fn drill(line: usize) -> Option<Line> {
     let drill = DrillId(1);
-    let drills = |ask| Line::Ask(Ask::Drill(ask));
-    let experiments = |ask| Line::Ask(Ask::Experiment(ask));
+    let asks = |ask| Line::Ask(Ask::Drill(ask));
     let begins = |step: &str| {
-        drills(DrillAsk::BeginStep {
+        asks(DrillAsk::BeginStep {
             drill,
             step: step.to_string(),
             what: "so".to_string(),
         })
     };
     let ends = |step: &str| {
-        drills(DrillAsk::EndStep {
+        asks(DrillAsk::EndStep {
             drill,
             end: StepEnd {
                 step: step.to_string(),
@@ -194,46 +235,19 @@ fn line(script: usize, line: usize) -> Option<Line> {
             },
         })
     };
-    Some(match (script, line) {
-        (0, 0) => experiments(ExperimentAsk::Begin(ExperimentPlan {
-            name: "frozen web".to_string(),
-            digest: "beef".to_string(),
-            seed: 1,
-            hypothesis: "nobody notices".to_string(),
-            injections: vec!["web on h3 is frozen".to_string()],
-            lasts_ms: 10_000,
-        })),
-        (0, 1) => Line::Ask(Ask::InjectFault(fault(
-            FaultKind::ProcessFreeze,
-            "h3/web",
-            4_000,
-        ))),
-        (0, 2) => experiments(ExperimentAsk::Observe {
-            experiment,
-            observation: Observation {
-                subject: "during: errors".to_string(),
-                value: "0".to_string(),
-                finding: Finding::Holds,
-            },
-        }),
-        (0, 4) => experiments(ExperimentAsk::End {
-            experiment,
-            verdict: Verdict::Passed,
-            why: "nobody noticed".to_string(),
-            residue: Vec::new(),
-        }),
-        (1, 0) => drills(DrillAsk::Begin(Box::new(drills::plan()))),
-        (1, 1) => begins("lose"),
-        (1, 2) => Line::Ask(Ask::InjectFault(fault(FaultKind::HostFreeze, "h3", 4_000))),
-        (1, 3) => ends("lose"),
-        (1, 4) => begins("look"),
-        (1, 5) => drills(DrillAsk::Confirm {
+    Some(match line {
+        0 => asks(DrillAsk::Begin(Box::new(drills::plan()))),
+        1 => begins("lose"),
+        2 => breaks(FaultKind::HostFreeze, "h3"),
+        3 => ends("lose"),
+        4 => begins("look"),
+        5 => asks(DrillAsk::Confirm {
             drill,
             step: "look".to_string(),
         }),
-        (1, 6) => ends("look"),
-        (0, 3) | (1, 7) => Line::UntilNoFault,
-        (1, 8) => drills(DrillAsk::End {
+        6 => ends("look"),
+        7 => Line::UntilNoFault,
+        8 => asks(DrillAsk::End {
             drill,
             end: DrillEnd {
                 verdict: DrillVerdict::Passed,
