@@ -332,18 +332,36 @@ fn a_trigger_says_what_it_waits_for() {
         "    - burn: {objective: orders-answered, window: 1h}\n    - incident: {severity: error, things: [database/ledger, service/venue]}\n    \
          - incident: {state: mitigated}\n",
     );
-    criticised(&good, expect![""]);
+    criticised(
+        &good,
+        expect![[r#"
+        p.yaml:12:11: no-timeout: it says no time: 30 s are assumed
+          repair: timeout: 30s
+    "#]],
+    );
     criticised(
         &text(
             "    - burn: {objective: orders-answerd}\n    - incident: {things: [database/leger]}\n",
         ),
-        expect![[r#""#]],
+        expect![[r#"
+            p.yaml:8:25: unknown-reference: the platform file has no objective orders-answerd
+              repair: did you mean `orders-answered`?
+            p.yaml:9:27: unknown-reference: the platform file has no database leger
+              repair: did you mean `ledger`?
+            p.yaml:11:11: no-timeout: it says no time: 30 s are assumed
+              repair: timeout: 30s
+        "#]],
     );
     wrong(
         &text(
             "    - burn: {objective: x, window: 2h}\n    - incident: {things: [ledger]}\n    \
              - incident: {state: closed}\n",
         ),
-        expect![[r#""#]],
+        expect![[r#"
+            p.yaml:10:25: error[unknown-value]: `closed` is not known here
+               10 |     - incident: {state: closed}
+                  |                         ^
+                  = help: known here: `open`, `acknowledged`, `mitigated`, `resolved`
+        "#]],
     );
 }
