@@ -111,7 +111,14 @@ fn set_fault(context: &Context, fault: FaultId, spec: &FaultSpec, until_ms: u64)
     };
     match faults::inject(&place, &request) {
         Ok(record) => found(&record),
-        Err(error) => Outcome::Failed { why: chain(&error) },
+        Err(error) => {
+            let why = chain(&error);
+            match faults::find(data, &request.id) {
+                // Its guardian may still set it, and will end it.
+                Some(record) if record.state != FaultState::Undone => Outcome::Unknown { why },
+                Some(_) | None => Outcome::Failed { why },
+            }
+        }
     }
 }
 
@@ -140,6 +147,12 @@ fn found(record: &FaultRecord) -> Outcome {
     match record.state {
         FaultState::Prepared => Outcome::Unknown {
             why: "prepared, and not known to be set".to_owned(),
+        },
+        // Whoever was to set it died over it, and its time is over.
+        FaultState::Undone if record.set_wall_ms.is_none() => Outcome::Failed {
+            why: record.problem.clone().unwrap_or_else(|| {
+                "it was prepared, and undone before it was known to be set".to_owned()
+            }),
         },
         FaultState::Set | FaultState::Undone => Outcome::Done {
             detail: format!(

@@ -94,6 +94,22 @@ fn trigger(trigger: &Trigger) -> String {
             let labels = labels.iter().map(|(name, value)| format!("{name}={value}"));
             format!("alert {}", labels.collect::<Vec<_>>().join(", "))
         }
+        Trigger::Incident {
+            state,
+            severity,
+            things,
+        } => {
+            let things: Vec<&str> = things.iter().map(String::as_str).collect();
+            let about = match things.as_slice() {
+                [] => String::new(),
+                things => format!(" about {}", things.join(", ")),
+            };
+            format!(
+                "incident {}, at least {}{about}",
+                state.as_str(),
+                severity.as_str()
+            )
+        }
         Trigger::Every { every_ms } => format!("every {} s", every_ms / 1_000),
     }
 }
@@ -172,6 +188,9 @@ fn condition(condition: &Condition) -> String {
 fn origin(origin: &Origin) -> String {
     match origin {
         Origin::Alert { watch, alert } => format!("alert {alert} of the watch on {watch}"),
+        Origin::Incident { incident, state } => {
+            format!("incident {incident} is {}", state.as_str())
+        }
         Origin::Schedule => "schedule".to_owned(),
         Origin::Person { by, reason } => format!("{by}: {reason}"),
     }

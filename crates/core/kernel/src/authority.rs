@@ -48,6 +48,9 @@ pub fn authorize(state: &State, actor: &Actor, permission: Permission) -> Result
             | Permission::FaultInject
             | Permission::FaultClear
             | Permission::FaultApprove
+            | Permission::DrillAdopt
+            | Permission::DrillRun
+            | Permission::DrillConfirm
             | Permission::IncidentManage
             | Permission::PlaybookRun
             | Permission::PlaybookApprove => Err(Refusal::NoPlatform),

@@ -59,6 +59,8 @@ pub fn decide(state: &State, now_ms: u64, signal: &Signal) -> Decision {
         decision.why = Why::Decided;
         decision.events.extend(follows);
     }
+    let opened = playbook::after_incidents(state, now_ms, &decision.events);
+    decision.events.extend(opened);
     decision
 }
 

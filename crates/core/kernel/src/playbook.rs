@@ -4,8 +4,10 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use mainstay_incident::{Incident, IncidentId, Phase, Severity};
 use mainstay_model::people::Permission;
 use mainstay_playbook as playbook;
+use mainstay_units::Position;
 use playbook::{Act, Ask, Asked, Look, View, ViewDatabase, Who};
 
 use crate::alert::{AlertNews, AlertState};
@@ -145,6 +147,73 @@ pub(crate) fn after_alert(
         .events
         .extend(opened.into_iter().map(Event::Playbook));
     decision
+}
+
+/// An incident that comes into a state may open runs; they stand in the journal behind it.
+pub(crate) fn after_incidents(state: &State, now_ms: u64, events: &[Event]) -> Vec<Event> {
+    let of_incident = |event: &Event| {
+        if let Event::Incident(change) = event {
+            return Some(change.incident);
+        }
+        None
+    };
+    let touched: BTreeSet<IncidentId> = events.iter().filter_map(of_incident).collect();
+    let waits = |trigger: &playbook::Trigger| matches!(trigger, playbook::Trigger::Incident { .. });
+    let mut books = state.playbooks.books.values();
+    if touched.is_empty() || !books.any(|known| known.book.triggers.iter().any(waits)) {
+        return Vec::new();
+    }
+    // As it will be when all of this is journalled, runs that an alert has just opened included.
+    let mut incidents = state.incidents.clone();
+    let mut books = state.playbooks.clone();
+    let mut position = state.next;
+    for event in events {
+        if let Event::Incident(change) = event {
+            incidents.apply(position, now_ms, change);
+        }
+        if let Event::Playbook(event) = event {
+            books.apply(position.0, now_ms, event);
+        }
+        position = Position(position.0 + 1);
+    }
+    let view = view(state);
+    let mut opened = Vec::new();
+    for id in touched {
+        let Some(after) = incidents.get(id).and_then(|incident| case(id, incident)) else {
+            continue;
+        };
+        let before = state.incidents.get(id);
+        let before = before.and_then(|incident| case(id, incident));
+        let before = before.as_ref();
+        for event in playbook::triggered_by_incident(&books, now_ms, &view, before, &after) {
+            books.apply(position.0, now_ms, &event);
+            position = Position(position.0 + 1);
+            opened.push(Event::Playbook(event));
+        }
+    }
+    opened
+}
+
+/// What triggers look at; one that goes on in another is nobody's case.
+fn case(id: IncidentId, incident: &Incident) -> Option<playbook::Case> {
+    let state = match incident.phase {
+        Phase::Open => playbook::IncidentState::Open,
+        Phase::Acknowledged => playbook::IncidentState::Acknowledged,
+        Phase::Mitigated => playbook::IncidentState::Mitigated,
+        Phase::Resolved => playbook::IncidentState::Resolved,
+        Phase::Merged(_) => return None,
+    };
+    Some(playbook::Case {
+        incident: id.to_string(),
+        state,
+        gravity: match incident.severity {
+            Severity::Info => playbook::Gravity::Info,
+            Severity::Warning => playbook::Gravity::Warning,
+            Severity::Error => playbook::Gravity::Error,
+            Severity::Critical => playbook::Gravity::Critical,
+        },
+        things: incident.things.keys().map(ToString::to_string).collect(),
+    })
 }
 
 /// What runs and schedules need now.

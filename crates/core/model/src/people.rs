@@ -22,13 +22,16 @@ pub enum Permission {
     FaultInject,
     FaultClear,
     FaultApprove,
+    DrillAdopt,
+    DrillRun,
+    DrillConfirm,
     IncidentManage,
     PlaybookRun,
     PlaybookApprove,
 }
 
 impl Permission {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::StatusRead,
         Self::JournalRead,
         Self::PlatformApply,
@@ -41,6 +44,9 @@ impl Permission {
         Self::FaultInject,
         Self::FaultClear,
         Self::FaultApprove,
+        Self::DrillAdopt,
+        Self::DrillRun,
+        Self::DrillConfirm,
         Self::IncidentManage,
         Self::PlaybookRun,
         Self::PlaybookApprove,
@@ -68,6 +74,9 @@ impl Permission {
             Self::FaultInject => "fault.inject",
             Self::FaultClear => "fault.clear",
             Self::FaultApprove => "fault.approve",
+            Self::DrillAdopt => "drill.adopt",
+            Self::DrillRun => "drill.run",
+            Self::DrillConfirm => "drill.confirm",
             Self::IncidentManage => "incident.manage",
             Self::PlaybookRun => "playbook.run",
             Self::PlaybookApprove => "playbook.approve",

@@ -1,7 +1,7 @@
 //! What a playbook says.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -63,8 +63,66 @@ pub struct Promotion {
 pub enum Trigger {
     /// An alert that fires and has all of these labels.
     Alert { labels: BTreeMap<String, String> },
+    /// An incident that comes into a state, and is at least so bad, about one of these.
+    Incident {
+        state: IncidentState,
+        severity: Gravity,
+        /// `KIND/NAME`, which means its part on a host too; about anything, if empty.
+        things: BTreeSet<String>,
+    },
     /// Again and again, at least so long after the last run began.
     Every { every_ms: u64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IncidentState {
+    /// Nobody has it yet.
+    Open,
+    Acknowledged,
+    Mitigated,
+    Resolved,
+}
+
+impl IncidentState {
+    pub const ALL: [Self; 4] = [
+        Self::Open,
+        Self::Acknowledged,
+        Self::Mitigated,
+        Self::Resolved,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Acknowledged => "acknowledged",
+            Self::Mitigated => "mitigated",
+            Self::Resolved => "resolved",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// How bad an incident is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gravity {
+    Info,
+    Warning,
+    Error,
+    Critical,
+}
+
+impl Gravity {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Critical => "critical",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

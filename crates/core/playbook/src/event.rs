@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::act::{Act, Look};
-use crate::book::{Book, Expiry};
+use crate::book::{Book, Expiry, IncidentState};
 use crate::guard::Target;
 use crate::run::RunId;
 use crate::value::Values;
@@ -29,9 +29,19 @@ impl core::fmt::Display for Who {
 /// Why there is a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    Alert { watch: String, alert: String },
+    Alert {
+        watch: String,
+        alert: String,
+    },
+    Incident {
+        incident: String,
+        state: IncidentState,
+    },
     Schedule,
-    Person { by: Who, reason: String },
+    Person {
+        by: Who,
+        reason: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -51,13 +51,13 @@ mod why;
 pub use act::{Act, Look, Resolved, resolve};
 pub use ask::{Ask, Asked, asked};
 pub use book::{
-    Action, Approval, Book, Condition, Expiry, Guardrails, Mode, Parameter, ParameterKind, Place,
-    Promotion, Rate, Retry, Step, Trigger, Verify, Window,
+    Action, Approval, Book, Condition, Expiry, Gravity, Guardrails, IncidentState, Mode, Parameter,
+    ParameterKind, Place, Promotion, Rate, Retry, Step, Trigger, Verify, Window,
 };
 pub use event::{Ending, Event, Opening, Origin, Purpose, Who};
 pub use run::{Outcome, Phase, Run, RunId, Seen, Stopped};
 pub use state::{BOOKS_MAX, ENDED_MAX, Ended, Known, RUNS_MAX, State, Track};
-pub use trigger::{next_scheduled_ms, scheduled, triggered};
+pub use trigger::{Case, next_scheduled_ms, scheduled, triggered, triggered_by_incident};
 pub use value::{FillError, Values, fill, names_in, values_of};
 pub use view::{View, ViewDatabase};
 pub use why::Refusal;

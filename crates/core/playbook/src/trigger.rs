@@ -1,11 +1,11 @@
 //! What an alert or the time sets off.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::ask::{needs, under_way};
-use crate::book::{Book, Expiry, Mode, Trigger};
+use crate::book::{Book, Expiry, Gravity, IncidentState, Mode, Trigger};
 use crate::event::{Event, Opening, Origin};
 use crate::run::RunId;
 use crate::state::{Known, RUNS_MAX, State};
@@ -32,10 +32,88 @@ pub fn triggered(
                 let mut wanted = wanted.iter();
                 wanted.all(|(name, value)| labels.get(name) == Some(value))
             }
-            Trigger::Every { .. } => false,
+            Trigger::Incident { .. } | Trigger::Every { .. } => false,
         };
         if known.book.triggers.iter().any(matches) {
             opener.open(known, &origin, labels);
+        }
+    }
+    opener.events
+}
+
+/// An incident, as far as triggers look at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    pub incident: String,
+    pub state: IncidentState,
+    pub gravity: Gravity,
+    /// `KIND/NAME`, with `@HOST` for a part on a host.
+    pub things: BTreeSet<String>,
+}
+
+impl Case {
+    fn meets(&self, trigger: &Trigger) -> bool {
+        let Trigger::Incident {
+            state,
+            severity,
+            things,
+        } = trigger
+        else {
+            return false;
+        };
+        let whole = |thing: &str| {
+            let (whole, _) = thing.split_once('@').unwrap_or((thing, ""));
+            things.contains(whole) || things.contains(thing)
+        };
+        self.state == *state
+            && self.gravity >= *severity
+            && (things.is_empty() || self.things.iter().any(|thing| whole(thing)))
+    }
+
+    /// What parameters may take as from the labels of an alert: a kind of thing of which there is one only.
+    fn labels(&self) -> BTreeMap<String, String> {
+        let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for thing in &self.things {
+            let (what, host) = thing.split_once('@').unwrap_or((thing, ""));
+            if let Some((kind, name)) = what.split_once('/') {
+                found.entry(kind).or_default().insert(name);
+            }
+            if !host.is_empty() {
+                found.entry("host").or_default().insert(host);
+            }
+        }
+        found.retain(|_, names| names.len() == 1);
+        let things = found
+            .into_iter()
+            .filter_map(|(kind, names)| Some((kind.to_string(), names.first()?.to_string())));
+        let own = [
+            ("incident", self.incident.as_str()),
+            ("severity", self.gravity.as_str()),
+        ];
+        let own = own.map(|(name, value)| (name.to_string(), value.to_string()));
+        things.chain(own).collect()
+    }
+}
+
+/// The runs that an incident opens as it comes to meet a trigger, one for each book: `before` is what it was.
+pub fn triggered_by_incident(
+    state: &State,
+    now_ms: u64,
+    view: &View,
+    before: Option<&Case>,
+    after: &Case,
+) -> Vec<Event> {
+    let origin = Origin::Incident {
+        incident: after.incident.clone(),
+        state: after.state,
+    };
+    let mut opener = Opener::new(state, now_ms, view);
+    for known in state.books.values() {
+        let comes = |trigger: &Trigger| {
+            after.meets(trigger) && !before.is_some_and(|before| before.meets(trigger))
+        };
+        if known.book.triggers.iter().any(comes) {
+            opener.open(known, &origin, &after.labels());
         }
     }
     opener.events
@@ -70,7 +148,7 @@ fn due_ms(state: &State, known: &Known) -> Option<u64> {
         .iter()
         .filter_map(|trigger| match trigger {
             Trigger::Every { every_ms } => Some(*every_ms),
-            Trigger::Alert { .. } => None,
+            Trigger::Alert { .. } | Trigger::Incident { .. } => None,
         });
     let opened = state.opened.get(name).copied().unwrap_or(0);
     Some(opened.max(known.since_ms).saturating_add(every.min()?))

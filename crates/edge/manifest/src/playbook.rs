@@ -3,14 +3,17 @@
 //! What is wrong here cannot be followed at all. What can be followed and is unwise is for
 //! [`crate::playbook_critic`].
 
+use std::collections::BTreeMap;
+
 use mainstay_playbook as core;
 use mainstay_playbook::names_in;
 
 use crate::decode::{Document, document};
 use crate::diagnostic::{Diagnostic, Fault, Source};
 use crate::playbook_file::{
-    ActionForm, ConditionForm, DayWord, KindWord, ModeWord, OtherwiseWord, ParameterForm,
-    PlaceForm, PlaybookFile, StepForm, TriggerForm, WindowForm,
+    ActionForm, AlertForm, BurnForm, ConditionForm, DayWord, IncidentForm, KindWord, ModeWord,
+    OtherwiseWord, ParameterForm, PlaceForm, PlaybookFile, SeverityWord, StateWord, StepForm,
+    TriggerForm, WindowForm,
 };
 use crate::quantity::Span;
 use crate::tree::{self, Node};
@@ -25,6 +28,12 @@ const RETRY_PAUSE_MS_DEFAULT: u64 = 1_000;
 const EXPIRES_MS_DEFAULT: u64 = 15 * 60_000;
 const TIMEOUT_MS_MAX: u64 = 60 * 60_000;
 const UNHEALTHY_DEFAULT: u8 = 50;
+/// The long windows of the tiers in which a budget burns.
+const BURN_WINDOWS: [&str; 4] = ["1h", "6h", "1d", "3d"];
+/// Kinds of things that an incident may be about, as it writes them.
+const THINGS: [&str; 8] = [
+    "region", "host", "database", "service", "gateway", "route", "process", "other",
+];
 
 /// Reads a playbook. `path` is only for the messages.
 ///
@@ -195,33 +204,93 @@ impl Reader<'_> {
         let mut triggers = Vec::new();
         for (index, form) in forms.iter().enumerate() {
             let path = format!("/spec/triggers/{index}");
-            match (&form.alert, form.every) {
-                (Some(alert), None) if !alert.labels.is_empty() => {
-                    triggers.push(core::Trigger::Alert {
-                        labels: alert.labels.clone(),
-                    });
+            let alert = form.alert.as_ref();
+            let alert = alert.map(|form| self.on_alert(&path, form));
+            let burn = form.burn.as_ref().map(|form| self.on_burn(&path, form));
+            let incident = form.incident.as_ref();
+            let incident = incident.map(|form| self.on_incident(&path, form));
+            let every = form.every.map(|span| self.on_schedule(&path, span));
+            let mut given = [alert, burn, incident, every].into_iter().flatten();
+            match (given.next(), given.next()) {
+                (Some(one), None) => triggers.push(one),
+                (Some(_), Some(_)) | (None, _) => {
+                    self.one_of(&path, "alert, burn, incident, every");
                 }
-                (Some(_), None) => self.wrong(
-                    &path,
-                    "invalid-value",
-                    "without labels every alert would set it off".to_owned(),
-                    "name the alert: `labels: {alertname: TargetSilent}`",
-                ),
-                (None, every @ Some(_)) if ms(every, 0) >= 1_000 => {
-                    triggers.push(core::Trigger::Every {
-                        every_ms: ms(every, 0),
-                    });
-                }
-                (None, Some(_)) => self.wrong(
-                    &path,
-                    "invalid-value",
-                    "more often than once a second".to_owned(),
-                    "write `every: 1h`, say",
-                ),
-                (Some(_), Some(_)) | (None, None) => self.one_of(&path, "alert, every"),
             }
         }
         triggers
+    }
+
+    fn on_alert(&mut self, path: &str, form: &AlertForm) -> core::Trigger {
+        if form.labels.is_empty() {
+            self.wrong(
+                path,
+                "invalid-value",
+                "without labels every alert would set it off".to_owned(),
+                "name the alert: `labels: {alertname: TargetSilent}`",
+            );
+        }
+        core::Trigger::Alert {
+            labels: form.labels.clone(),
+        }
+    }
+
+    /// Rules that are made of objectives have these labels.
+    fn on_burn(&mut self, path: &str, form: &BurnForm) -> core::Trigger {
+        let mut labels = BTreeMap::from([
+            ("alertname".to_owned(), "ErrorBudgetBurn".to_owned()),
+            ("slo".to_owned(), form.objective.clone()),
+        ]);
+        if let Some(window) = &form.window {
+            if !BURN_WINDOWS.contains(&window.as_str()) {
+                let path = format!("{path}/burn/window");
+                let message = format!("no tier has the window {window}");
+                let known = format!("one of {}", BURN_WINDOWS.join(", "));
+                self.wrong(&path, "invalid-value", message, &known);
+            }
+            labels.insert("window".to_owned(), window.clone());
+        }
+        core::Trigger::Alert { labels }
+    }
+
+    fn on_incident(&mut self, path: &str, form: &IncidentForm) -> core::Trigger {
+        for (index, thing) in form.things.iter().enumerate() {
+            let kind = thing.split_once('/').map(|(kind, _)| kind);
+            if !kind.is_some_and(|kind| THINGS.contains(&kind)) {
+                let path = format!("{path}/incident/things/{index}");
+                let message = format!("{thing:?} is no thing that an incident is about");
+                let help = "KIND/NAME, such as database/ledger; kinds: region, host, database, service, gateway, route, process";
+                self.wrong(&path, "invalid-value", message, help);
+            }
+        }
+        core::Trigger::Incident {
+            state: match form.state {
+                StateWord::Open => core::IncidentState::Open,
+                StateWord::Acknowledged => core::IncidentState::Acknowledged,
+                StateWord::Mitigated => core::IncidentState::Mitigated,
+                StateWord::Resolved => core::IncidentState::Resolved,
+            },
+            severity: match form.severity {
+                SeverityWord::Info => core::Gravity::Info,
+                SeverityWord::Warning => core::Gravity::Warning,
+                SeverityWord::Error => core::Gravity::Error,
+                SeverityWord::Critical => core::Gravity::Critical,
+            },
+            things: form.things.iter().cloned().collect(),
+        }
+    }
+
+    fn on_schedule(&mut self, path: &str, every: Span) -> core::Trigger {
+        let every_ms = ms(Some(every), 0);
+        if every_ms < 1_000 {
+            self.wrong(
+                path,
+                "invalid-value",
+                "more often than once a second".to_owned(),
+                "write `every: 1h`, say",
+            );
+        }
+        core::Trigger::Every { every_ms }
     }
 
     fn one_of(&mut self, path: &str, known: &str) {

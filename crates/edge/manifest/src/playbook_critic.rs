@@ -38,6 +38,7 @@ pub fn criticise_playbook(
         critic.step(index, step);
     }
     if let Some(platform) = platform {
+        critic.triggers(platform);
         critic.names(platform);
     }
     Ok(source.all(critic.faults))
@@ -254,6 +255,41 @@ impl Critic<'_> {
         }
     }
 
+    /// What a trigger waits for must be there, or it waits for ever.
+    fn triggers(&mut self, platform: &Platform) {
+        let form = self.form;
+        for (index, trigger) in form.spec.triggers.iter().enumerate() {
+            let path = format!("/spec/triggers/{index}");
+            if let Some(burn) = &trigger.burn {
+                let watch = platform.watch().into_iter();
+                let known = watch.flat_map(|watch| &watch.objectives);
+                let known = known.map(|objective| objective.name.as_str()).collect();
+                let path = format!("{path}/burn/objective");
+                self.compare(&path, "objective", &burn.objective, known);
+            }
+            let things = trigger
+                .incident
+                .iter()
+                .flat_map(|incident| &incident.things);
+            for (index, thing) in things.enumerate() {
+                let Some((kind, name)) = thing.split_once('/') else {
+                    continue;
+                };
+                let (name, _) = name.split_once('@').unwrap_or((name, ""));
+                let path = format!("{path}/incident/things/{index}");
+                let known: Vec<String> = match kind {
+                    "region" => known(platform, ParameterKind::Region),
+                    "host" => known(platform, ParameterKind::Host),
+                    "database" => known(platform, ParameterKind::Database),
+                    "service" | "gateway" => named(platform, kind),
+                    _ => continue,
+                };
+                let known = known.iter().map(String::as_str).collect();
+                self.compare(&path, kind, name, known);
+            }
+        }
+    }
+
     fn compare(&mut self, path: &str, what: &str, name: &str, known: Vec<&str>) {
         if known.contains(&name) {
             return;
@@ -293,6 +329,15 @@ fn known(platform: &Platform, kind: ParameterKind) -> Vec<String> {
                 .map(|g| format!("gateway-{}", g.name));
             services.chain(gateways).collect()
         }
+    }
+}
+
+fn named(platform: &Platform, kind: &str) -> Vec<String> {
+    let services = platform.services().iter().map(|s| s.name.to_string());
+    let gateways = platform.gateways().iter().map(|g| g.name.to_string());
+    match kind {
+        "service" => services.collect(),
+        _ => gateways.collect(),
     }
 }
 

@@ -99,9 +99,61 @@ pub(crate) struct TriggerForm {
     /// An alert that begins to fire.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) alert: Option<AlertForm>,
+    /// The budget of an objective that burns: the alert `ErrorBudgetBurn` of it.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) burn: Option<BurnForm>,
+    /// An incident that comes into a state.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) incident: Option<IncidentForm>,
     /// Again and again, so long after the last run began.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) every: Option<Span>,
+}
+
+/// Whose budget, and how fast it burns.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct BurnForm {
+    /// The name of an objective of the platform file.
+    pub(crate) objective: String,
+    /// Of the tier: `1h` is the fastest, then `6h`, `1d`, `3d`; any of them, if none is given.
+    #[serde(default)]
+    pub(crate) window: Option<String>,
+}
+
+/// Which incidents, and when.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct IncidentForm {
+    /// As it comes into this state (default `open`), or comes to meet the rest while in it.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) state: StateWord,
+    /// At least so bad (default `warning`).
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) severity: SeverityWord,
+    /// About one of these, such as `database/ledger`, which means its part on a host too; about anything, if none is given.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) things: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StateWord {
+    #[default]
+    Open,
+    Acknowledged,
+    Mitigated,
+    Resolved,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SeverityWord {
+    Info,
+    #[default]
+    Warning,
+    Error,
+    Critical,
 }
 
 /// Which alerts.

@@ -176,7 +176,7 @@ fn the_meaning_is_told_with_line_column_and_way_out() {
             p.yaml:10:7: error[exactly-one]: exactly one is expected here
                10 |     - {}
                   |       ^
-                  = help: give one of alert, every
+                  = help: give one of alert, burn, incident, every
             p.yaml:12:45: error[invalid-value]: the default does not fit: at most 3
                12 |     - {name: count, kind: integer, default: 9, most: 3}
                   |                                             ^
@@ -318,4 +318,50 @@ fn read(path: &str, text: &str) {
             );
         }
     }
+}
+
+#[test]
+fn a_trigger_says_what_it_waits_for() {
+    let text = |triggers: &str| {
+        format!(
+            "apiVersion: mainstay/v1\nkind: Playbook\nmetadata: {{name: look, version: 1}}\nspec:\n  summary: look\n  mode: suggest\n  \
+             triggers:\n{triggers}  steps:\n    - id: look\n      action: {{wait: {{noFaults: {{}}}}}}\n"
+        )
+    };
+    let good = text(
+        "    - burn: {objective: orders-answered, window: 1h}\n    - incident: {severity: error, things: [database/ledger, service/venue]}\n    \
+         - incident: {state: mitigated}\n",
+    );
+    criticised(
+        &good,
+        expect![[r#"
+        p.yaml:12:11: no-timeout: it says no time: 30 s are assumed
+          repair: timeout: 30s
+    "#]],
+    );
+    criticised(
+        &text(
+            "    - burn: {objective: orders-answerd}\n    - incident: {things: [database/leger]}\n",
+        ),
+        expect![[r#"
+            p.yaml:8:25: unknown-reference: the platform file has no objective orders-answerd
+              repair: did you mean `orders-answered`?
+            p.yaml:9:27: unknown-reference: the platform file has no database leger
+              repair: did you mean `ledger`?
+            p.yaml:11:11: no-timeout: it says no time: 30 s are assumed
+              repair: timeout: 30s
+        "#]],
+    );
+    wrong(
+        &text(
+            "    - burn: {objective: x, window: 2h}\n    - incident: {things: [ledger]}\n    \
+             - incident: {state: closed}\n",
+        ),
+        expect![[r#"
+            p.yaml:10:25: error[unknown-value]: `closed` is not known here
+               10 |     - incident: {state: closed}
+                  |                         ^
+                  = help: known here: `open`, `acknowledged`, `mitigated`, `resolved`
+        "#]],
+    );
 }

@@ -99,9 +99,20 @@ pub enum PlaybookBody {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum OriginRecord {
-    Alert { watch: String, alert: String },
+    Alert {
+        watch: String,
+        alert: String,
+    },
+    Incident {
+        incident: String,
+        /// `open`, `acknowledged`, `mitigated`, `resolved`
+        state: String,
+    },
     Schedule {},
-    Person { by: WhoRecord, reason: String },
+    Person {
+        by: WhoRecord,
+        reason: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

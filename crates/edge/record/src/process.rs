@@ -425,6 +425,9 @@ pub struct FaultRecord {
     /// Why the last attempt to undo it failed.
     #[serde(default)]
     pub problem: Option<String>,
+    /// Absent as long as it is not known to have been set, also when it is over.
+    #[serde(default)]
+    pub set_wall_ms: Option<u64>,
     #[serde(default)]
     pub undone_wall_ms: Option<u64>,
 }

@@ -454,6 +454,7 @@ fn condition(condition: &ConditionRecord) -> String {
 fn origin(origin: &OriginRecord) -> String {
     match origin {
         OriginRecord::Alert { watch, alert } => format!("alert {alert} (watch on {watch})"),
+        OriginRecord::Incident { incident, state } => format!("incident {incident} is {state}"),
         OriginRecord::Schedule {} => "its schedule".to_owned(),
         OriginRecord::Person { by, reason } => format!("{}: {reason}", who(by)),
     }

@@ -294,7 +294,7 @@ impl Story {
             let belongs = match &entry.event {
                 Some(EventBody::EffectFinished(body)) => chosen.contains(&body.effect),
                 Some(EventBody::Playbook(PlaybookBody::Declined { origin, .. })) => {
-                    self.is_alert_of(origin)
+                    self.is_origin(origin)
                 }
                 Some(EventBody::Playbook(_)) => entry.run().is_some_and(|run| runs.contains(run)),
                 // Alerts of the incident are told of again when they end, which joins nothing.
@@ -344,18 +344,24 @@ impl Story {
         lasting
     }
 
-    fn is_alert_of(&self, origin: &OriginRecord) -> bool {
-        let OriginRecord::Alert { alert, .. } = origin else {
-            return false;
-        };
-        self.conditions.contains(&format!("alert {alert}"))
+    /// Whether it, or an alert of it, set something off.
+    fn is_origin(&self, origin: &OriginRecord) -> bool {
+        match origin {
+            OriginRecord::Alert { alert, .. } => {
+                self.conditions.contains(&format!("alert {alert}"))
+            }
+            OriginRecord::Incident { incident, .. } => {
+                self.incident == *incident || self.absorbed.contains(incident)
+            }
+            OriginRecord::Schedule {} | OriginRecord::Person { .. } => false,
+        }
     }
 
-    /// Runs that its alerts opened, or that did what is evidence of it.
+    /// Runs that it or its alerts opened, or that did what is evidence of it.
     fn runs(&self, entries: &[Entry], chosen: &BTreeSet<u64>) -> BTreeSet<String> {
         let of = |entry: &&Entry| match &entry.event {
             Some(EventBody::Playbook(PlaybookBody::Opened { origin, .. })) => {
-                self.is_alert_of(origin)
+                self.is_origin(origin)
             }
             _ => chosen.contains(&entry.position),
         };

@@ -121,6 +121,7 @@ async fn go() -> bool {
 fn set(data: &Path, record: &mut FaultRecord) -> Result<(), FaultError> {
     faults::apply(data, record)?;
     record.state = FaultState::Set;
+    record.set_wall_ms = Some(clock::wall_ms());
     faults::write(data, record).map_err(|source| FaultError::Record {
         id: record.id.clone(),
         source,

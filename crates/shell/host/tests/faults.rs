@@ -334,6 +334,7 @@ fn killing_a_process_is_over_at_once() {
         &request("kill", FaultKind::ProcessKill, "a1/work", LONG),
     );
     assert_eq!(record.state, FaultState::Undone);
+    assert!(record.set_wall_ms.is_some());
     gone(work.shim);
     gone(record.guardian.unwrap());
     // Also when whoever asks is the victim.

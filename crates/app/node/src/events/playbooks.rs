@@ -5,7 +5,8 @@ use std::sync::Arc;
 use mainstay_manifest::load_playbook;
 use mainstay_playbook::guard::Target;
 use mainstay_playbook::{
-    Act, Ask, Book, Condition, Ending, Event, Expiry, Look, Opening, Origin, Purpose, RunId, Who,
+    Act, Ask, Book, Condition, Ending, Event, Expiry, IncidentState, Look, Opening, Origin,
+    Purpose, RunId, Who,
 };
 use mainstay_record::playbook::{
     ActRecord, ConditionRecord, LookRecord, OpeningRecord, OriginRecord, PlaybookAsk, PlaybookBody,
@@ -180,7 +181,7 @@ pub(super) fn playbook_event(body: PlaybookBody) -> Result<Event, ReadError> {
             run: run_of(&run)?,
             book: playbook,
             values,
-            origin: origin_of(origin),
+            origin: origin_of(origin)?,
             opening: opening_of(&opening),
         },
         PlaybookBody::Declined {
@@ -189,7 +190,7 @@ pub(super) fn playbook_event(body: PlaybookBody) -> Result<Event, ReadError> {
             why,
         } => Event::Declined {
             book: playbook,
-            origin: origin_of(origin),
+            origin: origin_of(origin)?,
             why,
         },
         PlaybookBody::Begun {
@@ -295,6 +296,10 @@ fn origin_record(origin: &Origin) -> OriginRecord {
             watch: watch.clone(),
             alert: alert.clone(),
         },
+        Origin::Incident { incident, state } => OriginRecord::Incident {
+            incident: incident.clone(),
+            state: state.as_str().to_owned(),
+        },
         Origin::Schedule => OriginRecord::Schedule {},
         Origin::Person { by, reason } => OriginRecord::Person {
             by: who_record(by),
@@ -303,15 +308,19 @@ fn origin_record(origin: &Origin) -> OriginRecord {
     }
 }
 
-fn origin_of(record: OriginRecord) -> Origin {
-    match record {
+fn origin_of(record: OriginRecord) -> Result<Origin, ReadError> {
+    Ok(match record {
         OriginRecord::Alert { watch, alert } => Origin::Alert { watch, alert },
+        OriginRecord::Incident { incident, state } => Origin::Incident {
+            incident,
+            state: IncidentState::parse(&state).ok_or(ReadError::Form("state of an incident"))?,
+        },
         OriginRecord::Schedule {} => Origin::Schedule,
         OriginRecord::Person { by, reason } => Origin::Person {
             by: who_of(by),
             reason,
         },
-    }
+    })
 }
 
 fn opening_record(opening: &Opening) -> OpeningRecord {
@@ -555,6 +564,13 @@ pub(super) mod tests {
                 Opening::Observes,
             ),
             (Origin::Schedule, Opening::Goes),
+            (
+                Origin::Incident {
+                    incident: "i1".to_owned(),
+                    state: IncidentState::Mitigated,
+                },
+                Opening::Goes,
+            ),
             (
                 Origin::Person {
                     by: who(),

@@ -14,7 +14,7 @@ use super::plan::{
     Adoption, DrillAsk, DrillEnd, DrillId, DrillNews, DrillPlan, DrillVerdict, Measurement,
 };
 use super::state::{Adopted, Drill, cron};
-use crate::authority::{By, authorize};
+use crate::authority::{Actor, By, authorize};
 use crate::event::Event;
 use crate::experiment::hindrance;
 use crate::signal::Command;
@@ -42,14 +42,14 @@ pub(crate) fn asked(
     ask: &DrillAsk,
 ) -> Result<Vec<Event>, Refusal> {
     let needed = match ask {
-        DrillAsk::Adopt(_) | DrillAsk::Withdraw { .. } => Permission::PlatformApply,
-        DrillAsk::Confirm { .. } => Permission::IncidentManage,
+        DrillAsk::Adopt(_) | DrillAsk::Withdraw { .. } => Permission::DrillAdopt,
+        DrillAsk::Confirm { .. } => Permission::DrillConfirm,
         DrillAsk::Begin(_)
         | DrillAsk::BeginStep { .. }
         | DrillAsk::EndStep { .. }
         | DrillAsk::Measure { .. }
         | DrillAsk::Deviate { .. }
-        | DrillAsk::End { .. } => Permission::FaultInject,
+        | DrillAsk::End { .. } => Permission::DrillRun,
     };
     let by = authorize(state, &command.actor, needed)?;
     if state.desired.is_none() {
@@ -86,6 +86,22 @@ pub(crate) fn asked(
         }
     };
     Ok(vec![Event::Drill(news)])
+}
+
+/// Whoever runs a drill that is in force may break things while a step of his is under way, and mend them until its end:
+/// what will be broken was read by whoever put the document in force.
+pub(crate) fn may_break(state: &State, actor: &Actor) -> Result<By, Refusal> {
+    let by = authorize(state, actor, Permission::DrillRun)?;
+    let none = || Refusal::NoSuchDrill {
+        drill: "that you run".to_string(),
+    };
+    let run = state.drills.running.as_ref().ok_or_else(none)?;
+    let adopted = state.drills.adopted.get(&run.plan.name);
+    let in_force = adopted.is_some_and(|adopted| adopted.digest == run.plan.digest);
+    match in_force && run.step.is_some() && run.by.actor.uid == actor.uid {
+        true => Ok(by),
+        false => Err(none()),
+    }
 }
 
 fn untimely(why: impl Into<String>) -> Refusal {

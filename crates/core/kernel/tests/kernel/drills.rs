@@ -2,12 +2,14 @@
 
 use expect_test::{Expect, expect};
 use mainstay_kernel::{
-    Adoption, AlertNews, AlertState, Ask, DrillAsk, DrillEnd, DrillId, DrillNews, DrillPlan,
-    DrillStep, DrillVerdict, Event, Judged, LossLimit, Measure, Measured, Measurement, Objective,
-    Refusal, Schedule, ServiceVerdict, Signal, StepEnd, StepOutcome, Unit,
+    Adoption, AlertNews, AlertState, Ask, Command, DesiredOperator, DrillAsk, DrillEnd, DrillId,
+    DrillNews, DrillPlan, DrillStep, DrillVerdict, Event, FaultKind, Judged, LossLimit, Measure,
+    Measured, Measurement, Objective, Refusal, Schedule, ServiceVerdict, Signal, StepEnd,
+    StepOutcome, Unit,
 };
+use mainstay_model::people::{Permission, UnixIdentity};
 
-use crate::stage::{Stage, actor, command, desired, name, owner};
+use crate::stage::{Stage, actor, command, desired, fault, name, owner};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -60,7 +62,7 @@ fn objective(service: &str, rpo_below: Option<LossLimit>) -> Objective {
     }
 }
 
-fn plan() -> DrillPlan {
+pub fn plan() -> DrillPlan {
     let step = |id: &str, by_person| DrillStep {
         id: id.to_string(),
         what: "it".to_string(),
@@ -385,6 +387,48 @@ fn nothing_is_rehearsed_on_top_of_trouble() {
         matches!(why, Some(Refusal::DrillUntimely { .. })),
         "{why:?}"
     );
+}
+
+/// Whoever may run drills breaks what the document in force breaks, while it does, and nothing else.
+#[test]
+fn a_tester_breaks_things_within_a_drill_in_force_only() {
+    let mut desired = desired();
+    let tester = DesiredOperator {
+        identity: UnixIdentity::User("tess".to_string()),
+        permissions: [Permission::DrillRun].into(),
+    };
+    desired.operators.insert(name("tester"), tester);
+    let by_tester = |signal: Signal| match signal {
+        Signal::Commanded(command) => Signal::Commanded(Command {
+            actor: actor(9, "tess"),
+            ..command
+        }),
+        other => other,
+    };
+    let inject = || {
+        let spec = fault(FaultKind::HostFreeze, "h3", 1_000);
+        by_tester(command(owner(), Ask::InjectFault(spec)))
+    };
+    let mut stage = Stage::with(desired);
+    let denied = |stage: &mut Stage, signal: Signal| {
+        let why = refused(stage, &signal).map(|why| why.code());
+        assert_eq!(why.as_deref(), Some("not_permitted"), "{signal:?}");
+    };
+    denied(&mut stage, by_tester(adopt("beef", None)));
+    denied(&mut stage, inject());
+    // A text that nobody put in force may be rehearsed, but breaks nothing.
+    stage.at(2_000, &by_tester(begin(plan())));
+    stage.at(2_100, &by_tester(step(1, "lose")));
+    denied(&mut stage, inject());
+    stage.at(2_200, &by_tester(end(1, DrillVerdict::Aborted, &[])));
+    stage.at(3_000, &adopt("beef", None));
+    stage.at(3_100, &by_tester(begin(plan())));
+    denied(&mut stage, inject());
+    stage.at(3_200, &by_tester(step(2, "lose")));
+    assert_eq!(refused(&mut stage, &inject()), None);
+    denied(&mut stage, by_tester(confirm(2, "lose")));
+    stage.at(3_300, &by_tester(step_end(2, "lose", StepOutcome::Done)));
+    denied(&mut stage, inject());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod drills;
 mod experiments;
 mod incidents;
+mod kills;
 mod playbooks;
 mod properties;
 mod stage;

@@ -8,8 +8,9 @@ use mainstay_kernel::{
     AlertNews, AlertState, Ask, Effect, Event, Outcome, Refusal, Signal, State, Work, decide,
 };
 use mainstay_playbook::{
-    self as playbook, Action, Approval, Book, Condition, Ending, Expiry, Guardrails, Mode,
-    Parameter, ParameterKind, Phase, Promotion, Rate, Retry, RunId, Step, Trigger, Verify,
+    self as playbook, Action, Approval, Book, Condition, Ending, Expiry, Gravity, Guardrails,
+    IncidentState, Mode, Parameter, ParameterKind, Phase, Promotion, Rate, Retry, RunId, Step,
+    Trigger, Verify,
 };
 
 use crate::stage::{Stage, actor, answered, command, desired, name, owner, primary};
@@ -551,6 +552,74 @@ fn refusals_have_reasons() {
         matches!(refused, Some(Event::CommandRefused { why, .. }) if why.code() == "approved_already"),
         "one person is one person: {refused:?}"
     );
+}
+
+/// An incident sets off what waits for it once, when it comes to meet the trigger, beside what its alert sets off.
+#[test]
+fn an_incident_opens_a_run_as_it_comes_to_meet_the_trigger() {
+    let mut stage = with(book(Mode::Suggest));
+    let mut of_incident = book(Mode::Suggest);
+    of_incident.name = "grave".to_string();
+    of_incident.triggers = vec![Trigger::Incident {
+        state: IncidentState::Open,
+        severity: Gravity::Critical,
+        things: ["service/web".to_string()].into(),
+    }];
+    stage.at(4_000, &adopt(of_incident)).script();
+    let mut news = alert("h1", "h2", AlertState::Firing);
+    if let Signal::AlertTold(news) = &mut news {
+        let labels = [("severity", "page"), ("service", "web")];
+        let labels = labels.map(|(name, value)| (name.to_string(), value.to_string()));
+        news.labels.extend(labels);
+    }
+    let rate = |severity| {
+        command(
+            owner(),
+            Ask::Incident(mainstay_incident::Ask::Rate {
+                incident: mainstay_incident::IncidentId(1),
+                severity,
+            }),
+        )
+    };
+    stage
+        .at(10_000, &news)
+        .at(11_000, &rate(mainstay_incident::Severity::Critical))
+        .at(12_000, &rate(mainstay_incident::Severity::Error));
+    let opened: Vec<(String, playbook::Origin, String)> = stage
+        .records
+        .iter()
+        .filter_map(|record| match &record.event {
+            Event::Playbook(playbook::Event::Opened {
+                run,
+                book,
+                origin,
+                values,
+                ..
+            }) => Some((
+                format!("{run} {book}"),
+                origin.clone(),
+                values["host"].clone(),
+            )),
+            _ => None,
+        })
+        .collect();
+    let (first, second) = (&opened[0], &opened[1]);
+    assert_eq!(opened.len(), 2, "{opened:?}");
+    assert_eq!(
+        (first.0.as_str(), second.0.as_str()),
+        ("r1 restart-web", "r2 grave")
+    );
+    let of = playbook::Origin::Incident {
+        incident: "i1".to_string(),
+        state: IncidentState::Open,
+    };
+    assert_eq!((&second.1, second.2.as_str()), (&of, "h2"));
+    // It rested, and comes back: it is met anew, and the run that still waits does the same.
+    stage.at(13_000, &rate(mainstay_incident::Severity::Critical));
+    let declined = stage.records.iter().any(|record| {
+        matches!(&record.event, Event::Playbook(playbook::Event::Declined { book, .. }) if book == "grave")
+    });
+    assert!(declined);
 }
 
 /// Whoever takes over reads the journal and goes on: at every entry of a run the state is rebuilt from the records

@@ -132,6 +132,7 @@ pub fn inject(place: &Place, request: &FaultRequest) -> Result<FaultRecord, Faul
         undo: Vec::new(),
         guardian: None,
         problem: None,
+        set_wall_ms: None,
         undone_wall_ms: None,
     };
     record.undo = apply::plan(&place.data, &record)?;
