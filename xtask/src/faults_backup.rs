@@ -183,8 +183,12 @@ fn planted(plant: &Plant, checker: &Path, first: u64) -> Result<()> {
 
 impl Change {
     fn apply(&self, checkout: &Path) -> Result<()> {
-        let path = checkout.join(self.file);
-        let text = std::fs::read_to_string(&path)?;
+        let text = self.changed(checkout)?;
+        Ok(std::fs::write(checkout.join(self.file), text)?)
+    }
+
+    fn changed(&self, checkout: &Path) -> Result<String> {
+        let text = std::fs::read_to_string(checkout.join(self.file))?;
         let count = text.matches(self.from).count();
         ensure!(
             count == 1,
@@ -192,8 +196,7 @@ impl Change {
             self.file,
             self.from
         );
-        std::fs::write(path, text.replace(self.from, self.to))?;
-        Ok(())
+        Ok(text.replace(self.from, self.to))
     }
 }
 
@@ -230,4 +233,20 @@ fn copy_checkout(to: &Path) -> Result<()> {
         std::fs::write(&target, bytes)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_plant_fits_the_text_as_it_is() {
+        let root = root().unwrap();
+        for plant in PLANTS {
+            for change in plant.changes {
+                let changed = change.changed(&root);
+                changed.unwrap_or_else(|error| panic!("{}: {error:#}", plant.name));
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mainstay_backup::{
     Archive, Catalogue, Entry, Sources, Wanted, chain, choose, create, join, moment, name_point,
-    offer, prove, prune, restore,
+    needed_bytes, offer, prove, prune, restore,
 };
 use mainstay_derive::Layout;
 use mainstay_record::backup::{
@@ -21,7 +21,7 @@ use crate::arguments::Restore;
 use crate::arguments::{Backup, BackupCreate, BackupPoint, BackupPrune, BackupSee, BackupVerify};
 use crate::client::{find, is_barred, not_yours};
 use crate::exit::{Failure, Outcome};
-use crate::print::{json, line};
+use crate::print::{json, line, progress};
 
 const FILE_LIMIT: u64 = 1 << 20;
 
@@ -500,6 +500,15 @@ async fn bring_back_from(archive: &Archive, arguments: &Restore) -> Outcome {
     };
     let into =
         std::path::absolute(&arguments.into).map_err(|error| Failure::Fault(error.into()))?;
+    if !arguments.json {
+        let needed = needed_bytes(archive, entry, &route).map_err(failed)?;
+        progress(format_args!(
+            "restoring backup {} into {}: it takes {} MB for the copy and the log after it",
+            entry.record.id,
+            into.display(),
+            needed / 1_000_000
+        ));
+    }
     let restored = match restore(archive, entry, &route, &wanted, &into).await {
         Ok(restored) => restored,
         Err(error @ mainstay_backup::RestoreError::NotEmpty { .. }) => {
@@ -507,6 +516,13 @@ async fn bring_back_from(archive: &Archive, arguments: &Restore) -> Outcome {
                 code: "not_empty".to_owned(),
                 why: chain(&error),
                 next: "name an empty folder".to_owned(),
+            });
+        }
+        Err(error @ mainstay_backup::RestoreError::Room { .. }) => {
+            return Err(Failure::Refused {
+                code: "no_room".to_owned(),
+                why: chain(&error),
+                next: "name a folder on a larger disk, or a target that needs less log".to_owned(),
             });
         }
         Err(error) => {

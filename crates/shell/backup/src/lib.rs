@@ -52,7 +52,7 @@ pub use mainstay_rt::error::chain;
 pub use marks::{MarkError, join, name_point, write_mark};
 pub use prove::{ProveError, prove};
 pub use prune::{PruneError, Pruned, prune};
-pub use restore::{RestoreError, Restored, Wanted, choose, offer, restore};
+pub use restore::{RestoreError, Restored, Wanted, choose, needed_bytes, offer, restore};
 pub use seal::{DataKey, SealError};
 pub use source::{SourceError, Sources};
 pub use store::{Access, CredentialsError, Levelled, PlainStore, StoreError, Stores};

@@ -39,6 +39,15 @@ pub enum RestoreError {
     Target { text: String },
     #[error("find backup {id}: the archive has none of that name")]
     NoBackup { id: String },
+    #[error(
+        "restore into {}: it takes {needed} bytes for the copy and the log after it, and the disk has {free} free",
+        folder.display()
+    )]
+    Room {
+        folder: PathBuf,
+        needed: u64,
+        free: u64,
+    },
     #[error("the archive has no base backup")]
     Empty,
     #[error("no backup reaches the target: {}", refusals.join("; "))]
@@ -200,6 +209,7 @@ pub async fn restore(
 ) -> Result<Restored, RestoreError> {
     let started = mainstay_rt::clock::now();
     claim(into)?;
+    has_room(into, needed_bytes(archive, entry, route)?)?;
     let done = fill(archive, entry, route, wanted, into).await;
     match done {
         Ok(restored) => Ok(Restored {
@@ -212,6 +222,31 @@ pub async fn restore(
             Err(error)
         }
     }
+}
+
+/// What a restore lays into its folder before it plays anything: the copy, and all of the log.
+///
+/// # Errors
+/// When the archive says a size that PostgreSQL does not have.
+pub fn needed_bytes(archive: &Archive, entry: &Entry, route: &Route) -> Result<u64, ArchiveError> {
+    let segments = route.segments.len() + usize::from(route.partial.is_some());
+    let log = archive.size()?.bytes().saturating_mul(segments as u64);
+    Ok(entry.record.bytes.saturating_add(log))
+}
+
+fn has_room(folder: &Path, needed: u64) -> Result<(), RestoreError> {
+    let state = rustix::fs::statvfs(folder).map_err(io::Error::from);
+    let state = state.map_err(ArchiveError::io("ask for the room on the disk of", folder))?;
+    let free = state.f_bavail.saturating_mul(state.f_frsize);
+    if needed <= free {
+        return Ok(());
+    }
+    let folder = folder.to_owned();
+    Err(RestoreError::Room {
+        folder,
+        needed,
+        free,
+    })
 }
 
 async fn fill(
@@ -519,4 +554,20 @@ fn empty(folder: &Path) -> io::Result<()> {
 
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_too_small_is_named_before_anything_is_laid() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(has_room(folder.path(), 1).is_ok());
+        let said = crate::chain(&has_room(folder.path(), u64::MAX).unwrap_err());
+        assert!(
+            said.contains("it takes 18446744073709551615 bytes"),
+            "{said}"
+        );
+    }
 }
