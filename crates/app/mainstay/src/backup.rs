@@ -3,12 +3,12 @@
 //! These commands work on the archive itself and need no node: a platform whose nodes are all dead is exactly when one
 //! wants to restore. What they did stands in the archive.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mainstay_backup::{
-    Archive, Catalogue, Entry, Sources, Wanted, chain, choose, create, join, moment, name_point,
-    needed_bytes, offer, prove, prune, restore,
+    Archive, Catalogue, Entry, Restored, Sources, Wanted, chain, choose, create, join, moment,
+    name_point, needed_bytes, offer, prove, prune, restore,
 };
 use mainstay_derive::Layout;
 use mainstay_record::backup::{
@@ -511,31 +511,39 @@ async fn bring_back_from(archive: &Archive, arguments: &Restore) -> Outcome {
     }
     let restored = match restore(archive, entry, &route, &wanted, &into).await {
         Ok(restored) => restored,
-        Err(error @ mainstay_backup::RestoreError::NotEmpty { .. }) => {
-            return Err(Failure::Refused {
-                code: "not_empty".to_owned(),
-                why: chain(&error),
-                next: "name an empty folder".to_owned(),
-            });
-        }
-        Err(error @ mainstay_backup::RestoreError::Room { .. }) => {
-            return Err(Failure::Refused {
-                code: "no_room".to_owned(),
-                why: chain(&error),
-                next: "name a folder on a larger disk, or a target that needs less log".to_owned(),
-            });
-        }
         Err(error) => {
-            let tried = Some(entry.record.id.clone());
-            return Err(refused(
-                &catalogue,
-                tried,
-                &wanted,
-                &chain(&error),
-                "database restore",
-            ));
+            let code_and_next = match error {
+                mainstay_backup::RestoreError::NotEmpty { .. } => {
+                    Some(("not_empty", "name an empty folder"))
+                }
+                mainstay_backup::RestoreError::Room { .. } => Some((
+                    "no_room",
+                    "name a folder on a larger disk, or a target that needs less log",
+                )),
+                _ => None,
+            };
+            let why = chain(&error);
+            let Some((code, next)) = code_and_next else {
+                let tried = Some(entry.record.id.clone());
+                return Err(refused(
+                    &catalogue,
+                    tried,
+                    &wanted,
+                    &why,
+                    "database restore",
+                ));
+            };
+            return Err(Failure::Refused {
+                code: code.to_owned(),
+                why,
+                next: next.to_owned(),
+            });
         }
     };
+    tell_restored(arguments, &restored, &into)
+}
+
+fn tell_restored(arguments: &Restore, restored: &Restored, into: &Path) -> Outcome {
     if arguments.json {
         return json(&json!({
             "backup": restored.backup, "lsn": restored.lsn, "timeline": restored.timeline.0,
