@@ -293,6 +293,8 @@ fn status() -> KeeperStatus {
 pub struct Writer {
     /// Where the log was when row 1, 2, … had been acknowledged.
     pub acknowledged: Vec<Lsn>,
+    /// Rows that were written before there was a complete backup: their moments are out of reach.
+    pub before_backup: u64,
 }
 
 impl Writer {

@@ -44,6 +44,7 @@ pub fn interrupt(
         backups(place).into_iter().find(|(_, proven)| *proven)
     });
     let (first, _) = first.with_context(|| place.said())?;
+    writer.before_backup = writer.rows();
     for _ in 0..interruptions {
         let away: &[&str] = match dice.below(4) {
             0 => &STORES,
@@ -167,10 +168,12 @@ const fn exactly(rows: u64, may_refuse: bool) -> Expected {
 /// The end, or the moment after one of the rows; and how many rows were acknowledged then.
 fn target(writer: &Writer, dice: &mut Dice) -> (String, u64) {
     // A recovery knows that it has reached a position by what follows, so the last ones are none.
-    let row = 1 + dice.below(writer.rows().saturating_sub(3).max(1));
+    let first = writer.before_backup + 1;
+    let choice = writer.rows().saturating_sub(first + 2).max(1);
+    let row = first + dice.below(choice);
     let lsn = writer.acknowledged.get(row as usize - 1);
     match lsn {
-        Some(lsn) if dice.percent(60) => (lsn.to_string(), row),
+        Some(lsn) if row + 2 <= writer.rows() && dice.percent(60) => (lsn.to_string(), row),
         _ => ("latest".to_owned(), writer.rows()),
     }
 }
