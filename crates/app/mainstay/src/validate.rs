@@ -4,7 +4,8 @@ use std::path::Path;
 
 use mainstay_manifest::{FILE_BYTES_MAX, load, render, render_json, schema};
 use mainstay_model::Platform;
-use mainstay_model::name::{PortName, ServiceName};
+use mainstay_model::gateway::{DoorTls, HttpListener};
+use mainstay_model::name::{GatewayName, PortName, ServiceName};
 use mainstay_model::service::{PortTls, ServicePort};
 use mainstay_rt::files;
 
@@ -31,6 +32,11 @@ pub fn run(arguments: &Validate) -> Outcome {
                         "  objective {}: {}",
                         objective.name,
                         objective.allows()
+                    ))?;
+                }
+                for (gateway, listener) in unsaid_doors(&platform) {
+                    line(format_args!(
+                        "  listener {listener} of gateway {gateway} is spoken to in the clear: say `tls: platform` or `tls: files`, or `tls: none` if it shall be so (docs/security.md)"
                     ))?;
                 }
                 for (service, port) in unsaid(&platform) {
@@ -71,6 +77,15 @@ fn read(file: &Path) -> Result<String, Failure> {
     let bytes = files::read_limited(file, FILE_BYTES_MAX as u64)
         .map_err(|error| unreadable(error.to_string()))?;
     String::from_utf8(bytes).map_err(|error| unreadable(format!("not UTF-8: {error}")))
+}
+
+/// Listeners of which nobody has said what their clients are shown.
+fn unsaid_doors(platform: &Platform) -> impl Iterator<Item = (&GatewayName, &PortName)> {
+    platform.gateways().iter().flat_map(|gateway| {
+        let unsaid = |listener: &&HttpListener| listener.tls == DoorTls::Unsaid;
+        let listeners = gateway.http.iter().filter(unsaid);
+        listeners.map(move |listener| (&gateway.name, &listener.name))
+    })
 }
 
 /// Ports of which nobody has said how they are spoken to.

@@ -190,6 +190,13 @@ pub struct PortDraft {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoorTlsDraft {
+    Nothing,
+    Platform,
+    Files,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortTlsDraft {
     Nothing,
     Platform,
@@ -259,6 +266,11 @@ pub struct GatewayDraft {
 pub struct HttpListenerDraft {
     pub name: String,
     pub port: u16,
+    pub tls: Option<DoorTlsDraft>,
+    pub certificate_file: Option<String>,
+    pub key_file: Option<String>,
+    /// `platform`, or the path of a file.
+    pub client_roots: Option<String>,
     pub routes: Vec<RouteDraft>,
 }
 

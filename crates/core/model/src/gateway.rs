@@ -25,8 +25,36 @@ pub struct Gateway {
 pub struct HttpListener {
     pub name: PortName,
     pub port: u16,
+    pub tls: DoorTls,
     /// The most specific match wins, not the first.
     pub routes: Vec<Route>,
+}
+
+/// How clients speak to an HTTP listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DoorTls {
+    /// In the clear, and nobody has said that it shall be so.
+    Unsaid,
+    /// In the clear, as the file says.
+    Nothing,
+    /// The gateway shows its leaf of the platform's authority.
+    Platform { clients: Clients },
+    /// The gateway shows what these files of its host hold (PEM, absolute paths).
+    Files {
+        certificate: String,
+        key: String,
+        clients: Clients,
+    },
+}
+
+/// Who may come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clients {
+    Everybody,
+    /// Who has a certificate of the platform's authority.
+    Platform,
+    /// Who has a certificate by a root of this file (PEM, an absolute path).
+    Roots(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ mod chaos;
 mod coordination;
 mod cost;
 mod databases;
+mod door;
 mod gateways;
 mod inspector;
 mod objectives;

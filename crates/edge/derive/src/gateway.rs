@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_model::Host;
-use mainstay_model::gateway::{CellKey, Gateway, Hold, ReplicaRole, Route, Target};
+use mainstay_model::gateway::{
+    CellKey, Clients, DoorTls, Gateway, Hold, ReplicaRole, Route, Target,
+};
 use mainstay_model::name::{DatabaseName, HostName, PortName, ServiceName};
 use mainstay_model::service::Placement;
 use mainstay_record::gateway as record;
@@ -39,6 +41,7 @@ pub fn gateway_snapshot(
     let http = gateway.http.iter().map(|listener| record::HttpListener {
         name: listener.name.to_string(),
         address: address(listener.port),
+        tls: door(machine, gateway, host, &listener.tls),
         routes: routes(listener.name.as_str(), &listener.routes),
     });
     let tcp = gateway.tcp.iter().map(|listener| record::TcpListener {
@@ -84,6 +87,33 @@ pub fn gateway_snapshot(
             .filter_map(|name| database(machine, host, name))
             .collect(),
         limits: limits(&reached.holds),
+    })
+}
+
+fn door(
+    machine: &Machine<'_>,
+    gateway: &Gateway,
+    host: &Host,
+    tls: &DoorTls,
+) -> Option<record::ListenerTls> {
+    let own = identity_files(machine, host, &gateway_role(gateway.name.as_str()));
+    let (certificate, key, clients) = match tls {
+        DoorTls::Unsaid | DoorTls::Nothing => return None,
+        DoorTls::Platform { clients } => (own.own.clone(), own.own, clients),
+        DoorTls::Files {
+            certificate,
+            key,
+            clients,
+        } => (certificate.into(), key.into(), clients),
+    };
+    Some(record::ListenerTls {
+        certificate,
+        key,
+        clients: match clients {
+            Clients::Everybody => None,
+            Clients::Platform => Some(own.roots),
+            Clients::Roots(file) => Some(file.into()),
+        },
     })
 }
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use mainstay_model::database::Database;
+use mainstay_model::gateway::{DoorTls, Gateway, HttpListener};
 use mainstay_model::service::{PortTls, Service, ServicePort};
 use mainstay_model::{Host, address};
 use mainstay_record::identity::{
     ETCD_ROLE, IdentityFiles, NODE_ROLE, WATCH_ROLE, WantedLeaf, archiver_role, database_name,
-    gateway_role, identity_name, keeper_role, server_role, service_role,
+    gateway_name, gateway_role, identity_name, keeper_role, server_role, service_role,
 };
 
 use crate::coordination::etcd_known_as;
@@ -32,7 +33,10 @@ pub fn identities(machine: &Machine<'_>, host: &Host) -> Vec<WantedLeaf> {
         .filter(|service| service.proves_itself() && service.allowed_hosts().contains(&host.name));
     roles.extend(services.map(|service| (service_role(service.name.as_str()), Vec::new())));
     let gateways = platform.gateways_on(&host.name);
-    roles.extend(gateways.map(|gateway| (gateway_role(gateway.name.as_str()), Vec::new())));
+    roles.extend(gateways.map(|gateway| {
+        let name = gateway.name.as_str();
+        (gateway_role(name), door_known_as(machine, gateway, host))
+    }));
     let (here, platform) = (host.name.as_str(), machine.platform);
     if platform
         .watch()
@@ -72,6 +76,17 @@ fn known_as(machine: &Machine<'_>, database: &Database, host: &Host) -> Vec<Stri
     let common = database_name(database.name.as_str(), platform.name().as_str());
     let addresses = addresses.iter().map(ToString::to_string);
     std::iter::once(common).chain(addresses).collect()
+}
+
+/// What clients of a gateway's listeners may have asked for: the gateway, whichever host it is on, or an address.
+fn door_known_as(machine: &Machine<'_>, gateway: &Gateway, host: &Host) -> Vec<String> {
+    let shows = |listener: &HttpListener| matches!(listener.tls, DoorTls::Platform { .. });
+    if !gateway.http.iter().any(shows) {
+        return Vec::new();
+    }
+    let platform = machine.platform.name().as_str();
+    let common = gateway_name(gateway.name.as_str(), platform);
+    vec![common, host.address(machine.slot).to_string()]
 }
 
 /// What an instance of the service on this host proves where its port demands that; `None` where it is spoken to in

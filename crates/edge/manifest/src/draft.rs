@@ -338,6 +338,14 @@ fn gateway(form: &file::Gateway) -> model::GatewayDraft {
         http: each(&form.http, |listener| model::HttpListenerDraft {
             name: listener.name.clone(),
             port: listener.port,
+            tls: listener.tls.as_ref().map(|tls| match tls {
+                file::DoorTls::None => model::DoorTlsDraft::Nothing,
+                file::DoorTls::Platform => model::DoorTlsDraft::Platform,
+                file::DoorTls::Files => model::DoorTlsDraft::Files,
+            }),
+            certificate_file: listener.certificate_file.clone(),
+            key_file: listener.key_file.clone(),
+            client_roots: listener.client_roots.clone(),
             routes: each(&listener.routes, route),
         }),
         tcp: each(&form.tcp, |listener| model::TcpListenerDraft {

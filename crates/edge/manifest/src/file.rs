@@ -472,6 +472,19 @@ pub(crate) struct Port {
     pub(crate) tls: Option<PortTls>,
 }
 
+/// What a gateway shows to the clients of an HTTP listener.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum DoorTls {
+    /// Nothing: clients speak in the clear.
+    #[default]
+    None,
+    /// Its leaf of the platform's authority; clients believe `DATA/secrets/authority/roots.pem`.
+    Platform,
+    /// What `certificateFile` and `keyFile` hold.
+    Files,
+}
+
 /// How a port of a service is spoken to.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -612,6 +625,20 @@ pub(crate) struct HttpListener {
     pub(crate) name: String,
     /// The same on every host.
     pub(crate) port: u16,
+    /// What clients are shown. They speak in the clear if absent, which `mainstay validate` mentions.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) tls: Option<DoorTls>,
+    /// With `tls: files`: an absolute path on every host, PEM; the certificate first, then those between it and its root.
+    /// Read again when it changes.
+    #[serde(default)]
+    pub(crate) certificate_file: Option<String>,
+    /// With `tls: files`: an absolute path on every host, PEM; it may be the same file.
+    #[serde(default)]
+    pub(crate) key_file: Option<String>,
+    /// Only clients with a certificate by these roots are answered: an absolute path of a PEM file, or `platform` for the
+    /// platform's own authority. Everybody is if absent.
+    #[serde(default)]
+    pub(crate) client_roots: Option<String>,
     /// The most specific match wins: host before no host, longer path before shorter.
     #[serde(deserialize_with = "list")]
     pub(crate) routes: Vec<Route>,

@@ -240,8 +240,8 @@ fn mistakes_of_form_are_all_found_at_once() {
             p.yaml:130:17: error[wrong-type]: a whole number is expected here, not a text
               130 |       replicas: two
                   |                 ^
-            p.yaml:174:30: error[unknown-value]: `HAED` is not known here
-              174 |               methods: [GET, HAED]
+            p.yaml:177:30: error[unknown-value]: `HAED` is not known here
+              177 |               methods: [GET, HAED]
                   |                              ^
                   = help: did you mean `HEAD`?
         "#]],
@@ -281,12 +281,12 @@ fn mistakes_of_meaning_are_all_found_at_once() {
                   |                 ^
                   = see p.yaml:89:17: port: 8100
                   = help: port 8101 is free
-            p.yaml:172:23: error[invalid-value]: a hold of 840s is out of bounds
-              172 |                 time: 14m
+            p.yaml:175:23: error[invalid-value]: a hold of 840s is out of bounds
+              175 |                 time: 14m
                   |                       ^
                   = help: choose from 1ms to 60s
-            p.yaml:208:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
-              208 |         drillEvery: 30d
+            p.yaml:211:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
+              211 |         drillEvery: 30d
                   |                     ^
                   = help: give `recovery`, or name a route whose services have an `rto`
         "#]],
@@ -299,8 +299,8 @@ fn mistakes_of_meaning_are_all_found_at_once() {
                   |                ^
                   = see p.yaml:64:7: replicas:
                   = help: add a replica on `euw1-a` (region `eu-west-1`); what is needed is one replica in each of three regions
-            p.yaml:207:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
-              207 |         drillEvery: 30d
+            p.yaml:210:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
+              210 |         drillEvery: 30d
                   |                     ^
                   = help: give `recovery`, or name a route whose services have an `rto`
         "#]],

@@ -6,6 +6,8 @@
 //! because snapshot and gateway are made by the same release; they are ignored in what comes from
 //! keepers and instances, which may be newer.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::identity::IdentityFiles;
@@ -60,7 +62,23 @@ pub struct Listeners {
 pub struct HttpListener {
     pub name: String,
     pub address: String,
+    /// In the clear if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
     pub routes: Vec<HttpRoute>,
+}
+
+/// What an HTTP listener shows to its clients. The files are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTls {
+    /// PEM: the certificate, then those between it and its root.
+    pub certificate: PathBuf,
+    /// PEM; it may be the same file.
+    pub key: PathBuf,
+    /// PEM: clients must prove themselves by one of these roots. Nobody is asked if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<PathBuf>,
 }
 
 /// The route with the longest matching prefix wins; one that names a host goes before one that does not.

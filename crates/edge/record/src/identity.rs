@@ -65,6 +65,11 @@ pub fn database_name(database: &str, platform: &str) -> String {
     format!("{database}.{platform}.mainstay")
 }
 
+/// The name that a gateway has on every host where its listeners show a leaf.
+pub fn gateway_name(gateway: &str, platform: &str) -> String {
+    format!("{gateway}.gateway.{platform}.mainstay")
+}
+
 /// A certificate that a host should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedLeaf {

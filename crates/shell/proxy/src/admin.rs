@@ -18,7 +18,7 @@ use mainstay_rt::http::{Answer, Call, error, json, text};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_local};
 
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config};
 use crate::eyes::Facts;
 use crate::listen;
 use crate::world::{Shared, World};
@@ -123,14 +123,9 @@ impl Admin {
 
     /// Reads the file again. A bad one changes nothing.
     fn reload(self: &Rc<Self>) -> Answer {
-        let served = self.shared.world().config.snapshot.generation;
-        let loaded = config::load(&self.config_path).and_then(|config| {
-            let offered = config.snapshot.generation;
-            match offered < served {
-                true => Err(ConfigError::OlderGeneration(offered, served)),
-                false => Ok(config),
-            }
-        });
+        let before = Arc::clone(&self.shared.world().config);
+        let served = before.snapshot.generation;
+        let loaded = config::load_after(&self.config_path, &before);
         match loaded {
             Ok(config) => {
                 let generation = config.snapshot.generation;
@@ -172,7 +167,8 @@ impl Admin {
             host: snapshot.host.clone(),
             region: snapshot.region.clone(),
             generation: snapshot.generation,
-            snapshot_error: self.snapshot_error.borrow().clone(),
+            snapshot_error: (self.snapshot_error.borrow().clone())
+                .or_else(|| world.config.door_problem()),
             stopping: self.shared.is_stopping(),
             workers: workers.len() as u16,
             connections: workers.iter().map(|w| w.connections.get()).sum(),

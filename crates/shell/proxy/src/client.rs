@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -21,9 +22,11 @@ use mainstay_gateway::method::Method;
 use mainstay_gateway::retry::{Idempotence, KeyRule};
 use mainstay_gateway::routing::{Destination, Route};
 use mainstay_units::Instant;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::answer::{self, Code, OutBody};
+use crate::door::Door;
 use crate::framed::{Connection, Framed};
 use crate::stats::RouteStats;
 use crate::upstream::OutRequest;
@@ -36,7 +39,12 @@ const LIBRARY_HEADERS_LIMIT: usize = 100;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Accepts connections of one HTTP listener until the task is aborted.
-pub async fn accept(worker: Rc<Worker>, listener: TcpListener, address: SocketAddr) {
+pub async fn accept(
+    worker: Rc<Worker>,
+    listener: TcpListener,
+    address: SocketAddr,
+    door: Option<Arc<Door>>,
+) {
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -51,7 +59,8 @@ pub async fn accept(worker: Rc<Worker>, listener: TcpListener, address: SocketAd
             worker.stats.connections_refused.up();
             continue;
         }
-        tokio::task::spawn_local(converse(Rc::clone(&worker), stream, peer, address));
+        let place = (address, door.clone());
+        tokio::task::spawn_local(receive(Rc::clone(&worker), stream, peer, place));
     }
 }
 
@@ -68,7 +77,12 @@ impl Drop for Listed {
     }
 }
 
-async fn converse(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, address: SocketAddr) {
+async fn receive(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    (address, door): (SocketAddr, Option<Arc<Door>>),
+) {
     stream.set_nodelay(true).ok();
     let connection = Rc::new(Connection::default());
     connection.waiting_since.set(mainstay_rt::clock::now());
@@ -82,6 +96,38 @@ async fn converse(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, addre
         .insert(listed.id, Rc::clone(&connection));
     worker.stats.connections.up();
     worker.stats.connections_total.up();
+    let Some(door) = door else {
+        return converse(worker, connection, stream, peer, address).await;
+    };
+    let limit = worker.local().bounds().head_read;
+    let admitted = tokio::select! {
+        admitted = tokio::time::timeout(limit, door.admit(stream)) => admitted,
+        () = connection.finish.notified() => return,
+        () = connection.abort.notified() => return,
+    };
+    match admitted {
+        Ok(Ok(stream)) => converse(worker, connection, stream, peer, address).await,
+        Ok(Err(error)) => {
+            // Who leaves without a word only looked whether the port is open.
+            if error.kind() == std::io::ErrorKind::InvalidData {
+                worker.stats.handshakes_failed.up();
+            }
+            tracing::debug!(%peer, %error, "a client and this door do not come together");
+        }
+        Err(_) => worker.stats.handshakes_failed.up(),
+    }
+}
+
+async fn converse<S>(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    stream: S,
+    peer: SocketAddr,
+    address: SocketAddr,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    connection.waiting_since.set(mainstay_rt::clock::now());
     let bounds = worker.local().world.config.bounds;
     let from = HeaderValue::try_from(peer.ip().to_string()).ok();
     let framed = Framed::new(stream, bounds.framing, Rc::clone(&connection));
@@ -212,7 +258,7 @@ async fn route(
         .config
         .http
         .iter()
-        .position(|own| *own == address);
+        .position(|own| own.address == address);
     let no_listener = || (Code::NoRoute, "this listener is being closed".to_owned());
     let table_index = table_index.ok_or_else(no_listener)?;
     let table = &local.world.config.routing.tables[table_index];

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_gateway::framing::FramingLimits;
@@ -19,6 +20,8 @@ use mainstay_record::gateway::{
     HttpRoute, RouteTarget,
 };
 
+use crate::door::{Door, DoorError};
+
 /// Largest snapshot read from disk.
 const SNAPSHOT_BYTES_LIMIT: u64 = 64 * 1024 * 1024;
 const WORKERS_LIMIT: u16 = 256;
@@ -29,7 +32,7 @@ pub struct Config {
     pub snapshot: GatewaySnapshot,
     pub routing: Routing,
     /// Per HTTP listener, in the order of `routing.tables`.
-    pub http: Vec<SocketAddr>,
+    pub http: Vec<HttpEntry>,
     pub tcp: Vec<TcpEntry>,
     /// Per service, per instance.
     pub instances: Vec<Vec<InstanceEntry>>,
@@ -37,6 +40,14 @@ pub struct Config {
     pub replicas: Vec<Vec<ReplicaEntry>>,
     pub admin: Option<SocketAddr>,
     pub bounds: Bounds,
+}
+
+#[derive(Clone, Debug)]
+pub struct HttpEntry {
+    pub name: String,
+    pub address: SocketAddr,
+    /// What is shown there; nothing where clients speak in the clear.
+    pub door: Option<Arc<Door>>,
 }
 
 #[derive(Clone, Debug)]
@@ -103,6 +114,10 @@ pub enum ConfigError {
     Version(u32),
     #[error("{0} is not an address: {1}")]
     Address(String, String),
+    #[error("show a certificate at listener {0}")]
+    Door(String, #[source] DoorError),
+    #[error("show a certificate at listener {0}: {1}")]
+    NotShown(String, String),
     #[error("limit {0} must not be {1}")]
     Limit(&'static str, u64),
     #[error("TCP listener {0} leads to database {1}, which does not exist")]
@@ -125,9 +140,25 @@ pub fn last_good_path(path: &Path) -> PathBuf {
 /// Reads and checks the file, and keeps a copy if it is good.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let (config, bytes) = load_one(path)?;
-    if let Err(error) = mainstay_rt::files::write_atomic(&last_good_path(path), &bytes) {
+    keep_copy(path, &bytes);
+    Ok(config)
+}
+
+fn keep_copy(path: &Path, bytes: &[u8]) {
+    if let Err(error) = mainstay_rt::files::write_atomic(&last_good_path(path), bytes) {
         tracing::warn!(%error, "cannot keep a copy of the snapshot: a restart depends on the file alone");
     }
+}
+
+/// As [`load`], while another snapshot is served: an older one is refused, and so is one that would close a door.
+pub fn load_after(path: &Path, served: &Config) -> Result<Config, ConfigError> {
+    let (mut config, bytes) = load_one(path)?;
+    let (offered, known) = (config.snapshot.generation, served.snapshot.generation);
+    if offered < known {
+        return Err(ConfigError::OlderGeneration(offered, known));
+    }
+    config.keep_doors(served)?;
+    keep_copy(path, &bytes);
     Ok(config)
 }
 
@@ -162,7 +193,7 @@ impl Config {
             .listeners
             .http
             .iter()
-            .map(|listener| parse(&listener.address))
+            .map(http_entry)
             .collect::<Result<Vec<_>, _>>()?;
         let tcp = snapshot
             .listeners
@@ -172,7 +203,7 @@ impl Config {
             .collect::<Result<Vec<_>, _>>()?;
         let mut addresses: Vec<SocketAddr> = http
             .iter()
-            .copied()
+            .map(|entry| entry.address)
             .chain(tcp.iter().map(|entry| entry.address))
             .collect();
         addresses.sort();
@@ -200,6 +231,37 @@ impl Config {
     pub fn workers(&self) -> u16 {
         workers(&self.snapshot)
     }
+
+    /// Takes over the doors of the snapshot before where they are the same.
+    ///
+    /// # Errors
+    /// When a door is new, and what it should show cannot be used.
+    pub fn keep_doors(&mut self, before: &Self) -> Result<(), ConfigError> {
+        let known = || before.http.iter().filter_map(|entry| entry.door.as_ref());
+        for entry in &mut self.http {
+            let Some(door) = &mut entry.door else {
+                continue;
+            };
+            match known().find(|known| known.files == door.files) {
+                Some(known) => *door = Arc::clone(known),
+                None => {
+                    if let Some(problem) = door.problem() {
+                        return Err(ConfigError::NotShown(entry.name.clone(), problem));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is wrong with certificates as they stand on disk now.
+    pub fn door_problem(&self) -> Option<String> {
+        let mut problems = self.http.iter().filter_map(|entry| {
+            let problem = entry.door.as_ref()?.problem()?;
+            Some(format!("listener {}: {problem}", entry.name))
+        });
+        problems.next()
+    }
 }
 
 fn workers(snapshot: &GatewaySnapshot) -> u16 {
@@ -213,6 +275,15 @@ fn workers(snapshot: &GatewaySnapshot) -> u16 {
 fn parse(text: &str) -> Result<SocketAddr, ConfigError> {
     text.parse().map_err(|error: std::net::AddrParseError| {
         ConfigError::Address(text.to_owned(), error.to_string())
+    })
+}
+
+fn http_entry(listener: &mainstay_record::gateway::HttpListener) -> Result<HttpEntry, ConfigError> {
+    let door = listener.tls.clone().map(Door::new).transpose();
+    Ok(HttpEntry {
+        name: listener.name.clone(),
+        address: parse(&listener.address)?,
+        door: door.map_err(|error| ConfigError::Door(listener.name.clone(), error))?,
     })
 }
 

@@ -17,7 +17,6 @@ use std::time::Duration;
 use mainstay_gateway::framing::{Framing, FramingLimits, Violation, Where};
 use mainstay_units::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
@@ -71,8 +70,8 @@ impl Connection {
 }
 
 #[derive(Debug)]
-pub struct Framed {
-    stream: TcpStream,
+pub struct Framed<S> {
+    stream: S,
     framing: Framing,
     connection: Rc<Connection>,
     /// Read, not yet passed: the beginning of a head.
@@ -96,8 +95,8 @@ enum Broken {
     Body,
 }
 
-impl Framed {
-    pub fn new(stream: TcpStream, limits: FramingLimits, connection: Rc<Connection>) -> Self {
+impl<S: AsyncRead + Unpin> Framed<S> {
+    pub fn new(stream: S, limits: FramingLimits, connection: Rc<Connection>) -> Self {
         Self {
             stream,
             framing: Framing::new(limits),
@@ -185,7 +184,7 @@ impl Framed {
     }
 }
 
-impl AsyncRead for Framed {
+impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -232,7 +231,7 @@ impl AsyncRead for Framed {
     }
 }
 
-impl AsyncWrite for Framed {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -14,6 +14,7 @@ mod answer;
 mod caller;
 mod client;
 mod config;
+mod door;
 mod eyes;
 mod forward;
 mod framed;

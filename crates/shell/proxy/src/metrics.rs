@@ -31,7 +31,8 @@ impl Collector for Totals {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         self.routes(&mut encoder)?;
         self.upstreams(&mut encoder)?;
-        self.workers(&mut encoder)
+        self.workers(&mut encoder)?;
+        self.doors(&mut encoder)
     }
 }
 
@@ -171,6 +172,39 @@ impl Totals {
                 )
             }),
         )
+    }
+
+    fn doors(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let world = self.0.world();
+        let listeners = &world.config.http;
+        let doors = || {
+            let doors = listeners.iter();
+            doors.filter_map(|entry| Some((entry.name.as_str(), entry.door.as_ref()?)))
+        };
+        counters(
+            encoder,
+            "certificates_refused",
+            "Times that the files of a listener's certificate could not be used",
+            doors().map(|(name, door)| (vec![("listener", name)], door.refused())),
+        )?;
+        let workers = self.0.stats.workers();
+        counters(
+            encoder,
+            "handshakes_failed",
+            "Client connections that ended before TLS was agreed on",
+            std::iter::once((vec![], sum(&workers, |w| &w.handshakes_failed))),
+        )?;
+        let mut metric = encoder.encode_descriptor(
+            "certificate_usable",
+            "Whether the files of a listener's certificate can be used as they stand now",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (name, door) in doors() {
+            let usable = i64::from(door.problem().is_none());
+            ConstGauge::new(usable).encode(metric.encode_family(&vec![("listener", name)])?)?;
+        }
+        Ok(())
     }
 
     fn workers(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {

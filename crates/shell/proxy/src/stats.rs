@@ -126,6 +126,7 @@ pub struct WorkerStats {
     pub connections: Count,
     pub connections_total: Count,
     pub connections_refused: Count,
+    pub handshakes_failed: Count,
     pub requests: Count,
     pub framing_violations: Count,
     pub sessions: Count,

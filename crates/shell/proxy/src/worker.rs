@@ -12,11 +12,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_record::gateway::ListenerTls;
 use mainstay_units::Instant;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::config::Bounds;
+use crate::door::Door;
 use crate::framed::Connection;
 use crate::gate::Gate;
 use crate::sessions::Session;
@@ -44,6 +46,13 @@ impl Local {
     }
 }
 
+/// What a listener is for: another kind at the same address is another listener.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Http(Option<ListenerTls>),
+    Tcp,
+}
+
 #[derive(Debug)]
 pub struct Worker {
     pub index: usize,
@@ -57,7 +66,7 @@ pub struct Worker {
     next_id: Cell<u64>,
     pub connections: RefCell<BTreeMap<u64, Rc<Connection>>>,
     pub sessions: RefCell<BTreeMap<u64, Rc<Session>>>,
-    listeners: RefCell<BTreeMap<(SocketAddr, bool), AbortHandle>>,
+    listeners: RefCell<BTreeMap<(SocketAddr, Kind), AbortHandle>>,
 }
 
 impl Worker {
@@ -312,33 +321,46 @@ impl Worker {
     fn follow_listeners(self: &Rc<Self>) {
         let local = self.local();
         let config = &local.world.config;
-        let mut wanted: Vec<(SocketAddr, bool)> =
-            config.http.iter().map(|address| (*address, true)).collect();
-        wanted.extend(config.tcp.iter().map(|entry| (entry.address, false)));
+        let http = config.http.iter().map(|entry| {
+            let files = entry.door.as_ref().map(|door| door.files.clone());
+            (entry.address, Kind::Http(files), entry.door.clone())
+        });
+        let tcp = (config.tcp.iter()).map(|entry| (entry.address, Kind::Tcp, None));
+        let wanted: Vec<(SocketAddr, Kind, Option<Arc<Door>>)> = http.chain(tcp).collect();
         let mut listeners = self.listeners.borrow_mut();
         listeners.retain(|key, task| {
-            let keep = wanted.contains(key) && !task.is_finished();
+            let mut known = wanted.iter();
+            let keep = known.any(|(address, kind, _)| (address, kind) == (&key.0, &key.1))
+                && !task.is_finished();
             if !keep {
                 task.abort();
             }
             keep
         });
-        for key in wanted {
-            if listeners.contains_key(&key) {
+        for (address, kind, door) in wanted {
+            if listeners.contains_key(&(address, kind.clone())) {
                 continue;
             }
-            match crate::listen::bind(key.0) {
+            // Told when its files were read; it is looked at again every second.
+            if door.as_ref().is_some_and(|door| !door.is_ready()) {
+                continue;
+            }
+            match crate::listen::bind(address) {
                 Ok(listener) => {
                     let worker = Rc::clone(self);
-                    let task = if key.1 {
-                        tokio::task::spawn_local(crate::client::accept(worker, listener, key.0))
-                    } else {
-                        tokio::task::spawn_local(crate::sessions::accept(worker, listener, key.0))
+                    let task = match kind {
+                        Kind::Http(_) => {
+                            let accepting = crate::client::accept(worker, listener, address, door);
+                            tokio::task::spawn_local(accepting)
+                        }
+                        Kind::Tcp => tokio::task::spawn_local(crate::sessions::accept(
+                            worker, listener, address,
+                        )),
                     };
-                    listeners.insert(key, task.abort_handle());
+                    listeners.insert((address, kind), task.abort_handle());
                 }
                 Err(error) => {
-                    tracing::error!(address = %key.0, %error, "cannot listen; trying again every second");
+                    tracing::error!(%address, %error, "cannot listen; trying again every second");
                 }
             }
         }

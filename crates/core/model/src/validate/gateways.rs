@@ -18,6 +18,7 @@ use crate::platform::Host;
 use crate::service::Service;
 use crate::violation::Code;
 
+use super::door;
 use super::inspector::{Inspector, millis, seconds, span_text};
 use super::services::port_reference;
 
@@ -141,9 +142,15 @@ fn http_listeners(
             declared,
             &format!("{list}/{place}/routes"),
         );
-        if let Some(name) = name {
+        let tls = door::tls(inspector, declared, &format!("{list}/{place}"));
+        if let (Some(name), Some(tls)) = (name, tls) {
             let port = declared.port;
-            listeners.push(HttpListener { name, port, routes });
+            listeners.push(HttpListener {
+                name,
+                port,
+                tls,
+                routes,
+            });
         }
     }
     listeners

@@ -139,6 +139,10 @@ fn gateway() -> GatewayDraft {
         http: vec![HttpListenerDraft {
             name: "public".into(),
             port: 8080,
+            tls: None,
+            certificate_file: None,
+            key_file: None,
+            client_roots: None,
             routes: vec![cell, rest],
         }],
         tcp: vec![TcpListenerDraft {
@@ -230,6 +234,34 @@ fn dangling_references_name_the_nearest() {
             /spec/services/0/placement/follows: unknown-reference: there is no database `leger` (help: did you mean `ledger`?)
             /spec/gateways/0/http/0/routes/1/service/name: unknown-reference: there is no service `tikcer` (help: did you mean `ticker`?)
             /spec/operators/0/roles/0: unknown-reference: there is no role `alll` (help: did you mean `all`?)
+        "#]],
+    );
+}
+
+#[test]
+fn what_a_door_shows_fits_what_it_says() {
+    check(
+        |draft| {
+            let door = &mut draft.gateways[0].http[0];
+            door.tls = Some(DoorTlsDraft::Files);
+            door.certificate_file = Some("edge.pem".into());
+            door.client_roots = Some("customers.pem".into());
+        },
+        expect![[r#"
+            /spec/gateways/0/http/0/certificateFile: invalid-value: "edge.pem" is no absolute path (help: write the path of a PEM file on every host of the gateway)
+            /spec/gateways/0/http/0: missing: `tls: files` shows files, and `keyFile` is not there (help: give `certificateFile` and `keyFile`, PEM; both may be the same file)
+            /spec/gateways/0/http/0/clientRoots: invalid-value: "customers.pem" is no absolute path (help: write the path of a PEM file on every host of the gateway, or `platform`)
+        "#]],
+    );
+    check(
+        |draft| {
+            let door = &mut draft.gateways[0].http[0];
+            door.key_file = Some("/etc/edge.key".into());
+            door.client_roots = Some("platform".into());
+        },
+        expect![[r#"
+            /spec/gateways/0/http/0/keyFile: invalid-value: `keyFile` is shown to nobody (help: say `tls: files`, or remove it)
+            /spec/gateways/0/http/0/clientRoots: invalid-value: clients that speak in the clear prove nothing (help: say `tls: platform` or `tls: files`, or remove `clientRoots`)
         "#]],
     );
 }

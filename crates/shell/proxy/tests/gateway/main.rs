@@ -3,6 +3,7 @@
 mod fakes;
 mod process;
 
+mod doors;
 mod edges;
 mod failover;
 mod proofs;
