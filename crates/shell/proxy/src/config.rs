@@ -115,7 +115,7 @@ pub enum ConfigError {
     #[error("{0} is not an address: {1}")]
     Address(String, String),
     #[error("show a certificate at listener {0}")]
-    Door(String, #[source] DoorError),
+    Door(String, #[source] Box<DoorError>),
     #[error("show a certificate at listener {0}: {1}")]
     NotShown(String, String),
     #[error("limit {0} must not be {1}")]
@@ -283,7 +283,7 @@ fn http_entry(listener: &mainstay_record::gateway::HttpListener) -> Result<HttpE
     Ok(HttpEntry {
         name: listener.name.clone(),
         address: parse(&listener.address)?,
-        door: door.map_err(|error| ConfigError::Door(listener.name.clone(), error))?,
+        door: door.map_err(|error| ConfigError::Door(listener.name.clone(), Box::new(error)))?,
     })
 }
 
