@@ -88,47 +88,47 @@ fn a_killed_primary() {
     check(
         &mut stage,
         expect![[r#"
-        300000 > uid 1000 asks: fault inject
-             #9 fault f1 process-kill h1/postgres-ledger until 301000 by owner
-             do #9 SetFault by Leader
-        300050 > #9 is done
-             #10 effect #9 done
-        300200 > h2 reports edge holds for ledger
-             #11 recorded: h2 edge holds for ledger
-        301600 > h2 reports ledger primary in term 2
-             #12 recorded: h2 ledger primary in term 2
-             #13 i1 opened (error) "database ledger lost its primary on h1; h2 took over" about database/ledger with #9, #10, #11, #12 by Mainstay: nothing that is open reaches it or is reached by it
-        301900 > h2 reports edge held for ledger 900 ms: 7 released, 0 failed
-             #14 recorded: h2 edge held for ledger 900 ms: 7 released, 0 failed
-             #15 i1 takes up database/ledger with #14 by Mainstay: database/ledger depends on what is in trouble here
-        310000 > the watch on h1 says that OrdersFail severity=page route=public/v1/cells/{cell} is firing
-             #16 alert OrdersFail severity=page route=public/v1/cells/{cell} of h1 is firing: a watch says so
-             #17 i1 takes up route//v1/cells/{cell} with #16 by Mainstay: route//v1/cells/{cell} depends on what is in trouble here
-        310010 > the watch on h2 says that OrdersFail severity=page route=public/v1/cells/{cell} is firing
-             #18 alert OrdersFail severity=page route=public/v1/cells/{cell} of h2 is firing: a watch says so
-             #19 i1 takes up route//v1/cells/{cell} with #18 by Mainstay: it is part of this incident already
-        312000 > the watch on h2 says that ServerDown severity=warning database=ledger host=h1 is firing
-             #20 alert ServerDown severity=warning database=ledger host=h1 of h2 is firing: a watch says so
-             #21 i1 takes up database/ledger@h1 with #20 by Mainstay: database/ledger@h1 depends on what is in trouble here
-        313000 > uid 1000 asks: incident acknowledge
-             #22 i1 acknowledged by owner: a rehearsal
-        320000 > the watch on h2 says that ServerDown severity=warning database=ledger host=h1 is resolved
-             #23 alert ServerDown severity=warning database=ledger host=h1 of h2 is resolved: a watch says so
-             #24 i1 takes up database/ledger@h1 with #23 by Mainstay: it is part of this incident already
-        330000 > the watch on h1 says that OrdersFail severity=page route=public/v1/cells/{cell} is missing
-             #25 alert OrdersFail severity=page route=public/v1/cells/{cell} of h1 is missing: a watch says so
-             #26 i1 takes up route//v1/cells/{cell} with #25 by Mainstay: it is part of this incident already
-        340000 > the watch on h1 says that OrdersFail severity=page route=public/v1/cells/{cell} is resolved
-             #27 alert OrdersFail severity=page route=public/v1/cells/{cell} of h1 is resolved: a watch says so
-             #28 i1 takes up route//v1/cells/{cell} with #27 by Mainstay: it is part of this incident already
-        340010 > the watch on h2 says that OrdersFail severity=page route=public/v1/cells/{cell} is resolved
-             #29 alert OrdersFail severity=page route=public/v1/cells/{cell} of h2 is resolved: a watch says so
-             #30 i1 takes up route//v1/cells/{cell} with #29 by Mainstay: it is part of this incident already
-        400009 > time passes
-             nothing: nothing is due
-        400010 > time passes
-             #31 i1 mitigated by Mainstay: its 2 alerts were measured to have ended, every host is heard, every database has its primary, and nothing of it was told of for 60 s
-    "#]],
+            300000 > uid 1000 asks: fault inject
+                 #9 fault f1 process-kill h1/postgres-ledger until 301000 by owner
+                 do #9 SetFault by Leader
+            300050 > #9 is done
+                 #10 effect #9 done
+            300200 > h2 reports edge holds for ledger
+                 #11 recorded: h2 edge holds for ledger
+            301600 > h2 reports ledger primary in term 2
+                 #12 recorded: h2 ledger primary in term 2
+                 #13 i1 opened (error) "database ledger lost its primary on h1; h2 took over" about database/ledger, database/ledger@h1 with #9, #10, #11, #12 by Mainstay: nothing that is open reaches it or is reached by it
+            301900 > h2 reports edge held for ledger 900 ms: 7 released, 0 failed
+                 #14 recorded: h2 edge held for ledger 900 ms: 7 released, 0 failed
+                 #15 i1 takes up database/ledger with #14 by Mainstay: database/ledger depends on what is in trouble here
+            310000 > the watch on h1 says that OrdersFail severity=page route=public/v1/cells/{cell} is firing
+                 #16 alert OrdersFail severity=page route=public/v1/cells/{cell} of h1 is firing: a watch says so
+                 #17 i1 takes up route//v1/cells/{cell} with #16 by Mainstay: route//v1/cells/{cell} depends on what is in trouble here
+            310010 > the watch on h2 says that OrdersFail severity=page route=public/v1/cells/{cell} is firing
+                 #18 alert OrdersFail severity=page route=public/v1/cells/{cell} of h2 is firing: a watch says so
+                 #19 i1 takes up route//v1/cells/{cell} with #18 by Mainstay: it is part of this incident already
+            312000 > the watch on h2 says that ServerDown severity=warning database=ledger host=h1 is firing
+                 #20 alert ServerDown severity=warning database=ledger host=h1 of h2 is firing: a watch says so
+                 #21 i1 takes up database/ledger@h1 with #20 by Mainstay: database/ledger@h1 depends on what is in trouble here
+            313000 > uid 1000 asks: incident acknowledge
+                 #22 i1 acknowledged by owner: a rehearsal
+            320000 > the watch on h2 says that ServerDown severity=warning database=ledger host=h1 is resolved
+                 #23 alert ServerDown severity=warning database=ledger host=h1 of h2 is resolved: a watch says so
+                 #24 i1 takes up database/ledger@h1 with #23 by Mainstay: it is part of this incident already
+            330000 > the watch on h1 says that OrdersFail severity=page route=public/v1/cells/{cell} is missing
+                 #25 alert OrdersFail severity=page route=public/v1/cells/{cell} of h1 is missing: a watch says so
+                 #26 i1 takes up route//v1/cells/{cell} with #25 by Mainstay: it is part of this incident already
+            340000 > the watch on h1 says that OrdersFail severity=page route=public/v1/cells/{cell} is resolved
+                 #27 alert OrdersFail severity=page route=public/v1/cells/{cell} of h1 is resolved: a watch says so
+                 #28 i1 takes up route//v1/cells/{cell} with #27 by Mainstay: it is part of this incident already
+            340010 > the watch on h2 says that OrdersFail severity=page route=public/v1/cells/{cell} is resolved
+                 #29 alert OrdersFail severity=page route=public/v1/cells/{cell} of h2 is resolved: a watch says so
+                 #30 i1 takes up route//v1/cells/{cell} with #29 by Mainstay: it is part of this incident already
+            400009 > time passes
+                 nothing: nothing is due
+            400010 > time passes
+                 #31 i1 mitigated by Mainstay: its 2 alerts were measured to have ended, every host is heard, every database has its primary, and nothing of it was told of for 60 s
+        "#]],
     );
 }
 
