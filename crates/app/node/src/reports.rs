@@ -11,7 +11,7 @@ use mainstay_kernel::{Reflex, Report, Signal};
 use mainstay_model::name::{DatabaseName, GatewayName, HostName};
 use mainstay_record::backup::{TOLD, ToldRecord};
 use mainstay_record::gateway::GatewayStatus;
-use mainstay_record::keeper::{KeeperStatus, SightRole};
+use mainstay_record::keeper::{self, KeeperStatus, SightRole};
 use mainstay_record::process::ProcessExit;
 use mainstay_rt::{clock, files};
 use mainstay_supervision::{Phase, Why};
@@ -21,6 +21,16 @@ use crate::events::deed_of;
 use crate::sight::Sight;
 
 const TOLD_LIMIT: u64 = 1 << 20;
+/// A keeper that is replaced under its running server soon says again that it has the primary.
+const UNSURE_MS: u64 = 2_000;
+
+/// An open primary that was told of.
+#[derive(Clone, Copy, Debug)]
+struct Primary {
+    term: u32,
+    /// Since when its keeper says neither that it is one nor that it is none.
+    unsure_since_ms: Option<u64>,
+}
 
 /// A hold that is open, and since when.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +43,8 @@ struct Hold {
 #[derive(Debug)]
 pub struct Reporter {
     host: HostName,
-    /// Databases whose open primary is here, with its term.
-    primaries: BTreeMap<String, u32>,
+    /// Databases whose open primary is here.
+    primaries: BTreeMap<String, Primary>,
     holds: BTreeMap<(String, String), Hold>,
     restarts: BTreeMap<String, u64>,
     /// Databases whose primary here serves alone, with what was last told; and what they are known to have lost.
@@ -74,7 +84,7 @@ impl Reporter {
         let mut signals = Vec::new();
         for (database, fact) in &*sight.keepers.borrow() {
             if let Some(status) = fact.latest() {
-                signals.extend(self.keeper(database, status, now_ms));
+                signals.extend(self.keeper(database, &status.sight, now_ms));
                 signals.extend(self.promise(database, status, now_ms));
             }
         }
@@ -111,36 +121,35 @@ impl Reporter {
         signals
     }
 
-    fn keeper(&mut self, name: &str, status: &KeeperStatus, now_ms: u64) -> Option<Signal> {
+    fn keeper(&mut self, name: &str, sight: &keeper::Sight, now_ms: u64) -> Option<Signal> {
         let database = DatabaseName::new(name).ok()?;
-        let sight = &status.sight;
-        let is_primary = sight.role == SightRole::Primary && sight.open;
-        match (self.primaries.get(name).copied(), is_primary) {
-            (Some(term), true) if term == sight.term => None,
-            (_, true) => {
-                self.primaries.insert(name.to_owned(), sight.term);
-                Some(self.report(
-                    now_ms,
-                    Reflex::BecamePrimary {
-                        database,
-                        term: Term(sight.term),
-                    },
-                ))
+        if sight.role == SightRole::Primary && sight.open {
+            let primary = Primary {
+                term: sight.term,
+                unsure_since_ms: None,
+            };
+            let before = self.primaries.insert(name.to_owned(), primary);
+            if before.is_some_and(|before| before.term == sight.term) {
+                return None;
             }
-            (Some(term), false) => {
-                self.primaries.remove(name);
-                let why = sight.reason.clone();
-                Some(self.report(
-                    now_ms,
-                    Reflex::LeftPrimary {
-                        database,
-                        term: Term(term),
-                        why,
-                    },
-                ))
-            }
-            (None, false) => None,
+            let term = Term(sight.term);
+            return Some(self.report(now_ms, Reflex::BecamePrimary { database, term }));
         }
+        let primary = self.primaries.get_mut(name)?;
+        let is_unsure = matches!(sight.role, SightRole::Starting | SightRole::Candidate);
+        if is_unsure && sight.term == primary.term {
+            let since_ms = *primary.unsure_since_ms.get_or_insert(now_ms);
+            if now_ms.saturating_sub(since_ms) < UNSURE_MS {
+                return None;
+            }
+        }
+        let left = Reflex::LeftPrimary {
+            database,
+            term: Term(primary.term),
+            why: sight.reason.clone(),
+        };
+        self.primaries.remove(name);
+        Some(self.report(now_ms, left))
     }
 
     /// An open primary that serves alone, no longer does, or says what its term began without.
@@ -277,5 +286,68 @@ impl Reporter {
                 },
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail at once")]
+
+    use super::*;
+
+    fn sight(role: SightRole, term: u32) -> keeper::Sight {
+        keeper::Sight {
+            version: 1,
+            database: "orders".to_owned(),
+            replica: 1,
+            host: "a".to_owned(),
+            region: "r".to_owned(),
+            role,
+            term,
+            open: role == SightRole::Primary,
+            switchover: false,
+            lease_remaining_ms: 0,
+            lsn: "0/0".to_owned(),
+            primary: None,
+            reason: "a test".to_owned(),
+        }
+    }
+
+    fn told(looks: &[(u64, SightRole, u32)]) -> Vec<(u64, &'static str, u32)> {
+        let mut reporter = Reporter::new(HostName::new("a").unwrap());
+        let mut all = Vec::new();
+        for (at_ms, role, term) in looks {
+            match reporter.keeper("orders", &sight(*role, *term), *at_ms) {
+                Some(Signal::Reported(report)) => all.push(match report.reflex {
+                    Reflex::BecamePrimary { term, .. } => (*at_ms, "became", term.0),
+                    Reflex::LeftPrimary { term, .. } => (*at_ms, "left", term.0),
+                    other => panic!("{other:?}"),
+                }),
+                Some(other) => panic!("{other:?}"),
+                None => {}
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_keeper_that_is_replaced_under_its_server_leaves_nothing() {
+        use SightRole::{Candidate, Fenced, Primary, Starting};
+        let back = [
+            (0, Primary, 2),
+            (500, Starting, 2),
+            (700, Candidate, 2),
+            (900, Primary, 2),
+        ];
+        assert_eq!(told(&back), [(0, "became", 2)]);
+        let ends = [(0, Primary, 2), (500, Candidate, 2), (600, Fenced, 2)];
+        assert_eq!(told(&ends), [(0, "became", 2), (600, "left", 2)]);
+        let stays = [(0, Primary, 2), (500, Candidate, 2), (2_500, Candidate, 2)];
+        assert_eq!(told(&stays), [(0, "became", 2), (2_500, "left", 2)]);
+        let later = [(0, Primary, 2), (500, Candidate, 3), (900, Primary, 3)];
+        assert_eq!(
+            told(&later),
+            [(0, "became", 2), (500, "left", 2), (900, "became", 3)]
+        );
     }
 }

@@ -56,6 +56,9 @@ const FAMILY_PERIOD: Duration = Duration::from_millis(5);
 /// A process that SIGKILL does not end in this time hangs in the kernel; the shim reports and leaves.
 const FAMILY_LIMIT: Duration = Duration::from_secs(30);
 const LOG_LIMIT: Duration = Duration::from_secs(2);
+/// How long a lock is waited for whose holder may be dying.
+const LOCK_LIMIT: Duration = Duration::from_millis(500);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ShimError {
@@ -173,12 +176,17 @@ pub(crate) fn lock_path(state: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// A shim that was just killed is no process any more to whoever looks, while its last thread still holds its files.
 fn lock(state: &Path) -> Result<File, ShimError> {
     let path = lock_path(state);
-    match try_lock(&path) {
-        Ok(Some(file)) => Ok(file),
-        Ok(None) => Err(ShimError::Locked { path }),
-        Err(source) => Err(ShimError::Lock { path, source }),
+    let deadline = clock::now() + LOCK_LIMIT;
+    loop {
+        match try_lock(&path) {
+            Ok(Some(file)) => return Ok(file),
+            Ok(None) if clock::now() < deadline => std::thread::park_timeout(LOCK_PAUSE),
+            Ok(None) => return Err(ShimError::Locked { path }),
+            Err(source) => return Err(ShimError::Lock { path, source }),
+        }
     }
 }
 
