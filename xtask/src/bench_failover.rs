@@ -108,6 +108,8 @@ pub trait Contestant {
     fn strike(&mut self, class: Class) -> Result<()>;
     /// Ends it.
     fn heal(&mut self) -> Result<()>;
+    /// Gives up one that does not come back by itself, so that the rest can be measured.
+    fn begin_anew(&mut self) -> Result<()>;
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -144,8 +146,9 @@ fn at_distance(arguments: &Arguments, distance_ms: u64) -> Result<()> {
     };
     let figures = measure(arguments, &mut contestants, steady)?;
     println!("\n{}\n{}", figures.table(), machine::load()?);
-    if figures.failures() > 0 {
-        bail!("{} repetitions could not be measured", figures.failures());
+    let failures = figures.failures(ours.name());
+    if failures > 0 {
+        bail!("{failures} repetitions of ours could not be measured");
     }
     ours.platform.afterwards = Afterwards::Remove;
     if let Some(peer) = &mut peer {
@@ -179,7 +182,15 @@ fn measure(
                 );
                 match measured {
                     Ok(measured) => {
-                        println!("{} ms", measured.gap.as_millis());
+                        let stuck = measured
+                            .stuck
+                            .as_ref()
+                            .map(|why| format!(", but then {why}"));
+                        println!(
+                            "{} ms{}",
+                            measured.gap.as_millis(),
+                            stuck.unwrap_or_default()
+                        );
                         figures.add(class, name, &measured);
                         if measured.lost > 0 {
                             println!("    {} acknowledged writes are not there", measured.lost);
@@ -191,6 +202,9 @@ fn measure(
                     Err(error) => {
                         println!("not measured: {error:#}");
                         figures.fail(class, name);
+                        if !contestant.is_ours() {
+                            contestant.begin_anew()?;
+                        }
                     }
                 }
             }
@@ -214,6 +228,14 @@ fn once(
     writer.mark("healing")?;
     let healed = contestant.heal();
     resumed.and(healed)?;
-    contestant.wait_well(RECOVERY_LIMIT)?;
-    writer.finish()
+    match contestant.wait_well(RECOVERY_LIMIT) {
+        Ok(()) => writer.finish(),
+        Err(error) if contestant.is_ours() => Err(error),
+        Err(error) => {
+            let mut measured = writer.finish()?;
+            measured.stuck = Some(format!("{error:#}"));
+            contestant.begin_anew()?;
+            Ok(measured)
+        }
+    }
 }

@@ -12,6 +12,7 @@ pub struct Figures {
     gaps: BTreeMap<(Class, &'static str), Vec<Duration>>,
     failures: BTreeMap<(Class, &'static str), u32>,
     lost: BTreeMap<(Class, &'static str), usize>,
+    stuck: BTreeMap<(Class, &'static str), u32>,
 }
 
 impl Figures {
@@ -19,6 +20,7 @@ impl Figures {
         let key = (class, name);
         self.gaps.entry(key).or_default().push(measured.gap);
         *self.lost.entry(key).or_default() += measured.lost;
+        *self.stuck.entry(key).or_default() += u32::from(measured.stuck.is_some());
     }
 
     pub fn fail(&mut self, class: Class, name: &'static str) {
@@ -26,14 +28,15 @@ impl Figures {
         self.gaps.entry((class, name)).or_default();
     }
 
-    pub fn failures(&self) -> u32 {
-        self.failures.values().sum()
+    pub fn failures(&self, of: &str) -> u32 {
+        let own = self.failures.iter().filter(|((_, name), _)| *name == of);
+        own.map(|(_, count)| count).sum()
     }
 
     pub fn table(&self) -> String {
         let mut text = String::from(
-            "| fault | contestant | n | p50, ms | p99, ms | least | worst | not measured | acknowledged and lost |\n\
-             |---|---|---|---|---|---|---|---|---|\n",
+            "| fault | contestant | n | p50, ms | p99, ms | least | worst | not measured | not whole again by itself | acknowledged and lost |\n\
+             |---|---|---|---|---|---|---|---|---|---|\n",
         );
         for ((class, name), gaps) in &self.gaps {
             let mut gaps = gaps.clone();
@@ -43,11 +46,12 @@ impl Figures {
                     .map_or_else(|| "–".to_owned(), |gap| format!("{}", gap.as_millis()))
             };
             let lost = self.lost.get(&(*class, *name)).copied().unwrap_or(0);
+            let stuck = self.stuck.get(&(*class, *name)).copied().unwrap_or(0);
             let failed = self.failures.get(&(*class, *name)).copied().unwrap_or(0);
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
-                "| {} | {name} | {} | {} | {} | {} | {} | {failed} | {lost} |",
+                "| {} | {name} | {} | {} | {} | {} | {} | {failed} | {stuck} | {lost} |",
                 class.name(),
                 gaps.len(),
                 ms(0.5),
@@ -84,11 +88,15 @@ mod tests {
     #[test]
     fn what_could_not_be_measured_is_said() {
         let mut figures = Figures::default();
-        let gap = Duration::from_millis(1_234);
-        figures.add(Class::Cut, "ours", &Measured { gap, lost: 2 });
+        let measured = Measured {
+            gap: Duration::from_millis(1_234),
+            lost: 2,
+            stuck: Some("nobody leads".to_owned()),
+        };
+        figures.add(Class::Cut, "ours", &measured);
         figures.fail(Class::Cut, "peer");
         let table = figures.table();
-        assert!(table.contains("| cut | ours | 1 | 1234 | 1234 | 1234 | 1234 | 0 | 2 |"));
-        assert!(table.contains("| cut | peer | 0 | – | – | – | – | 1 | 0 |"));
+        assert!(table.contains("| cut | ours | 1 | 1234 | 1234 | 1234 | 1234 | 0 | 1 | 2 |"));
+        assert!(table.contains("| cut | peer | 0 | – | – | – | – | 1 | 0 | 0 |"));
     }
 }

@@ -103,6 +103,10 @@ impl Contestant for Ours {
         }
     }
 
+    fn begin_anew(&mut self) -> Result<()> {
+        bail!("ours is never given up")
+    }
+
     fn heal(&mut self) -> Result<()> {
         let in_force = self.platform.mainstay(&["fault", "list", "--json"])?;
         let in_force: Value = serde_json::from_str(&in_force)?;

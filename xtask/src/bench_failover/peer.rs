@@ -27,6 +27,8 @@ const NETWORK: u8 = 214;
 const DATABASE: &str = "ledger";
 const ROLE: &str = "application";
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// Its longest timer runs for twenty seconds; with the defaults for thirty.
+const RETURN_LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A switchover is answered when it is done.
@@ -74,6 +76,7 @@ pub fn missing() -> Option<&'static str> {
 
 pub struct Peer {
     settings: Settings,
+    distance_ms: u64,
     versions: String,
     folder: PathBuf,
     nodes: BTreeMap<usize, Child>,
@@ -87,14 +90,7 @@ pub struct Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        for node in NODES {
-            self.kill_node(node);
-        }
-        for other in &mut self.others {
-            other.kill().ok();
-            other.wait().ok();
-        }
-        self.wires.clear();
+        self.end();
         if self.is_kept {
             eprintln!("left for a look: {}", self.folder.display());
         } else {
@@ -106,10 +102,9 @@ impl Drop for Peer {
 impl Peer {
     pub fn start(settings: Settings, distance_ms: u64) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("mainstay-peer-{}", std::process::id()));
-        std::fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
-        own(&folder)?;
         let mut peer = Self {
             settings,
+            distance_ms,
             versions: versions()?,
             folder,
             nodes: BTreeMap::new(),
@@ -118,21 +113,40 @@ impl Peer {
             struck: None,
             is_kept: true,
         };
-        peer.start_wires(distance_ms)?;
-        peer.start_store()?;
+        peer.boot()?;
+        Ok(peer)
+    }
+
+    fn boot(&mut self) -> Result<()> {
+        let folder = &self.folder;
+        std::fs::create_dir(folder).with_context(|| folder.display().to_string())?;
+        own(folder)?;
+        self.start_wires(self.distance_ms)?;
+        self.start_store()?;
         for node in NODES {
-            let own_folder = peer.node_folder(node);
+            let own_folder = self.node_folder(node);
             std::fs::create_dir(&own_folder)?;
             own(&own_folder)?;
-            let config = peer_files::patroni(settings, node, &peer.folder, &postgres_programs()?);
+            let programs = postgres_programs()?;
+            let config = peer_files::patroni(self.settings, node, &self.folder, &programs);
             std::fs::write(own_folder.join("patroni.json"), config.to_string())?;
-            peer.start_node(node)?;
+            self.start_node(node)?;
             // The first one makes the cluster, the others copy it.
-            peer.wait_members(node)?;
+            self.wait_members(node, BOOT_LIMIT)?;
         }
-        peer.start_proxy()?;
-        peer.make_database()?;
-        Ok(peer)
+        self.start_proxy()?;
+        self.make_database()
+    }
+
+    fn end(&mut self) {
+        for node in NODES {
+            self.kill_node(node);
+        }
+        for mut other in self.others.drain(..) {
+            other.kill().ok();
+            other.wait().ok();
+        }
+        self.wires.clear();
     }
 
     pub fn describe(&self) -> String {
@@ -306,16 +320,22 @@ impl Peer {
 
     /// Waits for so many members that run on one timeline, a leader among them, and a synchronous standby once
     /// there is more than one.
-    fn wait_members(&self, count: usize) -> Result<()> {
+    fn wait_members(&self, count: usize, limit: Duration) -> Result<()> {
         let started = now();
         loop {
             let members = self.members().unwrap_or_default();
             if are_well(&members, count) {
                 return Ok(());
             }
-            if started.elapsed() > BOOT_LIMIT {
-                let folder = self.folder.display();
-                bail!("not {count} members are well: {members:?}; logs are in {folder}");
+            if started.elapsed() > limit {
+                let said = |key: &str| {
+                    let words = members.iter().filter_map(|member| member[key].as_str());
+                    words.collect::<Vec<_>>().join(", ")
+                };
+                let (roles, states) = (said("role"), said("state"));
+                bail!(
+                    "not {count} members are well within {limit:?}: roles {roles}; states {states}"
+                );
             }
             pause(POLL);
         }
@@ -379,8 +399,15 @@ impl Contestant for Peer {
         false
     }
 
-    fn wait_well(&self, _limit: Duration) -> Result<()> {
-        self.wait_members(NODES.len())
+    fn wait_well(&self, limit: Duration) -> Result<()> {
+        self.wait_members(NODES.len(), limit.min(RETURN_LIMIT))
+    }
+
+    fn begin_anew(&mut self) -> Result<()> {
+        self.struck = None;
+        self.end();
+        std::fs::remove_dir_all(&self.folder)?;
+        self.boot()
     }
 
     fn entrance(&self) -> Result<Entrance> {

@@ -34,6 +34,8 @@ pub struct Measured {
     pub gap: Duration,
     /// Acknowledged writes that are not there.
     pub lost: usize,
+    /// Why it was not whole again afterwards, if it was not.
+    pub stuck: Option<String>,
 }
 
 pub struct Writer {
@@ -138,6 +140,7 @@ impl Writer {
         Ok(Measured {
             gap: Duration::from_micros(gap.context("nothing was acknowledged after the fault")?),
             lost: violations.context("a verdict without violations")?.len(),
+            stuck: None,
         })
     }
 }
