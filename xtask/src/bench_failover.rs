@@ -16,6 +16,7 @@ mod ours;
 mod peer;
 mod peer_files;
 mod peer_system;
+mod simulated;
 mod writer;
 
 use std::time::Duration;
@@ -146,6 +147,9 @@ fn at_distance(arguments: &Arguments, distance_ms: u64) -> Result<()> {
     };
     let figures = measure(arguments, &mut contestants, steady)?;
     println!("\n{}\n{}", figures.table(), machine::load()?);
+    if distance_ms == 0 {
+        println!("\n{}", simulated::beside(&figures, ours.name())?);
+    }
     let failures = figures.failures(ours.name());
     if failures > 0 {
         bail!("{failures} repetitions of ours could not be measured");

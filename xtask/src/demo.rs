@@ -231,11 +231,8 @@ impl Story {
         };
         let begun = now();
         loop {
-            let lines = self.does(&["journal", "show", "--json", "--kind", kind], &[])?;
-            let found = lines
-                .lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .find(|entry| entry["kind"] == kind && wanted(&entry["body"]));
+            let entries = self.platform.journal(kind)?;
+            let found = entries.into_iter().find(|entry| wanted(&entry["body"]));
             if let Some(found) = found {
                 return Ok(found);
             }

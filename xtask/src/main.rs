@@ -7,6 +7,7 @@ mod bench;
 mod bench_failover;
 mod bench_watch;
 mod calm;
+mod chaos;
 mod demo;
 mod dice;
 mod doors;
@@ -59,6 +60,8 @@ enum Task {
     Rebuild(rebuild::Arguments),
     /// Processors oversubscribed: nobody may be promoted.
     Calm(calm::Arguments),
+    /// The example's chaos documents on real processes: what is heard of, refused, aborted, left behind.
+    Chaos(chaos::Arguments),
     /// The client-side gap of each fault, beside Patroni where it is installed.
     BenchFailover(bench_failover::Arguments),
     /// What watching costs, beside Prometheus where it is installed.
@@ -94,6 +97,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::FaultsBackup(arguments) => faults_backup::run(&arguments),
         Task::Rebuild(arguments) => rebuild::run(&arguments),
         Task::Calm(arguments) => calm::run(&arguments),
+        Task::Chaos(arguments) => chaos::run(&arguments),
         Task::BenchFailover(arguments) => bench_failover::run(&arguments),
         Task::BenchWatch(arguments) => bench_watch::run(&arguments),
         Task::DemoLoop(arguments) => demo::run(&arguments),

@@ -169,6 +169,15 @@ impl Platform {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// The journal's entries of one kind, in order.
+    pub fn journal(&self, kind: &str) -> Result<Vec<Value>> {
+        let lines = self.mainstay(&["journal", "show", "--json", "--kind", kind])?;
+        let entries = lines
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(entries.filter(|entry| entry["kind"] == kind).collect())
+    }
+
     fn output(&self, arguments: &[&str]) -> Result<Output> {
         Command::new(self.program("mainstay")?)
             .args(arguments)

@@ -33,6 +33,14 @@ impl Figures {
         own.map(|(_, count)| count).sum()
     }
 
+    /// At the median and the 99th percentile, in milliseconds.
+    pub fn percentiles_ms(&self, class: Class, name: &'static str) -> Option<(f64, f64)> {
+        let mut gaps = self.gaps.get(&(class, name))?.clone();
+        gaps.sort();
+        let ms = |share| Some(percentile(&gaps, share)?.as_secs_f64() * 1e3);
+        Some((ms(0.5)?, ms(0.99)?))
+    }
+
     pub fn table(&self) -> String {
         let mut text = String::from(
             "| fault | contestant | n | p50, ms | p99, ms | least | worst | not measured | not whole again by itself | acknowledged and lost |\n\

@@ -241,7 +241,9 @@ fn host_words(given: &Values, status: Option<&ParametersStatus>) -> String {
             kept.name, kept.value
         ));
     }
+    // What the section `backup` asks for is no parameter of the file.
     let used: Values = (status.used.iter())
+        .filter(|setting| parameter::owner(&setting.name).is_none())
         .map(|setting| (setting.name.clone(), setting.value.clone()))
         .collect();
     if said.is_empty() && used != *given {

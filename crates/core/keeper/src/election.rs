@@ -417,7 +417,9 @@ impl Keeper {
             return false;
         };
         let (term, started, sent, prefer) = (*term, *started, *sent, *prefer);
-        if self.durable.promise.highest != term {
+        let promise = &self.durable.promise;
+        // Another coordinator's term came to be, or another one's primary of this very term is followed.
+        if promise.highest != term || promise.coordinator != Some(self.config.me) {
             self.election = Election::default();
             return true;
         }

@@ -2,6 +2,7 @@
 
 use mainstay_model::Host;
 use mainstay_model::database::{Database, Replica};
+use mainstay_record::backup::HAND_OVER;
 use mainstay_record::identity::{keeper_role, server_role};
 use mainstay_record::keeper::{
     KeeperApplication, KeeperConfig, KeeperListen, KeeperReplica, KeeperSecrets, KeeperSetting,
@@ -67,12 +68,34 @@ pub fn keeper_config(
         timings: KeeperTimings::default(),
         filling_rate_kib: database.filling_rate_kib,
         settings: (database.parameters.iter())
-            .map(|(name, value)| KeeperSetting {
-                name: name.clone(),
-                value: value.clone(),
-            })
+            .map(|(name, value)| setting(name, value.clone()))
+            .chain(second_path(machine, database, host))
             .collect(),
     })
+}
+
+fn setting(name: &str, value: String) -> KeeperSetting {
+    let name = name.to_owned();
+    KeeperSetting { name, value }
+}
+
+/// Finished segments of the log are handed to the archiver beside the server. While it has not laid its script down, nothing is, and
+/// the server waits for nothing.
+fn second_path(machine: &Machine<'_>, database: &Database, host: &Host) -> Vec<KeeperSetting> {
+    if database.backup.is_none() {
+        return Vec::new();
+    }
+    let folder = machine
+        .layout
+        .archive(host.name.as_str(), database.name.as_str());
+    let script = folder.join(HAND_OVER).display().to_string();
+    // For the shell, then for PostgreSQL.
+    let script = script.replace('\'', r"'\''").replace('%', "%%");
+    let command = format!("s='{script}'; test ! -x \"$s\" || \"$s\" \"%p\" \"%f\"");
+    vec![
+        setting("archive_mode", "on".to_owned()),
+        setting("archive_command", command),
+    ]
 }
 
 fn keeper_replica(

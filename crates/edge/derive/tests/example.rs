@@ -85,6 +85,28 @@ fn a_keeper_is_told_its_replicas_through_doors() {
 }
 
 #[test]
+fn a_database_that_is_put_away_hands_its_log_over() {
+    let text = example().replacen(
+        "      home: us-east-1\n",
+        "      home: us-east-1\n      backup: {}\n",
+        1,
+    );
+    with_machine(&text, |machine| {
+        let ledger = machine.platform.database("ledger").expect("declared");
+        let config = keeper_config(machine, ledger, host(machine, "usw2-a")).expect("a replica");
+        let settings: Vec<String> = (config.settings.iter())
+            .map(|setting| format!("{} = {}", setting.name, setting.value))
+            .collect();
+        let script = machine.layout.archive("usw2-a", "ledger").join("hand-over");
+        let command = format!(
+            "archive_command = s='{}'; test ! -x \"$s\" || \"$s\" \"%p\" \"%f\"",
+            script.display()
+        );
+        assert_eq!(settings, ["archive_mode = on", &command]);
+    });
+}
+
+#[test]
 fn a_gateway_is_told_its_routes() {
     with_machine(&example(), |machine| {
         let edge = machine.platform.gateway("edge").expect("declared");

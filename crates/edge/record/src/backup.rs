@@ -12,6 +12,9 @@ use crate::identity::IdentityFiles;
 /// The version that this code writes, and the only one it reads.
 pub const VERSION: u32 = 1;
 
+/// In an archiver's folder: the script that PostgreSQL's `archive_command` runs with a segment's path and name.
+pub const HAND_OVER: &str = "hand-over";
+
 /// Everything that an archiver, or a command about an archive, is started with. Addresses are as seen from its host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

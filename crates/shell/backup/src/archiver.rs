@@ -24,6 +24,7 @@ use crate::archive::{
 };
 use crate::base::{create, warn_of};
 use crate::chain;
+use crate::handed;
 use crate::marks;
 use crate::programs::ProgramError;
 use crate::prove::prove;
@@ -175,6 +176,9 @@ impl Archiver {
     }
 
     async fn live(&mut self) {
+        if let Err(error) = handed::install(&self.archive) {
+            tracing::warn!(error = chain(&error), "the log has no second path");
+        }
         loop {
             let status = status_of(&self.archive.config, &self.own).await.ok();
             let primary = status.filter(is_open_primary);
@@ -204,7 +208,7 @@ impl Archiver {
     }
 
     /// Whoever is promoted has what no store has yet.
-    async fn keep_as_the_primary(&self) -> Result<(), SourceError> {
+    async fn keep_as_the_primary(&self) -> Result<(), ReceiverError> {
         let own = self.place();
         slots::leave(&self.archive, &own).await?;
         let sources = Sources::look(&self.archive.config).await;
@@ -212,7 +216,12 @@ impl Archiver {
         if primary.server.host == self.own.host {
             return Ok(());
         }
-        slots::follow(&self.archive, &Place::of(&primary.server), &own).await
+        let primary = Place::of(&primary.server);
+        if let Some(stored) = slots::follow(&self.archive, &primary, &own).await? {
+            // Of a time when this one was primary.
+            handed::forget_before(&self.archive, stored, self.archive.size()?)?;
+        }
+        Ok(())
     }
 
     async fn serve(&mut self, status: KeeperStatus) {
@@ -234,13 +243,18 @@ impl Archiver {
             self.receiver = None;
         }
         let end = match &mut self.receiver {
-            Some(receiver) => receiver.ended().await,
+            Some(receiver) => receiver.ended().await.map(|end| (end, receiver.first)),
             None => None,
         };
-        if let Some(end) = end {
+        if let Some((end, first)) = end {
             self.receiver = None;
             self.retry_at = now + RETRY_AFTER;
-            self.lost(end);
+            match end {
+                End::Hole(said) if !self.goes_on(first) => self.begin_beyond(&said),
+                End::Hole(said) | End::Other(said) => {
+                    tracing::warn!(said, "the receiver ended; it is started again");
+                }
+            }
         }
         if self.receiver.is_none() && now >= self.retry_at {
             self.retry_at = now + RETRY_AFTER;
@@ -279,24 +293,30 @@ impl Archiver {
         if let Err(error) = spool::clear(&spool::path(&self.archive)) {
             tracing::error!(%error, "clear the spool");
         }
-        self.lost(End::Hole(format!(
+        self.begin_beyond(&format!(
             "{waiting} bytes of log waited for a store, and the limit is {limit}: they are given up"
-        )));
+        ));
         true
     }
 
-    fn lost(&mut self, end: End) {
-        match end {
-            End::Hole(said) => {
-                self.anew = true;
-                self.hole = true;
-                self.plan_at = Instant::ZERO;
-                self.alarm(&format!(
-                    "the archive has a hole, a new base backup follows: {said}"
-                ));
-            }
-            End::Other(said) => tracing::warn!(said, "the receiver ended; it is started again"),
-        }
+    /// The server does not have what comes next: whether a receiver that starts again does. Either the last one came farther than the
+    /// segment that it began with, or that one was handed over.
+    fn goes_on(&self, first: Option<Segment>) -> bool {
+        let (Some(first), Ok(size)) = (first, self.archive.size()) else {
+            return false;
+        };
+        let came_farther = (self.shipped).is_some_and(|shipped| shipped.number >= first.number)
+            || spool::path(&self.archive).join(first.name(size)).exists();
+        came_farther || handed::has(&self.archive, first, size)
+    }
+
+    fn begin_beyond(&mut self, said: &str) {
+        self.anew = true;
+        self.hole = true;
+        self.plan_at = Instant::ZERO;
+        self.alarm(&format!(
+            "the archive has a hole, a new base backup follows: {said}"
+        ));
     }
 
     async fn receive(&mut self, found: &Found, timeline: Timeline) -> Result<(), ReceiverError> {
@@ -367,7 +387,11 @@ impl Archiver {
 
     /// A store has the segment: the server need keep it no longer. If it does nevertheless, the next one tells it again.
     async fn release(&self, stored: Segment) -> Result<(), ArchiveError> {
-        let end = stored.end(self.archive.size()?);
+        let size = self.archive.size()?;
+        let end = stored.end(size);
+        if let Err(error) = handed::note_stored(&self.archive, stored, size) {
+            tracing::warn!(error = chain(&error), "what was handed over stays");
+        }
         if let Err(error) = slots::release(&self.archive, &self.place(), end).await {
             tracing::warn!(error = chain(&error), "let the server go of log");
         }

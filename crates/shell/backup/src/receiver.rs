@@ -14,6 +14,7 @@ use tokio::process::Child;
 use tokio::task::JoinHandle;
 
 use crate::archive::{Archive, ArchiveError};
+use crate::handed;
 use crate::marks::{self, MarkError};
 use crate::programs::{ProgramError, tail};
 use crate::slots;
@@ -46,6 +47,8 @@ pub struct Receiver {
     pub timeline: Timeline,
     /// The newest that the archive has already.
     pub archived: Option<Segment>,
+    /// The first that the server is asked for; unknown where it begins with what the server writes now.
+    pub first: Option<Segment>,
 }
 
 /// How a receiver ended.
@@ -74,18 +77,25 @@ impl Receiver {
             why: error.to_string(),
         })?;
         let flushed = slots::begin(archive, place, anew).await?;
-        let spool = spool::path(archive);
-        let archived = match anew {
+        let (spool, size) = (spool::path(archive), archive.size()?);
+        let (archived, first) = match anew {
             true => {
                 spool::clear(&spool).map_err(ArchiveError::io("clear", &spool))?;
-                None
+                handed::clear(archive, size)?;
+                (None, None)
             }
             false => {
+                handed::take(archive, size)?;
                 let footing = spool::prepare(archive, &archive.shelf().await?, &history, flushed)?;
                 if let (Some(segment), true) = (footing.archived, footing.keep.is_empty()) {
                     fetch(archive, segment, &spool).await?;
                 }
-                footing.archived
+                let first = footing.last().map(|last| {
+                    let number = last.number + 1;
+                    let timeline = history.timeline_of(number, size);
+                    Segment { timeline, number }
+                });
+                (footing.archived, first)
             }
         };
         archive
@@ -98,6 +108,7 @@ impl Receiver {
             said,
             timeline,
             archived,
+            first,
         })
     }
 

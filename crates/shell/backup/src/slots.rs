@@ -62,18 +62,23 @@ pub async fn release(archive: &Archive, place: &Place, stored: Lsn) -> Result<()
     asked.await.map(drop)
 }
 
-/// Has a standby keep what its primary keeps.
-pub async fn follow(archive: &Archive, primary: &Place, own: &Place) -> Result<(), SourceError> {
+/// Has a standby keep what its primary keeps. A store has everything before the position that is returned.
+pub async fn follow(
+    archive: &Archive,
+    primary: &Place,
+    own: &Place,
+) -> Result<Option<Lsn>, SourceError> {
     let sql = format!(
         "SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = '{KEPT}' AND wal_status <> 'lost'"
     );
     let action = "ask what the primary keeps for the archive";
     let kept = value(&archive.programs, primary, OWN_DATABASE, action, &sql).await?;
-    match kept.parse() {
-        Ok(stored) => release(archive, own, stored).await,
-        // It keeps nothing yet.
-        Err(_) => Ok(()),
+    // It may keep nothing yet.
+    let stored: Option<Lsn> = kept.parse().ok();
+    if let Some(stored) = stored {
+        release(archive, own, stored).await?;
     }
+    Ok(stored)
 }
 
 /// Drops the receiver's slot on a server that is not the primary.

@@ -18,7 +18,7 @@ use mainstay_identity::Identity;
 use mainstay_identity::authority::Authority;
 use mainstay_record::backup::{
     ArchiverState, BackupConfig, BackupLimits, BackupRetention, BackupSchedule, BackupServer,
-    VERSION,
+    HAND_OVER, VERSION,
 };
 use mainstay_record::identity::{IdentityFiles, identity_name};
 use mainstay_record::keeper::{CohortStatus, KeeperStatus, Sight, SightRole};
@@ -35,7 +35,9 @@ fn from_a_row_to_the_archive_and_back() -> Result<()> {
         .setting("wal_keep_size=0")
         .setting("min_wal_size=32MB")
         .setting("max_wal_size=256MB")
+        .setting("archive_mode=on")
         .start(211)?;
+    second_path(&server, "/bin/true")?;
     server.psql(
         "postgres",
         "CREATE ROLE mainstay SUPERUSER LOGIN PASSWORD 'x'; CREATE TABLE rows (n bigint PRIMARY KEY); \
@@ -75,6 +77,7 @@ fn from_a_row_to_the_archive_and_back() -> Result<()> {
     planted_faults(&place, &archive, &first, &second.id)?;
     drop(archiver);
     killed_with_log_in_hand(&place, &archive, &server, &first)?;
+    handed_over(&place, &archive, &server, &first)?;
     let archiver = place.archive();
     let written = server.psql(
         "postgres",
@@ -294,6 +297,56 @@ fn drop_slots(server: &TemporaryServer) -> Result<()> {
         let left = server.psql("postgres", "SELECT count(*) FROM pg_replication_slots");
         left.is_ok_and(|left| left == "0").then_some(())
     })
+}
+
+/// No archiver, no slots, and the server has thrown its log away: what its own command handed over closes the hole.
+fn handed_over(
+    place: &Place,
+    archive: &Archive,
+    server: &TemporaryServer,
+    first: &str,
+) -> Result<()> {
+    let script = place.folder.path().join("archiver").join(HAND_OVER);
+    second_path(server, &format!("\"{}\" \"%p\" \"%f\"", script.display()))?;
+    drop_slots(server)?;
+    let from = server.psql("postgres", "SELECT pg_walfile_name(pg_current_wal_lsn())")?;
+    for number in 20..23 {
+        let row = format!("INSERT INTO hands VALUES ({number}); SELECT pg_switch_wal()");
+        server.psql("postgres", &row)?;
+    }
+    let handed = place.folder.path().join("archiver/handed");
+    let waiting = || -> usize {
+        let names = std::fs::read_dir(&handed).into_iter().flatten();
+        let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter(|name| name.len() == from.len()).count()
+    };
+    wait_for("the segments to be handed over", PATIENCE, || {
+        (waiting() >= 3).then_some(())
+    })?;
+    wait_for("the server to throw them away", PATIENCE, || {
+        server.psql("postgres", "CHECKPOINT").ok()?;
+        let there = format!("SELECT count(*) FROM pg_ls_waldir() WHERE name = '{from}'");
+        let there = server.psql("postgres", &there).ok()?;
+        (there == "0").then_some(())
+    })?;
+    let _archiver = place.archive();
+    let written = server.psql("postgres", "SELECT pg_current_wal_lsn()")?;
+    place.wait_until_shipped(&written)?;
+    let catalogue = place.catalogue(archive)?;
+    let (_, route) = choose(&catalogue, &Wanted::Latest, Some(first))
+        .with_context(|| format!("what was handed over is not used: {:?}", place.state()))?;
+    ensure!(route.reaches >= written.parse()?, "{route:?}");
+    let alarm = place.state().and_then(|state| state.alarm);
+    ensure!(alarm.is_none(), "{alarm:?}");
+    ensure!(waiting() == 0, "what the stores have is still handed over");
+    second_path(server, "/bin/true")
+}
+
+fn second_path(server: &TemporaryServer, command: &str) -> Result<()> {
+    let set = format!("ALTER SYSTEM SET archive_command = '{command}'");
+    server.psql("postgres", &set)?;
+    server.psql("postgres", "SELECT pg_reload_conf()")?;
+    Ok(())
 }
 
 /// A segment of the same name with other bytes: nothing is overwritten, and the archiver says why it stands still.

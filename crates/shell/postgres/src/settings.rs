@@ -100,7 +100,7 @@ pub fn server(fixed: &Fixed, stance: &Stance) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{name} = '{value}'");
     };
-    for (name, value) in TUNING {
+    for (name, value) in TUNING.iter().chain(ARCHIVE) {
         set(name, value);
     }
     for (name, value) in &fixed.extra {
@@ -155,6 +155,9 @@ const TUNING: &[(&str, &str)] = &[
     ("log_min_messages", "warning"),
 ];
 
+/// What the section `backup` changes, and nobody else: the platform's file is refused these.
+const ARCHIVE: &[(&str, &str)] = &[("archive_mode", "off"), ("archive_command", "")];
+
 /// How soon a broken stream is tried again.
 const RETRY_FOLLOWING: &str = "20ms";
 /// How long start-up sleeps between two looks for more log when nobody brings any. An election waits for
@@ -188,7 +191,6 @@ const SAFETY: &[(&str, &str)] = &[
     ("password_encryption", "scram-sha-256"),
     // Whoever began to log in before the door was shut is let in by the old rules: not for a minute.
     ("authentication_timeout", "5s"),
-    ("archive_mode", "off"),
     ("logging_collector", "off"),
     ("log_destination", "stderr"),
 ];

@@ -13,7 +13,8 @@ use crate::world::World;
 
 impl World {
     pub fn clients(&mut self, host: usize) {
-        let pause = self.random.between(150_000, 700_000);
+        let (least, most) = self.plan.client_pause_us;
+        let pause = self.random.between(least, most);
         self.plan(pause, Event::Clients { host });
         if self.hosts[host].down || !self.hosts[host].is_open() {
             return;
@@ -97,6 +98,7 @@ impl World {
 
     fn acknowledge(&mut self, host: usize, waiter: Waiter) {
         self.checker.acknowledged(host, waiter, &self.hosts);
+        self.recovery.handle_acknowledged(self.now);
         let valid = self.hosts[host].holds_lease(self.now);
         let process = self.hosts[host].process;
         if let Some(engine) = &mut self.hosts[host].engine

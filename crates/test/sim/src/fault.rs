@@ -282,7 +282,7 @@ impl World {
         }
     }
 
-    fn kill_server(&mut self, host: usize) {
+    pub fn kill_server(&mut self, host: usize) {
         self.say(|| format!("fault kill of server {}", host + 1));
         if self.hosts[host].is_up() {
             self.end_process(host);

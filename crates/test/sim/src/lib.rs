@@ -25,6 +25,7 @@ mod lineage;
 pub mod network;
 pub mod postgres;
 pub mod random;
+pub mod recovery;
 mod replication;
 pub mod schedule;
 mod shell;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use mainstay_keeper::{PlantedBug, TABLE};
 use mainstay_sim::campaign::{Summary, campaign, hunt};
+use mainstay_sim::recovery::{Class, gaps, percentile};
 use mainstay_sim::schedule::{Narration, Outcome, hex, run, run_calm};
 
 const USAGE: &str = "\
@@ -18,6 +19,8 @@ Usage:
       Run one seed aloud: what every host does, then the outcome.
   mainstay-sim plant [--all | NAME] [--schedules N] [--seed S]
       Plant one bug, or each of them in turn, and look for it in at most N schedules (default 3000).
+  mainstay-sim recovery [--schedules N] [--seed S]
+      One fault of each kind in N schedules (default 200) in which nothing else happens: how long clients wait.
   mainstay-sim bugs
       List the bugs that can be planted.
 
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
             Some("calm") => Ok(run_calmly(&options)),
             Some("case") => run_case(&options),
             Some("plant") => plant(&options),
+            Some("recovery") => recovery(&options),
             Some("bugs") => {
                 PlantedBug::ALL.iter().for_each(|bug| println!("{bug:?}"));
                 Ok(ExitCode::SUCCESS)
@@ -198,6 +202,22 @@ fn run_case(options: &Options) -> Result<ExitCode, String> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+fn recovery(options: &Options) -> Result<ExitCode, String> {
+    let schedules = options.schedules.unwrap_or(200);
+    for class in Class::ALL {
+        let gaps = gaps(class, options.seed, schedules)?;
+        let ms = |percent| percentile(&gaps, percent) as f64 / 1e3;
+        println!(
+            "{}: p50 {:.0} ms, p99 {:.0} ms, n={}",
+            class.name(),
+            ms(50),
+            ms(99),
+            gaps.len()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn plant(options: &Options) -> Result<ExitCode, String> {

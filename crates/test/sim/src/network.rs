@@ -39,6 +39,19 @@ impl Network {
         }
     }
 
+    /// Of one machine: nothing is lost or late.
+    pub fn local(hosts: usize) -> Self {
+        Self {
+            hosts,
+            latency: vec![150; hosts * hosts],
+            cut: vec![false; hosts * hosts],
+            delay: vec![0; hosts * hosts],
+            loss_per_mille: 0,
+            double_per_mille: 0,
+            jitter_us: 100,
+        }
+    }
+
     fn link(&self, from: usize, to: usize) -> usize {
         from * self.hosts + to
     }

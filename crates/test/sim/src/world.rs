@@ -12,6 +12,7 @@ use crate::host::{Clock, Host};
 use crate::lineage::LOST_EVERY;
 use crate::network::Network;
 use crate::random::Random;
+use crate::recovery::{Class, Recovery};
 use crate::trace::Trace;
 
 /// Clocks start this far from zero, so that subtracting from them is safe.
@@ -24,6 +25,10 @@ const REFILL_US: u64 = 20_000_000;
 /// other schedules stay what they are.
 const RENEWED_EVERY: u64 = 8;
 const RENEWED_AT_US: [u64; 2] = [14_000_000, 33_000_000];
+
+/// A single fault comes when the database has been founded and runs.
+const SINGLE_AT_US: u64 = 10_000_000;
+const SINGLE_LASTS_US: u64 = 4_000_000;
 
 /// Where no majority was lost the order is refused, or carried out as an election.
 const FORCED_FOR_NOTHING_EVERY: u64 = 7;
@@ -44,6 +49,10 @@ pub struct Plan {
     pub calm: bool,
     /// As configured: with none, lineages use the same numbers for their terms.
     pub terms_skipped: u32,
+    /// Clients pause at least and at most so long between two looks.
+    pub client_pause_us: (u64, u64),
+    /// One fault of a kind that is given, and nothing else.
+    pub single: Option<Class>,
 }
 
 pub struct World {
@@ -66,12 +75,22 @@ pub struct World {
     pub log_removed: bool,
     /// Prints what happens, for a person.
     pub narrate: bool,
+    /// When the single fault was set, and when writes were acknowledged.
+    pub recovery: Recovery,
     /// Room for what a keeper answers, kept from one input to the next.
     effects: Vec<Effect>,
 }
 
 impl World {
     pub fn new(seed: u64, bug: Option<PlantedBug>) -> Self {
+        let mut world = Self::bare(seed, bug);
+        world.populate();
+        world.plan_orders(seed);
+        world
+    }
+
+    /// Nothing is planned yet.
+    fn bare(seed: u64, bug: Option<PlantedBug>) -> Self {
         let mut random = Random::new(seed);
         let hosts = if random.per_mille(30) { 5 } else { 3 };
         let copies = if hosts == 5 { 3 } else { 2 };
@@ -85,6 +104,8 @@ impl World {
             fault_interval_us: random.between(1_500_000, 6_000_000),
             calm: false,
             terms_skipped: if seed.is_multiple_of(3) { 4 } else { 0 },
+            client_pause_us: (150_000, 700_000),
+            single: None,
         };
         let mut world = Self {
             now: 0,
@@ -102,35 +123,33 @@ impl World {
             rows_used: 0,
             log_removed: false,
             narrate: false,
+            recovery: Recovery::default(),
             effects: Vec::new(),
             plan,
             random,
         };
         world.plan.finish_at_us = world.plan.heal_at_us + 18_000_000;
-        world.populate();
+        world
+    }
+
+    fn plan_orders(&mut self, seed: u64) {
         if seed.is_multiple_of(RENEWED_EVERY) {
             for at in RENEWED_AT_US {
-                world.queue.push(at, Event::Renew);
+                self.queue.push(at, Event::Renew);
             }
         }
         if seed % LOST_EVERY == LOST_EVERY - 1 {
             let at = 12_000_000 + seed.wrapping_mul(7_919_113) % 14_000_000;
-            world.queue.push(at, Event::LoseMajority);
+            self.queue.push(at, Event::LoseMajority);
         }
         // Now and then somebody gives the order where nothing warrants it.
         if seed.is_multiple_of(FORCED_FOR_NOTHING_EVERY) {
-            let host = (seed / FORCED_FOR_NOTHING_EVERY) as usize % world.plan.hosts;
+            let host = (seed / FORCED_FOR_NOTHING_EVERY) as usize % self.plan.hosts;
             for at in (20_000_000..38_000_000).step_by(6_000_000) {
-                world.queue.push(
-                    at,
-                    Event::Order {
-                        host,
-                        order: Order::Force,
-                    },
-                );
+                let order = Order::Force;
+                self.queue.push(at, Event::Order { host, order });
             }
         }
-        world
     }
 
     /// A schedule of busy processors, slow disks, keepers and standbys that restart: none of it is a reason to
@@ -140,6 +159,23 @@ impl World {
         world.plan.calm = true;
         world.timings = Timings::default();
         world.network.loss_per_mille = 0;
+        world
+    }
+
+    /// Three hosts of one machine with production's timings, in which one fault of this kind happens and nothing else.
+    pub fn single(seed: u64, class: Class) -> Self {
+        let mut world = Self::bare(seed, None);
+        world.timings = Timings::default();
+        world.plan.hosts = 3;
+        world.plan.copies = 2;
+        world.plan.client_pause_us = (1_000, 3_000);
+        world.plan.single = Some(class);
+        world.plan.faults_at_us = SINGLE_AT_US + world.random.below(1_000_000);
+        world.plan.heal_at_us = world.plan.faults_at_us + SINGLE_LASTS_US;
+        world.plan.finish_at_us = world.plan.heal_at_us + 18_000_000;
+        world.network = Network::local(3);
+        world.checker = Checker::new(3, 2);
+        world.populate();
         world
     }
 
@@ -266,7 +302,10 @@ impl World {
             Event::Order { host, order } => self.carry_out(host, order),
             Event::LoseMajority => self.lose_majority(),
             Event::Voice { host, generation } => self.voice(host, generation),
-            Event::Nemesis => self.nemesis(),
+            Event::Nemesis => match self.plan.single {
+                Some(class) => self.strike_once(class),
+                None => self.nemesis(),
+            },
             Event::Renew => self.renew(),
             Event::End(fault) => self.end_fault(fault),
             Event::Heal => self.heal(),

@@ -1,0 +1,263 @@
+//! The example's chaos documents on real processes, and what the journal says of each: what must be heard of is, and nothing
+//! else; what heals by itself calls nobody; nothing is broken while an incident is open; an abort condition ends an
+//! experiment; and an experimenter that is killed leaves nothing behind.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::flow::{Flow, Source, audit};
+use crate::platform::{Afterwards, Platform, now, pause};
+use crate::step::{Profile, root};
+
+const FILE: &str = "examples/exchange/platform-chaos.yaml";
+const DOCUMENTS: &str = "examples/exchange/chaos/experiments.yaml";
+const KILL: &str = "dead-venue";
+const DELAY: &str = "slow-database";
+const HEARD_OF: &str = "HighOrderLatency";
+/// Orders a second, and for how long at most.
+const RATE: u32 = 20;
+const FLOW: Duration = Duration::from_secs(700);
+/// Until rates over a minute mean something.
+const WARM_UP: Duration = Duration::from_secs(35);
+/// For what happens by itself within seconds.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// The kernel ends an experiment that nobody carries two minutes after its planned end.
+const ORPHANED: Duration = Duration::from_secs(240);
+/// The command's exit code for what was refused.
+const REFUSED: i32 = 3;
+const REASON: &str = "the suite";
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Build profile of the programs
+    #[arg(long, value_enum, default_value_t = Profile::Release)]
+    profile: Profile,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let mut trial = Trial::begin(arguments.profile)?;
+    let flow = Flow::start(&trial.platform, Source::Generated, RATE, FLOW)?;
+    pause(WARM_UP);
+    trial.a_kill_calls_nobody()?;
+    trial.a_delay_is_heard_of_and_nothing_else()?;
+    trial.an_open_incident_refuses()?;
+    trial.a_condition_aborts()?;
+    trial.a_killed_experimenter_leaves_nothing()?;
+    drop(flow);
+    audit(&trial.platform)?;
+    trial.platform.afterwards = Afterwards::Remove;
+    Ok(())
+}
+
+struct Trial {
+    platform: Platform,
+    folder: PathBuf,
+    begun: Instant,
+}
+
+impl Trial {
+    fn begin(profile: Profile) -> Result<Self> {
+        let name = format!("mainstay-chaos-{}", std::process::id());
+        let data = std::env::temp_dir().join(name);
+        let platform = Platform::start_file(Path::new(FILE), data.clone(), 0, profile)?;
+        platform.wait_healthy(PATIENCE)?;
+        Ok(Self {
+            platform,
+            folder: data,
+            begun: now(),
+        })
+    }
+
+    fn tell(&self, what: &str) {
+        println!("{:>6.1} s  {what}", self.begun.elapsed().as_secs_f64());
+    }
+
+    fn a_kill_calls_nobody(&self) -> Result<()> {
+        let ended = self.experiment(Path::new(DOCUMENTS), Some(KILL))?.wait()?;
+        ensure!(ended.success(), "the experiment {KILL} ended with {ended}");
+        let fault = self.platform.journal("fault.injected")?;
+        ensure!(!fault.is_empty(), "nothing was killed");
+        let incidents = self.platform.journal("incident.opened")?;
+        ensure!(incidents.is_empty(), "somebody is called: {incidents:?}");
+        self.tell("a venue was killed, came back, and nobody was called");
+        Ok(())
+    }
+
+    fn a_delay_is_heard_of_and_nothing_else(&self) -> Result<()> {
+        let before = self.platform.journal("alert.changed")?.len();
+        let ended = self.experiment(Path::new(DOCUMENTS), Some(DELAY))?.wait()?;
+        ensure!(ended.success(), "the experiment {DELAY} ended with {ended}");
+        let changes = self.platform.journal("alert.changed")?;
+        let fired: BTreeSet<&str> = changes
+            .iter()
+            .skip(before)
+            .map(|entry| &entry["body"])
+            .filter(|body| body["state"] == "firing")
+            .filter_map(|body| body["labels"]["alertname"].as_str())
+            .collect();
+        let wanted = BTreeSet::from([HEARD_OF]);
+        ensure!(fired == wanted, "fired were {fired:?}, not only {HEARD_OF}");
+        self.tell("half a second more fired HighOrderLatency, and nothing else");
+        Ok(())
+    }
+
+    /// The delay's alert opened one.
+    fn an_open_incident_refuses(&self) -> Result<()> {
+        let incidents = self.platform.journal("incident.opened")?;
+        let [incident] = incidents.as_slice() else {
+            bail!("one incident was to be opened: {incidents:?}");
+        };
+        let id = text(&incident["body"]["incident"]);
+        let faults = self.platform.journal("fault.injected")?.len();
+        let ended = self.experiment(Path::new(DOCUMENTS), Some(KILL))?.wait()?;
+        ensure!(
+            ended.code() == Some(REFUSED),
+            "beside an open incident an experiment ended with {ended}"
+        );
+        let broken = self.platform.journal("fault.injected")?.len() - faults;
+        ensure!(broken == 0, "it was refused, and {broken} faults were set");
+        self.tell(&format!("refused while {id} is open"));
+        let resolve = ["incident", "resolve", id, "--despite", "--reason", REASON];
+        self.platform.mainstay(&resolve)?;
+        self.platform.wait_healthy(PATIENCE)?;
+        Ok(())
+    }
+
+    /// A condition that cannot hold ends an experiment of a minute within seconds.
+    fn a_condition_aborts(&self) -> Result<()> {
+        let abort = "  abort:\n    - {name: never, query: 'vector(0)', atLeast: 0.9}\n";
+        let file = self.document("aborted.yaml", "60s", abort)?;
+        let ended = self.experiment(&file, None)?.wait()?;
+        ensure!(
+            ended.code() == Some(1),
+            "an aborted experiment ended with {ended}"
+        );
+        let entry = self.last_end()?;
+        ensure!(
+            entry["body"]["verdict"] == "aborted",
+            "not aborted: {entry}"
+        );
+        self.wait_for("its fault to end", PATIENCE, || self.is_unbroken())?;
+        let lasted = at_ms(&entry).saturating_sub(at_ms(&self.last("experiment.begun")?));
+        ensure!(lasted < 60_000, "it was not ended early: {lasted} ms");
+        self.tell(&format!("a condition ended a minute's fault after {lasted} ms"));
+        Ok(())
+    }
+
+    fn a_killed_experimenter_leaves_nothing(&self) -> Result<()> {
+        let file = self.document("orphaned.yaml", "10s", "")?;
+        let faults = self.platform.journal("fault.injected")?.len();
+        let ends = self.platform.journal("experiment.ended")?.len();
+        let mut experimenter = self.experiment(&file, None)?;
+        self.wait_for("its fault", PATIENCE, || {
+            Ok(self.platform.journal("fault.injected")?.len() > faults)
+        })?;
+        experimenter.kill()?;
+        self.wait_for("the fault to end by itself", PATIENCE, || self.is_unbroken())?;
+        self.tell("the experimenter was killed, and its fault has ended by itself");
+        self.wait_for("the verdict of the kernel", ORPHANED, || {
+            Ok(self.platform.journal("experiment.ended")?.len() > ends)
+        })?;
+        let entry = self.last_end()?;
+        ensure!(
+            entry["body"]["verdict"] == "inconclusive",
+            "nobody saw its end: {entry}"
+        );
+        self.tell("the kernel ended the experiment: inconclusive");
+        Ok(())
+    }
+
+    /// A delay between the primary's region and the others, with an experiment around it.
+    fn document(&self, name: &str, lasts: &str, more: &str) -> Result<PathBuf> {
+        let documents = std::fs::read_to_string(root()?.join(DOCUMENTS))?;
+        let (delay, _) = documents
+            .split_once("\n---\n")
+            .context("the example has one document only")?;
+        let delay = delay.replacen("duration: 60s", &format!("duration: {lasts}"), 1);
+        let around = format!(
+            "---\napiVersion: mainstay/v1\nkind: Experiment\nmetadata:\n  name: suite\nspec:\n  \
+             hypothesis: \"the suite ends it\"\n  seed: 1\n  run:\n    - kind: NetworkChaos\n      \
+             name: trading-database-latency\n  steadyState:\n    - {{name: there, query: 'vector(1)', atLeast: 1}}\n{more}"
+        );
+        let path = self.folder.join(name);
+        std::fs::write(&path, format!("{delay}\n{around}"))?;
+        Ok(path)
+    }
+
+    fn experiment(&self, file: &Path, only: Option<&str>) -> Result<Running> {
+        let mut command = Command::new(self.platform.program("mainstay")?);
+        command.args(["chaos", "run", "--reason", REASON]).arg(file);
+        if let Some(only) = only {
+            command.args(["--only", only]);
+        }
+        let child = command
+            .env("MAINSTAY_DATA", self.platform.data())
+            .current_dir(root()?)
+            .stdin(Stdio::null())
+            .spawn()
+            .context("start the experiment")?;
+        Ok(Running(child))
+    }
+
+    fn is_unbroken(&self) -> Result<bool> {
+        let status = self.platform.status()?;
+        Ok(status["faults"].as_array().is_none_or(Vec::is_empty))
+    }
+
+    fn last(&self, kind: &str) -> Result<Value> {
+        let entries = self.platform.journal(kind)?;
+        let last = entries.into_iter().next_back();
+        last.with_context(|| format!("no entry of {kind}"))
+    }
+
+    fn last_end(&self) -> Result<Value> {
+        self.last("experiment.ended")
+    }
+
+    fn wait_for(
+        &self,
+        what: &str,
+        limit: Duration,
+        condition: impl Fn() -> Result<bool>,
+    ) -> Result<()> {
+        let begun = now();
+        while !condition()? {
+            ensure!(begun.elapsed() < limit, "{what}: not within {limit:?}");
+            pause(Duration::from_millis(300));
+        }
+        Ok(())
+    }
+}
+
+/// An experiment's command; it does not outlive the suite.
+struct Running(Child);
+
+impl Running {
+    fn wait(mut self) -> Result<ExitStatus> {
+        self.0.wait().context("wait for the experiment")
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        self.0.kill().context("kill the experimenter")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn at_ms(entry: &Value) -> u64 {
+    entry["at_ms"].as_u64().unwrap_or_default()
+}
