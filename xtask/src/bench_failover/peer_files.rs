@@ -46,7 +46,7 @@ pub fn patroni(settings: Settings, node: usize, folder: &Path, programs: &Path) 
                     "parameters": parameters(),
                 },
             },
-            "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, {"auth": "scram-sha-256"}],
+            "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, {"auth": "scram-sha-256"}, {"wal-segsize": "4"}],
             "pg_hba": [
                 "local all all scram-sha-256",
                 "host all all 127.0.0.0/8 scram-sha-256",

@@ -328,15 +328,13 @@ impl Archiver {
         }
         let place = self.place();
         let receiver = Receiver::start(&self.archive, &place, timeline, self.anew).await?;
+        let size = self.archive.size().map_err(ReceiverError::from)?;
         tracing::info!(
             timeline = timeline.0,
-            archived = receiver
-                .archived
-                .map(|segment| segment.name(mainstay_archive::SegmentSize::DEFAULT)),
+            archived = receiver.archived.map(|segment| segment.name(size)),
             archive = self.archive.archive_name(),
             "receiving the log"
         );
-        let size = self.archive.size().map_err(ReceiverError::from)?;
         self.waiting.handle_shipped(match receiver.archived {
             Some(segment) => segment.end(size),
             // Nothing is archived yet; what counts begins with the segment that is being written.

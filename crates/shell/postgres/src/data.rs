@@ -24,6 +24,10 @@ use crate::seed;
 use crate::settings::{self, REPLICATION_ROLE, SUPERUSER, Stance};
 use crate::setup::Setup;
 
+/// A standby that begins to stream begins at the start of a segment, whatever it has of it, and a promotion copies the segment it
+/// ends in: both are waited for in every failover, and both are shorter with smaller segments than PostgreSQL's 16.
+const SEGMENT_MIB: u32 = 4;
+
 /// The file in the data folder that says which filling it is.
 const INCARNATION_FILE: &str = "mainstay.incarnation";
 pub const STANDBY_SIGNAL: &str = "standby.signal";
@@ -125,6 +129,7 @@ pub async fn initialize(
         // Everything is flushed at once, at the end.
         "--no-sync".to_owned(),
         "--no-instructions".to_owned(),
+        format!("--wal-segsize={SEGMENT_MIB}"),
     ];
     let created = setup
         .programs
@@ -400,16 +405,20 @@ fn keep_log(setup: &Setup) -> Result<(), DataError> {
             .ok()
     });
     // The end of the log is what differs; it lies in the segments written last.
-    for segment in segments.iter().rev().take(LOG_SEGMENTS_KEPT) {
+    let mut kept = 0;
+    for segment in segments.iter().rev() {
+        if kept >= LOG_BYTES_KEPT {
+            break;
+        }
         if let Some(name) = segment.file_name() {
-            std::fs::copy(segment, target.join(name)).map_err(at("copy", segment))?;
+            kept += std::fs::copy(segment, target.join(name)).map_err(at("copy", segment))?;
         }
     }
     trim_quarantine(setup)
 }
 
-/// Segments copied before a rewind.
-const LOG_SEGMENTS_KEPT: usize = 2;
+/// Of the log before a rewind, in whole segments.
+const LOG_BYTES_KEPT: u64 = 32 << 20;
 
 fn trim_quarantine(setup: &Setup) -> Result<(), DataError> {
     let folder = &setup.layout.quarantine;

@@ -148,6 +148,17 @@ impl Connection {
         }
     }
 
+    /// The size of the log's segments, the same for all servers of a cluster.
+    ///
+    /// # Errors
+    /// When the connection breaks or the answer makes no sense.
+    pub async fn segment_bytes(&mut self) -> Result<u64, ReplicationError> {
+        let rows = self.query("SHOW wal_segment_size").await?;
+        let said = rows.first().and_then(|row| text(row, 0));
+        said.and_then(bytes_of)
+            .ok_or_else(|| self.unexpected("size of a segment"))
+    }
+
     /// Whether the server can still send its log from `start` on; asked as a walreceiver asks. The connection
     /// is of no further use.
     ///
@@ -374,9 +385,29 @@ fn text(row: &Row, column: usize) -> Option<&str> {
     std::str::from_utf8(row.get(column)?.as_deref()?).ok()
 }
 
+/// As the server writes sizes of whole mebibytes.
+fn bytes_of(size: &str) -> Option<u64> {
+    let (number, unit) = match (size.strip_suffix("MB"), size.strip_suffix("GB")) {
+        (Some(number), _) => (number, 1 << 20),
+        (_, Some(number)) => (number, 1 << 30),
+        (None, None) => return None,
+    };
+    let number: u64 = number.parse().ok()?;
+    number.checked_mul(unit).filter(|bytes| *bytes > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_read_as_the_server_writes_them() {
+        assert_eq!(bytes_of("4MB"), Some(4 << 20));
+        assert_eq!(bytes_of("1GB"), Some(1 << 30));
+        for wrong in ["", "MB", "0MB", "4", "4kB", "-1MB"] {
+            assert_eq!(bytes_of(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn rows_are_cut_where_they_say() {

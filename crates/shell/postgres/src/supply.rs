@@ -21,8 +21,6 @@ const PERIOD: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(3);
 /// Looks without a stream after which it is asked at all: a stream that begins takes a moment.
 const PATIENCE: u32 = 5;
-/// Of the clusters that keepers create.
-const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What the eyes say of the stream, and what was found out.
 #[derive(Debug, Default)]
@@ -100,7 +98,8 @@ async fn ask(
     (timeline, end): (Timeline, Lsn),
 ) -> Result<Supply, ReplicationError> {
     let mut connection = setup.replication(source).await?;
-    let segment = Lsn(end.0 - end.0 % SEGMENT_BYTES);
+    let size = connection.segment_bytes().await?;
+    let segment = Lsn(end.0 - end.0 % size);
     Ok(if connection.still_has(timeline, segment).await? {
         Supply::Unbroken
     } else {

@@ -49,6 +49,8 @@ impl Bare {
         let primary = bare.folder.join("0");
         run(program("initdb")?
             .args(["--data-checksums", "--no-instructions", "--auth=trust"])
+            // As keepers make theirs.
+            .arg("--wal-segsize=4")
             .args(["--encoding=UTF8", "--username=postgres", "--pgdata"])
             .arg(&primary))?;
         append(
