@@ -69,8 +69,6 @@ pub struct EtcdIdentity {
 pub struct EtcdPorts {
     pub client: u16,
     pub peer: u16,
-    /// Health and figures, in the clear.
-    pub health: u16,
     /// Where a member finds the way to the others.
     pub relay: u16,
 }

@@ -62,7 +62,6 @@ pub struct EtcdMemberDraft {
 pub struct EtcdPortsDraft {
     pub client: Option<u16>,
     pub peer: Option<u16>,
-    pub health: Option<u16>,
     pub relay: Option<u16>,
 }
 

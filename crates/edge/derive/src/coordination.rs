@@ -165,9 +165,9 @@ fn member(machine: &Machine<'_>, host: &Host, etcd: &Etcd, ports: EtcdPorts) -> 
         generation: 1,
     };
     let health = ProbeCheck::Http {
-        address: machine.listen(host, ports.health),
+        address: machine.listen(host, ports.client),
         path: "/health".to_owned(),
-        name: None,
+        name: Some(name_of(machine, host.name.as_str())),
     };
     InstanceSpec {
         shim: shim(machine, host, process),
@@ -227,10 +227,6 @@ fn member_command(
             format!("mainstay-{}", machine.platform.name()),
         ),
         ("initial-cluster-state", "new".to_owned()),
-        (
-            "listen-metrics-urls",
-            format!("http://{}", machine.listen(host, ports.health)),
-        ),
         ("cert-file", file(&files.own)),
         ("key-file", file(&files.own)),
         ("trusted-ca-file", file(&files.roots)),

@@ -101,7 +101,6 @@ fn coordination(form: &file::coordination::Coordination) -> model::CoordinationD
             ports: model::EtcdPortsDraft {
                 client: etcd.ports.client,
                 peer: etcd.ports.peer,
-                health: etcd.ports.health,
                 relay: etcd.ports.relay,
             },
             prefix: etcd.prefix.clone(),

@@ -25,18 +25,13 @@ const PREFIX_BYTES_MAX: usize = 200;
 
 /// Ports of members, with what they are called; unless the file says otherwise they stand far enough apart for the
 /// hosts of a region.
-pub(super) fn ports(draft: &EtcdDraft) -> [(&'static str, &'static str, u16); 4] {
+pub(super) fn ports(draft: &EtcdDraft) -> [(&'static str, &'static str, u16); 3] {
     let declared = &draft.ports;
     let client = declared.client.unwrap_or(CLIENT_PORT);
     let after = |tens: u16| client.saturating_add(tens * 10);
     [
         ("client", "etcd", client),
         ("peer", "etcd's members", declared.peer.unwrap_or(after(1))),
-        (
-            "health",
-            "etcd's health",
-            declared.health.unwrap_or(after(2)),
-        ),
         ("relay", "etcd's relay", declared.relay.unwrap_or(after(3))),
     ]
 }
@@ -191,7 +186,7 @@ fn external(inspector: &mut Inspector, etcd: &EtcdDraft) -> EtcdMembers {
 
 fn draft_has_ports(etcd: &EtcdDraft) -> bool {
     let ports = &etcd.ports;
-    [ports.client, ports.peer, ports.health, ports.relay]
+    [ports.client, ports.peer, ports.relay]
         .iter()
         .any(Option::is_some)
 }
@@ -260,7 +255,7 @@ fn own(inspector: &mut Inspector, etcd: &EtcdDraft, hosts: &[Host]) -> EtcdMembe
             )
             .help("remove `certificateFile` and `authorityFile`");
     }
-    let [(_, _, client), (_, _, peer), (_, _, health), (_, _, relay)] = ports(etcd);
+    let [(_, _, client), (_, _, peer), (_, _, relay)] = ports(etcd);
     EtcdMembers::Own {
         hosts: members
             .iter()
@@ -269,7 +264,6 @@ fn own(inspector: &mut Inspector, etcd: &EtcdDraft, hosts: &[Host]) -> EtcdMembe
         ports: EtcdPorts {
             client,
             peer,
-            health,
             relay,
         },
     }

@@ -76,15 +76,12 @@ pub(crate) struct EtcdMember {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct EtcdPorts {
-    /// Where nodes ask (default 2379).
+    /// Where nodes ask, also for its health (default 2379).
     #[serde(default)]
     pub(crate) client: Option<u16>,
     /// Where members speak with each other (default ten above `client`).
     #[serde(default)]
     pub(crate) peer: Option<u16>,
-    /// Health and figures, in the clear (default twenty above `client`).
-    #[serde(default)]
-    pub(crate) health: Option<u16>,
     /// Where a member finds its way into other regions (default thirty above `client`).
     #[serde(default)]
     pub(crate) relay: Option<u16>,
