@@ -145,7 +145,9 @@ impl Trial {
         self.wait_for("its fault to end", PATIENCE, || self.is_unbroken())?;
         let lasted = at_ms(&entry).saturating_sub(at_ms(&self.last("experiment.begun")?));
         ensure!(lasted < 60_000, "it was not ended early: {lasted} ms");
-        self.tell(&format!("a condition ended a minute's fault after {lasted} ms"));
+        self.tell(&format!(
+            "a condition ended a minute's fault after {lasted} ms"
+        ));
         Ok(())
     }
 
@@ -158,7 +160,9 @@ impl Trial {
             Ok(self.platform.journal("fault.injected")?.len() > faults)
         })?;
         experimenter.kill()?;
-        self.wait_for("the fault to end by itself", PATIENCE, || self.is_unbroken())?;
+        self.wait_for("the fault to end by itself", PATIENCE, || {
+            self.is_unbroken()
+        })?;
         self.tell("the experimenter was killed, and its fault has ended by itself");
         self.wait_for("the verdict of the kernel", ORPHANED, || {
             Ok(self.platform.journal("experiment.ended")?.len() > ends)

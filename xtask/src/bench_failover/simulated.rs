@@ -33,8 +33,9 @@ pub fn beside(figures: &Figures, ours: &'static str) -> Result<String> {
         let Some((p50, p99)) = figures.percentiles_ms(class, ours) else {
             continue;
         };
-        let (simulated_p50, simulated_p99) =
-            costs.get(class.name()).context("a fault that is not simulated")?;
+        let (simulated_p50, simulated_p99) = costs
+            .get(class.name())
+            .context("a fault that is not simulated")?;
         let factor = p50 / simulated_p50;
         // Writing to a string does not fail.
         let _ = writeln!(

@@ -32,7 +32,7 @@ use crate::prune::prune;
 use crate::receiver::{End, Receiver, ReceiverError};
 use crate::seal::DataKey;
 use crate::slots;
-use crate::source::{Found, Place, SourceError, Sources, is_open_primary, status_of};
+use crate::source::{Found, Place, Sources, is_open_primary, status_of};
 use crate::spool;
 use crate::store::StoreError;
 use crate::waiting::Waiting;

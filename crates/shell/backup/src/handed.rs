@@ -271,7 +271,10 @@ mod tests {
         assert!(hand.over(ONE).contains("not kept twice"));
         // Nor when the copy fails.
         let hand = Hand::new(1 << 30);
-        assert!(hand.over("0000000200000000000000FF").contains("could not be copied"));
+        assert!(
+            hand.over("0000000200000000000000FF")
+                .contains("could not be copied")
+        );
         assert_eq!(hand.files(), [""; 0]);
     }
 }

@@ -264,7 +264,7 @@ impl World {
 
     /// Sometimes a host ends in the middle of what matters: as it recruits, as it was just promoted.
     pub fn strike_later(&mut self, host: usize, per_mille: u64) {
-        if !self.healed && self.random.per_mille(per_mille) {
+        if self.plan.single.is_none() && !self.healed && self.random.per_mille(per_mille) {
             let after = self.random.below(60_000);
             self.plan(after, Event::Strike { host });
         }

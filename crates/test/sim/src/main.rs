@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mainstay_keeper::{PlantedBug, TABLE};
 use mainstay_sim::campaign::{Summary, campaign, hunt};
-use mainstay_sim::recovery::{Class, gaps, percentile};
+use mainstay_sim::recovery::{Class, gap, gaps, percentile};
 use mainstay_sim::schedule::{Narration, Outcome, hex, run, run_calm};
 
 const USAGE: &str = "\
@@ -19,8 +19,10 @@ Usage:
       Run one seed aloud: what every host does, then the outcome.
   mainstay-sim plant [--all | NAME] [--schedules N] [--seed S]
       Plant one bug, or each of them in turn, and look for it in at most N schedules (default 3000).
-  mainstay-sim recovery [--schedules N] [--seed S]
+  mainstay-sim recovery [--schedules N] [--seed S] [--class NAME]
       One fault of each kind in N schedules (default 200) in which nothing else happens: how long clients wait.
+  mainstay-sim case SEED --class NAME
+      Run one of these aloud.
   mainstay-sim bugs
       List the bugs that can be planted.
 
@@ -36,6 +38,7 @@ struct Options {
     bug: Option<PlantedBug>,
     all: bool,
     calm: bool,
+    class: Option<Class>,
 }
 
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
@@ -47,6 +50,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
         bug: None,
         all: false,
         calm: false,
+        class: None,
     };
     let mut arguments = arguments;
     while let Some(word) = arguments.next() {
@@ -60,6 +64,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
             "--seed" => options.seed = number(value()?)?,
             "--threads" => options.threads = number(value()?)? as usize,
             "--bug" => options.bug = Some(bug(&value()?)?),
+            "--class" => options.class = Some(class(&value()?)?),
             "--all" => options.all = true,
             "--calm" => options.calm = true,
             _ if word.starts_with("--") => return Err(format!("unknown option {word}")),
@@ -76,6 +81,14 @@ fn bug(name: &str) -> Result<PlantedBug, String> {
         .ok_or(format!(
             "no such bug: {name}; `mainstay-sim bugs` lists them"
         ))
+}
+
+fn class(name: &str) -> Result<Class, String> {
+    let mut known = Class::ALL.into_iter();
+    known.find(|class| class.name() == name).ok_or_else(|| {
+        let names: Vec<&str> = Class::ALL.iter().map(|class| class.name()).collect();
+        format!("no such class: {name}; there are {}", names.join(", "))
+    })
 }
 
 fn main() -> ExitCode {
@@ -184,6 +197,11 @@ fn run_case(options: &Options) -> Result<ExitCode, String> {
         .get(1)
         .and_then(|text| text.parse().ok())
         .ok_or("case needs a seed")?;
+    if let Some(class) = options.class {
+        let gap = gap(class, seed, Narration::Aloud)?;
+        println!("clients waited {:.0} ms", gap as f64 / 1e3);
+        return Ok(ExitCode::SUCCESS);
+    }
     let outcome = if options.calm {
         run_calm(seed, options.bug, Narration::Aloud)
     } else {
@@ -206,14 +224,17 @@ fn run_case(options: &Options) -> Result<ExitCode, String> {
 
 fn recovery(options: &Options) -> Result<ExitCode, String> {
     let schedules = options.schedules.unwrap_or(200);
-    for class in Class::ALL {
+    let wanted = |class: &Class| options.class.is_none_or(|only| only == *class);
+    for class in Class::ALL.into_iter().filter(wanted) {
         let gaps = gaps(class, options.seed, schedules)?;
-        let ms = |percent| percentile(&gaps, percent) as f64 / 1e3;
+        let ms = |percent| percentile(&gaps, percent).0 as f64 / 1e3;
         println!(
-            "{}: p50 {:.0} ms, p99 {:.0} ms, n={}",
+            "{}: p50 {:.0} ms, p99 {:.0} ms, longest {:.0} ms by seed {}, n={}",
             class.name(),
             ms(50),
             ms(99),
+            ms(100),
+            percentile(&gaps, 100).1,
             gaps.len()
         );
     }

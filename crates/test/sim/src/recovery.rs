@@ -8,6 +8,8 @@ use mainstay_keeper::{Operator, ReplicaId};
 
 use crate::event::Event;
 use crate::fault::Fault;
+use crate::schedule::Narration;
+use crate::trace::Trace;
 use crate::world::World;
 
 /// The faults of `make bench-failover`, under the same names.
@@ -63,33 +65,45 @@ impl Recovery {
     }
 }
 
-/// Gaps in microseconds, in order.
+/// Gaps in microseconds, each with its seed; the shortest first.
 ///
 /// # Errors
 /// When a schedule breaks an invariant, or its clients are not answered again.
-pub fn gaps(class: Class, first: u64, schedules: u64) -> Result<Vec<u64>, String> {
-    let mut gaps = Vec::new();
-    for seed in first..first.saturating_add(schedules) {
-        let mut world = World::single(seed, class);
-        world.trace = crate::trace::Trace::absent();
-        world.run();
-        let wrong = |what: &str| Err(format!("seed {seed}, {}: {what}", class.name()));
-        if let Some(violation) = &world.checker.violation {
-            return wrong(&format!("{:?}: {}", violation.invariant, violation.detail));
-        }
-        match world.recovery.gap_us(world.now) {
-            Some(gap) => gaps.push(gap),
-            None => return wrong("nobody was answered again"),
-        }
-    }
+pub fn gaps(class: Class, first: u64, schedules: u64) -> Result<Vec<(u64, u64)>, String> {
+    let seeds = first..first.saturating_add(schedules);
+    let gaps: Result<Vec<(u64, u64)>, String> = seeds
+        .map(|seed| Ok((gap(class, seed, Narration::Mute)?, seed)))
+        .collect();
+    let mut gaps = gaps?;
     gaps.sort_unstable();
     Ok(gaps)
 }
 
-/// The smallest value that so large a share of all does not exceed.
-pub fn percentile(sorted: &[u64], percent: usize) -> u64 {
+/// The gap of one schedule, in microseconds.
+///
+/// # Errors
+/// As of [`gaps`].
+pub fn gap(class: Class, seed: u64, narration: Narration) -> Result<u64, String> {
+    let mut world = World::single(seed, class);
+    world.trace = Trace::absent();
+    world.narrate = narration == Narration::Aloud;
+    world.run();
+    let wrong = |what: &str| format!("seed {seed}, {}: {what}", class.name());
+    if let Some(violation) = &world.checker.violation {
+        let (invariant, detail) = (violation.invariant, &violation.detail);
+        return Err(wrong(&format!("{invariant:?}: {detail}")));
+    }
+    let gap = world.recovery.gap_us(world.now);
+    gap.ok_or_else(|| wrong("nobody was answered again"))
+}
+
+/// The smallest value that so large a share of all does not exceed, with its seed.
+pub fn percentile(sorted: &[(u64, u64)], percent: usize) -> (u64, u64) {
     let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
+    sorted
+        .get(rank.saturating_sub(1))
+        .copied()
+        .unwrap_or_default()
 }
 
 impl World {
