@@ -89,6 +89,11 @@ fn platform_file(base: &Path) -> Result<PathBuf> {
         changed != text,
         "the example has no database that survives a region"
     );
+    // What it names beside itself is named where it is.
+    let beside = root()?.join("examples/exchange").display().to_string();
+    let changed = ["rules", "playbooks"].iter().fold(changed, |text, folder| {
+        text.replace(&format!("- {folder}/"), &format!("- {beside}/{folder}/"))
+    });
     let path = base.join("platform.yaml");
     std::fs::write(&path, changed)?;
     Ok(path)

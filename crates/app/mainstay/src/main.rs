@@ -17,6 +17,7 @@ mod journal;
 mod oncall;
 mod operate;
 mod playbook;
+mod playbook_files;
 mod print;
 mod process;
 mod query;

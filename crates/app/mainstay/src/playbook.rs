@@ -115,7 +115,8 @@ fn adopt(arguments: &arguments::Adopt) -> Outcome {
         texts.push(text);
     }
     for text in texts {
-        ask(&arguments.act, PlaybookAsk::Adopt { text })?;
+        let ask_adopt = PlaybookAsk::Adopt { text, named: false };
+        ask(&arguments.act, ask_adopt)?;
     }
     Ok(())
 }
@@ -149,7 +150,8 @@ fn fetch<T: DeserializeOwned>(
         .map_err(Failure::from)
 }
 
-fn all(layout: &Layout) -> Result<PlaybooksShown, Failure> {
+/// Playbooks in force, and runs.
+pub fn all(layout: &Layout) -> Result<PlaybooksShown, Failure> {
     fetch(layout, Method::GET, "/v1/playbooks", Vec::new())
 }
 
@@ -278,8 +280,13 @@ fn list(look: &crate::arguments::Look) -> Outcome {
     }
     for book in &shown.playbooks {
         let (name, version, mode) = (&book.name, book.version, &book.mode_now);
+        let named = if book.named {
+            ", of the platform file"
+        } else {
+            ""
+        };
         line(format_args!(
-            "{name} version {version} ({mode}): {}",
+            "{name} version {version} ({mode}{named}): {}",
             book.summary
         ))?;
     }
@@ -336,8 +343,12 @@ fn print_book(book: &PlaybookShown) -> Outcome {
         "  mode {} (now {}); {} runs, the last {} in a row went well",
         book.mode, book.mode_now, book.runs, book.successes
     ))?;
+    let named = match book.named {
+        true => ", as the platform file names it",
+        false => "",
+    };
     line(format_args!(
-        "  text {} put in force by {}",
+        "  text {} put in force by {}{named}",
         book.digest, book.by
     ))?;
     let parts = [

@@ -10,7 +10,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use mainstay_derive::Layout;
 use mainstay_host::{identity, launch, wire};
-use mainstay_manifest::load;
+use mainstay_manifest::{NamedPlaybook, load};
 use mainstay_model::Platform;
 use mainstay_node::place::PlaceError;
 use mainstay_node::prepare::{self, PrepareError};
@@ -28,9 +28,9 @@ use crate::down::stop;
 use crate::exit::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::print::{line, progress};
-use crate::rule_files;
 use crate::status::{current, palette, watch};
 use crate::validate::read_valid;
+use crate::{playbook_files, rule_files};
 
 /// Between two looks at the progress.
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
@@ -43,6 +43,7 @@ const WIRE_LIMIT: Duration = Duration::from_secs(5);
 pub fn up(arguments: &Up) -> Outcome {
     let (platform, text) = read_valid(&arguments.file)?;
     let rules = rule_files::read(&platform, &arguments.file)?;
+    let playbooks = playbook_files::read(&platform, &arguments.file, &text)?;
     let interrupt = Interrupt::catch()?;
     let data = data_folder(&arguments.platform)?;
     let program = std::env::current_exe().context("find this program's own path")?;
@@ -75,10 +76,11 @@ pub fn up(arguments: &Up) -> Outcome {
                 known_text,
                 new: &platform,
                 text: &text,
+                playbooks: &playbooks,
             };
             change.carry_out(&layout, arguments, &interrupt, deadline)
         }
-        Some(_) | None => wait_healthy(&layout, &interrupt, deadline, 0, 1),
+        Some(_) | None => go_on(&layout, arguments, &playbooks, &interrupt, deadline),
     };
     match begun {
         Err(Failure::Interrupted) if !arguments.detach => {}
@@ -94,6 +96,27 @@ pub fn up(arguments: &Up) -> Outcome {
     }
     progress("stopping everything in order");
     stop(&layout, "interrupted where `mainstay up` ran")
+}
+
+/// With the file that is in force already, or the first one.
+fn go_on(
+    layout: &Layout,
+    arguments: &Up,
+    playbooks: &[NamedPlaybook],
+    interrupt: &Interrupt,
+    deadline: Instant,
+) -> Result<Status, Failure> {
+    // They may be the cure: nobody waits for health first.
+    if !playbooks.is_empty() {
+        wait_leader(layout, interrupt, deadline)?;
+        playbook_files::put_in_force(layout, playbooks, &arguments.reason)?;
+    }
+    let status = wait_healthy(layout, interrupt, deadline, 0, 1)?;
+    // Left over where an earlier `up` was interrupted.
+    if playbooks.is_empty() {
+        playbook_files::put_in_force(layout, playbooks, &arguments.reason)?;
+    }
+    Ok(status)
 }
 
 fn wait_for(interrupt: &Interrupt) {
@@ -260,6 +283,7 @@ struct Change<'a> {
     known_text: &'a str,
     new: &'a Platform,
     text: &'a str,
+    playbooks: &'a [NamedPlaybook],
 }
 
 impl Change<'_> {
@@ -281,6 +305,7 @@ impl Change<'_> {
         progress(changes::difference(self.known_text, self.text));
         progress(changes::plan(self.old, self.new));
         let generation = wait_leader(layout, interrupt, deadline)?;
+        playbook_files::fit(layout, self.playbooks)?;
         // The nodes look for passwords as soon as the file is journalled.
         prepare::make_secrets(layout, self.new).context("draw passwords of new databases")?;
         let command = Command::Apply {
@@ -303,6 +328,7 @@ impl Change<'_> {
         }
         let changed = prepare::extend(layout, self.new, self.text)
             .map_err(|error| unprepared(layout.data(), &error))?;
+        playbook_files::put_in_force(layout, self.playbooks, &arguments.reason)?;
         renew_wires(&changed, deadline)?;
         wait_healthy(layout, interrupt, deadline, generation + 1, STEADY_LOOKS)
     }
@@ -331,9 +357,8 @@ fn wait_leader(layout: &Layout, interrupt: &Interrupt, deadline: Instant) -> Res
         }
         if clock::now() >= deadline {
             return Err(Failure::NoAnswer {
-                what:
-                    "no node leads, so the changed file cannot be journalled; nothing was changed"
-                        .to_owned(),
+                what: "no node leads, so nothing can be journalled; what is in force is as it was"
+                    .to_owned(),
                 next: "`mainstay status` says why; then `mainstay up FILE` again".to_owned(),
             });
         }

@@ -12,13 +12,14 @@ use mainstay_rt::files;
 use crate::arguments::Validate;
 use crate::exit::{Failure, Outcome};
 use crate::print::{json, line};
-use crate::rule_files;
+use crate::{playbook_files, rule_files};
 
 pub fn run(arguments: &Validate) -> Outcome {
     let text = read(&arguments.file)?;
     match load(&arguments.file.display().to_string(), &text) {
         Ok(platform) => {
             rule_files::read(&platform, &arguments.file)?;
+            let playbooks = playbook_files::read(&platform, &arguments.file, &text)?;
             if arguments.json {
                 json(&render_json(&[]))?;
             } else {
@@ -33,6 +34,11 @@ pub fn run(arguments: &Validate) -> Outcome {
                         objective.name,
                         objective.allows()
                     ))?;
+                }
+                if !playbooks.is_empty() {
+                    let names = playbooks.iter().map(|playbook| playbook.book.name.as_str());
+                    let names: Vec<&str> = names.collect();
+                    line(format_args!("  playbooks: {}", names.join(", ")))?;
                 }
                 for (gateway, listener) in unsaid_doors(&platform) {
                     line(format_args!(

@@ -126,6 +126,11 @@ impl Platform {
         said(&output)
     }
 
+    /// What a command prints that needs no reason.
+    fn shown(&self, arguments: &[&str]) -> String {
+        said(&self.mainstay(arguments))
+    }
+
     /// What a stranger gets at every port that a process of the platform listens at, by the kernel's list.
     fn given(&self) -> BTreeMap<SocketAddr, Vec<Given>> {
         let processes = ports::processes(&self.data()).expect("the kernel's list");
@@ -381,8 +386,100 @@ fn a_lost_primary_is_one_incident_whoever_dies_meanwhile_and_rests_when_all_is_m
         text.contains("the power is off") && text.contains("became_primary"),
         "{text}"
     );
+    a_replica_is_filled_anew_by_a_playbook(&platform, &heard);
     let sound = platform.mainstay(&["journal", "verify"]);
     assert!(sound.status.success(), "{}", said(&sound));
+}
+
+/// Where the primary is, and another host with a replica.
+fn replicas(platform: &Platform) -> Option<(String, String)> {
+    let status = platform.json(&["status", "--json"]);
+    let primary = status["databases"][0]["primary"].as_str()?.to_owned();
+    let other = ["c1", "b1"].into_iter().find(|host| *host != primary)?;
+    Some((primary, other.to_owned()))
+}
+
+fn incarnation(platform: &Platform, host: &str) -> Option<String> {
+    let (_, gathered) = platform.request("GET", "/v1/gathered", &Value::Null);
+    let of = |facts: &Value| {
+        let incarnation = &facts["keepers"]["ledger"]["value"]["incarnation"];
+        incarnation.as_str().map(str::to_owned)
+    };
+    match host {
+        "b1" => of(&gathered["own"]),
+        host => of(&gathered["others"][host]["value"]),
+    }
+}
+
+/// A playbook fills a replica anew while the database serves, tells whoever is on call, and leaves somebody a work item.
+fn a_replica_is_filled_anew_by_a_playbook(platform: &Platform, heard: &Heard) {
+    let book = platform.folder.path().join("refill.yaml");
+    std::fs::write(&book, include_str!("incident/refill.yaml")).expect("written");
+    platform.act(&["playbook", "adopt", &book.display().to_string()]);
+    let (primary, other) = until("a primary", || replicas(platform));
+    let rehearse = |host: &str| {
+        let host = format!("host={host}");
+        let set = ["--set", &host, "--set", "incident=i1", "--json"];
+        platform.json(&[&["playbook", "dry-run", "refill"][..], &set[..]].concat())["steps"].clone()
+    };
+    let steps = rehearse(&primary);
+    assert_eq!(steps[0]["verdict"], "cannot", "{steps:#}");
+    assert!(
+        steps[0]["effect"]
+            .as_str()
+            .expect("why")
+            .contains("switchover"),
+        "{steps:#}"
+    );
+    let steps = rehearse(&other);
+    for (step, effect) in [
+        (0, format!("fill the replica of ledger on {other} anew")),
+        (
+            1,
+            format!("tell rotation/first: the replica on {other} was filled anew"),
+        ),
+        (
+            2,
+            format!(
+                "open a work item for grace until 7 days from now, in incident i1: why was {other} behind"
+            ),
+        ),
+    ] {
+        assert_eq!(steps[step]["effect"], effect, "{steps:#}");
+    }
+    let before = until("its name", || incarnation(platform, &other));
+    let set = format!("host={other}");
+    let arguments = [
+        "playbook",
+        "run",
+        "refill",
+        "--set",
+        &set,
+        "--set",
+        "incident=i1",
+        "--wait",
+    ];
+    platform.act(&arguments);
+    until("another name", || {
+        incarnation(platform, &other).filter(|now| *now != before)
+    });
+    let said: Vec<(u64, String)> = heard.lock().expect("a lock").clone();
+    let said: Vec<u64> = (said.into_iter().filter(|(_, kind)| kind == "say"))
+        .map(|(n, _)| n)
+        .collect();
+    assert_eq!(said, [1_002], "told once, under the name of its step");
+    let items = platform.shown(&["incident", "action", "list"]);
+    assert!(
+        items.contains("i1/a1") && items.contains("grace"),
+        "{items}"
+    );
+    assert!(
+        items.contains(&format!("why was {other} behind (run r1)")),
+        "{items}"
+    );
+    platform.act(&["incident", "action", "done", "i1/a1"]);
+    let items = platform.shown(&["incident", "action", "list"]);
+    assert!(!items.contains("i1/a1"), "{items}");
 }
 
 fn programs_do_the_same(platform: &Platform) {

@@ -3,9 +3,13 @@
 
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -66,17 +70,39 @@ impl Platform {
         let count = platform.write("count", &count, 0o755);
         let book =
             include_str!("response/mend.yaml").replace("COUNT", &count.display().to_string());
-        let book = platform.write("mend.yaml", &book, 0o644);
-        let file = platform.write(
+        platform.write("mend.yaml", &book, 0o644);
+        platform.write(
             "platform.yaml",
             include_str!("response/platform.yaml"),
             0o644,
         );
-        let file = file.display().to_string();
-        let up = platform.mainstay(&["up", &file, "--detach", "--timeout", "120s"]);
+        let up = platform.up();
         assert!(up.status.success(), "{}", said(&up));
-        platform.act(&["playbook", "adopt", &book.display().to_string()]);
         platform
+    }
+
+    fn up(&self) -> Output {
+        let file = self.folder.path().join("platform.yaml");
+        let file = file.display().to_string();
+        let up = ["up", &file, "--detach", "--timeout", "120s"];
+        self.mainstay(&[&up[..], &["--reason", "a test"][..]].concat())
+    }
+
+    /// Replaces something in a file beside the platform file.
+    fn change(&self, name: &str, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.folder.path().join(name)).expect("read");
+        assert!(text.contains(from), "{name} has no {from:?}");
+        self.write(name, &text.replace(from, to), 0o644);
+    }
+
+    /// A playbook in force: its version, and whether the file names it.
+    fn book(&self, name: &str) -> Option<(u64, bool)> {
+        let all = until("an answer", || {
+            let all = self.json(&["playbook", "list", "--json"]);
+            all["playbooks"].as_array().cloned()
+        });
+        let book = all.into_iter().find(|book| book["name"] == name)?;
+        Some((book["version"].as_u64()?, book["named"].as_bool()?))
     }
 
     fn marks(&self, mark: &str) -> usize {
@@ -205,6 +231,176 @@ fn is_stopped(pid: i64) -> bool {
         .is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
 }
 
+/// What was asked of a server of this test: the name of each call, and whether it had the secret. It takes its time
+/// over slow ones.
+type Asked = Arc<Mutex<Vec<(String, bool)>>>;
+
+fn serve() -> (String, Asked) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let asked = Asked::default();
+    let keeps = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let (mut request, mut some) = (String::new(), [0; 4_096]);
+            while !request.contains("\r\n\r\n{\"mark\"") {
+                match stream.read(&mut some) {
+                    Ok(read @ 1..) => request.push_str(&String::from_utf8_lossy(&some[..read])),
+                    Ok(_) | Err(_) => break,
+                }
+            }
+            let head = request.to_lowercase();
+            let mut lines = head.lines();
+            let name = lines.find_map(|line| line.strip_prefix("idempotency-key: "));
+            let secret = head.contains("authorization: bearer hush");
+            let name = name.unwrap_or_default().to_owned();
+            keeps.lock().expect("a lock").push((name, secret));
+            if request.contains("/marks/slow") {
+                pause(Duration::from_secs(3));
+            }
+            let answer = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            stream.write_all(answer.as_bytes()).ok();
+        }
+    });
+    (url, asked)
+}
+
+/// Calls are made once, also when the node that makes them dies; an instance moves to the host that has none.
+fn calls_are_made_once_and_an_instance_moves(platform: &Platform) {
+    let (url, asked) = serve();
+    let headers = platform.write("headers", "Authorization: Bearer hush\n", 0o600);
+    let text = include_str!("response/act.yaml")
+        .replace("URL", &url)
+        .replace("HEADERS", &headers.display().to_string());
+    let book = platform.write("act.yaml", &text, 0o644);
+    platform.act(&["playbook", "adopt", &book.display().to_string()]);
+    assert_eq!(platform.book("act"), Some((1, false)));
+
+    let effect = |host: &str, book: &str| {
+        let from = format!("from={host}");
+        until("a rehearsal", || {
+            let set = ["--set", "mark=x", "--set", &from, "--json"];
+            let shown = platform.json(&[&["playbook", "dry-run", book][..], &set[..]].concat());
+            let step = shown["steps"].as_array()?.last()?.clone();
+            let word = |name: &str| step[name].as_str().unwrap_or_default().to_owned();
+            Some((word("verdict"), word("effect")))
+        })
+    };
+    let has = || -> BTreeSet<&'static str> {
+        let hosts = ["a1", "b1", "c1"].into_iter();
+        hosts
+            .filter(|host| effect(host, "act").0 == "acts")
+            .collect()
+    };
+    let before = has();
+    assert_eq!(before.len(), 2, "{before:?}");
+    let from = *before.first().expect("a host");
+    let (_, told) = effect(from, "act");
+    assert!(told.starts_with("move the instance of spare on"), "{told}");
+
+    let run = |mark: &str, from: &str| {
+        let (mark, from) = (format!("mark={mark}"), format!("from={from}"));
+        platform.act(&["playbook", "run", "act", "--set", &mark, "--set", &from]);
+    };
+    run("quick", from);
+    let over = platform.ended("quick");
+    assert_eq!(over["phase"], "done", "{over:#}");
+    let after = has();
+    assert!(
+        after.len() == 2 && !after.contains(from),
+        "{before:?}, then {after:?}"
+    );
+    let to = *after.difference(&before).next().expect("a new host");
+    let state = platform
+        .data()
+        .join(format!("hosts/{to}/instances/spare/state.json"));
+    let state: Value = serde_json::from_slice(&std::fs::read(state).expect("read")).expect("JSON");
+    let pid = state["child"]["pid"].as_i64().expect("a process");
+    assert!(
+        Path::new(&format!("/proc/{pid}")).exists(),
+        "it runs on {to}"
+    );
+
+    // One on each host that may have one: nowhere to go.
+    let pinned = text
+        .replace("instance: spare", "instance: idle")
+        .replace("name: act", "name: pinned");
+    let pinned = platform.write("pinned.yaml", &pinned, 0o644);
+    let (verdict, why) = effect("b1", &pinned.display().to_string());
+    assert!(
+        verdict == "cannot" && why.contains("is pinned"),
+        "{verdict}: {why}"
+    );
+
+    let calls = || asked.lock().expect("a lock").clone();
+    let first = calls();
+    run("slow", *after.first().expect("a host"));
+    until("the call", || (calls().len() > first.len()).then_some(()));
+    platform.kill("b1");
+    let asks = until("a question", || {
+        let (run, over) = platform.run_of("slow")?;
+        assert!(!over, "whether it was done is not known: {run:#}");
+        (run["phase"] == "asking").then_some(run)
+    });
+    let id = asks["run"].as_str().expect("a name");
+    platform.act(&["playbook", "approve", id]);
+    let over = platform.ended("slow");
+    assert_eq!(over["phase"], "done", "{over:#}");
+    let all = calls();
+    let names: BTreeSet<&String> = all.iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        (all.len(), names.len()),
+        (2, 2),
+        "each was made once: {all:?}"
+    );
+    assert!(
+        all.iter()
+            .all(|(name, secret)| *secret && name.ends_with("/call"))
+    );
+}
+
+/// What the file names is in force by it: a changed text is a new version, and what is named no more is retired.
+fn the_file_is_followed(platform: &Platform) {
+    assert_eq!(platform.book("mend"), Some((1, true)));
+    let by_hand = platform
+        .folder
+        .path()
+        .join("mend.yaml")
+        .display()
+        .to_string();
+    let refused = platform.mainstay(&["playbook", "adopt", &by_hand, "--reason", "by hand"]);
+    assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
+
+    platform.change("mend.yaml", "One step of each kind", "One of each kind");
+    let same = platform.up();
+    assert_eq!(same.status.code(), Some(3), "{}", said(&same));
+    assert!(
+        said(&same).contains("version 1 is not above it"),
+        "{}",
+        said(&same)
+    );
+    platform.change("mend.yaml", "version: 1", "version: 2");
+    let changed = platform.up();
+    assert!(changed.status.success(), "{}", said(&changed));
+    assert_eq!(platform.book("mend"), Some((2, true)));
+
+    platform.change("platform.yaml", "mend.yaml", "mended.yaml");
+    let gone = platform.up();
+    assert_eq!(gone.status.code(), Some(1), "{}", said(&gone));
+    assert!(said(&gone).contains("platform.yaml:"), "{}", said(&gone));
+    platform.change("platform.yaml", "  playbooks: [mended.yaml]\n", "");
+    let retired = platform.up();
+    assert!(retired.status.success(), "{}", said(&retired));
+    assert_eq!(platform.book("mend"), None);
+    assert_eq!(
+        platform.book("act"),
+        Some((1, false)),
+        "by hand, and left alone"
+    );
+    platform.act(&["playbook", "adopt", &by_hand]);
+    assert_eq!(platform.book("mend"), Some((2, false)));
+}
+
 #[test]
 fn runs_and_faults_survive_the_death_of_whoever_is_at_them() {
     let platform = Platform::start();
@@ -267,6 +463,8 @@ fn runs_and_faults_survive_the_death_of_whoever_is_at_them() {
     let state: Value = serde_json::from_slice(&std::fs::read(state).expect("read")).expect("JSON");
     let pid = state["child"]["pid"].as_i64().expect("a process");
     assert!(!is_stopped(pid), "a fault is left behind");
+    calls_are_made_once_and_an_instance_moves(&platform);
+    the_file_is_followed(&platform);
     let verified = platform.mainstay(&["journal", "verify"]);
     assert!(verified.status.success(), "{}", said(&verified));
 }

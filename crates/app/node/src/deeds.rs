@@ -4,6 +4,11 @@
 //! may have been begun before is compared with it: without a file it was never begun; with one, what is seen decides
 //! whether it was done, and what cannot be seen is unknown.
 
+mod http;
+mod notify;
+mod rebuild;
+mod replace;
+
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,7 +16,7 @@ use std::time::Duration;
 
 use mainstay_host::identity;
 use mainstay_host::supervisor::Supervisor;
-use mainstay_kernel::{Manner, Outcome};
+use mainstay_kernel::{Manner, Outcome, Stamp};
 use mainstay_model::name::{DatabaseName, HostName};
 use mainstay_playbook::Act;
 use mainstay_record::process::ProcessIdentity;
@@ -21,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::context::Context;
+use crate::control::Desk;
 use crate::effects::switch_over;
 
 /// So many files of deeds are kept.
@@ -41,6 +47,8 @@ pub struct Deed {
     /// Of the journal entry that ordered it.
     pub number: u64,
     pub limit: Duration,
+    /// Which step it is.
+    pub stamp: Stamp,
 }
 
 /// What was about to be done.
@@ -50,6 +58,20 @@ struct Begun {
     what: String,
     /// The process that is to be replaced, or the program that was started.
     process: Option<ProcessIdentity>,
+    /// What the replica called itself that is to be filled anew.
+    #[serde(default)]
+    incarnation: Option<String>,
+}
+
+impl Begun {
+    fn of(what: String) -> Self {
+        Self {
+            version: 1,
+            what,
+            process: None,
+            incarnation: None,
+        }
+    }
 }
 
 /// What is known of an order.
@@ -82,19 +104,20 @@ fn done(detail: impl Into<String>) -> Outcome {
 }
 
 /// Does it, unless it was begun before.
-pub async fn carry_out(
-    supervisor: &Supervisor,
-    context: &Context,
-    deed: &Deed,
-    act: Act,
-) -> Outcome {
+pub async fn carry_out(desk: &Desk, context: &Context, deed: &Deed, act: Act) -> Outcome {
     match act {
         Act::Switchover { database, to, .. } => move_primary(context, deed, &database, &to).await,
-        Act::Restart { instance, .. } => restart(supervisor, context, deed, &instance).await,
+        Act::Restart { instance, .. } => restart(&desk.supervisor, context, deed, &instance).await,
+        Act::Replace { service, to, .. } => replace::see(desk, context, deed, &service, &to).await,
+        Act::Rebuild { database, host } => {
+            rebuild::fill(desk, context, deed, &database, &host).await
+        }
+        Act::Http(call) => http::call(context, deed, &call).await,
+        Act::Notify { to, text } => notify::say(desk, context, deed, &to, &text).await,
         Act::Run {
             program, arguments, ..
         } => run(context, deed, &program, &arguments).await,
-        Act::ClearFaults { .. } | Act::Drain { .. } | Act::Return { .. } => {
+        Act::ClearFaults { .. } | Act::Drain { .. } | Act::Return { .. } | Act::WorkItem(_) => {
             failed("the journal itself does this")
         }
     }
@@ -146,11 +169,7 @@ async fn move_primary(context: &Context, deed: &Deed, database: &str, to: &str) 
     let (Ok(database), Ok(to)) = (DatabaseName::new(database), HostName::new(to)) else {
         return failed(format!("{database} or {to} is no name"));
     };
-    let begun = Begun {
-        version: 1,
-        what: format!("switchover of {database} to {to}"),
-        process: None,
-    };
+    let begun = Begun::of(format!("switchover of {database} to {to}"));
     let known = match begin(context, deed, &begun) {
         Ok(known) => known,
         Err(outcome) => return outcome,
@@ -180,9 +199,8 @@ async fn restart(
         return failed(format!("{name} is not wanted here"));
     };
     let begun = Begun {
-        version: 1,
-        what: format!("restart of {name}"),
         process: now.process,
+        ..Begun::of(format!("restart of {name}"))
     };
     let before = match begin(context, deed, &begun) {
         Ok(Known::New) => now.process,
@@ -224,11 +242,7 @@ async fn restart(
 /// output; and nobody's rights where Mainstay has root's.
 async fn run(context: &Context, deed: &Deed, program: &str, arguments: &[String]) -> Outcome {
     let what = format!("{program} {}", arguments.join(" "));
-    let mut begun = Begun {
-        version: 1,
-        what,
-        process: None,
-    };
+    let mut begun = Begun::of(what);
     match begin(context, deed, &begun) {
         Ok(Known::New) => {}
         Ok(Known::Before(begun)) => return abandoned(&begun),

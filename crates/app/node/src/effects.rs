@@ -321,6 +321,13 @@ async fn lost(socket: &Path) -> Option<String> {
     ))
 }
 
+/// Asks the keeper of this host's replica to fill it anew; it answers when that is begun.
+pub async fn order_refill(context: &Context, database: &str) -> Outcome {
+    let socket = context.layout.keeper_socket(context.name(), database);
+    let done = format!("the replica of {database} is being filled anew");
+    ask_keeper(&socket, "/v1/refill", Vec::new(), done).await
+}
+
 async fn ask_keeper(socket: &Path, path: &str, body: Vec<u8>, done: String) -> Outcome {
     match request_unix(socket, Method::POST, path, body, ORDER_LIMIT).await {
         Ok((StatusCode::OK, _)) => Outcome::Done { detail: done },

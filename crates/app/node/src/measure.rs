@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::Method;
 use mainstay_kernel::Outcome;
 use mainstay_playbook::{Condition, Look};
-use mainstay_record::keeper::SightRole;
+use mainstay_record::keeper::{KeeperStatus, SightRole};
 use mainstay_record::node::NodeFacts;
 use mainstay_record::process::InstanceStatus;
 use mainstay_rt::clock;
@@ -81,6 +81,7 @@ pub async fn read(desk: &Desk, context: &Context, condition: &Condition) -> Read
             process(desk, context, host, instance, is_alive).await
         }
         Condition::Primary { database, region } => primary(desk, context, database, region).await,
+        Condition::Replica { database, host } => replica(desk, context, database, host).await,
         Condition::NoFaults => no_faults(desk),
         Condition::Quiet { alert } => quiet(desk, alert),
     }
@@ -155,6 +156,55 @@ async fn primary(desk: &Desk, context: &Context, database: &str, region: &str) -
             "the keepers of {database} in {region} cannot be asked"
         ));
         Reading::Missing(problems.join("; "))
+    }
+}
+
+/// What the primary says of a replica: whether it streams, and commits wait for it.
+async fn replica(desk: &Desk, context: &Context, database: &str, host: &str) -> Reading {
+    let Some(known) = context.platform.database(database) else {
+        return Reading::Missing(format!("there is no database {database}"));
+    };
+    if !known.replicas.iter().any(|replica| replica.host == *host) {
+        return Reading::Missing(format!("{database} has no replica on {host}"));
+    }
+    let mut problems = Vec::new();
+    for replica in &known.replicas {
+        let facts = match node(desk, context, replica.host.as_str()).await {
+            Ok(facts) => facts,
+            Err(why) => {
+                problems.push(format!("the node of {}: {why}", replica.host));
+                continue;
+            }
+        };
+        let keeper = facts.keepers.get(database);
+        let status = keeper
+            .filter(|seen| seen.age_ms < FRESH_MS)
+            .and_then(|seen| seen.value.as_ref())
+            .filter(|status| status.sight.role == SightRole::Primary && status.sight.open);
+        if let Some(status) = status {
+            return said_of(status, database, host);
+        }
+    }
+    problems.push(format!(
+        "no primary of {database} says anything of its replicas"
+    ));
+    Reading::Missing(problems.join("; "))
+}
+
+fn said_of(primary: &KeeperStatus, database: &str, host: &str) -> Reading {
+    let what = format!("the replica of {database} on {host}");
+    if primary.sight.host == host {
+        return Reading::Not(format!("{what} is the primary"));
+    }
+    let peer = primary.peers.iter().find(|peer| peer.host == host);
+    let state = peer.and_then(|peer| peer.state.as_deref());
+    match (peer, state) {
+        (Some(peer), Some("streaming")) if peer.acknowledges => {
+            Reading::Holds(format!("{what} streams and counts"))
+        }
+        (_, Some("streaming")) => Reading::Not(format!("{what} streams and does not count")),
+        (_, Some(state)) => Reading::Not(format!("{what}: {state}")),
+        (_, None) => Reading::Not(format!("{what} does not stream")),
     }
 }
 
@@ -260,6 +310,42 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_replica_counts_when_its_primary_says_so() {
+        let peer = |state: Option<&str>, acknowledges| {
+            json!({
+                "replica": 2, "host": "h2", "region": "r2", "heard_ms": 1, "role": "standby",
+                "state": state, "acknowledges": acknowledges, "flushed": null, "lag_bytes": null,
+            })
+        };
+        let primary = |peer: Value| -> KeeperStatus {
+            let sight = json!({
+                "version": 1, "database": "d", "replica": 1, "host": "h1", "region": "r1", "role": "primary",
+                "term": 2, "open": true, "switchover": false, "lease_remaining_ms": 9, "lsn": "0/1",
+                "primary": "h1", "reason": "serving",
+            });
+            let status = json!({
+                "version": 1, "platform": "p", "sight": sight, "paused": false, "incarnation": "1",
+                "system_identifier": null, "timeline": 2, "promised_term": 2, "promised_to": null,
+                "cohort": {"epoch": 1, "copies": 2, "members": ["h1", "h2"]}, "peers": [peer],
+                "seeding": null, "postmaster": null, "events": [],
+            });
+            serde_json::from_value(status).expect("a status")
+        };
+        for (host, state, acknowledges, holds) in [
+            ("h2", Some("streaming"), true, true),
+            ("h2", Some("streaming"), false, false),
+            ("h2", Some("catchup"), true, false),
+            ("h2", None, false, false),
+            ("h1", Some("streaming"), true, false),
+            ("h3", Some("streaming"), true, false),
+        ] {
+            let reading = said_of(&primary(peer(state, acknowledges)), "d", host);
+            let is_so = matches!(reading, Reading::Holds(_));
+            assert_eq!(is_so, holds, "{host} {state:?}: {reading:?}");
+        }
+    }
 
     #[test]
     fn only_a_result_that_is_not_0_holds() {

@@ -8,12 +8,13 @@ use mainstay_kernel::{Ask, State, view};
 use mainstay_manifest::{load_playbook, render};
 use mainstay_playbook::guard::{self, Verdict};
 use mainstay_playbook::{
-    self as playbook, Action, Book, Condition, Known, Mode, Origin, Phase, Resolved, Run, Trigger,
+    self as playbook, Action, Book, Condition, Known, Mode, Origin, Phase, Resolved, Run, Source,
+    Trigger,
 };
 use mainstay_record::node::CommandOutcome;
 use mainstay_record::playbook::{
-    DryRun, DryRunRequest, GuardrailShown, PlaybookAsk, PlaybookShown, PlaybooksShown, RunShown,
-    SeenShown, StepShown,
+    DryRun, DryRunRequest, GuardrailShown, NewestShown, PlaybookAsk, PlaybookShown, PlaybooksShown,
+    RunShown, SeenShown, StepShown,
 };
 use mainstay_rt::clock;
 use mainstay_rt::http as api;
@@ -28,7 +29,7 @@ pub const DRY_RUN: &str = "/v1/playbooks/dry-run";
 
 /// The kernel's words for what was typed. A text that is no playbook is told so here, with its places.
 pub fn ask(ask: PlaybookAsk) -> Result<Ask, CommandOutcome> {
-    if let PlaybookAsk::Adopt { text } = &ask {
+    if let PlaybookAsk::Adopt { text, .. } = &ask {
         load_playbook("playbook", text)
             .map_err(|diagnostics| refused("playbook", render(&diagnostics)))?;
     }
@@ -64,6 +65,17 @@ pub fn shown(state: &State) -> PlaybooksShown {
             })
             .collect(),
         drained: books.drained.iter().cloned().collect(),
+        newest: books
+            .versions
+            .iter()
+            .map(|(name, (version, digest))| {
+                let newest = NewestShown {
+                    version: *version,
+                    digest: digest.clone(),
+                };
+                (name.clone(), newest)
+            })
+            .collect(),
     }
 }
 
@@ -78,6 +90,7 @@ fn book_shown(state: &State, known: &Known) -> PlaybookShown {
         mode: book.mode.as_str().to_owned(),
         mode_now: state.playbooks.mode_of(book).as_str().to_owned(),
         digest: known.digest.clone(),
+        named: known.source == Source::File,
         by: known.by.to_string(),
         since_ms: known.since_ms,
         triggers: book.triggers.iter().map(trigger).collect(),
@@ -168,6 +181,15 @@ fn action(action: &Action) -> String {
             program,
             arguments,
         } => format!("on {host}: {program} {}", arguments.join(" ")),
+        Action::Replace { host, instance } => {
+            format!("move the instance of {instance} on {host} to another host")
+        }
+        Action::Rebuild { database, host } => {
+            format!("fill the replica of {database} on {host} anew")
+        }
+        Action::Http(call) => call.to_string(),
+        Action::Notify { to, text } => format!("tell {to}: {text}"),
+        Action::WorkItem(item) => format!("open a work item {item}"),
         Action::Wait(until) => format!("wait until {}", condition(until)),
     }
 }
@@ -179,6 +201,9 @@ fn condition(condition: &Condition) -> String {
         Condition::Alive { host, instance } => format!("{host}/{instance} is alive"),
         Condition::Primary { database, region } => {
             format!("the primary of {database} is open in {region}")
+        }
+        Condition::Replica { database, host } => {
+            format!("the replica of {database} on {host} streams and counts")
         }
         Condition::NoFaults => "no fault is in force".to_owned(),
         Condition::Quiet { alert } => format!("no alert {alert} stands"),
@@ -349,7 +374,11 @@ async fn rehearse_step(
     step: &playbook::Step,
     values: &playbook::Values,
 ) -> StepShown {
-    let resolved = |action: &Action| playbook::resolve(action, values, platform, drained);
+    let resolved = |action: &Action| {
+        let resolved = playbook::resolve(action, values, platform, drained);
+        // Nothing has opened this run.
+        playbook::placed(resolved, None, platform)
+    };
     let (verdict, effect) = match (&step.action, resolved(&step.action)) {
         (Action::Wait(until), _) => {
             let until = until.filled(values).unwrap_or_else(|_| (**until).clone());

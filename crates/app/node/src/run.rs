@@ -473,12 +473,17 @@ async fn take_program(desk: Rc<Desk>, context: Context, effect: EffectId, progra
 async fn do_work(desk: Rc<Desk>, context: Context, assigned: Assigned, work: Work) {
     let effect = assigned.id;
     let outcome = match work {
-        Work::Act { act, limit_ms } => {
+        Work::Act {
+            act,
+            limit_ms,
+            stamp,
+        } => {
             let deed = Deed {
                 number: effect.0.0,
                 limit: Duration::from_millis(limit_ms),
+                stamp,
             };
-            deeds::carry_out(&desk.supervisor, &context, &deed, act).await
+            deeds::carry_out(&desk, &context, &deed, act).await
         }
         Work::Look(look) => measure::look(&desk, &context, &look).await,
     };

@@ -246,6 +246,33 @@ impl Incidents {
         })
     }
 
+    /// Whether an incident can take another action.
+    pub fn takes_action(&self, id: IncidentId) -> bool {
+        self.find(id)
+            .is_ok_and(|incident| incident.actions.len() < ACTIONS_MAX)
+    }
+
+    /// An action that nobody asked for by a command. `operators` are those whom the platform file names.
+    ///
+    /// # Errors
+    /// Why it cannot be added.
+    pub fn add_action(
+        &self,
+        id: IncidentId,
+        owner: &str,
+        due: Day,
+        what: &str,
+        operators: &BTreeSet<String>,
+    ) -> Result<Event, Refusal> {
+        text(what)?;
+        Ok(Event {
+            incident: id,
+            by: By::Mainstay,
+            reason: what.to_string(),
+            change: added(id, self.find(id)?, owner, due, operators)?,
+        })
+    }
+
     fn reviewed(
         &self,
         incident: IncidentId,

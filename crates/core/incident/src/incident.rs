@@ -168,6 +168,45 @@ pub struct Day {
     pub day: u8,
 }
 
+const DAY_MS: u64 = 86_400_000;
+
+impl Day {
+    /// The day of a moment in UTC, and so many days after it.
+    pub fn after(at_ms: u64, days: u16) -> Self {
+        let mut left = at_ms / DAY_MS + u64::from(days);
+        let mut year: u16 = 1970;
+        while year < u16::MAX && left >= days_of_year(year) {
+            left -= days_of_year(year);
+            year += 1;
+        }
+        let mut month = 1;
+        while month < 12 && left >= u64::from(days_of_month(year, month)) {
+            left -= u64::from(days_of_month(year, month));
+            month += 1;
+        }
+        let day = u8::try_from(left + 1).unwrap_or(31);
+        Self { year, month, day }
+    }
+}
+
+const fn is_leap(year: u16) -> bool {
+    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+}
+
+const fn days_of_year(year: u16) -> u64 {
+    if is_leap(year) { 366 } else { 365 }
+}
+
+/// Months count from 1.
+const fn days_of_month(year: u16, month: u8) -> u8 {
+    match month {
+        2 if is_leap(year) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
@@ -196,21 +235,13 @@ impl FromStr for Day {
         let (Some(year), Some(month), Some(day)) = (year, month, day) else {
             return Err(fault());
         };
-        let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-        let longest = match month {
-            2 if is_leap => 29,
-            2 => 28,
-            4 | 6 | 9 | 11 => 30,
-            1..=12 => 31,
-            _ => return Err(fault()),
-        };
-        if year == 0 || day == 0 || day > longest {
+        let (Ok(month), Ok(day)) = (u8::try_from(month), u8::try_from(day)) else {
             return Err(fault());
-        }
-        let (month, day) = (u8::try_from(month), u8::try_from(day));
-        match (month, day) {
-            (Ok(month), Ok(day)) => Ok(Self { year, month, day }),
-            (Err(_), _) | (_, Err(_)) => Err(fault()),
+        };
+        let is_month = (1..=12).contains(&month);
+        match is_month && year > 0 && (1..=days_of_month(year, month)).contains(&day) {
+            true => Ok(Self { year, month, day }),
+            false => Err(fault()),
         }
     }
 }
@@ -423,5 +454,41 @@ impl Incident {
         self.last_ms = self.last_ms.max(other.last_ms);
         self.absorbed.insert(id);
         self.absorbed.extend(other.absorbed.iter().copied());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn days_are_counted_over_months_and_leap_years() {
+        for (at_ms, days, wanted) in [
+            (0, 0, "1970-01-01"),
+            (86_399_999, 0, "1970-01-01"),
+            (86_400_000, 0, "1970-01-02"),
+            (0, 365, "1971-01-01"),
+            // 28 February 2024, a leap year, and 2100, which is none.
+            (1_709_078_400_000, 1, "2024-02-29"),
+            (1_709_078_400_000, 2, "2024-03-01"),
+            (4_107_456_000_000, 1, "2100-03-01"),
+            // 24 November 2026.
+            (1_795_550_000_000, 7, "2026-12-01"),
+            (1_795_550_000_000, 38, "2027-01-01"),
+        ] {
+            let day = Day::after(at_ms, days);
+            assert_eq!(day.to_string(), wanted, "{at_ms} and {days} days");
+            assert_eq!(wanted.parse(), Ok(day));
+        }
+        for none in [
+            "2026-02-29",
+            "2026-13-01",
+            "2026-00-01",
+            "2026-04-31",
+            "0000-01-01",
+        ] {
+            assert!(none.parse::<Day>().is_err(), "{none}");
+        }
     }
 }

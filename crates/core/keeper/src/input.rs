@@ -53,6 +53,8 @@ pub enum Operator {
         /// The wall clock of this host, for people.
         since_ms: u64,
     },
+    /// Fill this replica anew from the primary, while the rest can do without it.
+    Refill,
     /// Begin a lineage with this replica's log, where a majority is gone for good. Only where no primary is heard.
     Force {
         /// The wall clock of this host, for people.

@@ -22,6 +22,7 @@ use crate::postgres::{DataState, ProcessState, Serviceability};
 use crate::primary::Primary;
 use crate::promise::Sender;
 use crate::random::Random;
+use crate::refill::RefillAsk;
 use crate::server::Server;
 use crate::solo::SoloAsk;
 use crate::status::{Answer, HaltReason, Reason, Role, Status, WakeReason};
@@ -51,6 +52,7 @@ pub struct Keeper {
     pub(crate) granted: Granted,
     pub(crate) switchover: Option<Switchover>,
     pub(crate) solo_ask: Option<SoloAsk>,
+    pub(crate) refill_ask: Option<RefillAsk>,
     pub(crate) force_ask: Option<ForceAsk>,
     pub(crate) founding: Founding,
     pub(crate) planted: Planted,
@@ -94,6 +96,7 @@ impl Keeper {
             granted: Granted::on_start(&durable, now),
             switchover: None,
             solo_ask: None,
+            refill_ask: None,
             force_ask: None,
             founding: Founding::default(),
             planted: Planted::default(),
@@ -142,7 +145,7 @@ impl Keeper {
         for _ in 0..ROUNDS_LIMIT {
             let moved = self.run_server() | self.run_founding() | self.run_primary();
             let moved = moved | self.run_election() | self.run_switchover() | self.run_solo_ask();
-            let moved = moved | self.run_force_ask();
+            let moved = moved | self.run_force_ask() | self.run_refill_ask();
             if !moved {
                 break;
             }
@@ -227,6 +230,7 @@ impl Keeper {
             Operator::Pause => self.set_paused(request, true),
             Operator::Resume => self.set_paused(request, false),
             Operator::Solo { since_ms } => self.ask_solo(request, since_ms),
+            Operator::Refill => self.ask_refill(request),
             Operator::Force { since_ms } => self.ask_force(request, since_ms),
         }
     }

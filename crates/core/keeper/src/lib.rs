@@ -57,6 +57,7 @@ mod postgres;
 mod primary;
 mod promise;
 mod random;
+mod refill;
 mod rejoin;
 mod renewal;
 mod server;
@@ -82,6 +83,6 @@ pub use postgres::{
     SynchronousStandbys, TimelineHistory,
 };
 pub use status::{
-    Answer, ForceRefusal, HaltReason, Reason, Role, SoloRefusal, Status, SwitchoverRefusal,
-    WakeReason,
+    Answer, ForceRefusal, HaltReason, Reason, RefillRefusal, Role, SoloRefusal, Status,
+    SwitchoverRefusal, WakeReason,
 };

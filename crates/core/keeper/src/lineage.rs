@@ -386,6 +386,7 @@ impl Keeper {
             self.force_ask.take().map(|ask| ask.request),
             self.switchover.take().and_then(|one| one.request()),
             self.solo_ask.take().map(|ask| ask.request()),
+            self.refill_ask.take().map(|ask| ask.request()),
         ]
         .into_iter()
         .flatten()

@@ -119,7 +119,10 @@ impl Keeper {
             .server
             .spared_since
             .is_some_and(|since| self.now.since(since) >= patience);
-        said_so && self.can_be_spared() && self.leader().is_some_and(|(_, l)| l.history.is_some())
+        said_so
+            && !self.refill_must_wait()
+            && self.can_be_spared()
+            && self.leader().is_some_and(|(_, l)| l.history.is_some())
     }
 
     /// Whether the rest could readmit this replica if it forgot everything now. Who follows counts, and of those
@@ -140,14 +143,15 @@ impl Keeper {
     }
 
     /// Since when it is known that the missing log is gone, and that the rest can do without this replica.
-    /// A damaged folder is treated alike: it is of no use, and the rest must be able to do without it.
+    /// A damaged folder, and one that somebody ordered to be filled anew, are treated alike: they are of no use, and the
+    /// rest must be able to do without them.
     pub(crate) fn note_starvation(&mut self, seen: &Observation) {
         let now = self.now;
         let damaged = seen.serviceability == Serviceability::CorruptData
             && !self.has(PlantedBug::DamagedReplicaLeft);
-        let starved =
-            self.server.state == State::Following && (seen.supply == Supply::Removed || damaged);
-        let spared = starved && self.can_be_spared();
+        let useless = seen.supply == Supply::Removed || damaged || self.refill_ask.is_some();
+        let starved = self.server.state == State::Following && useless;
+        let spared = starved && !self.refill_must_wait() && self.can_be_spared();
         let since = |before: Option<Instant>, holds: bool| holds.then(|| before.unwrap_or(now));
         self.server.starved_since = since(self.server.starved_since, starved);
         self.server.spared_since = since(self.server.spared_since, spared);

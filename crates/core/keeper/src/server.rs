@@ -50,7 +50,7 @@ pub(crate) struct Server {
     /// The same, and that it could be filled anew.
     pub spared_since: Option<Instant>,
     /// It was stopped in order to be filled anew.
-    starved: bool,
+    pub starved: bool,
     /// When the stream was last heard, or begun.
     stream_heard: Instant,
     start_failures: u32,

@@ -130,12 +130,13 @@ pub struct Status {
 /// Answer to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// Done (pause, resume, solo), or for a switchover: the target is heard as the open primary of this term.
+    /// Done (pause, resume, solo), begun (refill), or for a switchover: the target is heard as the open primary of this term.
     Done {
         term: Term,
     },
     Refused(SwitchoverRefusal),
     SoloRefused(SoloRefusal),
+    RefillRefused(RefillRefusal),
     ForceRefused(ForceRefusal),
     /// The target serves as the first primary of a new lineage, which begins without this.
     Forced {
@@ -180,6 +181,22 @@ pub enum SoloRefusal {
     Busy,
     /// The platform file asks for one copy only; nothing ever waits.
     OneCopy,
+    Paused,
+}
+
+/// Why a replica is not filled anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RefillRefusal {
+    /// It is the primary, or about to be.
+    IsPrimary,
+    /// It does not follow an open primary.
+    NotFollowing,
+    /// Commits would wait: fewer copies than promised would be left.
+    CopiesNeeded,
+    /// For as long as the order stood the rest could not have taken it back.
+    NotSpared,
+    /// An order like this one stands.
+    Busy,
     Paused,
 }
 
@@ -251,10 +268,10 @@ impl fmt::Display for Reason {
             Self::StoppingServer => "stopping the server",
             Self::Following => "following the primary",
             Self::LogRemoved => {
-                "the primary has removed the log that it lacks; about to be rebuilt"
+                "the primary has removed the log that it lacks, or an order says so; about to be rebuilt"
             }
             Self::LogRemovedNeeded => {
-                "the primary has removed the log that it lacks; rebuilt when the quorum can spare it"
+                "the primary has removed the log that it lacks, or an order says so; rebuilt when the quorum can spare it"
             }
             Self::StreamStuck => "the stream stands still; beginning it anew",
             Self::AwaitingPrimary => "waiting for a primary",

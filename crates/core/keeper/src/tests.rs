@@ -2,6 +2,7 @@
 
 mod admission;
 mod lineage;
+mod refill;
 mod renewal;
 mod solo;
 mod split;

@@ -54,6 +54,7 @@ impl Decision {
 /// What is to be done about `signal` at kernel time `now_ms`, given what the journal says.
 pub fn decide(state: &State, now_ms: u64, signal: &Signal) -> Decision {
     let mut decision = decide_signal(state, now_ms, signal);
+    playbook::replace::settle(state, &mut decision.events);
     let follows = incidents::follow(state, now_ms, &decision.events);
     if !follows.is_empty() {
         decision.why = Why::Decided;

@@ -183,6 +183,11 @@ pub enum PlacedBecause {
     InsteadOf {
         lost: HostName,
     },
+    /// A run of a playbook moves the instance of this host here.
+    Replaces {
+        host: HostName,
+        run: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,6 +196,10 @@ pub enum WithdrawnBecause {
     NotWanted,
     /// Its host is lost and another host has taken over.
     HostLost,
+    /// Another one, that a run of a playbook had started, is ready.
+    Replaced,
+    /// It was to replace another one and did not get ready: that one stays.
+    NotReady,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

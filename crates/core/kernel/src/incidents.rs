@@ -311,7 +311,16 @@ fn acted(act: &Act) -> Option<Sign> {
             hosts.iter().map(|host| Thing::host(host)).collect()
         }
         Act::Run { host, .. } => vec![Thing::host(host)],
-        Act::ClearFaults { .. } => return None,
+        Act::Replace { host, service, to } => [host, to]
+            .map(|host| Thing::on(What::Service(service.clone()), host))
+            .into(),
+        Act::Rebuild { database, host } => {
+            vec![Thing::on(What::Database(database.clone()), host)]
+        }
+        // Telling somebody, or asking a service elsewhere, is no part of any trouble.
+        Act::ClearFaults { .. } | Act::Http(_) | Act::Notify { .. } | Act::WorkItem(_) => {
+            return None;
+        }
     };
     Some(Sign::Happened {
         things: things.into_iter().collect(),

@@ -79,8 +79,8 @@ pub use fault::{
     FaultDetail, FaultDoor, FaultId, FaultKind, FaultSpec, FaultTarget, FaultTargetError, Ways,
 };
 pub use lead::{Batch, Beat, Driver, LEADER_SILENT_AFTER, Opening, Passed, Role};
-pub use notices::NoticeAsk;
-pub use playbook::{Work, view};
+pub use notices::{NoticeAsk, reached};
+pub use playbook::{Stamp, Work, view};
 pub use signal::{ArchiveDeed, Ask, Command, Reflex, Report, Signal};
 pub use state::{CannotLead, DatabaseView, Fault, FaultPhase, Outstanding, State};
 pub use upgrade::{Program, Upgrade};

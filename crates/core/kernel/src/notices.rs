@@ -1,5 +1,6 @@
 //! Telling people of incidents, as the kernel carries it.
 
+use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -8,8 +9,8 @@ use mainstay_incident::{Condition, Incidents, Phase, Topology};
 use mainstay_model::oncall::{Oncall, Told};
 use mainstay_model::people::Permission;
 use mainstay_notify::{
-    Case, Event as NoticeEvent, Level, Matcher, Notices, Outcome as NoticeOutcome, Override,
-    Policy, Rotation, Settings, Severity, Silence, Stage, Target, Turn,
+    Addressee, Case, Event as NoticeEvent, Level, Matcher, Notices, Outcome as NoticeOutcome,
+    Override, Policy, Rotation, Settings, Severity, Silence, Stage, Target, Turn,
 };
 
 use crate::authority::{By, authorize};
@@ -88,6 +89,32 @@ pub(crate) fn settings(oncall: &Oncall) -> Settings {
         wait_ms: ms(oncall.wait),
         remind_ms: ms(oncall.remind),
     }
+}
+
+/// Whom a step of a playbook may tell: whoever the file can reach.
+pub(crate) fn names(settings: &Settings) -> BTreeSet<String> {
+    let rotations = settings.rotations.keys();
+    let rotations = rotations.map(|name| alloc::format!("rotation/{name}"));
+    let operators = settings.contacts.keys();
+    let operators = operators.map(|name| alloc::format!("operator/{name}"));
+    let channels = settings.channels.iter();
+    let channels = channels.map(|name| alloc::format!("channel/{name}"));
+    rotations.chain(operators).chain(channels).collect()
+}
+
+/// Whom a name of [`names`] reaches now.
+pub fn reached(settings: &Settings, name: &str, now_ms: u64) -> Vec<Addressee> {
+    let target = match name.split_once('/') {
+        Some(("rotation", name)) => Target::Rotation(name.to_string()),
+        Some(("operator", name)) => Target::Operator(name.to_string()),
+        Some(("channel", name)) => Target::Channel(name.to_string()),
+        Some(_) | None => return Vec::new(),
+    };
+    let rung = Level {
+        tell: vec![target],
+        within_ms: 0,
+    };
+    settings.reached(&rung, now_ms)
 }
 
 fn target(told: &Told) -> Target {

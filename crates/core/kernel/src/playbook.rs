@@ -1,14 +1,17 @@
 //! Playbooks within the kernel: what they see of the platform, and what their events order.
 
+pub(crate) mod replace;
+mod work_item;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use mainstay_incident::{Incident, IncidentId, Phase, Severity};
+use mainstay_incident::{Condition, Incident, IncidentId, Phase, Severity};
 use mainstay_model::people::Permission;
 use mainstay_playbook as playbook;
 use mainstay_units::Position;
-use playbook::{Act, Ask, Asked, Look, View, ViewDatabase, Who};
+use playbook::{Act, Ask, Asked, Look, RunId, View, ViewDatabase, ViewService, Who};
 
 use crate::alert::{AlertNews, AlertState};
 use crate::authority::authorize;
@@ -16,6 +19,7 @@ use crate::decide::Decision;
 use crate::effect::{Effect, EffectId, Executor, Outcome};
 use crate::event::{EndReason, Event};
 use crate::fault::FaultId;
+use crate::notices;
 use crate::signal::Command;
 use crate::state::{FaultPhase, State};
 use crate::why::Refusal;
@@ -27,8 +31,44 @@ pub enum Work {
     Act {
         act: Act,
         limit_ms: u64,
+        stamp: Stamp,
     },
     Look(Look),
+}
+
+/// Which step it is, the same in every attempt: whoever is called twice can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Among all journals: `JOURNAL/RUN/STEP`, with `/undo` where a step is undone.
+    pub key: String,
+    /// Among all steps of this journal.
+    pub number: u64,
+    pub run: RunId,
+    pub book: String,
+    pub step: String,
+    /// When the run was opened.
+    pub opened_ms: u64,
+}
+
+/// A book has fewer steps than this, twice.
+const STEPS_MAX: u64 = 1_000;
+
+impl Stamp {
+    fn of(state: &State, id: RunId, index: u32, undo: bool) -> Option<Self> {
+        let run = state.playbooks.runs.get(&id)?;
+        let step = &run.book.steps.get(usize::try_from(index).ok()?)?.id;
+        let origin = state.origin.as_deref().unwrap_or_default();
+        let undoing = if undo { "/undo" } else { "" };
+        let place = u64::from(index) * 2 + u64::from(undo);
+        Some(Self {
+            key: alloc::format!("{origin}/{id}/{step}{undoing}"),
+            number: id.0.saturating_mul(STEPS_MAX).saturating_add(place),
+            run: id,
+            book: run.book.name.clone(),
+            step: step.clone(),
+            opened_ms: run.opened_ms,
+        })
+    }
 }
 
 impl Work {
@@ -68,7 +108,19 @@ pub fn view(state: &State) -> View {
     let paged = state.alerts.values().filter_map(paged);
     let known = |host: &String| desired.hosts.keys().any(|other| other.as_str() == host);
     let hosts = desired.hosts.iter();
+    let services = desired.services.iter().map(|(name, service)| {
+        let service = ViewService {
+            hosts: service.hosts.iter().map(ToString::to_string).collect(),
+            follows: service.follows.as_ref().map(ToString::to_string),
+        };
+        (name.to_string(), service)
+    });
     View {
+        services: services.collect(),
+        operators: desired.operators.keys().map(ToString::to_string).collect(),
+        told: notices::names(&desired.oncall),
+        incidents: incidents(state),
+        alerts: alerts(state),
         hosts: hosts
             .map(|(host, region)| (host.to_string(), region.to_string()))
             .collect(),
@@ -85,6 +137,31 @@ pub fn view(state: &State) -> View {
             .collect(),
         paused: state.paused.is_some(),
     }
+}
+
+/// Those that can take another action.
+fn incidents(state: &State) -> BTreeSet<String> {
+    let all = state.incidents.iter().map(|(id, _)| id);
+    all.filter(|id| state.incidents.takes_action(*id))
+        .map(|id| id.to_string())
+        .collect()
+}
+
+/// The newest incident in which each alert stands or stood, of those that can take another action.
+fn alerts(state: &State) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for (id, incident) in state.incidents.iter() {
+        let alerts = incident.conditions.iter().filter_map(|condition| {
+            if let Condition::Alert(alert) = condition {
+                return Some(alert.clone());
+            }
+            None
+        });
+        if state.incidents.takes_action(id) {
+            found.extend(alerts.map(|alert| (alert, id.to_string())));
+        }
+    }
+    found
 }
 
 /// The host that an alert which calls somebody is about, if it names one.
@@ -223,10 +300,24 @@ pub(crate) fn due(state: &State, now_ms: u64) -> Vec<Event> {
     }
     let view = view(state);
     let mut events = Vec::new();
+    let mut incidents = state.incidents.clone();
     for event in playbook::step::due(&state.playbooks, now_ms, &view) {
-        let ending = faults_ending(&event);
-        events.push(Event::Playbook(event));
-        events.extend(ending);
+        if replace::must_wait(state, &events, &event) {
+            continue;
+        }
+        match work_item::added(state, now_ms, &incidents, &event) {
+            Err(why) => events.push(Event::Playbook(not_begun(event, why))),
+            Ok(added) => {
+                if let Some(Event::Incident(change)) = &added {
+                    incidents.apply(state.next, now_ms, change);
+                }
+                let follows = faults_ending(&event).into_iter();
+                let follows = follows.chain(replace::begun(&event)).chain(added);
+                let follows: Vec<Event> = follows.collect();
+                events.push(Event::Playbook(event));
+                events.extend(follows);
+            }
+        }
     }
     if state.paused.is_none() {
         let scheduled = playbook::scheduled(&state.playbooks, now_ms, &view);
@@ -243,6 +334,21 @@ pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
         false => playbook::next_scheduled_ms(&state.playbooks),
     };
     runs.into_iter().chain(scheduled).min()
+}
+
+/// A step that cannot be done after all.
+fn not_begun(event: playbook::Event, why: String) -> playbook::Event {
+    let playbook::Event::Begun {
+        run, step, undo, ..
+    } = event
+    else {
+        return event;
+    };
+    let ending = playbook::Ending::UndoFailed;
+    match undo {
+        true => playbook::Event::Ended { run, ending, why },
+        false => playbook::Event::Failed { run, step, why },
+    }
 }
 
 /// Ending faults is the kernel's own: a run only says which.
@@ -269,14 +375,22 @@ fn faults_ending(event: &playbook::Event) -> Vec<Event> {
 pub(crate) fn ordered(state: &State, event: &playbook::Event) -> Option<(Effect, Executor)> {
     let (work, host) = if let playbook::Event::Looked { look, .. } = event {
         (Work::Look(look.clone()), look.host.as_deref())
-    } else if let playbook::Event::Begun { run, act, step, .. } = event
+    } else if let playbook::Event::Begun {
+        run,
+        act,
+        step,
+        undo,
+        ..
+    } = event
         && !act.is_done_by_writing()
     {
+        let stamp = Stamp::of(state, *run, *step, *undo)?;
         let run = state.playbooks.runs.get(run)?;
         let step = run.book.steps.get(usize::try_from(*step).ok()?)?;
         let work = Work::Act {
             act: act.clone(),
             limit_ms: step.timeout_ms,
+            stamp,
         };
         (work, act.host())
     } else {
@@ -303,9 +417,13 @@ pub(crate) fn finished(state: &mut State, at_ms: u64, effect: EffectId, outcome:
 pub(crate) fn told(event: &playbook::Event) -> String {
     use playbook::Event as E;
     match event {
-        E::Adopted { book, .. } => {
+        E::Adopted { book, source, .. } => {
+            let from = match source {
+                playbook::Source::Person => "",
+                playbook::Source::File => ", as the platform file says",
+            };
             alloc::format!(
-                "playbook {} version {} is in force",
+                "playbook {} version {} is in force{from}",
                 book.name,
                 book.version
             )

@@ -30,6 +30,8 @@ pub struct PlatformDraft {
     pub oncall: Option<OncallDraft>,
     pub cost_per_minute: Option<CostDraft>,
     pub coordination: Option<CoordinationDraft>,
+    /// Paths beside the platform file.
+    pub playbooks: Vec<String>,
 }
 
 /// Where the journal stands; in the embedded folder if it says nothing.

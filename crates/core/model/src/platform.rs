@@ -44,6 +44,7 @@ pub struct Platform {
     pub(crate) oncall: Option<Oncall>,
     pub(crate) cost_per_minute: Option<CostPerMinute>,
     pub(crate) coordination: Coordination,
+    pub(crate) playbooks: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +176,11 @@ impl Platform {
     /// Where the journal stands.
     pub fn coordination(&self) -> &Coordination {
         &self.coordination
+    }
+
+    /// Files of playbooks that are in force with this file; paths beside it unless absolute.
+    pub fn playbooks(&self) -> &[String] {
+        &self.playbooks
     }
 
     pub fn cost_per_minute(&self) -> Option<&CostPerMinute> {

@@ -16,6 +16,7 @@ mod inspector;
 mod objectives;
 mod oncall;
 mod people;
+mod playbooks;
 mod ports;
 mod resilience;
 mod services;
@@ -97,6 +98,7 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
     let oncall = oncall::oncall(inspector, draft);
     let cost_per_minute = cost::cost(inspector, draft);
     let coordination = coordination::coordination(inspector, draft, &hosts);
+    let playbooks = playbooks::playbooks(inspector, draft);
     if topology_is_sound {
         resilience::single_points(inspector, draft, &hosts, &databases, &services, &gateways);
     }
@@ -120,5 +122,6 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
         cost_per_minute,
         oncall,
         coordination,
+        playbooks,
     })
 }

@@ -34,15 +34,18 @@ pub enum Kind {
     Remind,
     /// It is no call any more.
     Resolve,
+    /// A step of a playbook says it. It is about a run, and nobody is called.
+    Say,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Trigger,
         Self::Update,
         Self::Acknowledge,
         Self::Remind,
         Self::Resolve,
+        Self::Say,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -52,6 +55,7 @@ impl Kind {
             Self::Acknowledge => "acknowledge",
             Self::Remind => "remind",
             Self::Resolve => "resolve",
+            Self::Say => "say",
         }
     }
 
@@ -276,7 +280,7 @@ impl Notices {
         }
         let before = climb.told.get(&notice.to.channel);
         let acknowledged = match notice.kind {
-            Kind::Trigger | Kind::Resolve => false,
+            Kind::Trigger | Kind::Resolve | Kind::Say => false,
             Kind::Update => before.is_some_and(|told| told.acknowledged),
             Kind::Acknowledge | Kind::Remind => true,
         };

@@ -1,13 +1,17 @@
 //! From an action with texts to something exact that one host can do.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::book::{Action, Condition, ParameterKind, Place};
+use crate::call::Call;
 use crate::value::Values;
 use crate::view::View;
+use crate::work_item::WorkItem;
+use crate::{rebuild, replace};
 
 /// Exactly what is done, and where. It stands in the journal before it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,23 @@ pub enum Act {
         program: String,
         arguments: Vec<String>,
     },
+    /// An instance of `service` is started on `to`, and stopped on `host` when that one is ready.
+    Replace {
+        host: String,
+        service: String,
+        to: String,
+    },
+    Rebuild {
+        database: String,
+        host: String,
+    },
+    Http(Box<Call>),
+    Notify {
+        to: String,
+        text: String,
+    },
+    /// Its incident is known.
+    WorkItem(Box<WorkItem>),
 }
 
 impl Act {
@@ -43,16 +64,32 @@ impl Act {
         match self {
             Self::Switchover { from: host, .. }
             | Self::Restart { host, .. }
+            | Self::Rebuild { host, .. }
             | Self::Run { host, .. } => Some(host),
-            Self::ClearFaults { .. } | Self::Drain { .. } | Self::Return { .. } => None,
+            Self::Http(call) => Some(&call.host),
+            Self::ClearFaults { .. }
+            | Self::Drain { .. }
+            | Self::Return { .. }
+            | Self::Replace { .. }
+            | Self::Notify { .. }
+            | Self::WorkItem(_) => None,
         }
     }
 
     /// Whether it is done as soon as it is journalled: everybody follows what the journal says.
     pub const fn is_done_by_writing(&self) -> bool {
         match self {
-            Self::ClearFaults { .. } | Self::Drain { .. } | Self::Return { .. } => true,
-            Self::Switchover { .. } | Self::Restart { .. } | Self::Run { .. } => false,
+            Self::ClearFaults { .. }
+            | Self::Drain { .. }
+            | Self::Return { .. }
+            | Self::WorkItem(_) => true,
+            Self::Switchover { .. }
+            | Self::Restart { .. }
+            | Self::Run { .. }
+            | Self::Replace { .. }
+            | Self::Rebuild { .. }
+            | Self::Http(_)
+            | Self::Notify { .. } => false,
         }
     }
 }
@@ -72,6 +109,15 @@ impl core::fmt::Display for Act {
                 program,
                 arguments,
             } => write!(f, "on {host}: {program} {}", arguments.join(" ")),
+            Self::Replace { host, service, to } => {
+                write!(f, "move the instance of {service} on {host} to {to}")
+            }
+            Self::Rebuild { database, host } => {
+                write!(f, "fill the replica of {database} on {host} anew")
+            }
+            Self::Http(call) => call.fmt(f),
+            Self::Notify { to, text } => write!(f, "tell {to}: {text}"),
+            Self::WorkItem(item) => write!(f, "open a work item {item}"),
         }
     }
 }
@@ -100,6 +146,7 @@ impl Look {
             | Condition::Ready { .. }
             | Condition::Alive { .. }
             | Condition::Primary { .. }
+            | Condition::Replica { .. }
             | Condition::NoFaults
             | Condition::Quiet { .. } => None,
         };
@@ -178,6 +225,21 @@ fn resolve_filled(
                 arguments,
             })
         }
+        Action::Replace { host, instance } => {
+            Resolved::Act(replace::resolve(host, instance, view, drained)?)
+        }
+        Action::Rebuild { database, host } => {
+            Resolved::Act(rebuild::resolve(database, host, view)?)
+        }
+        Action::Http(call) => {
+            alive(&call.host, view)?;
+            Resolved::Act(Act::Http(call))
+        }
+        Action::Notify { to, text } => match view.told.contains(&to) {
+            true => Resolved::Act(Act::Notify { to, text }),
+            false => return Err(format!("the platform file has nobody to tell called {to}")),
+        },
+        Action::WorkItem(item) => Resolved::Act(item.resolved(view)?),
         Action::Wait(_) => Resolved::Already("it only looks".into()),
     })
 }
@@ -192,7 +254,7 @@ fn moved(
     Ok(hosts)
 }
 
-fn alive(host: &str, view: &View) -> Result<(), String> {
+pub(crate) fn alive(host: &str, view: &View) -> Result<(), String> {
     view.names(ParameterKind::Host, host)?;
     match view.lost.contains(host) {
         true => Err(format!("host {host} is lost")),
@@ -200,7 +262,7 @@ fn alive(host: &str, view: &View) -> Result<(), String> {
     }
 }
 
-fn there(host: &str, instance: &str, view: &View) -> Result<(), String> {
+pub(crate) fn there(host: &str, instance: &str, view: &View) -> Result<(), String> {
     alive(host, view)?;
     view.names(ParameterKind::Instance, instance)?;
     let hosts = view.instances.get(instance);

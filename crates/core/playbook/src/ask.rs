@@ -7,7 +7,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::book::{Book, Expiry, Mode};
-use crate::event::{Event, Opening, Origin, Who};
+use crate::event::{Event, Opening, Origin, Source, Who};
 use crate::run::{Phase, RunId};
 use crate::state::{BOOKS_MAX, RUNS_MAX, State};
 use crate::value::{Values, values_of};
@@ -20,6 +20,7 @@ pub enum Ask {
         digest: String,
         text: String,
         book: Arc<Book>,
+        source: Source,
     },
     Withdraw {
         book: String,
@@ -71,7 +72,12 @@ pub fn asked(
     ask: &Ask,
 ) -> Result<Vec<Event>, Refusal> {
     match ask {
-        Ask::Adopt { digest, text, book } => adopt(state, who, (digest, text), book),
+        Ask::Adopt {
+            digest,
+            text,
+            book,
+            source,
+        } => adopt(state, who, (digest, text), (book, *source)),
         Ask::Withdraw { book } => withdraw(state, who, book),
         Ask::Run { book, values } => run(state, now_ms, view, who, (book, values)),
         Ask::Approve { run } => approve(state, who, run),
@@ -83,12 +89,16 @@ fn adopt(
     state: &State,
     who: &Asked,
     (digest, text): (&str, &str),
-    book: &Arc<Book>,
+    (book, source): (&Arc<Book>, Source),
 ) -> Result<Vec<Event>, Refusal> {
-    if let Some(known) = state.books.get(&book.name)
-        && known.digest == digest
-    {
-        return Err(Refusal::BookInForce(book.name.clone()));
+    if let Some(known) = state.books.get(&book.name) {
+        // A text has one place where it is changed. The file may take over what somebody has put in force by hand.
+        if known.source == Source::File && source == Source::Person {
+            return Err(Refusal::BookOfFile(book.name.clone()));
+        }
+        if known.digest == digest && known.source == source {
+            return Err(Refusal::BookInForce(book.name.clone()));
+        }
     }
     if let Some((newest, known)) = state.versions.get(&book.name)
         && book.version <= *newest
@@ -107,6 +117,7 @@ fn adopt(
         digest: digest.to_string(),
         text: text.to_string(),
         book: Arc::clone(book),
+        source,
         by: who.by.clone(),
         reason: who.reason.clone(),
     }])

@@ -5,6 +5,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::call::Call;
+use crate::work_item::WorkItem;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Book {
     pub name: String,
@@ -276,6 +279,23 @@ pub enum Action {
         program: String,
         arguments: Vec<String>,
     },
+    /// Moves an instance of a service off its host, to another one.
+    Replace {
+        host: String,
+        instance: String,
+    },
+    /// Fills a replica anew from the primary.
+    Rebuild {
+        database: String,
+        host: String,
+    },
+    Http(Box<Call>),
+    /// Says something over the channels of the people on call: `rotation/NAME`, `operator/NAME` or `channel/NAME`.
+    Notify {
+        to: String,
+        text: String,
+    },
+    WorkItem(Box<WorkItem>),
     /// Nothing but looking, until it holds or the step's time is over.
     Wait(Box<Condition>),
 }
@@ -289,6 +309,11 @@ impl Action {
             Self::Drain(_) => "drain",
             Self::Return(_) => "return",
             Self::Run { .. } => "run",
+            Self::Replace { .. } => "replace",
+            Self::Rebuild { .. } => "rebuild",
+            Self::Http(_) => "http",
+            Self::Notify { .. } => "notify",
+            Self::WorkItem(_) => "workItem",
             Self::Wait(_) => "wait",
         }
     }
@@ -316,6 +341,11 @@ pub enum Condition {
     Primary {
         database: String,
         region: String,
+    },
+    /// A replica on this host streams, and the primary counts on it.
+    Replica {
+        database: String,
+        host: String,
     },
     /// No fault is in force.
     NoFaults,

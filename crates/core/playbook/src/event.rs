@@ -26,6 +26,15 @@ impl core::fmt::Display for Who {
     }
 }
 
+/// Who says that a book is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Somebody, by a command.
+    Person,
+    /// The platform file names it; when it does so no more, the book is retired.
+    File,
+}
+
 /// Why there is a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -52,6 +61,7 @@ pub enum Event {
         digest: String,
         text: String,
         book: Arc<Book>,
+        source: Source,
         by: Who,
         reason: String,
     },

@@ -109,9 +109,19 @@ pub fn targets(
             Act::Run { host, .. } => {
                 targets.insert(Target::Host(host));
             }
+            Act::Replace { host, service, .. } => {
+                let instance = service;
+                targets.insert(Target::Instance { host, instance });
+            }
+            Act::Rebuild { database, host } => {
+                targets.insert(Target::Database(database));
+                targets.insert(Target::Host(host));
+            }
             Act::ClearFaults { .. } => {
                 targets.insert(Target::Faults);
             }
+            // Nothing of the platform is touched by asking or telling somebody.
+            Act::Http(_) | Act::Notify { .. } | Act::WorkItem(_) => {}
         }
     }
     targets.into_iter().collect()

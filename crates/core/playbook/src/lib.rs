@@ -38,8 +38,11 @@ extern crate alloc;
 mod act;
 mod ask;
 mod book;
+mod call;
 mod event;
 pub mod guard;
+mod rebuild;
+mod replace;
 mod run;
 mod state;
 pub mod step;
@@ -47,6 +50,7 @@ mod trigger;
 mod value;
 mod view;
 mod why;
+mod work_item;
 
 pub use act::{Act, Look, Resolved, resolve};
 pub use ask::{Ask, Asked, asked};
@@ -54,10 +58,12 @@ pub use book::{
     Action, Approval, Book, Condition, Expiry, Gravity, Guardrails, IncidentState, Mode, Parameter,
     ParameterKind, Place, Promotion, Rate, Retry, Step, Trigger, Verify, Window,
 };
-pub use event::{Ending, Event, Opening, Origin, Purpose, Who};
+pub use call::{Call, Method};
+pub use event::{Ending, Event, Opening, Origin, Purpose, Source, Who};
 pub use run::{Outcome, Phase, Run, RunId, Seen, Stopped};
 pub use state::{BOOKS_MAX, ENDED_MAX, Ended, Known, RUNS_MAX, State, Track};
 pub use trigger::{Case, next_scheduled_ms, scheduled, triggered, triggered_by_incident};
 pub use value::{FillError, Values, fill, names_in, values_of};
-pub use view::{View, ViewDatabase};
+pub use view::{View, ViewDatabase, ViewService};
 pub use why::Refusal;
+pub use work_item::{Due, WorkItem, placed};

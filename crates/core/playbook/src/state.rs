@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use crate::act::Act;
 use crate::book::{Book, Mode};
-use crate::event::{Ending, Event, Opening, Origin, Purpose, Who};
+use crate::event::{Ending, Event, Opening, Origin, Purpose, Source, Who};
 use crate::run::{Outcome, Phase, Run, RunId, Stopped};
 use crate::value::Values;
 
@@ -38,6 +38,7 @@ pub struct State {
 pub struct Known {
     pub book: Arc<Book>,
     pub digest: String,
+    pub source: Source,
     pub by: Who,
     pub since_ms: u64,
 }
@@ -77,13 +78,18 @@ impl State {
     pub fn apply(&mut self, position: u64, at_ms: u64, event: &Event) {
         match event {
             Event::Adopted {
-                digest, book, by, ..
+                digest,
+                book,
+                source,
+                by,
+                ..
             } => {
                 self.versions
                     .insert(book.name.clone(), (book.version, digest.clone()));
                 let known = Known {
                     book: Arc::clone(book),
                     digest: digest.clone(),
+                    source: *source,
                     by: by.clone(),
                     since_ms: at_ms,
                 };
@@ -211,7 +217,12 @@ impl State {
             Act::Switchover { .. }
             | Act::Restart { .. }
             | Act::ClearFaults { .. }
-            | Act::Run { .. } => {}
+            | Act::Run { .. }
+            | Act::Replace { .. }
+            | Act::Rebuild { .. }
+            | Act::Http(_)
+            | Act::Notify { .. }
+            | Act::WorkItem(_) => {}
         }
     }
 

@@ -39,6 +39,7 @@ use crate::guard::{self, Verdict};
 use crate::run::{Outcome, Phase, Run, RunId, Stopped};
 use crate::state::State;
 use crate::view::View;
+use crate::work_item::placed;
 
 /// A measurement without an answer is made again so many times.
 const LOOKS_MAX: u32 = 3;
@@ -223,12 +224,7 @@ impl Turn<'_> {
         if let Action::Wait(condition) = &step.action {
             return self.look(Purpose::Verify, condition, step.timeout_ms, 0);
         }
-        match resolve(
-            &step.action,
-            &self.run.values,
-            self.view,
-            &self.state.drained,
-        ) {
+        match self.resolved(&step.action) {
             Resolved::Act(act) => Event::Begun {
                 run: self.id,
                 step: self.run.step,
@@ -243,6 +239,12 @@ impl Turn<'_> {
             },
             Resolved::Cannot(why) => self.failed(why),
         }
+    }
+
+    fn resolved(&self, action: &Action) -> Resolved {
+        let (run, view) = (self.run, self.view);
+        let resolved = resolve(action, &run.values, view, &self.state.drained);
+        placed(resolved, Some(&run.origin), view)
     }
 
     fn acted(&self, outcome: &Outcome) -> Option<Event> {
@@ -342,7 +344,7 @@ impl Turn<'_> {
             };
             return self.ended(ending, why);
         };
-        match resolve(action, &self.run.values, self.view, &self.state.drained) {
+        match self.resolved(action) {
             Resolved::Act(act) => Event::Begun {
                 run: self.id,
                 step: index,

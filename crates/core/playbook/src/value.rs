@@ -38,6 +38,15 @@ pub fn names_in(text: &str) -> Vec<(usize, &str)> {
 
 /// The text with every `${name}` replaced. A value is never looked into again.
 pub fn fill(text: &str, values: &Values) -> Result<String, FillError> {
+    fill_escaped(text, values, ToOwned::to_owned)
+}
+
+/// As [`fill`], with what `escape` makes of each value.
+pub(crate) fn fill_escaped(
+    text: &str,
+    values: &Values,
+    escape: impl Fn(&str) -> String,
+) -> Result<String, FillError> {
     let mut filled = String::with_capacity(text.len());
     let mut from = 0;
     for (start, name) in names_in(text) {
@@ -45,7 +54,7 @@ pub fn fill(text: &str, values: &Values) -> Result<String, FillError> {
             name: name.to_owned(),
         })?;
         filled.push_str(&text[from..start]);
-        filled.push_str(value);
+        filled.push_str(&escape(value));
         from = start + name.len() + 3;
     }
     filled.push_str(&text[from..]);
@@ -88,6 +97,20 @@ impl Action {
                     arguments: arguments?,
                 }
             }
+            Self::Replace { host, instance } => Self::Replace {
+                host: fill(host)?,
+                instance: fill(instance)?,
+            },
+            Self::Rebuild { database, host } => Self::Rebuild {
+                database: fill(database)?,
+                host: fill(host)?,
+            },
+            Self::Http(call) => Self::Http(Box::new(call.filled(values)?)),
+            Self::Notify { to, text } => Self::Notify {
+                to: fill(to)?,
+                text: fill(text)?,
+            },
+            Self::WorkItem(item) => Self::WorkItem(Box::new(item.filled(values)?)),
             Self::Wait(condition) => Self::Wait(Box::new(condition.filled(values)?)),
         })
     }
@@ -109,6 +132,10 @@ impl Condition {
             Self::Primary { database, region } => Self::Primary {
                 database: fill(database)?,
                 region: fill(region)?,
+            },
+            Self::Replica { database, host } => Self::Replica {
+                database: fill(database)?,
+                host: fill(host)?,
             },
             Self::NoFaults => Self::NoFaults,
             Self::Quiet { alert } => Self::Quiet {

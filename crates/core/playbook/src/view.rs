@@ -17,6 +17,15 @@ pub struct View {
     pub databases: BTreeMap<String, ViewDatabase>,
     /// Services and gateways, with the hosts that run one.
     pub instances: BTreeMap<String, BTreeSet<String>>,
+    /// By name: where instances of a service may run.
+    pub services: BTreeMap<String, ViewService>,
+    pub operators: BTreeSet<String>,
+    /// Whom a step may tell, as it writes them.
+    pub told: BTreeSet<String>,
+    /// Those that can take another action.
+    pub incidents: BTreeSet<String>,
+    /// By alert: the newest incident in which it stands or stood.
+    pub alerts: BTreeMap<String, String>,
     /// Hosts that have a watch, which answers queries.
     pub watches: BTreeSet<String>,
     /// In force now.
@@ -29,6 +38,14 @@ pub struct View {
 pub struct ViewDatabase {
     pub replicas: Vec<String>,
     pub primary: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ViewService {
+    /// In order of preference.
+    pub hosts: Vec<String>,
+    /// The database whose replicas its instances stand beside.
+    pub follows: Option<String>,
 }
 
 impl View {

@@ -10,6 +10,8 @@ pub enum Refusal {
     NoSuchBook(String),
     /// This text of it is in force already.
     BookInForce(String),
+    /// The platform file names it, and says what it is.
+    BookOfFile(String),
     /// Another text under a version that was in force before: then history could not tell them apart.
     VersionTaken {
         book: String,
@@ -51,6 +53,7 @@ impl Refusal {
         match self {
             Self::NoSuchBook(_) => "no_such_playbook",
             Self::BookInForce(_) => "playbook_in_force",
+            Self::BookOfFile(_) => "playbook_of_file",
             Self::VersionTaken { .. } => "playbook_version",
             Self::TooManyBooks => "too_many_playbooks",
             Self::TooManyRuns => "too_many_runs",
@@ -80,6 +83,9 @@ impl Refusal {
                 "`mainstay playbook list` shows the playbooks in force"
             }
             b"playbook_in_force" | b"approved_already" => "nothing needs to be done",
+            b"playbook_of_file" => {
+                "change the file that the platform file names, give it a higher `version`, and `mainstay up FILE`"
+            }
             b"playbook_version" => "give the changed playbook a higher `version`",
             b"too_many_runs" | b"no_such_run" | b"run_under_way" | b"run_not_waiting" => {
                 "`mainstay playbook list` shows the runs"
@@ -102,6 +108,9 @@ impl fmt::Display for Refusal {
         match self {
             Self::NoSuchBook(book) => write!(f, "no playbook is called {book}"),
             Self::BookInForce(book) => write!(f, "this text of {book} is in force already"),
+            Self::BookOfFile(book) => {
+                write!(f, "the platform file names {book}, and what it says holds")
+            }
             Self::VersionTaken {
                 book,
                 version,

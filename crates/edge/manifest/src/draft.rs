@@ -86,6 +86,7 @@ pub(crate) fn from_file(form: &file::PlatformFile) -> PlatformDraft {
             }),
         }),
         coordination: spec.coordination.as_ref().map(coordination),
+        playbooks: spec.playbooks.clone(),
     }
 }
 

@@ -88,6 +88,10 @@ pub(crate) struct Spec {
     /// Where the journal stands. In a folder of the machine if absent.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) coordination: Option<coordination::Coordination>,
+    /// Files of playbooks; paths beside this file unless absolute. `mainstay up` puts them in force with their texts, and
+    /// retires those that are named no more (docs/playbooks.md).
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) playbooks: Vec<String>,
 }
 
 /// For each minute in which every request fails; a minute in which half of them do costs half of it.

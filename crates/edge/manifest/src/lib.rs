@@ -16,6 +16,7 @@ mod file;
 mod playbook;
 mod playbook_critic;
 mod playbook_file;
+mod playbooks_named;
 mod quantity;
 mod tree;
 
@@ -24,6 +25,7 @@ use mainstay_model::Platform;
 pub use diagnostic::{Diagnostic, Place, Related, render, render_json};
 pub use playbook::{load_playbook, playbook_schema};
 pub use playbook_critic::{criticise_playbook, render_criticism};
+pub use playbooks_named::{NamedPlaybook, named_playbooks};
 
 /// The longest platform file, in bytes.
 pub const FILE_BYTES_MAX: usize = 1 << 20;

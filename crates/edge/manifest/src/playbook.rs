@@ -3,6 +3,8 @@
 //! What is wrong here cannot be followed at all. What can be followed and is unwise is for
 //! [`crate::playbook_critic`].
 
+mod acts;
+
 use std::collections::BTreeMap;
 
 use mainstay_playbook as core;
@@ -23,6 +25,8 @@ pub(crate) const PLAYBOOK_KIND: &str = "Playbook";
 const NAME_CHARACTERS_MAX: usize = 32;
 const STEPS_MAX: usize = 100;
 const RETRIES_MAX: u32 = 10;
+/// Of a notice, where nothing else is said.
+const NOTIFY_RETRIES: u32 = 3;
 const TIMEOUT_MS_DEFAULT: u64 = 30_000;
 const RETRY_PAUSE_MS_DEFAULT: u64 = 1_000;
 const EXPIRES_MS_DEFAULT: u64 = 15 * 60_000;
@@ -461,13 +465,20 @@ impl Reader<'_> {
                 hold_ms: ms(verify.hold, 0),
             })
         });
+        let action = action?;
+        // In doubt it is said.
+        let says = matches!(action, core::Action::Notify { .. });
+        let repeats = core::Retry {
+            times: if says { NOTIFY_RETRIES } else { 0 },
+            pause_ms: RETRY_PAUSE_MS_DEFAULT,
+        };
         Some(core::Step {
             id: form.id.clone(),
             when,
-            action: action?,
+            action,
             timeout_ms,
-            retry: retry.unwrap_or_default(),
-            idempotent: form.idempotent,
+            retry: retry.unwrap_or(repeats),
+            idempotent: form.idempotent || says,
             verify,
             compensate,
         })
@@ -542,12 +553,13 @@ impl Reader<'_> {
             let condition = self.condition(&format!("{path}/wait"), form)?;
             actions.push(core::Action::Wait(Box::new(condition)));
         }
+        actions.extend(self.further_actions(path, form));
         if actions.len() == 1 {
             return actions.pop();
         }
         self.one_of(
             path,
-            "switchover, restart, clearFaults, drain, return, run, wait",
+            "switchover, restart, clearFaults, drain, return, run, replace, rebuild, http, notify, workItem, wait",
         );
         None
     }
@@ -577,6 +589,10 @@ impl Reader<'_> {
                 region: self.text(path, &form.region),
             });
         }
+        if let Some(form) = &form.replica {
+            let (database, host) = self.replica(path, form);
+            conditions.push(core::Condition::Replica { database, host });
+        }
         if form.no_faults.is_some() {
             conditions.push(core::Condition::NoFaults);
         }
@@ -588,7 +604,8 @@ impl Reader<'_> {
         if conditions.len() == 1 {
             return conditions.pop();
         }
-        self.one_of(path, "query, ready, alive, primary, noFaults, quiet");
+        let known = "query, ready, alive, primary, replica, noFaults, quiet";
+        self.one_of(path, known);
         None
     }
 

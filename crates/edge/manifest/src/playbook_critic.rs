@@ -15,6 +15,9 @@ use crate::playbook::{load_playbook, read};
 use crate::playbook_file::PlaybookFile;
 use crate::tree::Node;
 
+/// A name that the platform file does not have.
+pub(crate) const UNKNOWN_REFERENCE: &str = "unknown-reference";
+
 /// Every defect of a playbook that can be read; names are compared with the platform file, if there is one.
 ///
 /// # Errors
@@ -157,7 +160,7 @@ impl Critic<'_> {
     fn step(&mut self, index: usize, step: &Step) {
         let path = format!("/spec/steps/{index}");
         let form = self.form.spec.steps.get(index);
-        if step.action.acts() && step.verify.is_none() {
+        if step.action.acts() && !shows_itself(&step.action) && step.verify.is_none() {
             self.find(
                 &format!("{path}/id"),
                 "no-verify",
@@ -232,6 +235,7 @@ impl Critic<'_> {
                 found.push((path, parameter.kind, default.clone()));
             }
         }
+        self.people(platform);
         for (index, name) in self.book.approval.by.iter().enumerate() {
             let known = platform
                 .operators()
@@ -251,6 +255,42 @@ impl Critic<'_> {
             {
                 let known = known.iter().map(String::as_str).collect();
                 self.compare(&path, kind.as_str(), &name, known);
+            }
+        }
+    }
+
+    /// Whom a step tells, and who owns what it opens.
+    fn people(&mut self, platform: &Platform) {
+        let operators: Vec<String> = (platform.operators().iter())
+            .map(|operator| operator.name.to_string())
+            .collect();
+        let told = told(platform);
+        for (index, step) in self.book.steps.iter().enumerate() {
+            let path = format!("/spec/steps/{index}/action");
+            let (path, what, name, known) = match &step.action {
+                Action::Notify { to, .. } => {
+                    (format!("{path}/notify/to"), "one to tell called", to, &told)
+                }
+                Action::WorkItem(item) => (
+                    format!("{path}/workItem/owner"),
+                    "operator",
+                    &item.owner,
+                    &operators,
+                ),
+                Action::Switchover { .. }
+                | Action::Restart { .. }
+                | Action::ClearFaults
+                | Action::Drain(_)
+                | Action::Return(_)
+                | Action::Run { .. }
+                | Action::Replace { .. }
+                | Action::Rebuild { .. }
+                | Action::Http(_)
+                | Action::Wait(_) => continue,
+            };
+            if names_in(name).is_empty() {
+                let known = known.iter().map(String::as_str).collect();
+                self.compare(&path, what, name, known);
             }
         }
     }
@@ -296,10 +336,11 @@ impl Critic<'_> {
         }
         let help = match nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => format!("the platform file has no {what} at all"),
             None => format!("the platform file has {}", known.join(", ")),
         };
         let message = format!("the platform file has no {what} {name}");
-        self.find(path, "unknown-reference", message, &help);
+        self.find(path, UNKNOWN_REFERENCE, message, &help);
     }
 }
 
@@ -332,6 +373,20 @@ fn known(platform: &Platform, kind: ParameterKind) -> Vec<String> {
     }
 }
 
+/// As a step writes them.
+fn told(platform: &Platform) -> Vec<String> {
+    let Some(oncall) = platform.oncall() else {
+        return Vec::new();
+    };
+    let rotations = oncall.rotations.iter();
+    let rotations = rotations.map(|rotation| format!("rotation/{}", rotation.name));
+    let operators = oncall.contacts.iter();
+    let operators = operators.map(|contact| format!("operator/{}", contact.operator));
+    let channels = oncall.channels.iter();
+    let channels = channels.map(|channel| format!("channel/{}", channel.name));
+    rotations.chain(operators).chain(channels).collect()
+}
+
 fn named(platform: &Platform, kind: &str) -> Vec<String> {
     let services = platform.services().iter().map(|s| s.name.to_string());
     let gateways = platform.gateways().iter().map(|g| g.name.to_string());
@@ -341,13 +396,25 @@ fn named(platform: &Platform, kind: &str) -> Vec<String> {
     }
 }
 
+/// Whoever is told, and the journal, say themselves whether it was done.
+fn shows_itself(action: &Action) -> bool {
+    matches!(action, Action::Notify { .. } | Action::WorkItem(_))
+}
+
 fn is_destructive(action: &Action) -> bool {
     match action {
         Action::Switchover { .. }
         | Action::Restart { .. }
         | Action::Drain(_)
+        | Action::Replace { .. }
+        | Action::Rebuild { .. }
+        | Action::Http(_)
         | Action::Run { .. } => true,
-        Action::ClearFaults | Action::Return(_) | Action::Wait(_) => false,
+        Action::ClearFaults
+        | Action::Return(_)
+        | Action::Notify { .. }
+        | Action::WorkItem(_)
+        | Action::Wait(_) => false,
     }
 }
 
@@ -365,9 +432,19 @@ fn verify_of(action: &Action) -> &'static str {
             "verify: {condition: {ready: {host: …, instance: …}}, within: 30s}"
         }
         Action::ClearFaults => "verify: {condition: {noFaults: {}}, within: 30s}",
-        Action::Drain(_) | Action::Return(_) | Action::Run { .. } | Action::Wait(_) => {
-            "verify: {condition: {query: …}, within: 30s}"
+        Action::Replace { .. } => {
+            "verify: {condition: {query: …}, within: 30s}, such as the service's own figures"
         }
+        Action::Rebuild { .. } => {
+            "verify: {condition: {replica: {database: …, host: …}}, within: 10m}"
+        }
+        Action::Drain(_)
+        | Action::Return(_)
+        | Action::Run { .. }
+        | Action::Http(_)
+        | Action::Notify { .. }
+        | Action::WorkItem(_)
+        | Action::Wait(_) => "verify: {condition: {query: …}, within: 30s}",
     }
 }
 
@@ -386,13 +463,19 @@ fn action_names(action: &Action, named: &mut Named) {
             (ParameterKind::Database, database.clone()),
             (ParameterKind::Region, to.clone()),
         ]),
-        Action::Restart { host, instance } => named.extend([
+        Action::Restart { host, instance } | Action::Replace { host, instance } => named.extend([
             (ParameterKind::Host, host.clone()),
             (ParameterKind::Instance, instance.clone()),
         ]),
         Action::ClearFaults => {}
         Action::Drain(place) | Action::Return(place) => place_names(place, named),
         Action::Run { host, .. } => named.push((ParameterKind::Host, host.clone())),
+        Action::Rebuild { database, host } => named.extend([
+            (ParameterKind::Database, database.clone()),
+            (ParameterKind::Host, host.clone()),
+        ]),
+        Action::Http(call) => named.push((ParameterKind::Host, call.host.clone())),
+        Action::Notify { .. } | Action::WorkItem(_) => {}
         Action::Wait(condition) => condition_names(condition, named),
     }
 }
@@ -409,6 +492,10 @@ fn condition_names(condition: &Condition, named: &mut Named) {
         Condition::Primary { database, region } => named.extend([
             (ParameterKind::Database, database.clone()),
             (ParameterKind::Region, region.clone()),
+        ]),
+        Condition::Replica { database, host } => named.extend([
+            (ParameterKind::Database, database.clone()),
+            (ParameterKind::Host, host.clone()),
         ]),
     }
 }
@@ -430,12 +517,8 @@ fn texts(book: &Book, see: &mut impl FnMut(&str)) {
             condition_texts(condition, see);
             condition_names(condition, &mut named);
         }
-        if let Action::Run {
-            program, arguments, ..
-        } = &step.action
-        {
-            see(program);
-            arguments.iter().for_each(|text| see(text));
+        for action in step.compensate.iter().chain([&step.action]) {
+            action_texts(action, see);
         }
     }
     if let Some(condition) = &book.guardrails.condition {
@@ -443,6 +526,39 @@ fn texts(book: &Book, see: &mut impl FnMut(&str)) {
         condition_names(condition, &mut named);
     }
     named.iter().for_each(|(_, name)| see(name));
+}
+
+/// Those that are no names.
+fn action_texts(action: &Action, see: &mut impl FnMut(&str)) {
+    match action {
+        Action::Run {
+            program, arguments, ..
+        } => {
+            see(program);
+            arguments.iter().for_each(|text| see(text));
+        }
+        Action::Http(call) => {
+            see(&call.url);
+            call.body.iter().for_each(|text| see(text));
+        }
+        Action::Notify { to, text } => {
+            see(to);
+            see(text);
+        }
+        Action::WorkItem(item) => {
+            see(&item.title);
+            see(&item.owner);
+            item.incident.iter().for_each(|text| see(text));
+        }
+        Action::Switchover { .. }
+        | Action::Restart { .. }
+        | Action::ClearFaults
+        | Action::Drain(_)
+        | Action::Return(_)
+        | Action::Replace { .. }
+        | Action::Rebuild { .. }
+        | Action::Wait(_) => {}
+    }
 }
 
 fn condition_texts(condition: &Condition, see: &mut impl FnMut(&str)) {

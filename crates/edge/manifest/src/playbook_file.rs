@@ -2,10 +2,14 @@
 //!
 //! As in the platform file: plain structures and lists, so that every field has one place and one type.
 
+mod acts;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+pub(crate) use acts::{HttpForm, NotifyForm, ReplicaForm, WorkItemForm};
 
 use crate::decode::{list, tolerant};
 use crate::quantity::{Scalar, Span};
@@ -370,6 +374,21 @@ pub(crate) struct ActionForm {
     /// Runs a program, confined: own process group, no environment, own folder, limits of time and output.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) run: Option<RunForm>,
+    /// Moves an instance of a service to another host: started there, and stopped here when that one is ready.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) replace: Option<InstanceForm>,
+    /// Fills a replica anew from its primary.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) rebuild: Option<ReplicaForm>,
+    /// Calls something over HTTP.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) http: Option<HttpForm>,
+    /// Tells people.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) notify: Option<NotifyForm>,
+    /// Opens a work item.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) work_item: Option<WorkItemForm>,
     /// Only looks, until the condition holds or `timeout` is over.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) wait: Option<ConditionForm>,
@@ -440,6 +459,9 @@ pub(crate) struct ConditionForm {
     /// The primary of a database is open in a region.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) primary: Option<PrimaryForm>,
+    /// A replica streams, and the primary counts on it.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) replica: Option<ReplicaForm>,
     /// No fault is in force: `{}`.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) no_faults: Option<NothingForm>,

@@ -324,6 +324,7 @@ pub enum PlacedRecord {
     Wanted,
     BesideReplica { database: String },
     InsteadOf { lost: String },
+    Replaces { host: String, run: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -339,6 +340,8 @@ pub struct InstanceWithdrawnBody {
 pub enum WithdrawnRecord {
     NotWanted,
     HostLost,
+    Replaced,
+    NotReady,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

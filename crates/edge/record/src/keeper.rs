@@ -204,6 +204,9 @@ pub struct KeeperStatus {
     /// What keepers of another version say that this one does not know, and passes over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_understood: Vec<NotUnderstood>,
+    /// It is to be filled anew by order, and this is not begun.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refill_ordered: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -24,6 +24,9 @@ pub enum PlaybookBody {
     Adopted {
         digest: String,
         text: String,
+        /// By the platform file.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        named: bool,
         by: WhoRecord,
         reason: String,
     },
@@ -163,6 +166,48 @@ pub enum ActRecord {
         program: String,
         arguments: Vec<String>,
     },
+    Replace {
+        host: String,
+        service: String,
+        to: String,
+    },
+    Rebuild {
+        database: String,
+        host: String,
+    },
+    Http(Box<CallRecord>),
+    Notify {
+        to: String,
+        text: String,
+    },
+    WorkItem {
+        title: String,
+        owner: String,
+        due: DueRecord,
+        incident: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallRecord {
+    pub host: String,
+    pub url: String,
+    /// `GET`, `POST`, …
+    pub method: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers_file: Option<String>,
+    /// The first and the last status that mean that it was done.
+    pub expect: (u16, u16),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum DueRecord {
+    Day(String),
+    Days(u16),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +228,7 @@ pub enum ConditionRecord {
     Ready { host: String, instance: String },
     Alive { host: String, instance: String },
     Primary { database: String, region: String },
+    Replica { database: String, host: String },
     NoFaults {},
     Quiet { alert: String },
 }
@@ -193,6 +239,9 @@ pub enum ConditionRecord {
 pub enum PlaybookAsk {
     Adopt {
         text: String,
+        /// By the platform file.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        named: bool,
     },
     Withdraw {
         playbook: String,
@@ -222,6 +271,15 @@ pub struct PlaybooksShown {
     pub ended: Vec<RunShown>,
     /// Hosts out of the gateways' routing.
     pub drained: Vec<String>,
+    /// The newest version that each name ever had; none from a node of an earlier version.
+    #[serde(default)]
+    pub newest: BTreeMap<String, NewestShown>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewestShown {
+    pub version: u32,
+    pub digest: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -233,6 +291,9 @@ pub struct PlaybookShown {
     pub mode: String,
     pub mode_now: String,
     pub digest: String,
+    /// The platform file names it.
+    #[serde(default)]
+    pub named: bool,
     pub by: String,
     pub since_ms: u64,
     pub triggers: Vec<String>,

@@ -89,6 +89,8 @@ fn platform(event: &EventBody) -> Option<String> {
             let why = match body.why {
                 WithdrawnRecord::NotWanted => "it is not wanted there",
                 WithdrawnRecord::HostLost => "the host is lost",
+                WithdrawnRecord::Replaced => "the one that was started for it is ready",
+                WithdrawnRecord::NotReady => "it did not get ready in time",
             };
             format!("{} is withdrawn from {}: {why}", body.service, body.host)
         }
@@ -435,6 +437,17 @@ fn act(act: &ActRecord) -> String {
         ActRecord::Drain { hosts } => format!("drains {}", hosts.join(", ")),
         ActRecord::Return { hosts } => format!("returns {}", hosts.join(", ")),
         ActRecord::Run { host, program, .. } => format!("runs {program} on {host}"),
+        ActRecord::Replace { host, service, to } => {
+            format!("moves the instance of {service} on {host} to {to}")
+        }
+        ActRecord::Rebuild { database, host } => {
+            format!("fills the replica of {database} on {host} anew")
+        }
+        ActRecord::Http(call) => format!("calls {} {} from {}", call.method, call.url, call.host),
+        ActRecord::Notify { to, .. } => format!("tells {to}"),
+        ActRecord::WorkItem {
+            owner, incident, ..
+        } => format!("opens a work item for {owner} in incident {incident}"),
     }
 }
 
@@ -445,6 +458,9 @@ fn condition(condition: &ConditionRecord) -> String {
         ConditionRecord::Alive { host, instance } => format!("{instance} on {host} lives"),
         ConditionRecord::Primary { database, region } => {
             format!("the primary of {database} is in {region}")
+        }
+        ConditionRecord::Replica { database, host } => {
+            format!("the replica of {database} on {host} streams and counts")
         }
         ConditionRecord::NoFaults {} => "no fault is left".to_owned(),
         ConditionRecord::Quiet { alert } => format!("{alert} is quiet"),
@@ -462,8 +478,15 @@ fn origin(origin: &OriginRecord) -> String {
 
 fn playbook(body: &PlaybookBody) -> String {
     match body {
-        PlaybookBody::Adopted { by, reason, .. } => {
-            format!("{} put a playbook in force: {reason}", who(by))
+        PlaybookBody::Adopted {
+            named, by, reason, ..
+        } => {
+            let named = if *named {
+                " that the platform file names"
+            } else {
+                ""
+            };
+            format!("{} put a playbook{named} in force: {reason}", who(by))
         }
         PlaybookBody::Withdrawn {
             playbook,

@@ -127,6 +127,7 @@ fn keeper(platform: &Platform, host: &Host, primary: &str) -> KeeperStatus {
         lineage: 0,
         left_behind: 0,
         not_understood: Vec::new(),
+        refill_ordered: false,
     }
 }
 

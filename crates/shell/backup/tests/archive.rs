@@ -803,5 +803,6 @@ fn status() -> KeeperStatus {
         lineage: 0,
         left_behind: 0,
         not_understood: Vec::new(),
+        refill_ordered: false,
     }
 }

@@ -90,7 +90,7 @@ pub async fn pagerduty(url: &str, key_file: &str, platform: &str, notice: &Notic
         Err(error) => return Sent::Refused { why: chain(&error) },
     };
     let action = match notice.kind {
-        Kind::Trigger | Kind::Update | Kind::Remind => "trigger",
+        Kind::Trigger | Kind::Update | Kind::Remind | Kind::Say => "trigger",
         Kind::Acknowledge => "acknowledge",
         Kind::Resolve => "resolve",
     };

@@ -29,6 +29,7 @@ const fn verb(kind: Kind) -> &'static str {
         Kind::Acknowledge => "is acknowledged",
         Kind::Remind => "still goes on",
         Kind::Resolve => "is no call any more",
+        Kind::Say => "says",
     }
 }
 

@@ -14,7 +14,8 @@ use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame};
 use mainstay_keeper::{
-    Answer as CoreAnswer, ForceRefusal, Operator, ReplicaId, SoloRefusal, SwitchoverRefusal,
+    Answer as CoreAnswer, ForceRefusal, Operator, RefillRefusal, ReplicaId, SoloRefusal,
+    SwitchoverRefusal,
 };
 use mainstay_record::keeper::{ControlAnswer, KeeperStatus, Sight, SwitchoverRequest};
 use mainstay_rt::http::{Answer, Call, error, json, text};
@@ -94,6 +95,7 @@ impl Face {
                 let since_ms = mainstay_rt::clock::wall_ms();
                 self.operate(Operator::Solo { since_ms }).await
             }
+            (Method::POST, "/v1/refill") => self.operate(Operator::Refill).await,
             (Method::POST, "/v1/force") => {
                 let since_ms = mainstay_rt::clock::wall_ms();
                 self.operate(Operator::Force { since_ms }).await
@@ -251,6 +253,11 @@ fn operator_answer(setup: &Setup, answer: CoreAnswer) -> Answer {
         CoreAnswer::SoloRefused(refusal) => {
             (StatusCode::CONFLICT, false, solo_refused(setup, refusal))
         }
+        CoreAnswer::RefillRefused(refusal) => (
+            StatusCode::CONFLICT,
+            false,
+            refill_refused(refusal).to_owned(),
+        ),
         CoreAnswer::ForceRefused(refusal) => {
             (StatusCode::CONFLICT, false, force_refused(setup, refusal))
         }
@@ -298,6 +305,23 @@ fn solo_refused(setup: &Setup, refusal: SoloRefusal) -> String {
         }
         SoloRefusal::OneCopy => "it promises one copy only: no commit ever waits".to_owned(),
         SoloRefusal::Paused => "the keeper is paused; resume it first".to_owned(),
+    }
+}
+
+const fn refill_refused(refusal: RefillRefusal) -> &'static str {
+    match refusal {
+        RefillRefusal::IsPrimary => "it is the primary; move it by a switchover first",
+        RefillRefusal::NotFollowing => {
+            "it does not follow an open primary, so nothing could be copied"
+        }
+        RefillRefusal::CopiesNeeded => {
+            "without it commits would wait: fewer copies than promised follow the primary"
+        }
+        RefillRefusal::NotSpared => {
+            "the rest could not do without it for as long as the order stood; nothing was begun"
+        }
+        RefillRefusal::Busy => "an order like this one stands already",
+        RefillRefusal::Paused => "the keeper is paused; resume it first",
     }
 }
 
@@ -352,7 +376,7 @@ fn force_refused(setup: &Setup, refusal: ForceRefusal) -> String {
 }
 
 fn unknown() -> Answer {
-    let next = "GET /v1/status, /v1/sight or /metrics; on the socket also POST /v1/switchover, /v1/solo, /v1/force, /v1/pause, /v1/resume, /v1/shutdown";
+    let next = "GET /v1/status, /v1/sight or /metrics; on the socket also POST /v1/switchover, /v1/solo, /v1/refill, /v1/force, /v1/pause, /v1/resume, /v1/shutdown";
     error(StatusCode::NOT_FOUND, "unknown", "no such request", next)
 }
 

@@ -374,6 +374,7 @@ impl Mind {
             lineage: status.lineage.number,
             left_behind: status.left_behind,
             not_understood: self.not_understood(),
+            refill_ordered: self.keeper.is_to_be_refilled(),
         }
     }
 

@@ -20,6 +20,21 @@ pub enum SecretError {
 /// The one line of a file of mode 0600.
 pub fn read(path: &str) -> Result<String, SecretError> {
     let path = Path::new(path);
+    let text = text(path)?;
+    let line = text.trim();
+    if line.is_empty() || line.contains(['\n', '\r']) {
+        return Err(SecretError::Form(path.to_path_buf()));
+    }
+    Ok(line.to_owned())
+}
+
+/// Every line of a file of mode 0600.
+pub fn lines(path: &str) -> Result<Vec<String>, SecretError> {
+    let text = text(Path::new(path))?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+fn text(path: &Path) -> Result<String, SecretError> {
     let meta = path
         .metadata()
         .map_err(|error| SecretError::Read(path.to_path_buf(), error))?;
@@ -28,10 +43,5 @@ pub fn read(path: &str) -> Result<String, SecretError> {
     }
     let bytes = files::read_limited(path, BYTES_MAX)
         .map_err(|error| SecretError::Read(path.to_path_buf(), error))?;
-    let text = String::from_utf8(bytes).unwrap_or_default();
-    let line = text.trim();
-    if line.is_empty() || line.contains(['\n', '\r']) {
-        return Err(SecretError::Form(path.to_path_buf()));
-    }
-    Ok(line.to_owned())
+    Ok(String::from_utf8(bytes).unwrap_or_default())
 }

@@ -18,6 +18,8 @@ pub enum Order {
     Force,
     /// The same, to one after the other, until there are more lineages than these.
     ForceUntil { lineages: usize },
+    /// Fill this replica anew.
+    Refill,
 }
 
 /// Something that happens at a time. Hosts are named by index.

@@ -207,6 +207,11 @@ impl World {
             Order::Solo => self.order_solo(host),
             Order::Force => self.force(host),
             Order::ForceUntil { lineages } => self.force_until(host, lineages),
+            Order::Refill => {
+                self.say(|| format!("host {} is told to be filled anew", host + 1));
+                self.log_removed = true;
+                self.operator(host, Operator::Refill);
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use mainstay_keeper::{PlantedBug, TABLE};
 use mainstay_sim::campaign::{Summary, campaign, hunt};
 use mainstay_sim::recovery::{Class, gap, gaps, percentile};
-use mainstay_sim::schedule::{Narration, Outcome, hex, run, run_calm};
+use mainstay_sim::schedule::{Narration, Outcome, hex, run, run_calm, run_refilled};
 
 const USAGE: &str = "\
 Deterministic simulation of Mainstay's keepers.
@@ -15,7 +15,9 @@ Usage:
       Run N schedules (default 1000) from seed S (default 1) on T threads (default 1).
   mainstay-sim calm [--schedules N] [--seed S]
       Run N schedules in which nothing is lost: nobody may be promoted.
-  mainstay-sim case SEED [--calm] [--bug NAME]
+  mainstay-sim refills [--schedules N] [--seed S]
+      Run N schedules in which replicas are ordered to be filled anew besides.
+  mainstay-sim case SEED [--calm | --refills] [--bug NAME]
       Run one seed aloud: what every host does, then the outcome.
   mainstay-sim plant [--all | NAME] [--schedules N] [--seed S]
       Plant one bug, or each of them in turn, and look for it in at most N schedules (default 3000).
@@ -39,6 +41,7 @@ struct Options {
     all: bool,
     calm: bool,
     class: Option<Class>,
+    refills: bool,
 }
 
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
@@ -51,6 +54,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
         all: false,
         calm: false,
         class: None,
+        refills: false,
     };
     let mut arguments = arguments;
     while let Some(word) = arguments.next() {
@@ -67,6 +71,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
             "--class" => options.class = Some(class(&value()?)?),
             "--all" => options.all = true,
             "--calm" => options.calm = true,
+            "--refills" => options.refills = true,
             _ if word.starts_with("--") => return Err(format!("unknown option {word}")),
             _ => options.words.push(word),
         }
@@ -95,7 +100,8 @@ fn main() -> ExitCode {
     let outcome = parse(std::env::args().skip(1)).and_then(|options| {
         match options.words.first().map(String::as_str) {
             Some("run") => Ok(run_many(&options)),
-            Some("calm") => Ok(run_calmly(&options)),
+            Some("calm") => Ok(run_each(&options, "nothing is lost", run_calm)),
+            Some("refills") => Ok(run_each(&options, "replicas are filled anew", run_refilled)),
             Some("case") => run_case(&options),
             Some("plant") => plant(&options),
             Some("recovery") => recovery(&options),
@@ -127,15 +133,17 @@ fn run_many(options: &Options) -> ExitCode {
     }
 }
 
-fn run_calmly(options: &Options) -> ExitCode {
+type Run = fn(u64, Option<PlantedBug>, Narration) -> Outcome;
+
+fn run_each(options: &Options, kind: &str, run: Run) -> ExitCode {
     let schedules = options.schedules.unwrap_or(1_000);
     let mut broken = 0;
     for seed in options.seed..options.seed.saturating_add(schedules) {
-        let outcome = run_calm(seed, None, Narration::Mute);
+        let outcome = run(seed, None, Narration::Mute);
         broken += u64::from(outcome.violation.is_some());
         print_violation(&outcome);
     }
-    println!("{schedules} schedules in which nothing is lost, {broken} with a violation");
+    println!("{schedules} schedules in which {kind}, {broken} with a violation");
     ExitCode::from(u8::from(broken > 0))
 }
 
@@ -204,6 +212,8 @@ fn run_case(options: &Options) -> Result<ExitCode, String> {
     }
     let outcome = if options.calm {
         run_calm(seed, options.bug, Narration::Aloud)
+    } else if options.refills {
+        run_refilled(seed, options.bug, Narration::Aloud)
     } else {
         run(seed, options.bug, Narration::Aloud)
     };

@@ -51,6 +51,11 @@ pub fn run_calm(seed: u64, bug: Option<PlantedBug>, narration: Narration) -> Out
     run_world(seed, World::calm(seed, bug), narration)
 }
 
+/// Runs one seed in which replicas are ordered to be filled anew besides.
+pub fn run_refilled(seed: u64, bug: Option<PlantedBug>, narration: Narration) -> Outcome {
+    run_world(seed, World::refilled(seed, bug), narration)
+}
+
 fn run_world(seed: u64, mut world: World, narration: Narration) -> Outcome {
     world.narrate = narration == Narration::Aloud;
     if narration == Narration::Mute {

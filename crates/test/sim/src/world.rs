@@ -21,6 +21,10 @@ const CLOCK_ORIGIN_US: u64 = 1_000_000_000;
 /// Added to the time after healing where replicas may have to be filled anew, one after the other.
 const REFILL_US: u64 = 20_000_000;
 
+/// When replicas are ordered to be filled anew, where they are, and how often.
+const REFILLS_FROM_US: u64 = 10_000_000;
+const REFILLS_EVERY_US: usize = 3_700_000;
+
 /// In every so many schedules the servers are given what only a start takes; drawn by nothing else, so that all
 /// other schedules stay what they are.
 const RENEWED_EVERY: u64 = 8;
@@ -176,6 +180,26 @@ impl World {
         world.network = Network::local(3);
         world.checker = Checker::new(3, 2);
         world.populate();
+        world
+    }
+
+    /// A schedule like any other in which somebody also orders one replica after the other to be filled anew, now and then
+    /// two at once, whatever else goes wrong meanwhile.
+    pub fn refilled(seed: u64, bug: Option<PlantedBug>) -> Self {
+        let mut world = Self::new(seed, bug);
+        let hosts = world.plan.hosts as u64;
+        let order = Order::Refill;
+        for (round, at) in (REFILLS_FROM_US..world.plan.heal_at_us)
+            .step_by(REFILLS_EVERY_US)
+            .enumerate()
+        {
+            let first = (seed + round as u64) % hosts;
+            let second = (first + seed % 2) % hosts;
+            for host in [first, second] {
+                let host = host as usize;
+                world.queue.push(at, Event::Order { host, order });
+            }
+        }
         world
     }
 

@@ -1,10 +1,10 @@
 //! Thousands of schedules, every planted bug, and the sameness of a seed's trace.
 
 use expect_test::expect;
-use mainstay_keeper::PlantedBug;
+use mainstay_keeper::{Event, PlantedBug, State, TABLE};
 use mainstay_sim::campaign::{campaign, hunt};
 use mainstay_sim::recovery::{Class, gaps, percentile};
-use mainstay_sim::schedule::{Narration, hex, run, run_calm};
+use mainstay_sim::schedule::{Narration, hex, run, run_calm, run_refilled};
 
 /// Enough that rare interleavings come up, and done within a minute.
 const SCHEDULES: u64 = 4_000;
@@ -29,6 +29,22 @@ fn nobody_is_promoted_where_nothing_is_lost() {
         let outcome = run_calm(seed, None, Narration::Mute);
         assert_eq!(outcome.violation, None, "seed {seed}");
     }
+}
+
+/// Orders to fill a replica anew, whatever else goes wrong, cost nothing that was acknowledged and leave nobody behind.
+#[test]
+fn replicas_that_are_filled_anew_by_order_lose_nothing() {
+    let starved = TABLE
+        .iter()
+        .position(|(from, event, ..)| (*from, *event) == (State::Following, Event::Starved));
+    let bit = 1_u128 << starved.expect("there is such a row");
+    let (mut filled, seeds) = (0, 300);
+    for seed in 1..=seeds {
+        let outcome = run_refilled(seed, None, Narration::Mute);
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        filled += u64::from(outcome.rows_used & bit != 0);
+    }
+    assert!(filled * 2 > seeds, "only {filled} schedules filled anybody");
 }
 
 /// Seeds that broke an invariant once, each with what it taught.

@@ -127,6 +127,10 @@ fn platform_body(event: &Event) -> Option<EventBody> {
                     PlacedBecause::BesideReplica { database } => PlacedRecord::BesideReplica {
                         database: database.to_string(),
                     },
+                    PlacedBecause::Replaces { host, run } => PlacedRecord::Replaces {
+                        host: host.to_string(),
+                        run: run.clone(),
+                    },
                     PlacedBecause::InsteadOf { lost } => PlacedRecord::InsteadOf {
                         lost: lost.to_string(),
                     },
@@ -140,6 +144,8 @@ fn platform_body(event: &Event) -> Option<EventBody> {
                 why: match why {
                     WithdrawnBecause::NotWanted => WithdrawnRecord::NotWanted,
                     WithdrawnBecause::HostLost => WithdrawnRecord::HostLost,
+                    WithdrawnBecause::Replaced => WithdrawnRecord::Replaced,
+                    WithdrawnBecause::NotReady => WithdrawnRecord::NotReady,
                 },
             })
         }
@@ -373,6 +379,10 @@ fn placed(body: InstancePlacedBody) -> Result<Event, ReadError> {
             PlacedRecord::BesideReplica { database } => PlacedBecause::BesideReplica {
                 database: database.parse()?,
             },
+            PlacedRecord::Replaces { host, run } => PlacedBecause::Replaces {
+                host: host.parse()?,
+                run,
+            },
             PlacedRecord::InsteadOf { lost } => PlacedBecause::InsteadOf {
                 lost: lost.parse()?,
             },
@@ -387,6 +397,8 @@ fn withdrawn(body: InstanceWithdrawnBody) -> Result<Event, ReadError> {
         why: match body.why {
             WithdrawnRecord::NotWanted => WithdrawnBecause::NotWanted,
             WithdrawnRecord::HostLost => WithdrawnBecause::HostLost,
+            WithdrawnRecord::Replaced => WithdrawnBecause::Replaced,
+            WithdrawnRecord::NotReady => WithdrawnBecause::NotReady,
         },
     })
 }

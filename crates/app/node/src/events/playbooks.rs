@@ -5,28 +5,34 @@ use std::sync::Arc;
 use mainstay_manifest::load_playbook;
 use mainstay_playbook::guard::Target;
 use mainstay_playbook::{
-    Act, Ask, Book, Condition, Ending, Event, Expiry, IncidentState, Look, Opening, Origin,
-    Purpose, RunId, Who,
+    Ask, Book, Condition, Ending, Event, Expiry, IncidentState, Look, Opening, Origin, Purpose,
+    RunId, Source, Who,
 };
 use mainstay_record::playbook::{
-    ActRecord, ConditionRecord, LookRecord, OpeningRecord, OriginRecord, PlaybookAsk, PlaybookBody,
+    ConditionRecord, LookRecord, OpeningRecord, OriginRecord, PlaybookAsk, PlaybookBody,
     TargetRecord, WhoRecord,
 };
 
 use super::ReadError;
 use crate::context::digest_of;
 
+mod acts;
+
+use acts::{act_of, act_record};
+
 pub(super) fn playbook_body(event: &Event) -> PlaybookBody {
     match event {
         Event::Adopted {
             digest,
             text,
+            source,
             by,
             reason,
             ..
         } => PlaybookBody::Adopted {
             digest: digest.clone(),
             text: text.clone(),
+            named: *source == Source::File,
             by: who_record(by),
             reason: reason.clone(),
         },
@@ -153,12 +159,14 @@ pub(super) fn playbook_event(body: PlaybookBody) -> Result<Event, ReadError> {
         PlaybookBody::Adopted {
             digest,
             text,
+            named,
             by,
             reason,
         } => Event::Adopted {
             book: book_of(&text)?,
             digest,
             text,
+            source: source_of(named),
             by: who_of(by),
             reason,
         },
@@ -204,10 +212,17 @@ pub(super) fn playbook_event(body: PlaybookBody) -> Result<Event, ReadError> {
             step,
             attempt,
             undo,
-            act: act_of(act),
+            act: act_of(act)?,
         },
         body => course_event(body)?,
     })
+}
+
+fn source_of(named: bool) -> Source {
+    match named {
+        true => Source::File,
+        false => Source::Person,
+    }
 }
 
 fn course_event(body: PlaybookBody) -> Result<Event, ReadError> {
@@ -376,44 +391,6 @@ fn target_of(record: TargetRecord) -> Target {
     }
 }
 
-fn act_record(act: &Act) -> ActRecord {
-    match act.clone() {
-        Act::Switchover { database, from, to } => ActRecord::Switchover { database, from, to },
-        Act::Restart { host, instance } => ActRecord::Restart { host, instance },
-        Act::ClearFaults { faults } => ActRecord::ClearFaults { faults },
-        Act::Drain { hosts } => ActRecord::Drain { hosts },
-        Act::Return { hosts } => ActRecord::Return { hosts },
-        Act::Run {
-            host,
-            program,
-            arguments,
-        } => ActRecord::Run {
-            host,
-            program,
-            arguments,
-        },
-    }
-}
-
-fn act_of(record: ActRecord) -> Act {
-    match record {
-        ActRecord::Switchover { database, from, to } => Act::Switchover { database, from, to },
-        ActRecord::Restart { host, instance } => Act::Restart { host, instance },
-        ActRecord::ClearFaults { faults } => Act::ClearFaults { faults },
-        ActRecord::Drain { hosts } => Act::Drain { hosts },
-        ActRecord::Return { hosts } => Act::Return { hosts },
-        ActRecord::Run {
-            host,
-            program,
-            arguments,
-        } => Act::Run {
-            host,
-            program,
-            arguments,
-        },
-    }
-}
-
 fn look_record(look: &Look) -> LookRecord {
     LookRecord {
         condition: match look.condition.clone() {
@@ -423,6 +400,7 @@ fn look_record(look: &Look) -> LookRecord {
             Condition::Primary { database, region } => {
                 ConditionRecord::Primary { database, region }
             }
+            Condition::Replica { database, host } => ConditionRecord::Replica { database, host },
             Condition::NoFaults => ConditionRecord::NoFaults {},
             Condition::Quiet { alert } => ConditionRecord::Quiet { alert },
         },
@@ -441,6 +419,7 @@ fn look_of(record: LookRecord) -> Look {
             ConditionRecord::Primary { database, region } => {
                 Condition::Primary { database, region }
             }
+            ConditionRecord::Replica { database, host } => Condition::Replica { database, host },
             ConditionRecord::NoFaults {} => Condition::NoFaults,
             ConditionRecord::Quiet { alert } => Condition::Quiet { alert },
         },
@@ -452,7 +431,10 @@ fn look_of(record: LookRecord) -> Look {
 
 pub(super) fn playbook_ask_record(ask: &Ask) -> PlaybookAsk {
     match ask.clone() {
-        Ask::Adopt { text, .. } => PlaybookAsk::Adopt { text },
+        Ask::Adopt { text, source, .. } => PlaybookAsk::Adopt {
+            text,
+            named: source == Source::File,
+        },
         Ask::Withdraw { book } => PlaybookAsk::Withdraw { playbook: book },
         Ask::Run { book, values } => PlaybookAsk::Run {
             playbook: book,
@@ -467,9 +449,10 @@ pub(super) fn playbook_ask_record(ask: &Ask) -> PlaybookAsk {
 /// When the text of a playbook is none.
 pub fn playbook_ask(record: PlaybookAsk) -> Result<Ask, ReadError> {
     Ok(match record {
-        PlaybookAsk::Adopt { text } => Ask::Adopt {
+        PlaybookAsk::Adopt { text, named } => Ask::Adopt {
             digest: digest_of(text.as_bytes()),
             book: book_of(&text)?,
+            source: source_of(named),
             text,
         },
         PlaybookAsk::Withdraw { playbook } => Ask::Withdraw { book: playbook },
@@ -484,6 +467,7 @@ pub fn playbook_ask(record: PlaybookAsk) -> Result<Ask, ReadError> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::acts::acts;
     use super::*;
 
     fn text() -> String {
@@ -503,34 +487,6 @@ pub(super) mod tests {
         (digest_of(text.as_bytes()), text.to_owned(), Arc::new(book))
     }
 
-    fn acts() -> Vec<Act> {
-        vec![
-            Act::Switchover {
-                database: "ledger".to_owned(),
-                from: "h1".to_owned(),
-                to: "h2".to_owned(),
-            },
-            Act::Restart {
-                host: "h1".to_owned(),
-                instance: "venue".to_owned(),
-            },
-            Act::ClearFaults {
-                faults: vec!["f1".to_owned()],
-            },
-            Act::Drain {
-                hosts: vec!["h1".to_owned()],
-            },
-            Act::Return {
-                hosts: vec!["h1".to_owned()],
-            },
-            Act::Run {
-                host: "h1".to_owned(),
-                program: "/bin/true".to_owned(),
-                arguments: vec![text()],
-            },
-        ]
-    }
-
     fn conditions() -> Vec<Condition> {
         let (host, instance) = ("h1".to_owned(), "venue".to_owned());
         vec![
@@ -543,6 +499,10 @@ pub(super) mod tests {
             Condition::Primary {
                 database: "ledger".to_owned(),
                 region: "r1".to_owned(),
+            },
+            Condition::Replica {
+                database: "ledger".to_owned(),
+                host: "h1".to_owned(),
             },
             Condition::NoFaults,
             Condition::Quiet { alert: text() },
@@ -596,7 +556,7 @@ pub(super) mod tests {
                     opening,
                 }),
         );
-        events.extend(acts().into_iter().map(|act| Event::Begun {
+        events.extend(acts(&text()).into_iter().map(|act| Event::Begun {
             run,
             step,
             attempt: 2,
@@ -671,9 +631,18 @@ pub(super) mod tests {
         ];
         let mut events = vec![
             Event::Adopted {
+                digest: digest.clone(),
+                text: words.clone(),
+                book: Arc::clone(&book),
+                source: Source::Person,
+                by: by.clone(),
+                reason: reason.clone(),
+            },
+            Event::Adopted {
                 digest,
                 text: words,
                 book,
+                source: Source::File,
                 by: by.clone(),
                 reason: reason.clone(),
             },
@@ -702,7 +671,18 @@ pub(super) mod tests {
     pub fn asks() -> Vec<Ask> {
         let (digest, text, book) = adopted();
         vec![
-            Ask::Adopt { digest, text, book },
+            Ask::Adopt {
+                digest: digest.clone(),
+                text: text.clone(),
+                book: Arc::clone(&book),
+                source: Source::Person,
+            },
+            Ask::Adopt {
+                digest,
+                text,
+                book,
+                source: Source::File,
+            },
             Ask::Withdraw {
                 book: "b".to_owned(),
             },

@@ -345,6 +345,10 @@ fn events() -> Vec<Event> {
             database: name("ledger"),
         },
         PlacedBecause::InsteadOf { lost: name("h1") },
+        PlacedBecause::Replaces {
+            host: name("h1"),
+            run: "r1".to_owned(),
+        },
     ];
     let (service, host) = (|| name("web"), || name("h2"));
     events.extend(placed.map(|why| Event::InstancePlaced {
@@ -352,7 +356,12 @@ fn events() -> Vec<Event> {
         host: host(),
         why,
     }));
-    let withdrawn = [WithdrawnBecause::NotWanted, WithdrawnBecause::HostLost];
+    let withdrawn = [
+        WithdrawnBecause::NotWanted,
+        WithdrawnBecause::HostLost,
+        WithdrawnBecause::Replaced,
+        WithdrawnBecause::NotReady,
+    ];
     events.extend(withdrawn.map(|why| Event::InstanceWithdrawn {
         service: service(),
         host: host(),

@@ -1,6 +1,7 @@
 //! The kernel told as stories: signals in, events and effects out; and properties that hold for every story.
 #![allow(clippy::unwrap_used, reason = "a test stops where an unwrap fails")]
 
+mod acts;
 mod drills;
 mod experiments;
 mod incidents;

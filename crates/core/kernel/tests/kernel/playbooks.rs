@@ -82,6 +82,7 @@ fn adopt(book: Book) -> Signal {
         digest: format!("{}-{}", book.name, book.version),
         text: "the text".to_string(),
         book: Arc::new(book),
+        source: playbook::Source::Person,
     })
 }
 
@@ -514,6 +515,7 @@ fn refusals_have_reasons() {
         digest: "another".to_string(),
         text: "another text".to_string(),
         book: Arc::new(changed),
+        source: playbook::Source::Person,
     };
     let stranger = command(
         actor(7, "eve"),

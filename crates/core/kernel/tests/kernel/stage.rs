@@ -465,6 +465,8 @@ fn tell(event: &Event) -> String {
                 PlacedBecause::Wanted => "wanted".to_string(),
                 PlacedBecause::BesideReplica { database } => format!("beside {database}"),
                 PlacedBecause::InsteadOf { lost } => format!("instead of {lost}"),
+                PlacedBecause::Replaces { host, run } =>
+                    format!("for that on {host}, by run {run}"),
             }
         ),
         Event::InstanceWithdrawn { service, host, why } => format!(
@@ -472,6 +474,8 @@ fn tell(event: &Event) -> String {
             match why {
                 WithdrawnBecause::NotWanted => "not wanted",
                 WithdrawnBecause::HostLost => "host lost",
+                WithdrawnBecause::Replaced => "replaced",
+                WithdrawnBecause::NotReady => "not ready",
             }
         ),
         Event::FaultInjected {

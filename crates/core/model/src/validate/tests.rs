@@ -595,6 +595,28 @@ fn a_watch_runs_on_the_first_host_of_each_region_and_can_be_off() {
 }
 
 #[test]
+fn playbooks_are_named_once_by_their_paths() {
+    let named = |draft: &mut PlatformDraft| {
+        draft.playbooks = vec!["a/x.yaml".into(), "b/x.yaml".into(), "/srv/y.yaml".into()];
+    };
+    check(named, expect![[""]]);
+    let mut draft = sound();
+    named(&mut draft);
+    let platform = Platform::from_draft(&draft).expect("sound");
+    assert_eq!(platform.playbooks(), draft.playbooks);
+    check(
+        |draft| {
+            draft.playbooks = vec!["x.yaml".into(), "".into(), "x.yaml".into(), "a/..".into()];
+        },
+        expect![[r#"
+            /spec/playbooks/1: invalid-value: "" is not the path of a playbook (help: write a path beside the platform file, such as `playbooks/move-ledger.yaml`)
+            /spec/playbooks/2: duplicate-name: `x.yaml` is named twice (help: name it once)
+            /spec/playbooks/3: invalid-value: "a/.." is not the path of a playbook (help: write a path beside the platform file, such as `playbooks/move-ledger.yaml`)
+        "#]],
+    );
+}
+
+#[test]
 fn a_watch_is_placed_and_can_ask() {
     check(
         |draft| {

@@ -45,7 +45,7 @@ impl World {
                 self.lives(host, "about to look").then_some(())?;
                 Hand::Waits(look.within_ms)
             }
-            (Effect::Playbook(Work::Act { act, limit_ms }), _) => {
+            (Effect::Playbook(Work::Act { act, limit_ms, .. }), _) => {
                 self.act(host, &assigned, act, *limit_ms)?
             }
             (Effect::Notify { .. }, _) => self.say(host, &assigned)?,

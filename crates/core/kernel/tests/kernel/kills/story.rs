@@ -470,6 +470,7 @@ pub fn tell(strikes: &[u32], away: Away, planted: Planted) -> Told {
                 digest: "web-slow-1".to_string(),
                 text: "the text".to_string(),
                 book: Arc::new(book()),
+                source: playbook::Source::Person,
             });
             adopted = world.ask(ask).is_some();
         }

@@ -1,0 +1,172 @@
+//! Actions that do more than name a place, and playbooks that a platform file names.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where an unwrap fails")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use expect_test::{Expect, expect};
+use mainstay_manifest::{
+    criticise_playbook, load, load_playbook, named_playbooks, render, render_criticism,
+};
+use mainstay_model::Platform;
+use mainstay_playbook::{Action, Condition, Due, Method};
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples/exchange")
+}
+
+fn text(steps: &str) -> String {
+    format!(
+        "apiVersion: mainstay/v1\nkind: Playbook\nmetadata: {{name: act, version: 1}}\nspec:\n  summary: act\n  mode: suggest\n  \
+         parameters:\n    - {{name: host, kind: host}}\n    - {{name: why, kind: text, default: none}}\n  steps:\n{steps}"
+    )
+}
+
+fn wrong(steps: &str, expected: Expect) {
+    let found = load_playbook("p.yaml", &text(steps)).expect_err("it is wrong");
+    expected.assert_eq(&render(&found));
+}
+
+const ALL: &str = "    - {id: move, action: {replace: {host: '${host}', instance: ticker}}}
+    - id: fill
+      action: {rebuild: {database: ledger, host: '${host}'}}
+      verify: {condition: {replica: {database: ledger, host: '${host}'}}}
+    - id: call
+      action:
+        http:
+          host: '${host}'
+          url: https://api.example/v1/hosts/${host}
+          method: PUT
+          body: '{\"why\": \"${why}\", \"left\": 3}'
+          headersFile: /etc/mainstay/headers
+          expect: 200..204
+    - {id: tell, action: {notify: {to: rotation/first, text: 'moved: ${why}'}}}
+    - {id: plain, action: {http: {host: '${host}', url: 'http://127.0.0.1:9/x'}}}
+    - {id: later, action: {workItem: {title: 'look at ${host}', owner: ada, within: 7d}}}
+    - {id: then, action: {workItem: {title: look, owner: ada, due: 2026-12-24, incident: i3}}}
+";
+
+#[test]
+fn every_action_is_read() {
+    let book =
+        load_playbook("p.yaml", &text(ALL)).unwrap_or_else(|wrong| panic!("{}", render(&wrong)));
+    let names: Vec<&str> = book.steps.iter().map(|step| step.action.name()).collect();
+    assert_eq!(
+        names,
+        [
+            "replace", "rebuild", "http", "notify", "http", "workItem", "workItem"
+        ]
+    );
+    let Action::Http(call) = &book.steps[2].action else {
+        panic!("{:?}", book.steps[2]);
+    };
+    assert_eq!((call.method, call.expect), (Method::Put, (200, 204)));
+    let Action::Http(plain) = &book.steps[4].action else {
+        panic!("{:?}", book.steps[4]);
+    };
+    assert_eq!((plain.method, plain.expect), (Method::Post, (200, 299)));
+    let due = |index: usize| match &book.steps[index].action {
+        Action::WorkItem(item) => item.due.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        (due(5), due(6)),
+        (Due::Days(7), Due::Day("2026-12-24".to_owned()))
+    );
+    let verify = book.steps[1]
+        .verify
+        .as_ref()
+        .map(|verify| &verify.condition);
+    assert!(matches!(verify, Some(Condition::Replica { .. })));
+    // In doubt it is said again; nothing else is repeated by itself.
+    let repeats: Vec<bool> = book.steps.iter().map(|step| step.idempotent).collect();
+    assert_eq!(repeats, [false, false, false, true, false, false, false]);
+    assert_eq!(book.steps[3].retry.times, 3);
+}
+
+#[test]
+#[allow(clippy::too_many_lines, reason = "what is told is long")]
+fn mistakes_are_told_where_they_are() {
+    wrong(
+        "    - id: a
+      action: {http: {host: h, url: 'https://${host}/x', method: get, expect: 2xx}}
+    - id: b
+      action: {http: {host: h, url: 'https://ada:hush@h/x', method: GET, body: '{', headersFile: secrets}}
+    - id: c
+      action: {http: {host: h, url: 'ftp://h'}}
+    - id: d
+      action: {notify: {to: grace, text: ''}}
+    - id: e
+      action: {workItem: {title: t, owner: ada}}
+    - id: f
+      action: {workItem: {title: t, owner: ada, due: 2026-02-30}}
+    - id: g
+      action: {workItem: {title: t, owner: ada, within: 36h}}
+    - id: h
+      action: {rebuild: {database: ledger, host: '${hots}'}}
+",
+        expect![[""]],
+    );
+}
+
+#[test]
+fn what_is_unwise_is_criticised() {
+    let platform = platform("");
+    let found = criticise_playbook("p.yaml", &text(ALL), Some(&platform)).unwrap();
+    expect![[""]].assert_eq(&render_criticism(&found));
+}
+
+/// The example, with other playbooks.
+fn platform(named: &str) -> Platform {
+    load("platform.yaml", &platform_text(named))
+        .unwrap_or_else(|wrong| panic!("{}", render(&wrong)))
+}
+
+fn platform_text(named: &str) -> String {
+    let text = fs::read_to_string(examples().join("platform.yaml")).unwrap();
+    let (before, after) = text.split_once("  playbooks:\n").unwrap();
+    let rest = after.split_once("\n\n").unwrap().1;
+    format!("{before}  playbooks: [{named}]\n\n{rest}")
+}
+
+#[test]
+fn the_shipped_platform_files_name_playbooks_that_are_there() {
+    for file in ["platform.yaml", "platform-80ms.yaml", "platform-etcd.yaml"] {
+        let text = fs::read_to_string(examples().join(file)).unwrap();
+        let platform = load(file, &text).unwrap();
+        let named = named_playbooks((file, &text), &platform, |declared| {
+            let path = examples().join(declared);
+            let text = fs::read_to_string(&path).map_err(|error| error.to_string());
+            (declared.to_owned(), text)
+        });
+        let named = named.unwrap_or_else(|wrong| panic!("{}", render(&wrong)));
+        assert_eq!(named.len(), platform.playbooks().len());
+        assert!(!named.is_empty(), "{file}");
+    }
+}
+
+#[test]
+fn playbooks_that_a_platform_file_names_are_told_with_file_line_and_column() {
+    let good = text("    - {id: look, action: {wait: {noFaults: {}}}, timeout: 5s}\n");
+    let other =
+        text("    - {id: a, action: {restart: {host: use1-a, instance: venu}}, timeout: 5s}\n");
+    let other = other.replace("name: act", "name: other");
+    let files: BTreeMap<&str, String> = BTreeMap::from([
+        ("good.yaml", good.clone()),
+        ("same.yaml", good),
+        ("other.yaml", other),
+        ("broken.yaml", text("    - {id: a}\n")),
+    ]);
+    let named = "good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml";
+    let platform_file = platform_text(named);
+    let found = named_playbooks(("p.yaml", &platform_file), &platform(named), |declared| {
+        let text = files.get(declared).cloned();
+        (
+            declared.to_owned(),
+            text.ok_or_else(|| "not found".to_owned()),
+        )
+    });
+    expect![[""]].assert_eq(&render(&found.expect_err("they are wrong")));
+}
