@@ -4,6 +4,8 @@
 //! may have been begun before is compared with it: without a file it was never begun; with one, what is seen decides
 //! whether it was done, and what cannot be seen is unknown.
 
+pub(crate) mod modes;
+
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -94,9 +96,12 @@ pub async fn carry_out(
         Act::Run {
             program, arguments, ..
         } => run(context, deed, &program, &arguments).await,
-        Act::ClearFaults { .. } | Act::Drain { .. } | Act::Return { .. } => {
-            failed("the journal itself does this")
-        }
+        Act::Mode { service, mode, .. } => modes::tell(context, deed, &service, &mode).await,
+        Act::ClearFaults { .. }
+        | Act::Drain { .. }
+        | Act::Return { .. }
+        | Act::Shift { .. }
+        | Act::Replicas { .. } => failed("the journal itself does this"),
     }
 }
 

@@ -8,7 +8,8 @@ use mainstay_kernel::{Ask, State, view};
 use mainstay_manifest::{load_playbook, render};
 use mainstay_playbook::guard::{self, Verdict};
 use mainstay_playbook::{
-    self as playbook, Action, Book, Condition, Known, Mode, Origin, Phase, Resolved, Run, Trigger,
+    self as playbook, AS_FILE, Action, Book, Condition, Known, Mode, Origin, Phase, Resolved,
+    Routed, Run, Trigger,
 };
 use mainstay_record::node::CommandOutcome;
 use mainstay_record::playbook::{
@@ -21,6 +22,7 @@ use mainstay_rt::http as api;
 use crate::context::Context;
 use crate::control::{Desk, refused};
 use crate::events::playbook_ask;
+use crate::kernel_runner::beside_facts;
 use crate::measure::{Reading, read};
 
 pub const PATH: &str = "/v1/playbooks";
@@ -64,6 +66,7 @@ pub fn shown(state: &State) -> PlaybooksShown {
             })
             .collect(),
         drained: books.drained.iter().cloned().collect(),
+        beside: beside_facts(state),
     }
 }
 
@@ -168,6 +171,18 @@ fn action(action: &Action) -> String {
             program,
             arguments,
         } => format!("on {host}: {program} {}", arguments.join(" ")),
+        Action::Shift { what, from, share } => {
+            let what = match what {
+                Routed::Service(service) => service.clone(),
+                Routed::Route(path) => format!("route {path}"),
+            };
+            format!("let {share} % of new requests of {what} go to {from} as always")
+        }
+        Action::Replicas { service, count } if count == AS_FILE => {
+            format!("run as many instances of {service} as the file says")
+        }
+        Action::Replicas { service, count } => format!("run {count} instances of {service}"),
+        Action::Mode { service, mode } => format!("put {service} into the mode {mode}"),
         Action::Wait(until) => format!("wait until {}", condition(until)),
     }
 }
@@ -182,6 +197,15 @@ fn condition(condition: &Condition) -> String {
         }
         Condition::NoFaults => "no fault is in force".to_owned(),
         Condition::Quiet { alert } => format!("no alert {alert} stands"),
+        Condition::Instances { service, ready } => {
+            format!("at least {ready} instances of {service} are ready")
+        }
+        Condition::Shifted {
+            service,
+            from,
+            share,
+        } => format!("gateways send {share} % of new requests of {service} to {from} as always"),
+        Condition::Mode { service, mode } => format!("{service} is in the mode {mode}"),
     }
 }
 

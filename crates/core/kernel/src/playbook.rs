@@ -8,14 +8,16 @@ use mainstay_incident::{Incident, IncidentId, Phase, Severity};
 use mainstay_model::people::Permission;
 use mainstay_playbook as playbook;
 use mainstay_units::Position;
-use playbook::{Act, Ask, Asked, Look, View, ViewDatabase, Who};
+use playbook::{Act, Ask, Asked, Look, View, ViewDatabase, ViewService, Who};
 
 use crate::alert::{AlertNews, AlertState};
 use crate::authority::authorize;
 use crate::decide::Decision;
+use crate::desired::Desired;
 use crate::effect::{Effect, EffectId, Executor, Outcome};
 use crate::event::{EndReason, Event};
 use crate::fault::FaultId;
+use crate::placement::{place, wanted};
 use crate::signal::Command;
 use crate::state::{FaultPhase, State};
 use crate::why::Refusal;
@@ -76,6 +78,9 @@ pub fn view(state: &State) -> View {
         lost,
         databases: databases.collect(),
         instances,
+        services: services(desired, state),
+        routes: routes(desired),
+        shifts: state.playbooks.shifts.clone(),
         watches: desired.watches.iter().map(ToString::to_string).collect(),
         faults: state
             .faults
@@ -85,6 +90,31 @@ pub fn view(state: &State) -> View {
             .collect(),
         paused: state.paused.is_some(),
     }
+}
+
+fn services(desired: &Desired, state: &State) -> BTreeMap<String, ViewService> {
+    let services = desired.services.iter().map(|(name, service)| {
+        let view = ViewService {
+            follows: service.follows.as_ref().map(ToString::to_string),
+            hosts: service.hosts.iter().map(ToString::to_string).collect(),
+            declared: service.replicas,
+            wanted: wanted(name, service, &state.playbooks.counts),
+        };
+        (name.to_string(), view)
+    });
+    services.collect()
+}
+
+fn routes(desired: &Desired) -> BTreeMap<String, BTreeSet<String>> {
+    let mut routes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for route in &desired.routes {
+        let services = route.services.iter().map(ToString::to_string);
+        routes
+            .entry(route.path.clone())
+            .or_default()
+            .extend(services);
+    }
+    routes
 }
 
 /// The host that an alert which calls somebody is about, if it names one.
@@ -223,10 +253,24 @@ pub(crate) fn due(state: &State, now_ms: u64) -> Vec<Event> {
     }
     let view = view(state);
     let mut events = Vec::new();
+    let mut counts = state.playbooks.counts.clone();
     for event in playbook::step::due(&state.playbooks, now_ms, &view) {
         let ending = faults_ending(&event);
+        if let playbook::Event::Begun {
+            act: Act::Replicas { service, count, .. },
+            ..
+        } = &event
+        {
+            counts.insert(service.clone(), *count);
+        }
         events.push(Event::Playbook(event));
         events.extend(ending);
+    }
+    // Placing is the kernel's own, too; once for all runs, so that none is placed twice.
+    if let Some(desired) = &state.desired
+        && counts != state.playbooks.counts
+    {
+        events.extend(place(desired, &state.lost, &state.placed, &counts));
     }
     if state.paused.is_none() {
         let scheduled = playbook::scheduled(&state.playbooks, now_ms, &view);

@@ -184,6 +184,13 @@ impl State {
                 // A watch that the file does not want any more will say nothing more of its alerts.
                 self.alerts
                     .retain(|(watch, _), _| desired.watches.contains(watch));
+                self.playbooks.file_changed(|service, region| {
+                    let mut services = desired.services.iter();
+                    let mut regions = desired.hosts.values();
+                    services
+                        .any(|(name, known)| name.as_str() == service && known.follows.is_none())
+                        && regions.any(|known| known.as_str() == region)
+                });
                 self.desired = Some((**desired).clone());
             }
             Event::Paused { by, reason } => {

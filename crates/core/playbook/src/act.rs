@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use crate::book::{Action, Condition, ParameterKind, Place};
 use crate::value::Values;
 use crate::view::View;
+use crate::{scale, shift};
 
 /// Exactly what is done, and where. It stands in the journal before it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +30,30 @@ pub enum Act {
     },
     Return {
         hosts: Vec<String>,
+        /// Services and regions whose shifts are over.
+        shifts: Vec<(String, String)>,
     },
     Run {
         host: String,
         program: String,
         arguments: Vec<String>,
+    },
+    Shift {
+        service: String,
+        region: String,
+        /// In percent; 100 ends the shift.
+        share: u8,
+    },
+    Replicas {
+        service: String,
+        count: u16,
+        before: u16,
+    },
+    Mode {
+        /// Where the active instance is.
+        host: String,
+        service: String,
+        mode: String,
     },
 }
 
@@ -43,16 +63,28 @@ impl Act {
         match self {
             Self::Switchover { from: host, .. }
             | Self::Restart { host, .. }
-            | Self::Run { host, .. } => Some(host),
-            Self::ClearFaults { .. } | Self::Drain { .. } | Self::Return { .. } => None,
+            | Self::Run { host, .. }
+            | Self::Mode { host, .. } => Some(host),
+            Self::ClearFaults { .. }
+            | Self::Drain { .. }
+            | Self::Return { .. }
+            | Self::Shift { .. }
+            | Self::Replicas { .. } => None,
         }
     }
 
     /// Whether it is done as soon as it is journalled: everybody follows what the journal says.
     pub const fn is_done_by_writing(&self) -> bool {
         match self {
-            Self::ClearFaults { .. } | Self::Drain { .. } | Self::Return { .. } => true,
-            Self::Switchover { .. } | Self::Restart { .. } | Self::Run { .. } => false,
+            Self::ClearFaults { .. }
+            | Self::Drain { .. }
+            | Self::Return { .. }
+            | Self::Shift { .. }
+            | Self::Replicas { .. } => true,
+            Self::Switchover { .. }
+            | Self::Restart { .. }
+            | Self::Run { .. }
+            | Self::Mode { .. } => false,
         }
     }
 }
@@ -66,12 +98,27 @@ impl core::fmt::Display for Act {
             Self::Restart { host, instance } => write!(f, "restart {host}/{instance}"),
             Self::ClearFaults { faults } => write!(f, "end {}", faults.join(", ")),
             Self::Drain { hosts } => write!(f, "take {} out of routing", hosts.join(", ")),
-            Self::Return { hosts } => write!(f, "take {} back into routing", hosts.join(", ")),
+            Self::Return { hosts, shifts } => shift::write_return(f, hosts, shifts),
             Self::Run {
                 host,
                 program,
                 arguments,
             } => write!(f, "on {host}: {program} {}", arguments.join(" ")),
+            Self::Shift {
+                service,
+                region,
+                share,
+            } => shift::write_shift(f, service, region, *share),
+            Self::Replicas {
+                service,
+                count,
+                before,
+            } => write!(f, "run {count} instances of {service} instead of {before}"),
+            Self::Mode {
+                host,
+                service,
+                mode,
+            } => write!(f, "tell {host}/{service} to be in the mode {mode}"),
         }
     }
 }
@@ -101,7 +148,10 @@ impl Look {
             | Condition::Alive { .. }
             | Condition::Primary { .. }
             | Condition::NoFaults
-            | Condition::Quiet { .. } => None,
+            | Condition::Quiet { .. }
+            | Condition::Instances { .. }
+            | Condition::Shifted { .. }
+            | Condition::Mode { .. } => None,
         };
         Self {
             condition,
@@ -161,9 +211,10 @@ fn resolve_filled(
         }
         Action::Return(place) => {
             let hosts = moved(&place, view, |host| drained.contains(host))?;
-            match hosts.is_empty() {
+            let shifts = shift::of_place(&place, view);
+            match hosts.is_empty() && shifts.is_empty() {
                 true => Resolved::Already("it is in routing".into()),
-                false => Resolved::Act(Act::Return { hosts }),
+                false => Resolved::Act(Act::Return { hosts, shifts }),
             }
         }
         Action::Run {
@@ -178,6 +229,11 @@ fn resolve_filled(
                 arguments,
             })
         }
+        Action::Shift { what, from, share } => {
+            return shift::resolve(&what, from, &share, view, drained);
+        }
+        Action::Replicas { service, count } => return scale::resolve(service, &count, view),
+        Action::Mode { service, mode } => return tell_mode(service, mode, view),
         Action::Wait(_) => Resolved::Already("it only looks".into()),
     })
 }
@@ -208,6 +264,26 @@ fn there(host: &str, instance: &str, view: &View) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("{instance} does not run on {host}")),
     }
+}
+
+/// Whether a service has such a mode, the node knows that tells it: the journal does not keep them.
+fn tell_mode(service: String, mode: String, view: &View) -> Result<Resolved, String> {
+    let known = view.service(&service)?;
+    let Some(database) = &known.follows else {
+        return Err(format!(
+            "{service} follows no database, so none of its instances speaks for all"
+        ));
+    };
+    let primary = view.databases.get(database);
+    let Some(host) = primary.and_then(|known| known.primary.clone()) else {
+        return Err(format!("where the primary of {database} is, is not known"));
+    };
+    there(&host, &service, view)?;
+    Ok(Resolved::Act(Act::Mode {
+        host,
+        service,
+        mode,
+    }))
 }
 
 fn switchover(database: String, region: &str, view: &View) -> Result<Resolved, String> {

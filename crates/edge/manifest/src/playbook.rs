@@ -3,6 +3,8 @@
 //! What is wrong here cannot be followed at all. What can be followed and is unwise is for
 //! [`crate::playbook_critic`].
 
+mod service;
+
 use std::collections::BTreeMap;
 
 use mainstay_playbook as core;
@@ -538,6 +540,7 @@ impl Reader<'_> {
                 program: self.text(path, &form.program),
             });
         }
+        actions.extend(self.service_actions(path, form));
         if let Some(form) = &form.wait {
             let condition = self.condition(&format!("{path}/wait"), form)?;
             actions.push(core::Action::Wait(Box::new(condition)));
@@ -547,7 +550,7 @@ impl Reader<'_> {
         }
         self.one_of(
             path,
-            "switchover, restart, clearFaults, drain, return, run, wait",
+            "switchover, restart, clearFaults, drain, return, run, shift, replicas, mode, wait",
         );
         None
     }
@@ -585,10 +588,14 @@ impl Reader<'_> {
                 alert: self.text(path, alert),
             });
         }
+        conditions.extend(self.service_conditions(path, form));
         if conditions.len() == 1 {
             return conditions.pop();
         }
-        self.one_of(path, "query, ready, alive, primary, noFaults, quiet");
+        self.one_of(
+            path,
+            "query, ready, alive, primary, noFaults, quiet, instances, shifted, mode",
+        );
         None
     }
 

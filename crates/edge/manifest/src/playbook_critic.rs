@@ -1,6 +1,8 @@
 //! What can be followed and will yet do harm on the night it is needed: defects of playbooks, each with the reason
 //! and what to write.
 
+mod service;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -40,6 +42,7 @@ pub fn criticise_playbook(
     if let Some(platform) = platform {
         critic.triggers(platform);
         critic.names(platform);
+        critic.services(platform);
     }
     Ok(source.all(critic.faults))
 }
@@ -189,6 +192,7 @@ impl Critic<'_> {
                 "compensate: {return: …}, and a step at the end that returns it",
             );
         }
+        self.stays(&path, step);
         if let Action::Run { program, .. } = &step.action
             && is_shell(program)
         {
@@ -346,7 +350,10 @@ fn is_destructive(action: &Action) -> bool {
         Action::Switchover { .. }
         | Action::Restart { .. }
         | Action::Drain(_)
-        | Action::Run { .. } => true,
+        | Action::Run { .. }
+        | Action::Shift { .. }
+        | Action::Replicas { .. }
+        | Action::Mode { .. } => true,
         Action::ClearFaults | Action::Return(_) | Action::Wait(_) => false,
     }
 }
@@ -365,6 +372,13 @@ fn verify_of(action: &Action) -> &'static str {
             "verify: {condition: {ready: {host: …, instance: …}}, within: 30s}"
         }
         Action::ClearFaults => "verify: {condition: {noFaults: {}}, within: 30s}",
+        Action::Replicas { .. } => {
+            "verify: {condition: {instances: {service: …, ready: …}}, within: 60s}"
+        }
+        Action::Shift { .. } => {
+            "verify: {condition: {shifted: {service: …, from: …, share: …}}, within: 30s}"
+        }
+        Action::Mode { .. } => "verify: {condition: {mode: {service: …, mode: …}}, within: 30s}",
         Action::Drain(_) | Action::Return(_) | Action::Run { .. } | Action::Wait(_) => {
             "verify: {condition: {query: …}, within: 30s}"
         }
@@ -393,6 +407,9 @@ fn action_names(action: &Action, named: &mut Named) {
         Action::ClearFaults => {}
         Action::Drain(place) | Action::Return(place) => place_names(place, named),
         Action::Run { host, .. } => named.push((ParameterKind::Host, host.clone())),
+        Action::Shift { .. } | Action::Replicas { .. } | Action::Mode { .. } => {
+            service::action_names(action, named);
+        }
         Action::Wait(condition) => condition_names(condition, named),
     }
 }
@@ -409,6 +426,26 @@ fn condition_names(condition: &Condition, named: &mut Named) {
         Condition::Primary { database, region } => named.extend([
             (ParameterKind::Database, database.clone()),
             (ParameterKind::Region, region.clone()),
+        ]),
+        Condition::Shifted {
+            service,
+            from,
+            share,
+        } => named.extend([
+            (ParameterKind::Instance, service.clone()),
+            (ParameterKind::Region, from.clone()),
+            (ParameterKind::Text, share.clone()),
+        ]),
+        Condition::Instances {
+            service,
+            ready: text,
+        }
+        | Condition::Mode {
+            service,
+            mode: text,
+        } => named.extend([
+            (ParameterKind::Instance, service.clone()),
+            (ParameterKind::Text, text.clone()),
         ]),
     }
 }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::node::BesideFacts;
+
 pub type ValuesRecord = BTreeMap<String, String>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +136,7 @@ pub enum TargetRecord {
     Database { database: String },
     Host { host: String },
     Instance { host: String, instance: String },
+    Service { service: String },
     Faults {},
 }
 
@@ -157,6 +160,24 @@ pub enum ActRecord {
     },
     Return {
         hosts: Vec<String>,
+        /// Services and regions whose shifts are over.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        shifts: Vec<(String, String)>,
+    },
+    Shift {
+        service: String,
+        region: String,
+        share: u8,
+    },
+    Replicas {
+        service: String,
+        count: u16,
+        before: u16,
+    },
+    Mode {
+        host: String,
+        service: String,
+        mode: String,
     },
     Run {
         host: String,
@@ -179,12 +200,38 @@ pub struct LookRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ConditionRecord {
-    Query { promql: String },
-    Ready { host: String, instance: String },
-    Alive { host: String, instance: String },
-    Primary { database: String, region: String },
+    Query {
+        promql: String,
+    },
+    Ready {
+        host: String,
+        instance: String,
+    },
+    Alive {
+        host: String,
+        instance: String,
+    },
+    Primary {
+        database: String,
+        region: String,
+    },
     NoFaults {},
-    Quiet { alert: String },
+    Quiet {
+        alert: String,
+    },
+    Instances {
+        service: String,
+        ready: String,
+    },
+    Shifted {
+        service: String,
+        from: String,
+        share: String,
+    },
+    Mode {
+        service: String,
+        mode: String,
+    },
 }
 
 /// What an operator asks: on its way to the leader, and from the command line to a node.
@@ -222,6 +269,9 @@ pub struct PlaybooksShown {
     pub ended: Vec<RunShown>,
     /// Hosts out of the gateways' routing.
     pub drained: Vec<String>,
+    /// All that playbooks have set beside the platform file.
+    #[serde(default)]
+    pub beside: BesideFacts,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -363,6 +363,7 @@ fn target_record(target: &Target) -> TargetRecord {
         Target::Database(database) => TargetRecord::Database { database },
         Target::Host(host) => TargetRecord::Host { host },
         Target::Instance { host, instance } => TargetRecord::Instance { host, instance },
+        Target::Service(service) => TargetRecord::Service { service },
         Target::Faults => TargetRecord::Faults {},
     }
 }
@@ -372,6 +373,7 @@ fn target_of(record: TargetRecord) -> Target {
         TargetRecord::Database { database } => Target::Database(database),
         TargetRecord::Host { host } => Target::Host(host),
         TargetRecord::Instance { host, instance } => Target::Instance { host, instance },
+        TargetRecord::Service { service } => Target::Service(service),
         TargetRecord::Faults {} => Target::Faults,
     }
 }
@@ -382,7 +384,34 @@ fn act_record(act: &Act) -> ActRecord {
         Act::Restart { host, instance } => ActRecord::Restart { host, instance },
         Act::ClearFaults { faults } => ActRecord::ClearFaults { faults },
         Act::Drain { hosts } => ActRecord::Drain { hosts },
-        Act::Return { hosts } => ActRecord::Return { hosts },
+        Act::Return { hosts, shifts } => ActRecord::Return { hosts, shifts },
+        Act::Shift {
+            service,
+            region,
+            share,
+        } => ActRecord::Shift {
+            service,
+            region,
+            share,
+        },
+        Act::Replicas {
+            service,
+            count,
+            before,
+        } => ActRecord::Replicas {
+            service,
+            count,
+            before,
+        },
+        Act::Mode {
+            host,
+            service,
+            mode,
+        } => ActRecord::Mode {
+            host,
+            service,
+            mode,
+        },
         Act::Run {
             host,
             program,
@@ -401,7 +430,34 @@ fn act_of(record: ActRecord) -> Act {
         ActRecord::Restart { host, instance } => Act::Restart { host, instance },
         ActRecord::ClearFaults { faults } => Act::ClearFaults { faults },
         ActRecord::Drain { hosts } => Act::Drain { hosts },
-        ActRecord::Return { hosts } => Act::Return { hosts },
+        ActRecord::Return { hosts, shifts } => Act::Return { hosts, shifts },
+        ActRecord::Shift {
+            service,
+            region,
+            share,
+        } => Act::Shift {
+            service,
+            region,
+            share,
+        },
+        ActRecord::Replicas {
+            service,
+            count,
+            before,
+        } => Act::Replicas {
+            service,
+            count,
+            before,
+        },
+        ActRecord::Mode {
+            host,
+            service,
+            mode,
+        } => Act::Mode {
+            host,
+            service,
+            mode,
+        },
         ActRecord::Run {
             host,
             program,
@@ -425,6 +481,19 @@ fn look_record(look: &Look) -> LookRecord {
             }
             Condition::NoFaults => ConditionRecord::NoFaults {},
             Condition::Quiet { alert } => ConditionRecord::Quiet { alert },
+            Condition::Instances { service, ready } => {
+                ConditionRecord::Instances { service, ready }
+            }
+            Condition::Shifted {
+                service,
+                from,
+                share,
+            } => ConditionRecord::Shifted {
+                service,
+                from,
+                share,
+            },
+            Condition::Mode { service, mode } => ConditionRecord::Mode { service, mode },
         },
         within_ms: look.within_ms,
         hold_ms: look.hold_ms,
@@ -443,6 +512,19 @@ fn look_of(record: LookRecord) -> Look {
             }
             ConditionRecord::NoFaults {} => Condition::NoFaults,
             ConditionRecord::Quiet { alert } => Condition::Quiet { alert },
+            ConditionRecord::Instances { service, ready } => {
+                Condition::Instances { service, ready }
+            }
+            ConditionRecord::Shifted {
+                service,
+                from,
+                share,
+            } => Condition::Shifted {
+                service,
+                from,
+                share,
+            },
+            ConditionRecord::Mode { service, mode } => Condition::Mode { service, mode },
         },
         within_ms: record.within_ms,
         hold_ms: record.hold_ms,
@@ -522,6 +604,26 @@ pub(super) mod tests {
             },
             Act::Return {
                 hosts: vec!["h1".to_owned()],
+                shifts: Vec::new(),
+            },
+            Act::Return {
+                hosts: Vec::new(),
+                shifts: vec![("web".to_owned(), "r1".to_owned())],
+            },
+            Act::Shift {
+                service: "web".to_owned(),
+                region: "r1".to_owned(),
+                share: 30,
+            },
+            Act::Replicas {
+                service: "web".to_owned(),
+                count: 3,
+                before: 2,
+            },
+            Act::Mode {
+                host: "h1".to_owned(),
+                service: "venue".to_owned(),
+                mode: "cancelOnly".to_owned(),
             },
             Act::Run {
                 host: "h1".to_owned(),
@@ -546,6 +648,19 @@ pub(super) mod tests {
             },
             Condition::NoFaults,
             Condition::Quiet { alert: text() },
+            Condition::Instances {
+                service: "web".to_owned(),
+                ready: "2".to_owned(),
+            },
+            Condition::Shifted {
+                service: "web".to_owned(),
+                from: "r1".to_owned(),
+                share: "30".to_owned(),
+            },
+            Condition::Mode {
+                service: "venue".to_owned(),
+                mode: "open".to_owned(),
+            },
         ]
     }
 
@@ -667,6 +782,7 @@ pub(super) mod tests {
                 host: "h1".to_owned(),
                 instance: "venue".to_owned(),
             },
+            Target::Service("web".to_owned()),
             Target::Faults,
         ];
         let mut events = vec![
