@@ -229,21 +229,7 @@ impl Story {
         } else {
             PATIENCE
         };
-        let begun = now();
-        loop {
-            let lines = self.does(&["journal", "show", "--json", "--kind", kind], &[])?;
-            let found = lines
-                .lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .find(|entry| entry["kind"] == kind && wanted(&entry["body"]));
-            if let Some(found) = found {
-                return Ok(found);
-            }
-            if begun.elapsed() > limit {
-                bail!("no such entry of {kind} within {limit:?}");
-            }
-            pause(Duration::from_millis(300));
-        }
+        self.platform.entry(kind, limit, wanted)
     }
 
     fn runs(&self, which: &str) -> Result<Vec<Value>> {
