@@ -6,7 +6,7 @@ FILE ?= examples/exchange/platform.yaml
 , := ,
 XTASK := cargo run --quiet --locked --package xtask --
 
-.PHONY: help setup build up down status flow audit test lint sim bench demo-loop bench-failover bench-watch test-faults test-calm test-chaos test-rebuild deny fmt
+.PHONY: help setup build up down status flow audit test lint sim bench demo-loop bench-failover bench-respond bench-watch test-faults test-calm test-chaos test-rebuild deny fmt
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,9 @@ bench: build ## the figures of docs/BENCHMARKS.md
 
 bench-failover: build ## what each fault costs a client, beside Patroni where patroni, etcd-server and haproxy are installed
 	$(XTASK) bench-failover --repetitions 20 $(if $(DISTANCES),--distance-ms $(DISTANCES))
+
+bench-respond: build ## the same faults with a playbook and with a simulated person (REACTION=300 seconds): minutes saved
+	$(XTASK) bench-respond$(if $(REACTION), --reaction $(REACTION))
 
 bench-watch: build ## processor time per sample and memory per series of a watch, beside Prometheus where it is installed
 	$(XTASK) bench-watch

@@ -229,18 +229,7 @@ impl Story {
         } else {
             PATIENCE
         };
-        let begun = now();
-        loop {
-            let entries = self.platform.journal(kind)?;
-            let found = entries.into_iter().find(|entry| wanted(&entry["body"]));
-            if let Some(found) = found {
-                return Ok(found);
-            }
-            if begun.elapsed() > limit {
-                bail!("no such entry of {kind} within {limit:?}");
-            }
-            pause(Duration::from_millis(300));
-        }
+        self.platform.entry(kind, limit, wanted)
     }
 
     fn runs(&self, which: &str) -> Result<Vec<Value>> {

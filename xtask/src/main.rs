@@ -5,6 +5,7 @@
 
 mod bench;
 mod bench_failover;
+mod bench_respond;
 mod bench_watch;
 mod calm;
 mod chaos;
@@ -64,6 +65,8 @@ enum Task {
     Chaos(chaos::Arguments),
     /// The client-side gap of each fault, beside Patroni where it is installed.
     BenchFailover(bench_failover::Arguments),
+    /// The same faults answered by a playbook and by a simulated person: minutes saved.
+    BenchRespond(bench_respond::Arguments),
     /// What watching costs, beside Prometheus where it is installed.
     BenchWatch(bench_watch::Arguments),
     /// The whole loop told on the terminal: fault, alert, incident, playbook, report; drill, evidence, a flipped byte.
@@ -99,6 +102,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Calm(arguments) => calm::run(&arguments),
         Task::Chaos(arguments) => chaos::run(&arguments),
         Task::BenchFailover(arguments) => bench_failover::run(&arguments),
+        Task::BenchRespond(arguments) => bench_respond::run(&arguments),
         Task::BenchWatch(arguments) => bench_watch::run(&arguments),
         Task::DemoLoop(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),

@@ -16,6 +16,8 @@ use crate::step::{Profile, program_of, root};
 pub const DATABASE: &str = "ledger";
 /// Between two looks at the status.
 const POLL: Duration = Duration::from_millis(200);
+/// Between two looks at the journal.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// A platform file of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,6 +221,30 @@ impl Platform {
                 bail!("{what}: not within {limit:?}; last status: {last}");
             }
             pause(POLL);
+        }
+    }
+
+    /// The first entry of the journal of a kind that is as asked for, as soon as there is one.
+    pub fn entry(
+        &self,
+        kind: &str,
+        limit: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let begun = now();
+        loop {
+            let lines = self.mainstay(&["journal", "show", "--json", "--kind", kind])?;
+            let found = lines
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .find(|entry| entry["kind"] == kind && wanted(&entry["body"]));
+            if let Some(found) = found {
+                return Ok(found);
+            }
+            if begun.elapsed() > limit {
+                bail!("no such entry of {kind} within {limit:?}");
+            }
+            pause(LOOK);
         }
     }
 

@@ -13,6 +13,9 @@ pub const USD_SCALE: usize = PRICE_SCALE + QUANTITY_SCALE;
 
 pub type Account = i64;
 pub type Reference = i64;
+/// The kind of command by which the exchange itself says what it takes, and the account that says it.
+pub const MODE: &str = "mode";
+pub const HOUSE: Account = 0;
 /// What names an intent, in both inputs.
 pub type Key = (Account, Reference);
 
@@ -99,6 +102,17 @@ pub enum Wish {
     Order(Order),
     Cancel { target: Reference },
     Deposit { asset: Asset, amount: i128 },
+    Mode(Mode),
+}
+
+/// Which commands the exchange takes, as it says itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Mode {
+    #[default]
+    Open,
+    ReduceOnly,
+    CancelOnly,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,6 +141,15 @@ struct CancelText {
     account: Account,
     reference: Reference,
     target_reference: Reference,
+    deadline_ms: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModeText {
+    account: Account,
+    reference: Reference,
+    mode: Mode,
     deadline_ms: i64,
 }
 
@@ -176,7 +199,25 @@ impl Request {
                     wish: Wish::Deposit { asset, amount },
                 })
             }
-            other => Err(format!("kind '{other}' is none of order, cancel, deposit")),
+            MODE => {
+                let ModeText {
+                    account,
+                    reference,
+                    mode,
+                    deadline_ms,
+                } = json(text)?;
+                if account != HOUSE {
+                    return Err(format!("a mode is of account {HOUSE}, not of {account}"));
+                }
+                Ok(Self {
+                    key: (account, reference),
+                    deadline_ms,
+                    wish: Wish::Mode(mode),
+                })
+            }
+            other => Err(format!(
+                "kind '{other}' is none of order, cancel, deposit, mode"
+            )),
         }
     }
 }

@@ -17,7 +17,8 @@ use serde::Deserialize;
 use crate::decimal;
 use crate::finding::{Class, Findings};
 use crate::request::{
-    Account, Asset, Key, Order, OrderType, PRICE_SCALE, QUANTITY_SCALE, Request, Side, Wish,
+    Account, Asset, HOUSE, Key, Mode, Order, OrderType, PRICE_SCALE, QUANTITY_SCALE, Request, Side,
+    Wish,
 };
 use crate::rows::{CommandRow, OrderRow, PostingRow, TradeRow};
 
@@ -68,6 +69,7 @@ pub struct Market {
     refused: BTreeMap<Key, &'static str>,
     shelves: BTreeMap<String, Shelves>,
     last_reference: BTreeMap<Account, i64>,
+    mode: Mode,
     /// By the postings of the books, not by ours.
     pub balances: BTreeMap<Place, i128>,
 }
@@ -111,12 +113,18 @@ impl Market {
             trades,
         };
         self.check_header(&play, findings);
+        self.check_mode(&play, findings);
         let expected = match play.outcome.outcome.as_str() {
             "rejected" | "expired" => self.turned_away(&play, findings),
             _ => match &play.request.wish {
                 Wish::Deposit { asset, amount } => deposit(row.account, *asset, *amount),
                 Wish::Cancel { target } => self.cancel(&play, (row.account, *target), findings),
                 Wish::Order(order) => self.order(&play, order, findings),
+                Wish::Mode(mode) => {
+                    self.mode = *mode;
+                    check_outcome(&play, "accepted", 0, findings);
+                    BTreeMap::new()
+                }
             },
         };
         if !matches!(play.request.wish, Wish::Order(_)) && !trades.is_empty() {
@@ -169,6 +177,39 @@ impl Market {
                 format!(
                     "sequence {}: {} at {recorded}, deadline {deadline}",
                     row.sequence, outcome.outcome
+                )
+            });
+        }
+    }
+
+    /// What the mode does not let in is refused for that reason, whatever else is wrong with it; and nothing else is.
+    fn check_mode(&self, play: &Play<'_>, findings: &mut Findings) {
+        let owed = match (self.mode, &play.request.wish) {
+            _ if play.outcome.outcome == "expired" => None,
+            (Mode::ReduceOnly, Wish::Order(order)) if order.side == Side::Buy => {
+                Some("reduce_only")
+            }
+            (Mode::CancelOnly, Wish::Order(_) | Wish::Deposit { .. }) => Some("cancel_only"),
+            _ => None,
+        };
+        let said = play.outcome.reason.as_deref();
+        let said = said.filter(|reason| ["reduce_only", "cancel_only"].contains(reason));
+        let (sequence, mode) = (play.row.sequence, self.mode);
+        if owed != said {
+            findings.add(Class::Outcome, || {
+                format!(
+                    "sequence {sequence}: in mode {mode:?} it is refused for {}, should be for {}",
+                    said.unwrap_or("none"),
+                    owed.unwrap_or("none")
+                )
+            });
+        }
+        let house = play.row.account == HOUSE;
+        if house != matches!(play.request.wish, Wish::Mode(_)) {
+            findings.add(Class::Invented, || {
+                format!(
+                    "sequence {sequence}: a {} of account {HOUSE}",
+                    play.row.kind
                 )
             });
         }

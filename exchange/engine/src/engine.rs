@@ -1,6 +1,6 @@
 //! The transition function: one command in, its whole meaning out.
 //!
-//! The way of an order: deadline → price (a market order gets its collar here) → limits → hold → match against
+//! The way of an order: deadline → mode → price (a market order gets its collar here) → limits → hold → match against
 //! the opposite shelf → rest or release what is left. Because the hold covers the worst price the order may pay,
 //! no later step can fail for money, and a refusal always comes before the first change.
 
@@ -8,7 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::book::{Book, Resting};
-use crate::command::{Action, Command, Order, Terms};
+use crate::command::{Action, Command, Mode, Order, Terms};
 use crate::ledger::{Insufficient, Ledger, Place};
 use crate::limits::{
     ACCOUNTS_MAX, COLLAR_BASIS_POINTS, OPEN_ORDERS_MAX, OPEN_ORDERS_PER_ACCOUNT_MAX,
@@ -54,6 +54,9 @@ pub struct Engine {
     pub(crate) customers: BTreeMap<Account, Customer>,
     pub(crate) book: Book,
     pub(crate) open: BTreeMap<(Account, Reference), Location>,
+    pub(crate) mode: Mode,
+    /// The highest reference of account 0, which is no customer.
+    pub(crate) house_reference: u64,
 }
 
 /// What one command has done so far.
@@ -107,8 +110,16 @@ impl Engine {
         self.customers.len() + self.open.len()
     }
 
+    /// Which commands are taken.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// The highest reference that this account has used; zero if none.
     pub fn highest_reference(&self, account: Account) -> u64 {
+        if account == Account::OUTSIDE {
+            return self.house_reference;
+        }
         self.customers
             .get(&account)
             .map_or(0, |customer| customer.highest_reference)
@@ -116,9 +127,10 @@ impl Engine {
 
     /// Plays one command, recorded at `recorded_ms` (Unix milliseconds).
     pub fn apply(&mut self, recorded_ms: u64, command: &Command) -> Result<Applied, ApplyError> {
+        let house = command.account == Account::OUTSIDE;
         assert!(
-            command.account != Account::OUTSIDE,
-            "the outside world sends no commands"
+            house == matches!(command.action, Action::Mode(_)),
+            "account 0 changes the mode, and nobody else does"
         );
         if recorded_ms < self.recorded_ms {
             return Err(ApplyError::TimeWentBack {
@@ -130,21 +142,31 @@ impl Engine {
         if command.reference.number() <= highest {
             return Err(ApplyError::ReferenceNotAbove { highest });
         }
-        if highest == 0 && known >= ACCOUNTS_MAX {
+        if highest == 0 && known >= ACCOUNTS_MAX && !house {
             return Err(ApplyError::TooManyAccounts);
         }
-        self.customers
-            .entry(command.account)
-            .or_default()
-            .highest_reference = command.reference.number();
+        let number = command.reference.number();
+        match house {
+            true => self.house_reference = number,
+            false => {
+                let customer = self.customers.entry(command.account).or_default();
+                customer.highest_reference = number;
+            }
+        }
         self.sequence = self.sequence.next();
         self.recorded_ms = recorded_ms;
 
         let mut work = Work::default();
         let outcome = if recorded_ms > command.deadline_ms {
             Outcome::Expired
+        } else if let Some(reason) = self.mode.bars(&command.action) {
+            Outcome::Rejected(reason)
         } else {
             match &command.action {
+                Action::Mode(mode) => {
+                    self.mode = *mode;
+                    Outcome::Accepted
+                }
                 Action::Deposit { asset, amount } => {
                     self.deposit(&mut work, command.account, *asset, *amount)
                 }

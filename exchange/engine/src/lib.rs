@@ -15,6 +15,8 @@
 //!   seen is refused before it is applied; whoever drives the engine answers it from its record of the log.
 //! * **Deadlines**: a command recorded after its deadline has the outcome *expired* and no other effect. The
 //!   deadline bounds the entry of a command; it does not take a resting order out of the book.
+//! * **Mode**: a command of account 0 says which commands are taken from then on (see [`command::Mode`]). It stands in the
+//!   log like any other, so whoever plays the log is in the same mode at the same command.
 //!
 //! What this crate must not know: clocks, JSON, PostgreSQL, who sent a command and how.
 

@@ -23,7 +23,7 @@ pub struct Applied {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
-    /// A deposit stands in the ledger; an order rests without a fill.
+    /// A deposit stands in the ledger; an order rests without a fill; a mode is in force.
     Accepted,
     /// An order traded in part and the rest is in the book.
     PartlyFilled,
@@ -59,6 +59,10 @@ pub enum Reason {
     TooManyOpenOrders,
     /// The cell would hold more of the asset than it can count.
     IssueLimit,
+    /// The exchange takes orders that reduce a position, and this one would not.
+    ReduceOnly,
+    /// The exchange takes cancels, and nothing else.
+    CancelOnly,
 }
 
 impl Reason {
@@ -69,6 +73,8 @@ impl Reason {
             Self::OrderNotOpen => "order_not_open",
             Self::TooManyOpenOrders => "too_many_open_orders",
             Self::IssueLimit => "issue_limit",
+            Self::ReduceOnly => "reduce_only",
+            Self::CancelOnly => "cancel_only",
         }
     }
 }

@@ -4,13 +4,16 @@
 //! each number u64, highest reference u64, four balances i128 (available USD, available BTC, held USD, held BTC),
 //! ascending by number, account 0 first if it has balances; count u32 of orders in trading order, bids first, each
 //! account u64, reference u64, sequence u64, side u8 (0 buy), price i64, quantity i64, left i64. Equal states have
-//! equal bytes. Reading checks everything that an engine relies on, so a damaged snapshot is refused and not played on.
+//! equal bytes. Version 2, magic `MSX2`, has after recorded_ms the mode u8 (0 open, 1 reduceOnly, 2 cancelOnly) and account
+//! 0's highest reference u64; it is written once account 0 has sent a command, so that an engine whose mode was never
+//! changed is read by programs that know version 1 alone. Reading checks everything that an engine relies on, so a damaged snapshot is refused and not played on.
 
 use alloc::vec::Vec;
 
 use sha2::{Digest, Sha256};
 
 use crate::book::Resting;
+use crate::command::Mode;
 use crate::engine::{Customer, Engine, Location, hold};
 use crate::ledger::Balances;
 use crate::limits::{ACCOUNTS_MAX, OPEN_ORDERS_MAX};
@@ -20,10 +23,11 @@ use crate::units::{
 };
 
 const MAGIC: &[u8; 4] = b"MSX1";
+const MAGIC_WITH_MODE: &[u8; 4] = b"MSX2";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
-    #[error("not a snapshot of version 1")]
+    #[error("not a snapshot of version 1 or 2")]
     Magic,
     #[error("the snapshot ends early")]
     Short,
@@ -56,9 +60,14 @@ pub fn hash(state: &[u8]) -> [u8; 32] {
 impl Engine {
     pub fn snapshot(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(32 + self.customers.len() * 80 + self.open.len() * 49);
-        out.extend_from_slice(MAGIC);
+        let told = self.house_reference > 0;
+        out.extend_from_slice(if told { MAGIC_WITH_MODE } else { MAGIC });
         out.extend_from_slice(&self.sequence.0.to_be_bytes());
         out.extend_from_slice(&self.recorded_ms.to_be_bytes());
+        if told {
+            out.push(self.mode as u8);
+            out.extend_from_slice(&self.house_reference.to_be_bytes());
+        }
         let outside = self.ledger.balances(Account::OUTSIDE);
         let with_outside = u32::from(!outside.is_zero());
         out.extend_from_slice(&(self.customers.len() as u32 + with_outside).to_be_bytes());
@@ -87,7 +96,8 @@ impl Engine {
 
     pub fn restore(bytes: &[u8]) -> Result<Self, SnapshotError> {
         let mut reader = Reader { rest: bytes };
-        if reader.take::<4>()? != *MAGIC {
+        let magic = reader.take::<4>()?;
+        if magic != *MAGIC && magic != *MAGIC_WITH_MODE {
             return Err(SnapshotError::Magic);
         }
         let mut engine = Self {
@@ -95,6 +105,9 @@ impl Engine {
             recorded_ms: reader.u64()?,
             ..Self::default()
         };
+        if magic == *MAGIC_WITH_MODE {
+            (engine.mode, engine.house_reference) = read_mode(&mut reader)?;
+        }
         let accounts = reader.u32()? as usize;
         if accounts > ACCOUNTS_MAX + 1 {
             return Err(SnapshotError::Range("accounts"));
@@ -192,6 +205,17 @@ impl Engine {
             (Some(bid), Some(ask)) if bid >= ask => Err(SnapshotError::Crossed),
             _ => Ok(()),
         }
+    }
+}
+
+fn read_mode(reader: &mut Reader<'_>) -> Result<(Mode, u64), SnapshotError> {
+    let [number] = reader.take::<1>()?;
+    let mode = Mode::ALL.into_iter().find(|mode| *mode as u8 == number);
+    let mode = mode.ok_or(SnapshotError::Range("mode"))?;
+    let reference = reader.u64()?;
+    match Reference::new(reference) {
+        Some(_) => Ok((mode, reference)),
+        None => Err(SnapshotError::Range("reference of account 0")),
     }
 }
 

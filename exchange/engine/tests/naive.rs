@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use exchange_engine::command::{Action, Command, Order, Terms};
+use exchange_engine::command::{Action, Command, Mode, Order, Terms};
 use exchange_engine::engine::{ApplyError, Engine};
 use exchange_engine::outcome::{Applied, Bucket, Outcome, Reason};
 use exchange_engine::units::{Account, Asset, Price, Side};
@@ -28,6 +28,7 @@ struct Naive {
     open: Vec<Open>,
     highest: BTreeMap<u64, u64>,
     free: BTreeMap<(u64, Asset), i128>,
+    mode: Mode,
 }
 
 /// Outcome, trades as (price, quantity, maker), quantity cancelled.
@@ -69,6 +70,9 @@ impl Naive {
         if now > command.deadline_ms {
             return Some((Outcome::Expired, vec![], 0));
         }
+        if let Some(reason) = self.barred(&command.action) {
+            return Some((Outcome::Rejected(reason), vec![], 0));
+        }
         Some(match &command.action {
             Action::Deposit { asset, amount } => {
                 *self.free(0, *asset) -= amount.units();
@@ -77,7 +81,27 @@ impl Naive {
             }
             Action::Cancel { target } => self.cancel(owner, target.number()),
             Action::Order(order) => self.order(owner, own, order),
+            Action::Mode(mode) => {
+                self.mode = *mode;
+                (Outcome::Accepted, vec![], 0)
+            }
         })
+    }
+
+    /// What the mode does not let in, written down case by case.
+    fn barred(&self, action: &Action) -> Option<Reason> {
+        match (self.mode, action) {
+            (
+                Mode::ReduceOnly,
+                Action::Order(Order {
+                    side: Side::Buy, ..
+                }),
+            ) => Some(Reason::ReduceOnly),
+            (Mode::CancelOnly, Action::Order(_) | Action::Deposit { .. }) => {
+                Some(Reason::CancelOnly)
+            }
+            _ => None,
+        }
     }
 
     fn cancel(&mut self, owner: u64, target: u64) -> Told {
@@ -200,9 +224,19 @@ fn told(applied: &Applied, side: Option<Side>) -> Told {
     (applied.outcome, trades.collect(), applied.cancelled.units())
 }
 
+/// Mostly open, so that there is trade before and after the others.
+const MODES: [Mode; 5] = [
+    Mode::Open,
+    Mode::Open,
+    Mode::Open,
+    Mode::ReduceOnly,
+    Mode::CancelOnly,
+];
+
 /// What a flow is made of; references are given in order of play, now and then one that is too low.
 #[derive(Clone, Debug)]
 enum Move {
+    Mode(Mode),
     Deposit(u64, Asset, i128),
     Order(u64, Side, Terms, i64),
     Cancel(u64, u64),
@@ -225,6 +259,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         3 => (who.clone(), 1u64..40).prop_map(|(who, target)| Move::Cancel(who, target)),
         1 => who.clone().prop_map(Move::Late),
         1 => who.prop_map(Move::Again),
+        1 => prop::sample::select(&MODES[..]).prop_map(Move::Mode),
     ];
     prop::collection::vec(one, 1..120)
 }
@@ -240,7 +275,11 @@ fn flow(moves: &[Move]) -> Vec<(u64, Command)> {
             commands.push((
                 at,
                 Command {
-                    account: account(who),
+                    account: if who == 0 {
+                        Account::OUTSIDE
+                    } else {
+                        account(who)
+                    },
                     reference: reference(own),
                     deadline_ms,
                     action,
@@ -274,6 +313,7 @@ fn flow(moves: &[Move]) -> Vec<(u64, Command)> {
                     target: reference(target),
                 },
             ),
+            Move::Mode(mode) => push(0, false, u64::MAX, Action::Mode(mode)),
             Move::Late(who) => push(who, false, at - 1, Action::Order(limit(Side::Buy, 100, 1))),
             Move::Again(who) => push(
                 who,
@@ -289,7 +329,7 @@ fn flow(moves: &[Move]) -> Vec<(u64, Command)> {
 fn side_of(command: &Command) -> Option<Side> {
     match &command.action {
         Action::Order(order) => Some(order.side),
-        Action::Cancel { .. } | Action::Deposit { .. } => None,
+        Action::Cancel { .. } | Action::Deposit { .. } | Action::Mode(_) => None,
     }
 }
 

@@ -2,11 +2,11 @@
 
 mod support;
 
-use exchange_engine::command::{Action, Command, Order, Terms};
+use exchange_engine::command::{Action, Command, Mode, Order, Terms};
 use exchange_engine::engine::{ApplyError, Engine};
 use exchange_engine::limits::ISSUED_MAX;
 use exchange_engine::outcome::{Applied, Bucket, Outcome, Reason};
-use exchange_engine::units::{Asset, Instrument, Side};
+use exchange_engine::units::{Account, Asset, Instrument, Side};
 use support::{account, amount, limit, price, quantity, reference};
 
 /// Plays commands with rising references and a time that a test can set.
@@ -26,6 +26,19 @@ impl Table {
             reference: own,
             deadline_ms,
             action,
+        };
+        self.engine
+            .apply(self.now, &command)
+            .expect("a rising reference")
+    }
+
+    /// As the exchange itself.
+    fn mode(&mut self, mode: Mode) -> Applied {
+        let command = Command {
+            account: Account::OUTSIDE,
+            reference: reference(self.engine.highest_reference(Account::OUTSIDE) + 1),
+            deadline_ms: self.deadline.unwrap_or(u64::MAX),
+            action: Action::Mode(mode),
         };
         self.engine
             .apply(self.now, &command)
@@ -287,4 +300,76 @@ fn levels_add_up_and_run_from_the_best_outwards() {
         .collect();
     assert_eq!(levels, [(100, 10, 2), (99, 1, 1), (98, 4, 1)]);
     let _ = quantity(1);
+}
+
+#[test]
+fn a_mode_says_which_commands_are_taken_and_touches_nothing_that_rests() {
+    use Mode::{CancelOnly, Open, ReduceOnly};
+    use Outcome::{Accepted, Cancelled, Filled, Rejected};
+    let reduces = Rejected(Reason::ReduceOnly);
+    let cancels = Rejected(Reason::CancelOnly);
+    for (mode, buy, sell, deposit, cancel) in [
+        (Open, Filled, Filled, Accepted, Cancelled),
+        (ReduceOnly, reduces, Filled, Accepted, Cancelled),
+        (CancelOnly, cancels, cancels, cancels, Cancelled),
+    ] {
+        let mut table = Table::funded();
+        // References 3 and 4 of account 1: what rests before the mode changes.
+        table.order(1, limit(Side::Buy, 100, 5));
+        table.order(1, limit(Side::Sell, 110, 5));
+        assert_eq!(table.mode(mode).outcome, Accepted);
+        assert_eq!(table.engine.mode(), mode);
+        assert_eq!(table.engine.open_orders(), 2, "{mode:?} takes nothing out");
+        assert_eq!(
+            table.order(2, limit(Side::Buy, 110, 1)).outcome,
+            buy,
+            "{mode:?}"
+        );
+        assert_eq!(
+            table.order(2, limit(Side::Sell, 100, 1)).outcome,
+            sell,
+            "{mode:?}"
+        );
+        let more = Action::Deposit {
+            asset: Asset::Usd,
+            amount: amount(1),
+        };
+        assert_eq!(table.act(2, more).outcome, deposit, "{mode:?}");
+        let out = Action::Cancel {
+            target: reference(3),
+        };
+        assert_eq!(table.act(1, out).outcome, cancel, "{mode:?}");
+        assert_eq!(table.mode(Open).outcome, Accepted, "{mode:?} can be left");
+        assert_eq!(table.order(3, limit(Side::Buy, 1, 1)).outcome, Accepted);
+    }
+}
+
+#[test]
+fn a_mode_that_comes_too_late_is_not_taken_and_one_that_is_stands_in_the_snapshot() {
+    let mut table = Table::funded();
+    let before = table.engine.snapshot();
+    assert_eq!(&before[..4], b"MSX1", "nobody ever changed the mode");
+    table.now = 10;
+    table.deadline = Some(9);
+    assert_eq!(table.mode(Mode::CancelOnly).outcome, Outcome::Expired);
+    assert_eq!(table.engine.mode(), Mode::Open);
+    table.deadline = None;
+    table.mode(Mode::CancelOnly);
+    let state = table.engine.snapshot();
+    assert_eq!(&state[..4], b"MSX2");
+    let mut again = Engine::restore(&state).expect("a snapshot restores");
+    assert_eq!(again.mode(), Mode::CancelOnly);
+    assert_eq!(again.highest_reference(Account::OUTSIDE), 2);
+    assert_eq!(again.snapshot(), state);
+    let order = Command {
+        account: account(1),
+        reference: reference(9),
+        deadline_ms: u64::MAX,
+        action: Action::Order(limit(Side::Sell, 100, 1)),
+    };
+    let applied = again.apply(10, &order).expect("a rising reference");
+    assert_eq!(applied.outcome, Outcome::Rejected(Reason::CancelOnly));
+    let mut damaged = state.clone();
+    damaged[20] = 3;
+    assert!(Engine::restore(&damaged).is_err(), "there is no such mode");
 }

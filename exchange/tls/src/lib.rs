@@ -5,8 +5,10 @@
 //! hours: when a file changes, new connections are made with what it holds now, and open ones go on. What cannot be used
 //! is told, and the last good identity stays.
 
+mod caller;
 mod identity;
 mod listener;
 
+pub use caller::Caller;
 pub use identity::{Identity, IdentityError};
 pub use listener::{Guarded, Stream};

@@ -14,7 +14,7 @@ use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use crate::Identity;
+use crate::{Caller, Identity};
 
 const PROOF_MAX: Duration = Duration::from_secs(5);
 
@@ -36,8 +36,8 @@ type Proof<S> = Pin<Box<dyn Future<Output = io::Result<TlsStream<S>>> + Send>>;
 /// A connection of whoever came.
 pub enum Stream<S> {
     Clear(S),
-    Proving(Proof<S>),
-    Proven(Box<TlsStream<S>>),
+    Proving(Proof<S>, Caller),
+    Proven(Box<TlsStream<S>>, Caller),
 }
 
 impl<L> Listener for Guarded<L>
@@ -58,7 +58,7 @@ where
             let proof = tokio::time::timeout(PROOF_MAX, proof).await;
             proof.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         };
-        (Stream::Proving(Box::pin(proof)), address)
+        (Stream::Proving(Box::pin(proof), Caller::default()), address)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -66,19 +66,31 @@ where
     }
 }
 
+impl<S> Stream<S> {
+    /// Who holds the other end; nobody that is known, in the clear.
+    pub fn caller(&self) -> Caller {
+        match self {
+            Self::Clear(_) => Caller::default(),
+            Self::Proving(_, caller) | Self::Proven(_, caller) => caller.clone(),
+        }
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
     /// What is spoken over, once the proof is there.
     fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Pin<&mut dyn Speech>>> {
-        if let Self::Proving(proof) = self {
+        if let Self::Proving(proof, caller) = self {
             let proven = ready!(proof.as_mut().poll(context)).inspect_err(|error| {
                 tracing::debug!(%error, "a caller without identity is refused");
             })?;
-            *self = Self::Proven(Box::new(proven));
+            let caller = caller.clone();
+            caller.proved(proven.get_ref().1.peer_certificates());
+            *self = Self::Proven(Box::new(proven), caller);
         }
         Poll::Ready(match self {
             Self::Clear(stream) => Ok(Pin::new(stream)),
-            Self::Proven(stream) => Ok(Pin::new(stream.as_mut())),
-            Self::Proving(_) => Err(io::ErrorKind::NotConnected.into()),
+            Self::Proven(stream, _) => Ok(Pin::new(stream.as_mut())),
+            Self::Proving(..) => Err(io::ErrorKind::NotConnected.into()),
         })
     }
 }
@@ -117,8 +129,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Clear(stream) => stream.is_write_vectored(),
-            Self::Proving(_) => true,
-            Self::Proven(stream) => stream.is_write_vectored(),
+            Self::Proving(..) => true,
+            Self::Proven(stream, _) => stream.is_write_vectored(),
         }
     }
 
@@ -130,8 +142,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         // Who has proven nothing is told nothing, and waited for no longer.
         match &mut *self {
             Self::Clear(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Proving(_) => Poll::Ready(Ok(())),
-            Self::Proven(stream) => Pin::new(stream.as_mut()).poll_shutdown(context),
+            Self::Proving(..) => Poll::Ready(Ok(())),
+            Self::Proven(stream, _) => Pin::new(stream.as_mut()).poll_shutdown(context),
         }
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
 use axum::routing::get;
-use exchange_tls::{Guarded, Identity, IdentityError};
+use exchange_tls::{Caller, Guarded, Identity, IdentityError};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -76,7 +77,14 @@ impl Stage {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("an address");
         let identity = Identity::open(&self.own(), &self.roots()).expect("an identity");
-        let router = Router::new().route("/price", get(async || "236.47"));
+        let known = async |ConnectInfo(caller): ConnectInfo<Caller>| {
+            let known = ["gateway", "venue"].map(|name| caller.is(name));
+            format!("{known:?} 236.47")
+        };
+        let router = Router::new()
+            .route("/price", get(async || "236.47"))
+            .route("/who", get(known))
+            .into_make_service_with_connect_info::<Caller>();
         tokio::spawn(
             async move { axum::serve(Guarded::new(listener, Some(identity)), router).await },
         );
@@ -113,7 +121,11 @@ async fn call(caller: &Arc<ClientConfig>, address: SocketAddr) -> io::Result<Tls
 }
 
 async fn ask(stream: &mut TlsStream<TcpStream>) -> io::Result<String> {
-    stream.write_all(REQUEST).await?;
+    ask_for(stream, REQUEST).await
+}
+
+async fn ask_for(stream: &mut TlsStream<TcpStream>, request: &[u8]) -> io::Result<String> {
+    stream.write_all(request).await?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"236.47") {
         if stream.read_buf(&mut answer).await? == 0 {
@@ -149,6 +161,12 @@ fn who_proves_nothing_is_told_nothing() {
                 .await
                 .expect("an answer")
                 .starts_with("HTTP/1.1 200")
+        );
+        let who = ask_for(&mut known, b"GET /who HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let who = who.expect("an answer");
+        assert!(
+            who.ends_with("[true, false] 236.47"),
+            "a gateway came, no venue: {who}"
         );
         let elsewhere = Authority::new();
         for stranger in [stage.caller(None), stage.caller(Some(&elsewhere))] {

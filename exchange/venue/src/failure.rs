@@ -21,7 +21,7 @@ pub struct Failure {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct FailureContent {
-    /// For programs: `invalid`, `unknown_cell`, `reference_conflict`, `reference_not_above`, `not_active`,
+    /// For programs: `invalid`, `unknown_cell`, `not_a_controller`, `reference_conflict`, `reference_not_above`, `not_active`,
     /// `lease_expired`, `overloaded`, `outcome_unknown`, `not_found`.
     #[schema(example = "outcome_unknown")]
     pub code: &'static str,
@@ -42,6 +42,8 @@ pub enum Problem {
     Invalid(Invalid),
     BodyTooLarge,
     UnknownCell,
+    /// The control door, and somebody who may not use it.
+    NotAController,
     NotFound(&'static str),
     /// The reference was used for another content.
     Conflict,
@@ -61,6 +63,7 @@ impl Problem {
             Self::Invalid(_) => "invalid",
             Self::BodyTooLarge => "body_too_large",
             Self::UnknownCell => "unknown_cell",
+            Self::NotAController => "not_a_controller",
             Self::NotFound(_) => "not_found",
             Self::Conflict => "reference_conflict",
             Self::ReferenceNotAbove { .. } => "reference_not_above",
@@ -76,6 +79,7 @@ impl Problem {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownCell | Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::NotAController => StatusCode::FORBIDDEN,
             Self::Conflict => StatusCode::UNPROCESSABLE_ENTITY,
             Self::ReferenceNotAbove { .. } => StatusCode::CONFLICT,
             Self::NotActive(_)
@@ -90,6 +94,7 @@ impl Problem {
             Self::Invalid(invalid) => format!("{}: {}", invalid.field, invalid.problem),
             Self::BodyTooLarge => "the body is larger than 16384 bytes".to_owned(),
             Self::UnknownCell => "this venue serves another cell".to_owned(),
+            Self::NotAController => "only nodes of the platform are heard here".to_owned(),
             Self::NotFound(what) => format!("there is no such {what}"),
             Self::Conflict => "the reference was used before with another content".to_owned(),
             Self::ReferenceNotAbove { highest } => {
@@ -113,6 +118,9 @@ impl Problem {
             Self::Invalid(invalid) => invalid.remedy.clone(),
             Self::BodyTooLarge => "send one command per request".to_owned(),
             Self::UnknownCell => "ask the gateway, which knows every cell".to_owned(),
+            Self::NotAController => {
+                "run a playbook with a step `mode`; see docs/playbooks.md".to_owned()
+            }
             Self::NotFound(_) => "check account and reference".to_owned(),
             Self::Conflict => "use a new, higher reference".to_owned(),
             Self::ReferenceNotAbove { highest } => format!("use a reference above {highest}"),

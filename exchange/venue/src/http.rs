@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::answer;
 use crate::clock;
+use crate::control;
 use crate::failure::Problem;
 use crate::inactive::Inactive;
 use crate::intake::{PushError, Reply, Submission};
@@ -52,6 +53,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
             "/v1/cells/{cell}/balances/{account}",
             get(queries::balances),
         )
+        .route(control::PATH, get(control::mode).put(control::set))
         .route("/health/startup", get(started))
         .route("/health/live", get(live))
         .route("/health/ready", get(queries::ready))
@@ -145,7 +147,7 @@ pub fn json(text: String) -> Response {
     (StatusCode::OK, headers, text).into_response()
 }
 
-async fn sequence(
+pub async fn sequence(
     shared: &Shared,
     kind: Kind,
     cell: &str,

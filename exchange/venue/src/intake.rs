@@ -64,7 +64,7 @@ struct Lines {
     ordinary: VecDeque<Submission>,
     /// How many of each account stand in the ordinary line.
     waiting: BTreeMap<Account, u32>,
-    /// Cancels in both lines.
+    /// Cancels and modes in both lines.
     cancels: usize,
     closed: bool,
 }
@@ -75,8 +75,9 @@ pub struct Intake {
     arrived: Notify,
 }
 
-fn is_cancel(command: &Command) -> bool {
-    matches!(command.action, Action::Cancel { .. })
+/// A mode is told when there is trouble, and trouble is when the line is long.
+fn is_urgent(command: &Command) -> bool {
+    matches!(command.action, Action::Cancel { .. } | Action::Mode(_))
 }
 
 impl Lines {
@@ -84,7 +85,7 @@ impl Lines {
         if self.closed {
             return Err(PushError::Closed);
         }
-        let cancel = is_cancel(&submission.command);
+        let cancel = is_urgent(&submission.command);
         let (count, most) = if cancel {
             (self.cancels, CANCELS_MAX)
         } else {
@@ -119,7 +120,7 @@ impl Lines {
                 submission
             }
         };
-        self.cancels -= usize::from(is_cancel(&submission.command));
+        self.cancels -= usize::from(is_urgent(&submission.command));
         Some(submission)
     }
 

@@ -17,6 +17,7 @@ pub mod batch;
 pub mod bench;
 pub mod chain;
 pub mod clock;
+pub mod control;
 pub mod failure;
 pub mod http;
 pub mod inactive;

@@ -11,6 +11,7 @@ Environment of `serve`:
   MAINSTAY_LISTEN      address:port of the HTTP API
   MAINSTAY_TLS_IDENTITY MAINSTAY_TLS_ROOTS     key with certificate, and roots (PEM): only callers that prove
                        themselves by these roots are answered; absent: everybody is, in the clear
+  MAINSTAY_CONTROLLERS names, between commas, that callers of /control/mode must prove; absent: nobody is heard there
   MAINSTAY_INSTANCE    name of this instance in logs and epochs
   MAINSTAY_LEASE_FILE  lease of the local primary; absent: no lease is checked
   MAINSTAY_LOG         log filter, such as info or exchange_venue=debug

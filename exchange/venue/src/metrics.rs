@@ -53,6 +53,7 @@ pub struct Metrics {
     active: Gauge,
     sequence: Gauge,
     open_orders: Gauge,
+    mode: Gauge,
     queue: Gauge,
 }
 
@@ -74,6 +75,7 @@ impl Default for Metrics {
             active: Gauge::default(),
             sequence: Gauge::default(),
             open_orders: Gauge::default(),
+            mode: Gauge::default(),
             queue: Gauge::default(),
         };
         metrics.register_counts();
@@ -157,6 +159,11 @@ impl Metrics {
             self.open_orders.clone(),
         );
         registry.register(
+            "venue_mode",
+            "Which commands are taken: 0 open, 1 reduceOnly, 2 cancelOnly",
+            self.mode.clone(),
+        );
+        registry.register(
             "queue_commands",
             "Commands waiting for the writer",
             self.queue.clone(),
@@ -172,12 +179,14 @@ impl Metrics {
                 self.open_orders
                     .set(gauge(active.picture.open_orders as u64));
                 self.liquidity.set(active.picture.liquidity_usd);
+                self.mode.set(active.picture.mode as i64);
             }
             Phase::Standby(_) => {
                 self.active.set(0);
                 self.sequence.set(0);
                 self.open_orders.set(0);
                 self.liquidity.set(0.0);
+                self.mode.set(0);
             }
         }
         self.queue.set(gauge(queue as u64));
@@ -210,6 +219,7 @@ mod tests {
             "business_rejections_total{reason=\"insufficient_funds\"} 1",
             "available_liquidity_usd 0.0",
             "venue_active 0",
+            "venue_mode 0",
             "queue_commands 3",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");

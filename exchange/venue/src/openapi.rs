@@ -136,7 +136,7 @@ pub struct OrderOf {
     pub account: u64,
     pub reference: u64,
     pub sequence: u64,
-    /// `order`, `cancel` or `deposit`.
+    /// `order`, `cancel`, `deposit` or `mode`.
     pub kind: String,
     /// Of an order: its present state, and the fields that follow.
     pub status: Option<String>,
@@ -159,6 +159,28 @@ pub struct Ready {
     pub sequence: u64,
 }
 
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "described, not built")]
+pub struct ModeRequest {
+    /// Absent, or 0: the exchange's own.
+    pub account: Option<u64>,
+    /// Strictly increasing; the same again is answered the same again.
+    #[schema(minimum = 1)]
+    pub reference: u64,
+    /// `open`, `reduceOnly` (orders that sell, deposits, cancels) or `cancelOnly`.
+    #[schema(example = "cancelOnly")]
+    pub mode: String,
+    pub deadline_ms: u64,
+}
+
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "described, not built")]
+pub struct ModeOf {
+    pub mode: String,
+    pub sequence: u64,
+    pub epoch: u64,
+}
+
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -173,6 +195,8 @@ pub struct Ready {
         crate::queries::book,
         crate::queries::balances,
         crate::queries::ready,
+        crate::control::mode,
+        crate::control::set,
         crate::http::started,
         crate::http::live,
         crate::http::metrics,
@@ -208,6 +232,7 @@ mod tests {
             (Kind::Order, "OrderRequest"),
             (Kind::Cancel, "CancelRequest"),
             (Kind::Deposit, "DepositRequest"),
+            (Kind::Mode, "ModeRequest"),
         ] {
             let fields = properties(name);
             let body = |fields: &[String]| {
@@ -249,6 +274,7 @@ mod tests {
             "/v1/cells/{cell}/orders/{account}/{reference}",
             "/v1/cells/{cell}/book",
             "/v1/cells/{cell}/balances/{account}",
+            "/control/mode",
             "/health/startup",
             "/health/ready",
             "/health/live",

@@ -39,7 +39,7 @@ pub struct BookQuery {
 
 /// The second check, right before an answer leaves: the lease, and that it is the one that was read under. A
 /// process that slept while the primary left and came back finds a valid lease of another term.
-fn still_serves(shared: &Shared, term: u64) -> Result<(), Problem> {
+pub fn still_serves(shared: &Shared, term: u64) -> Result<(), Problem> {
     let lease = shared.lease.check();
     if !lease.allows() {
         return Err(Problem::LeaseExpired);
@@ -50,7 +50,7 @@ fn still_serves(shared: &Shared, term: u64) -> Result<(), Problem> {
     Ok(())
 }
 
-fn active(shared: &Shared, cell: &str) -> Result<Active, Problem> {
+pub fn active(shared: &Shared, cell: &str) -> Result<Active, Problem> {
     if cell != shared.cell {
         return Err(Problem::UnknownCell);
     }

@@ -7,7 +7,7 @@
 
 use std::fmt::Write;
 
-use exchange_engine::command::{Action, Command, Order, Terms};
+use exchange_engine::command::{Action, Command, Mode, Order, Terms};
 use exchange_engine::decimal;
 use exchange_engine::limits::{ISSUED_MAX, PRICE_MAX_CENTS, QUANTITY_MAX};
 use exchange_engine::units::{
@@ -23,6 +23,7 @@ pub enum Kind {
     Order,
     Cancel,
     Deposit,
+    Mode,
 }
 
 impl Kind {
@@ -31,11 +32,12 @@ impl Kind {
             Self::Order => "order",
             Self::Cancel => "cancel",
             Self::Deposit => "deposit",
+            Self::Mode => "mode",
         }
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Order, Self::Cancel, Self::Deposit]
+        [Self::Order, Self::Cancel, Self::Deposit, Self::Mode]
             .into_iter()
             .find(|kind| kind.name() == name)
     }
@@ -45,6 +47,7 @@ impl Kind {
             Action::Order(_) => Self::Order,
             Action::Cancel { .. } => Self::Cancel,
             Action::Deposit { .. } => Self::Deposit,
+            Action::Mode(_) => Self::Mode,
         }
     }
 }
@@ -120,11 +123,26 @@ struct DepositFields<'a> {
     deadline_ms: Raw<'a>,
 }
 
+/// The account is not asked for: it is the exchange's own.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModeFields<'a> {
+    #[serde(borrow)]
+    account: Raw<'a>,
+    #[serde(borrow)]
+    reference: Raw<'a>,
+    #[serde(borrow)]
+    mode: Raw<'a>,
+    #[serde(borrow)]
+    deadline_ms: Raw<'a>,
+}
+
 pub fn parse(kind: Kind, body: &str) -> Result<Command, Invalid> {
     match kind {
         Kind::Order => parse_order(body),
         Kind::Cancel => parse_cancel(body),
         Kind::Deposit => parse_deposit(body),
+        Kind::Mode => parse_mode(body),
     }
 }
 
@@ -219,6 +237,26 @@ fn parse_deposit(body: &str) -> Result<Command, Invalid> {
             amount: Amount::from_units(amount),
         },
     )
+}
+
+fn parse_mode(body: &str) -> Result<Command, Invalid> {
+    let fields: ModeFields<'_> = serde_json::from_str(body).map_err(|error| structural(&error))?;
+    let mode = choice("mode", fields.mode, &Mode::ALL, Mode::name)?;
+    let own = fields.account.map(|account| account.get());
+    if own.is_some_and(|account| account != "0") {
+        let problem = "a mode is of no account but 0";
+        return Err(Invalid::new("account", problem, "leave it out"));
+    }
+    Ok(Command {
+        account: Account::OUTSIDE,
+        reference: reference("reference", fields.reference)?,
+        deadline_ms: value(
+            "deadline_ms",
+            fields.deadline_ms,
+            "Unix time in milliseconds",
+        )?,
+        action: Action::Mode(mode),
+    })
 }
 
 fn command(
@@ -394,6 +432,9 @@ pub fn canonical(command: &Command) -> String {
             );
             out.push('"');
         }
+        Action::Mode(mode) => {
+            let _ = write!(out, ",\"mode\":\"{}\"", mode.name());
+        }
     }
     let _ = write!(out, ",\"deadline_ms\":{}}}", command.deadline_ms);
     out
@@ -419,10 +460,12 @@ mod tests {
         let cancel = r#"{"account":1,"reference":3,"target_reference":2,"deadline_ms":5}"#;
         let deposit =
             r#"{"account":9,"reference":1,"asset":"USD","amount":"1000.00","deadline_ms":5}"#;
+        let mode = r#"{"account":0,"reference":1,"mode":"cancelOnly","deadline_ms":5}"#;
         for (kind, text) in [
             (Kind::Order, ORDER),
             (Kind::Cancel, cancel),
             (Kind::Deposit, deposit),
+            (Kind::Mode, mode),
         ] {
             let command = parse(kind, text).unwrap();
             assert_eq!(canonical(&command), text);
@@ -471,6 +514,36 @@ mod tests {
         );
         check("}", "", "body");
         check("{", "[", "body");
+    }
+
+    #[test]
+    fn a_mode_is_of_the_exchange_and_of_no_customer() {
+        let check = |body: &str, field: &str| {
+            let error = parse(Kind::Mode, body).unwrap_err();
+            assert_eq!(error.field, field, "{body}: {error}");
+        };
+        let told = r#"{"reference":1,"mode":"open","deadline_ms":5}"#;
+        let command = parse(Kind::Mode, told).unwrap();
+        assert_eq!(command.account, Account::OUTSIDE);
+        check(
+            r#"{"account":7,"reference":1,"mode":"open","deadline_ms":5}"#,
+            "account",
+        );
+        check(
+            r#"{"account":"0","reference":1,"mode":"open","deadline_ms":5}"#,
+            "account",
+        );
+        check(r#"{"reference":1,"mode":"shut","deadline_ms":5}"#, "mode");
+        check(
+            r#"{"reference":0,"mode":"open","deadline_ms":5}"#,
+            "reference",
+        );
+        check(r#"{"reference":1,"mode":"open"}"#, "deadline_ms");
+        check(ORDER, "instrument");
+        // Nor can a customer's command be of account 0.
+        for kind in [Kind::Order, Kind::Cancel, Kind::Deposit] {
+            assert!(parse(kind, &ORDER.replace("\"account\":1", "\"account\":0")).is_err());
+        }
     }
 
     fn commands() -> impl Strategy<Value = Command> {
@@ -526,7 +599,7 @@ mod tests {
 
         #[test]
         fn no_body_panics_and_every_refusal_has_a_remedy(body in ".{0,80}", at in 0usize..200, to in any::<char>()) {
-            for kind in [Kind::Order, Kind::Cancel, Kind::Deposit] {
+            for kind in [Kind::Order, Kind::Cancel, Kind::Deposit, Kind::Mode] {
                 let damaged: String = ORDER.chars().enumerate().map(|(place, was)| if place == at { to } else { was }).collect();
                 for text in [&body, &damaged] {
                     if let Err(error) = parse(kind, text) {

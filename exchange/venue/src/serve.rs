@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use exchange_tls::Guarded;
+use exchange_tls::{Caller, Guarded};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -23,11 +23,10 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     raise_descriptors();
     let lease = LeaseFile::new(settings.lease_file.clone());
-    let shared = Arc::new(Shared::new(
-        settings.cell.clone(),
-        settings.instance.clone(),
-        lease,
-    ));
+    let shared = Arc::new(Shared {
+        controllers: settings.controllers.clone(),
+        ..Shared::new(settings.cell.clone(), settings.instance.clone(), lease)
+    });
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -85,7 +84,8 @@ async fn listen(shared: Arc<Shared>, settings: &Settings) -> anyhow::Result<()> 
     };
     let mut drained = shared.draining.subscribe();
     let guarded = Guarded::new(Bounded::new(listener), settings.identity.clone());
-    let server = axum::serve(guarded, http::router(shared)).with_graceful_shutdown(stop);
+    let router = http::router(shared).into_make_service_with_connect_info::<Caller>();
+    let server = axum::serve(guarded, router).with_graceful_shutdown(stop);
     let too_long = async move {
         let _ = drained.wait_for(|draining| *draining).await;
         tokio::time::sleep(DRAIN_MAX).await;

@@ -22,6 +22,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// What is shown to callers, who must show theirs; nothing: they are spoken to in the clear.
     pub identity: Option<Arc<Identity>>,
+    /// Names whose owners may change the mode.
+    pub controllers: Vec<String>,
     pub lease_file: Option<PathBuf>,
     pub database: Database,
 }
@@ -158,6 +160,7 @@ impl Settings {
             instance,
             listen,
             identity: Identity::from_lookup(lookup)?,
+            controllers: names(&lookup("MAINSTAY_CONTROLLERS").unwrap_or_default()),
             lease_file: lookup("MAINSTAY_LEASE_FILE")
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),
@@ -172,6 +175,15 @@ impl Settings {
             },
         })
     }
+}
+
+/// Names between commas.
+fn names(text: &str) -> Vec<String> {
+    let names = text.split(',').map(str::trim);
+    names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Fields between colons; a backslash takes the next character as it is.

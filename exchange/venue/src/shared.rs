@@ -12,6 +12,8 @@ use crate::view::Published;
 pub struct Shared {
     pub cell: String,
     pub instance: String,
+    /// Names whose owners may change the mode.
+    pub controllers: Vec<String>,
     pub intake: Intake,
     pub lease: LeaseFile,
     pub published: Published,
@@ -27,6 +29,7 @@ impl Shared {
         Self {
             cell,
             instance,
+            controllers: Vec::new(),
             intake: Intake::default(),
             lease,
             published: Published::default(),

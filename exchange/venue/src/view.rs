@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use exchange_engine::book::LevelView;
+use exchange_engine::command::Mode;
 use exchange_engine::engine::Engine;
 use exchange_engine::ledger::Balances;
 use exchange_engine::units::{Account, Instrument, Side};
@@ -30,6 +31,7 @@ pub struct Picture {
     pub asks: Vec<LevelView>,
     pub liquidity_usd: f64,
     pub open_orders: usize,
+    pub mode: Mode,
 }
 
 impl Picture {
@@ -42,6 +44,7 @@ impl Picture {
             asks: side(Side::Sell),
             liquidity_usd: liquidity_usd(engine),
             open_orders: engine.open_orders(),
+            mode: engine.mode(),
         }
     }
 }

@@ -198,6 +198,12 @@ fn refusals(venue: &Venue, buy: &Value, answered: &Value) {
         .unwrap();
     assert_eq!(large.status, 413);
     assert_eq!(venue.get("/v1/cells/other/book").status, 404);
+    let control = venue.get("/control/mode");
+    assert_eq!(
+        (control.status, control.code()),
+        (403, "not_a_controller"),
+        "in the clear nobody is heard there"
+    );
     assert_eq!(venue.of_cell("book?depth=0").status, 400);
     assert_eq!(venue.of_cell("orders/1/999").status, 404);
 }

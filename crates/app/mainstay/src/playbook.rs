@@ -15,6 +15,7 @@ use mainstay_record::playbook::{
     DryRun, DryRunRequest, PlaybookAsk, PlaybookShown, PlaybooksShown, RunShown, ValuesRecord,
 };
 use mainstay_rt::files;
+use mainstay_view::beside_lines;
 use serde::de::DeserializeOwned;
 
 use crate::arguments::playbook as arguments;
@@ -294,8 +295,8 @@ fn list(look: &crate::arguments::Look) -> Outcome {
     for run in shown.runs.iter().chain(ended) {
         print_run_line(run)?;
     }
-    if !shown.drained.is_empty() {
-        line(format_args!("out of routing: {}", shown.drained.join(", ")))?;
+    for set in beside_lines(&shown.beside) {
+        line(format_args!("{set}"))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -169,30 +169,44 @@ impl Platform {
         });
     }
 
+    /// A request to a gateway, as a customer makes it.
+    fn public(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let processes = ports::processes(&self.data()).expect("the kernel's list");
+        let addresses = ports::listening(&processes).expect("the kernel's list");
+        let mut doors = addresses.into_iter().filter(|at| at.port() == PUBLIC);
+        let door = doors.next().expect("a gateway");
+        let stream = TcpStream::connect(door).expect("a gateway");
+        exchange(stream, method, path, body)
+    }
+
     /// A request to a node's socket, as a program makes it.
     fn request(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let record = std::fs::read(self.data().join("machine.json")).expect("a record");
         let record: Value = serde_json::from_slice(&record).expect("JSON");
         let run = PathBuf::from(record["run_folder"].as_str().expect("a folder"));
-        let mut stream = UnixStream::connect(run.join("b1").join("node.sock")).expect("a node");
-        let body = match body {
-            Value::Null => String::new(),
-            body => body.to_string(),
-        };
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all((head + &body).as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
-        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
-        (
-            status.expect("a status"),
-            serde_json::from_str(body).expect("JSON"),
-        )
+        let stream = UnixStream::connect(run.join("b1").join("node.sock")).expect("a node");
+        exchange(stream, method, path, body)
     }
+}
+
+fn exchange(mut stream: impl Read + Write, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    let body = match body {
+        Value::Null => String::new(),
+        body => body.to_string(),
+    };
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
+    (
+        status.expect("a status"),
+        serde_json::from_str(body).expect("JSON"),
+    )
 }
 
 impl Drop for Platform {
@@ -387,6 +401,7 @@ fn a_lost_primary_is_one_incident_whoever_dies_meanwhile_and_rests_when_all_is_m
         "{text}"
     );
     a_replica_is_filled_anew_by_a_playbook(&platform, &heard);
+    the_exchange_is_told_its_mode(&platform);
     let sound = platform.mainstay(&["journal", "verify"]);
     assert!(sound.status.success(), "{}", said(&sound));
 }
@@ -480,6 +495,39 @@ fn a_replica_is_filled_anew_by_a_playbook(platform: &Platform, heard: &Heard) {
     platform.act(&["incident", "action", "done", "i1/a1"]);
     let items = platform.shown(&["incident", "action", "list"]);
     assert!(!items.contains("i1/a1"), "{items}");
+}
+
+/// From the step of a playbook to the order that is refused, and past a change of primary: the mode stands in the log.
+fn the_exchange_is_told_its_mode(platform: &Platform) {
+    let book = platform.folder.path().join("mode.yaml");
+    std::fs::write(&book, include_str!("incident/mode.yaml")).expect("written");
+    platform.act(&["playbook", "adopt", &book.display().to_string()]);
+    let restrict = |mode: &str| {
+        let set = format!("mode={mode}");
+        platform.act(&["playbook", "run", "restrict", "--set", &set, "--wait"]);
+    };
+    let deposit = |reference: u64| {
+        let body = json!({
+            "account": 1, "reference": reference, "asset": "USD", "amount": "1.00",
+            "deadline_ms": 4_000_000_000_000_u64,
+        });
+        let (_, answer) = platform.public("POST", "/v1/cells/ledger/deposits", &body);
+        let word = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
+        (word("outcome"), word("reason"))
+    };
+    let said = |outcome: &str, reason: &str| (outcome.to_owned(), reason.to_owned());
+    assert_eq!(deposit(1), said("accepted", ""));
+    restrict("cancelOnly");
+    assert_eq!(deposit(2), said("rejected", "cancel_only"));
+    until("a switchover", || {
+        let moved = ["switchover", "ledger", "--to", "a", "--reason", "a test"];
+        platform.mainstay(&moved).status.success().then_some(())
+    });
+    assert_eq!(deposit(3), said("rejected", "cancel_only"));
+    let (status, _) = platform.public("GET", "/control/mode", &Value::Null);
+    assert_eq!(status, 404, "no route leads there");
+    restrict("open");
+    assert_eq!(deposit(4), said("accepted", ""));
 }
 
 fn programs_do_the_same(platform: &Platform) {

@@ -5,6 +5,7 @@
 //! whether it was done, and what cannot be seen is unknown.
 
 mod http;
+pub(crate) mod modes;
 mod notify;
 mod rebuild;
 mod replace;
@@ -117,9 +118,13 @@ pub async fn carry_out(desk: &Desk, context: &Context, deed: &Deed, act: Act) ->
         Act::Run {
             program, arguments, ..
         } => run(context, deed, &program, &arguments).await,
-        Act::ClearFaults { .. } | Act::Drain { .. } | Act::Return { .. } | Act::WorkItem(_) => {
-            failed("the journal itself does this")
-        }
+        Act::Mode { service, mode, .. } => modes::tell(context, deed, &service, &mode).await,
+        Act::ClearFaults { .. }
+        | Act::Drain { .. }
+        | Act::Return { .. }
+        | Act::Shift { .. }
+        | Act::Replicas { .. }
+        | Act::WorkItem(_) => failed("the journal itself does this"),
     }
 }
 

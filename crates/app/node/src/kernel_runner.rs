@@ -14,7 +14,7 @@ use mainstay_kernel::{
 };
 use mainstay_model::name::{HostName, PlatformName};
 use mainstay_record::journal::{BeatRecord, PassedSignal, PendingSignal};
-use mainstay_record::node::{JournalFacts, UpgradeFacts};
+use mainstay_record::node::{BesideFacts, JournalFacts, ShiftFact, UpgradeFacts};
 use mainstay_rt::error::chain;
 use mainstay_rt::{clock, entropy};
 use mainstay_storage::{
@@ -192,6 +192,7 @@ impl KernelRunner {
                 .program
                 .as_ref()
                 .map(|program| program.version.clone()),
+            beside: beside_facts(state),
         }
     }
 
@@ -360,6 +361,29 @@ impl KernelRunner {
 }
 
 /// The upgrade under way; else the newest one, if it was stopped.
+/// What playbooks have set beside the platform file.
+pub fn beside_facts(state: &State) -> BesideFacts {
+    let books = &state.playbooks;
+    let services = state.desired.iter().flat_map(|desired| &desired.services);
+    let counts = services.filter_map(|(name, service)| {
+        let count = *books.counts.get(name.as_str())?;
+        (count != service.replicas).then(|| (name.to_string(), count))
+    });
+    let shifts = books
+        .shifts
+        .iter()
+        .map(|((service, from), share)| ShiftFact {
+            service: service.clone(),
+            from: from.clone(),
+            share: *share,
+        });
+    BesideFacts {
+        drained: books.drained.iter().cloned().collect(),
+        shifts: shifts.collect(),
+        counts: counts.collect(),
+    }
+}
+
 fn upgrade_facts(state: &State) -> Option<UpgradeFacts> {
     let names = |hosts: &[HostName]| hosts.iter().map(ToString::to_string).collect();
     if let Some(upgrade) = &state.upgrade {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::Method;
 use mainstay_kernel::Outcome;
 use mainstay_playbook::{Condition, Look};
+use mainstay_record::gateway::GatewayStatus;
 use mainstay_record::keeper::{KeeperStatus, SightRole};
 use mainstay_record::node::NodeFacts;
 use mainstay_record::process::InstanceStatus;
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::control::Desk;
+use crate::deeds::modes;
 use crate::effects::chain;
 
 /// Between two looks.
@@ -84,6 +86,13 @@ pub async fn read(desk: &Desk, context: &Context, condition: &Condition) -> Read
         Condition::Replica { database, host } => replica(desk, context, database, host).await,
         Condition::NoFaults => no_faults(desk),
         Condition::Quiet { alert } => quiet(desk, alert),
+        Condition::Instances { service, ready } => instances(desk, context, service, ready).await,
+        Condition::Shifted {
+            service,
+            from,
+            share,
+        } => shifted(desk, context, (service, from), share).await,
+        Condition::Mode { service, mode } => modes::measure(desk, context, service, mode).await,
     }
 }
 
@@ -116,6 +125,96 @@ async fn process(
         Some(status) => Reading::Not(format!("{name} is {}: {}", status.phase, status.why)),
         None => Reading::Not(format!("{name} does not run")),
     }
+}
+
+/// Hosts whose node is silent count for nothing: they can neither make it hold nor say that it does not.
+async fn instances(desk: &Desk, context: &Context, service: &str, wanted: &str) -> Reading {
+    let Ok(wanted) = wanted.parse::<usize>() else {
+        return Reading::Missing(format!("{wanted:?} is no number of instances"));
+    };
+    let known = context.platform.service(service);
+    let Some(hosts) = known.map(|service| service.allowed_hosts()) else {
+        return Reading::Missing(format!("there is no service {service}"));
+    };
+    let (mut ready, mut silent) = (0, Vec::new());
+    for host in hosts {
+        let name = format!("{host}/{service}");
+        match node(desk, context, host.as_str()).await {
+            Ok(facts) => {
+                let mut here = facts.instances.iter();
+                let here = here.any(|status| status.instance == name && status.ready);
+                ready += usize::from(here);
+            }
+            Err(why) => silent.push(format!("the node of {host}: {why}")),
+        }
+    }
+    let told = format!("{ready} instances of {service} are ready, {wanted} are wanted");
+    match (ready >= wanted, silent.is_empty()) {
+        (true, _) => Reading::Holds(told),
+        (false, true) => Reading::Not(told),
+        (false, false) => Reading::Missing(format!("{told}; {}", silent.join("; "))),
+    }
+}
+
+/// Every gateway that leads to the service is heard, and treats its instances in the region so.
+async fn shifted(
+    desk: &Desk,
+    context: &Context,
+    (service, from): (&str, &str),
+    share: &str,
+) -> Reading {
+    let Ok(share) = mainstay_playbook::share_of(share) else {
+        return Reading::Missing(format!("{share:?} is no share"));
+    };
+    let (mut others, mut silent, mut heard) = (Vec::new(), Vec::new(), 0);
+    for gateway in context.platform.gateways() {
+        for host in &gateway.hosts {
+            let name = format!("gateway {} of {host}", gateway.name);
+            let facts = match node(desk, context, host.as_str()).await {
+                Ok(facts) => facts,
+                Err(why) => {
+                    silent.push(format!("{name}: {why}"));
+                    continue;
+                }
+            };
+            let seen = facts.gateways.get(gateway.name.as_str());
+            let fresh = seen.filter(|seen| seen.age_ms < FRESH_MS);
+            let Some(status) = fresh.and_then(|seen| seen.value.as_ref()) else {
+                silent.push(name);
+                continue;
+            };
+            let Some(shares) = shares_of(context, status, service, from) else {
+                continue;
+            };
+            heard += 1;
+            if shares.iter().any(|told| *told != share) {
+                others.push(name);
+            }
+        }
+    }
+    match (others.is_empty(), silent.is_empty() && heard > 0) {
+        (false, _) => Reading::Not(format!("not yet at {}", others.join(", "))),
+        (true, true) => Reading::Holds(format!("{heard} gateways do so")),
+        (true, false) => Reading::Missing(format!("not heard: {}", silent.join(", "))),
+    }
+}
+
+/// The shares of the service's instances in a region; nothing if the gateway does not lead to the service.
+fn shares_of(
+    context: &Context,
+    status: &GatewayStatus,
+    service: &str,
+    from: &str,
+) -> Option<Vec<u8>> {
+    let mut services = status.services.iter();
+    let known = services.find(|known| known.service == service)?;
+    let here = known.instances.iter().filter(|instance| {
+        let host = instance.instance.split_once('/').map(|(host, _)| host);
+        let host = host.and_then(|host| context.platform.host(host));
+        host.is_some_and(|host| host.region.as_str() == from)
+    });
+    let shares = here.map(|instance| instance.share.unwrap_or(mainstay_playbook::WHOLE));
+    Some(shares.collect())
 }
 
 async fn primary(desk: &Desk, context: &Context, database: &str, region: &str) -> Reading {

@@ -8,8 +8,8 @@ use mainstay_kernel::{Ask, State, view};
 use mainstay_manifest::{load_playbook, render};
 use mainstay_playbook::guard::{self, Verdict};
 use mainstay_playbook::{
-    self as playbook, Action, Book, Condition, Known, Mode, Origin, Phase, Resolved, Run, Source,
-    Trigger,
+    self as playbook, AS_FILE, Action, Book, Condition, Known, Mode, Origin, Phase, Resolved,
+    Routed, Run, Source, Trigger,
 };
 use mainstay_record::node::CommandOutcome;
 use mainstay_record::playbook::{
@@ -22,6 +22,7 @@ use mainstay_rt::http as api;
 use crate::context::Context;
 use crate::control::{Desk, refused};
 use crate::events::playbook_ask;
+use crate::kernel_runner::beside_facts;
 use crate::measure::{Reading, read};
 
 pub const PATH: &str = "/v1/playbooks";
@@ -76,6 +77,7 @@ pub fn shown(state: &State) -> PlaybooksShown {
                 (name.clone(), newest)
             })
             .collect(),
+        beside: beside_facts(state),
     }
 }
 
@@ -190,6 +192,18 @@ fn action(action: &Action) -> String {
         Action::Http(call) => call.to_string(),
         Action::Notify { to, text } => format!("tell {to}: {text}"),
         Action::WorkItem(item) => format!("open a work item {item}"),
+        Action::Shift { what, from, share } => {
+            let what = match what {
+                Routed::Service(service) => service.clone(),
+                Routed::Route(path) => format!("route {path}"),
+            };
+            format!("let {share} % of new requests of {what} go to {from} as always")
+        }
+        Action::Replicas { service, count } if count == AS_FILE => {
+            format!("run as many instances of {service} as the file says")
+        }
+        Action::Replicas { service, count } => format!("run {count} instances of {service}"),
+        Action::Mode { service, mode } => format!("put {service} into the mode {mode}"),
         Action::Wait(until) => format!("wait until {}", condition(until)),
     }
 }
@@ -207,6 +221,15 @@ fn condition(condition: &Condition) -> String {
         }
         Condition::NoFaults => "no fault is in force".to_owned(),
         Condition::Quiet { alert } => format!("no alert {alert} stands"),
+        Condition::Instances { service, ready } => {
+            format!("at least {ready} instances of {service} are ready")
+        }
+        Condition::Shifted {
+            service,
+            from,
+            share,
+        } => format!("gateways send {share} % of new requests of {service} to {from} as always"),
+        Condition::Mode { service, mode } => format!("{service} is in the mode {mode}"),
     }
 }
 

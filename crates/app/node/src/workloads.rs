@@ -10,13 +10,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use mainstay_derive::{
-    Placements, archiver_config, archiver_instance, etcd_instances, gateway_instance,
+    Placements, Shares, archiver_config, archiver_instance, etcd_instances, gateway_instance,
     gateway_snapshot, keeper_config, keeper_instance, objective_rules, relay_config,
     service_instance, watch_config, watch_instance,
 };
 use mainstay_kernel::State;
 use mainstay_model::database::Database;
-use mainstay_model::name::{HostName, ServiceName};
+use mainstay_model::name::{HostName, RegionName, ServiceName};
 use mainstay_record::gateway::GatewaySnapshot;
 use mainstay_record::process::InstanceSpec;
 use mainstay_rt::files;
@@ -39,6 +39,9 @@ pub struct LastPlacements {
     /// Hosts that gateways send nothing new to.
     #[serde(default)]
     drained: Vec<String>,
+    /// Service, region, and the share of new requests there in percent.
+    #[serde(default)]
+    shifts: Vec<(String, String, u8)>,
 }
 
 impl LastPlacements {
@@ -52,6 +55,12 @@ impl LastPlacements {
         Self {
             placed: placed.collect(),
             drained: state.playbooks.drained.iter().cloned().collect(),
+            shifts: state
+                .playbooks
+                .shifts
+                .iter()
+                .map(|((service, region), share)| (service.clone(), region.clone(), *share))
+                .collect(),
         }
     }
 
@@ -83,6 +92,19 @@ impl LastPlacements {
             hosts.retain(|host: &HostName| !self.drained.iter().any(|out| out == host.as_str()));
         }
         routed
+    }
+
+    fn shares(&self) -> Shares {
+        self.shifts
+            .iter()
+            .filter_map(|(service, region, share)| {
+                let shifted = (
+                    ServiceName::new(service).ok()?,
+                    RegionName::new(region).ok()?,
+                );
+                Some((shifted, *share))
+            })
+            .collect()
     }
 
     fn placements(&self) -> Placements {
@@ -148,7 +170,7 @@ pub fn prepare(context: &Context, placements: &LastPlacements) -> io::Result<Wor
                 &machine,
                 gateway,
                 &context.host,
-                &placements.routed(),
+                (&placements.routed(), &placements.shares()),
                 generation,
             )
         };

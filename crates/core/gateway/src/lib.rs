@@ -26,4 +26,5 @@ pub mod hold;
 pub mod method;
 pub mod retry;
 pub mod routing;
+pub mod share;
 pub mod sight;

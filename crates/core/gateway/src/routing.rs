@@ -35,6 +35,8 @@ pub struct Instance {
     pub name: String,
     pub host: String,
     pub place: Place,
+    /// Of a hundred new requests so many may come here; 100 if nothing is said.
+    pub share: u8,
 }
 
 /// Instances of the gateway's own region go before all others.

@@ -14,6 +14,7 @@ fn service(name: &str, hosts: &[&str]) -> Service {
                 name: alloc::format!("{host}/{name}"),
                 host: (*host).to_string(),
                 place: Place::OwnRegion,
+                share: 100,
             })
             .collect(),
     }

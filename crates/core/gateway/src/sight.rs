@@ -16,6 +16,7 @@ use core::time::Duration;
 use mainstay_units::{Epoch, Instant, Term};
 
 use crate::routing::{Cell, CellId, DatabaseId, Place, Routing, ServiceId};
+use crate::share::{Candidate, Ready};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SightLimits {
@@ -139,8 +140,8 @@ pub struct DatabaseView {
 pub struct View {
     pub cells: Vec<CellView>,
     pub databases: Vec<DatabaseView>,
-    /// For each service the instances to choose among, those of the own region alone if there are any.
-    pub ready: Vec<Vec<u16>>,
+    /// For each service the instances to choose among.
+    pub ready: Vec<Ready>,
 }
 
 /// How sure it is that others have a primary and only we cannot reach it.
@@ -158,7 +159,7 @@ enum Certainty {
 pub struct Sight {
     limits: SightLimits,
     cells: Vec<Cell>,
-    places: Vec<Vec<Place>>,
+    places: Vec<Vec<(Place, u8)>>,
     keepers: Vec<Vec<Option<KeeperFact>>>,
     instances: Vec<Vec<Option<InstanceFact>>>,
     suspected: Vec<Vec<Instant>>,
@@ -172,10 +173,10 @@ pub struct Sight {
 
 impl Sight {
     pub fn new(now: Instant, routing: &Routing, limits: SightLimits) -> Self {
-        let places: Vec<Vec<Place>> = routing
+        let places: Vec<Vec<(Place, u8)>> = routing
             .services
             .iter()
-            .map(|s| s.instances.iter().map(|i| i.place).collect())
+            .map(|s| s.instances.iter().map(|i| (i.place, i.share)).collect())
             .collect();
         Self {
             limits,
@@ -469,25 +470,25 @@ impl Sight {
             .unwrap_or_default()
     }
 
-    fn ready(&self, now: Instant, service: usize) -> Vec<u16> {
-        let mut own = Vec::new();
-        let mut other = Vec::new();
+    fn ready(&self, now: Instant, service: usize) -> Ready {
+        let mut candidates = Vec::new();
         let (Some(facts), Some(places)) = (self.instances.get(service), self.places.get(service))
         else {
-            return own;
+            return Ready::default();
         };
-        for (instance, (fact, place)) in facts.iter().zip(places).enumerate() {
+        for (instance, (fact, (place, share))) in facts.iter().zip(places).enumerate() {
             let Some(fact) = fact else { continue };
             let suspected = self.suspected_at(ServiceId(service as u16), instance);
             let ready = matches!(fact.state, InstanceState::Ready { .. });
             if ready && self.is_fresh(now, fact.heard) && fact.asked > suspected {
-                match place {
-                    Place::OwnRegion => own.push(instance as u16),
-                    Place::OtherRegion => other.push(instance as u16),
-                }
+                candidates.push(Candidate {
+                    instance: instance as u16,
+                    place: *place,
+                    share: *share,
+                });
             }
         }
-        if own.is_empty() { other } else { own }
+        Ready::of(&candidates)
     }
 
     /// True while a cell has no active instance: its instances are asked more often.

@@ -30,6 +30,7 @@ fn sight() -> Sight {
         } else {
             Place::OtherRegion
         },
+        share: 100,
     });
     let service = Service {
         name: "venue".to_string(),
@@ -236,7 +237,7 @@ fn a_suspect_must_answer_a_younger_question() {
     sight.handle_suspicion(VENUE, 0, at(120));
     let view = sight.evaluate(at(130));
     assert_eq!(view.cells, [CellView::Absent(AbsentWhy::Suspected)]);
-    assert_eq!(view.ready, [[0u16; 0]]);
+    assert_eq!(view.ready[0].drawn(0), [0u16; 0]);
     sight.handle_probe(VENUE, 0, active(119, 1, 1));
     assert_eq!(
         sight.evaluate(at(130)).cells,
@@ -266,14 +267,14 @@ fn instances_of_the_own_region_go_first() {
     for instance in 0..3 {
         sight.handle_probe(VENUE, instance, active(100, 1, 1));
     }
-    assert_eq!(sight.evaluate(at(150)).ready, [[0]]);
+    assert_eq!(sight.evaluate(at(150)).ready[0].drawn(0), [0]);
     let gone = InstanceFact {
         asked: at(160),
         heard: at(161),
         state: InstanceState::Unreachable,
     };
     sight.handle_probe(VENUE, 0, gone);
-    assert_eq!(sight.evaluate(at(170)).ready, [[1, 2]]);
+    assert_eq!(sight.evaluate(at(170)).ready[0].drawn(0), [1, 2]);
 }
 
 #[test]

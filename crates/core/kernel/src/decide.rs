@@ -4,6 +4,7 @@ mod commands;
 mod timers;
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -108,7 +109,8 @@ fn host_heard(state: &State, host: &HostName) -> Decision {
     let mut lost = state.lost.clone();
     lost.remove(host);
     if let (Some(desired), None) = (&state.desired, &state.paused) {
-        events.extend(place(desired, &lost, &state.placed));
+        let counts = &state.playbooks.counts;
+        events.extend(place(desired, &lost, &state.placed, counts));
     }
     Decision::of(events)
 }
@@ -143,7 +145,8 @@ fn host_silent(state: &State, host: &HostName, silent_ms: u64) -> Decision {
     if state.paused.is_none() {
         let mut lost = state.lost.clone();
         lost.insert(host.clone(), state.now_ms);
-        events.extend(place(desired, &lost, &state.placed));
+        let counts = &state.playbooks.counts;
+        events.extend(place(desired, &lost, &state.placed, counts));
     }
     Decision::of(events)
 }
@@ -200,7 +203,9 @@ fn adopt(
     if state.paused.is_none() {
         let mut lost = state.lost.clone();
         lost.retain(|host, _| desired.hosts.contains_key(host));
-        events.extend(place(desired, &lost, &state.placed));
+        // With a new file its own numbers of instances hold.
+        let counts = BTreeMap::new();
+        events.extend(place(desired, &lost, &state.placed, &counts));
     }
     Ok(events)
 }

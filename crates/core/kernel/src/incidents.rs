@@ -307,9 +307,14 @@ fn acted(act: &Act) -> Option<Sign> {
             });
         }
         Act::Restart { host, instance } => vec![Thing::on(instance_of(instance), host)],
-        Act::Drain { hosts } | Act::Return { hosts } => {
-            hosts.iter().map(|host| Thing::host(host)).collect()
+        Act::Drain { hosts } => hosts.iter().map(|host| Thing::host(host)).collect(),
+        Act::Return { hosts, shifts } => {
+            let services = shifts.iter().map(|(service, _)| service_of(service));
+            let hosts = hosts.iter().map(|host| Thing::host(host));
+            hosts.chain(services).collect()
         }
+        Act::Shift { service, .. } | Act::Replicas { service, .. } => vec![service_of(service)],
+        Act::Mode { host, service, .. } => vec![Thing::on(instance_of(service), host)],
         Act::Run { host, .. } => vec![Thing::host(host)],
         Act::Replace { host, service, to } => [host, to]
             .map(|host| Thing::on(What::Service(service.clone()), host))
@@ -382,6 +387,13 @@ fn reflex(report: &Report) -> Option<Sign> {
 }
 
 /// Instances are called after their parts: `keeper-ledger`, `postgres-ledger`, `gateway-edge`, or like their service.
+fn service_of(name: &str) -> Thing {
+    Thing {
+        what: What::Service(name.to_string()),
+        host: None,
+    }
+}
+
 fn instance_of(instance: &str) -> What {
     let after = |prefix: &str| instance.strip_prefix(prefix).map(ToString::to_string);
     after("keeper-")

@@ -7,6 +7,7 @@
 //! as soon as the host is.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use mainstay_model::name::{HostName, ServiceName};
@@ -14,11 +15,13 @@ use mainstay_model::name::{HostName, ServiceName};
 use crate::desired::{Desired, DesiredService};
 use crate::event::{Event, PlacedBecause, WithdrawnBecause};
 
-/// The events that bring `placed` to what `desired` wants, given that some hosts are lost.
+/// The events that bring `placed` to what `desired` wants, given that some hosts are lost and that a playbook wants
+/// another number of instances of some services.
 pub(crate) fn place(
     desired: &Desired,
     lost: &BTreeMap<HostName, u64>,
     placed: &BTreeMap<ServiceName, BTreeSet<HostName>>,
+    counts: &BTreeMap<String, u16>,
 ) -> Vec<Event> {
     let mut events = Vec::new();
     let nowhere = BTreeSet::new();
@@ -30,7 +33,8 @@ pub(crate) fn place(
     }
     for (name, service) in &desired.services {
         let hosts = placed.get(name).unwrap_or(&nowhere);
-        place_service(name, service, lost, hosts, &mut events);
+        let wanted = wanted(name, service, counts);
+        place_service((name, service, wanted), lost, hosts, &mut events);
     }
     events
 }
@@ -51,9 +55,18 @@ fn placed(service: &ServiceName, host: &HostName, why: PlacedBecause) -> Event {
     }
 }
 
-fn place_service(
+/// How many instances a service is to have now.
+pub(crate) fn wanted(
     name: &ServiceName,
     service: &DesiredService,
+    counts: &BTreeMap<String, u16>,
+) -> u16 {
+    let count = counts.get(name.as_str()).copied();
+    count.unwrap_or(service.replicas)
+}
+
+fn place_service(
+    (name, service, wanted): (&ServiceName, &DesiredService, u16),
     lost: &BTreeMap<HostName, u64>,
     hosts: &BTreeSet<HostName>,
     events: &mut Vec<Event>,
@@ -71,7 +84,7 @@ fn place_service(
         events.extend(missing.map(|host| placed(name, host, why())));
         return;
     }
-    let wanted = usize::from(service.replicas);
+    let wanted = usize::from(wanted);
     // In the file's order, so that what is kept and what is taken first does not depend on names.
     let in_order = |here: bool| {
         let allowed = allowed.clone();

@@ -16,10 +16,12 @@ use playbook::{Act, Ask, Asked, Look, RunId, View, ViewDatabase, ViewService, Wh
 use crate::alert::{AlertNews, AlertState};
 use crate::authority::authorize;
 use crate::decide::Decision;
+use crate::desired::Desired;
 use crate::effect::{Effect, EffectId, Executor, Outcome};
 use crate::event::{EndReason, Event};
 use crate::fault::FaultId;
 use crate::notices;
+use crate::placement::{place, wanted};
 use crate::signal::Command;
 use crate::state::{FaultPhase, State};
 use crate::why::Refusal;
@@ -108,15 +110,7 @@ pub fn view(state: &State) -> View {
     let paged = state.alerts.values().filter_map(paged);
     let known = |host: &String| desired.hosts.keys().any(|other| other.as_str() == host);
     let hosts = desired.hosts.iter();
-    let services = desired.services.iter().map(|(name, service)| {
-        let service = ViewService {
-            hosts: service.hosts.iter().map(ToString::to_string).collect(),
-            follows: service.follows.as_ref().map(ToString::to_string),
-        };
-        (name.to_string(), service)
-    });
     View {
-        services: services.collect(),
         operators: desired.operators.keys().map(ToString::to_string).collect(),
         told: notices::names(&desired.oncall),
         incidents: incidents(state),
@@ -128,6 +122,9 @@ pub fn view(state: &State) -> View {
         lost,
         databases: databases.collect(),
         instances,
+        services: services(desired, state),
+        routes: routes(desired),
+        shifts: state.playbooks.shifts.clone(),
         watches: desired.watches.iter().map(ToString::to_string).collect(),
         faults: state
             .faults
@@ -162,6 +159,31 @@ fn alerts(state: &State) -> BTreeMap<String, String> {
         }
     }
     found
+}
+
+fn services(desired: &Desired, state: &State) -> BTreeMap<String, ViewService> {
+    let services = desired.services.iter().map(|(name, service)| {
+        let view = ViewService {
+            follows: service.follows.as_ref().map(ToString::to_string),
+            hosts: service.hosts.iter().map(ToString::to_string).collect(),
+            declared: service.replicas,
+            wanted: wanted(name, service, &state.playbooks.counts),
+        };
+        (name.to_string(), view)
+    });
+    services.collect()
+}
+
+fn routes(desired: &Desired) -> BTreeMap<String, BTreeSet<String>> {
+    let mut routes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for route in &desired.routes {
+        let services = route.services.iter().map(ToString::to_string);
+        routes
+            .entry(route.path.clone())
+            .or_default()
+            .extend(services);
+    }
+    routes
 }
 
 /// The host that an alert which calls somebody is about, if it names one.
@@ -301,6 +323,7 @@ pub(crate) fn due(state: &State, now_ms: u64) -> Vec<Event> {
     let view = view(state);
     let mut events = Vec::new();
     let mut incidents = state.incidents.clone();
+    let mut counts = state.playbooks.counts.clone();
     for event in playbook::step::due(&state.playbooks, now_ms, &view) {
         if replace::must_wait(state, &events, &event) {
             continue;
@@ -311,6 +334,13 @@ pub(crate) fn due(state: &State, now_ms: u64) -> Vec<Event> {
                 if let Some(Event::Incident(change)) = &added {
                     incidents.apply(state.next, now_ms, change);
                 }
+                if let playbook::Event::Begun {
+                    act: Act::Replicas { service, count, .. },
+                    ..
+                } = &event
+                {
+                    counts.insert(service.clone(), *count);
+                }
                 let follows = faults_ending(&event).into_iter();
                 let follows = follows.chain(replace::begun(&event)).chain(added);
                 let follows: Vec<Event> = follows.collect();
@@ -318,6 +348,12 @@ pub(crate) fn due(state: &State, now_ms: u64) -> Vec<Event> {
                 events.extend(follows);
             }
         }
+    }
+    // Placing is the kernel's own, too; once for all runs, so that none is placed twice.
+    if let Some(desired) = &state.desired
+        && counts != state.playbooks.counts
+    {
+        events.extend(place(desired, &state.lost, &state.placed, &counts));
     }
     if state.paused.is_none() {
         let scheduled = playbook::scheduled(&state.playbooks, now_ms, &view);

@@ -178,6 +178,7 @@ pub struct ServiceDraft {
     pub replicas: Option<u16>,
     pub placement: PlacementDraft,
     pub metrics: Option<MetricsDraft>,
+    pub modes: Option<ModesDraft>,
     pub objectives: ObjectivesDraft,
     pub restart: RestartDraft,
     pub stop: StopDraft,
@@ -224,6 +225,14 @@ pub struct ProbeDraft {
 pub struct MetricsDraft {
     pub port: Option<String>,
     pub path: Option<String>,
+}
+
+/// In which modes a service can be, and where its active instance is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModesDraft {
+    pub port: Option<String>,
+    pub path: String,
+    pub names: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -20,6 +20,7 @@ pub struct Service {
     pub probes: Probes,
     pub placement: Placement,
     pub metrics: Option<Metrics>,
+    pub modes: Option<Modes>,
     pub objectives: Objectives,
     pub restart: Restart,
     pub stop: Stop,
@@ -123,6 +124,17 @@ pub struct Probe {
 pub struct Metrics {
     pub port: PortName,
     pub path: String,
+}
+
+/// In which modes a service can be. Its active instance tells the present one at `path`, and is told another one there;
+/// only nodes of the platform may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Modes {
+    /// Spoken to by TLS with leaves of the platform's authority on both sides.
+    pub port: PortName,
+    pub path: String,
+    /// The ordinary one first.
+    pub names: Vec<String>,
 }
 
 /// What the owner expects of the service when something is lost.

@@ -11,7 +11,7 @@ use crate::call::Call;
 use crate::value::Values;
 use crate::view::View;
 use crate::work_item::WorkItem;
-use crate::{rebuild, replace};
+use crate::{rebuild, replace, scale, shift};
 
 /// Exactly what is done, and where. It stands in the journal before it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub enum Act {
     },
     Return {
         hosts: Vec<String>,
+        /// Services and regions whose shifts are over.
+        shifts: Vec<(String, String)>,
     },
     Run {
         host: String,
@@ -56,6 +58,23 @@ pub enum Act {
     },
     /// Its incident is known.
     WorkItem(Box<WorkItem>),
+    Shift {
+        service: String,
+        region: String,
+        /// In percent; 100 ends the shift.
+        share: u8,
+    },
+    Replicas {
+        service: String,
+        count: u16,
+        before: u16,
+    },
+    Mode {
+        /// Where the active instance is.
+        host: String,
+        service: String,
+        mode: String,
+    },
 }
 
 impl Act {
@@ -65,14 +84,17 @@ impl Act {
             Self::Switchover { from: host, .. }
             | Self::Restart { host, .. }
             | Self::Rebuild { host, .. }
-            | Self::Run { host, .. } => Some(host),
+            | Self::Run { host, .. }
+            | Self::Mode { host, .. } => Some(host),
             Self::Http(call) => Some(&call.host),
             Self::ClearFaults { .. }
             | Self::Drain { .. }
             | Self::Return { .. }
             | Self::Replace { .. }
             | Self::Notify { .. }
-            | Self::WorkItem(_) => None,
+            | Self::WorkItem(_)
+            | Self::Shift { .. }
+            | Self::Replicas { .. } => None,
         }
     }
 
@@ -82,14 +104,17 @@ impl Act {
             Self::ClearFaults { .. }
             | Self::Drain { .. }
             | Self::Return { .. }
-            | Self::WorkItem(_) => true,
+            | Self::WorkItem(_)
+            | Self::Shift { .. }
+            | Self::Replicas { .. } => true,
             Self::Switchover { .. }
             | Self::Restart { .. }
             | Self::Run { .. }
             | Self::Replace { .. }
             | Self::Rebuild { .. }
             | Self::Http(_)
-            | Self::Notify { .. } => false,
+            | Self::Notify { .. }
+            | Self::Mode { .. } => false,
         }
     }
 }
@@ -103,7 +128,7 @@ impl core::fmt::Display for Act {
             Self::Restart { host, instance } => write!(f, "restart {host}/{instance}"),
             Self::ClearFaults { faults } => write!(f, "end {}", faults.join(", ")),
             Self::Drain { hosts } => write!(f, "take {} out of routing", hosts.join(", ")),
-            Self::Return { hosts } => write!(f, "take {} back into routing", hosts.join(", ")),
+            Self::Return { hosts, shifts } => shift::write_return(f, hosts, shifts),
             Self::Run {
                 host,
                 program,
@@ -118,6 +143,21 @@ impl core::fmt::Display for Act {
             Self::Http(call) => call.fmt(f),
             Self::Notify { to, text } => write!(f, "tell {to}: {text}"),
             Self::WorkItem(item) => write!(f, "open a work item {item}"),
+            Self::Shift {
+                service,
+                region,
+                share,
+            } => shift::write_shift(f, service, region, *share),
+            Self::Replicas {
+                service,
+                count,
+                before,
+            } => write!(f, "run {count} instances of {service} instead of {before}"),
+            Self::Mode {
+                host,
+                service,
+                mode,
+            } => write!(f, "tell {host}/{service} to be in the mode {mode}"),
         }
     }
 }
@@ -148,7 +188,10 @@ impl Look {
             | Condition::Primary { .. }
             | Condition::Replica { .. }
             | Condition::NoFaults
-            | Condition::Quiet { .. } => None,
+            | Condition::Quiet { .. }
+            | Condition::Instances { .. }
+            | Condition::Shifted { .. }
+            | Condition::Mode { .. } => None,
         };
         Self {
             condition,
@@ -208,9 +251,10 @@ fn resolve_filled(
         }
         Action::Return(place) => {
             let hosts = moved(&place, view, |host| drained.contains(host))?;
-            match hosts.is_empty() {
+            let shifts = shift::of_place(&place, view);
+            match hosts.is_empty() && shifts.is_empty() {
                 true => Resolved::Already("it is in routing".into()),
-                false => Resolved::Act(Act::Return { hosts }),
+                false => Resolved::Act(Act::Return { hosts, shifts }),
             }
         }
         Action::Run {
@@ -240,6 +284,11 @@ fn resolve_filled(
             false => return Err(format!("the platform file has nobody to tell called {to}")),
         },
         Action::WorkItem(item) => Resolved::Act(item.resolved(view)?),
+        Action::Shift { what, from, share } => {
+            return shift::resolve(&what, from, &share, view, drained);
+        }
+        Action::Replicas { service, count } => return scale::resolve(service, &count, view),
+        Action::Mode { service, mode } => return tell_mode(service, mode, view),
         Action::Wait(_) => Resolved::Already("it only looks".into()),
     })
 }
@@ -270,6 +319,26 @@ pub(crate) fn there(host: &str, instance: &str, view: &View) -> Result<(), Strin
         true => Ok(()),
         false => Err(format!("{instance} does not run on {host}")),
     }
+}
+
+/// Whether a service has such a mode, the node knows that tells it: the journal does not keep them.
+fn tell_mode(service: String, mode: String, view: &View) -> Result<Resolved, String> {
+    let known = view.service(&service)?;
+    let Some(database) = &known.follows else {
+        return Err(format!(
+            "{service} follows no database, so none of its instances speaks for all"
+        ));
+    };
+    let primary = view.databases.get(database);
+    let Some(host) = primary.and_then(|known| known.primary.clone()) else {
+        return Err(format!("where the primary of {database} is, is not known"));
+    };
+    there(&host, &service, view)?;
+    Ok(Resolved::Act(Act::Mode {
+        host,
+        service,
+        mode,
+    }))
 }
 
 fn switchover(database: String, region: &str, view: &View) -> Result<Resolved, String> {

@@ -296,8 +296,36 @@ pub enum Action {
         text: String,
     },
     WorkItem(Box<WorkItem>),
+    /// Gateways send only a share of a service's new requests to its instances in a region.
+    Shift {
+        what: Routed,
+        from: String,
+        /// In percent.
+        share: String,
+    },
+    /// How many instances of a service run, until the platform file changes.
+    Replicas {
+        service: String,
+        /// A number, or [`AS_FILE`].
+        count: String,
+    },
+    /// Tells the active instance of a service which of its declared modes it is in.
+    Mode {
+        service: String,
+        mode: String,
+    },
     /// Nothing but looking, until it holds or the step's time is over.
     Wait(Box<Condition>),
+}
+
+/// In place of a number of instances: as many as the platform file says.
+pub const AS_FILE: &str = "file";
+
+/// Whose requests are shifted: those of a service on all of its routes, by its name or by one of the routes' paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Routed {
+    Service(String),
+    Route(String),
 }
 
 impl Action {
@@ -314,6 +342,9 @@ impl Action {
             Self::Http(_) => "http",
             Self::Notify { .. } => "notify",
             Self::WorkItem(_) => "workItem",
+            Self::Shift { .. } => "shift",
+            Self::Replicas { .. } => "replicas",
+            Self::Mode { .. } => "mode",
             Self::Wait(_) => "wait",
         }
     }
@@ -352,5 +383,22 @@ pub enum Condition {
     /// No alert of this name stands, neither firing nor missing.
     Quiet {
         alert: String,
+    },
+    /// At least so many instances of a service are ready by their probes.
+    Instances {
+        service: String,
+        ready: String,
+    },
+    /// Every gateway that leads to the service says that it sends this share of new requests to the region.
+    Shifted {
+        service: String,
+        from: String,
+        /// In percent.
+        share: String,
+    },
+    /// The active instance of a service says that it is in this mode.
+    Mode {
+        service: String,
+        mode: String,
     },
 }

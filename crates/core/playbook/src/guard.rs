@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use crate::act::{Act, Resolved, resolve};
 use crate::book::{Book, Guardrails, Rate, Window};
 use crate::run::{Run, RunId};
+use crate::shift;
 use crate::state::State;
 use crate::value::Values;
 use crate::view::View;
@@ -28,6 +29,8 @@ pub enum Target {
         host: String,
         instance: String,
     },
+    /// All of a service: how many instances it has, and in which mode it is.
+    Service(String),
     /// Faults in force, all of them.
     Faults,
 }
@@ -36,7 +39,7 @@ impl Target {
     pub fn host(&self) -> Option<&str> {
         match self {
             Self::Host(host) | Self::Instance { host, .. } => Some(host),
-            Self::Database(_) | Self::Faults => None,
+            Self::Database(_) | Self::Service(_) | Self::Faults => None,
         }
     }
 
@@ -45,6 +48,8 @@ impl Target {
         match (self, other) {
             (Self::Host(host), Self::Instance { host: other, .. })
             | (Self::Instance { host: other, .. }, Self::Host(host)) => host == other,
+            (Self::Service(service), Self::Instance { instance, .. })
+            | (Self::Instance { instance, .. }, Self::Service(service)) => service == instance,
             _ => self == other,
         }
     }
@@ -56,6 +61,7 @@ impl core::fmt::Display for Target {
             Self::Database(database) => write!(f, "database {database}"),
             Self::Host(host) => write!(f, "host {host}"),
             Self::Instance { host, instance } => write!(f, "instance {host}/{instance}"),
+            Self::Service(service) => write!(f, "service {service}"),
             Self::Faults => f.write_str("faults in force"),
         }
     }
@@ -103,8 +109,18 @@ pub fn targets(
             Act::Restart { host, instance } => {
                 targets.insert(Target::Instance { host, instance });
             }
-            Act::Drain { hosts } | Act::Return { hosts } => {
+            Act::Drain { hosts } => targets.extend(hosts.into_iter().map(Target::Host)),
+            Act::Return { hosts, shifts } => {
                 targets.extend(hosts.into_iter().map(Target::Host));
+                for (service, region) in &shifts {
+                    targets.extend(shift::targets(service, region, view));
+                }
+            }
+            Act::Shift {
+                service, region, ..
+            } => targets.extend(shift::targets(&service, &region, view)),
+            Act::Replicas { service, .. } | Act::Mode { service, .. } => {
+                targets.insert(Target::Service(service));
             }
             Act::Run { host, .. } => {
                 targets.insert(Target::Host(host));

@@ -6,8 +6,8 @@
 //! the chart: what was begun and has no outcome is *looked at*, never done again on a guess.
 //!
 //! - [`Book`]: triggers, parameters, steps, approval, guardrails.
-//! - [`State`]: the books in force, the runs under way and the last ones that ended. Only [`State::apply`] and
-//!   [`State::finished`] change it.
+//! - [`State`]: the books in force, the runs under way and the last ones that ended. Only [`State::apply`],
+//!   [`State::finished`] and [`State::file_changed`] change it.
 //! - [`step::next`]: what a run needs next, as a table from its phase. Effects and measurements are orders whose
 //!   outcomes come back through [`State::finished`].
 //! - [`guard`]: what a run is about to touch, and whether all runs together may. It is asked and answered within one
@@ -44,6 +44,8 @@ pub mod guard;
 mod rebuild;
 mod replace;
 mod run;
+mod scale;
+mod shift;
 mod state;
 pub mod step;
 mod trigger;
@@ -55,12 +57,14 @@ mod work_item;
 pub use act::{Act, Look, Resolved, resolve};
 pub use ask::{Ask, Asked, asked};
 pub use book::{
-    Action, Approval, Book, Condition, Expiry, Gravity, Guardrails, IncidentState, Mode, Parameter,
-    ParameterKind, Place, Promotion, Rate, Retry, Step, Trigger, Verify, Window,
+    AS_FILE, Action, Approval, Book, Condition, Expiry, Gravity, Guardrails, IncidentState, Mode,
+    Parameter, ParameterKind, Place, Promotion, Rate, Retry, Routed, Step, Trigger, Verify, Window,
 };
 pub use call::{Call, Method};
 pub use event::{Ending, Event, Opening, Origin, Purpose, Source, Who};
 pub use run::{Outcome, Phase, Run, RunId, Seen, Stopped};
+pub use scale::count_of;
+pub use shift::{WHOLE, share_of};
 pub use state::{BOOKS_MAX, ENDED_MAX, Ended, Known, RUNS_MAX, State, Track};
 pub use trigger::{Case, next_scheduled_ms, scheduled, triggered, triggered_by_incident};
 pub use value::{FillError, Values, fill, names_in, values_of};

@@ -10,6 +10,7 @@ use crate::act::Act;
 use crate::book::{Book, Mode};
 use crate::event::{Ending, Event, Opening, Origin, Purpose, Source, Who};
 use crate::run::{Outcome, Phase, Run, RunId, Stopped};
+use crate::shift;
 use crate::value::Values;
 
 pub const BOOKS_MAX: usize = 200;
@@ -29,6 +30,10 @@ pub struct State {
     pub tracks: BTreeMap<String, Track>,
     /// Hosts that gateways send nothing new to.
     pub drained: BTreeSet<String>,
+    /// Where gateways send less than all that they would, in percent: by service and region.
+    pub shifts: BTreeMap<(String, String), u8>,
+    /// How many instances of a service run in place of what the platform file says.
+    pub counts: BTreeMap<String, u16>,
     /// When a run of each book was opened last.
     pub opened: BTreeMap<String, u64>,
 }
@@ -213,7 +218,24 @@ impl State {
     fn apply_act(&mut self, act: &Act) {
         match act {
             Act::Drain { hosts } => self.drained.extend(hosts.iter().cloned()),
-            Act::Return { hosts } => self.drained.retain(|host| !hosts.contains(host)),
+            Act::Return { hosts, shifts } => {
+                self.drained.retain(|host| !hosts.contains(host));
+                self.shifts.retain(|shifted, _| !shifts.contains(shifted));
+            }
+            Act::Shift {
+                service,
+                region,
+                share,
+            } => {
+                let shifted = (service.clone(), region.clone());
+                match *share < shift::WHOLE {
+                    true => self.shifts.insert(shifted, *share),
+                    false => self.shifts.remove(&shifted),
+                };
+            }
+            Act::Replicas { service, count, .. } => {
+                self.counts.insert(service.clone(), *count);
+            }
             Act::Switchover { .. }
             | Act::Restart { .. }
             | Act::ClearFaults { .. }
@@ -222,8 +244,16 @@ impl State {
             | Act::Rebuild { .. }
             | Act::Http(_)
             | Act::Notify { .. }
-            | Act::WorkItem(_) => {}
+            | Act::WorkItem(_)
+            | Act::Mode { .. } => {}
         }
+    }
+
+    /// Another platform file is in force: its numbers of instances hold, and shifts of what it does not have are over.
+    pub fn file_changed(&mut self, has: impl Fn(&str, &str) -> bool) {
+        self.counts.clear();
+        self.shifts
+            .retain(|(service, region), _| has(service, region));
     }
 
     /// What became of what was ordered at `position`.

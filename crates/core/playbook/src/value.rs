@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::book::{Action, Book, Condition, Parameter, ParameterKind, Place};
+use crate::book::{Action, Book, Condition, Parameter, ParameterKind, Place, Routed};
 use crate::view::View;
 use crate::why::Refusal;
 
@@ -70,6 +70,15 @@ impl Place {
     }
 }
 
+impl Routed {
+    pub fn filled(&self, values: &Values) -> Result<Self, FillError> {
+        Ok(match self {
+            Self::Service(service) => Self::Service(fill(service, values)?),
+            Self::Route(path) => Self::Route(fill(path, values)?),
+        })
+    }
+}
+
 impl Action {
     pub fn filled(&self, values: &Values) -> Result<Self, FillError> {
         let fill = |text: &str| fill(text, values);
@@ -111,6 +120,19 @@ impl Action {
                 text: fill(text)?,
             },
             Self::WorkItem(item) => Self::WorkItem(Box::new(item.filled(values)?)),
+            Self::Shift { what, from, share } => Self::Shift {
+                what: what.filled(values)?,
+                from: fill(from)?,
+                share: fill(share)?,
+            },
+            Self::Replicas { service, count } => Self::Replicas {
+                service: fill(service)?,
+                count: fill(count)?,
+            },
+            Self::Mode { service, mode } => Self::Mode {
+                service: fill(service)?,
+                mode: fill(mode)?,
+            },
             Self::Wait(condition) => Self::Wait(Box::new(condition.filled(values)?)),
         })
     }
@@ -140,6 +162,23 @@ impl Condition {
             Self::NoFaults => Self::NoFaults,
             Self::Quiet { alert } => Self::Quiet {
                 alert: fill(alert)?,
+            },
+            Self::Instances { service, ready } => Self::Instances {
+                service: fill(service)?,
+                ready: fill(ready)?,
+            },
+            Self::Shifted {
+                service,
+                from,
+                share,
+            } => Self::Shifted {
+                service: fill(service)?,
+                from: fill(from)?,
+                share: fill(share)?,
+            },
+            Self::Mode { service, mode } => Self::Mode {
+                service: fill(service)?,
+                mode: fill(mode)?,
             },
         })
     }

@@ -17,7 +17,7 @@ pub struct View {
     pub databases: BTreeMap<String, ViewDatabase>,
     /// Services and gateways, with the hosts that run one.
     pub instances: BTreeMap<String, BTreeSet<String>>,
-    /// By name: where instances of a service may run.
+    /// What is known of each service besides where it runs.
     pub services: BTreeMap<String, ViewService>,
     pub operators: BTreeSet<String>,
     /// Whom a step may tell, as it writes them.
@@ -26,6 +26,10 @@ pub struct View {
     pub incidents: BTreeSet<String>,
     /// By alert: the newest incident in which it stands or stood.
     pub alerts: BTreeMap<String, String>,
+    /// Services behind the paths of gateways' routes.
+    pub routes: BTreeMap<String, BTreeSet<String>>,
+    /// Where gateways send less than all that they would, in percent: by service and region.
+    pub shifts: BTreeMap<(String, String), u8>,
     /// Hosts that have a watch, which answers queries.
     pub watches: BTreeSet<String>,
     /// In force now.
@@ -42,13 +46,29 @@ pub struct ViewDatabase {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ViewService {
-    /// In order of preference.
-    pub hosts: Vec<String>,
-    /// The database whose replicas its instances stand beside.
+    /// The database whose replicas its instances stand beside; the active one follows the primary.
     pub follows: Option<String>,
+    /// Hosts that may run an instance, one each, in order of preference.
+    pub hosts: Vec<String>,
+    /// So many instances are wanted by the platform file, and now.
+    pub declared: u16,
+    pub wanted: u16,
 }
 
 impl View {
+    /// # Errors
+    /// That there is no such service, and what there is.
+    pub fn service(&self, name: &str) -> Result<&ViewService, String> {
+        self.services.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.services.keys().map(String::as_str).collect();
+            format!("there is no service {name}; there is {}", known.join(", "))
+        })
+    }
+
+    pub(crate) fn is_in(&self, host: &str, region: &str) -> bool {
+        self.hosts.get(host).is_some_and(|known| known == region)
+    }
+
     /// Whether such a thing exists.
     ///
     /// # Errors

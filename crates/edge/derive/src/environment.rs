@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mainstay_model::Host;
 use mainstay_model::service::Service;
-use mainstay_record::identity::service_role;
+use mainstay_record::identity::{NODE_ROLE, identity_name, service_role};
 
 use crate::identity::identity_files;
 use crate::keeper::APPLICATION_ROLE;
@@ -21,6 +21,8 @@ pub fn service_name_of(host: &Host, service: &Service) -> String {
 /// - `MAINSTAY_LISTEN`: address and port of the first declared port; `MAINSTAY_LISTEN_NAME` for each by name
 /// - for a service with a port of `tls: platform`: `MAINSTAY_TLS_IDENTITY`, a private key and its certificate (PEM, in one
 ///   file, replaced whole when it is renewed), and `MAINSTAY_TLS_ROOTS`, whom to believe
+/// - for a service with `modes`: `MAINSTAY_CONTROLLERS`, the names that nodes of the platform prove, between commas: they
+///   alone may tell it its mode
 /// - `MAINSTAY_GATEWAY`: address and port of the nearest gateway's first HTTP listener, if there is one
 /// - for a service that follows a database: `MAINSTAY_CELL`, `MAINSTAY_LEASE_FILE`, and `PGHOST`, `PGPORT`,
 ///   `PGUSER`, `PGDATABASE`, `PGPASSFILE`, `PGSSLMODE`, `PGSSLROOTCERT`, which lead to the server on its own host
@@ -51,6 +53,12 @@ pub fn service_environment(
         let files = identity_files(machine, host, &service_role(service.name.as_str()));
         set("MAINSTAY_TLS_IDENTITY", files.own.display().to_string());
         set("MAINSTAY_TLS_ROOTS", files.roots.display().to_string());
+    }
+    if service.modes.is_some() {
+        let platform = machine.platform.name().as_str();
+        let hosts = machine.platform.hosts().iter();
+        let names = hosts.map(|host| identity_name(NODE_ROLE, host.name.as_str(), platform));
+        set("MAINSTAY_CONTROLLERS", names.collect::<Vec<_>>().join(","));
     }
     if let Some(gateway) = nearest_gateway(machine, host) {
         set("MAINSTAY_GATEWAY", gateway);

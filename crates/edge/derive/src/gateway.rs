@@ -6,7 +6,7 @@ use mainstay_model::Host;
 use mainstay_model::gateway::{
     CellKey, Clients, DoorTls, Gateway, Hold, ReplicaRole, Route, Target,
 };
-use mainstay_model::name::{DatabaseName, HostName, PortName, ServiceName};
+use mainstay_model::name::{DatabaseName, HostName, PortName, RegionName, ServiceName};
 use mainstay_model::service::Placement;
 use mainstay_record::gateway as record;
 use mainstay_record::identity::gateway_role;
@@ -16,6 +16,9 @@ use crate::machine::Machine;
 
 /// Where the instances of the services that do not follow a database stand just now, by the kernel's decision.
 pub type Placements = BTreeMap<ServiceName, Vec<HostName>>;
+
+/// Of a hundred new requests of a service so many may go to a region; all of them, where nothing is said.
+pub type Shares = BTreeMap<(ServiceName, RegionName), u8>;
 
 /// What the routes and listeners of one gateway lead to.
 #[derive(Default)]
@@ -30,7 +33,7 @@ pub fn gateway_snapshot(
     machine: &Machine<'_>,
     gateway: &Gateway,
     host: &Host,
-    placements: &Placements,
+    standing: (&Placements, &Shares),
     generation: u64,
 ) -> Option<record::GatewaySnapshot> {
     if !gateway.hosts.contains(&host.name) {
@@ -81,7 +84,7 @@ pub fn gateway_snapshot(
             tcp: tcp.collect(),
         },
         services: services
-            .filter_map(|(name, port)| service(machine, host, placements, name, port))
+            .filter_map(|(name, port)| service(machine, host, standing, name, port))
             .collect(),
         databases: databases
             .filter_map(|name| database(machine, host, name))
@@ -221,7 +224,7 @@ fn target(target: &Target) -> record::RouteTarget {
 fn service(
     machine: &Machine<'_>,
     reader: &Host,
-    placements: &Placements,
+    (placements, shares): (&Placements, &Shares),
     name: &ServiceName,
     port: &PortName,
 ) -> Option<record::ServiceTarget> {
@@ -241,6 +244,12 @@ fn service(
             address: machine.reach(reader, host, port.number).to_string(),
             identity: service_identity(machine, service, port, host),
             readiness_path: readiness.path.clone(),
+            share: match &service.placement {
+                Placement::Follows { .. } => None,
+                Placement::Spread { .. } => {
+                    shares.get(&(name.clone(), host.region.clone())).copied()
+                }
+            },
         })
     });
     Some(record::ServiceTarget {

@@ -1,6 +1,7 @@
 //! Who the processes of a host are, and where they prove it from.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use mainstay_model::database::Database;
 use mainstay_model::gateway::{DoorTls, Gateway, HttpListener};
@@ -87,6 +88,17 @@ fn door_known_as(machine: &Machine<'_>, gateway: &Gateway, host: &Host) -> Vec<S
     let platform = machine.platform.name().as_str();
     let common = gateway_name(gateway.name.as_str(), platform);
     vec![common, host.address(machine.slot).to_string()]
+}
+
+/// Where `reader` reaches a port of a service's instance on `host`, and what the instance proves to be.
+pub fn service_door(
+    machine: &Machine<'_>,
+    (reader, host): (&Host, &Host),
+    service: &Service,
+    port: &ServicePort,
+) -> (SocketAddr, Option<String>) {
+    let address = machine.reach(reader, host, port.number);
+    (address, service_identity(machine, service, port, host))
 }
 
 /// What an instance of the service on this host proves where its port demands that; `None` where it is spoken to in

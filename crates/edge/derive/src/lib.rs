@@ -29,8 +29,8 @@ pub use coordination::{
     ETCD_INSTANCE, RELAY_INSTANCE, etcd_endpoints, etcd_instances, relay_config,
 };
 pub use environment::{service_environment, service_name_of};
-pub use gateway::{Placements, gateway_snapshot};
-pub use identity::{identities, identity_files};
+pub use gateway::{Placements, Shares, gateway_snapshot};
+pub use identity::{identities, identity_files, service_door};
 pub use instance::{
     archiver_instance, gateway_instance, keeper_instance, service_instance, watch_instance,
 };

@@ -6,10 +6,11 @@ use std::path::Path;
 
 use expect_test::{ExpectFile, expect_file};
 use mainstay_derive::{
-    Layout, Machine, Placements, gateway_instance, gateway_snapshot, keeper_config,
+    Layout, Machine, Placements, Shares, gateway_instance, gateway_snapshot, keeper_config,
     keeper_instance, service_instance, watch_config, watch_instance, wire_specs,
 };
 use mainstay_model::address::Slot;
+use mainstay_model::name::{RegionName, ServiceName};
 use mainstay_model::{Host, Platform};
 use serde::Serialize;
 
@@ -112,7 +113,8 @@ fn a_gateway_is_told_its_routes() {
         let edge = machine.platform.gateway("edge").expect("declared");
         let host = host(machine, "euw1-a");
         let places = placements(machine.platform);
-        let snapshot = gateway_snapshot(machine, edge, host, &places, 3).expect("it runs there");
+        let snapshot = gateway_snapshot(machine, edge, host, (&places, &Shares::new()), 3)
+            .expect("it runs there");
         assert_eq!(snapshot.limits.hold_requests, 8192);
         assert_eq!(snapshot.limits.hold_bytes, 64 << 20);
         assert_eq!(snapshot.limits.hold_wait_ms, 14_000);
@@ -122,6 +124,28 @@ fn a_gateway_is_told_its_routes() {
         check(&form, expect_file!["./golden/gateway.json"]);
         let instance = gateway_instance(machine, edge, host, 1);
         check(&instance, expect_file!["./golden/gateway-instance.json"]);
+    });
+}
+
+#[test]
+fn a_share_is_told_for_the_instances_of_its_region_and_never_for_a_cell() {
+    with_machine(&example(), |machine| {
+        let edge = machine.platform.gateway("edge").expect("declared");
+        let host = host(machine, "euw1-a");
+        let places = placements(machine.platform);
+        let shares = ["ticker", "venue"].map(|service| {
+            let service = ServiceName::new(service).expect("a name");
+            let region = RegionName::new("us-east-1").expect("a name");
+            ((service, region), 30)
+        });
+        let snapshot = gateway_snapshot(machine, edge, host, (&places, &shares.into()), 1);
+        let services = snapshot.expect("it runs there").services;
+        let told = services.iter().flat_map(|service| &service.instances);
+        let told: Vec<(&str, Option<u8>)> = told
+            .filter(|instance| instance.share.is_some())
+            .map(|instance| (instance.name.as_str(), instance.share))
+            .collect();
+        assert_eq!(told, [("use1-a/ticker", Some(30))]);
     });
 }
 
@@ -208,7 +232,9 @@ fn told<'a>(machine: &Machine<'a>) -> Vec<(&'a Host, SocketAddr)> {
             }
         }
         for gateway in machine.platform.gateways() {
-            let Some(snapshot) = gateway_snapshot(machine, gateway, host, &places, 1) else {
+            let Some(snapshot) =
+                gateway_snapshot(machine, gateway, host, (&places, &Shares::new()), 1)
+            else {
                 continue;
             };
             let parse = |text: &str| text.parse::<SocketAddr>().expect("an address");
@@ -249,7 +275,13 @@ fn listening(machine: &Machine<'_>) -> BTreeSet<SocketAddr> {
             }
         }
         for gateway in machine.platform.gateways() {
-            let snapshot = gateway_snapshot(machine, gateway, host, &Placements::new(), 1);
+            let snapshot = gateway_snapshot(
+                machine,
+                gateway,
+                host,
+                (&Placements::new(), &Shares::new()),
+                1,
+            );
             let Some(listeners) = snapshot.map(|snapshot| snapshot.listeners) else {
                 continue;
             };

@@ -303,6 +303,11 @@ fn service(form: &file::Service) -> model::ServiceDraft {
             port: metrics.port.clone(),
             path: metrics.path.clone(),
         }),
+        modes: form.modes.as_ref().map(|modes| model::ModesDraft {
+            port: modes.port.clone(),
+            path: modes.path.clone(),
+            names: modes.names.clone(),
+        }),
         objectives: model::ObjectivesDraft {
             rto: time(form.objectives.rto),
             rpo: time(form.objectives.rpo),

@@ -456,6 +456,9 @@ pub(crate) struct Service {
     /// Where its instances give their figures. The watch asks there.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) metrics: Option<Metrics>,
+    /// In which modes it can be, for playbooks that change it. Only with `placement: {follows: …}`.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) modes: Option<Modes>,
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) objectives: Objectives,
     #[serde(default, deserialize_with = "tolerant")]
@@ -547,6 +550,20 @@ pub(crate) struct Metrics {
     /// Default `/metrics`.
     #[serde(default)]
     pub(crate) path: Option<String>,
+}
+
+/// The active instance tells the mode it is in (`GET`) and is told another one (`PUT`); only nodes of the platform may.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Modes {
+    /// Default: the first port. It needs `tls: platform`.
+    #[serde(default)]
+    pub(crate) port: Option<String>,
+    /// Outside of every path that a gateway's route leads to.
+    pub(crate) path: String,
+    /// The ordinary one first.
+    #[serde(deserialize_with = "list")]
+    pub(crate) names: Vec<String>,
 }
 
 /// Where instances may run: anywhere, unless something is said here.

@@ -4,6 +4,7 @@
 //! [`crate::playbook_critic`].
 
 mod acts;
+mod service;
 
 use std::collections::BTreeMap;
 
@@ -549,6 +550,7 @@ impl Reader<'_> {
                 program: self.text(path, &form.program),
             });
         }
+        actions.extend(self.service_actions(path, form));
         if let Some(form) = &form.wait {
             let condition = self.condition(&format!("{path}/wait"), form)?;
             actions.push(core::Action::Wait(Box::new(condition)));
@@ -559,7 +561,7 @@ impl Reader<'_> {
         }
         self.one_of(
             path,
-            "switchover, restart, clearFaults, drain, return, run, replace, rebuild, http, notify, workItem, wait",
+            "switchover, restart, clearFaults, drain, return, run, shift, replicas, mode, replace, rebuild, http, notify, workItem, wait",
         );
         None
     }
@@ -601,11 +603,14 @@ impl Reader<'_> {
                 alert: self.text(path, alert),
             });
         }
+        conditions.extend(self.service_conditions(path, form));
         if conditions.len() == 1 {
             return conditions.pop();
         }
-        let known = "query, ready, alive, primary, replica, noFaults, quiet";
-        self.one_of(path, known);
+        self.one_of(
+            path,
+            "query, ready, alive, primary, replica, noFaults, quiet, instances, shifted, mode",
+        );
         None
     }
 

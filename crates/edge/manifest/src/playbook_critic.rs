@@ -1,6 +1,8 @@
 //! What can be followed and will yet do harm on the night it is needed: defects of playbooks, each with the reason
 //! and what to write.
 
+mod service;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -43,6 +45,7 @@ pub fn criticise_playbook(
     if let Some(platform) = platform {
         critic.triggers(platform);
         critic.names(platform);
+        critic.services(platform);
     }
     Ok(source.all(critic.faults))
 }
@@ -192,6 +195,7 @@ impl Critic<'_> {
                 "compensate: {return: …}, and a step at the end that returns it",
             );
         }
+        self.stays(&path, step);
         if let Action::Run { program, .. } = &step.action
             && is_shell(program)
         {
@@ -286,6 +290,9 @@ impl Critic<'_> {
                 | Action::Replace { .. }
                 | Action::Rebuild { .. }
                 | Action::Http(_)
+                | Action::Shift { .. }
+                | Action::Replicas { .. }
+                | Action::Mode { .. }
                 | Action::Wait(_) => continue,
             };
             if names_in(name).is_empty() {
@@ -409,7 +416,10 @@ fn is_destructive(action: &Action) -> bool {
         | Action::Replace { .. }
         | Action::Rebuild { .. }
         | Action::Http(_)
-        | Action::Run { .. } => true,
+        | Action::Run { .. }
+        | Action::Shift { .. }
+        | Action::Replicas { .. }
+        | Action::Mode { .. } => true,
         Action::ClearFaults
         | Action::Return(_)
         | Action::Notify { .. }
@@ -435,6 +445,13 @@ fn verify_of(action: &Action) -> &'static str {
         Action::Replace { .. } => {
             "verify: {condition: {query: …}, within: 30s}, such as the service's own figures"
         }
+        Action::Replicas { .. } => {
+            "verify: {condition: {instances: {service: …, ready: …}}, within: 60s}"
+        }
+        Action::Shift { .. } => {
+            "verify: {condition: {shifted: {service: …, from: …, share: …}}, within: 30s}"
+        }
+        Action::Mode { .. } => "verify: {condition: {mode: {service: …, mode: …}}, within: 30s}",
         Action::Rebuild { .. } => {
             "verify: {condition: {replica: {database: …, host: …}}, within: 10m}"
         }
@@ -476,6 +493,9 @@ fn action_names(action: &Action, named: &mut Named) {
         ]),
         Action::Http(call) => named.push((ParameterKind::Host, call.host.clone())),
         Action::Notify { .. } | Action::WorkItem(_) => {}
+        Action::Shift { .. } | Action::Replicas { .. } | Action::Mode { .. } => {
+            service::action_names(action, named);
+        }
         Action::Wait(condition) => condition_names(condition, named),
     }
 }
@@ -496,6 +516,26 @@ fn condition_names(condition: &Condition, named: &mut Named) {
         Condition::Replica { database, host } => named.extend([
             (ParameterKind::Database, database.clone()),
             (ParameterKind::Host, host.clone()),
+        ]),
+        Condition::Shifted {
+            service,
+            from,
+            share,
+        } => named.extend([
+            (ParameterKind::Instance, service.clone()),
+            (ParameterKind::Region, from.clone()),
+            (ParameterKind::Text, share.clone()),
+        ]),
+        Condition::Instances {
+            service,
+            ready: text,
+        }
+        | Condition::Mode {
+            service,
+            mode: text,
+        } => named.extend([
+            (ParameterKind::Instance, service.clone()),
+            (ParameterKind::Text, text.clone()),
         ]),
     }
 }
@@ -557,6 +597,9 @@ fn action_texts(action: &Action, see: &mut impl FnMut(&str)) {
         | Action::Return(_)
         | Action::Replace { .. }
         | Action::Rebuild { .. }
+        | Action::Shift { .. }
+        | Action::Replicas { .. }
+        | Action::Mode { .. }
         | Action::Wait(_) => {}
     }
 }

@@ -389,6 +389,15 @@ pub(crate) struct ActionForm {
     /// Opens a work item.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) work_item: Option<WorkItemForm>,
+    /// Gateways send only a share of a service's new requests to its instances in a region.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) shift: Option<ShiftForm>,
+    /// How many instances of a service run, until the platform file changes.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) replicas: Option<ReplicasForm>,
+    /// Tells the active instance of a service in which of its declared modes it is to be.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) mode: Option<ModeForm>,
     /// Only looks, until the condition holds or `timeout` is over.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) wait: Option<ConditionForm>,
@@ -468,6 +477,77 @@ pub(crate) struct ConditionForm {
     /// No alert of this name stands.
     #[serde(default)]
     pub(crate) quiet: Option<String>,
+    /// At least so many instances of a service are ready by their probes.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) instances: Option<InstancesForm>,
+    /// Every gateway says that it sends this share of a service's new requests to a region.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) shifted: Option<ShiftedForm>,
+    /// The active instance of a service says that it is in this mode.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) mode: Option<ModeForm>,
+}
+
+/// Of a hundred new requests so many go as if nothing had been said; the rest goes to other regions while one is ready.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ShiftForm {
+    /// A service whose instances are interchangeable; on all of its routes.
+    #[serde(default)]
+    pub(crate) service: Option<String>,
+    /// The same by the path of a route, as in the platform file.
+    #[serde(default)]
+    pub(crate) route: Option<String>,
+    /// The region.
+    pub(crate) from: String,
+    /// In percent, from 0 to 100; 100 ends the shift.
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) share: Scalar,
+}
+
+/// At most one instance on each of the hosts that may run it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ReplicasForm {
+    /// One whose instances are interchangeable.
+    pub(crate) service: String,
+    /// From 1; or `file`: as many as the platform file says.
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) count: Scalar,
+}
+
+/// A service that follows a database, and one of the names under its `modes`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ModeForm {
+    /// One that follows a database.
+    pub(crate) service: String,
+    /// One of the service's.
+    pub(crate) mode: String,
+}
+
+/// What a shift comes to at the gateways.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ShiftedForm {
+    /// Whose requests.
+    pub(crate) service: String,
+    /// The region.
+    pub(crate) from: String,
+    /// In percent, from 0 to 100; 100 if nothing is shifted.
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) share: Scalar,
+}
+
+/// Which service, and how many.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct InstancesForm {
+    /// Whose instances are counted.
+    pub(crate) service: String,
+    /// At least so many.
+    #[serde(deserialize_with = "tolerant")]
+    pub(crate) ready: Scalar,
 }
 
 /// Where a primary is to be.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where an unwrap fails")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use expect_test::{Expect, expect};
 use mainstay_manifest::{
     criticise_playbook, load, load_playbook, playbook_schema, render, render_criticism,
 };
+use mainstay_playbook::Trigger;
 
 fn wrong(text: &str, expected: Expect) {
     let found = load_playbook("p.yaml", text).expect_err("it is wrong");
@@ -52,6 +54,39 @@ fn every_shipped_playbook_is_read_and_has_nothing_to_criticise() {
         let found = found.unwrap_or_else(|errors| panic!("{}", render(&errors)));
         assert_eq!(render_criticism(&found), "");
     }
+}
+
+/// Alert names of a trigger, of every shipped playbook.
+fn answered() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (path, text) in shipped() {
+        let book =
+            load_playbook(&path, &text).unwrap_or_else(|errors| panic!("{}", render(&errors)));
+        for trigger in book.triggers {
+            if let Trigger::Alert { labels } = trigger {
+                names.extend(labels.get("alertname").cloned());
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn every_alert_of_the_example_has_a_playbook() {
+    let rules = fs::read_to_string(examples().join("rules/exchange.yaml")).unwrap();
+    let alerts = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let mut alerts: BTreeSet<&str> = alerts.collect();
+    assert!(alerts.len() >= 15, "{alerts:?}");
+    // Of the objectives of the platform file.
+    alerts.extend(["ErrorBudgetBurn", "ErrorBudgetUnknown"]);
+    let answered = answered();
+    let unanswered: Vec<&&str> = alerts
+        .iter()
+        .filter(|name| !answered.contains(**name))
+        .collect();
+    assert!(unanswered.is_empty(), "nobody answers {unanswered:?}");
 }
 
 #[test]
@@ -200,7 +235,7 @@ fn the_meaning_is_told_with_line_column_and_way_out() {
             p.yaml:19:7: error[exactly-one]: exactly one is expected here
                19 |       action:
                   |       ^
-                  = help: give one of switchover, restart, clearFaults, drain, return, run, wait
+                  = help: give one of switchover, restart, clearFaults, drain, return, run, shift, replicas, mode, wait
             p.yaml:23:40: error[invalid-value]: "reboot" is no absolute path
                23 |       action: {run: {host: h, program: reboot}}
                   |                                        ^
@@ -208,7 +243,7 @@ fn the_meaning_is_told_with_line_column_and_way_out() {
             p.yaml:24:16: error[exactly-one]: exactly one is expected here
                24 |       verify: {condition: {query: 'up ==', quiet: A}}
                   |                ^
-                  = help: give one of query, ready, alive, primary, noFaults, quiet
+                  = help: give one of query, ready, alive, primary, noFaults, quiet, instances, shifted, mode
             p.yaml:24:35: error[invalid-query]: this is not PromQL: unexpected end of input
                24 |       verify: {condition: {query: 'up ==', quiet: A}}
                   |                                   ^
@@ -277,6 +312,102 @@ spec:
             p.yaml:23:7: shell: a shell reads values of parameters as commands
               repair: name the program itself, with its arguments one by one
         "#]],
+    );
+}
+
+const OF_A_SERVICE: &str = "apiVersion: mainstay/v1
+kind: Playbook
+metadata: {name: p, version: 1}
+spec:
+  summary: s
+  mode: approve
+  parameters:
+    - {name: share, kind: integer, least: 0, most: 100}
+  steps:
+";
+
+#[test]
+fn numbers_that_cannot_be_are_wrong_before_anything_runs() {
+    let steps = "    - id: a
+      action: {shift: {service: ticker, from: us-east-1, share: 101}}
+    - id: b
+      action: {shift: {service: ticker, route: /v1/ticker, from: us-east-1, share: '${share}'}}
+    - id: c
+      action: {replicas: {service: ticker, count: 0}}
+      verify: {condition: {instances: {service: ticker, ready: none}}}
+    - id: d
+      action: {replicas: {service: ticker, count: file}}
+";
+    wrong(
+        &format!("{OF_A_SERVICE}{steps}"),
+        expect![[r#"
+        p.yaml:11:65: error[invalid-value]: "101" is no share
+           11 |       action: {shift: {service: ticker, from: us-east-1, share: 101}}
+              |                                                                 ^
+              = help: write a percentage from 0 to 100
+        p.yaml:13:7: error[exactly-one]: exactly one is expected here
+           13 |       action: {shift: {service: ticker, route: /v1/ticker, from: us-east-1, share: '${share}'}}
+              |       ^
+              = help: give one of switchover, restart, clearFaults, drain, return, run, shift, replicas, mode, wait
+        p.yaml:13:16: error[exactly-one]: exactly one is expected here
+           13 |       action: {shift: {service: ticker, route: /v1/ticker, from: us-east-1, share: '${share}'}}
+              |                ^
+              = help: give one of service, route
+        p.yaml:15:51: error[invalid-value]: a playbook takes no service away
+           15 |       action: {replicas: {service: ticker, count: 0}}
+              |                                                   ^
+              = help: at least 1 instance
+        p.yaml:16:64: error[invalid-value]: "none" is no number of instances
+           16 |       verify: {condition: {instances: {service: ticker, ready: none}}}
+              |                                                                ^
+              = help: write one from 1
+    "#]],
+    );
+}
+
+#[test]
+fn what_a_service_cannot_do_and_what_stays_behind_is_criticised() {
+    let steps = "    - id: cell
+      action: {shift: {route: '/v1/cells/{cell}', from: us-east-1, share: 100}}
+      timeout: 10s
+      verify: {condition: {quiet: OrdersFail}}
+    - id: venue
+      action: {shift: {service: venue, from: us-east-1, share: '${share}'}}
+      timeout: 10s
+      verify: {condition: {quiet: OrdersFail}}
+    - id: route
+      action: {shift: {route: /v1/tickers, from: us-east-1, share: 100}}
+      timeout: 10s
+      verify: {condition: {quiet: OrdersFail}}
+    - id: more
+      action: {replicas: {service: ticker, count: 4}}
+      timeout: 10s
+      verify: {condition: {instances: {service: ticker, ready: 3}}}
+    - id: shut
+      action: {mode: {service: venue, mode: shut}}
+      timeout: 10s
+      verify: {condition: {mode: {service: ticker, mode: open}}}
+";
+    criticised(
+        &format!("{OF_A_SERVICE}{steps}"),
+        expect![[r#"
+        p.yaml:15:7: no-return: what is shifted stays shifted when a later step fails
+          repair: compensate: {shift: {…, share: 100}}
+        p.yaml:15:7: impossible: venue follows ledger: its requests and its instances go where that is
+          repair: switchover: {database: ledger, to: …}
+        p.yaml:19:7: unknown-reference: the platform file has no route /v1/tickers
+          repair: did you mean `/v1/ticker`?
+        p.yaml:23:7: no-return: the number of instances stays when a later step fails, until the file changes
+          repair: compensate: {replicas: {service: …, count: file}}
+        p.yaml:23:7: impossible: 4 instances of ticker need as many hosts, and 3 may run one
+          repair: write less, or allow more hosts in the platform file
+        p.yaml:26:7: impossible: the platform file gives ticker no modes
+          repair: modes: {path: …, names: […]} at the service
+        p.yaml:27:7: no-return: the service stays in this mode when a later step fails
+          repair: compensate: {mode: {service: …, mode: …}}
+        p.yaml:27:7: unknown-reference: the platform file has no mode shut
+          repair: the platform file has open, reduceOnly, cancelOnly
+    "#]],
     );
 }
 

@@ -183,6 +183,9 @@ pub struct InstanceTarget {
     pub identity: Option<String>,
     /// Answers 200 while the instance may be given requests; see [`ReadinessAnswer`].
     pub readiness_path: String,
+    /// Of a hundred new requests so many may come here, if that is not all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -349,6 +352,9 @@ pub struct GatewayInstanceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_ms: Option<u64>,
     pub reason: String,
+    /// Of a hundred new requests so many may go there, if that is not all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

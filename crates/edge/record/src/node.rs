@@ -157,6 +157,36 @@ pub struct JournalFacts {
     /// What the program that every host took last says of itself.
     #[serde(default)]
     pub program: Option<String>,
+    #[serde(default, skip_serializing_if = "BesideFacts::is_nothing")]
+    pub beside: BesideFacts,
+}
+
+/// What playbooks have set beside the platform file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BesideFacts {
+    /// Hosts out of the gateways' routing.
+    #[serde(default)]
+    pub drained: Vec<String>,
+    #[serde(default)]
+    pub shifts: Vec<ShiftFact>,
+    /// Instances of a service where the file says another number.
+    #[serde(default)]
+    pub counts: BTreeMap<String, u16>,
+}
+
+impl BesideFacts {
+    pub fn is_nothing(&self) -> bool {
+        self.drained.is_empty() && self.shifts.is_empty() && self.counts.is_empty()
+    }
+}
+
+/// Of the new requests of a service, gateways treat so many as always and send the rest to other regions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShiftFact {
+    pub service: String,
+    pub from: String,
+    /// In percent.
+    pub share: u8,
 }
 
 /// What an operator asks of a node: `POST /v1/command`.

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::node::BesideFacts;
+
 pub type ValuesRecord = BTreeMap<String, String>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +139,7 @@ pub enum TargetRecord {
     Database { database: String },
     Host { host: String },
     Instance { host: String, instance: String },
+    Service { service: String },
     Faults {},
 }
 
@@ -160,6 +163,24 @@ pub enum ActRecord {
     },
     Return {
         hosts: Vec<String>,
+        /// Services and regions whose shifts are over.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        shifts: Vec<(String, String)>,
+    },
+    Shift {
+        service: String,
+        region: String,
+        share: u8,
+    },
+    Replicas {
+        service: String,
+        count: u16,
+        before: u16,
+    },
+    Mode {
+        host: String,
+        service: String,
+        mode: String,
     },
     Run {
         host: String,
@@ -224,13 +245,42 @@ pub struct LookRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ConditionRecord {
-    Query { promql: String },
-    Ready { host: String, instance: String },
-    Alive { host: String, instance: String },
-    Primary { database: String, region: String },
-    Replica { database: String, host: String },
+    Query {
+        promql: String,
+    },
+    Ready {
+        host: String,
+        instance: String,
+    },
+    Alive {
+        host: String,
+        instance: String,
+    },
+    Primary {
+        database: String,
+        region: String,
+    },
+    Replica {
+        database: String,
+        host: String,
+    },
     NoFaults {},
-    Quiet { alert: String },
+    Quiet {
+        alert: String,
+    },
+    Instances {
+        service: String,
+        ready: String,
+    },
+    Shifted {
+        service: String,
+        from: String,
+        share: String,
+    },
+    Mode {
+        service: String,
+        mode: String,
+    },
 }
 
 /// What an operator asks: on its way to the leader, and from the command line to a node.
@@ -271,6 +321,9 @@ pub struct PlaybooksShown {
     pub ended: Vec<RunShown>,
     /// Hosts out of the gateways' routing.
     pub drained: Vec<String>,
+    /// All that playbooks have set beside the platform file.
+    #[serde(default)]
+    pub beside: BesideFacts,
     /// The newest version that each name ever had; none from a node of an earlier version.
     #[serde(default)]
     pub newest: BTreeMap<String, NewestShown>,

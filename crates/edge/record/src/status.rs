@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::incident::IncidentSummary;
-use crate::node::UpgradeFacts;
+use crate::node::{BesideFacts, UpgradeFacts};
 use crate::process::FaultStatus;
 
 /// The version that this code writes.
@@ -357,6 +357,8 @@ pub struct Leadership {
     pub upgrade: Option<UpgradeFacts>,
     /// Of the newest answer that names the leader.
     pub age_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "BesideFacts::is_nothing")]
+    pub beside: BesideFacts,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

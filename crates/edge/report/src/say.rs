@@ -435,7 +435,28 @@ fn act(act: &ActRecord) -> String {
         ActRecord::Restart { host, instance } => format!("restarts {instance} on {host}"),
         ActRecord::ClearFaults { faults } => format!("clears {}", faults.join(", ")),
         ActRecord::Drain { hosts } => format!("drains {}", hosts.join(", ")),
-        ActRecord::Return { hosts } => format!("returns {}", hosts.join(", ")),
+        ActRecord::Return { hosts, shifts } => {
+            let shifts = shifts
+                .iter()
+                .map(|(service, region)| format!("{service} in {region}"));
+            let all: Vec<String> = hosts.iter().cloned().chain(shifts).collect();
+            format!("returns {}", all.join(", "))
+        }
+        ActRecord::Shift {
+            service,
+            region,
+            share,
+        } => format!("lets {share} % of the new requests of {service} go to {region}"),
+        ActRecord::Replicas {
+            service,
+            count,
+            before,
+        } => format!("runs {count} instances of {service} instead of {before}"),
+        ActRecord::Mode {
+            host,
+            service,
+            mode,
+        } => format!("puts {service} on {host} into the mode {mode}"),
         ActRecord::Run { host, program, .. } => format!("runs {program} on {host}"),
         ActRecord::Replace { host, service, to } => {
             format!("moves the instance of {service} on {host} to {to}")
@@ -464,6 +485,15 @@ fn condition(condition: &ConditionRecord) -> String {
         }
         ConditionRecord::NoFaults {} => "no fault is left".to_owned(),
         ConditionRecord::Quiet { alert } => format!("{alert} is quiet"),
+        ConditionRecord::Instances { service, ready } => {
+            format!("{ready} instances of {service} are ready")
+        }
+        ConditionRecord::Shifted {
+            service,
+            from,
+            share,
+        } => format!("gateways send {share} % of the new requests of {service} to {from}"),
+        ConditionRecord::Mode { service, mode } => format!("{service} is in the mode {mode}"),
     }
 }
 

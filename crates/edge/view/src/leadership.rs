@@ -8,19 +8,33 @@ use mainstay_record::status::{HostReason, Leadership, PlatformReason, Verdict};
 use crate::findings::{Findings, worst};
 use crate::gathered::{Gathered, Known, OLD_MS};
 
-pub(crate) fn leadership(gathered: &Gathered<'_>, findings: &mut Findings) -> Leadership {
+type Answer<'a> = (&'a str, &'a JournalFacts, u64);
+
+fn answers<'a>(gathered: &'a Gathered<'_>) -> Vec<Answer<'a>> {
     let hosts = gathered.platform.hosts().iter();
-    let answers: Vec<(&str, &JournalFacts, u64)> = hosts
-        .filter_map(|host| match gathered.node(host.name.as_str()) {
-            Known::Fresh { value, age_ms } => Some((host.name.as_str(), &value.journal, age_ms)),
-            Known::Missing { .. } => None,
-        })
-        .collect();
-    // The newest claim is in the highest epoch; among those who know it, the youngest answer counts.
-    let newest = answers
-        .iter()
-        .max_by_key(|(_, facts, age_ms)| (facts.epoch, facts.entries, std::cmp::Reverse(*age_ms)));
-    let Some((_, facts, age_ms)) = newest else {
+    let answers = hosts.filter_map(|host| match gathered.node(host.name.as_str()) {
+        Known::Fresh { value, age_ms } => Some((host.name.as_str(), &value.journal, age_ms)),
+        Known::Missing { .. } => None,
+    });
+    answers.collect()
+}
+
+/// The newest claim is in the highest epoch; among those who know it, the youngest answer counts.
+fn newest<'a>(answers: &[Answer<'a>]) -> Option<Answer<'a>> {
+    let age =
+        |(_, facts, age_ms): &&Answer<'a>| (facts.epoch, facts.entries, std::cmp::Reverse(*age_ms));
+    answers.iter().max_by_key(age).copied()
+}
+
+/// How many instances of a service a playbook wants in place of what the file says.
+pub(crate) fn count_beside(gathered: &Gathered<'_>, service: &str) -> Option<u16> {
+    let (_, facts, _) = newest(&answers(gathered))?;
+    facts.beside.counts.get(service).copied()
+}
+
+pub(crate) fn leadership(gathered: &Gathered<'_>, findings: &mut Findings) -> Leadership {
+    let answers = answers(gathered);
+    let Some((_, facts, age_ms)) = newest(&answers) else {
         let reason = PlatformReason::LeaderUnknown;
         return Leadership {
             verdict: findings.note("leadership", Verdict::Unknown, reason),
@@ -55,7 +69,8 @@ pub(crate) fn leadership(gathered: &Gathered<'_>, findings: &mut Findings) -> Le
         generation: facts.generation,
         paused: facts.paused,
         upgrade: facts.upgrade.clone(),
-        age_ms: Some(*age_ms),
+        age_ms: Some(age_ms),
+        beside: facts.beside.clone(),
     }
 }
 

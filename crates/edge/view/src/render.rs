@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Table, presets};
-use mainstay_record::node::UpgradeFacts;
+use mainstay_record::node::{BesideFacts, ShiftFact, UpgradeFacts};
 use mainstay_record::status::{
     DatabaseStatus, GatewayView, RegionStatus, ServiceStatus, Status, Verdict, WatchView,
 };
@@ -160,9 +160,36 @@ fn heading(text: &mut String, status: &Status) {
             line!(text, "  nobody is known to lead{paused}");
         }
     }
+    for set in beside_lines(&leadership.beside) {
+        line!(text, "  {set}");
+    }
     if let Some(upgrade) = &leadership.upgrade {
         line!(text, "  {}", upgrade_line(upgrade));
     }
+}
+
+/// What playbooks have set beside the file, a line each.
+pub fn beside_lines(beside: &BesideFacts) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !beside.drained.is_empty() {
+        lines.push(format!("out of routing: {}", beside.drained.join(", ")));
+    }
+    for ShiftFact {
+        service,
+        from,
+        share,
+    } in &beside.shifts
+    {
+        lines.push(format!(
+            "shifted: {share} % of new requests of {service} go as always, the rest not to {from}"
+        ));
+    }
+    for (service, count) in &beside.counts {
+        lines.push(format!(
+            "beside the file: {count} instances of {service} are wanted, until the file changes"
+        ));
+    }
+    lines
 }
 
 fn upgrade_line(upgrade: &UpgradeFacts) -> String {

@@ -8,6 +8,7 @@ use mainstay_record::status::{InstanceView, ServiceReason, ServiceStatus, Verdic
 use crate::databases::{is_heard, open_primary};
 use crate::findings::{Findings, worst};
 use crate::gathered::Gathered;
+use crate::leadership::count_beside;
 
 const STANDING_BY: &str = "standing by";
 
@@ -95,7 +96,10 @@ fn spread(gathered: &Gathered<'_>, service: &Service, findings: &mut Findings) -
         }
     }
     let ready = count_ready(&instances);
-    let wanted = u32::try_from(service.replicas()).unwrap_or(u32::MAX);
+    let wanted = match count_beside(gathered, service.name.as_str()) {
+        Some(count) => u32::from(count),
+        None => u32::try_from(service.replicas()).unwrap_or(u32::MAX),
+    };
     let mut verdicts: Vec<Verdict> = Vec::new();
     if ready < wanted {
         let silent = allowed(gathered, service).any(|host| gathered.is_silent(host.name.as_str()));

@@ -15,14 +15,14 @@ use mainstay_record::incident::IncidentSummary;
 use mainstay_record::keeper::{
     CohortStatus, KeeperStatus, LossStatus, PeerStatus, Sight, SightRole, SoloStatus,
 };
-use mainstay_record::node::{JournalFacts, NodeFacts, Seen};
+use mainstay_record::node::{BesideFacts, JournalFacts, NodeFacts, Seen, ShiftFact};
 use mainstay_record::process::{
     FaultKind, FaultParameters, FaultState, FaultStatus, InstanceStatus, ProcessExit,
 };
 use mainstay_record::status::{Status, Verdict};
 use mainstay_record::watch::WatchBoard;
 
-use crate::{Gathered, HostAnswers, Palette, render, status};
+use crate::{Gathered, HostAnswers, Palette, beside_lines, render, status};
 
 const NOW: u64 = 1_790_000_123_000;
 
@@ -156,6 +156,7 @@ fn gateway(host: &Host, primary: &str) -> GatewayStatus {
         services: vec![GatewayServiceStatus {
             service: "ticker".to_owned(),
             instances: vec![GatewayInstanceStatus {
+                share: None,
                 instance: "use1-a/ticker".to_owned(),
                 ready: true,
                 age_ms: Some(30),
@@ -221,6 +222,7 @@ fn facts(platform: &Platform, host: &Host, primary: &str) -> NodeFacts {
             out_of_reach: false,
             upgrade: None,
             program: None,
+            beside: BesideFacts::default(),
         },
         heard_ms: BTreeMap::new(),
         watch: (host.name != *"usw2-a").then(|| seen(board(host))),
@@ -625,6 +627,41 @@ fn leadership_is_what_all_say_together() {
             Degraded host use1-a: it follows version 1 of the platform file; 2 is in force
             Degraded host euw1-a: it follows version 1 of the platform file; 2 is in force
         "#]],
+    );
+}
+
+#[test]
+fn what_playbooks_set_beside_the_file_is_shown_and_counts() {
+    check_why(
+        |gathered| {
+            for host in ["use1-a", "usw2-a", "euw1-a"] {
+                node(gathered, host).journal.beside = BesideFacts {
+                    counts: BTreeMap::from([("ticker".to_owned(), 3)]),
+                    ..BesideFacts::default()
+                };
+            }
+        },
+        expect![[r#"
+            Degraded
+            Degraded service ticker: 2 of 3 instances are ready
+        "#]],
+    );
+    let beside = BesideFacts {
+        drained: vec!["use1-a".to_owned()],
+        shifts: vec![ShiftFact {
+            service: "ticker".to_owned(),
+            from: "us-east-1".to_owned(),
+            share: 10,
+        }],
+        counts: BTreeMap::from([("ticker".to_owned(), 3)]),
+    };
+    assert_eq!(
+        beside_lines(&beside),
+        [
+            "out of routing: use1-a",
+            "shifted: 10 % of new requests of ticker go as always, the rest not to us-east-1",
+            "beside the file: 3 instances of ticker are wanted, until the file changes",
+        ]
     );
 }
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use mainstay_gateway::routing::Instance;
+use mainstay_gateway::share::WHOLE;
 use mainstay_gateway::sight::{CellView, InstanceState};
 use mainstay_record::gateway::{
     GatewayCellStatus, GatewayDatabaseStatus, GatewayInstanceStatus, GatewayServiceStatus,
@@ -227,7 +229,7 @@ impl Admin {
 fn services(world: &World, facts: &Facts) -> Vec<GatewayServiceStatus> {
     let now = mainstay_rt::clock::now();
     let facts = facts.borrow();
-    let of_instance = |service: usize, at: usize, name: &str| {
+    let of_instance = |service: usize, at: usize, instance: &Instance| {
         let fact = facts.get(&(service as u16, at as u16));
         let (ready, reason) = match fact.map(|fact| fact.state) {
             None => (false, "never answered"),
@@ -236,10 +238,11 @@ fn services(world: &World, facts: &Facts) -> Vec<GatewayServiceStatus> {
             Some(InstanceState::Ready { .. }) => (true, "says that it is ready"),
         };
         GatewayInstanceStatus {
-            instance: name.to_owned(),
+            instance: instance.name.clone(),
             ready,
             age_ms: fact.map(|fact| now.since(fact.heard).as_millis() as u64),
             reason: reason.to_owned(),
+            share: (instance.share < WHOLE).then_some(instance.share),
         }
     };
     let services = world.config.routing.services.iter().enumerate();
@@ -250,7 +253,7 @@ fn services(world: &World, facts: &Facts) -> Vec<GatewayServiceStatus> {
                 .instances
                 .iter()
                 .enumerate()
-                .map(|(at, instance)| of_instance(index, at, &instance.name))
+                .map(|(at, instance)| of_instance(index, at, instance))
                 .collect(),
         })
         .collect()

@@ -15,6 +15,7 @@ use mainstay_gateway::routing::{
     CellDeclared, Database, Flaw, Instance, Key, Place, RouteDeclared, Routing, Service,
     TargetDeclared,
 };
+use mainstay_gateway::share::WHOLE;
 use mainstay_record::gateway::{
     CellKey, CellTarget, DatabaseRole, GATEWAY_SNAPSHOT_VERSION, GatewayLimits, GatewaySnapshot,
     HttpRoute, RouteTarget,
@@ -352,6 +353,7 @@ fn routing(snapshot: &GatewaySnapshot) -> Result<Routing, Vec<Flaw>> {
                 } else {
                     Place::OtherRegion
                 },
+                share: instance.share.unwrap_or(WHOLE).min(WHOLE),
             })
             .collect(),
     });

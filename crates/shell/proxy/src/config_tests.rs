@@ -102,3 +102,17 @@ fn a_torn_snapshot_at_any_length_gives_way_to_the_last_good_one() {
         "two bad ones are not served"
     );
 }
+
+#[test]
+fn a_share_is_all_unless_one_is_told() {
+    let share = |config: Result<Config, String>| {
+        let routing = config.expect("good").routing;
+        routing.services[0].instances[0].share
+    };
+    assert_eq!(share(read(example())), 100);
+    for (told, taken) in [(0, 0), (30, 30), (200, 100)] {
+        let mut snapshot = example();
+        snapshot["services"][0]["instances"][0]["share"] = json!(told);
+        assert_eq!(share(read(snapshot)), taken, "{told}");
+    }
+}

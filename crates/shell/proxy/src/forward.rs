@@ -11,6 +11,7 @@ use mainstay_gateway::retry::{
     EndWhy, History, NothingWhy, Outcome, RepeatWhy, UnknownCause, Verdict,
 };
 use mainstay_gateway::routing::ServiceId;
+use mainstay_gateway::share::WHOLE;
 use mainstay_units::{Instant, Term};
 use serde::Deserialize;
 
@@ -51,16 +52,19 @@ pub async fn to_service(
     let index = usize::from(service.0);
     let mut history = History::new(prepared.idempotence, SERVICE_ATTEMPTS_LIMIT);
     let mut avoid = None;
+    // One lot for all attempts: a repeated request goes where the first might have gone.
+    let mut lot = None;
     loop {
         let current = worker.local();
         let same = Arc::ptr_eq(&current.world.config, &local.world.config);
         let world = if same { &current.world } else { &local.world };
-        let ready = world
-            .view
-            .ready
-            .get(index)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let ready = world.view.ready.get(index).map_or(&[][..], |ready| {
+            if !ready.is_divided() {
+                return ready.drawn(0);
+            }
+            let draw = || (worker.random() % u64::from(WHOLE)) as u8;
+            ready.drawn(*lot.get_or_insert_with(draw))
+        });
         let upstreams = &local.upstreams[index];
         let pending = |i: u16| {
             upstreams

@@ -16,7 +16,7 @@ const DEADLINE_MS: i64 = 1_000;
 fn key(word: &str) -> Key {
     let (account, reference) = word.split_at(1);
     (
-        i64::from(account.as_bytes()[0] - b'A') + 1,
+        i64::from(account.as_bytes()[0]) - i64::from(b'A') + 1,
         reference.parse().unwrap(),
     )
 }
@@ -31,7 +31,7 @@ fn decimal(units: &str, scale: usize) -> String {
 }
 
 /// `KEY sell|buy|ioc-buy|ioc-sell QUANTITY PRICE OUTCOME [> PRICExQUANTITY MAKER]…`, or `KEY cancel REFERENCE OUTCOME`;
-/// an outcome may carry a reason (`rejected:order_not_open`) and a time (`accepted@1001`).
+/// `@` is account 0, which says `@1 mode cancelOnly accepted`; an outcome may carry a reason (`rejected:order_not_open`) and a time (`accepted@1001`).
 fn play(market: &mut Market, sequence: i64, line: &str, findings: &mut Findings) {
     let mut parts = line.split(" > ");
     let words: Vec<&str> = parts.next().unwrap().split(' ').collect();
@@ -50,6 +50,7 @@ fn play(market: &mut Market, sequence: i64, line: &str, findings: &mut Findings)
         .collect();
     let (kind, fields) = match side {
         "cancel" => ("cancel", format!("\"target_reference\":{}", words[2])),
+        "mode" => ("mode", format!("\"mode\":\"{}\"", words[2])),
         _ => (
             "order",
             format!(
@@ -214,4 +215,53 @@ fn deadlines_and_references_are_kept() {
     after_asks("A1 buy 1 99 expired@1000", "Deadline 1");
     after_asks("A1 buy 1 99 expired@1001", "");
     after_asks("B2 buy 1 99 accepted", "Sequence 1");
+}
+
+#[test]
+fn a_mode_lets_in_what_it_says_and_nothing_else() {
+    const REDUCE: &str = "@1 mode reduceOnly accepted";
+    const CANCEL: &str = "@1 mode cancelOnly accepted";
+    let bid = "B1 buy 5 100 accepted";
+    check(
+        &[
+            bid,
+            REDUCE,
+            "A1 buy 1 99 rejected:reduce_only",
+            "A2 sell 2 100 filled > 100x2 B1",
+            "@2 mode cancelOnly accepted",
+            "A3 sell 2 100 rejected:cancel_only",
+            "B2 cancel 1 cancelled",
+            "A4 buy 1 99 expired@1001",
+            "@3 mode open accepted",
+            "A5 buy 1 99 accepted",
+        ],
+        "",
+    );
+    check(&[REDUCE, "A1 buy 1 99 accepted"], "Outcome 1");
+    check(&[REDUCE, "A1 sell 1 99 rejected:reduce_only"], "Outcome 1");
+    check(
+        &[bid, CANCEL, "A1 sell 2 100 filled > 100x2 B1"],
+        "Outcome 1",
+    );
+    check(&[CANCEL, "A1 sell 2 100 rejected:reduce_only"], "Outcome 1");
+    check(&["A1 buy 1 99 rejected:cancel_only"], "Outcome 1");
+    check(
+        &[bid, CANCEL, "B2 cancel 1 rejected:cancel_only"],
+        "Outcome 1",
+    );
+    // One that was refused or came too late changes nothing.
+    check(
+        &["@1 mode cancelOnly expired@1001", "A1 buy 1 99 accepted"],
+        "",
+    );
+    check(
+        &[
+            "@1 mode cancelOnly filled",
+            "A1 buy 1 99 rejected:cancel_only",
+        ],
+        "Outcome 1",
+    );
+    // Nobody but the exchange says so, and it says nothing else.
+    check(&["A1 mode cancelOnly accepted"], "Unreadable 1");
+    check(&["@1 cancel 1 rejected:order_not_open"], "Invented 1");
 }

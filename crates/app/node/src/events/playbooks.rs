@@ -378,6 +378,7 @@ fn target_record(target: &Target) -> TargetRecord {
         Target::Database(database) => TargetRecord::Database { database },
         Target::Host(host) => TargetRecord::Host { host },
         Target::Instance { host, instance } => TargetRecord::Instance { host, instance },
+        Target::Service(service) => TargetRecord::Service { service },
         Target::Faults => TargetRecord::Faults {},
     }
 }
@@ -387,6 +388,7 @@ fn target_of(record: TargetRecord) -> Target {
         TargetRecord::Database { database } => Target::Database(database),
         TargetRecord::Host { host } => Target::Host(host),
         TargetRecord::Instance { host, instance } => Target::Instance { host, instance },
+        TargetRecord::Service { service } => Target::Service(service),
         TargetRecord::Faults {} => Target::Faults,
     }
 }
@@ -403,6 +405,19 @@ fn look_record(look: &Look) -> LookRecord {
             Condition::Replica { database, host } => ConditionRecord::Replica { database, host },
             Condition::NoFaults => ConditionRecord::NoFaults {},
             Condition::Quiet { alert } => ConditionRecord::Quiet { alert },
+            Condition::Instances { service, ready } => {
+                ConditionRecord::Instances { service, ready }
+            }
+            Condition::Shifted {
+                service,
+                from,
+                share,
+            } => ConditionRecord::Shifted {
+                service,
+                from,
+                share,
+            },
+            Condition::Mode { service, mode } => ConditionRecord::Mode { service, mode },
         },
         within_ms: look.within_ms,
         hold_ms: look.hold_ms,
@@ -422,6 +437,19 @@ fn look_of(record: LookRecord) -> Look {
             ConditionRecord::Replica { database, host } => Condition::Replica { database, host },
             ConditionRecord::NoFaults {} => Condition::NoFaults,
             ConditionRecord::Quiet { alert } => Condition::Quiet { alert },
+            ConditionRecord::Instances { service, ready } => {
+                Condition::Instances { service, ready }
+            }
+            ConditionRecord::Shifted {
+                service,
+                from,
+                share,
+            } => Condition::Shifted {
+                service,
+                from,
+                share,
+            },
+            ConditionRecord::Mode { service, mode } => Condition::Mode { service, mode },
         },
         within_ms: record.within_ms,
         hold_ms: record.hold_ms,
@@ -506,6 +534,19 @@ pub(super) mod tests {
             },
             Condition::NoFaults,
             Condition::Quiet { alert: text() },
+            Condition::Instances {
+                service: "web".to_owned(),
+                ready: "2".to_owned(),
+            },
+            Condition::Shifted {
+                service: "web".to_owned(),
+                from: "r1".to_owned(),
+                share: "30".to_owned(),
+            },
+            Condition::Mode {
+                service: "venue".to_owned(),
+                mode: "open".to_owned(),
+            },
         ]
     }
 
@@ -627,6 +668,7 @@ pub(super) mod tests {
                 host: "h1".to_owned(),
                 instance: "venue".to_owned(),
             },
+            Target::Service("web".to_owned()),
             Target::Faults,
         ];
         let mut events = vec![

@@ -93,7 +93,8 @@ fn resume(state: &State, command: &Command) -> Result<Vec<Event>, Refusal> {
     let reason = command.reason.clone();
     let mut events = vec![Event::Resumed { by, reason }];
     if let Some(desired) = &state.desired {
-        events.extend(place(desired, &state.lost, &state.placed));
+        let counts = &state.playbooks.counts;
+        events.extend(place(desired, &state.lost, &state.placed, counts));
     }
     Ok(events)
 }

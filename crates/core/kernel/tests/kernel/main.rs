@@ -8,6 +8,7 @@ mod incidents;
 mod kills;
 mod playbooks;
 mod properties;
+mod service_actions;
 mod stage;
 mod transcripts;
 mod voyage;

@@ -15,21 +15,21 @@ use mainstay_playbook::{
 
 use crate::stage::{Stage, actor, answered, command, desired, name, owner, primary};
 
-fn restart(host: &str) -> Action {
+pub fn restart(host: &str) -> Action {
     Action::Restart {
         host: host.to_string(),
         instance: "web".to_string(),
     }
 }
 
-fn ready(host: &str) -> Condition {
+pub fn ready(host: &str) -> Condition {
     Condition::Ready {
         host: host.to_string(),
         instance: "web".to_string(),
     }
 }
 
-fn step(id: &str, action: Action, verify: Option<Condition>) -> Step {
+pub fn step(id: &str, action: Action, verify: Option<Condition>) -> Step {
     Step {
         id: id.to_string(),
         when: None,
@@ -47,7 +47,7 @@ fn step(id: &str, action: Action, verify: Option<Condition>) -> Step {
 }
 
 /// Restarts `web` on a host.
-fn book(mode: Mode) -> Book {
+pub fn book(mode: Mode) -> Book {
     Book {
         name: "restart-web".to_string(),
         version: 1,
@@ -77,7 +77,7 @@ fn book(mode: Mode) -> Book {
     }
 }
 
-fn adopt(book: Book) -> Signal {
+pub fn adopt(book: Book) -> Signal {
     asks(playbook::Ask::Adopt {
         digest: format!("{}-{}", book.name, book.version),
         text: "the text".to_string(),
@@ -90,7 +90,7 @@ fn asks(ask: playbook::Ask) -> Signal {
     command(owner(), Ask::Playbook(ask))
 }
 
-fn run(book: &str, host: &str) -> Signal {
+pub fn run(book: &str, host: &str) -> Signal {
     asks(playbook::Ask::Run {
         book: book.to_string(),
         values: BTreeMap::from([("host".to_string(), host.to_string())]),
@@ -121,25 +121,25 @@ fn alert(watch: &str, host: &str, state: AlertState) -> Signal {
     })
 }
 
-fn done() -> Outcome {
+pub fn done() -> Outcome {
     Outcome::Done {
         detail: "well".to_string(),
     }
 }
 
-fn failed(why: &str) -> Outcome {
+pub fn failed(why: &str) -> Outcome {
     Outcome::Failed {
         why: why.to_string(),
     }
 }
 
-fn unknown() -> Outcome {
+pub fn unknown() -> Outcome {
     Outcome::Unknown {
         why: "no answer".to_string(),
     }
 }
 
-fn with(book: Book) -> Stage {
+pub fn with(book: Book) -> Stage {
     let mut stage = Stage::with(desired());
     stage.at(2_000, &primary("h1", 1));
     stage.at(3_000, &adopt(book)).script();
@@ -157,7 +157,7 @@ fn check(stage: &mut Stage, expected: Expect) {
 }
 
 /// Time passes until nothing is due, or an effect is out.
-fn settle(stage: &mut Stage, now_ms: u64) -> u64 {
+pub fn settle(stage: &mut Stage, now_ms: u64) -> u64 {
     for turn in 0..20 {
         let decision = decide(&stage.state, now_ms + turn, &Signal::Tick);
         let of_playbooks = |event: &Event| matches!(event, Event::Playbook(_));
@@ -170,7 +170,7 @@ fn settle(stage: &mut Stage, now_ms: u64) -> u64 {
 }
 
 /// The one effect that playbooks have out.
-fn out(state: &State) -> Option<(u64, Work)> {
+pub fn out(state: &State) -> Option<(u64, Work)> {
     let mut works = state
         .outstanding
         .iter()
@@ -183,13 +183,13 @@ fn out(state: &State) -> Option<(u64, Work)> {
     work
 }
 
-fn answer(stage: &mut Stage, now_ms: u64, outcome: Outcome) -> u64 {
+pub fn answer(stage: &mut Stage, now_ms: u64, outcome: Outcome) -> u64 {
     let (id, _) = out(&stage.state).expect("something is out");
     stage.at(now_ms, &answered(id, outcome));
     settle(stage, now_ms)
 }
 
-fn ending(stage: &Stage) -> Option<(Ending, String)> {
+pub fn ending(stage: &Stage) -> Option<(Ending, String)> {
     let ended = stage.state.playbooks.ended.back()?;
     Some((ended.ending, ended.why.clone()))
 }

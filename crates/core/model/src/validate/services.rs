@@ -1,5 +1,7 @@
 //! Services: commands, ports, probes, placement and the timing of restarts.
 
+mod modes;
+
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -47,6 +49,7 @@ pub(super) fn services(
         let probes = probes(inspector, &declared.probes, &ports, &path);
         let metrics = declared.metrics.as_ref();
         let metrics = metrics.and_then(|metrics| figures(inspector, metrics, &ports, &path));
+        let modes = modes::modes(inspector, declared, &ports, &path);
         let placement = placement(inspector, draft, hosts, databases, declared, &path);
         let objectives = objectives(inspector, draft, declared, &path);
         let restart = restart(inspector, &declared.restart, &format!("{path}/restart"));
@@ -63,6 +66,7 @@ pub(super) fn services(
             probes,
             placement,
             metrics,
+            modes,
             objectives,
             restart,
             stop,

@@ -813,3 +813,41 @@ fn an_objective_is_counted_by_somebody() {
         "#]],
     );
 }
+
+#[test]
+fn modes_are_told_to_an_active_instance_that_knows_who_tells_them() {
+    let modes = |names: &[&str]| {
+        Some(ModesDraft {
+            port: None,
+            path: "/control/mode".into(),
+            names: names.iter().map(|name| String::from(*name)).collect(),
+        })
+    };
+    check(
+        |draft| {
+            draft.services[0].ports[0].tls = Some(PortTlsDraft::Platform);
+            draft.services[0].modes = modes(&["open", "shut"]);
+        },
+        expect![[""]],
+    );
+    check(
+        |draft| {
+            draft.services[0].modes = modes(&["open", "open", "not open"]);
+            draft.services[1].ports[0].tls = Some(PortTlsDraft::Platform);
+            draft.services[1].modes = Some(ModesDraft {
+                path: "mode".into(),
+                port: Some("control".into()),
+                ..ModesDraft::default()
+            });
+        },
+        expect![[r#"
+            /spec/services/0/modes/names/1: invalid-name: "open" cannot be another mode (help: letters, digits and '-', at most 32, each name once)
+            /spec/services/0/modes/names/2: invalid-name: "not open" cannot be another mode (help: letters, digits and '-', at most 32, each name once)
+            /spec/services/0/modes/port: invalid-value: anybody who reaches port `http` could change the mode (help: give that port `tls: platform`: then a caller has to prove who it is)
+            /spec/services/1/modes: placement-impossible: a mode is told to the active instance, and this service has none (help: modes are for services whose placement `follows` a database)
+            /spec/services/1/modes/path: invalid-value: "mode" is not a path that can be asked for (help: write an absolute path such as `/control/mode`)
+            /spec/services/1/modes/names: missing: with one mode there is nothing to choose (help: name the ordinary one first, such as `names: [open, cancelOnly]`)
+            /spec/services/1/modes/port: unknown-reference: there is no port `control` (help: known: `http`)
+        "#]],
+    );
+}

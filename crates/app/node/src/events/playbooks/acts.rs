@@ -11,7 +11,34 @@ pub(super) fn act_record(act: &Act) -> ActRecord {
         Act::Restart { host, instance } => ActRecord::Restart { host, instance },
         Act::ClearFaults { faults } => ActRecord::ClearFaults { faults },
         Act::Drain { hosts } => ActRecord::Drain { hosts },
-        Act::Return { hosts } => ActRecord::Return { hosts },
+        Act::Return { hosts, shifts } => ActRecord::Return { hosts, shifts },
+        Act::Shift {
+            service,
+            region,
+            share,
+        } => ActRecord::Shift {
+            service,
+            region,
+            share,
+        },
+        Act::Replicas {
+            service,
+            count,
+            before,
+        } => ActRecord::Replicas {
+            service,
+            count,
+            before,
+        },
+        Act::Mode {
+            host,
+            service,
+            mode,
+        } => ActRecord::Mode {
+            host,
+            service,
+            mode,
+        },
         Act::Run {
             host,
             program,
@@ -51,7 +78,34 @@ pub(super) fn act_of(record: ActRecord) -> Result<Act, ReadError> {
         ActRecord::Restart { host, instance } => Act::Restart { host, instance },
         ActRecord::ClearFaults { faults } => Act::ClearFaults { faults },
         ActRecord::Drain { hosts } => Act::Drain { hosts },
-        ActRecord::Return { hosts } => Act::Return { hosts },
+        ActRecord::Return { hosts, shifts } => Act::Return { hosts, shifts },
+        ActRecord::Shift {
+            service,
+            region,
+            share,
+        } => Act::Shift {
+            service,
+            region,
+            share,
+        },
+        ActRecord::Replicas {
+            service,
+            count,
+            before,
+        } => Act::Replicas {
+            service,
+            count,
+            before,
+        },
+        ActRecord::Mode {
+            host,
+            service,
+            mode,
+        } => Act::Mode {
+            host,
+            service,
+            mode,
+        },
         ActRecord::Run {
             host,
             program,
@@ -130,6 +184,26 @@ pub(super) fn acts(text: &str) -> Vec<Act> {
         },
         Act::Return {
             hosts: vec![host.clone()],
+            shifts: Vec::new(),
+        },
+        Act::Return {
+            hosts: Vec::new(),
+            shifts: vec![(service.clone(), "r1".to_owned())],
+        },
+        Act::Shift {
+            service: service.clone(),
+            region: "r1".to_owned(),
+            share: 30,
+        },
+        Act::Replicas {
+            service: service.clone(),
+            count: 3,
+            before: 2,
+        },
+        Act::Mode {
+            host: host.clone(),
+            service: service.clone(),
+            mode: "cancelOnly".to_owned(),
         },
         Act::Run {
             host: host.clone(),
