@@ -272,9 +272,7 @@ impl Critic<'_> {
         for (index, step) in self.book.steps.iter().enumerate() {
             let path = format!("/spec/steps/{index}/action");
             let (path, what, name, known) = match &step.action {
-                Action::Notify { to, .. } => {
-                    (format!("{path}/notify/to"), "one to tell called", to, &told)
-                }
+                Action::Notify { to, .. } => (format!("{path}/notify/to"), "addressee", to, &told),
                 Action::WorkItem(item) => (
                     format!("{path}/workItem/owner"),
                     "operator",
@@ -403,9 +401,12 @@ fn named(platform: &Platform, kind: &str) -> Vec<String> {
     }
 }
 
-/// Whoever is told, and the journal, say themselves whether it was done.
+/// Whoever is told, the journal, and probes of the new instance say themselves whether it was done.
 fn shows_itself(action: &Action) -> bool {
-    matches!(action, Action::Notify { .. } | Action::WorkItem(_))
+    matches!(
+        action,
+        Action::Replace { .. } | Action::Notify { .. } | Action::WorkItem(_)
+    )
 }
 
 fn is_destructive(action: &Action) -> bool {
@@ -442,9 +443,6 @@ fn verify_of(action: &Action) -> &'static str {
             "verify: {condition: {ready: {host: …, instance: …}}, within: 30s}"
         }
         Action::ClearFaults => "verify: {condition: {noFaults: {}}, within: 30s}",
-        Action::Replace { .. } => {
-            "verify: {condition: {query: …}, within: 30s}, such as the service's own figures"
-        }
         Action::Replicas { .. } => {
             "verify: {condition: {instances: {service: …, ready: …}}, within: 60s}"
         }

@@ -107,7 +107,64 @@ fn mistakes_are_told_where_they_are() {
     - id: h
       action: {rebuild: {database: ledger, host: '${hots}'}}
 ",
-        expect![[""]],
+        expect![[r#"
+            p.yaml:12:37: error[invalid-value]: "https://${host}/x" does not say whom to call
+               12 |       action: {http: {host: h, url: 'https://${host}/x', method: get, expect: 2xx}}
+                  |                                     ^
+                  = help: https://HOST/PATH, or http://…, without a user; parameters stand behind the host, secrets in `headersFile`
+            p.yaml:12:66: error[unknown-value]: "get" is no method
+               12 |       action: {http: {host: h, url: 'https://${host}/x', method: get, expect: 2xx}}
+                  |                                                                  ^
+                  = help: one of GET, HEAD, POST, PUT, PATCH, DELETE
+            p.yaml:12:79: error[invalid-value]: "2xx" is no status of an answer
+               12 |       action: {http: {host: h, url: 'https://${host}/x', method: get, expect: 2xx}}
+                  |                                                                               ^
+                  = help: write 200..299, or 202
+            p.yaml:14:37: error[invalid-value]: "https://ada:hush@h/x" does not say whom to call
+               14 |       action: {http: {host: h, url: 'https://ada:hush@h/x', method: GET, body: '{', headersFile: secrets}}
+                  |                                     ^
+                  = help: https://HOST/PATH, or http://…, without a user; parameters stand behind the host, secrets in `headersFile`
+            p.yaml:14:80: error[invalid-value]: this is not JSON: EOF while parsing an object at line 1 column 1
+               14 |       action: {http: {host: h, url: 'https://ada:hush@h/x', method: GET, body: '{', headersFile: secrets}}
+                  |                                                                                ^
+                  = help: write JSON, with parameters within its texts or as its numbers
+            p.yaml:14:80: error[invalid-value]: GET takes no body
+               14 |       action: {http: {host: h, url: 'https://ada:hush@h/x', method: GET, body: '{', headersFile: secrets}}
+                  |                                                                                ^
+                  = help: write `method: POST`, say
+            p.yaml:14:98: error[invalid-value]: "secrets" is no absolute path
+               14 |       action: {http: {host: h, url: 'https://ada:hush@h/x', method: GET, body: '{', headersFile: secrets}}
+                  |                                                                                                  ^
+                  = help: name one file from the root, of mode 0600, that is the same on every host
+            p.yaml:16:37: error[invalid-value]: "ftp://h" does not say whom to call
+               16 |       action: {http: {host: h, url: 'ftp://h'}}
+                  |                                     ^
+                  = help: https://HOST/PATH, or http://…, without a user; parameters stand behind the host, secrets in `headersFile`
+            p.yaml:18:29: error[invalid-value]: "grace" is nobody to tell
+               18 |       action: {notify: {to: grace, text: ''}}
+                  |                             ^
+                  = help: write rotation/NAME, operator/NAME or channel/NAME
+            p.yaml:18:42: error[invalid-value]: a text of 0 bytes
+               18 |       action: {notify: {to: grace, text: ''}}
+                  |                                          ^
+                  = help: from 1 to 1000 bytes
+            p.yaml:20:16: error[exactly-one]: exactly one is expected here
+               20 |       action: {workItem: {title: t, owner: ada}}
+                  |                ^
+                  = help: give one of due, within
+            p.yaml:22:54: error[invalid-value]: "2026-02-30" is no day: write YEAR-MONTH-DAY, as in 2026-12-24
+               22 |       action: {workItem: {title: t, owner: ada, due: 2026-02-30}}
+                  |                                                      ^
+                  = help: or give a time, `within: 7d`, that is counted from the run
+            p.yaml:24:57: error[invalid-value]: whole days are expected here
+               24 |       action: {workItem: {title: t, owner: ada, within: 36h}}
+                  |                                                         ^
+                  = help: write 7d, say
+            p.yaml:26:7: error[unknown-parameter]: there is no parameter `hots`
+               26 |       action: {rebuild: {database: ledger, host: '${hots}'}}
+                  |       ^
+                  = help: known here: host, why
+        "#]],
     );
 }
 
@@ -115,7 +172,34 @@ fn mistakes_are_told_where_they_are() {
 fn what_is_unwise_is_criticised() {
     let platform = platform("");
     let found = criticise_playbook("p.yaml", &text(ALL), Some(&platform)).unwrap();
-    expect![[""]].assert_eq(&render_criticism(&found));
+    expect![[r#"
+        p.yaml:11:12: no-verify: nothing shows that it helped, nor, after a crash, whether it was done
+          repair: verify: {condition: {query: …}, within: 30s}, such as the service's own figures
+        p.yaml:11:12: no-timeout: it says no time: 30 s are assumed
+          repair: timeout: 30s
+        p.yaml:12:11: no-timeout: it says no time: 30 s are assumed
+          repair: timeout: 30s
+        p.yaml:15:11: no-verify: nothing shows that it helped, nor, after a crash, whether it was done
+          repair: verify: {condition: {query: …}, within: 30s}
+        p.yaml:15:11: no-timeout: it says no time: 30 s are assumed
+          repair: timeout: 30s
+        p.yaml:24:12: no-timeout: it says no time: 30 s are assumed
+          repair: timeout: 30s
+        p.yaml:24:40: unknown-reference: the platform file has no one to tell called rotation/first
+          repair: the platform file has no one to tell called at all
+        p.yaml:25:12: no-verify: nothing shows that it helped, nor, after a crash, whether it was done
+          repair: verify: {condition: {query: …}, within: 30s}
+        p.yaml:25:12: no-timeout: it says no time: 30 s are assumed
+          repair: timeout: 30s
+        p.yaml:26:12: no-timeout: it says no time: 30 s are assumed
+          repair: timeout: 30s
+        p.yaml:26:72: unknown-reference: the platform file has no operator ada
+          repair: the platform file has owner
+        p.yaml:27:12: no-timeout: it says no time: 30 s are assumed
+          repair: timeout: 30s
+        p.yaml:27:58: unknown-reference: the platform file has no operator ada
+          repair: the platform file has owner
+    "#]].assert_eq(&render_criticism(&found));
 }
 
 /// The example, with other playbooks.
@@ -168,5 +252,22 @@ fn playbooks_that_a_platform_file_names_are_told_with_file_line_and_column() {
             text.ok_or_else(|| "not found".to_owned()),
         )
     });
-    expect![[""]].assert_eq(&render(&found.expect_err("they are wrong")));
+    expect![[r#"
+        p.yaml:225:26: error[duplicate-name]: two of these playbooks are called act
+          225 |   playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
+              |                          ^
+              = see p.yaml:225:15: playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
+              = help: rename one of them under `metadata`
+        p.yaml:225:37: error[no-file]: gone.yaml: not found
+          225 |   playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
+              |                                     ^
+              = help: put the playbook there, or take the line out
+        other.yaml:11:7: error[unknown-reference]: the platform file has no instance venu
+           11 |     - {id: a, action: {restart: {host: use1-a, instance: venu}}, timeout: 5s}
+              |       ^
+              = help: did you mean `venue`?
+        broken.yaml:11:7: error[missing-field]: the field `action` is missing here
+           11 |     - {id: a}
+              |       ^
+    "#]].assert_eq(&render(&found.expect_err("they are wrong")));
 }

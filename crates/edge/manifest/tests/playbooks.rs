@@ -235,7 +235,7 @@ fn the_meaning_is_told_with_line_column_and_way_out() {
             p.yaml:19:7: error[exactly-one]: exactly one is expected here
                19 |       action:
                   |       ^
-                  = help: give one of switchover, restart, clearFaults, drain, return, run, shift, replicas, mode, wait
+                  = help: give one of switchover, restart, clearFaults, drain, return, run, shift, replicas, mode, replace, rebuild, http, notify, workItem, wait
             p.yaml:23:40: error[invalid-value]: "reboot" is no absolute path
                23 |       action: {run: {host: h, program: reboot}}
                   |                                        ^
@@ -243,7 +243,7 @@ fn the_meaning_is_told_with_line_column_and_way_out() {
             p.yaml:24:16: error[exactly-one]: exactly one is expected here
                24 |       verify: {condition: {query: 'up ==', quiet: A}}
                   |                ^
-                  = help: give one of query, ready, alive, primary, noFaults, quiet, instances, shifted, mode
+                  = help: give one of query, ready, alive, primary, replica, noFaults, quiet, instances, shifted, mode
             p.yaml:24:35: error[invalid-query]: this is not PromQL: unexpected end of input
                24 |       verify: {condition: {query: 'up ==', quiet: A}}
                   |                                   ^

@@ -130,7 +130,7 @@ fn ending(stage: &Stage) -> (Ending, String) {
 }
 
 fn placed(stage: &Stage, service: &str) -> Vec<String> {
-    let service = name::<ServiceName>(service);
+    let service: mainstay_model::name::ServiceName = name(service);
     let hosts = stage.state.placed.get(&service).into_iter().flatten();
     hosts.map(ToString::to_string).collect()
 }
