@@ -459,6 +459,7 @@ fn verify_of(action: &Action) -> &'static str {
         | Action::Http(_)
         | Action::Notify { .. }
         | Action::WorkItem(_)
+        | Action::Replace { .. }
         | Action::Wait(_) => "verify: {condition: {query: …}, within: 30s}",
     }
 }
