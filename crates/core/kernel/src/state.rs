@@ -170,29 +170,7 @@ impl State {
             Event::Opened { .. } | Event::KeyAdmitted { .. } | Event::Claimed { .. } => {
                 self.apply_log_kind(&record.event);
             }
-            Event::PlatformAdopted {
-                generation,
-                digest,
-                desired,
-                by,
-                ..
-            } => {
-                self.owner.get_or_insert(by.actor.uid);
-                self.generation = *generation;
-                self.digest = Some(digest.clone());
-                self.lost.retain(|host, _| desired.hosts.contains_key(host));
-                // A watch that the file does not want any more will say nothing more of its alerts.
-                self.alerts
-                    .retain(|(watch, _), _| desired.watches.contains(watch));
-                self.playbooks.file_changed(|service, region| {
-                    let mut services = desired.services.iter();
-                    let mut regions = desired.hosts.values();
-                    services
-                        .any(|(name, known)| name.as_str() == service && known.follows.is_none())
-                        && regions.any(|known| known.as_str() == region)
-                });
-                self.desired = Some((**desired).clone());
-            }
+            Event::PlatformAdopted { .. } => self.apply_file(&record.event),
             Event::Paused { by, reason } => {
                 self.paused = Some((by.clone(), reason.clone(), record.at_ms));
             }
@@ -231,6 +209,33 @@ impl State {
             Event::Unknown { kind, version } => {
                 self.unknown.insert((kind.clone(), *version));
             }
+        }
+    }
+
+    /// Another version of the platform file is in force.
+    fn apply_file(&mut self, event: &Event) {
+        if let Event::PlatformAdopted {
+            generation,
+            digest,
+            desired,
+            by,
+            ..
+        } = event
+        {
+            self.owner.get_or_insert(by.actor.uid);
+            self.generation = *generation;
+            self.digest = Some(digest.clone());
+            self.lost.retain(|host, _| desired.hosts.contains_key(host));
+            // A watch that the file does not want any more will say nothing more of its alerts.
+            self.alerts
+                .retain(|(watch, _), _| desired.watches.contains(watch));
+            self.playbooks.file_changed(|service, region| {
+                let mut services = desired.services.iter();
+                let mut regions = desired.hosts.values();
+                services.any(|(name, known)| name.as_str() == service && known.follows.is_none())
+                    && regions.any(|known| known.as_str() == region)
+            });
+            self.desired = Some((**desired).clone());
         }
     }
 

@@ -194,91 +194,84 @@ mod tests {
         }
     }
 
+    fn check(what: &Routed, region: &str, share: &str, expected: &str) {
+        let found = resolve(what, region.to_string(), share, &view(), &BTreeSet::new());
+        let told = match found {
+            Ok(Resolved::Act(act)) => act.to_string(),
+            Ok(Resolved::Already(why)) => format!("already: {why}"),
+            Ok(Resolved::Cannot(why)) | Err(why) => format!("cannot: {why}"),
+        };
+        assert_eq!(told, expected, "{what:?} {region} {share}");
+    }
+
     #[test]
     fn what_a_shift_comes_to() {
+        let web = Routed::Service("web".to_string());
+        let route = Routed::Route("/web".to_string());
+        check(
+            &web,
+            "east",
+            "25",
+            "send 25 % of new requests of web as before and the rest not to east",
+        );
+        check(
+            &route,
+            "east",
+            "0",
+            "send no new requests of web to east while others are ready",
+        );
+        check(
+            &web,
+            "west",
+            "100",
+            "send requests of web to west as before",
+        );
+        for (region, share) in [("west", "30"), ("east", "100")] {
+            let already = format!("already: the share of web in {region} is {share} %");
+            check(&web, region, share, &already);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_shifted_says_why() {
         let service = |name: &str| Routed::Service(name.to_string());
         let route = |path: &str| Routed::Route(path.to_string());
-        for (what, region, share, expected) in [
-            (
-                service("web"),
-                "east",
-                "25",
-                "send 25 % of new requests of web as before and the rest not to east",
-            ),
-            (
-                route("/web"),
-                "east",
-                "0",
-                "send no new requests of web to east while others are ready",
-            ),
-            (
-                service("web"),
-                "west",
-                "100",
-                "send requests of web to west as before",
-            ),
-            (
-                service("web"),
-                "west",
-                "30",
-                "already: the share of web in west is 30 %",
-            ),
-            (
-                service("web"),
-                "east",
-                "100",
-                "already: the share of web in east is 100 %",
-            ),
-            (
-                service("web"),
-                "east",
-                "101",
-                "cannot: \"101\" is no share: write a percentage from 0 to 100",
-            ),
+        for (what, region, why) in [
             (
                 service("near"),
                 "east",
-                "10",
-                "cannot: no instance of near outside east is in routing: there is nowhere to send the rest",
+                "no instance of near outside east is in routing: there is nowhere to send the rest",
             ),
             (
                 service("cell"),
                 "east",
-                "10",
-                "cannot: cell is a cell's service: its requests go where the primary of ledger is. Use `switchover`",
+                "cell is a cell's service: its requests go where the primary of ledger is. Use `switchover`",
             ),
             (
                 route("/both"),
                 "east",
-                "10",
-                "cannot: the route /both leads to 2 services: name one",
+                "the route /both leads to 2 services: name one",
             ),
             (
                 route("/no"),
                 "east",
-                "10",
-                "cannot: no gateway has a route /no; there is /both, /cell, /web",
+                "no gateway has a route /no; there is /both, /cell, /web",
             ),
             (
                 service("no"),
                 "east",
-                "10",
-                "cannot: there is no service no; there is cell, near, web",
+                "there is no service no; there is cell, near, web",
             ),
             (
                 service("web"),
                 "north",
-                "10",
-                "cannot: there is no such region; there is east, west",
+                "there is no such region; there is east, west",
             ),
         ] {
-            let told = match resolve(&what, region.to_string(), share, &view(), &BTreeSet::new()) {
-                Ok(Resolved::Act(act)) => act.to_string(),
-                Ok(Resolved::Already(why)) => format!("already: {why}"),
-                Ok(Resolved::Cannot(why)) | Err(why) => format!("cannot: {why}"),
-            };
-            assert_eq!(told, expected, "{what:?} {region} {share}");
+            check(&what, region, "10", &format!("cannot: {why}"));
         }
+        let why = "cannot: \"101\" is no share: write a percentage from 0 to 100";
+        check(&service("web"), "east", "101", why);
     }
 
     #[test]
