@@ -60,11 +60,7 @@ pub(super) async fn tell(context: &Context, deed: &Deed, service: &str, mode: &s
         let names = modes.names.join(", ");
         return failed(format!("{service} has no mode {mode}; it has {names}"));
     }
-    let begun = Begun {
-        version: 1,
-        what: format!("mode {mode} of {service}"),
-        process: None,
-    };
+    let begun = Begun::of(format!("mode {mode} of {service}"));
     let here = &context.host;
     match begin(context, deed, &begun) {
         Ok(Known::New) => {}
