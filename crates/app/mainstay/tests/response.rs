@@ -332,9 +332,14 @@ fn calls_are_made_once_and_an_instance_moves(platform: &Platform) {
         "{verdict}: {why}"
     );
 
+    let left = after.first().expect("a host");
+    a_call_whose_node_dies_is_not_made_again(platform, &asked, || run("slow", left));
+}
+
+fn a_call_whose_node_dies_is_not_made_again(platform: &Platform, asked: &Asked, run: impl Fn()) {
     let calls = || asked.lock().expect("a lock").clone();
     let first = calls();
-    run("slow", *after.first().expect("a host"));
+    run();
     until("the call", || (calls().len() > first.len()).then_some(()));
     platform.kill("b1");
     let asks = until("a question", || {

@@ -86,12 +86,7 @@ fn platform(event: &EventBody) -> Option<String> {
             format!("{} is placed on {}", body.service, body.host)
         }
         EventBody::InstanceWithdrawn(body) => {
-            let why = match body.why {
-                WithdrawnRecord::NotWanted => "it is not wanted there",
-                WithdrawnRecord::HostLost => "the host is lost",
-                WithdrawnRecord::Replaced => "the one that was started for it is ready",
-                WithdrawnRecord::NotReady => "it did not get ready in time",
-            };
+            let why = withdrawn(body.why);
             format!("{} is withdrawn from {}: {why}", body.service, body.host)
         }
         EventBody::SwitchoverOrdered(body) => format!(
@@ -144,6 +139,15 @@ fn platform(event: &EventBody) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+const fn withdrawn(why: WithdrawnRecord) -> &'static str {
+    match why {
+        WithdrawnRecord::NotWanted => "it is not wanted there",
+        WithdrawnRecord::HostLost => "the host is lost",
+        WithdrawnRecord::Replaced => "the one that was started for it is ready",
+        WithdrawnRecord::NotReady => "it did not get ready in time",
+    }
 }
 
 fn reflex(reflex: &ReflexRecord) -> String {

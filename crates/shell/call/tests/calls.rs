@@ -114,7 +114,8 @@ fn what_is_not_known_is_told_as_such_and_nothing_is_asked_twice() {
     let done = |called: &Called| matches!(called, Called::Done { .. });
     let refused = |called: &Called| matches!(called, Called::Refused { .. });
     let unknown = |called: &Called| matches!(called, Called::Unknown { .. });
-    let cases: [(&'static str, &dyn Fn(&Called) -> bool); 6] = [
+    type Case<'a> = (&'static str, &'a dyn Fn(&Called) -> bool);
+    let cases: [Case<'_>; 6] = [
         ("HTTP/1.1 204 No Content\r\n\r\n", &done),
         (moved, &refused),
         (

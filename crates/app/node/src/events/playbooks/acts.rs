@@ -186,25 +186,6 @@ pub(super) fn acts(text: &str) -> Vec<Act> {
             hosts: vec![host.clone()],
             shifts: Vec::new(),
         },
-        Act::Return {
-            hosts: Vec::new(),
-            shifts: vec![(service.clone(), "r1".to_owned())],
-        },
-        Act::Shift {
-            service: service.clone(),
-            region: "r1".to_owned(),
-            share: 30,
-        },
-        Act::Replicas {
-            service: service.clone(),
-            count: 3,
-            before: 2,
-        },
-        Act::Mode {
-            host: host.clone(),
-            service: service.clone(),
-            mode: "cancelOnly".to_owned(),
-        },
         Act::Run {
             host: host.clone(),
             program: "/bin/true".to_owned(),
@@ -226,5 +207,32 @@ pub(super) fn acts(text: &str) -> Vec<Act> {
         item(Due::Days(7)),
         item(Due::Day("2026-12-24".to_owned())),
     ]);
+    acts.extend(acts_on_services());
     acts
+}
+
+#[cfg(test)]
+fn acts_on_services() -> [Act; 4] {
+    let service = || "web".to_owned();
+    [
+        Act::Return {
+            hosts: Vec::new(),
+            shifts: vec![(service(), "r1".to_owned())],
+        },
+        Act::Shift {
+            service: service(),
+            region: "r1".to_owned(),
+            share: 30,
+        },
+        Act::Replicas {
+            service: service(),
+            count: 3,
+            before: 2,
+        },
+        Act::Mode {
+            host: "h1".to_owned(),
+            service: service(),
+            mode: "cancelOnly".to_owned(),
+        },
+    ]
 }
