@@ -391,6 +391,8 @@ fn what_a_service_cannot_do_and_what_stays_behind_is_criticised() {
     criticised(
         &format!("{OF_A_SERVICE}{steps}"),
         expect![[r#"
+        p.yaml:11:7: impossible: /v1/cells/{cell} leads to a cell: its requests go where the primary is
+          repair: switchover: {database: …, to: …}
         p.yaml:15:7: no-return: what is shifted stays shifted when a later step fails
           repair: compensate: {shift: {…, share: 100}}
         p.yaml:15:7: impossible: venue follows ledger: its requests and its instances go where that is
