@@ -173,8 +173,6 @@ fn what_is_unwise_is_criticised() {
     let platform = platform("");
     let found = criticise_playbook("p.yaml", &text(ALL), Some(&platform)).unwrap();
     expect![[r#"
-        p.yaml:11:12: no-verify: nothing shows that it helped, nor, after a crash, whether it was done
-          repair: verify: {condition: {query: …}, within: 30s}, such as the service's own figures
         p.yaml:11:12: no-timeout: it says no time: 30 s are assumed
           repair: timeout: 30s
         p.yaml:12:11: no-timeout: it says no time: 30 s are assumed
@@ -185,8 +183,8 @@ fn what_is_unwise_is_criticised() {
           repair: timeout: 30s
         p.yaml:24:12: no-timeout: it says no time: 30 s are assumed
           repair: timeout: 30s
-        p.yaml:24:40: unknown-reference: the platform file has no one to tell called rotation/first
-          repair: the platform file has no one to tell called at all
+        p.yaml:24:40: unknown-reference: the platform file has no addressee rotation/first
+          repair: the platform file has no addressee at all
         p.yaml:25:12: no-verify: nothing shows that it helped, nor, after a crash, whether it was done
           repair: verify: {condition: {query: …}, within: 30s}
         p.yaml:25:12: no-timeout: it says no time: 30 s are assumed
