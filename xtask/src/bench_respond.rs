@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::flow::{Flow, Source, audit};
+use crate::flow::{Answers, Flow, Source, audit_with};
 use crate::platform::{Afterwards, Platform, now, pause};
 use crate::step::{Profile, root};
 
@@ -140,6 +140,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("\n== {}: {}", class.name(), class.case().fault);
         let with = Round::play(class, Answer::Playbook, reaction, arguments.profile)?;
         let without = Round::play(class, Answer::Person(reaction), reaction, arguments.profile)?;
+        // Whatever becomes of the classes after this one.
+        print_line(&class.name(), "playbook", &with);
+        print_line(&class.name(), "person", &without);
         lines.push((class, with, without));
     }
     println!("\nSeconds after the fault, until:");
@@ -215,12 +218,16 @@ impl Round {
         }
         let times = times?;
         drop(flow);
-        round.end()?;
+        // Orders that are made to fail have no answer; nothing else may be wrong with the books.
+        round.end(match class {
+            Class::FailingOrders => Answers::MayBeMissing,
+            Class::SlowDatabase | Class::SilentGateway => Answers::Required,
+        })?;
         Ok(times)
     }
 
-    fn end(mut self) -> Result<()> {
-        audit(&self.platform)?;
+    fn end(mut self, answers: Answers) -> Result<()> {
+        audit_with(&self.platform, answers)?;
         self.platform.afterwards = Afterwards::Remove;
         drop(self.platform);
         std::fs::remove_dir_all(&self.folder).context("remove the folder")
