@@ -526,6 +526,19 @@ fn the_exchange_is_told_its_mode(platform: &Platform) {
     assert_eq!(deposit(3), said("rejected", "cancel_only"));
     let (status, _) = platform.public("GET", "/control/mode", &Value::Null);
     assert_eq!(status, 404, "no route leads there");
+    // The journal hears of the new primary a moment after the clients do.
+    until("the primary to be known", || {
+        let rehearsal = [
+            "playbook",
+            "dry-run",
+            "restrict",
+            "--set",
+            "mode=open",
+            "--json",
+        ];
+        let step = &platform.json(&rehearsal)["steps"][0];
+        (step["verdict"] == "acts").then_some(())
+    });
     restrict("open");
     assert_eq!(deposit(4), said("accepted", ""));
 }
