@@ -233,15 +233,15 @@ fn mistakes_of_form_are_all_found_at_once() {
             p.yaml:88:17: error[wrong-type]: a whole number is expected here, not a text
                88 |           port: http
                   |                 ^
-            p.yaml:105:11: error[unknown-field]: the field `perod` is not known here
-              105 |           perod: 100ms
+            p.yaml:110:11: error[unknown-field]: the field `perod` is not known here
+              110 |           perod: 100ms
                   |           ^
                   = help: did you mean `period`?
-            p.yaml:130:17: error[wrong-type]: a whole number is expected here, not a text
-              130 |       replicas: two
+            p.yaml:135:17: error[wrong-type]: a whole number is expected here, not a text
+              135 |       replicas: two
                   |                 ^
-            p.yaml:177:30: error[unknown-value]: `HAED` is not known here
-              177 |               methods: [GET, HAED]
+            p.yaml:182:30: error[unknown-value]: `HAED` is not known here
+              182 |               methods: [GET, HAED]
                   |                              ^
                   = help: did you mean `HEAD`?
         "#]],
@@ -272,21 +272,21 @@ fn mistakes_of_meaning_are_all_found_at_once() {
                   |                 ^
                   = see p.yaml:65:17: - host: use1-a
                   = help: two copies on one host are lost together: use another host
-            p.yaml:97:18: error[unknown-reference]: there is no database `leger`
-               97 |         follows: leger
+            p.yaml:102:18: error[unknown-reference]: there is no database `leger`
+              102 |         follows: leger
                   |                  ^
                   = help: did you mean `ledger`?
-            p.yaml:129:17: error[port-clash]: port 8100 is taken by `http` of service `venue`
-              129 |           port: 8100
+            p.yaml:134:17: error[port-clash]: port 8100 is taken by `http` of service `venue`
+              134 |           port: 8100
                   |                 ^
                   = see p.yaml:89:17: port: 8100
                   = help: port 8101 is free
-            p.yaml:175:23: error[invalid-value]: a hold of 840s is out of bounds
-              175 |                 time: 14m
+            p.yaml:180:23: error[invalid-value]: a hold of 840s is out of bounds
+              180 |                 time: 14m
                   |                       ^
                   = help: choose from 1ms to 60s
-            p.yaml:211:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
-              211 |         drillEvery: 30d
+            p.yaml:216:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
+              216 |         drillEvery: 30d
                   |                     ^
                   = help: give `recovery`, or name a route whose services have an `rto`
         "#]],
@@ -299,8 +299,8 @@ fn mistakes_of_meaning_are_all_found_at_once() {
                   |                ^
                   = see p.yaml:64:7: replicas:
                   = help: add a replica on `euw1-a` (region `eu-west-1`); what is needed is one replica in each of three regions
-            p.yaml:210:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
-              210 |         drillEvery: 30d
+            p.yaml:215:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
+              215 |         drillEvery: 30d
                   |                     ^
                   = help: give `recovery`, or name a route whose services have an `rto`
         "#]],

@@ -251,13 +251,13 @@ fn playbooks_that_a_platform_file_names_are_told_with_file_line_and_column() {
         )
     });
     expect![[r#"
-        p.yaml:225:26: error[duplicate-name]: two of these playbooks are called act
-          225 |   playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
+        p.yaml:230:26: error[duplicate-name]: two of these playbooks are called act
+          230 |   playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
               |                          ^
-              = see p.yaml:225:15: playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
+              = see p.yaml:230:15: playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
               = help: rename one of them under `metadata`
-        p.yaml:225:37: error[no-file]: gone.yaml: not found
-          225 |   playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
+        p.yaml:230:37: error[no-file]: gone.yaml: not found
+          230 |   playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
               |                                     ^
               = help: put the playbook there, or take the line out
         other.yaml:11:7: error[unknown-reference]: the platform file has no instance venu

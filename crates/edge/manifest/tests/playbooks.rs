@@ -341,27 +341,27 @@ fn numbers_that_cannot_be_are_wrong_before_anything_runs() {
     wrong(
         &format!("{OF_A_SERVICE}{steps}"),
         expect![[r#"
-        p.yaml:11:65: error[invalid-value]: "101" is no share
-           11 |       action: {shift: {service: ticker, from: us-east-1, share: 101}}
-              |                                                                 ^
-              = help: write a percentage from 0 to 100
-        p.yaml:13:7: error[exactly-one]: exactly one is expected here
-           13 |       action: {shift: {service: ticker, route: /v1/ticker, from: us-east-1, share: '${share}'}}
-              |       ^
-              = help: give one of switchover, restart, clearFaults, drain, return, run, shift, replicas, mode, wait
-        p.yaml:13:16: error[exactly-one]: exactly one is expected here
-           13 |       action: {shift: {service: ticker, route: /v1/ticker, from: us-east-1, share: '${share}'}}
-              |                ^
-              = help: give one of service, route
-        p.yaml:15:51: error[invalid-value]: a playbook takes no service away
-           15 |       action: {replicas: {service: ticker, count: 0}}
-              |                                                   ^
-              = help: at least 1 instance
-        p.yaml:16:64: error[invalid-value]: "none" is no number of instances
-           16 |       verify: {condition: {instances: {service: ticker, ready: none}}}
-              |                                                                ^
-              = help: write one from 1
-    "#]],
+            p.yaml:11:65: error[invalid-value]: "101" is no share
+               11 |       action: {shift: {service: ticker, from: us-east-1, share: 101}}
+                  |                                                                 ^
+                  = help: write a percentage from 0 to 100
+            p.yaml:13:7: error[exactly-one]: exactly one is expected here
+               13 |       action: {shift: {service: ticker, route: /v1/ticker, from: us-east-1, share: '${share}'}}
+                  |       ^
+                  = help: give one of switchover, restart, clearFaults, drain, return, run, shift, replicas, mode, replace, rebuild, http, notify, workItem, wait
+            p.yaml:13:16: error[exactly-one]: exactly one is expected here
+               13 |       action: {shift: {service: ticker, route: /v1/ticker, from: us-east-1, share: '${share}'}}
+                  |                ^
+                  = help: give one of service, route
+            p.yaml:15:51: error[invalid-value]: a playbook takes no service away
+               15 |       action: {replicas: {service: ticker, count: 0}}
+                  |                                                   ^
+                  = help: at least 1 instance
+            p.yaml:16:64: error[invalid-value]: "none" is no number of instances
+               16 |       verify: {condition: {instances: {service: ticker, ready: none}}}
+                  |                                                                ^
+                  = help: write one from 1
+        "#]],
     );
 }
 
