@@ -77,9 +77,11 @@ impl Keeper {
         follow.count() + 1 >= usize::from(self.config.copies)
     }
 
-    /// It would be filled by order alone, and is needed.
+    /// It would be filled by order alone, and is needed, or its source may be gone already.
     pub(crate) fn refill_must_wait(&self) -> bool {
-        self.refill_ask.is_some() && !self.rest_acknowledges()
+        let source = self.leader().map(|(source, _)| source);
+        let is_heard = source.is_some_and(|source| self.is_heard_now(source));
+        self.refill_ask.is_some() && !(is_heard && self.rest_acknowledges())
     }
 
     /// Longer than a starved replica waits.

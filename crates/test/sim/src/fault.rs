@@ -252,13 +252,15 @@ impl World {
                         && !own.starved
                         && folder.incarnation == Some(record.incarnation.0)
                 });
+                // One that was told to be filled anew may begin before anybody knows of the loss.
+                let stays = !own.is_to_be_refilled();
                 let attached = own.server.process.as_ref().is_some_and(|process| {
                     (process.primary && other == primary)
                         || process.receiver.is_some_and(|receiver| {
                             receiver.streaming && receiver.source == self.hosts[primary].id
                         })
                 });
-                counts && whole && attached && own.disk.pending.is_empty()
+                counts && whole && stays && attached && own.disk.pending.is_empty()
             })
     }
 

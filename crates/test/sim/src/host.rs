@@ -149,6 +149,11 @@ impl Host {
         self.outcomes.push((operation, outcome));
     }
 
+    /// It was told so, and has not begun.
+    pub fn is_to_be_refilled(&self) -> bool {
+        self.keeper.as_ref().is_some_and(Keeper::is_to_be_refilled)
+    }
+
     /// Runs and is not asleep.
     pub fn is_up(&self) -> bool {
         !self.down && !self.frozen

@@ -199,6 +199,7 @@ impl World {
                     && streams
                     && idle
                     && !own.starved
+                    && !own.is_to_be_refilled()
             })
     }
 

@@ -158,6 +158,6 @@ fn a_seed_has_one_trace() {
     let trace = |seed| hex(&run(seed, None, Narration::Silent).trace);
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
-    expect!["b718420f8b59f4d3de796291b95371ac1ee650cf72ec5fbfd518ea82c5d23d82"]
+    expect!["9169f7a06e71a12a267a570e46825f7b0dd15e373a81267d24e6a5086fa0800c"]
         .assert_eq(&trace(7));
 }
