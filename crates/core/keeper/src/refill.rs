@@ -67,8 +67,10 @@ impl Keeper {
         };
         let others = self.config.peers().filter(|peer| *peer != source);
         let follow = others.filter(|peer| {
-            let heard = self.peers.alive(self.now, &self.config.timings, *peer);
-            heard.is_some_and(|heartbeat| {
+            let said = self.peers.alive(self.now, &self.config.timings, *peer);
+            // One that was away itself suspects nobody yet, and takes old words for present.
+            let said = said.filter(|_| self.is_heard_now(*peer));
+            said.is_some_and(|heartbeat| {
                 heartbeat.reason == Reason::Following
                     && heartbeat.term == leader.term
                     && cohort.counts(*peer, heartbeat.incarnation)
