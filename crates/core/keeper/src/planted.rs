@@ -34,8 +34,8 @@ pub enum PlantedBug {
     KeptPromiseReleased,
     /// A cohort record that was durable stops being decided when a disk that kept it is lost.
     DecidedCohortUndecided,
-    /// Replicas that a closed primary needs rewind all at once.
-    RewoundTogether,
+    /// A rewind that was interrupted left a folder that counts.
+    HalfRewoundCounted,
     /// A member that is bound to a dead coordinator's term stays out for ever.
     BoundMemberLeftOut,
     /// A replica whose missing log the primary has removed waits for it for ever.
@@ -102,7 +102,7 @@ impl PlantedBug {
         Self::ForgetfulGrantsLease,
         Self::KeptPromiseReleased,
         Self::DecidedCohortUndecided,
-        Self::RewoundTogether,
+        Self::HalfRewoundCounted,
         Self::BoundMemberLeftOut,
         Self::StarvedReplicaLeft,
         Self::RebuiltTogether,

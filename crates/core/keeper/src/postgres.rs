@@ -67,11 +67,13 @@ pub enum Command {
     /// session of theirs is left. Outcome: [`Outcome::Done`].
     CloseApplications,
     /// With the server stopped: archive leftover segments, take `standby.signal` away, run pg_rewind
-    /// against `source`, write `incarnation` into the data folder, put `standby.signal` in place. Never
-    /// starts the server. Outcome: [`Outcome::Done`]; [`Outcome::Failed`] leaves the folder unusable.
+    /// against `source`, write `incarnation` into the data folder, put `standby.signal` in place, leave the server
+    /// stopped. Outcome: [`Outcome::Done`]; [`Outcome::Failed`] leaves the folder unusable, or, with `spare`, as it was: a
+    /// copy of it is made first, and outlives a keeper that ends in the middle.
     Rewind {
         source: ReplicaId,
         incarnation: Incarnation,
+        spare: bool,
     },
     /// With the server stopped: empty the data folder, fill it by pg_basebackup from `source`, write
     /// `incarnation`, put `standby.signal` in place. Never starts the server. Outcome:

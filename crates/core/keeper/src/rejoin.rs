@@ -1,8 +1,12 @@
-//! How a replica whose log or folder does not fit comes back: rewound or rebuilt, as a learner.
+//! How a replica whose log or folder does not fit comes back: rewound, or rebuilt as a learner.
 //!
-//! Both make it forget what it acknowledged, so both are done only while the rest can do without it: a
-//! majority of the members, this one not counted, keeps the primary's cohort record. Then the primary can
-//! readmit it alone.
+//! A rewind that ends well forgets nothing: what this replica helped to acknowledge is in the log of whoever was elected
+//! since, and so in what it has afterwards. It keeps its vote. Until then it reports nothing. Where a rewind does not end
+//! well the folder is of no use and must be rebuilt; who could not be spared for that makes a copy of it first, and
+//! goes back to it.
+//!
+//! To be rebuilt is to forget. It is done only while the rest can do without this replica: a majority of the members,
+//! this one not counted, keeps the primary's cohort record. Then the primary can readmit it alone.
 
 use core::time::Duration;
 
@@ -15,7 +19,7 @@ use crate::machine::{Event, State};
 use crate::message::Heartbeat;
 use crate::planted::PlantedBug;
 use crate::postgres::{DataState, Observation, Serviceability, Supply};
-use crate::status::Reason;
+use crate::status::{Reason, Role};
 
 impl Keeper {
     /// The primary that this replica may follow.
@@ -24,15 +28,17 @@ impl Keeper {
         self.peers.leader(self.now, &self.config.timings, floor)
     }
 
-    /// Whether the members other than this one suffice to readmit it. Of those that must forget too, the ones that come later count: they wait for this one, because by the
-    /// same rule this one does not count for them.
+    /// Whether the members other than this one suffice to readmit it. Of those that must forget too, the ones that come
+    /// later count, and for one that has nothing whole all do: they wait for this one, because by the same rule this one
+    /// does not count for them. Nobody counts with nothing whole, or by old words, which who was away itself would take
+    /// for present.
     fn others_suffice(&self, (source, leader): (ReplicaId, &Heartbeat)) -> bool {
         let Some(cohort) = &self.durable.cohort else {
             return false;
         };
         // A change that is not decided yet may need this replica's word for it.
         if leader.cohort != Some(cohort.version) {
-            return self.has(PlantedBug::RewoundTogether);
+            return false;
         }
         let keeping = |heartbeat: &Heartbeat| {
             heartbeat
@@ -40,14 +46,19 @@ impl Keeper {
                 .is_some_and(|version| version.term == leader.term)
         };
         let full = Reason::Unserviceable(Serviceability::DiskFull);
+        let has_a_log = |heartbeat: &Heartbeat| {
+            heartbeat.role != Role::Learner && heartbeat.system_identifier.is_some()
+        };
+        let comes_first = !self.server.is_usable(&self.durable);
         let stays = |peer: ReplicaId, heartbeat: &Heartbeat| {
             let follows = heartbeat.reason == Reason::Following || heartbeat.reason == full;
-            let heedless = self.has(PlantedBug::RewoundTogether);
-            peer == source || follows || peer > self.config.me || heedless
+            let waits = comes_first || peer > self.config.me;
+            peer == source || (has_a_log(heartbeat) && (follows || waits))
         };
         let others = self
             .config
             .peers()
+            .filter(|peer| self.is_heard_now(*peer))
             .filter_map(|peer| {
                 let heartbeat = self.peers.alive(self.now, &self.config.timings, peer)?;
                 Some((peer, heartbeat))
@@ -61,30 +72,8 @@ impl Keeper {
         others >= majority(cohort.members.len())
     }
 
-    /// Where a primary does not open for want of followers, those whose logs do not fit are taken back
-    /// one after the other: two that forgot at once could not be readmitted.
-    fn is_next_to_return(&self, leader: (ReplicaId, &Heartbeat)) -> bool {
-        let Some(cohort) = &self.durable.cohort else {
-            return false;
-        };
-        if self.has(PlantedBug::RewoundTogether) {
-            return true;
-        }
-        let earlier = |peer: &ReplicaId| *peer < self.config.me && *peer != leader.0;
-        self.config.peers().filter(earlier).all(|peer| {
-            self.peers
-                .alive(self.now, &self.config.timings, peer)
-                .is_none_or(|heartbeat| {
-                    let counts = cohort.counts(peer, heartbeat.incarnation);
-                    counts
-                        && heartbeat.reason == Reason::Following
-                        && heartbeat.term == leader.1.term
-                })
-        })
-    }
-
-    /// Whether this replica may forget what it has and take the primary's log instead. A primary that
-    /// does not open is given time to open with the others first.
+    /// Whether this replica may leave its log and take the primary's instead. A primary that does not open is given
+    /// time to open with the others first.
     pub(crate) fn may_rewind(&self) -> bool {
         let Some((replica, leader)) = self.leader() else {
             return false;
@@ -96,8 +85,21 @@ impl Keeper {
         leader.history.is_some()
             && leader.rewind_source
             && self.is_heard_now(replica)
-            && (leader.open || (stuck && self.is_next_to_return((replica, leader))))
-            && (!self.is_voter() || self.others_suffice((replica, leader)))
+            && (leader.open || stuck)
+    }
+
+    /// Whether it may begin to come back. Who leaves a log that is worth keeping forgets by that: it is known by its
+    /// incarnation as the one who has it.
+    pub(crate) fn may_return(&self, precious: bool) -> bool {
+        self.may_rewind() && (!precious || self.may_forget())
+    }
+
+    /// Whether the rest could take this replica back if it forgot everything now.
+    pub(crate) fn may_forget(&self) -> bool {
+        !self.is_voter()
+            || self
+                .leader()
+                .is_some_and(|source| self.others_suffice(source))
     }
 
     /// Not only not suspected yet: who forgets what it has for a source that is gone has forgotten it for nothing.
@@ -128,9 +130,9 @@ impl Keeper {
     /// Whether the rest could readmit this replica if it forgot everything now. Who follows counts, and of those
     /// that lack log too the ones that come later: they wait for this one.
     pub(crate) fn can_be_spared(&self) -> bool {
-        let Some((source, leader)) = self.leader() else {
+        if self.leader().is_none() {
             return false;
-        };
+        }
         if self.has(PlantedBug::RebuiltTogether) {
             return true;
         }
@@ -139,7 +141,7 @@ impl Keeper {
                 .alive(self.now, &self.config.timings, peer)
                 .is_some_and(|heartbeat| heartbeat.reason == Reason::Rebuilding)
         });
-        !busy && (!self.is_voter() || self.others_suffice((source, leader)))
+        !busy && self.may_forget()
     }
 
     /// Since when it is known that the missing log is gone, and that the rest can do without this replica.
@@ -163,6 +165,9 @@ impl Keeper {
         if self.durable.cohort.is_none() {
             return self.may_found().then_some(Event::FoundingAgreed);
         }
+        if self.server.is_usable(&self.durable) {
+            return Some(Event::SeenStopped);
+        }
         let (_, leader) = self.leader()?;
         leader.history.as_ref()?;
         // What was there may still be worth something until the primary has its quorum without it.
@@ -170,7 +175,7 @@ impl Keeper {
             DataState::Blank | DataState::Broken => true,
             DataState::Present { .. } => leader.open,
         };
-        nothing_to_lose.then_some(Event::SourceFound)
+        (nothing_to_lose && self.may_forget()).then_some(Event::SourceFound)
     }
 
     /// How long a promise to a coordinator that still lives keeps a replica from trying itself.

@@ -339,8 +339,9 @@ impl Keeper {
         if self.server.process() != ProcessState::Stopped {
             return Some(Event::Ready);
         }
-        if self.server.diverged && self.may_rewind() {
-            return Some(if self.server.precious && self.can_be_copied() {
+        let precious = self.server.precious;
+        if self.server.diverged && self.may_return(precious) {
+            return Some(if precious && self.can_be_copied() {
                 Event::SourceFound
             } else {
                 Event::Diverged
@@ -349,7 +350,7 @@ impl Keeper {
         if self.server.starved && self.can_be_spared() {
             return Some(Event::SourceFound);
         }
-        if self.server.start_failures >= STARTS_LIMIT && self.may_rewind() {
+        if self.server.start_failures >= STARTS_LIMIT && self.may_rewind() && self.may_forget() {
             return Some(Event::SourceFound);
         }
         Some(Event::Ready)
@@ -367,7 +368,8 @@ impl Keeper {
         {
             return Some(Event::PrimaryKnown);
         }
-        self.may_rewind().then_some(Event::Diverged)
+        let precious = self.has_lost_commits();
+        self.may_return(precious).then_some(Event::Diverged)
     }
 
     fn next_event_as_primary(&self) -> Option<Event> {
@@ -624,27 +626,37 @@ impl Keeper {
         }
     }
 
+    /// What it comes back to is the log of that primary's term or of a later one: it follows nothing before.
     fn refill(&mut self) {
-        let Some((source, _)) = self.leader() else {
+        let Some((source, term)) = self.leader().map(|(source, leader)| (source, leader.term))
+        else {
             return;
         };
+        let forgets = self.server.precious || self.server.state == State::Rebuilding;
+        let spare = !forgets && !self.may_forget();
         self.server.diverged = false;
         self.server.precious = false;
         self.server.strayed = false;
         self.server.starved = false;
-        let rewinding = self.server.state == State::Rewinding;
-        let incarnation = self.new_incarnation();
-        self.command(if rewinding {
+        self.raise_floor(term);
+        let incarnation = if forgets {
+            self.new_incarnation()
+        } else {
+            self.durable.incarnation
+        };
+        let command = if self.server.state == State::Rewinding {
             Command::Rewind {
                 source,
                 incarnation,
+                spare,
             }
         } else {
             Command::Rebuild {
                 source,
                 incarnation,
             }
-        });
+        };
+        self.command(command);
     }
 
     /// From here on this replica has forgotten what it acknowledged, whatever becomes of the folder.

@@ -27,6 +27,7 @@ use crate::settings::{
     self, Access, Acknowledging, Following, REPLICATION_ROLE, SUPERUSER, Stance,
 };
 use crate::setup::Setup;
+use crate::spare;
 use crate::sql::{Login, Session};
 
 const PAUSE: Duration = Duration::from_millis(3);
@@ -86,8 +87,15 @@ async fn attempt(
         Command::Rewind {
             source,
             incarnation,
+            spare,
         } => {
-            rewind(local, source, incarnation).await?;
+            let server = source_server(local, source)?;
+            if spare {
+                rewind_or_go_back(local, server, incarnation).await?;
+            } else {
+                spare::put_away(&local.setup.layout)?;
+                rewind(local, server, incarnation).await?;
+            }
         }
         Command::Rebuild {
             source,
@@ -120,7 +128,8 @@ pub async fn checkpoint(setup: &Setup) -> Outcome {
 fn failure(error: &ServerError) -> Failure {
     match error {
         ServerError::Late { .. } => Failure::TimedOut,
-        ServerError::Data(DataError::Folder { .. }) | ServerError::Spec { .. } => Failure::Disk,
+        ServerError::Data(DataError::Folder { .. } | DataError::NoRoom { .. })
+        | ServerError::Spec { .. } => Failure::Disk,
         ServerError::Data(DataError::Program(ProgramError::Late { .. })) => Failure::TimedOut,
         ServerError::History(_) => Failure::Disk,
         ServerError::Broken(_) => Failure::Program,
@@ -156,10 +165,9 @@ const FILLING: &str = "mainstay_filling";
 /// ends before what it copied last was written.
 async fn rewind(
     local: &mut Local,
-    source: ReplicaId,
+    server: Server,
     incarnation: Incarnation,
 ) -> Result<(), ServerError> {
-    let server = source_server(local, source)?;
     data::rewind(&local.setup, &server).await?;
     let mut stance = Stance::alone();
     if let Server::Remote { at, name } = server {
@@ -174,6 +182,27 @@ async fn rewind(
     local.stop().await?;
     data::write_settings(&local.setup, &Stance::alone())?;
     Ok(data::finish_filling(&local.setup, incarnation)?)
+}
+
+/// Where nobody could take this replica back if it lost what it has: the folder is copied first, and is what it was if
+/// the rewind does not end well.
+async fn rewind_or_go_back(
+    local: &mut Local,
+    server: Server,
+    incarnation: Incarnation,
+) -> Result<(), ServerError> {
+    let layout = local.setup.layout.clone();
+    tokio::task::spawn_blocking(move || spare::make(&layout))
+        .await
+        .map_err(|error| DataError::Copying {
+            why: error.to_string(),
+        })??;
+    let rewound = rewind(local, server, incarnation).await;
+    if rewound.is_err() {
+        local.stop().await?;
+    }
+    spare::settle(&local.setup.layout)?;
+    rewound
 }
 
 async fn detach(local: &mut Local) -> Result<(), ServerError> {

@@ -23,6 +23,7 @@ use crate::replication::Server;
 use crate::seed;
 use crate::settings::{self, REPLICATION_ROLE, SUPERUSER, Stance};
 use crate::setup::Setup;
+use crate::spare;
 
 /// A standby that begins to stream begins at the start of a segment, whatever it has of it, and a promotion copies the segment it
 /// ends in: both are waited for in every failover, and both are shorter with smaller segments than PostgreSQL's 16.
@@ -49,6 +50,17 @@ pub enum DataError {
     },
     #[error(transparent)]
     Program(#[from] ProgramError),
+    #[error(
+        "{} has {room} bytes of room, and a copy of the data folder needs {needed}: make room",
+        path.display()
+    )]
+    NoRoom {
+        path: PathBuf,
+        needed: u64,
+        room: u64,
+    },
+    #[error("copy the data folder: {why}")]
+    Copying { why: String },
     #[error("derive the stored form of a password")]
     Password,
     #[error("found the database from a restored folder: {why}")]
@@ -202,6 +214,7 @@ pub async fn rebuild(
     incarnation: Incarnation,
     progress: &watch::Sender<Option<SeedingStatus>>,
 ) -> Result<(), DataError> {
+    spare::put_away(&setup.layout)?;
     begin_filling(setup)?;
     set_aside(setup)?;
     let mut arguments = vec![
@@ -239,7 +252,8 @@ pub async fn rebuild(
 }
 
 /// Brings the folder of a stopped server back to where the source's history left its own. It is of no use
-/// yet: it becomes consistent only with log that the source has written since.
+/// yet: it becomes consistent only with log that the source has written since. Whoever wants to go back makes a copy of
+/// the folder before.
 ///
 /// # Errors
 /// When the source, the program or the disk fails; the folder is then broken.

@@ -317,6 +317,7 @@ fn a_promotion_takes_the_timeline_of_its_term_and_the_old_primary_rejoins_by_rew
                 Command::Rewind {
                     source,
                     incarnation,
+                    spare: false,
                 },
             )
             .await;
@@ -406,6 +407,34 @@ fn an_interrupted_filling_is_broken_and_is_moved_aside() {
             .collect();
         assert_eq!(kept.len(), 1);
         assert!(!matches!(data::state(&setup), DataState::Present { .. }));
+    });
+}
+
+#[test]
+fn a_rewind_that_fails_leaves_the_folder_as_it_was_where_nobody_can_be_spared() {
+    drill(async {
+        let mut servers = Servers::new(6);
+        servers.pair().await;
+        servers.must(1, Command::Detach).await;
+        let before = servers.rank(1).await;
+        servers.must(1, Command::StopImmediate).await;
+        // pg_rewind begins, and finds nobody there.
+        servers.must(0, Command::StopImmediate).await;
+        let state = data::state(&servers.locals[1].setup);
+        let rewind = |spare| Command::Rewind {
+            source: ReplicaId(1),
+            incarnation: Incarnation(2),
+            spare,
+        };
+        let outcome = servers.run(1, rewind(true)).await;
+        assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+        assert_eq!(data::state(&servers.locals[1].setup), state);
+        servers.must(1, Command::StartStandby).await;
+        assert_eq!(servers.rank(1).await, before, "nothing of its log is lost");
+        servers.must(1, Command::StopImmediate).await;
+        let outcome = servers.run(1, rewind(false)).await;
+        assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+        assert_eq!(data::state(&servers.locals[1].setup), DataState::Broken);
     });
 }
 

@@ -50,6 +50,7 @@ mod seed;
 mod server;
 mod settings;
 mod setup;
+mod spare;
 mod sql;
 mod supply;
 mod wait;
@@ -170,6 +171,10 @@ async fn live(
         || (broken && !process::clear(&setup.layout.pgdata, limit).await)
     {
         return Err(RunError::Tools);
+    }
+    if let Err(error) = spare::settle(&setup.layout) {
+        let error = mainstay_rt::error::chain(&error);
+        tracing::warn!(error, "what a rewind left is not put in order");
     }
     let core = setup.core.clone();
     let keeper = Keeper::new(core, durable, mainstay_rt::clock::now()).map_err(|error| {

@@ -80,6 +80,10 @@ pub struct Layout {
     pub promise: PathBuf,
     /// Exists while the data folder is being filled; what it was then is worth nothing.
     pub filling: PathBuf,
+    /// A copy of the data folder, while it is rewound and may have to be what it was again.
+    pub spare: PathBuf,
+    pub spare_part: PathBuf,
+    pub left_over: PathBuf,
     pub quarantine: PathBuf,
     pub tools: PathBuf,
     pub password_file: PathBuf,
@@ -93,11 +97,21 @@ pub struct Layout {
 
 impl Layout {
     fn of(config: &KeeperConfig) -> Self {
-        let folder = resolved(&config.folder);
+        Self::at(
+            resolved(&config.folder),
+            resolved(&config.pgdata),
+            config.run_folder.join(format!("pg-{}", config.database)),
+        )
+    }
+
+    pub(crate) fn at(folder: PathBuf, pgdata: PathBuf, sockets: PathBuf) -> Self {
         Self {
-            pgdata: resolved(&config.pgdata),
+            pgdata,
             promise: folder.join("promise"),
             filling: folder.join("filling"),
+            spare: folder.join("spare"),
+            spare_part: folder.join("spare.part"),
+            left_over: folder.join("left-over"),
             quarantine: folder.join("quarantine"),
             tools: folder.join("tools"),
             password_file: folder.join("passwords"),
@@ -108,7 +122,7 @@ impl Layout {
             shim_spec: folder.join("postgres-spec.json"),
             shim_state: folder.join("postgres-state.json"),
             server_log: folder.join("postgres.log"),
-            sockets: config.run_folder.join(format!("pg-{}", config.database)),
+            sockets,
             folder,
         }
     }

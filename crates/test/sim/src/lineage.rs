@@ -25,6 +25,8 @@ pub const LOST_EVERY: u64 = 5;
 #[derive(Clone, Debug, Default)]
 pub struct Bases {
     begun: BTreeMap<Lineage, (u32, u64)>,
+    /// Of which lineage the log was that it began with.
+    parents: BTreeMap<Lineage, Lineage>,
     /// What was acknowledged, and is not in the last primary's log because its lineage began without it.
     pub given_up: u32,
 }
@@ -38,12 +40,26 @@ impl Bases {
         self.begun.keys().next_back().copied().unwrap_or_default()
     }
 
-    /// A lineage up to `until` began without what was at this position of an older one.
+    pub fn branches(&mut self, lineage: Lineage, parent: Lineage) {
+        if lineage != parent {
+            self.parents.entry(lineage).or_insert(parent);
+        }
+    }
+
+    /// Lineage `until`, or one that it comes from, began without what was at this position of an older one. Of a lineage that
+    /// it does not come from it has only what was there before both.
     fn cut(&self, from: Lineage, until: Lineage, at: (u32, u64)) -> bool {
-        let later = self.begun.iter().filter(|(lineage, _)| **lineage > from);
-        later
-            .filter(|(lineage, _)| **lineage <= until)
-            .any(|(_, base)| at > *base)
+        let mut lineage = until;
+        while lineage > from {
+            if self.begun.get(&lineage).is_some_and(|base| at > *base) {
+                return true;
+            }
+            match self.parents.get(&lineage) {
+                Some(parent) => lineage = *parent,
+                None => return false,
+            }
+        }
+        lineage < from
     }
 }
 
@@ -225,7 +241,13 @@ impl World {
         let mut next = (1..=self.plan.hosts).map(|step| (host + step) % self.plan.hosts);
         let next = next.find(|host| self.hosts[*host].is_up());
         let next = next.unwrap_or(host);
-        let after = self.random.between(1_000_000, 3_000_000);
+        // When all is well again a person waits for the answer, which takes as long as an election that fails.
+        let (least, most) = if self.healed {
+            (2_500_000, 4_500_000)
+        } else {
+            (1_000_000, 3_000_000)
+        };
+        let after = self.random.between(least, most);
         self.plan(
             after,
             Event::Order {

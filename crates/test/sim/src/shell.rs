@@ -189,15 +189,18 @@ impl World {
             Command::Rewind { .. } => (150_000, 1_200_000),
             Command::Rebuild { .. } => (300_000, 2_000_000),
         };
-        if matches!(
-            work.command,
-            Command::Rewind { .. } | Command::Rebuild { .. }
-        ) {
-            let token = self.next_token;
-            if let Some(folder) = &mut self.hosts[host].server.folder {
-                folder.broken = true;
-                self.checker.forgotten(host, folder.incarnation, token);
+        match work.command {
+            // With a spare one, the folder is what it was until the other takes its place.
+            Command::Rewind { spare: true, .. } => {}
+            Command::Rewind { source, .. } => self.begin_rewind(host, source),
+            Command::Rebuild { .. } => {
+                let token = self.next_token;
+                if let Some(folder) = &mut self.hosts[host].server.folder {
+                    folder.broken = true;
+                    self.checker.forgotten(host, folder.incarnation, token);
+                }
             }
+            _ => {}
         }
         if let Command::SetSynchronousStandbys(SynchronousStandbys::Off) = work.command {
             self.set_standbys(host, SynchronousStandbys::Off);
@@ -206,6 +209,20 @@ impl World {
         self.hosts[host].current = Some(work);
         let after = self.random.between(low, high);
         self.plan(after, Event::CommandEnd { host, token });
+    }
+
+    /// The folder is marked before pg_rewind touches it; what is left of it if that does not end is of no use.
+    fn begin_rewind(&mut self, host: usize, source: ReplicaId) {
+        let unmarked = self.bug == Some(PlantedBug::HalfRewoundCounted);
+        let theirs = self.hosts[index(source)].server.folder.as_ref();
+        let theirs = theirs.filter(|_| unmarked).map(|folder| folder.log.clone());
+        let Some(folder) = &mut self.hosts[host].server.folder else {
+            return;
+        };
+        folder.broken = !unmarked;
+        if let Some(theirs) = theirs {
+            folder.log.cut_to_part_of(&theirs);
+        }
     }
 
     pub fn command_end(&mut self, host: usize, token: u64) {
@@ -270,6 +287,7 @@ impl World {
             Command::Rewind {
                 source,
                 incarnation,
+                ..
             } => return self.refill(host, *source, *incarnation, true),
             Command::Rebuild {
                 source,
@@ -368,6 +386,7 @@ impl World {
             }
             let own = &mut self.hosts[host];
             if let (Some(folder), Some(record)) = (&mut own.server.folder, &own.disk.record) {
+                self.checker.bases.branches(record.lineage, folder.lineage);
                 folder.lineage = record.lineage;
             }
         }

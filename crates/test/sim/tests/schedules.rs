@@ -48,7 +48,41 @@ fn replicas_that_are_filled_anew_by_order_lose_nothing() {
 }
 
 /// Seeds that broke an invariant once, each with what it taught.
-const FAILED_ONCE: [(u64, &str); 12] = [
+const FAILED_ONCE: [(u64, &str); 22] = [
+    (
+        9_162,
+        "a damaged primary stays closed, nobody can be copied from it, and the one who could rewind to it forgets by that",
+    ),
+    (129_946, "the same, with other hosts in the roles"),
+    (7_014_365, "the same, once more"),
+    (
+        2_997,
+        "who rewinds while another one is being filled is interrupted, and one log of three is left",
+    ),
+    (
+        1_576,
+        "who rewinds beside one who waits for a copy loses its source, and one log of three is left",
+    ),
+    (
+        9_010_250,
+        "who served alone is rewound, keeps its name, and speaks as the one who has what was answered alone",
+    ),
+    (
+        9_016_867,
+        "who has nothing whole is counted as one that could take another one back",
+    ),
+    (
+        9_033_163,
+        "one with a damaged folder and one with none wait for each other",
+    ),
+    (
+        9_040_024,
+        "of two lineages that knew nothing of each other, neither has what the other one answered",
+    ),
+    (
+        9_086_389,
+        "orders that are given before the last one is answered find everybody busy with it",
+    ),
     (
         7_006_447,
         "who was told to go on without a majority does so beside another one's primary of the very term that it recruited for",
