@@ -104,7 +104,10 @@ impl Bare {
         );
         append(&data.join("postgresql.conf"), &own)?;
         let log = std::fs::File::create(self.folder.join(format!("{at}.log")))?;
-        let server = program("postgres")?
+        // Each in a session of its own, as a keeper's: the kernel shares processors out among sessions, and a server that
+        // stood in that of `pgbench` would get another part of them.
+        let server = program_by("setsid".into())?
+            .arg(postgres_programs()?.join("postgres"))
             .arg("-D")
             .arg(data)
             .stdout(log.try_clone()?)
@@ -193,7 +196,11 @@ fn wire(folder: &Path, door: &str, at: usize) -> Result<Wire> {
 
 /// As whoever may run a server: never root.
 fn program(name: &str) -> Result<Command> {
-    let mut command = Command::new(postgres_programs()?.join(name));
+    program_by(postgres_programs()?.join(name))
+}
+
+fn program_by(path: PathBuf) -> Result<Command> {
+    let mut command = Command::new(path);
     command
         .env("LC_ALL", "C")
         .current_dir("/")
