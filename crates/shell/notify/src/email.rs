@@ -1,63 +1,65 @@
-//! Mail to a submission server: as much of SMTP (RFC 5321, 3207, 4954) as one message needs.
+//! Mail to a submission server, by `lettre`. A connection carries one message, and is encrypted unless the channel says
+//! otherwise; a server that does not offer that gets nothing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailbox};
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor, transport};
 use mainstay_model::oncall::{Email, EmailTls};
 use mainstay_notify::Notice;
 use mainstay_rt::error::chain;
 use mainstay_rt::secret;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::ConfigVerifierExt;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use crate::Sent;
 use crate::words::{cut, incident_key, key, line, lines};
 
+/// For each step of the dialogue.
 const STEP_LIMIT: Duration = Duration::from_secs(10);
-const LINES_MAX: usize = 100;
-const LINE_BYTES_MAX: usize = 2_000;
-/// RFC 5322 asks for lines of at most 78 characters.
-const FOLD: usize = 76;
+/// Certificates of authorities are short.
+const AUTHORITY_BYTES_MAX: u64 = 1 << 20;
+/// What this host calls itself: servers ask for a name, and nobody rests on it.
+const OWN_NAME: &str = "mainstay.invalid";
 
 #[derive(Debug, thiserror::Error)]
 enum MailError {
-    #[error("connect to {0}")]
-    Connect(String, #[source] std::io::Error),
-    #[error("speak with the mail server")]
-    Io(#[from] std::io::Error),
-    #[error("the mail server did not answer in time")]
-    Late,
-    #[error("the mail server's answer has no form")]
-    Form,
-    #[error("the mail server does not offer {0}")]
-    Lacks(&'static str),
-    #[error("{step}: {code} {text}")]
-    Answer {
-        step: &'static str,
-        code: u16,
+    #[error("{0} is no address: HOST:PORT is wanted")]
+    Server(String),
+    #[error("{text} is no mail address")]
+    Address {
         text: String,
+        source: lettre::address::AddressError,
     },
-    #[error("set TLS up: {0}")]
-    Tls(String),
+    #[error("compose the message")]
+    Message(#[from] lettre::error::Error),
+    #[error("read {path}")]
+    Authority {
+        path: String,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Secret(#[from] secret::SecretError),
+    #[error(transparent)]
+    Smtp(#[from] transport::smtp::Error),
 }
 
 impl MailError {
-    /// Codes from 500 upwards are for good; so is what the configuration says.
-    const fn is_final(&self) -> bool {
+    /// Codes from 500 upwards are for good; so is what the configuration says, and what the server does not offer.
+    fn is_final(&self) -> bool {
         match self {
-            Self::Answer { code, .. } => *code >= 500,
-            Self::Lacks(_) | Self::Tls(_) | Self::Secret(_) => true,
-            Self::Connect(..) | Self::Io(_) | Self::Late | Self::Form => false,
+            Self::Smtp(error) => error.is_permanent() || error.is_client(),
+            _ => true,
+        }
+    }
+
+    /// What `lettre` says of an error names its cause already.
+    fn in_words(&self) -> String {
+        match self {
+            Self::Smtp(error) => error.to_string(),
+            other => chain(other),
         }
     }
 }
@@ -66,7 +68,7 @@ pub async fn send(email: &Email, platform: &str, notice: &Notice) -> Sent {
     match deliver(email, platform, notice).await {
         Ok(detail) => Sent::Said { detail },
         Err(error) => {
-            let why = chain(&error);
+            let why = error.in_words();
             match error.is_final() {
                 true => Sent::Refused { why },
                 false => Sent::Later { why },
@@ -76,202 +78,54 @@ pub async fn send(email: &Email, platform: &str, notice: &Notice) -> Sent {
 }
 
 async fn deliver(email: &Email, platform: &str, notice: &Notice) -> Result<String, MailError> {
-    let connecting = TcpStream::connect(&email.server);
-    let stream = timeout(STEP_LIMIT, connecting)
-        .await
-        .map_err(|_| MailError::Late)?
-        .map_err(|error| MailError::Connect(email.server.clone(), error))?;
-    let message = message(email, platform, notice);
-    match email.tls {
-        EmailTls::Off => {
-            let mut session = Session::new(stream);
-            session.greeted().await?;
-            let offers = session.hello().await?;
-            session.hand_over(email, &offers, &message).await
-        }
-        EmailTls::Implicit => {
-            let mut session = Session::new(secured(email, stream).await?);
-            session.greeted().await?;
-            let offers = session.hello().await?;
-            session.hand_over(email, &offers, &message).await
-        }
-        EmailTls::Starttls => {
-            let mut session = Session::new(stream);
-            session.greeted().await?;
-            let offers = session.hello().await?;
-            if !offers.iter().any(|offer| offer == "STARTTLS") {
-                return Err(MailError::Lacks("STARTTLS"));
-            }
-            session.say("starttls", "STARTTLS", 220).await?;
-            // What was sent before the handshake does not count.
-            if !session.stream.buffer().is_empty() {
-                return Err(MailError::Form);
-            }
-            let stream = session.stream.into_inner();
-            let mut session = Session::new(secured(email, stream).await?);
-            let offers = session.hello().await?;
-            session.hand_over(email, &offers, &message).await
-        }
-    }
+    let message = message(email, platform, notice)?;
+    let answer = transport(email)?.send(message).await?;
+    let said: Vec<&str> = answer.message().collect();
+    Ok(cut(&said.join(" "), 200))
 }
 
-async fn secured(
-    email: &Email,
-    stream: TcpStream,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, MailError> {
-    let tls = |error: &dyn std::error::Error| MailError::Tls(chain(error));
-    let host = email.server.rsplit_once(':').map_or("", |(host, _)| host);
-    let host = host.trim_matches(['[', ']']).to_owned();
-    let name = ServerName::try_from(host).map_err(|error| tls(&error))?;
-    let config = config(email)?;
-    let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
-    let secured = timeout(STEP_LIMIT, connecting).await;
-    Ok(secured.map_err(|_| MailError::Late)??)
-}
-
-fn config(email: &Email) -> Result<ClientConfig, MailError> {
-    let tls = |error: &dyn std::error::Error| MailError::Tls(chain(error));
-    let Some(path) = &email.authority_file else {
-        return ClientConfig::with_platform_verifier().map_err(|error| tls(&error));
+fn transport(email: &Email) -> Result<AsyncSmtpTransport<Tokio1Executor>, MailError> {
+    let wrong = || MailError::Server(email.server.clone());
+    let (host, port) = email.server.rsplit_once(':').ok_or_else(wrong)?;
+    let port = port.parse().map_err(|_| wrong())?;
+    let host = host.trim_matches(['[', ']']);
+    let tls = match email.tls {
+        EmailTls::Off => Tls::None,
+        EmailTls::Starttls => Tls::Required(parameters(email, host)?),
+        EmailTls::Implicit => Tls::Wrapper(parameters(email, host)?),
     };
-    let mut roots = RootCertStore::empty();
-    for root in CertificateDer::pem_file_iter(path).map_err(|error| tls(&error))? {
-        let root = root.map_err(|error| tls(&error))?;
-        roots.add(root).map_err(|error| tls(&error))?;
+    // Dangerous is what `Tls::None` would be for a server elsewhere; the platform file does not let that pass.
+    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
+        .port(port)
+        .tls(tls)
+        .hello_name(ClientId::Domain(OWN_NAME.to_owned()))
+        .timeout(Some(STEP_LIMIT));
+    if let (Some(user), Some(file)) = (&email.user, &email.password_file) {
+        let password = secret::read(file)?;
+        builder = builder
+            .credentials(Credentials::new(user.clone(), password))
+            .authentication(vec![Mechanism::Plain, Mechanism::Login]);
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| tls(&error))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    Ok(builder.build())
 }
 
-struct Session<S> {
-    stream: BufReader<S>,
+fn parameters(email: &Email, host: &str) -> Result<TlsParameters, MailError> {
+    let mut builder = TlsParameters::builder(host.to_owned());
+    if let Some(path) = &email.authority_file {
+        let pem = mainstay_rt::files::read_limited(path.as_ref(), AUTHORITY_BYTES_MAX);
+        let pem = pem.map_err(|source| MailError::Authority {
+            path: path.clone(),
+            source,
+        })?;
+        builder = builder
+            .certificate_store(CertificateStore::None)
+            .add_root_certificate(Certificate::from_pem(&pem)?);
+    }
+    Ok(builder.build_rustls()?)
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    fn new(stream: S) -> Self {
-        Self {
-            stream: BufReader::new(stream),
-        }
-    }
-
-    async fn greeted(&mut self) -> Result<(), MailError> {
-        self.expect("greeting", 220).await.map(|_| ())
-    }
-
-    /// What the server offers, upper case.
-    async fn hello(&mut self) -> Result<Vec<String>, MailError> {
-        let lines = self.say("hello", "EHLO mainstay.invalid", 250).await?;
-        Ok(lines.iter().map(|line| line.to_uppercase()).collect())
-    }
-
-    async fn hand_over(
-        &mut self,
-        email: &Email,
-        offers: &[String],
-        message: &str,
-    ) -> Result<String, MailError> {
-        if let (Some(user), Some(file)) = (&email.user, &email.password_file) {
-            let password = secret::read(file)?;
-            self.authenticate(user, &password, offers).await?;
-        }
-        self.say("sender", &format!("MAIL FROM:<{}>", email.from), 250)
-            .await?;
-        for to in &email.to {
-            self.say("recipient", &format!("RCPT TO:<{to}>"), 250)
-                .await?;
-        }
-        self.say("data", "DATA", 354).await?;
-        let taken = self.say("message", &format!("{message}\r\n."), 250).await?;
-        // It is taken; whether the farewell is heard makes no difference.
-        self.say("farewell", "QUIT", 221).await.ok();
-        Ok(cut(&taken.join(" "), 200))
-    }
-
-    /// In one step where the server offers that or does not say; by question and answer, as some know nothing else.
-    async fn authenticate(
-        &mut self,
-        user: &str,
-        password: &str,
-        offers: &[String],
-    ) -> Result<(), MailError> {
-        const STEP: &str = "authentication";
-        let ways = offers.iter().find_map(|offer| offer.strip_prefix("AUTH "));
-        let offered = |way: &str| ways.is_none_or(|ways| ways.split(' ').any(|one| one == way));
-        if offered("PLAIN") {
-            let proof = BASE64.encode(format!("\0{user}\0{password}"));
-            self.say(STEP, &format!("AUTH PLAIN {proof}"), 235).await?;
-        } else if offered("LOGIN") {
-            self.say(STEP, "AUTH LOGIN", 334).await?;
-            self.say(STEP, &BASE64.encode(user), 334).await?;
-            self.say(STEP, &BASE64.encode(password), 235).await?;
-        } else {
-            return Err(MailError::Lacks("AUTH PLAIN or AUTH LOGIN"));
-        }
-        Ok(())
-    }
-
-    async fn say(
-        &mut self,
-        step: &'static str,
-        line: &str,
-        wanted: u16,
-    ) -> Result<Vec<String>, MailError> {
-        let saying = async {
-            let stream = self.stream.get_mut();
-            stream.write_all(format!("{line}\r\n").as_bytes()).await?;
-            stream.flush().await
-        };
-        timeout(STEP_LIMIT, saying)
-            .await
-            .map_err(|_| MailError::Late)??;
-        self.expect(step, wanted).await
-    }
-
-    /// The lines of an answer, without their codes.
-    async fn expect(&mut self, step: &'static str, wanted: u16) -> Result<Vec<String>, MailError> {
-        let mut lines = Vec::new();
-        loop {
-            let line = self.line().await?;
-            let code = line.get(..3).and_then(|code| code.parse::<u16>().ok());
-            let code = code.ok_or(MailError::Form)?;
-            let rest = line.get(3..).unwrap_or_default();
-            lines.push(rest.get(1..).unwrap_or_default().to_owned());
-            if lines.len() > LINES_MAX {
-                return Err(MailError::Form);
-            }
-            if rest.starts_with('-') {
-                continue;
-            }
-            if code != wanted {
-                let text = cut(&lines.join(" "), 200);
-                return Err(MailError::Answer { step, code, text });
-            }
-            return Ok(lines);
-        }
-    }
-
-    async fn line(&mut self) -> Result<String, MailError> {
-        let mut bytes = Vec::new();
-        let reading = self.stream.read_until(b'\n', &mut bytes);
-        timeout(STEP_LIMIT, reading)
-            .await
-            .map_err(|_| MailError::Late)??;
-        if bytes.is_empty() {
-            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
-        }
-        if bytes.len() > LINE_BYTES_MAX {
-            return Err(MailError::Form);
-        }
-        let text = String::from_utf8_lossy(&bytes);
-        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-    }
-}
-
-/// Headers and body. Everything that is not ASCII is encoded, so no line begins with a dot and none can be smuggled in.
-fn message(email: &Email, platform: &str, notice: &Notice) -> String {
+/// In base64, so that no server on the way has to change anything, and no line of it means anything to one.
+fn message(email: &Email, platform: &str, notice: &Notice) -> Result<Message, MailError> {
     let plain = |text: String| -> String {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
         text.chars()
@@ -281,43 +135,32 @@ fn message(email: &Email, platform: &str, notice: &Notice) -> String {
     let place = email.from.rsplit_once('@').map_or("", |(_, place)| place);
     let own = plain(key(platform, notice));
     let thread = plain(incident_key(platform, notice));
-    let subject = encoded(&cut(&line(platform, notice), 300));
-    let body = BASE64.encode(lines(platform, notice));
-    let body: Vec<&str> = folded(&body).collect();
-    [
-        format!("From: <{}>", email.from),
-        format!("To: {}", addresses(&email.to)),
-        format!("Subject: {subject}"),
-        format!("Message-ID: <notice.{own}@{place}>"),
-        format!("References: <{thread}@{place}>"),
-        "Auto-Submitted: auto-generated".to_owned(),
-        "MIME-Version: 1.0".to_owned(),
-        "Content-Type: text/plain; charset=utf-8".to_owned(),
-        "Content-Transfer-Encoding: base64".to_owned(),
-        String::new(),
-        body.join("\r\n"),
-    ]
-    .join("\r\n")
-}
-
-fn addresses(to: &[String]) -> String {
-    let each: Vec<String> = to.iter().map(|to| format!("<{to}>")).collect();
-    each.join(",\r\n ")
-}
-
-/// Encoded words of RFC 2047, each of whole characters.
-fn encoded(text: &str) -> String {
-    let mut words = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let word = cut(rest, 42);
-        rest = &rest[word.len()..];
-        words.push(format!("=?utf-8?B?{}?=", BASE64.encode(word)));
+    let automatic = HeaderValue::new(
+        HeaderName::new_from_ascii_str("Auto-Submitted"),
+        "auto-generated".to_owned(),
+    );
+    let mut builder = Message::builder()
+        .from(mailbox(&email.from)?)
+        .subject(cut(&line(platform, notice), 300))
+        .message_id(Some(format!("<notice.{own}@{place}>")))
+        .references(format!("<{thread}@{place}>"))
+        .raw_header(automatic)
+        .header(ContentType::TEXT_PLAIN);
+    for to in &email.to {
+        builder = builder.to(mailbox(to)?);
     }
-    words.join("\r\n ")
+    let text = lines(platform, notice).into_bytes();
+    let encoding = ContentTransferEncoding::Base64;
+    // Whatever it is, it can be said in base64.
+    let body = Body::new_with_encoding(text, encoding).unwrap_or_else(Body::new);
+    Ok(builder.body(body)?)
 }
 
-fn folded(text: &str) -> impl Iterator<Item = &str> {
-    let ends = (0..text.len()).step_by(FOLD);
-    ends.map(|begin| &text[begin..text.len().min(begin + FOLD)])
+fn mailbox(address: &str) -> Result<Mailbox, MailError> {
+    let parsed: Result<Address, _> = address.parse();
+    let address = parsed.map_err(|source| MailError::Address {
+        text: address.to_owned(),
+        source,
+    })?;
+    Ok(Mailbox::new(None, address))
 }

@@ -441,11 +441,12 @@ fn a_mail_server_that_refuses_for_now_is_asked_later_and_one_that_refuses_is_not
     ));
     let (server, _) = mail_server(None, Some("RCPT>550 5.1.1 unknown"));
     let sent = run(&Way::Email(mail(server)), Kind::Trigger);
-    assert_eq!(
-        sent,
-        Sent::Refused {
-            why: "recipient: 550 5.1.1 unknown".to_owned()
-        }
+    let Sent::Refused { why } = sent else {
+        panic!("{sent:?}");
+    };
+    assert!(
+        why.contains("550") && why.contains("5.1.1 unknown"),
+        "{why}"
     );
 }
 
@@ -458,9 +459,9 @@ fn a_password_is_given_in_the_way_that_the_server_offers() {
             "AUTH LOGIN PLAIN",
             Some(vec!["AUTH PLAIN AG1haW5zdGF5AHBhNTU="]),
         ),
-        ("8BITMIME", Some(vec!["AUTH PLAIN AG1haW5zdGF5AHBhNTU="])),
+        ("8BITMIME", None),
         (
-            "auth login",
+            "AUTH LOGIN",
             Some(vec!["AUTH LOGIN", "bWFpbnN0YXk=", "cGE1NQ=="]),
         ),
         ("AUTH CRAM-MD5", None),
@@ -482,8 +483,10 @@ fn a_password_is_given_in_the_way_that_the_server_offers() {
                 assert_eq!(lines[begin..begin + wanted.len()], wanted, "{offer}");
             }
             None => {
-                let why = "the mail server does not offer AUTH PLAIN or AUTH LOGIN".to_owned();
-                assert_eq!(sent, Sent::Refused { why });
+                let Sent::Refused { why } = sent else {
+                    panic!("{offer}: {sent:?}");
+                };
+                assert!(why.contains("authentication mechanism"), "{why}");
                 assert_eq!(begin, None);
             }
         }
@@ -539,7 +542,7 @@ fn a_password_goes_over_tls_alone_and_only_to_whoever_proves_the_name() {
     let Sent::Refused { why } = run(&Way::Email(clear), Kind::Trigger) else {
         panic!("it was sent in the clear");
     };
-    assert!(why.contains("does not offer STARTTLS"), "{why}");
+    assert!(why.contains("STARTTLS is not supported"), "{why}");
     assert!(
         !heard
             .lock()
