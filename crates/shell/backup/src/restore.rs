@@ -50,6 +50,8 @@ pub enum RestoreError {
     },
     #[error("the archive has no base backup")]
     Empty,
+    #[error("no base backup can be read: {}", reasons.join("; "))]
+    Unreadable { reasons: Vec<String> },
     #[error("no backup reaches the target: {}", refusals.join("; "))]
     Unreachable { refusals: Vec<String> },
     #[error("use backup {id}: {why}")]
@@ -148,7 +150,11 @@ pub fn choose<'a>(
         .filter(|entry| named.is_none_or(|id| entry.record.id == id))
         .collect();
     if entries.is_empty() {
+        let damaged = catalogue.damaged.iter();
+        let meant = damaged.filter(|(name, _)| named.is_none_or(|id| name == id));
+        let reasons: Vec<String> = meant.map(|(name, why)| format!("{name}: {why}")).collect();
         return Err(match named {
+            _ if !reasons.is_empty() => RestoreError::Unreadable { reasons },
             Some(id) => RestoreError::NoBackup { id: id.to_owned() },
             None => RestoreError::Empty,
         });
@@ -558,6 +564,8 @@ pub fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use mainstay_archive::{SegmentSize, Shelf};
+
     use super::*;
 
     #[test]
@@ -569,5 +577,32 @@ mod tests {
             said.contains("it takes 18446744073709551615 bytes"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_where_nothing_else_is_left() {
+        let mut catalogue = Catalogue {
+            entries: Vec::new(),
+            damaged: Vec::new(),
+            shelf: Shelf::new(SegmentSize::new(4 << 20).unwrap()),
+            points: Vec::new(),
+        };
+        let said = |catalogue: &Catalogue, backup| {
+            crate::chain(&choose(catalogue, &Wanted::Latest, backup).unwrap_err())
+        };
+        assert_eq!(said(&catalogue, None), "the archive has no base backup");
+        let damaged = ("20261129T181330Z-d263", "its record is not authentic");
+        catalogue
+            .damaged
+            .push((damaged.0.to_owned(), damaged.1.to_owned()));
+        for backup in [None, Some(damaged.0)] {
+            let said = said(&catalogue, backup);
+            assert!(
+                said.contains(damaged.0) && said.contains(damaged.1),
+                "{said}"
+            );
+        }
+        let other = said(&catalogue, Some("20261128T000000Z-0000"));
+        assert!(other.contains("has none of that name"), "{other}");
     }
 }
