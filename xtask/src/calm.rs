@@ -81,8 +81,9 @@ impl Loops {
             children: Vec::new(),
         };
         for _ in 0..count {
-            let child = Command::new("sh")
-                .args(["-c", "while :; do :; done"])
+            // Each in a session of its own: to one session the kernel gives one share, however many loops run in it.
+            let child = Command::new("setsid")
+                .args(["sh", "-c", "while :; do :; done"])
                 .stdin(Stdio::null())
                 .spawn()
                 .context("start a busy loop")?;

@@ -58,13 +58,13 @@ pub fn run(data: &Path) -> ExitCode {
 }
 
 fn work(data: &Path) -> anyhow::Result<()> {
+    rustix::process::setsid().ok();
     let (record, layout) = place::read(data)?;
     let Some(_lock) = lock(&layout)? else {
         tracing::info!("another process looks after this machine");
         return Ok(());
     };
     write_identity(&layout)?;
-    rustix::process::setsid().ok();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

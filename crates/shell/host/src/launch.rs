@@ -8,7 +8,6 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -24,7 +23,7 @@ use crate::shim;
 const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "MAINSTAY_LOG"];
 const FILE_LIMIT: u64 = 1 << 20;
 
-/// Starts a program in a process group of its own, without terminal, its output in `log` or nowhere.
+/// Starts a program that begins a session of its own, without terminal, its output in `log` or nowhere.
 ///
 /// # Errors
 /// When the program cannot be started.
@@ -62,7 +61,8 @@ pub(crate) fn detached(argv: &[String], log: Option<&Path>) -> io::Result<Comman
             command.env(name, value);
         }
     }
-    // A group of its own keeps the terminal's signals away; a session is made by the program itself.
+    // The program begins a session of its own, which a leader of a group cannot. That keeps the terminal's signals away,
+    // and gives it a share of a busy machine that is its own, not a part of the terminal's.
     command.stdin(Stdio::null());
     match log {
         Some(path) => {
@@ -77,7 +77,6 @@ pub(crate) fn detached(argv: &[String], log: Option<&Path>) -> io::Result<Comman
             command.stdout(Stdio::null()).stderr(Stdio::null());
         }
     }
-    command.process_group(0);
     Ok(command)
 }
 

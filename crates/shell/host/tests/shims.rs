@@ -47,6 +47,9 @@ fn the_shim_survives_its_launcher() {
     });
     scene.own(running.shim);
     assert_eq!(identity::row_of(running.shim).unwrap().parent, launcher.pid);
+    let shim = rustix::process::Pid::from_raw(i32::try_from(running.shim.pid).unwrap());
+    let session = rustix::process::getsid(shim).unwrap();
+    assert_eq!(Some(session), shim, "no terminal's signals reach it");
     identity::signal(launcher, Signal::KILL).unwrap();
     gone(launcher);
     let length = std::fs::metadata(&spec.log.path).map_or(0, |metadata| metadata.len());

@@ -117,9 +117,9 @@ fn error_chain(error: &dyn std::error::Error) -> String {
 }
 
 fn run_spec(spec_path: &Path) -> Result<(), ShimError> {
-    let spec = read_spec(spec_path)?;
     // Already a leader when started by hand from a shell; then the session is the shell's, which does no harm.
     setsid().ok();
+    let spec = read_spec(spec_path)?;
     set_child_subreaper(Some(rustix::process::getpid())).map_err(|source| ShimError::System {
         operation: "become a subreaper",
         source: source.into(),

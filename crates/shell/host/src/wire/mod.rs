@@ -58,6 +58,7 @@ pub fn run(spec_path: &Path) -> ExitCode {
 
 /// Whether the wire was ours to serve.
 fn run_spec(spec_path: &Path) -> io::Result<bool> {
+    rustix::process::setsid().ok();
     let spec: WireSpec = serde_json::from_slice(&files::read_limited(spec_path, FILE_LIMIT)?)?;
     if spec.version != VERSION {
         let problem = format!(
@@ -66,7 +67,6 @@ fn run_spec(spec_path: &Path) -> io::Result<bool> {
         );
         return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
     }
-    rustix::process::setsid().ok();
     let Some(_lock) = shim::try_lock(&shim::lock_path(&spec.state))? else {
         return Ok(false);
     };
