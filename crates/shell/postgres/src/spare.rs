@@ -186,10 +186,13 @@ mod tests {
         }
     }
 
+    /// What a keeper leaves that ends here.
+    type Interrupted = fn(&Layout);
+
     /// Every instant at which a keeper can end: what is whole is found, and nothing is left lying about.
     #[test]
     fn whatever_is_interrupted_the_folder_is_whole_again() {
-        let steps: [(&str, fn(&Layout)); 5] = [
+        let steps: [(&str, Interrupted); 5] = [
             ("the copy is not whole", |layout| {
                 fs::create_dir(&layout.spare_part).unwrap();
             }),
