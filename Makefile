@@ -47,8 +47,8 @@ fmt: ## format the code
 sim: setup ## 100,000 schedules of the keeper and every planted bug
 	$(XTASK) sim
 
-test-faults: build ## ten minutes of orders through every fault, audited, at 0 and 80 ms; DB=1: 500 random faults, database checked; BACKUP=1: on backups, and planted bugs
-	$(if $(BACKUP),$(XTASK) faults-backup --planted$(if $(ROUNDS), --rounds $(ROUNDS))$(if $(SEED), --seed $(SEED)),$(if $(DB),$(XTASK) faults-db $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)),$(XTASK) faults --rate 500 --seconds 600 --distance-ms 0$(,)80))
+test-faults: build ## ten minutes of orders through every fault, audited, at 0 and 80 ms; ETCD=1: with the journal in etcd; DB=1: 500 random faults, database checked; BACKUP=1: on backups, and planted bugs
+	$(if $(BACKUP),$(XTASK) faults-backup --planted$(if $(ROUNDS), --rounds $(ROUNDS))$(if $(SEED), --seed $(SEED)),$(if $(DB),$(XTASK) faults-db $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)),$(XTASK) faults --rate 500 --seconds 600 --distance-ms 0$(,)80$(if $(ETCD), --coordination etcd)))
 
 test-calm: build ## both cores oversubscribed four times for ten minutes: nobody may be promoted
 	$(XTASK) calm --seconds 600

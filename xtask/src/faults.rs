@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::flow::{Flow, Source};
-use crate::platform::{Afterwards, Platform, now, pause};
+use crate::platform::{Afterwards, Example, Platform, now, pause};
 use crate::step::Profile;
 use scenario::Scenario;
 
@@ -22,6 +22,14 @@ use scenario::Scenario;
 const RECOVERY_LIMIT: Duration = Duration::from_secs(90);
 /// Flow without faults at the beginning and the end.
 const MARGIN: Duration = Duration::from_secs(5);
+
+/// Where the journal stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Coordination {
+    Folder,
+    /// Three members that the platform runs; `etcd` must be installed.
+    Etcd,
+}
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -43,6 +51,9 @@ pub struct Arguments {
     /// Changes made to copies of the journal
     #[arg(long, default_value_t = 1_000)]
     pub mutations: u32,
+    /// Where the journal stands, and who leads is decided
+    #[arg(long, value_enum, default_value = "folder")]
+    pub coordination: Coordination,
     /// Programs of which build
     #[arg(long, value_enum, default_value = "release")]
     pub profile: Profile,
@@ -67,7 +78,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn at_distance(arguments: &Arguments, distance_ms: u64) -> Result<()> {
-    let mut platform = Platform::start("faults", distance_ms, arguments.profile)?;
+    let example = match arguments.coordination {
+        Coordination::Folder => Example::Exchange,
+        Coordination::Etcd => Example::ExchangeOnEtcd,
+    };
+    let mut platform = Platform::start_of(example, "faults", distance_ms, arguments.profile)?;
     let chosen = scenario::chosen(&arguments.only)?;
     // The recorded flow for the first half of the scenarios, the generated one for the second.
     let half = chosen.len().div_ceil(2);

@@ -24,6 +24,8 @@ const LOOK: Duration = Duration::from_millis(300);
 pub enum Example {
     /// The exchange in three regions.
     Exchange,
+    /// The same with its journal in etcd.
+    ExchangeOnEtcd,
     /// A database in three regions, and nothing else.
     Database,
 }
@@ -32,6 +34,7 @@ impl Example {
     const fn file(self) -> &'static str {
         match self {
             Self::Exchange => "examples/exchange/platform.yaml",
+            Self::ExchangeOnEtcd => "examples/exchange/platform-etcd.yaml",
             Self::Database => "examples/database/platform.yaml",
         }
     }

@@ -27,6 +27,7 @@ pub fn test() -> Result<()> {
         fault_seconds: 5,
         only: Vec::new(),
         mutations: 1_000,
+        coordination: faults::Coordination::Folder,
         profile: Profile::Dev,
     })
 }
