@@ -3,11 +3,15 @@
 
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use mainstay_testkit::etcd::or_skip;
 use mainstay_testkit::wait::wait_for;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -152,12 +156,70 @@ impl Drop for Frozen {
     }
 }
 
+/// A relay carries for whoever shows its secret, which etcd has in its environment and nothing else of the platform shows.
+fn relays_know_their_members_only(platform: &Platform) {
+    let host = HOSTS[0];
+    let config = format!("hosts/{host}/instances/etcd-relay/config.json");
+    let config = std::fs::read(platform.data().join(config)).expect("what the relay was told");
+    let config: Value = serde_json::from_slice(&config).expect("a configuration");
+    let ways = config["ways"].as_object().expect("ways");
+    let name = ways.keys().next().expect("another member");
+    let secret = std::fs::read_to_string(config["secret"].as_str().expect("a file"));
+    let secret = secret.expect("a secret");
+    let answer = |shown: Option<&str>| {
+        let listen = config["listen"].as_str().expect("an address");
+        let mut relay = TcpStream::connect(listen).expect("a relay");
+        let shown = shown.map(|secret| STANDARD.encode(format!("member:{secret}")));
+        let shown = shown.map(|shown| format!("Proxy-Authorization: Basic {shown}\r\n"));
+        let head = format!(
+            "CONNECT {name} HTTP/1.1\r\n{}\r\n",
+            shown.unwrap_or_default()
+        );
+        relay.write_all(head.as_bytes()).expect("asked");
+        let mut status = [0; 12];
+        relay.read_exact(&mut status).expect("answered");
+        String::from_utf8_lossy(&status).into_owned()
+    };
+    assert_eq!(answer(Some(secret.as_str())), "HTTP/1.1 200");
+    let wrong = "0".repeat(secret.len());
+    for stranger in [None, Some(""), Some(wrong.as_str())] {
+        assert_eq!(answer(stranger), "HTTP/1.1 407", "{stranger:?}");
+    }
+    let of_member = |what: &str| {
+        let pid = platform.member(host).expect("a member").as_raw_nonzero();
+        std::fs::read_to_string(format!("/proc/{pid}/{what}")).expect("a process")
+    };
+    assert!(of_member("environ").contains(&secret) && !of_member("cmdline").contains(&secret));
+    let telling = below(&platform.data()).into_iter().filter(|path| {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        let tells = bytes
+            .windows(secret.len())
+            .any(|part| part == secret.as_bytes());
+        tells && !path.starts_with(platform.data().join("secrets"))
+    });
+    let telling: Vec<PathBuf> = telling.collect();
+    assert!(telling.is_empty(), "the secret stands in {telling:?}");
+}
+
+/// Every file below a folder, but for what databases keep.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let each = entries.flat_map(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() && entry.file_name() == "databases" => Vec::new(),
+        Ok(kind) if kind.is_dir() => below(&entry.path()),
+        Ok(kind) if kind.is_file() => vec![entry.path()],
+        Ok(_) | Err(_) => Vec::new(),
+    });
+    each.collect()
+}
+
 #[test]
 fn the_journal_in_etcd_goes_on_without_a_gap_after_a_lost_quorum_and_a_lost_host() {
     if !or_skip("a platform with its journal in etcd") {
         return;
     }
     let platform = Platform::start();
+    relays_know_their_members_only(&platform);
     let before = platform.verified();
 
     let members = HOSTS[1..].iter().filter_map(|host| platform.member(host));

@@ -197,7 +197,8 @@ pub fn make_secrets(layout: &Layout, platform: &Platform) -> Result<(), PrepareE
     Ok(())
 }
 
-fn password() -> String {
+/// Drawn, and easy to carry: it needs no quoting anywhere.
+pub(crate) fn password() -> String {
     let mut bytes = [0; PASSWORD_BYTES];
     entropy::fill(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::context::Context;
+use crate::prepare::password;
 
 const FILE_LIMIT: u64 = 16 << 20;
 /// Bumped when an instance must be replaced although its description is the same; none such is known.
@@ -239,6 +240,9 @@ fn prepare_etcd(context: &Context, workloads: &mut Workloads) -> io::Result<()> 
     let Some(config) = relay_config(&machine, &context.host) else {
         return Ok(());
     };
+    if !config.secret.exists() {
+        files::write_atomic(&config.secret, password().as_bytes())?;
+    }
     let bytes = serde_json::to_vec_pretty(&config)?;
     replace(&context.layout.relay_config(context.name()), &bytes)?;
     // Etcd insists on a folder that nobody else can enter.

@@ -36,8 +36,9 @@ impl Instant {
 }
 
 /// A duration beyond 584 years is a programming error and saturates instead of wrapping.
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+const fn nanos(duration: Duration) -> u64 {
+    let whole = duration.as_secs().saturating_mul(1_000_000_000);
+    whole.saturating_add(duration.subsec_nanos() as u64)
 }
 
 impl Add<Duration> for Instant {
@@ -87,6 +88,10 @@ mod tests {
         let one = Duration::from_secs(1);
         assert_eq!(Instant::ZERO - one, Instant::ZERO);
         assert_eq!(Instant::FAR_FUTURE + one, Instant::FAR_FUTURE);
+        assert_eq!(Instant::ZERO + Duration::MAX, Instant::FAR_FUTURE);
+        let (seconds, rest) = (u64::MAX / 1_000_000_000, u64::MAX % 1_000_000_000);
+        let longest = Duration::new(seconds, rest as u32);
+        assert_eq!(Instant::ZERO + longest, Instant::FAR_FUTURE);
         assert_eq!(Instant::ZERO.since(Instant::from_millis(5)), Duration::ZERO);
         assert_eq!(Instant::from_millis(1_500) - Instant::from_millis(500), one);
     }

@@ -25,8 +25,8 @@ impl Cohort {
     /// Whether this filling of this replica's folder counts.
     pub fn counts(&self, replica: ReplicaId, incarnation: Incarnation) -> bool {
         self.members
-            .get(&replica)
-            .is_some_and(|member| member.incarnation == incarnation)
+            .iter()
+            .any(|(known, member)| *known == replica && member.incarnation == incarnation)
     }
 
     /// How many members must promise before one of them is promoted.

@@ -13,6 +13,7 @@ use mainstay_units::{Incarnation, Lsn, SystemIdentifier, Term, Timeline};
 
 use crate::config::ReplicaId;
 use crate::lineage::Lineage;
+use crate::members::Members;
 
 /// A keeper's record on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -61,7 +62,7 @@ pub struct CohortVersion {
 pub struct Cohort {
     pub version: CohortVersion,
     pub system_identifier: SystemIdentifier,
-    pub members: BTreeMap<ReplicaId, Member>,
+    pub members: Members,
     /// Commits are, or were until a moment ago, answered with fewer copies than promised.
     pub solo: Option<Solo>,
     /// What was given up, newest last, at most [`Loss::LIMIT`] of them.

@@ -1,5 +1,7 @@
 //! Everything a keeper does to the world.
 
+use alloc::boxed::Box;
+
 use mainstay_units::{Instant, Term};
 
 use crate::config::ReplicaId;
@@ -14,7 +16,10 @@ use crate::status::{Answer, HaltReason, Status};
 pub enum Effect {
     /// Write the record to disk and flush it (two slots, in place, checksummed), then answer with
     /// `Persisted`. On any error answer with `PersistFailed`, and end the process.
-    Persist { sequence: u64, durable: Durable },
+    Persist {
+        sequence: u64,
+        durable: Box<Durable>,
+    },
     /// Send to a peer. May be lost, delayed or reordered.
     Send { to: ReplicaId, message: Message },
     /// Tell the local server; answer with `CommandDone`.
@@ -28,7 +33,7 @@ pub enum Effect {
     ClearLease,
     /// What this keeper now says of itself changed; give it to whoever listens to the sight stream.
     /// (The stream repeats the last one at its own interval.)
-    Publish(Status),
+    Publish(Box<Status>),
     /// Answer an operator.
     Answer { request: RequestId, answer: Answer },
     /// The keeper cannot go on. End the process after the effects before this one; the supervisor

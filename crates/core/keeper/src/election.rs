@@ -82,20 +82,23 @@ impl Keeper {
         let timings = &self.config.timings;
         !self.peers.iter().any(|(_, peer)| {
             let silent = self.peers.silence(self.now, peer);
-            let suspicion = self.peers.suspicion(self.now, timings, peer);
+            let suspicion = || self.peers.suspicion(self.now, timings, peer);
             match &peer.heartbeat {
-                None => silent < suspicion,
+                None => silent < suspicion(),
                 Some(heartbeat) if leads(heartbeat) && heartbeat.term >= floor => {
                     if peer.closed && self.has_lost_stream(heartbeat.term) {
                         return false;
+                    }
+                    if silent < timings.suspicion {
+                        return true;
                     }
                     // A keeper whose end was told, on a host that lives: its server may well be up.
                     let streaming = self.hears_stream(heartbeat.term)
                         || (peer.closed && self.still_streams(heartbeat.term));
                     let patience = if streaming {
-                        suspicion.max(timings.suspicion_while_streaming)
+                        suspicion().max(timings.suspicion_while_streaming)
                     } else {
-                        suspicion
+                        suspicion()
                     };
                     silent < patience
                 }
@@ -107,13 +110,16 @@ impl Keeper {
     /// A primary's keeper that has just been started knows nothing yet, and says so. That is no word about its
     /// server, which still streams.
     fn is_coming_back(&self, peer: &Peer, heartbeat: &Heartbeat) -> bool {
+        if heartbeat.reason != Reason::JustStarted {
+            return false;
+        }
         let patience = self.config.timings.suspicion_while_streaming;
         let led = peer.led.is_some_and(|at| self.now.since(at) < patience);
         let streaming = self
             .server
             .followed
             .is_some_and(|term| self.still_streams(term));
-        led && heartbeat.reason == Reason::JustStarted && streaming
+        led && streaming
     }
 
     /// Whether the server still receives from the primary of `term`, whatever that one's keeper does.
@@ -222,8 +228,12 @@ impl Keeper {
 
     /// When this keeper, having lost its primary, should try. Whoever is on the later timeline goes first; who has more
     /// of its log is found out by the reports, and a peer's last heartbeat is always behind what one has oneself.
+    #[inline]
     fn candidacy(&self) -> Option<Instant> {
-        let since = self.lost_since?;
+        self.candidacy_since(self.lost_since?)
+    }
+
+    fn candidacy_since(&self, since: Instant) -> Option<Instant> {
         if self.primary.is_some() || self.durable.paused || !self.is_voter() {
             return None;
         }

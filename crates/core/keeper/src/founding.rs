@@ -16,6 +16,7 @@ use crate::config::ReplicaId;
 use crate::durable::{Cohort, CohortVersion, Member};
 use crate::keeper::Keeper;
 use crate::machine::State;
+use crate::members::Members;
 use crate::message::Body;
 use crate::postgres::DataState;
 
@@ -105,7 +106,7 @@ impl Keeper {
         self.durable.cohort = Some(Cohort {
             version: CohortVersion::FOUNDING,
             system_identifier,
-            members: BTreeMap::from([(self.config.me, member)]),
+            members: Members::from([(self.config.me, member)]),
             solo: None,
             losses: alloc::vec::Vec::new(),
             beyond: BTreeMap::new(),

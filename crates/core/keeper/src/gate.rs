@@ -5,6 +5,7 @@
 //! write and what follows from it. Only what makes the keeper *less* powerful (a stop, the end of a lease)
 //! goes past the gate.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::durable::Durable;
@@ -37,7 +38,7 @@ impl Gate {
         self.sequence += 1;
         let effect = Effect::Persist {
             sequence: self.sequence,
-            durable: durable.clone(),
+            durable: Box::new(durable.clone()),
         };
         if self.writing.is_some() {
             self.held.push_back(effect);
@@ -73,6 +74,15 @@ impl Gate {
     pub fn drop_commands(&mut self) {
         self.held
             .retain(|effect| !matches!(effect, Effect::Postgres { .. }));
+    }
+
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    pub fn swap(&mut self, room: &mut VecDeque<Effect>) {
+        assert!(room.is_empty(), "what is there already would come later");
+        core::mem::swap(&mut self.ready, room);
     }
 
     pub fn poll(&mut self) -> Option<Effect> {

@@ -2,6 +2,7 @@
 //! has any left, and says what changed.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 
 use mainstay_units::{Instant, Term, Timeline};
 
@@ -174,10 +175,7 @@ impl Keeper {
 
     fn handle_message(&mut self, message: Message) {
         let fingerprint = message.lineage.fingerprint(self.config.fingerprint);
-        if message.fingerprint != fingerprint
-            || !self.config.replicas.contains(&message.from)
-            || message.from == self.config.me
-        {
+        if message.fingerprint != fingerprint || self.peers.get(message.from).is_none() {
             self.strangers += 1;
             return;
         }
@@ -200,7 +198,7 @@ impl Keeper {
             Body::AskPreVote { round, term } => self.handle_ask_pre_vote(from, round, term),
             Body::PreVote { round, verdict } => self.handle_pre_vote(from, round, verdict),
             Body::Recruit { term } => self.handle_recruit(sender, term),
-            Body::Report { term, to, verdict } => self.handle_report(from, term, to, verdict),
+            Body::Report { term, to, verdict } => self.handle_report(from, term, to, *verdict),
             Body::Promote { term, cohort } => self.handle_promote(sender, term, *cohort),
             Body::Abort { term } => self.handle_abort(sender, term),
             Body::KeepCohort { cohort } => self.handle_keep_cohort(from, *cohort),
@@ -299,7 +297,7 @@ impl Keeper {
             .is_some_and(|cohort| cohort.counts(self.config.me, self.durable.incarnation))
     }
 
-    fn role(&self) -> Role {
+    fn role(&self, is_voter: bool) -> Role {
         match self.server.state {
             State::Unobserved | State::Initializing | State::Starting => Role::Starting,
             State::Empty | State::Rewinding | State::Rebuilding => Role::Learner,
@@ -310,7 +308,7 @@ impl Keeper {
             | State::Following
             | State::Renewing
             | State::Detaching => {
-                if self.is_voter() {
+                if is_voter {
                     Role::Standby
                 } else {
                     Role::Learner
@@ -380,8 +378,9 @@ impl Keeper {
     /// Brings the status up to date and tells whoever should know.
     fn say(&mut self) {
         let (timeline, lsn) = self.position();
+        let voter = self.is_voter();
         let status = Status {
-            role: self.role(),
+            role: self.role(voter),
             reason: self.reason(),
             term: self.term(),
             open: self.server.state == State::Open,
@@ -394,23 +393,19 @@ impl Keeper {
             incarnation: self.durable.incarnation,
             lineage: self.durable.lineage,
             cohort: self.durable.cohort.as_ref().map(|cohort| cohort.version),
-            voter: self.is_voter(),
+            voter,
             paused: self.durable.paused,
             solo: self.solo_in_force(),
             protected: self.protected(),
             strangers: self.strangers,
             left_behind: self.left_behind,
         };
-        let unchanged = Status {
-            lease_expires: self.status.lease_expires,
-            timeline: self.status.timeline,
-            lsn: self.status.lsn,
-            protected: self.status.protected,
-            ..status
-        } == self.status;
-        self.status = status;
-        if !unchanged {
-            self.gate.emit(Effect::Publish(self.status.clone()));
+        if status.says_the_same_as(&self.status) {
+            self.status.follow(&status);
+        } else {
+            self.status = status;
+            self.gate
+                .emit(Effect::Publish(Box::new(self.status.clone())));
         }
         let said = Said {
             role: self.status.role,
@@ -428,22 +423,24 @@ impl Keeper {
 
     /// Tells all others, each with what was heard of it last.
     fn beat(&mut self) {
-        let heartbeat = self.heartbeat();
-        for index in 0.. {
+        let mut words = Some(Box::new(self.heartbeat()));
+        let others = self.peers.count();
+        for index in 0..others {
             let Some((to, echo)) = self.peers.echo(index, self.now) else {
                 break;
             };
-            let heartbeat = Heartbeat {
-                echo,
-                ..heartbeat.clone()
-            };
-            self.send(to, Body::Heartbeat(Box::new(heartbeat)));
+            let is_last = index + 1 == others;
+            let own = if is_last { words.take() } else { words.clone() };
+            if let Some(mut heartbeat) = own {
+                heartbeat.echo = echo;
+                self.send(to, Body::Heartbeat(heartbeat));
+            }
         }
     }
 
     /// How long the way to another keeper and back takes, smoothed; `None` before it was measured.
     pub fn round_trip(&self, peer: ReplicaId) -> Option<core::time::Duration> {
-        self.peers.get(peer)?.round_trip
+        self.peers.get(peer)?.round_trip()
     }
 
     pub(crate) fn known_primary(&self) -> Option<ReplicaId> {
@@ -509,6 +506,16 @@ impl Keeper {
     /// The next thing to do; drain after every `handle` and after `new`.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.gate.poll()
+    }
+
+    /// Whether there is anything to do.
+    pub fn has_effects(&self) -> bool {
+        self.gate.is_ready()
+    }
+
+    /// All that is to be done at once, in exchange for a list that is empty.
+    pub fn swap_effects(&mut self, room: &mut VecDeque<Effect>) {
+        self.gate.swap(room);
     }
 
     /// When to call `handle` with a tick if nothing happens before.

@@ -19,6 +19,7 @@ use crate::machine::State;
 use crate::message::{Body, Heartbeat};
 use crate::peers::{Peer, leads};
 use crate::planted::PlantedBug;
+use crate::primary::Primary;
 use crate::status::{Role, WakeReason};
 
 /// The lease that this keeper granted last.
@@ -113,24 +114,15 @@ impl Keeper {
     }
 
     /// Until when readers may be answered; `None` if this server is no primary or was never granted one.
+    #[inline]
     pub(crate) fn lease_expires(&self) -> Option<Instant> {
-        self.primary.as_ref()?;
-        if !self.server.state.is_promoted() || self.server.state == State::Closing {
-            return None;
-        }
-        let cohort = self.durable.cohort.as_ref()?;
-        // The latest sending time that a majority, this server counted, granted for.
-        let others = majority(cohort.members.len()) - 1;
-        let Some(place) = others.checked_sub(1) else {
-            return Some(self.now + self.config.timings.lease);
+        let (primary, cohort) = (self.primary.as_ref()?, self.lent_to()?);
+        let lease = self.config.timings.lease;
+        let Some(place) = others_needed(cohort) else {
+            return Some(self.now + lease);
         };
-        let granted = self
-            .peers
-            .iter()
-            .filter(|(replica, peer)| {
-                peer.granted.is_some() && self.may_grant(cohort, *replica, peer)
-            })
-            .filter_map(|(_, peer)| peer.granted);
+        // The latest sending time that a majority, this server counted, granted for.
+        let granted = self.grants(primary, cohort);
         let asked = if place == 0 {
             // Of three replicas: asked for with every input, and no list is needed.
             granted.max()?
@@ -139,18 +131,37 @@ impl Keeper {
             granted.sort_unstable_by(|a, b| b.cmp(a));
             *granted.get(place)?
         };
-        Some(asked + self.config.timings.lease)
+        Some(asked + lease)
+    }
+
+    /// The cohort that lends, if this server can be lent to: it is promoted, and has not begun to close.
+    fn lent_to(&self) -> Option<&Cohort> {
+        let state = self.server.state;
+        let cohort = self.durable.cohort.as_ref()?;
+        (state.is_promoted() && state != State::Closing).then_some(cohort)
+    }
+
+    /// For what others granted last, as far as they may.
+    fn grants(&self, primary: &Primary, cohort: &Cohort) -> impl Iterator<Item = Instant> {
+        let before = primary.previous.as_ref();
+        self.peers.iter().filter_map(move |(replica, peer)| {
+            let granted = peer.granted?;
+            self.may_grant(cohort, before, replica, peer)
+                .then_some(granted)
+        })
     }
 
     /// Grants count of members only, and of a new one not before its admission is decided: until then its
     /// former self may have promised a later term.
-    fn may_grant(&self, cohort: &Cohort, replica: ReplicaId, peer: &Peer) -> bool {
-        let incarnation = peer
-            .heartbeat
-            .as_ref()
-            .map(|heartbeat| heartbeat.incarnation);
-        let before = self.primary.as_ref().and_then(|own| own.previous.as_ref());
-        let counts = incarnation.is_some_and(|incarnation| {
+    fn may_grant(
+        &self,
+        cohort: &Cohort,
+        before: Option<&Cohort>,
+        replica: ReplicaId,
+        peer: &Peer,
+    ) -> bool {
+        let counts = peer.heartbeat.as_ref().is_some_and(|heartbeat| {
+            let incarnation = heartbeat.incarnation;
             cohort.counts(replica, incarnation)
                 && before.is_none_or(|before| {
                     !before.members.contains_key(&replica) || before.counts(replica, incarnation)
@@ -159,9 +170,21 @@ impl Keeper {
         counts || self.has(PlantedBug::ForgetfulGrantsLease)
     }
 
+    /// Whether a lease runs: enough granted for what was sent within it.
     pub(crate) fn has_lease(&self) -> bool {
-        self.lease_expires()
-            .is_some_and(|expires| expires > self.now)
+        let (Some(primary), Some(cohort)) = (self.primary.as_ref(), self.lent_to()) else {
+            return false;
+        };
+        let lease = self.config.timings.lease;
+        let runs = |asked: &Instant| *asked + lease > self.now;
+        match others_needed(cohort) {
+            Some(place) => self
+                .grants(primary, cohort)
+                .filter(runs)
+                .nth(place)
+                .is_some(),
+            None => runs(&self.now),
+        }
     }
 
     /// No majority of keepers was heard within the lease.
@@ -225,4 +248,9 @@ impl Keeper {
         // As it was said just now.
         Some((self.status().lease_expires?, WakeReason::Lease))
     }
+}
+
+/// How many others must have granted beside the one whose grant decides; `None` where nobody need.
+fn others_needed(cohort: &Cohort) -> Option<usize> {
+    (majority(cohort.members.len()) - 1).checked_sub(1)
 }

@@ -50,6 +50,7 @@ mod keeper;
 mod lease;
 mod lineage;
 mod machine;
+mod members;
 mod message;
 mod peers;
 mod planted;
@@ -74,6 +75,7 @@ pub use input::{Input, Operator, RequestId};
 pub use keeper::Keeper;
 pub use lineage::Lineage;
 pub use machine::{Event, Row, State, TABLE};
+pub use members::Members;
 pub use message::{Body, Echo, Heartbeat, Message, PreVote, Refusal, Renews, Report};
 #[cfg(feature = "planted-bugs")]
 pub use planted::PlantedBug;

@@ -23,6 +23,7 @@ use crate::input::RequestId;
 use crate::keeper::Keeper;
 use crate::lease::Granted;
 use crate::machine::{Event, State};
+use crate::members::Members;
 use crate::message::Refusal;
 use crate::peers::Peers;
 use crate::planted::PlantedBug;
@@ -232,7 +233,7 @@ impl Keeper {
                 term: before,
                 epoch,
             },
-            members: BTreeMap::from([(self.config.me, Member { incarnation })]),
+            members: Members::from([(self.config.me, Member { incarnation })]),
             solo: Some(Solo {
                 term: first,
                 primary: self.config.me,

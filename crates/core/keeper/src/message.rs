@@ -57,7 +57,7 @@ pub enum Body {
         term: Term,
         /// Which filling of the coordinator's folder asked; zero where an earlier version does not say.
         to: Incarnation,
-        verdict: Report,
+        verdict: Box<Report>,
     },
     /// To the winner, from the coordinator to whom it promised `term`.
     Promote {

@@ -28,14 +28,19 @@ const SAMPLE_LIMIT: Duration = Duration::from_secs(1);
 struct Smoothed(u64);
 
 impl Smoothed {
-    fn of(time: Duration) -> Self {
-        Self(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    const fn of(time: Duration) -> Self {
+        let whole = time.as_secs().saturating_mul(1_000_000_000);
+        Self(whole.saturating_add(time.subsec_nanos() as u64))
+    }
+
+    const fn time(self) -> Duration {
+        Duration::from_nanos(self.0)
     }
 
     /// The sample counts for one part in `parts`.
-    fn take_in(&mut self, parts: u64, sample: Duration) {
+    fn take_in(&mut self, parts: u64, sample: Self) {
         let before = self.0.saturating_mul(parts - 1);
-        self.0 = before.saturating_add(Self::of(sample).0) / parts;
+        self.0 = before.saturating_add(sample.0) / parts;
     }
 }
 
@@ -46,7 +51,7 @@ pub(crate) struct Peer {
     /// Smoothed deviation of arrival gaps from the heartbeat interval.
     deviation: Smoothed,
     /// Of heartbeats and their echoes, smoothed, and the smoothed deviation from that.
-    pub round_trip: Option<Duration>,
+    round_trip: Option<Smoothed>,
     round_trip_deviation: Smoothed,
     /// When its voice was last heard to repeat its latest words.
     voiced: Option<Instant>,
@@ -65,14 +70,20 @@ impl Peer {
         if echo.sent > now || trip > TRIP_LIMIT {
             return;
         }
-        let Some(smoothed) = self.round_trip else {
+        let trip = Smoothed::of(trip);
+        let Some(smoothed) = &mut self.round_trip else {
             self.round_trip = Some(trip);
-            self.round_trip_deviation = Smoothed::of(trip / 2);
+            self.round_trip_deviation = Smoothed(trip.0 / 2);
             return;
         };
-        let deviation = smoothed.abs_diff(trip);
+        let deviation = Smoothed(smoothed.0.abs_diff(trip.0));
         self.round_trip_deviation.take_in(4, deviation);
-        self.round_trip = Some((smoothed * 7 + trip) / 8);
+        smoothed.take_in(8, trip);
+    }
+
+    /// How long the way to it and back takes, smoothed.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip.map(Smoothed::time)
     }
 }
 
@@ -108,6 +119,14 @@ impl Peers {
 
     pub fn iter(&self) -> impl Iterator<Item = (ReplicaId, &Peer)> {
         self.list.iter().map(|(replica, peer)| (*replica, peer))
+    }
+
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.list.iter().map(|(replica, _)| *replica)
     }
 
     /// Grants were given to the primary of one term and say nothing of another.
@@ -163,7 +182,8 @@ impl Peers {
             peer.measure(now, echo);
         }
         let excess = now.since(peer.heard).saturating_sub(beat);
-        peer.deviation.take_in(8, excess.min(SAMPLE_LIMIT));
+        peer.deviation
+            .take_in(8, Smoothed::of(excess.min(SAMPLE_LIMIT)));
         peer.heard = now;
         peer.closed = false;
         if leads(&heartbeat) {
@@ -192,7 +212,8 @@ impl Peers {
 
     /// The own timer was late by `late`; `overrun` is the limit beyond which counting starts afresh.
     pub fn note_lateness(&mut self, now: Instant, late: Duration, overrun: Duration) {
-        self.lateness.take_in(16, late.min(SAMPLE_LIMIT));
+        self.lateness
+            .take_in(16, Smoothed::of(late.min(SAMPLE_LIMIT)));
         if late > overrun {
             self.afresh = now;
         }
@@ -245,7 +266,10 @@ impl Peers {
         peer: &'a Peer,
     ) -> Option<&'a Heartbeat> {
         let heartbeat = peer.heartbeat.as_deref()?;
-        (self.silence(now, peer) < self.suspicion(now, timings, peer)).then_some(heartbeat)
+        let silence = self.silence(now, peer);
+        // Patience is never less than configured; how much more it is matters to few.
+        let alive = silence < timings.suspicion || silence < self.suspicion(now, timings, peer);
+        alive.then_some(heartbeat)
     }
 
     /// The primary of the highest term, `floor` or above, among those that are not suspected; being

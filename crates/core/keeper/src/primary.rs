@@ -167,16 +167,20 @@ impl Keeper {
         );
         let needed = usize::from(self.config.copies).checked_sub(2)?;
         let term = self.spoken_term(primary.term);
-        let mut flushed: alloc::vec::Vec<Lsn> = seen
+        let flushed = seen
             .clients
             .iter()
             .filter(|client| {
                 client.name.term == term
-                    && cohort.counts(client.name.replica, client.name.incarnation)
                     && client.state == ClientState::Streaming
+                    && cohort.counts(client.name.replica, client.name.incarnation)
             })
-            .map(|client| client.flushed)
-            .collect();
+            .map(|client| client.flushed);
+        if needed == 0 {
+            // Of three replicas: asked for with every input, and no list is needed.
+            return flushed.max();
+        }
+        let mut flushed: alloc::vec::Vec<Lsn> = flushed.collect();
         flushed.sort_unstable_by(|a, b| b.cmp(a));
         flushed.get(needed).copied()
     }
@@ -386,6 +390,9 @@ impl Keeper {
                 !known
             })
             .collect();
+        if missing.is_empty() {
+            return;
+        }
         let cohort = Box::new(cohort.clone());
         for peer in missing {
             let cohort = cohort.clone();
@@ -578,10 +585,10 @@ impl Keeper {
             .iter()
             .filter(streams)
             .find(|client| {
-                client.name.term == self.spoken_term(primary.term)
+                !cohort.counts(client.name.replica, client.name.incarnation)
+                    && client.name.term == self.spoken_term(primary.term)
                     && client.name.replica != self.config.me
                     && self.config.replicas.contains(&client.name.replica)
-                    && !cohort.counts(client.name.replica, client.name.incarnation)
                     && self.incarnation_is_current(client)
             })
             .map(|client| (*client, flushed))

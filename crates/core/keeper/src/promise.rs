@@ -119,6 +119,7 @@ impl Keeper {
             let highest = self.durable.promise.highest.max(self.peers.highest_term());
             let verdict = Report::Refused { refusal, highest };
             let to = sender.incarnation;
+            let verdict = Box::new(verdict);
             self.send(from, Body::Report { term, to, verdict });
             return;
         }
@@ -179,6 +180,7 @@ impl Keeper {
         if coordinator == self.config.me {
             self.handle_report(self.config.me, term, to, verdict);
         } else {
+            let verdict = Box::new(verdict);
             self.send(coordinator, Body::Report { term, to, verdict });
         }
     }
@@ -207,6 +209,7 @@ impl Keeper {
                 highest: promise.highest,
             };
             let to = sender.incarnation;
+            let verdict = Box::new(verdict);
             self.send(from, Body::Report { term, to, verdict });
         }
     }

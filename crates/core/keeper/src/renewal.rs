@@ -65,8 +65,8 @@ impl Keeper {
     fn is_refused_anywhere(&self) -> bool {
         self.server.renewal() == Renewal::Refused
             || self
-                .config
-                .peers()
+                .peers
+                .ids()
                 .any(|peer| self.has_renewal(peer, Renewal::Refused))
     }
 
@@ -97,7 +97,7 @@ impl Keeper {
         };
         let away = away.filter(|peer| !self.is_back(*peer));
         let next = || {
-            let waiting = self.config.peers().find(|peer| self.waits(*peer))?;
+            let waiting = self.peers.ids().find(|peer| self.waits(*peer))?;
             let may = self.may_name() && self.can_spare_one() && !self.is_refused_anywhere();
             may.then_some(waiting)
         };
@@ -159,7 +159,7 @@ impl Keeper {
         self.server.renewal() == Renewal::Needed
             && self.can_spare_one()
             && !self.is_refused_anywhere()
-            && !self.config.peers().any(|peer| {
+            && !self.peers.ids().any(|peer| {
                 self.has_renewal(peer, Renewal::Needed) || self.has_renewal(peer, Renewal::Refused)
             })
     }

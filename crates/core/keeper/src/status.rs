@@ -127,6 +127,58 @@ pub struct Status {
     pub left_behind: u64,
 }
 
+impl Status {
+    /// Whether nothing else is said than how far log and lease reach, which both move all the time.
+    #[inline]
+    pub(crate) fn says_the_same_as(&self, other: &Self) -> bool {
+        let Self {
+            role,
+            reason,
+            term,
+            open,
+            switchover,
+            lease_expires: _,
+            timeline: _,
+            lsn: _,
+            primary,
+            promise,
+            incarnation,
+            lineage,
+            cohort,
+            voter,
+            paused,
+            solo,
+            protected: _,
+            strangers,
+            left_behind,
+        } = self;
+        *role == other.role
+            && *reason == other.reason
+            && *term == other.term
+            && *open == other.open
+            && *switchover == other.switchover
+            && *primary == other.primary
+            && *promise == other.promise
+            && *incarnation == other.incarnation
+            && *lineage == other.lineage
+            && *cohort == other.cohort
+            && *voter == other.voter
+            && *paused == other.paused
+            && *solo == other.solo
+            && *strangers == other.strangers
+            && *left_behind == other.left_behind
+    }
+
+    /// Takes over how far log and lease reach.
+    #[inline]
+    pub(crate) fn follow(&mut self, now: &Self) {
+        self.lease_expires = now.lease_expires;
+        self.timeline = now.timeline;
+        self.lsn = now.lsn;
+        self.protected = now.protected;
+    }
+}
+
 /// Answer to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {

@@ -99,9 +99,11 @@ impl Keeper {
 
     /// Hands over to a standby that streams, so that a member that is bound to a later term can follow.
     fn renew_term(&mut self) -> bool {
+        if self.server.state != State::Open || self.durable.paused {
+            return false;
+        }
         let renews = self.must_renew_term();
-        let due = renews || self.must_hand_over() || self.must_retire();
-        if self.server.state != State::Open || self.durable.paused || !due {
+        if !(renews || self.must_hand_over() || self.must_retire()) {
             return false;
         }
         // One that ails too is no better, and would hand over in turn: it will do only where nobody else

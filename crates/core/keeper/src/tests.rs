@@ -73,7 +73,7 @@ fn cohort(members: u8) -> Cohort {
                 let incarnation = Incarnation(u128::from(id));
                 (ReplicaId(id), Member { incarnation })
             })
-            .collect::<BTreeMap<_, _>>(),
+            .collect(),
         solo: None,
         losses: alloc::vec::Vec::new(),
         beyond: BTreeMap::new(),

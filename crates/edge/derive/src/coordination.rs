@@ -2,7 +2,8 @@
 //!
 //! A member has one address for all others, but every region reaches it through another door. So members know each
 //! other by *name*, the one in their certificates, and beside each stands a *relay* that knows where the names are
-//! from there: etcd asks it as it would ask a proxy. What passes is TLS from member to member.
+//! from there: etcd asks it as it would ask a proxy, with a secret that nobody else on the host has. What passes is TLS
+//! from member to member.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,7 +15,8 @@ use mainstay_model::address;
 use mainstay_model::coordination::{Etcd, EtcdMembers, EtcdPorts};
 use mainstay_record::identity::{ETCD_ROLE, identity_name};
 use mainstay_record::process::{
-    InstanceSpec, ProbeCheck, ProbeSpec, ProbesSpec, RelayConfig, RestartSpec, VERSION,
+    InstanceSpec, ProbeCheck, ProbeSpec, ProbesSpec, RELAY_USER, RelayConfig, RestartSpec,
+    SecretVariable, ShimSpec, VERSION,
 };
 
 use crate::identity::identity_files;
@@ -109,6 +111,7 @@ pub fn relay_config(machine: &Machine<'_>, host: &Host) -> Option<RelayConfig> {
         version: VERSION,
         listen: machine.listen(host, ports.relay),
         ways: others.map(way).collect(),
+        secret: machine.layout.relay_secret(host.name.as_str()),
     })
 }
 
@@ -150,13 +153,17 @@ fn member(machine: &Machine<'_>, host: &Host, etcd: &Etcd, ports: EtcdPorts) -> 
     let relay = machine.listen(host, ports.relay);
     let environment = [
         ("PATH", machine.search_path()),
-        ("HTTPS_PROXY", format!("http://{relay}")),
         ("NO_PROXY", host.address(machine.slot).to_string()),
     ];
     let environment: BTreeMap<String, String> = environment
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
+    let proxy = SecretVariable {
+        before: format!("http://{RELAY_USER}:"),
+        file: machine.layout.relay_secret(host.name.as_str()),
+        after: format!("@{relay}"),
+    };
     let process = Process {
         name: ETCD_INSTANCE.to_owned(),
         command: member_command(machine, host, etcd, ports),
@@ -170,7 +177,10 @@ fn member(machine: &Machine<'_>, host: &Host, etcd: &Etcd, ports: EtcdPorts) -> 
         name: Some(name_of(machine, host.name.as_str())),
     };
     InstanceSpec {
-        shim: shim(machine, host, process),
+        shim: ShimSpec {
+            secrets: BTreeMap::from([("HTTPS_PROXY".to_owned(), proxy)]),
+            ..shim(machine, host, process)
+        },
         probes: ProbesSpec {
             // It has no health while its cluster has no leader, which no restart mends.
             readiness: Some(ProbeSpec {

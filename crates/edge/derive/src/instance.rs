@@ -46,6 +46,7 @@ pub(crate) fn shim(machine: &Machine<'_>, host: &Host, process: Process) -> Shim
         instance: format!("{here}/{}", process.name),
         command: process.command,
         environment: process.environment,
+        secrets: BTreeMap::new(),
         directory: layout.instance(here, &process.name),
         user: None,
         log: LogSpec {

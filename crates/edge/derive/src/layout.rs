@@ -222,6 +222,11 @@ impl Layout {
             .join("config.json")
     }
 
+    /// What the host's member shows to its relay; no database can be called so.
+    pub fn relay_secret(&self, host: &str) -> PathBuf {
+        self.secrets().join(format!("journal.relay-{host}"))
+    }
+
     /// What proves nodes to the cloud that keeps sealed parts of the journal; no database can be called so.
     pub fn journal_credentials(&self) -> PathBuf {
         self.secrets().join("journal.store-credentials")

@@ -174,7 +174,7 @@ pub struct BackupRecord {
     pub bytes: u64,
     /// SHA-256 of the tar, hexadecimal.
     pub sha256: String,
-    /// PostgreSQL's, as `pg_basebackup --version` says it.
+    /// The server's, as it says it itself. Earlier versions put here what `pg_basebackup --version` says.
     pub server_version: String,
     /// Committed before the copy began.
     pub mark: Option<MarkRecord>,

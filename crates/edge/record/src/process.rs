@@ -39,6 +39,9 @@ pub struct ShimSpec {
     /// The whole environment of the child; nothing is inherited, but `PATH` has a default.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// Variables of the child with a secret in them, put together as it starts: this specification has none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretVariable>,
     pub directory: PathBuf,
     /// Name of the user to become; possible for root only. Absent: the user of the shim.
     #[serde(default)]
@@ -50,6 +53,15 @@ pub struct ShimSpec {
     /// Which version of the wish this is; a shim of a lower generation is replaced.
     #[serde(default)]
     pub generation: u64,
+}
+
+/// What the file holds, between two texts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretVariable {
+    pub before: String,
+    pub file: PathBuf,
+    pub after: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +161,12 @@ pub struct RelayConfig {
     pub listen: SocketAddr,
     /// Where `NAME:PORT` is, as seen from here.
     pub ways: BTreeMap<String, SocketAddr>,
+    /// A file with what the one process that may ask must know.
+    pub secret: PathBuf,
 }
+
+/// Under this name a process shows its relay's secret.
+pub const RELAY_USER: &str = "member";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

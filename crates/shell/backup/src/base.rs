@@ -18,7 +18,7 @@ use crate::marks::{self, MarkError};
 use crate::moment;
 use crate::programs::{ProgramError, tail};
 use crate::seal::DataKey;
-use crate::source::{Place, SourceError, Sources};
+use crate::source::{OWN_DATABASE, Place, SourceError, Sources, value};
 use crate::store::StoreError;
 
 /// Of the tar, in one object.
@@ -29,7 +29,6 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(300);
 /// nothing for a few seconds, must bear that. A host that is gone is found by keepalives.
 const PATIENT: &str =
     "application_name=mainstay_backup options='-c tcp_user_timeout=0 -c wal_sender_timeout=0'";
-const VERSION_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
@@ -89,9 +88,8 @@ pub async fn create(archive: &mut Archive) -> Result<BackupRecord, BaseError> {
         }
     };
     marks::archive_history(archive, &place, copied.timeline).await?;
-    let version = archive
-        .programs
-        .run("pg_basebackup", &["--version"], VERSION_LIMIT);
+    let (action, sql) = ("ask for its version", "SHOW server_version");
+    let version = value(&archive.programs, &place, OWN_DATABASE, action, sql);
     let record = BackupRecord {
         version: VERSION,
         id,

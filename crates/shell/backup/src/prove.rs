@@ -59,7 +59,7 @@ pub async fn prove(
     let mut shown = Vec::new();
 
     let began = mainstay_rt::clock::now();
-    lay(archive, entry, &route, &folder.path).await?;
+    let programs = lay(archive, entry, &route, &folder.path).await?;
     taken += since(began);
     // Had every host vanished now, this is what there would be.
     let read_ms = mainstay_rt::clock::wall_ms();
@@ -73,26 +73,20 @@ pub async fn prove(
         .config
         .run_folder
         .join(format!("p{}", std::process::id()));
-    let mut scratch = Scratch::new(&archive.programs, &folder.path, sockets)?;
+    let mut scratch = Scratch::new(&programs, &folder.path, sockets)?;
     let noted = noted(entry, living.as_deref());
-    taken += visit(archive, &mut scratch, entry, &route, &noted, &mut shown).await?;
+    taken += visit(&mut scratch, entry, &route, &noted, &mut shown).await?;
     let began = mainstay_rt::clock::now();
     scratch
         .recover(route.timeline, &Until::End, Then::Promote)
         .await?;
     taken += since(began);
     let place = scratch.place();
-    let last = at_the_end(archive, &place, &noted, &mut shown).await?;
-    check_pages(archive, &scratch).await?;
+    let last = at_the_end(archive, &scratch, &noted, &mut shown).await?;
+    check_pages(&scratch).await?;
     shown.push("pg_amcheck found every table and index of every database sound".to_owned());
-    let lsn = value(
-        &archive.programs,
-        &place,
-        OWN_DATABASE,
-        "ask where it is",
-        END,
-    )
-    .await?;
+    let action = "ask where it is";
+    let lsn = value(&programs, &place, OWN_DATABASE, action, END).await?;
     scratch.stop().await?;
     drop(scratch);
 
@@ -126,7 +120,6 @@ pub async fn prove(
 
 /// Plays the log to a position and to a moment; returns what the playing took.
 async fn visit(
-    archive: &Archive,
     scratch: &mut Scratch<'_>,
     entry: &Entry,
     route: &Route,
@@ -146,7 +139,7 @@ async fn visit(
         let began = mainstay_rt::clock::now();
         scratch.recover(route.timeline, &until, Then::Pause).await?;
         taken += since(began);
-        exactly_before(archive, &scratch.place(), mark, noted).await?;
+        exactly_before(scratch, mark, noted).await?;
         shown.push(format!(
             "recovered to {what}: marks up to {} are there, and {} is not",
             mark.number - 1,
@@ -201,12 +194,11 @@ fn milestones<'a>(
 }
 
 async fn exactly_before(
-    archive: &Archive,
-    place: &Place,
+    scratch: &Scratch<'_>,
     mark: &MarkRecord,
     noted: &[MarkRecord],
 ) -> Result<(), ProveError> {
-    let found = marks::read(&archive.programs, place).await?;
+    let found = marks::read(scratch.programs(), &scratch.place()).await?;
     let last = found.last().map_or(0, |mark| mark.number);
     let mut broken = differences(&found, noted);
     if last + 1 != mark.number {
@@ -236,11 +228,12 @@ fn differences(found: &[MarkRecord], noted: &[MarkRecord]) -> Vec<String> {
 
 async fn at_the_end(
     archive: &Archive,
-    place: &Place,
+    scratch: &Scratch<'_>,
     noted: &[MarkRecord],
     shown: &mut Vec<String>,
 ) -> Result<Option<MarkRecord>, ProveError> {
-    let found = marks::read(&archive.programs, place).await?;
+    let (programs, place) = (scratch.programs(), scratch.place());
+    let found = marks::read(programs, &place).await?;
     let mut broken = differences(&found, noted);
     let last = found.last().cloned();
     if let (None, Some(first)) = (&last, noted.first()) {
@@ -251,7 +244,7 @@ async fn at_the_end(
     }
     let totals = last.as_ref().map_or("", |mark| mark.totals.as_str());
     let application = &archive.config.application;
-    let (holds, wrong) = books::compare(&archive.programs, place, application, totals).await?;
+    let (holds, wrong) = books::compare(programs, &place, application, totals).await?;
     broken.extend(wrong);
     if !broken.is_empty() {
         return Err(ProveError::Broken { broken });
@@ -267,11 +260,12 @@ async fn at_the_end(
     Ok(last)
 }
 
-async fn check_pages(archive: &Archive, scratch: &Scratch<'_>) -> Result<(), ProveError> {
+async fn check_pages(scratch: &Scratch<'_>) -> Result<(), ProveError> {
     let folder = scratch.sockets().display().to_string();
     let mut arguments = vec!["--host", &folder, "--port", "5432", "--username", SUPERUSER];
     arguments.extend(["--no-password", "--all", "--install-missing"]);
-    let checked = archive.programs.run("pg_amcheck", &arguments, CHECK_LIMIT);
+    let programs = scratch.programs();
+    let checked = programs.run("pg_amcheck", &arguments, CHECK_LIMIT);
     checked.await.map(drop).map_err(ProveError::Check)
 }
 

@@ -17,7 +17,7 @@ use crate::archive::{Archive, ArchiveError, Catalogue, Entry, history_name, lsn,
 use crate::base::part_name;
 use crate::marks::{self, MarkError};
 use crate::moment;
-use crate::programs::ProgramError;
+use crate::programs::{ProgramError, Programs, major};
 use crate::scratch::{Scratch, ScratchError, Then, Until};
 use crate::source::{OWN_DATABASE, SourceError, ask, value};
 use crate::store::StoreError;
@@ -58,6 +58,8 @@ pub enum RestoreError {
     Content { id: String, why: String },
     #[error("unpack backup {id}")]
     Unpack { id: String, source: io::Error },
+    #[error("bring backup {id} to life")]
+    Programs { id: String, source: ProgramError },
     #[error("verify backup {id}")]
     Verify { id: String, source: ProgramError },
     #[error("read segment {name} from the archive")]
@@ -262,12 +264,12 @@ async fn fill(
     wanted: &Wanted,
     into: &Path,
 ) -> Result<Restored, RestoreError> {
-    lay(archive, entry, route, into).await?;
+    let programs = lay(archive, entry, route, into).await?;
     let sockets = archive
         .config
         .run_folder
         .join(format!("r{}", std::process::id()));
-    let mut scratch = Scratch::new(&archive.programs, into, sockets)?;
+    let mut scratch = Scratch::new(&programs, into, sockets)?;
     scratch
         .recover(route.timeline, &wanted.until(), Then::Promote)
         .await?;
@@ -281,24 +283,17 @@ async fn fill(
          SELECT timeline_id, redo_lsn FROM pg_control_checkpoint()"
     );
     let action = "give the restored cluster its own identity";
-    ask(&archive.programs, &place, OWN_DATABASE, action, &sql).await?;
+    ask(&programs, &place, OWN_DATABASE, action, &sql).await?;
     let sql = "SELECT pg_current_wal_lsn(), substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
-    let rows = ask(
-        &archive.programs,
-        &place,
-        OWN_DATABASE,
-        "ask where it is",
-        sql,
-    )
-    .await?;
+    let rows = ask(&programs, &place, OWN_DATABASE, "ask where it is", sql).await?;
     let row = rows.into_iter().next().unwrap_or_default();
     let [lsn, timeline] = <[String; 2]>::try_from(row).unwrap_or_default();
     let known =
         "SELECT count(*) FROM pg_tables WHERE schemaname = 'mainstay' AND tablename = 'marks'";
     let action = "look for marks";
-    let known = value(&archive.programs, &place, OWN_DATABASE, action, known).await?;
+    let known = value(&programs, &place, OWN_DATABASE, action, known).await?;
     let last = match known.as_str() {
-        "1" => marks::read(&archive.programs, &place).await?.pop(),
+        "1" => marks::read(&programs, &place).await?.pop(),
         _ => None,
     };
     scratch.stop().await?;
@@ -314,36 +309,43 @@ async fn fill(
     })
 }
 
-/// Copy, verification and log, ready to be recovered.
+/// Copy, verification and log, ready to be recovered by the programs that are returned: those of the copy's own version.
 ///
 /// # Errors
-/// When anything is missing or not what was put.
+/// When anything is missing or not what was put, or that version is not installed.
 pub async fn lay(
     archive: &Archive,
     entry: &Entry,
     route: &Route,
     into: &Path,
-) -> Result<(), RestoreError> {
+) -> Result<Programs, RestoreError> {
     let id = &entry.record.id;
+    let unfit = |source| RestoreError::Programs {
+        id: id.clone(),
+        source,
+    };
+    // Before anything is fetched, where the backup says it. Earlier ones named the program that copied, which may be newer.
+    if let Some(version) = major(&entry.record.server_version) {
+        archive.programs.of(version).await.map_err(unfit)?;
+    }
     unpack(archive, entry, into).await?;
+    let programs = archive.programs.fitting(into).await.map_err(unfit)?;
     let io = |action| {
         let path = into.to_owned();
         move |source| RestoreError::Archive(ArchiveError::io(action, &path)(source))
     };
-    archive.programs.give_all(into).map_err(io("give away"))?;
+    programs.give_all(into).map_err(io("give away"))?;
     let folder = into.display().to_string();
     let arguments = ["--quiet", folder.as_str()];
-    let verified = archive
-        .programs
-        .run("pg_verifybackup", &arguments, VERIFY_LIMIT);
+    let verified = programs.run("pg_verifybackup", &arguments, VERIFY_LIMIT);
     verified.await.map_err(|source| RestoreError::Verify {
         id: id.clone(),
         source,
     })?;
     lay_log(archive, route, &into.join("pg_wal")).await?;
     neutral(into).map_err(io("prepare"))?;
-    archive.programs.give_all(into).map_err(io("give away"))?;
-    Ok(())
+    programs.give_all(into).map_err(io("give away"))?;
+    Ok(programs)
 }
 
 /// Fetches the parts in order, and unpacks them while the next ones come.

@@ -96,6 +96,11 @@ impl<'a> Scratch<'a> {
         Place::Socket(self.sockets.clone(), PORT)
     }
 
+    /// By which it runs.
+    pub fn programs(&self) -> &Programs {
+        self.programs
+    }
+
     pub fn sockets(&self) -> &Path {
         &self.sockets
     }

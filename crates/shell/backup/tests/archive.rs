@@ -22,7 +22,7 @@ use mainstay_record::backup::{
 };
 use mainstay_record::identity::{IdentityFiles, identity_name};
 use mainstay_record::keeper::{CohortStatus, KeeperStatus, Sight, SightRole};
-use mainstay_testkit::postgres::{Options, TemporaryServer, account, program};
+use mainstay_testkit::postgres::{Options, TemporaryServer, account, program, programs};
 use mainstay_testkit::wait::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,6 +74,7 @@ fn from_a_row_to_the_archive_and_back() -> Result<()> {
         Ok(mainstay_backup::create(&mut archive).await?)
     })?;
     restored_to_a_name(&place, &archive, &point.name)?;
+    another_version(&place, &archive, &point.name)?;
     planted_faults(&place, &archive, &first, &second.id)?;
     drop(archiver);
     killed_with_log_in_hand(&place, &archive, &server, &first)?;
@@ -149,6 +150,52 @@ fn restored_to_a_name(place: &Place, archive: &Archive, name: &str) -> Result<()
     ensure!(said.contains("rows 1000"), "{said}");
     let said = single_user(&into, "SELECT 'is ' || identity FROM mainstay.archive")?;
     ensure!(said.contains(&format!("is {}", restored.archive)), "{said}");
+    Ok(())
+}
+
+/// Programs of another major version are refused before anything is fetched, and nothing is left of the try.
+fn another_version(place: &Place, archive: &Archive, name: &str) -> Result<()> {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let later = place.folder.path().join("later");
+    std::fs::create_dir(&later)?;
+    std::fs::set_permissions(&later, std::fs::Permissions::from_mode(0o755))?;
+    for entry in std::fs::read_dir(programs()?)? {
+        let entry = entry?;
+        if entry.file_name() != "postgres" {
+            symlink(entry.path(), later.join(entry.file_name()))?;
+        }
+    }
+    let stand_in = later.join("postgres");
+    std::fs::write(
+        &stand_in,
+        "#!/bin/sh\necho 'postgres (PostgreSQL) 99.1 (of this test)'\n",
+    )?;
+    std::fs::set_permissions(&stand_in, std::fs::Permissions::from_mode(0o755))?;
+    let config = BackupConfig {
+        programs: Some(later),
+        ..archive.config.clone()
+    };
+    let refused = place.block_on(async {
+        let mut archive = Archive::open(config)?;
+        archive.find(None).await?;
+        let catalogue = archive.catalogue().await?;
+        let wanted = Wanted::parse(name, &catalogue)?;
+        let (entry, route) = choose(&catalogue, &wanted, None)?;
+        ensure!(
+            entry.record.server_version.starts_with(char::is_numeric),
+            "the backup says {}",
+            entry.record.server_version
+        );
+        let into = place.folder.path().join("refused");
+        let refused = restore(&archive, entry, &route, &wanted, &into).await;
+        ensure!(std::fs::read_dir(&into)?.next().is_none(), "it left a copy");
+        let said = refused.err().map(|error| chain(&error));
+        Ok(said.context("another version's programs were taken")?)
+    })?;
+    ensure!(
+        refused.contains("PostgreSQL) 99.1") && refused.contains("set PG_BIN"),
+        "{refused}"
+    );
     Ok(())
 }
 

@@ -6,7 +6,7 @@ mod harness;
 use harness::{FIXTURE, Scene, exited, gone, state, told, wait_for};
 use mainstay_host::launch::{Adoption, adopt};
 use mainstay_host::{identity, launch};
-use mainstay_record::process::{LogSpec, ProcessExit, ShimPhase};
+use mainstay_record::process::{LogSpec, ProcessExit, SecretVariable, ShimPhase};
 use rustix::process::Signal;
 
 #[test]
@@ -33,6 +33,42 @@ fn a_program_that_is_missing_is_an_exit_of_its_own() {
     scene.start_shim(&spec);
     assert!(
         matches!(exited(&spec).exit, Some(ProcessExit::Failed(reason)) if reason.contains("/no/such/program"))
+    );
+}
+
+#[test]
+fn a_secret_is_in_the_environment_of_the_child_and_nowhere_else() {
+    let mut scene = Scene::new();
+    let script = r#"test "$PROXY" = "http://me:$(cat secret)@there""#;
+    let mut spec = scene.shim_spec("h", "told", script);
+    let file = spec.directory.join("secret");
+    let proxy = SecretVariable {
+        before: "http://me:".to_owned(),
+        file: file.clone(),
+        after: "@there".to_owned(),
+    };
+    spec.secrets.insert("PROXY".into(), proxy);
+    std::fs::write(&file, "s3cret\n").unwrap();
+    scene.start_shim(&spec);
+    assert_eq!(exited(&spec).exit, Some(ProcessExit::Code(0)));
+    for entry in std::fs::read_dir(&spec.directory).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.contains("s3cret"), path == file, "{}", path.display());
+    }
+
+    let mut spec = scene.shim_spec("h", "untold", "exit 0");
+    let unread = scene.path().join("no such secret");
+    let (before, after) = (String::new(), String::new());
+    let variable = SecretVariable {
+        before,
+        file: unread,
+        after,
+    };
+    spec.secrets.insert("TOKEN".into(), variable);
+    scene.start_shim(&spec);
+    assert!(
+        matches!(exited(&spec).exit, Some(ProcessExit::Failed(reason)) if reason.contains("no such secret"))
     );
 }
 

@@ -3,7 +3,6 @@
 //! Going out never fails. Coming in can: a number that does not fit, an incarnation that is not
 //! hexadecimal. What cannot be read is refused whole.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mainstay_keeper as core;
@@ -193,7 +192,7 @@ fn loss_in(loss: &form::Loss) -> core::Loss {
 }
 
 fn cohort_in(cohort: &form::Cohort) -> Result<core::Cohort, ConvertError> {
-    let mut members = BTreeMap::new();
+    let mut members = core::Members::default();
     for (replica, incarnation) in &cohort.members {
         let incarnation = incarnation_in(incarnation)?;
         members.insert(core::ReplicaId(*replica), core::Member { incarnation });
@@ -425,7 +424,7 @@ pub fn message_in(message: &form::Message) -> Result<core::Message, ConvertError
         form::Body::Report { term, to, verdict } => core::Body::Report {
             term: Term(*term),
             to: heard(to.as_deref())?,
-            verdict: report_in(verdict)?,
+            verdict: Box::new(report_in(verdict)?),
         },
         form::Body::Promote { term, cohort } => core::Body::Promote {
             term: Term(*term),
@@ -512,6 +511,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn cohort() -> core::Cohort {
@@ -537,7 +538,7 @@ mod tests {
                 epoch: 9,
             },
             system_identifier: SystemIdentifier(u64::MAX),
-            members: BTreeMap::from([(core::ReplicaId(3), core::Member { incarnation })]),
+            members: [(core::ReplicaId(3), core::Member { incarnation })].into(),
         }
     }
 
@@ -593,7 +594,7 @@ mod tests {
             core::Body::Report {
                 term: Term(6),
                 to: Incarnation(8),
-                verdict: core::Report::Recruited {
+                verdict: Box::new(core::Report::Recruited {
                     incarnation: Incarnation(5),
                     rank: core::Rank {
                         timeline: Timeline(2),
@@ -601,7 +602,7 @@ mod tests {
                         history,
                     },
                     cohort: Some(Box::new(cohort())),
-                },
+                }),
             },
             core::Body::Promote {
                 term: Term(6),
@@ -652,10 +653,10 @@ mod tests {
     fn cohort_of(body: &mut core::Body) -> Option<&mut core::Cohort> {
         match body {
             core::Body::Promote { cohort, .. } | core::Body::KeepCohort { cohort } => Some(cohort),
-            core::Body::Report {
-                verdict: core::Report::Recruited { cohort, .. },
-                ..
-            } => cohort.as_deref_mut(),
+            core::Body::Report { verdict, .. } => match verdict.as_mut() {
+                core::Report::Recruited { cohort, .. } => cohort.as_deref_mut(),
+                core::Report::Refused { .. } => None,
+            },
             _ => None,
         }
     }

@@ -214,7 +214,7 @@ impl Mind {
         while let Some(effect) = self.keeper.poll_effect() {
             match effect {
                 Effect::Persist { sequence, durable } => {
-                    self.outbox.records.send((sequence, durable)).ok();
+                    self.outbox.records.send((sequence, *durable)).ok();
                 }
                 Effect::Send { to, message } => {
                     if let Some(peer) = self.outbox.peers.get(&to) {

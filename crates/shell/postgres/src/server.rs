@@ -5,6 +5,7 @@
 //! folder. Stopping is always immediate and ends with a look at `/proc`: the server is stopped when no
 //! process stands in its folder any more.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
@@ -487,6 +488,7 @@ fn shim_spec(setup: &Setup) -> ShimSpec {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect(),
+        secrets: BTreeMap::new(),
         directory: layout.pgdata.clone(),
         user: setup
             .programs

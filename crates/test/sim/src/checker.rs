@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_keeper::{
-    Body, Durable, Lineage, Message, Renewal, Report, Role, Status, SynchronousStandbys,
+    Body, Durable, Lineage, Message, Rank, Renewal, Report, Role, Status, SynchronousStandbys,
 };
 
 use crate::host::Host;
 use crate::lineage::{Bases, Era};
-use crate::postgres::log::{Log, Record};
+use crate::postgres::log::{Log, Record, is_in_place};
 use crate::postgres::{FIRST_RECORD, Waiter};
 use crate::shell::index;
 use crate::solo::Windows;
@@ -343,26 +343,10 @@ impl Checker {
 
     pub fn sent(&mut self, host: usize, message: &Message, hosts: &[Host]) {
         match &message.body {
-            Body::Report {
-                term,
-                verdict: Report::Recruited { rank, .. },
-                ..
-            } => {
-                let disk = hosts[host].disk.record.as_ref();
-                if disk.is_none_or(|disk| disk.promise.highest < *term) {
-                    let detail = format!("host {} reported for {term}", host + 1);
-                    self.broken(Invariant::ReportBeforePromise, detail);
+            Body::Report { term, verdict, .. } => {
+                if let Report::Recruited { rank, .. } = verdict.as_ref() {
+                    self.reports(host, (message.lineage, term.0), rank, hosts);
                 }
-                let truth = hosts[host]
-                    .server
-                    .folder
-                    .as_ref()
-                    .map(|folder| (folder.log.timeline(), folder.log.flushed_end()));
-                if truth != Some((rank.timeline.0, rank.lsn.0)) {
-                    let detail = format!("host {} reported {rank:?}, has {truth:?}", host + 1);
-                    self.broken(Invariant::FalseReport, detail);
-                }
-                self.reported[host] = self.reported[host].max((message.lineage, term.0));
             }
             Body::Abort { term } => {
                 let era = (message.lineage, term.0);
@@ -376,7 +360,7 @@ impl Checker {
                 }
             }
             Body::KeepCohort { cohort } => {
-                for (replica, member) in &cohort.members {
+                for (replica, member) in cohort.members.iter() {
                     self.announces(host, (replica.0, member.incarnation.0), hosts);
                 }
             }
@@ -401,10 +385,28 @@ impl Checker {
             | Body::AskPreVote { .. }
             | Body::PreVote { .. }
             | Body::Recruit { .. }
-            | Body::Report { .. }
             | Body::Promote { .. }
             | Body::CohortKept { .. } => {}
         }
+    }
+
+    /// A replica tells a coordinator what it has.
+    fn reports(&mut self, host: usize, era: Era, rank: &Rank, hosts: &[Host]) {
+        let disk = hosts[host].disk.record.as_ref();
+        if disk.is_none_or(|disk| disk.promise.highest.0 < era.1) {
+            let detail = format!("host {} reported for {}", host + 1, era.1);
+            self.broken(Invariant::ReportBeforePromise, detail);
+        }
+        let truth = hosts[host]
+            .server
+            .folder
+            .as_ref()
+            .map(|folder| (folder.log.timeline(), folder.log.flushed_end()));
+        if truth != Some((rank.timeline.0, rank.lsn.0)) {
+            let detail = format!("host {} reported {rank:?}, has {truth:?}", host + 1);
+            self.broken(Invariant::FalseReport, detail);
+        }
+        self.reported[host] = self.reported[host].max(era);
     }
 
     /// A majority of disks says that this filling counts.
@@ -838,9 +840,10 @@ fn told(host: &Host) -> String {
     format!("{told:?}")
 }
 
-/// Whether a write is among records, from the end since what is asked for is mostly recent.
+/// Whether a write is among records: at its place, or anywhere, because a log that is not in order is one of the things
+/// that may have gone wrong.
 fn contains(records: &[Record], write: u64) -> bool {
-    records.iter().rev().any(|record| record.payload == write)
+    is_in_place(records, write) || records.iter().any(|record| record.payload == write)
 }
 
 fn term_of(durable: &Durable) -> u32 {

@@ -86,6 +86,8 @@ pub struct Host {
     pub deferred: Vec<Event>,
     /// When the earliest pending tick fires.
     pub tick_at: u64,
+    /// The deadline that it was planned for.
+    pub tick_for: Instant,
     pub heard: bool,
     /// The last attempt to stream was refused because the log is gone.
     pub starved: bool,
@@ -130,6 +132,7 @@ impl Host {
             frozen: false,
             deferred: Vec::new(),
             tick_at: u64::MAX,
+            tick_for: Instant::FAR_FUTURE,
             heard: false,
             starved: false,
             stuck: None,

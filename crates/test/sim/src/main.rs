@@ -1,11 +1,16 @@
 //! The simulator's command line.
 
+mod heap;
+
 use std::process::ExitCode;
 
 use mainstay_keeper::{PlantedBug, TABLE};
 use mainstay_sim::campaign::{Summary, campaign, hunt};
 use mainstay_sim::recovery::{Class, gap, gaps, percentile};
 use mainstay_sim::schedule::{Narration, Outcome, hex, run, run_calm, run_refilled};
+
+#[global_allocator]
+static HEAP: heap::Heap = heap::Heap;
 
 const USAGE: &str = "\
 Deterministic simulation of Mainstay's keepers.

@@ -164,18 +164,7 @@ impl World {
         if records.is_empty() {
             return;
         }
-        let histories: Vec<(u32, History)> = self.hosts[primary]
-            .server
-            .folder
-            .as_ref()
-            .map(|folder| {
-                let line = folder.log.timeline();
-                let known = folder.histories.iter().filter(|entry| *entry.0 <= line);
-                known
-                    .map(|(timeline, history)| (*timeline, history.clone()))
-                    .collect()
-            })
-            .unwrap_or_default();
+        let histories = self.histories_lacking(primary, to);
         let latency = self.network.latency(primary, to, &mut self.random);
         self.plan(
             latency,
@@ -186,6 +175,21 @@ impl World {
                 histories,
             },
         );
+    }
+
+    /// Of the history files of a primary's timelines those that a standby has not got. As long as its connection lasts it
+    /// loses none.
+    fn histories_lacking(&self, primary: usize, standby: usize) -> Vec<(u32, History)> {
+        let folder = |host: usize| self.hosts[host].server.folder.as_ref();
+        let (Some(source), Some(known)) = (folder(primary), folder(standby)) else {
+            return Vec::new();
+        };
+        let line = source.log.timeline();
+        let named = source.histories.range(..=line);
+        named
+            .filter(|(timeline, _)| !known.histories.contains_key(timeline))
+            .map(|(timeline, history)| (*timeline, history.clone()))
+            .collect()
     }
 
     /// The walsender ends: what its standby lacks is gone.

@@ -1,5 +1,7 @@
 //! The simulated world: hosts, network, time, and the loop that moves them.
 
+use std::collections::VecDeque;
+
 use mainstay_keeper::{
     Body, Config, Effect, Input, Keeper, Message, Operator, PlantedBug, ReplicaId, RequestId,
     Timings,
@@ -82,7 +84,7 @@ pub struct World {
     /// When the single fault was set, and when writes were acknowledged.
     pub recovery: Recovery,
     /// Room for what a keeper answers, kept from one input to the next.
-    effects: Vec<Effect>,
+    effects: VecDeque<Effect>,
 }
 
 impl World {
@@ -128,7 +130,7 @@ impl World {
             log_removed: false,
             narrate: false,
             recovery: Recovery::default(),
-            effects: Vec::new(),
+            effects: VecDeque::new(),
             plan,
             random,
         };
@@ -271,9 +273,23 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
-        let Some(event) = self.defer(event).and_then(|event| self.postpone(event)) else {
-            return;
-        };
+        if let Some(host) = event.needs() {
+            let own = &mut self.hosts[host];
+            // What happens to a host that is down does not; to one that is frozen it happens when it thaws.
+            if own.down {
+                return;
+            }
+            if own.frozen {
+                own.deferred.push(event);
+                return;
+            }
+            if (own.busy || self.now < own.asleep_until)
+                && let Some(until) = self.postponed(host, &event)
+            {
+                self.queue.push(until, event);
+                return;
+            }
+        }
         match event {
             Event::Deliver { to, message } => self.feed(to, Input::Message(message)),
             Event::Tick { host, generation } => self.tick(host, generation),
@@ -337,31 +353,18 @@ impl World {
         }
     }
 
-    /// What happens to a host that is down does not; to one that is frozen it happens when it thaws.
-    fn defer(&mut self, event: Event) -> Option<Event> {
-        let Some(host) = event.needs() else {
-            return Some(event);
-        };
-        let host = &mut self.hosts[host];
-        if host.frozen && !host.down {
-            host.deferred.push(event);
+    /// A keeper that is not scheduled does what it has to do later, in order: until when this waits.
+    fn postponed(&mut self, host: usize, event: &Event) -> Option<u64> {
+        let is_of_keeper = matches!(
+            event,
+            Event::Deliver { .. } | Event::Tick { .. } | Event::Observe { .. }
+        );
+        if !is_of_keeper {
             return None;
         }
-        (!host.down).then_some(event)
-    }
-
-    /// A keeper that is not scheduled does what it has to do later, in order.
-    fn postpone(&mut self, event: Event) -> Option<Event> {
-        let host = match &event {
-            Event::Deliver { to, .. } => *to,
-            Event::Tick { host, .. } | Event::Observe { host, .. } => *host,
-            _ => return Some(event),
-        };
         let own = &mut self.hosts[host];
         if self.now < own.asleep_until {
-            let at = own.asleep_until;
-            self.queue.push(at, event);
-            return None;
+            return Some(own.asleep_until);
         }
         if own.busy && self.random.per_mille(30) {
             // A lease bears a keeper that is late; not one that stands still for longer than that.
@@ -369,7 +372,7 @@ impl World {
             own.asleep_until = self.now + self.random.between(20_000, longest);
             self.raise_voice(host);
         }
-        Some(event)
+        None
     }
 
     /// While a keeper is late its voice, a thread of its own, repeats its last words.
@@ -461,9 +464,14 @@ impl World {
         let Some((deadline, _)) = own.keeper.as_ref().and_then(Keeper::next_deadline) else {
             return;
         };
+        if own.tick_at != u64::MAX && deadline >= own.tick_for {
+            // What is planned already is no later, and to find out when that is takes divisions.
+            return;
+        }
         let at = own.clock.global_us(deadline).max(self.now + 1);
         if at < own.tick_at {
             own.tick_at = at;
+            own.tick_for = deadline;
             let generation = own.generation;
             // Timers are a little late, as everywhere.
             let late = self.random.below(300);
@@ -481,11 +489,6 @@ impl World {
         let before = keeper.state();
         keeper.handle(local, input);
         let after = keeper.state();
-        // One that feeds another keeper meanwhile takes an empty list of its own.
-        let mut effects = std::mem::take(&mut self.effects);
-        while let Some(effect) = keeper.poll_effect() {
-            effects.push(effect);
-        }
         if self.narrate && before != after {
             let reason = self.hosts[host]
                 .keeper
@@ -493,19 +496,30 @@ impl World {
                 .map(|keeper| keeper.status().reason);
             self.say(|| format!("host {} {before:?} -> {after:?} {reason:?}", host + 1));
         }
-        for effect in effects.drain(..) {
+        self.perform_all(host);
+        self.plan_tick(host);
+    }
+
+    fn perform_all(&mut self, host: usize) {
+        let keeper = self.hosts[host].keeper.as_mut();
+        let Some(keeper) = keeper.filter(|keeper| keeper.has_effects()) else {
+            return;
+        };
+        // One that feeds another keeper meanwhile takes an empty list of its own.
+        let mut effects = std::mem::take(&mut self.effects);
+        keeper.swap_effects(&mut effects);
+        while let Some(effect) = effects.pop_front() {
             self.trace.record(self.now, host as u8, 1, &effect);
             self.perform(host, effect);
         }
         self.effects = effects;
-        self.plan_tick(host);
     }
 
     fn perform(&mut self, host: usize, effect: Effect) {
         match effect {
             Effect::Persist { sequence, durable } => {
                 self.say(|| format!("host {} persists {durable:?}", host + 1));
-                self.persist(host, sequence, durable);
+                self.persist(host, sequence, *durable);
             }
             Effect::Send { to, message } => self.send(host, to, message),
             Effect::Postgres { operation, command } => self.command(host, operation, command),

@@ -113,7 +113,7 @@ fn an_ordinary_election_is_preferred() {
             Body::Report {
                 term: Term(3),
                 to: Incarnation(2),
-                verdict: crate::Report::Recruited {
+                verdict: Box::new(crate::Report::Recruited {
                     incarnation: Incarnation(u128::from(replica)),
                     rank: Rank {
                         timeline: Timeline(2),
@@ -121,7 +121,7 @@ fn an_ordinary_election_is_preferred() {
                         history: history(&[(1, 10)]),
                     },
                     cohort: Some(Box::new(cohort(3))),
-                },
+                }),
             },
         )
     };
@@ -138,10 +138,10 @@ fn whoever_answers_and_has_a_primary_is_in_the_way() {
     let refused = Body::Report {
         term: Term(3),
         to: Incarnation(2),
-        verdict: crate::Report::Refused {
+        verdict: Box::new(crate::Report::Refused {
             refusal: crate::Refusal::PrimaryHeard,
             highest: Term(3),
-        },
+        }),
     };
     keeper.handle(at(3_100), from(3, refused));
     keeper.handle(at(5_010), Input::Tick);

@@ -27,7 +27,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use mainstay_record::process::{
-    ProcessExit, ProcessIdentity, ShimPhase, ShimSpec, ShimState, StopSignal, VERSION,
+    ProcessExit, ProcessIdentity, SecretVariable, ShimPhase, ShimSpec, ShimState, StopSignal,
+    VERSION,
 };
 use mainstay_rt::{clock, entropy, files};
 use mainstay_units::Instant;
@@ -51,6 +52,7 @@ pub(crate) const MARK: &str = "MAINSTAY_LAUNCH";
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Largest spec or state file that is read.
 const FILE_LIMIT: u64 = 1 << 20;
+const SECRET_LIMIT: u64 = 4 << 10;
 /// How often the process table is read while a family is ended.
 const FAMILY_PERIOD: Duration = Duration::from_millis(5);
 /// A process that SIGKILL does not end in this time hangs in the kernel; the shim reports and leaves.
@@ -359,6 +361,7 @@ impl Shim {
                 &self.spec.environment,
                 self.state.launch.as_deref(),
             ))
+            .envs(with_secrets(&self.spec.secrets)?)
             .current_dir(&self.spec.directory)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -487,4 +490,23 @@ fn environment(wanted: &BTreeMap<String, String>, mark: Option<&str>) -> BTreeMa
         environment.insert(MARK.into(), mark.into());
     }
     environment
+}
+
+fn with_secrets(wanted: &BTreeMap<String, SecretVariable>) -> io::Result<BTreeMap<String, String>> {
+    let each = wanted
+        .iter()
+        .map(|(name, variable)| Ok((name.clone(), with_secret(variable)?)));
+    each.collect()
+}
+
+fn with_secret(variable: &SecretVariable) -> io::Result<String> {
+    let file = &variable.file;
+    let read = files::read_limited(file, SECRET_LIMIT);
+    let text = read.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+    let secret = text.map_err(|error| {
+        let what = format!("read {}: {error}", file.display());
+        io::Error::new(error.kind(), what)
+    })?;
+    let (before, after) = (&variable.before, &variable.after);
+    Ok(format!("{before}{}{after}", secret.trim_end()))
 }

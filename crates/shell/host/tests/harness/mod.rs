@@ -79,6 +79,7 @@ impl Scene {
             instance: format!("{host}/{name}"),
             command: vec!["/bin/sh".into(), "-c".into(), script.into()],
             environment: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             directory: folder.clone(),
             user: None,
             log: LogSpec {

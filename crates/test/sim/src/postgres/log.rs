@@ -121,8 +121,20 @@ impl Log {
     }
 }
 
-/// Backwards, since what is asked for is mostly recent.
+/// Whether a write stands where it must in a log that is in order: numbers grow along it, those of timelines' first
+/// records included. Where it does not, the log may have it all the same, if it is not in order.
+pub fn is_in_place(records: &[Record], write: u64) -> bool {
+    let at = records.partition_point(|record| record.payload & !super::FIRST_RECORD < write);
+    records
+        .get(at)
+        .is_some_and(|record| record.payload == write)
+}
+
+/// At its place, or backwards from the end.
 fn holds(records: &[Record], write: u64) -> bool {
+    if is_in_place(records, write) {
+        return true;
+    }
     for record in records.iter().rev() {
         if record.payload == write {
             return true;

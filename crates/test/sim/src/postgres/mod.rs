@@ -261,19 +261,16 @@ impl Server {
 
 impl Process {
     /// The senders that the setting counts for a commit that ends at `lsn`.
-    pub fn counted(&self, lsn: u64) -> Vec<Walsender> {
-        let SynchronousStandbys::Any { names, .. } = &self.standbys else {
-            return Vec::new();
+    pub fn counted(&self, lsn: u64) -> impl Iterator<Item = &Walsender> {
+        let names = match &self.standbys {
+            SynchronousStandbys::Any { names, .. } => names.as_slice(),
+            SynchronousStandbys::Nobody | SynchronousStandbys::Off => &[],
         };
-        self.senders
-            .iter()
-            .filter(|sender| {
-                sender.client.state == ClientState::Streaming
-                    && sender.client.flushed.0 >= lsn
-                    && names.contains(&sender.client.name)
-            })
-            .copied()
-            .collect()
+        self.senders.iter().filter(move |sender| {
+            sender.client.state == ClientState::Streaming
+                && sender.client.flushed.0 >= lsn
+                && names.contains(&sender.client.name)
+        })
     }
 
     /// Whether a commit that ends at `lsn` need not wait (any more).
@@ -282,18 +279,18 @@ impl Process {
             SynchronousStandbys::Off => true,
             SynchronousStandbys::Nobody => false,
             SynchronousStandbys::Any { count, .. } => {
-                self.counted(lsn).len() >= usize::from(*count)
+                self.counted(lsn).count() >= usize::from(*count)
             }
         }
     }
 
     /// Takes out the waiters whose wait is over.
     pub fn release(&mut self) -> Vec<Waiter> {
-        let waiters = std::mem::take(&mut self.waiters);
-        let (released, waiting) = waiters
-            .into_iter()
-            .partition(|waiter| self.is_released(waiter.lsn));
-        self.waiters = waiting;
+        let mut waiters = std::mem::take(&mut self.waiters);
+        let released = waiters
+            .extract_if(.., |waiter| self.is_released(waiter.lsn))
+            .collect();
+        self.waiters = waiters;
         released
     }
 }
