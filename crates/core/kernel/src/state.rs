@@ -7,6 +7,7 @@ use alloc::string::{String, ToString};
 use mainstay_incident::Incidents;
 use mainstay_model::name::{DatabaseName, HostName, PlatformName, ServiceName};
 use mainstay_notify::{Event as NoticeEvent, Notices};
+use mainstay_playbook::Act;
 use mainstay_units::{Epoch, Generation, Position, Term};
 use thiserror::Error;
 
@@ -19,7 +20,7 @@ use crate::event::{Event, Record, UpgradeEnd};
 use crate::experiment::{self, Experiment};
 use crate::fault::{FaultId, FaultKind, FaultSpec};
 use crate::incidents;
-use crate::playbook;
+use crate::playbook::{self, Work};
 use crate::signal::{ArchiveDeed, Reflex, Report};
 use crate::upgrade::{self, Program, Upgrade};
 
@@ -391,6 +392,9 @@ impl State {
             upgrade.finished(effect, outcome);
         }
         playbook::finished(self, at_ms, effect, outcome);
+        if let Outcome::Done { .. } = outcome {
+            self.moved_away(&outstanding);
+        }
         match (outstanding.effect, outcome) {
             (Effect::SetFault { fault, .. }, Outcome::Failed { .. })
             | (Effect::ClearFault { fault }, Outcome::Done { .. }) => {
@@ -427,6 +431,21 @@ impl State {
                 | Effect::Notify { .. },
                 Outcome::Done { .. } | Outcome::Failed { .. } | Outcome::Unknown { .. },
             ) => {}
+        }
+    }
+
+    /// After a planned move the one before is primary no more; who follows says so himself.
+    fn moved_away(&mut self, outstanding: &Outstanding) {
+        let (Some(database), Executor::Host(from)) =
+            (moved(&outstanding.effect), &outstanding.executor)
+        else {
+            return;
+        };
+        if let Some(view) = self.databases.get_mut(&database)
+            && view.primary.as_ref() == Some(from)
+            && view.since_ms <= outstanding.since_ms
+        {
+            view.primary = None;
         }
     }
 
@@ -470,6 +489,24 @@ impl State {
             | Reflex::PromiseChanged { .. }
             | Reflex::Archived { .. } => {}
         }
+    }
+}
+
+/// The database whose primary an effect moves.
+fn moved(effect: &Effect) -> Option<DatabaseName> {
+    match effect {
+        Effect::Switchover { database, .. } => Some(database.clone()),
+        Effect::Playbook(Work::Act {
+            act: Act::Switchover { database, .. },
+            ..
+        }) => database.parse().ok(),
+        Effect::SetFault { .. }
+        | Effect::ClearFault { .. }
+        | Effect::Solo { .. }
+        | Effect::Failover { .. }
+        | Effect::TakeProgram { .. }
+        | Effect::Playbook(_)
+        | Effect::Notify { .. } => None,
     }
 }
 

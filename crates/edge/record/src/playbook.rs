@@ -421,7 +421,7 @@ pub struct GuardrailShown {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepShown {
     pub id: String,
-    /// `acts`, `already`, `cannot`, `looks`
+    /// `acts`, `already`, `waits`, `cannot`, `looks`
     pub verdict: String,
     /// Exactly what would be done, or why nothing.
     pub effect: String,
