@@ -475,7 +475,7 @@ impl State {
                 let instance = (report.host.clone(), instance.clone());
                 self.crash_loops.insert(instance, *restarts);
             }
-            Reflex::InstanceRestarted { instance, .. } => {
+            Reflex::InstanceRestarted { instance, .. } | Reflex::LoopEnded { instance, .. } => {
                 let instance = (report.host.clone(), instance.clone());
                 self.crash_loops.remove(&instance);
             }
@@ -517,6 +517,7 @@ pub(crate) fn stream_of(reflex: &Reflex) -> String {
         Reflex::LeftPrimary { database, .. } => ("left", database.to_string()),
         Reflex::InstanceRestarted { instance, .. } => ("restart", instance.clone()),
         Reflex::CrashLoop { instance, .. } => ("crash-loop", instance.clone()),
+        Reflex::LoopEnded { instance, .. } => ("loop-end", instance.clone()),
         Reflex::HoldOpened { gateway, database } => {
             ("hold", alloc::format!("{gateway}/{database}"))
         }

@@ -234,6 +234,10 @@ pub(super) fn report_record(report: &Report) -> ReportRecord {
             instance: instance.clone(),
             restarts: *restarts,
         },
+        Reflex::LoopEnded { instance, why } => ReflexRecord::LoopEnded {
+            instance: instance.clone(),
+            why: why.clone(),
+        },
         Reflex::HoldOpened { gateway, database } => ReflexRecord::HoldOpened {
             gateway: gateway.to_string(),
             database: database.to_string(),
@@ -338,6 +342,7 @@ pub(super) fn report_of(record: ReportRecord) -> Result<Report, ReadError> {
             exit,
         },
         ReflexRecord::CrashLoop { instance, restarts } => Reflex::CrashLoop { instance, restarts },
+        ReflexRecord::LoopEnded { instance, why } => Reflex::LoopEnded { instance, why },
         ReflexRecord::HoldOpened { gateway, database } => Reflex::HoldOpened {
             gateway: gateway.parse()?,
             database: database.parse()?,
