@@ -447,7 +447,9 @@ fn a_crash_loop_is_an_incident_until_it_is_over(platform: &Platform) {
     platform.kill(host);
     std::fs::remove_file(platform.broken()).expect("removed");
     let over = until("the end of the loop", || {
-        platform.incident(&title).filter(|incident| !stands(incident))
+        platform
+            .incident(&title)
+            .filter(|incident| !stands(incident))
     });
     assert_eq!(over["incident"], opened["incident"], "{over:#}");
     let entries = platform.mainstay(&["journal", "show", "--json"]);

@@ -5,14 +5,20 @@
 
 mod shared;
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Stdio};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::StatusCode;
+use mainstay_record::node::{Command, CommandOutcome, CommandRequest};
+use mainstay_record::notice::{NoticeAskRecord, OncallAnswer, SilenceView};
 use mainstay_record::watch::{WatchAlerts, WatchConfig};
+use mainstay_rt::http::{self as web, Call};
 use serde_json::{Value, json};
 use shared::Watch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,6 +36,7 @@ async fn door(folder: &Path) -> WatchAlerts {
         token_file,
         patience_ms: 300_000,
         ignore_labels: vec!["replica".to_owned()],
+        node_socket: None,
     }
 }
 
@@ -167,10 +174,165 @@ async fn others(door: &WatchAlerts) {
     );
     let (status, why) = get("/api/v2/silences").await;
     assert!(
-        status == 403 && why.to_string().contains("mainstay silence"),
+        status == 403 && why.to_string().contains("journal of a platform"),
         "{why}"
     );
     assert_eq!(get("/api/v1/query?query=up").await.0, 404);
+}
+
+/// A node that keeps silences, as far as the watch asks it. It refuses values that it does not like.
+async fn node(socket: PathBuf, kept: Rc<RefCell<Vec<SilenceView>>>) {
+    let ever = Rc::new(RefCell::new(0));
+    let handler = move |call: Call| {
+        let answer = match call.path.as_str() {
+            "/v1/oncall" => shown(&kept.borrow()),
+            "/v1/command" => {
+                let request = serde_json::from_slice(&call.body).expect("a command");
+                let outcome = commanded(request, &mut kept.borrow_mut(), &mut ever.borrow_mut());
+                web::json(StatusCode::OK, &outcome)
+            }
+            other => panic!("the node is asked for {other}"),
+        };
+        std::future::ready(answer)
+    };
+    web::serve_unix(socket, handler).await.expect("served");
+}
+
+fn shown(kept: &[SilenceView]) -> web::Answer {
+    let answer = OncallAnswer {
+        version: 1,
+        at_ms: 0,
+        rotations: Vec::new(),
+        silences: kept.to_vec(),
+        climbing: Vec::new(),
+    };
+    web::json(StatusCode::OK, &answer)
+}
+
+fn commanded(
+    request: CommandRequest,
+    kept: &mut Vec<SilenceView>,
+    ever: &mut u64,
+) -> CommandOutcome {
+    let refused = |code: &str| CommandOutcome::Refused {
+        code: code.to_owned(),
+        why: "no".to_owned(),
+        next: "nothing".to_owned(),
+    };
+    let detail = match request.command {
+        Command::Notice(NoticeAskRecord::Silence { matchers, lasts_ms }) => {
+            if matchers.contains(&"alertname=Odd".to_owned()) {
+                return refused("not_permitted");
+            }
+            *ever += 1;
+            kept.push(SilenceView {
+                silence: format!("s{ever}"),
+                matchers,
+                since_ms: 1_000,
+                until_ms: 1_000 + lasts_ms,
+                by: "owner".to_owned(),
+                reason: request.reason,
+            });
+            format!("silence s{ever} is set")
+        }
+        Command::Notice(NoticeAskRecord::EndSilence { silence }) => {
+            let before = kept.len();
+            kept.retain(|view| view.silence != format!("s{silence}"));
+            if kept.len() == before {
+                return refused("no_such_silence");
+            }
+            format!("silence s{silence} is ended")
+        }
+        other => panic!("the node is asked for {other:?}"),
+    };
+    CommandOutcome::Done {
+        position: 1,
+        detail,
+    }
+}
+
+/// As amtool asks it: set, looked for, changed, ended.
+#[tokio::test]
+async fn silences_are_kept_by_the_node() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("node.sock");
+    let door = WatchAlerts {
+        node_socket: Some(socket.clone()),
+        ..door(folder.path()).await
+    };
+    let watch = start(folder.path(), &door).await;
+    let call = async |method: &str, path: &str, body: &Value| {
+        ask(door.listen, method, path, TOKEN, body).await
+    };
+    let nothing = json!("");
+    let (status, why) = call("GET", "/api/v2/silences", &nothing).await;
+    assert!(
+        status == 503 && why.to_string().contains("journal"),
+        "nobody is there: {why}"
+    );
+    let tasks = tokio::task::LocalSet::new();
+    let kept = Rc::new(RefCell::new(Vec::new()));
+    tasks.spawn_local(node(socket.clone(), Rc::clone(&kept)));
+    let story = async {
+        while !socket.exists() {
+            tokio::task::yield_now().await;
+        }
+        let (status, _) = ask(door.listen, "GET", "/api/v2/silences", "guessed", &nothing).await;
+        assert_eq!(status, 401);
+        let wanted = |id: &str, name: &str| {
+            json!({
+                "id": id,
+                "matchers": [
+                    { "name": "alertname", "value": name, "isRegex": false, "isEqual": true },
+                    { "name": "host", "value": "h9", "isRegex": false, "isEqual": false },
+                ],
+                "startsAt": "1970-01-01T00:00:00.000Z",
+                "endsAt": "2100-01-01T00:00:00.000Z",
+                "createdBy": "ada",
+                "comment": "known",
+            })
+        };
+        let (status, answer) = call("POST", "/api/v2/silences", &wanted("", "Slow")).await;
+        assert_eq!(status, 200, "{answer}");
+        let id = answer["silenceID"].as_str().expect("a name").to_owned();
+        assert_eq!(
+            kept.borrow()[0].matchers,
+            ["alertname=Slow", "host!=h9"],
+            "as the node keeps them"
+        );
+        let (status, all) = call("GET", "/api/v2/silences", &nothing).await;
+        assert_eq!((status, &all[0]["id"]), (200, &json!(id)));
+        assert_eq!(all[0]["matchers"], wanted("", "Slow")["matchers"]);
+        assert_eq!(all[0]["status"]["state"], "active");
+        assert_eq!(all[0]["startsAt"], "1970-01-01T00:00:01.000Z");
+        assert_eq!(all[0]["comment"], "ada, over the door for alerts: known");
+        for (filter, count) in [("alertname%3D%22Slow%22", 1), ("alertname=Fast", 0)] {
+            let path = format!("/api/v2/silences?filter={filter}");
+            let (_, found) = call("GET", &path, &nothing).await;
+            assert_eq!(found.as_array().map(Vec::len), Some(count), "{filter}");
+        }
+        let (status, _) = call("GET", "/api/v2/silences?filter=a=~b", &nothing).await;
+        assert_eq!(status, 400);
+        let (status, why) = call("POST", "/api/v2/silences", &wanted("", "Odd")).await;
+        assert!(status == 403 && why.to_string().contains("not_permitted"));
+        // In place of another one: that one ends.
+        let (status, answer) = call("POST", "/api/v2/silences", &wanted(&id, "Slower")).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_ne!(answer["silenceID"], json!(id));
+        let (status, _) = call("POST", "/api/v2/silences", &wanted(&id, "Slower")).await;
+        assert_eq!(status, 404, "it is there no more");
+        assert_eq!(kept.borrow().len(), 1);
+        let path = |id: &str| format!("/api/v2/silence/{id}");
+        let second = path(answer["silenceID"].as_str().expect("a name"));
+        assert_eq!(call("GET", &second, &nothing).await.0, 200);
+        assert_eq!(call("GET", &path(&id), &nothing).await.0, 404);
+        assert_eq!(call("DELETE", &second, &nothing).await.0, 200);
+        assert_eq!(call("DELETE", &second, &nothing).await.0, 404);
+        assert_eq!(call("PUT", &second, &nothing).await.0, 404);
+        assert!(kept.borrow().is_empty());
+    };
+    tasks.run_until(story).await;
+    watch.end().await;
 }
 
 /// Ended with the value, by its id.
@@ -185,7 +347,7 @@ impl Drop for Program {
 
 #[tokio::test]
 async fn prometheus_itself_tells() {
-    let version = Command::new("prometheus")
+    let version = process::Command::new("prometheus")
         .arg("--version")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -229,7 +391,7 @@ async fn prometheus_itself_tells() {
     });
     let file = folder.path().join("prometheus.yaml");
     std::fs::write(&file, config.to_string()).expect("written");
-    let mut command = Command::new("prometheus");
+    let mut command = process::Command::new("prometheus");
     command
         .arg(format!("--config.file={}", file.display()))
         .arg(format!(

@@ -140,10 +140,9 @@ impl Condition {
     pub(crate) fn host(&self) -> Option<&str> {
         match self {
             Self::HostLost(host) | Self::CrashLoop(host, _) => Some(host),
-            Self::Alert(_)
-            | Self::NoPrimary(_)
-            | Self::ArchiveUnsafe(_)
-            | Self::DrillMissed(_) => None,
+            Self::Alert(_) | Self::NoPrimary(_) | Self::ArchiveUnsafe(_) | Self::DrillMissed(_) => {
+                None
+            }
         }
     }
 }

@@ -438,7 +438,11 @@ fn a_crash_loop_is_an_incident_until_the_instance_was_well_for_a_while() {
     assert_eq!(id, IncidentId(1));
     assert_eq!(incident.severity, Severity::Error);
     assert_eq!(incident.title, "ticker on h4 ends again and again");
-    assert!(incident.things.contains_key(&"service/ticker@h4".parse().unwrap()));
+    assert!(
+        incident
+            .things
+            .contains_key(&"service/ticker@h4".parse().unwrap())
+    );
     assert!(incident.timeline.contains(&begins) && incident.timeline.contains(&doubled));
     assert_eq!(desk.book.standing_of(id).count(), 2);
     assert_eq!(desk.book.loops_on("h4").collect::<Vec<_>>(), ["ticker"]);
@@ -451,7 +455,11 @@ fn a_crash_loop_is_an_incident_until_the_instance_was_well_for_a_while() {
     assert_eq!(desk.phase(1), Phase::Mitigated);
     assert_eq!(desk.book.loops_on("h4").count(), 0);
     desk.see(looping("h4", "ticker"));
-    assert_eq!((desk.phase(1), desk.book.ever()), (Phase::Open, 1), "it is back");
+    assert_eq!(
+        (desk.phase(1), desk.book.ever()),
+        (Phase::Open, 1),
+        "it is back"
+    );
     assert_eq!(desk.book, desk.rebuilt());
 }
 
@@ -473,7 +481,11 @@ fn a_crash_loop_belongs_to_the_trouble_that_it_comes_of() {
     let mut desk = Desk::new();
     desk.see(looping("h1", "gateway-edge"));
     desk.see(looping("h4", "ticker"));
-    assert_eq!(desk.book.ever(), 2, "these have nothing to do with each other");
+    assert_eq!(
+        desk.book.ever(),
+        2,
+        "these have nothing to do with each other"
+    );
 }
 
 #[test]
@@ -806,7 +818,10 @@ fn names_are_read_as_they_are_written() {
 }
 
 fn loops() -> impl Strategy<Value = String> {
-    prop::sample::select(alloc::vec!["ticker".to_string(), "keeper-ledger".to_string()])
+    prop::sample::select(alloc::vec![
+        "ticker".to_string(),
+        "keeper-ledger".to_string()
+    ])
 }
 
 fn signs() -> impl Strategy<Value = Sign> {

@@ -11,7 +11,6 @@ use alloc::vec::Vec;
 use mainstay_incident::{
     Ask, Change, Incidents, Objective, Person, Route, Seen, Sign, Thing, Told, Topology, What,
 };
-use mainstay_model::name::HostName;
 use mainstay_model::people::Permission;
 use mainstay_notify::Notices;
 use mainstay_playbook::Act;
@@ -252,12 +251,11 @@ fn sign(state: &State, event: &Event) -> Option<Sign> {
         | Event::FailoverForced { database: name, .. } => happened(&[database(name)]),
         Event::Stopping { .. } => Sign::Stopping,
         Event::PlatformAdopted { desired, .. } => {
-            let names = |hosts: &mut dyn Iterator<Item = &HostName>| {
-                hosts.map(ToString::to_string).collect()
-            };
+            let hosts = desired.hosts.keys().map(ToString::to_string);
+            let watches = desired.watches.iter().map(ToString::to_string);
             Sign::Wanted {
-                hosts: names(&mut desired.hosts.keys()),
-                watches: names(&mut desired.watches.iter()),
+                hosts: hosts.collect(),
+                watches: watches.collect(),
             }
         }
         // What the file wants is no part of any trouble.

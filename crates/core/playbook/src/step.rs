@@ -95,8 +95,8 @@ pub fn next_due_ms(state: &State, paused: bool, view: impl FnOnce() -> View) -> 
         _ if paused => None,
         Phase::Approved | Phase::Verify => Some(0),
         Phase::Next | Phase::Ready | Phase::Acted(_) | Phase::Seen { .. } | Phase::Undoing => {
-            let view = seen
-                .get_or_insert_with(|| look.take().map(|look| look()).unwrap_or_default());
+            let view =
+                seen.get_or_insert_with(|| look.take().map(|look| look()).unwrap_or_default());
             // At no time at all, only what waits for a moment is not due.
             match next(state, 0, view, *id) {
                 Need::Now(_) => Some(0),

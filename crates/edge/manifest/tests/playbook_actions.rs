@@ -41,6 +41,7 @@ const ALL: &str = "    - {id: move, action: {replace: {host: '${host}', instance
           method: PUT
           body: '{\"why\": \"${why}\", \"left\": 3}'
           headersFile: /etc/mainstay/headers
+          authorityFile: /etc/mainstay/roots.pem
           expect: 200..204
     - {id: tell, action: {notify: {to: rotation/first, text: 'moved: ${why}'}}}
     - {id: plain, action: {http: {host: '${host}', url: 'http://127.0.0.1:9/x'}}}
@@ -63,6 +64,8 @@ fn every_action_is_read() {
         panic!("{:?}", book.steps[2]);
     };
     assert_eq!((call.method, call.expect), (Method::Put, (200, 204)));
+    let roots = call.authority_file.as_deref();
+    assert_eq!(roots, Some("/etc/mainstay/roots.pem"));
     let Action::Http(plain) = &book.steps[4].action else {
         panic!("{:?}", book.steps[4]);
     };
@@ -106,6 +109,8 @@ fn mistakes_are_told_where_they_are() {
       action: {workItem: {title: t, owner: ada, within: 36h}}
     - id: h
       action: {rebuild: {database: ledger, host: '${hots}'}}
+    - id: i
+      action: {http: {host: h, url: 'http://h/x', authorityFile: roots.pem}}
 ",
         expect![[r#"
             p.yaml:12:37: error[invalid-value]: "https://${host}/x" does not say whom to call

@@ -220,6 +220,8 @@ pub struct CallRecord {
     pub body: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers_file: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority_file: Option<String>,
     /// The first and the last status that mean that it was done.
     pub expect: (u16, u16),
 }

@@ -380,5 +380,8 @@ fn undoing_that_waits_in_vain_calls_for_somebody() {
     settle(&mut stage, 23_000);
     let (ended, why) = ending(&stage).unwrap();
     assert_eq!(ended, Ending::UndoFailed);
-    assert!(why.starts_with("where the primary of ledger is, is not known"), "{why}");
+    assert!(
+        why.starts_with("where the primary of ledger is, is not known"),
+        "{why}"
+    );
 }
