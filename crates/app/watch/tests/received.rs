@@ -335,6 +335,83 @@ async fn silences_are_kept_by_the_node() {
     watch.end().await;
 }
 
+/// What the program says; it must be content.
+async fn amtool(door: &WatchAlerts, folder: &Path, arguments: &[&str]) -> String {
+    let config = folder.join("amtool.yaml");
+    let text = format!("authorization: {{credentials: {TOKEN}}}");
+    std::fs::write(&config, text).expect("written");
+    let mut command = process::Command::new("amtool");
+    command
+        .arg(format!("--alertmanager.url=http://{}", door.listen))
+        .arg(format!("--http.config.file={}", config.display()))
+        .args(arguments);
+    // The node that is asked behind the door lives on this thread.
+    let output = tokio::task::spawn_blocking(move || command.output()).await;
+    let output = output.expect("ended").expect("started");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said
+}
+
+#[tokio::test]
+async fn amtool_itself_silences() {
+    let version = process::Command::new("amtool")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if version.is_err() {
+        eprintln!(
+            "\n!!! NOT TESTED: silences by Alertmanager's own tool: `amtool` is not installed (apt-get install prometheus-alertmanager)\n\n"
+        );
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("node.sock");
+    let door = WatchAlerts {
+        node_socket: Some(socket.clone()),
+        ..door(folder.path()).await
+    };
+    let watch = start(folder.path(), &door).await;
+    let tasks = tokio::task::LocalSet::new();
+    let kept = Rc::new(RefCell::new(Vec::new()));
+    tasks.spawn_local(node(socket.clone(), Rc::clone(&kept)));
+    let story = async {
+        let run = async |arguments: &[&str]| amtool(&door, folder.path(), arguments).await;
+        assert_eq!(tell(&door, json!([alert("Slow", "a", 240_000)])).await, 200);
+        let shown = run(&["alert", "query", "--output=simple"]).await;
+        assert!(shown.contains("Slow"), "{shown}");
+        let add = [
+            "silence",
+            "add",
+            "alertname=Slow",
+            "host!=h9",
+            "--duration=1h",
+        ];
+        let by = ["--author=ada", "--comment=known"];
+        let id = run(&[&add[..], &by[..]].concat()).await.trim().to_owned();
+        assert_eq!(kept.borrow()[0].matchers, ["alertname=Slow", "host!=h9"]);
+        let found = run(&["silence", "query", "--quiet", "alertname=Slow"]).await;
+        assert_eq!(found.trim(), id);
+        let none = run(&["silence", "query", "--quiet", "alertname=Fast"]).await;
+        assert_eq!(none.trim(), "");
+        let longer = run(&["silence", "update", "--duration=2h", &id]).await;
+        assert!(
+            !longer.contains(&id) && kept.borrow().len() == 1,
+            "{longer}"
+        );
+        let now = run(&["silence", "query", "--quiet"]).await;
+        run(&["silence", "expire", now.trim()]).await;
+        assert!(kept.borrow().is_empty());
+    };
+    tasks.run_until(story).await;
+    watch.end().await;
+}
+
 /// Ended with the value, by its id.
 struct Program(Child);
 
