@@ -304,14 +304,7 @@ impl Turn<'_> {
                 self.ended(Ending::UndoFailed, why.clone())
             }
             Outcome::Failed(why) if may_repeat(self.run) => {
-                let at_ms = self.run.since_ms.saturating_add(pause_ms(self.run));
-                return match self.now_ms >= at_ms {
-                    true => self.act(),
-                    false => Need::At {
-                        at_ms,
-                        why: format!("a pause before the next attempt: {why}"),
-                    },
-                };
+                return self.again(why);
             }
             Outcome::Failed(why) => self.failed(why.clone()),
             Outcome::Unknown(_) if step.is_some_and(|step| step.verify.is_some()) => {
@@ -323,6 +316,18 @@ impl Turn<'_> {
             )),
         };
         event.into()
+    }
+
+    /// Another attempt, after a pause.
+    fn again(&self, why: &str) -> Need {
+        let at_ms = self.run.since_ms.saturating_add(pause_ms(self.run));
+        let attempt = self.act();
+        // What cannot be done yet is not due when the pause is over, either.
+        if self.now_ms >= at_ms || matches!(attempt, Need::At { .. }) {
+            return attempt;
+        }
+        let why = format!("a pause before the next attempt: {why}");
+        Need::At { at_ms, why }
     }
 
     fn may_do_again(&self) -> bool {
