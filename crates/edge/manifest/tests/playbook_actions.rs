@@ -169,6 +169,14 @@ fn mistakes_are_told_where_they_are() {
                26 |       action: {rebuild: {database: ledger, host: '${hots}'}}
                   |       ^
                   = help: known here: host, why
+            p.yaml:28:66: error[invalid-value]: "roots.pem" is no absolute path
+               28 |       action: {http: {host: h, url: 'http://h/x', authorityFile: roots.pem}}
+                  |                                                                  ^
+                  = help: name one file from the root that is the same on every host
+            p.yaml:28:66: error[invalid-value]: whoever is called in the clear proves nothing
+               28 |       action: {http: {host: h, url: 'http://h/x', authorityFile: roots.pem}}
+                  |                                                                  ^
+                  = help: write https://…, or remove `authorityFile`
         "#]],
     );
 }
@@ -186,21 +194,21 @@ fn what_is_unwise_is_criticised() {
           repair: verify: {condition: {query: …}, within: 30s}
         p.yaml:15:11: no-timeout: it says no time: 30 s are assumed
           repair: timeout: 30s
-        p.yaml:24:12: no-timeout: it says no time: 30 s are assumed
-          repair: timeout: 30s
-        p.yaml:24:40: unknown-reference: the platform file has no addressee rotation/first
-          repair: the platform file has no addressee at all
-        p.yaml:25:12: no-verify: nothing shows that it helped, nor, after a crash, whether it was done
-          repair: verify: {condition: {query: …}, within: 30s}
         p.yaml:25:12: no-timeout: it says no time: 30 s are assumed
           repair: timeout: 30s
+        p.yaml:25:40: unknown-reference: the platform file has no addressee rotation/first
+          repair: the platform file has no addressee at all
+        p.yaml:26:12: no-verify: nothing shows that it helped, nor, after a crash, whether it was done
+          repair: verify: {condition: {query: …}, within: 30s}
         p.yaml:26:12: no-timeout: it says no time: 30 s are assumed
           repair: timeout: 30s
-        p.yaml:26:72: unknown-reference: the platform file has no operator ada
-          repair: the platform file has owner
         p.yaml:27:12: no-timeout: it says no time: 30 s are assumed
           repair: timeout: 30s
-        p.yaml:27:58: unknown-reference: the platform file has no operator ada
+        p.yaml:27:72: unknown-reference: the platform file has no operator ada
+          repair: the platform file has owner
+        p.yaml:28:12: no-timeout: it says no time: 30 s are assumed
+          repair: timeout: 30s
+        p.yaml:28:58: unknown-reference: the platform file has no operator ada
           repair: the platform file has owner
     "#]].assert_eq(&render_criticism(&found));
 }
