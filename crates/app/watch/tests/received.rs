@@ -229,7 +229,7 @@ fn commanded(
                 silence: format!("s{ever}"),
                 matchers,
                 since_ms: 1_000,
-                until_ms: 1_000 + lasts_ms,
+                until_ms: mainstay_rt::clock::wall_ms() + lasts_ms,
                 by: "owner".to_owned(),
                 reason: request.reason,
             });
