@@ -25,6 +25,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 const TOKEN: &str = "open sesame";
+const SILENCES: &str = "/api/v2/silences";
 
 async fn door(folder: &Path) -> WatchAlerts {
     let token_file = folder.join("token");
@@ -251,7 +252,26 @@ fn commanded(
     }
 }
 
-/// As amtool asks it: set, looked for, changed, ended.
+/// As a client of Alertmanager posts it.
+fn silence(id: &str, name: &str) -> Value {
+    json!({
+        "id": id,
+        "matchers": [
+            { "name": "alertname", "value": name, "isRegex": false, "isEqual": true },
+            { "name": "host", "value": "h9", "isRegex": false, "isEqual": false },
+        ],
+        "startsAt": "1970-01-01T00:00:00.000Z",
+        "endsAt": "2100-01-01T00:00:00.000Z",
+        "createdBy": "ada",
+        "comment": "known",
+    })
+}
+
+async fn ask_for(door: &WatchAlerts, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    ask(door.listen, method, path, TOKEN, body).await
+}
+
+/// Set, looked for, changed, ended.
 #[tokio::test]
 async fn silences_are_kept_by_the_node() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -261,11 +281,7 @@ async fn silences_are_kept_by_the_node() {
         ..door(folder.path()).await
     };
     let watch = start(folder.path(), &door).await;
-    let call = async |method: &str, path: &str, body: &Value| {
-        ask(door.listen, method, path, TOKEN, body).await
-    };
-    let nothing = json!("");
-    let (status, why) = call("GET", "/api/v2/silences", &nothing).await;
+    let (status, why) = ask_for(&door, "GET", SILENCES, &Value::Null).await;
     assert!(
         status == 503 && why.to_string().contains("journal"),
         "nobody is there: {why}"
@@ -277,22 +293,9 @@ async fn silences_are_kept_by_the_node() {
         while !socket.exists() {
             tokio::task::yield_now().await;
         }
-        let (status, _) = ask(door.listen, "GET", "/api/v2/silences", "guessed", &nothing).await;
+        let (status, _) = ask(door.listen, "GET", SILENCES, "guessed", &Value::Null).await;
         assert_eq!(status, 401);
-        let wanted = |id: &str, name: &str| {
-            json!({
-                "id": id,
-                "matchers": [
-                    { "name": "alertname", "value": name, "isRegex": false, "isEqual": true },
-                    { "name": "host", "value": "h9", "isRegex": false, "isEqual": false },
-                ],
-                "startsAt": "1970-01-01T00:00:00.000Z",
-                "endsAt": "2100-01-01T00:00:00.000Z",
-                "createdBy": "ada",
-                "comment": "known",
-            })
-        };
-        let (status, answer) = call("POST", "/api/v2/silences", &wanted("", "Slow")).await;
+        let (status, answer) = ask_for(&door, "POST", SILENCES, &silence("", "Slow")).await;
         assert_eq!(status, 200, "{answer}");
         let id = answer["silenceID"].as_str().expect("a name").to_owned();
         assert_eq!(
@@ -300,39 +303,52 @@ async fn silences_are_kept_by_the_node() {
             ["alertname=Slow", "host!=h9"],
             "as the node keeps them"
         );
-        let (status, all) = call("GET", "/api/v2/silences", &nothing).await;
-        assert_eq!((status, &all[0]["id"]), (200, &json!(id)));
-        assert_eq!(all[0]["matchers"], wanted("", "Slow")["matchers"]);
-        assert_eq!(all[0]["status"]["state"], "active");
-        assert_eq!(all[0]["startsAt"], "1970-01-01T00:00:01.000Z");
-        assert_eq!(all[0]["comment"], "ada, over the door for alerts: known");
-        for (filter, count) in [("alertname%3D%22Slow%22", 1), ("alertname=Fast", 0)] {
-            let path = format!("/api/v2/silences?filter={filter}");
-            let (_, found) = call("GET", &path, &nothing).await;
-            assert_eq!(found.as_array().map(Vec::len), Some(count), "{filter}");
-        }
-        let (status, _) = call("GET", "/api/v2/silences?filter=a=~b", &nothing).await;
-        assert_eq!(status, 400);
-        let (status, why) = call("POST", "/api/v2/silences", &wanted("", "Odd")).await;
+        shown_as_posted(&door, &id).await;
+        let (status, why) = ask_for(&door, "POST", SILENCES, &silence("", "Odd")).await;
         assert!(status == 403 && why.to_string().contains("not_permitted"));
-        // In place of another one: that one ends.
-        let (status, answer) = call("POST", "/api/v2/silences", &wanted(&id, "Slower")).await;
-        assert_eq!(status, 200, "{answer}");
-        assert_ne!(answer["silenceID"], json!(id));
-        let (status, _) = call("POST", "/api/v2/silences", &wanted(&id, "Slower")).await;
-        assert_eq!(status, 404, "it is there no more");
-        assert_eq!(kept.borrow().len(), 1);
-        let path = |id: &str| format!("/api/v2/silence/{id}");
-        let second = path(answer["silenceID"].as_str().expect("a name"));
-        assert_eq!(call("GET", &second, &nothing).await.0, 200);
-        assert_eq!(call("GET", &path(&id), &nothing).await.0, 404);
-        assert_eq!(call("DELETE", &second, &nothing).await.0, 200);
-        assert_eq!(call("DELETE", &second, &nothing).await.0, 404);
-        assert_eq!(call("PUT", &second, &nothing).await.0, 404);
+        one_takes_the_place_of_another_and_ends(&door, &id).await;
         assert!(kept.borrow().is_empty());
     };
     tasks.run_until(story).await;
     watch.end().await;
+}
+
+async fn shown_as_posted(door: &WatchAlerts, id: &str) {
+    let (status, all) = ask_for(door, "GET", SILENCES, &Value::Null).await;
+    assert_eq!((status, &all[0]["id"]), (200, &json!(id)));
+    assert_eq!(all[0]["matchers"], silence("", "Slow")["matchers"]);
+    assert_eq!(all[0]["status"]["state"], "active");
+    assert_eq!(all[0]["startsAt"], "1970-01-01T00:00:01.000Z");
+    assert_eq!(all[0]["comment"], "ada, over the door for alerts: known");
+    for (filter, count) in [("alertname%3D%22Slow%22", 1), ("alertname=Fast", 0)] {
+        let path = format!("{SILENCES}?filter={filter}");
+        let (_, found) = ask_for(door, "GET", &path, &Value::Null).await;
+        assert_eq!(found.as_array().map(Vec::len), Some(count), "{filter}");
+    }
+    let pattern = format!("{SILENCES}?filter=a=~b");
+    let (status, _) = ask_for(door, "GET", &pattern, &Value::Null).await;
+    assert_eq!(status, 400);
+}
+
+async fn one_takes_the_place_of_another_and_ends(door: &WatchAlerts, id: &str) {
+    let (status, answer) = ask_for(door, "POST", SILENCES, &silence(id, "Slower")).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_ne!(answer["silenceID"], json!(id));
+    let (status, _) = ask_for(door, "POST", SILENCES, &silence(id, "Slower")).await;
+    assert_eq!(status, 404, "it is there no more");
+    let first = format!("/api/v2/silence/{id}");
+    let second = answer["silenceID"].as_str().expect("a name");
+    let second = format!("/api/v2/silence/{second}");
+    for (method, path, expected) in [
+        ("GET", &second, 200),
+        ("GET", &first, 404),
+        ("DELETE", &second, 200),
+        ("DELETE", &second, 404),
+        ("PUT", &second, 404),
+    ] {
+        let (status, said) = ask_for(door, method, path, &Value::Null).await;
+        assert_eq!(status, expected, "{method} {path}: {said}");
+    }
 }
 
 /// What the program says; it must be content.

@@ -179,11 +179,7 @@ impl Incidents {
                 self.happened(seen, [Thing::database(database)].into());
             }
             Sign::Stopping => self.stopping_ms = Some(at_ms),
-            Sign::CrashLoop { host, instance } => {
-                let condition = Condition::CrashLoop(host.clone(), instance.clone());
-                let title = alloc::format!("{instance} on {host} ends again and again");
-                self.stand(seen, condition, Severity::Error, title, at_ms);
-            }
+            Sign::CrashLoop { host, instance } => self.looping(seen, host, instance),
             Sign::LoopEnded { host, instance } => {
                 self.end(seen, Condition::CrashLoop(host.clone(), instance.clone()));
             }
@@ -232,6 +228,12 @@ impl Incidents {
         let primary = self.primaries.get(database)?;
         let what = What::Database(database.to_string());
         Some(Thing::on(what, &primary.host))
+    }
+
+    fn looping(&mut self, seen: &Seen, host: &str, instance: &str) {
+        let condition = Condition::CrashLoop(host.to_string(), instance.to_string());
+        let title = alloc::format!("{instance} on {host} ends again and again");
+        self.stand(seen, condition, Severity::Error, title, seen.at_ms);
     }
 
     /// Something that one report tells and another one ends.

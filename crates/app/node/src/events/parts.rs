@@ -207,7 +207,15 @@ pub(super) fn spec_of(record: FaultSpecRecord) -> Result<FaultSpec, ReadError> {
 }
 
 pub(super) fn report_record(report: &Report) -> ReportRecord {
-    let reflex = match &report.reflex {
+    ReportRecord {
+        host: report.host.to_string(),
+        at_ms: report.at_ms,
+        reflex: reflex_record(&report.reflex),
+    }
+}
+
+fn reflex_record(reflex: &Reflex) -> ReflexRecord {
+    match reflex {
         Reflex::BecamePrimary { database, term } => ReflexRecord::BecamePrimary {
             database: database.to_string(),
             term: term.0,
@@ -272,11 +280,6 @@ pub(super) fn report_record(report: &Report) -> ReportRecord {
             database: database.to_string(),
             deed: deed_record(deed),
         },
-    };
-    ReportRecord {
-        host: report.host.to_string(),
-        at_ms: report.at_ms,
-        reflex,
     }
 }
 

@@ -439,7 +439,9 @@ fn a_crash_loop_is_an_incident_with_no_rule_for_it() {
         .at(380_000, &ended("h2", 379_900))
         .at(380_100, &ended("h2", 380_000))
         .at(380_000 + SETTLE_MS, &Signal::Tick);
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         300000 > h2 reports h2/web restarted (4) after code 1
              #8 recorded: h2 h2/web restarted (4) after code 1
         301000 > h2 reports h2/web loops (5)
@@ -457,7 +459,8 @@ fn a_crash_loop_is_an_incident_with_no_rule_for_it() {
              nothing: recorded already
         440000 > time passes
              #15 i1 mitigated by Mainstay: nothing of it stands any more, every host is heard, every database has its primary, and nothing of it was told of for 60 s
-    "#]]);
+    "#]],
+    );
 }
 
 /// Whom the file has no more tells no end.
