@@ -526,12 +526,8 @@ fn the_exchange_is_told_its_mode(platform: &Platform) {
     assert_eq!(deposit(3), said("rejected", "cancel_only"));
     let (status, _) = platform.public("GET", "/control/mode", &Value::Null);
     assert_eq!(status, 404, "no route leads there");
-    // The journal hears a moment later than clients that the old one has left, and who came: until then the step fails.
-    until("the mode to be told", || {
-        let open = ["--set", "mode=open", "--wait", "--reason", "a test"];
-        let told = platform.mainstay(&[&["playbook", "run", "restrict"][..], &open[..]].concat());
-        told.status.success().then_some(())
-    });
+    // The journal hears a moment later than clients that the old one has left, and who came: the step waits for that.
+    restrict("open");
     assert_eq!(deposit(4), said("accepted", ""));
 }
 

@@ -71,14 +71,37 @@ impl Platform {
         let book =
             include_str!("response/mend.yaml").replace("COUNT", &count.display().to_string());
         platform.write("mend.yaml", &book, 0o644);
-        platform.write(
-            "platform.yaml",
-            include_str!("response/platform.yaml"),
-            0o644,
-        );
+        let broken = platform.broken();
+        let flaky = format!("#!/bin/sh\n[ -e {broken} ] && exit 1\nexec sleep infinity\n");
+        let flaky = platform.write("flaky", &flaky, 0o755);
+        let text = include_str!("response/platform.yaml");
+        let text = text.replace("FLAKY", &flaky.display().to_string());
+        platform.write("platform.yaml", &text, 0o644);
         let up = platform.up();
         assert!(up.status.success(), "{}", said(&up));
         platform
+    }
+
+    /// While this is there, the service `flaky` ends as soon as it starts.
+    fn broken(&self) -> String {
+        self.folder.path().join("broken").display().to_string()
+    }
+
+    /// The process of an instance, and its host.
+    fn process(&self, instance: &str) -> Option<(&'static str, i64)> {
+        ["a1", "b1", "c1"].into_iter().find_map(|host| {
+            let path = format!("hosts/{host}/instances/{instance}/state.json");
+            let state = std::fs::read(self.data().join(path)).ok()?;
+            let state: Value = serde_json::from_slice(&state).ok()?;
+            Some((host, state["child"]["pid"].as_i64()?))
+        })
+    }
+
+    /// The incident with this title.
+    fn incident(&self, title: &str) -> Option<Value> {
+        let all = self.json(&["incident", "list", "--all", "--json"]);
+        let mut all = all.as_array()?.iter();
+        all.find(|incident| incident["title"] == title).cloned()
     }
 
     fn up(&self) -> Output {
@@ -406,6 +429,40 @@ fn the_file_is_followed(platform: &Platform) {
     assert_eq!(platform.book("mend"), Some((2, false)));
 }
 
+/// No rule and no watch is needed for it.
+fn a_crash_loop_is_an_incident_until_it_is_over(platform: &Platform) {
+    let (host, pid) = until("flaky", || platform.process("flaky"));
+    std::fs::write(platform.broken(), "").expect("written");
+    let kill = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    assert!(kill.expect("ran").success());
+    let title = format!("flaky on {host} ends again and again");
+    let condition = format!("crash loop {host}/flaky");
+    let stands = |incident: &Value| {
+        let standing = incident["standing"].as_array();
+        standing.is_some_and(|all| all.iter().any(|one| one["condition"] == *condition))
+    };
+    let opened = until("an incident", || platform.incident(&title).filter(&stands));
+    assert_eq!(opened["severity"], "error", "{opened:#}");
+    // Whoever takes over knows it from the journal, and so does the node that is to tell its end.
+    platform.kill(host);
+    std::fs::remove_file(platform.broken()).expect("removed");
+    let over = until("the end of the loop", || {
+        platform
+            .incident(&title)
+            .filter(|incident| !stands(incident))
+    });
+    assert_eq!(over["incident"], opened["incident"], "{over:#}");
+    let entries = platform.mainstay(&["journal", "show", "--json"]);
+    let entries = String::from_utf8_lossy(&entries.stdout).into_owned();
+    let mut entries = entries
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("an entry"));
+    let ended = entries.find(|entry| entry["body"]["reflex"]["loop_ended"].is_object());
+    let ended = ended.expect("an entry of the end");
+    let why = ended["body"]["reflex"]["loop_ended"]["why"].as_str();
+    assert!(why.expect("a reason").ends_with("well for 5 s"), "{ended}");
+}
+
 #[test]
 fn runs_and_faults_survive_the_death_of_whoever_is_at_them() {
     let platform = Platform::start();
@@ -468,6 +525,7 @@ fn runs_and_faults_survive_the_death_of_whoever_is_at_them() {
     let state: Value = serde_json::from_slice(&std::fs::read(state).expect("read")).expect("JSON");
     let pid = state["child"]["pid"].as_i64().expect("a process");
     assert!(!is_stopped(pid), "a fault is left behind");
+    a_crash_loop_is_an_incident_until_it_is_over(&platform);
     calls_are_made_once_and_an_instance_moves(&platform);
     the_file_is_followed(&platform);
     let verified = platform.mainstay(&["journal", "verify"]);

@@ -6,6 +6,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -13,11 +14,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
+use mainstay_testkit::{ports, tls};
+use serde_json::{Value, json};
 
 /// Looks at what does not come: longer than anything here takes, also on a busy machine.
 const LOOKS: u32 = 1_200;
 const PAUSE: Duration = Duration::from_millis(100);
+/// Where others tell of their alerts, and what they show there.
+const ALERTS: u16 = 9193;
+const SECRET: &str = "open sesame";
 
 static STARTING: Mutex<()> = Mutex::new(());
 
@@ -40,7 +45,13 @@ impl Platform {
         let folder = tempfile::tempdir().expect("a folder");
         let platform = Self { folder };
         let file = platform.folder.path().join("platform.yaml");
-        let text = include_str!("watch/platform.yaml").replace("TARGET", target);
+        let token = platform.folder.path().join("token");
+        std::fs::write(&token, SECRET).expect("written");
+        let closed = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&token, closed).expect("closed");
+        let text = include_str!("watch/platform.yaml")
+            .replace("TARGET", target)
+            .replace("TOKEN", &token.display().to_string());
         std::fs::write(&file, text).expect("written");
         let rules = platform.folder.path().join("rules.yaml");
         std::fs::write(&rules, include_str!("watch/rules.yaml")).expect("written");
@@ -184,7 +195,137 @@ fn watches_see_everybody_outlive_a_kill_and_answer_nobody_without_identity() {
             found["data"]["result"][0]["metric"]["job"] == "theirs"
         });
     }
+    alerts_of_others_open_incidents(&platform);
     rules_are_taken_up(&platform);
+}
+
+impl Platform {
+    /// A request to the door for alerts of the first watch, over TLS, by somebody without a certificate of his own.
+    fn tell(&self, method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
+        let processes = ports::processes(&self.data()).expect("the kernel's list");
+        let addresses = ports::listening(&processes).expect("the kernel's list");
+        let mut doors = addresses.into_iter().filter(|at| at.port() == ALERTS);
+        let door = doors.next().expect("a door");
+        let body = body.to_string();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let roots = self.data().join("secrets/authority/roots.pem");
+        let name = "watch.a1.lookout.mainstay";
+        let answer = tls::exchange(door, name, &roots, request.as_bytes()).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+        let status = head.get(9..12).and_then(|text| text.parse().ok());
+        let body = serde_json::from_str(body).unwrap_or(Value::Null);
+        (status.expect("a status"), body)
+    }
+
+    /// The incident whose title begins so.
+    fn incident(&self, title: &str) -> Option<Value> {
+        let all = self.json(&["incident", "list", "--all", "--json"]);
+        let mut all = all.as_array()?.iter();
+        let is_it = |found: &&Value| {
+            let known = found["title"].as_str();
+            known.is_some_and(|known| known.starts_with(title))
+        };
+        all.find(is_it).cloned()
+    }
+}
+
+/// What a Prometheus of somebody else tells is journalled and an incident; it is silenced in the same place; and it is over
+/// when its sender has seen the end.
+fn alerts_of_others_open_incidents(platform: &Platform) {
+    let alert = |ends: &str| {
+        json!([{
+            "labels": { "alertname": "ShopSlow", "severity": "page", "shop": "north" },
+            "annotations": { "summary": "the shop is slow" },
+            "startsAt": "2026-01-01T00:00:00Z",
+            "endsAt": ends,
+            "generatorURL": "http://elsewhere:9090/graph",
+        }])
+    };
+    let (fires, over) = (alert("2100-01-01T00:00:00Z"), alert("2026-01-01T00:05:00Z"));
+    let (status, _) = platform.tell("POST", "/api/v2/alerts", "guessed", &fires);
+    assert_eq!(status, 401);
+    let (status, said) = platform.tell("POST", "/api/v2/alerts", SECRET, &fires);
+    assert_eq!(status, 200, "{said}");
+    let stands = |incident: &Value| {
+        let standing = incident["standing"].as_array();
+        standing.is_some_and(|all| !all.is_empty())
+    };
+    let title = "ShopSlow: the shop is slow";
+    let opened = until("an incident", || platform.incident(title).filter(stands));
+    assert_eq!(opened["severity"], "error", "{opened:#}");
+    assert_eq!(opened["opened_by"], "Mainstay", "{opened:#}");
+    let told = platform.standing();
+    let told = told.iter().find(|one| one["labels"]["shop"] == "north");
+    let told = told.expect("it stands in the journal");
+    assert_eq!(
+        (&told["watch"], &told["state"]),
+        (&json!("a1"), &json!("firing"))
+    );
+    silences_are_taken_in_the_same_place(platform);
+    let (status, said) = platform.tell("POST", "/api/v2/alerts", SECRET, &over);
+    assert_eq!(status, 200, "{said}");
+    let ended = until("its end", || {
+        platform
+            .incident(title)
+            .filter(|incident| !stands(incident))
+    });
+    assert_eq!(ended["incident"], opened["incident"]);
+}
+
+fn silences_are_taken_in_the_same_place(platform: &Platform) {
+    let silence = json!({
+        "matchers": [{ "name": "shop", "value": "north", "isRegex": false, "isEqual": true }],
+        "startsAt": "2026-01-01T00:00:00Z",
+        // The journal takes 30 days at most.
+        "endsAt": "2100-01-01T00:00:00Z",
+        "createdBy": "ada",
+        "comment": "the shop knows",
+    });
+    let post = |silence: &Value| platform.tell("POST", "/api/v2/silences", SECRET, silence);
+    let (status, why) = post(&silence);
+    assert!(
+        status == 400 && why.to_string().contains("30 days"),
+        "{why}"
+    );
+    let mut silence = silence;
+    let soon = in_an_hour();
+    silence["endsAt"] = json!(soon);
+    let (status, answer) = until("a silence", || {
+        let (status, answer) = post(&silence);
+        // Nobody may lead just now.
+        (status != 503).then_some((status, answer))
+    });
+    assert_eq!(status, 200, "{answer}");
+    let id = answer["silenceID"].as_str().expect("a name").to_owned();
+    let kept = platform.json(&["silence", "list", "--json"]);
+    assert_eq!(kept[0]["matchers"], json!(["shop=north"]), "{kept}");
+    assert_eq!(kept[0]["by"], "owner");
+    let reason = kept[0]["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("ada") && reason.contains("the shop knows"),
+        "{reason}"
+    );
+    let (status, all) = platform.tell("GET", "/api/v2/silences", SECRET, &Value::Null);
+    assert_eq!((status, &all[0]["id"]), (200, &json!(id)), "{all}");
+    let path = format!("/api/v2/silence/{id}");
+    until("its end", || {
+        let (status, _) = platform.tell("DELETE", &path, SECRET, &Value::Null);
+        (status != 503).then(|| assert_eq!(status, 200))
+    });
+    let kept = platform.json(&["silence", "list", "--json"]);
+    assert_eq!(kept, json!([]));
+}
+
+/// As the system's clock writes it, which the platform reads too.
+fn in_an_hour() -> String {
+    let output = Command::new("date")
+        .args(["--utc", "--date", "now + 1 hour", "+%Y-%m-%dT%H:%M:%SZ"])
+        .output();
+    let text = String::from_utf8(output.expect("ran").stdout).expect("a text");
+    text.trim().to_owned()
 }
 
 /// Every port of Mainstay's own: connected to without a certificate, it gives nothing.

@@ -9,7 +9,7 @@
 //! - [`machine`]: power and cables, where a whole platform runs on one machine.
 //! - [`workloads`], [`stop`]: what shall run here, and how it ends.
 //! - [`sight`], [`reports`], [`facts`], [`figures`]: what is seen, and whom it is told.
-//! - [`alerts`]: what the host's watch says, compared with what the journal says.
+//! - [`alerts`], [`loops`]: what the host's watch and its supervision say, compared with what the journal says.
 //! - [`program`], [`upgrade`]: which build of Mainstay the host runs, and its turn to take another.
 //! - [`incidents`], [`oncall`]: incidents, and who is called for them, for programs, over the socket.
 //! - [`control`]: the sockets. [`effects`]: what the kernel ordered.
@@ -27,6 +27,7 @@ mod facts;
 mod figures;
 mod incidents;
 pub mod kernel_runner;
+mod loops;
 pub mod machine;
 mod measure;
 mod oncall;

@@ -29,6 +29,7 @@ pub fn answer(state: &State, now_ms: u64) -> OncallAnswer {
             .map(|(number, silence)| SilenceView {
                 silence: format!("s{number}"),
                 matchers: silence.matchers.iter().map(ToString::to_string).collect(),
+                since_ms: state.notices.silent_since_ms(number).unwrap_or(0),
                 until_ms: silence.until_ms,
                 by: silence.by.clone(),
                 reason: silence.reason.clone(),

@@ -7,9 +7,10 @@ use http::StatusCode;
 use mainstay_kernel::{Ask, State, view};
 use mainstay_manifest::{load_playbook, render};
 use mainstay_playbook::guard::{self, Verdict};
+use mainstay_playbook::step::{Need, next};
 use mainstay_playbook::{
     self as playbook, AS_FILE, Action, Book, Condition, Known, Mode, Origin, Phase, Resolved,
-    Routed, Run, Source, Trigger,
+    Routed, Run, RunId, Source, Trigger,
 };
 use mainstay_record::node::CommandOutcome;
 use mainstay_record::playbook::{
@@ -41,6 +42,17 @@ pub fn ask(ask: PlaybookAsk) -> Result<Ask, CommandOutcome> {
 /// Everything in force and under way.
 pub fn shown(state: &State) -> PlaybooksShown {
     let books = &state.playbooks;
+    let platform = view(state);
+    let under_way = |(id, run): (&RunId, &Run)| {
+        let mut shown = run_shown(&id.to_string(), run);
+        // At no time at all nothing is over yet, so it says what it waits for.
+        if let Need::At { why, .. } = next(books, 0, &platform, *id)
+            && shown.why.is_empty()
+        {
+            shown.why = format!("it waits: {why}");
+        }
+        shown
+    };
     PlaybooksShown {
         version: 1,
         playbooks: books
@@ -48,11 +60,7 @@ pub fn shown(state: &State) -> PlaybooksShown {
             .values()
             .map(|known| book_shown(state, known))
             .collect(),
-        runs: books
-            .runs
-            .iter()
-            .map(|(id, run)| run_shown(&id.to_string(), run))
-            .collect(),
+        runs: books.runs.iter().map(under_way).collect(),
         ended: books
             .ended
             .iter()
@@ -409,6 +417,7 @@ async fn rehearse_step(
         }
         (_, Resolved::Act(act)) => ("acts", act.to_string()),
         (_, Resolved::Already(why)) => ("already", why),
+        (_, Resolved::NotYet(awaited)) => ("waits", awaited.why),
         (_, Resolved::Cannot(why)) => ("cannot", why),
     };
     let waits = match &step.action {
@@ -437,6 +446,7 @@ async fn rehearse_step(
         .as_ref()
         .map(|action| match resolved(action) {
             Resolved::Act(act) => act.to_string(),
+            Resolved::NotYet(awaited) => awaited.why,
             Resolved::Already(why) | Resolved::Cannot(why) => why,
         });
     StepShown {

@@ -50,7 +50,7 @@ pub struct Reporter {
     /// Databases whose primary here serves alone, with what was last told; and what they are known to have lost.
     alone: BTreeMap<String, bool>,
     lost: BTreeMap<String, u32>,
-    /// Told once, until the instance is ready again.
+    /// Told once, until the instance is ready again or the loop is over.
     crash_loops: BTreeSet<String>,
     /// When what was last told of each archive was done, by the file that says it.
     archived: BTreeMap<PathBuf, u64>,
@@ -247,6 +247,12 @@ impl Reporter {
             }
         }
         signals
+    }
+
+    /// From now on its ends are told one by one again.
+    pub fn loop_ended(&mut self, instance: String, why: String) -> Signal {
+        self.crash_loops.remove(&instance);
+        self.report(clock::wall_ms(), Reflex::LoopEnded { instance, why })
     }
 
     /// A move of an instance, if it is worth an entry.

@@ -30,6 +30,7 @@ use crate::control::{Desk, user_name};
 use crate::deeds::{self, Deed};
 use crate::deputy::{Deputy, View};
 use crate::effects::{carry_out, chain, stands};
+use crate::loops::LoopWatcher;
 use crate::measure;
 use crate::reports::Reporter;
 use crate::sight::Sight;
@@ -78,6 +79,7 @@ struct Node {
     placements: LastPlacements,
     reporter: Reporter,
     alerts: AlertTeller,
+    loops: LoopWatcher,
     leaves: Leaves,
     watches: Vec<tokio::task::AbortHandle>,
     host_is_down: bool,
@@ -137,6 +139,7 @@ impl Node {
         let placements = LastPlacements::read(&context);
         let reporter = Reporter::new(context.host.name.clone());
         let alerts = AlertTeller::new(context.host.name.clone());
+        let loops = LoopWatcher::new(context.host.name.clone());
         Ok(Self {
             desk,
             context,
@@ -145,6 +148,7 @@ impl Node {
             placements,
             reporter,
             alerts,
+            loops,
             leaves,
             watches,
             host_is_down: false,
@@ -187,6 +191,7 @@ impl Node {
                         self.desk.deputy.submit(signal);
                     }
                     self.tell_alerts();
+                    self.tell_ended_loops();
                     self.hold_instances().await?;
                 }
                 _ = sweeps.tick() => {
@@ -262,6 +267,7 @@ impl Node {
         // Before anybody starts who needs one.
         renew(&mut self.leaves, &self.context);
         let workloads = prepare(&self.context, &self.placements).context("write configurations")?;
+        self.loops.follow(&workloads.instances);
         self.desk
             .supervisor
             .set_desired(workloads.instances)
@@ -285,6 +291,18 @@ impl Node {
         };
         for signal in self.alerts.compare(board, state, clock::wall_ms()) {
             self.desk.deputy.submit(signal);
+        }
+    }
+
+    fn tell_ended_loops(&mut self) {
+        let view = self.desk.deputy.view.borrow().clone();
+        let Some(state) = &view.state else {
+            return;
+        };
+        let instances = self.desk.supervisor.status();
+        for (instance, why) in self.loops.compare(state, &instances, clock::now()) {
+            let ended = self.reporter.loop_ended(instance, why);
+            self.desk.deputy.submit(ended);
         }
     }
 

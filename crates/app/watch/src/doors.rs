@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::api;
 use crate::beyond;
 use crate::run::{WatchError, now};
+use crate::silences;
 use crate::world::World;
 
 /// Opens them; they are closed when the tasks are dropped.
@@ -37,7 +38,10 @@ pub async fn open(
     if let Some(alerts) = &config.alerts {
         let listener = bound(alerts.listen).await?;
         let told = Rc::clone(world);
-        let handler = move |call: Call| std::future::ready(take(&told, &call));
+        let handler = move |call: Call| {
+            let told = Rc::clone(&told);
+            async move { take(&told, &call).await }
+        };
         match identity.clone() {
             Some(identity) => {
                 tasks.spawn_local(web::serve_any(listener, identity, handler));
@@ -82,8 +86,20 @@ async fn bound(address: SocketAddr) -> Result<TcpListener, WatchError> {
     bound.map_err(|error| WatchError::Listen(address, error))
 }
 
-/// An alert that somebody else raises.
-fn take(world: &RefCell<World>, call: &Call) -> Answer {
+/// An alert that somebody else raises, or what somebody wants silenced.
+async fn take(world: &RefCell<World>, call: &Call) -> Answer {
+    let asked = {
+        let world = world.borrow();
+        world
+            .post
+            .as_ref()
+            .and_then(|post| post.silences(call, now()))
+    };
+    match asked {
+        Some(Ok((node, asked))) => return silences::answer(&node, asked).await,
+        Some(Err(problem)) => return problem.answer(),
+        None => {}
+    }
     let mut world = world.borrow_mut();
     let answer = world.post.as_mut().map(|post| post.answer(call, now()));
     answer.unwrap_or_else(|| text(StatusCode::NOT_FOUND, "no alerts are taken here\n"))

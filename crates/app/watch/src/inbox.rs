@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json as form};
 
 use crate::moment;
+use crate::silences::{self, Asked, Problem};
 use crate::world::chain;
 
 const VERSION: u32 = 1;
@@ -119,16 +120,26 @@ impl Post {
                 json(StatusCode::OK, &standing.map(shown).collect::<Vec<_>>())
             }
             (&Method::GET, "/api/v2/status") => json(StatusCode::OK, &status()),
-            (_, path) if path.starts_with("/api/v2/silence") => {
-                let why =
-                    "silences are kept in the platform's journal: mainstay silence add, list, end";
-                json(StatusCode::FORBIDDEN, &why)
-            }
             _ => {
                 let why = format!("{} {} is not answered here", call.method, call.path);
                 json(StatusCode::NOT_FOUND, &why)
             }
         }
+    }
+
+    /// What a request asks of silences, and the socket of the node that keeps them; nothing for what is about alerts.
+    pub fn silences(&self, call: &Call, now: i64) -> Option<Result<(PathBuf, Asked), Problem>> {
+        if !silences::is_about(&call.path) {
+            return None;
+        }
+        if let Err(why) = self.admit(call) {
+            return Some(Err(Problem::new(StatusCode::UNAUTHORIZED, why)));
+        }
+        let Some(node) = &self.config.node_socket else {
+            let why = "silences are kept in the journal of a platform, and this watch has none";
+            return Some(Err(Problem::new(StatusCode::FORBIDDEN, why)));
+        };
+        Some(silences::read(call, now).map(|asked| (node.clone(), asked)))
     }
 
     /// By a leaf of the platform, or by the token.

@@ -10,7 +10,8 @@
 //! Where somebody else reads the instruments (`source`), the log has only what the orders themselves wrote, and questions are
 //! put together from both (`far`, `beyond`).
 //!
-//! Alarms that others raise come in at a door of their own (`inbox`), and stand on the same board.
+//! Alarms that others raise come in at a door of their own (`inbox`), and stand on the same board. What they want silenced
+//! (`silences`) is for the node of this host to keep.
 //!
 //! No order is gone through before every instrument was read once: a watch that has just come up has not
 //! seen that a fire is out.
@@ -30,6 +31,7 @@ mod inbox;
 mod moment;
 mod run;
 mod shown;
+mod silences;
 mod source;
 mod world;
 

@@ -5,20 +5,27 @@
 
 mod shared;
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Stdio};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::StatusCode;
+use mainstay_record::node::{Command, CommandOutcome, CommandRequest};
+use mainstay_record::notice::{NoticeAskRecord, OncallAnswer, SilenceView};
 use mainstay_record::watch::{WatchAlerts, WatchConfig};
+use mainstay_rt::http::{self as web, Call};
 use serde_json::{Value, json};
 use shared::Watch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 const TOKEN: &str = "open sesame";
+const SILENCES: &str = "/api/v2/silences";
 
 async fn door(folder: &Path) -> WatchAlerts {
     let token_file = folder.join("token");
@@ -30,6 +37,7 @@ async fn door(folder: &Path) -> WatchAlerts {
         token_file,
         patience_ms: 300_000,
         ignore_labels: vec!["replica".to_owned()],
+        node_socket: None,
     }
 }
 
@@ -167,10 +175,257 @@ async fn others(door: &WatchAlerts) {
     );
     let (status, why) = get("/api/v2/silences").await;
     assert!(
-        status == 403 && why.to_string().contains("mainstay silence"),
+        status == 403 && why.to_string().contains("journal of a platform"),
         "{why}"
     );
     assert_eq!(get("/api/v1/query?query=up").await.0, 404);
+}
+
+/// A node that keeps silences, as far as the watch asks it. It refuses values that it does not like.
+async fn node(socket: PathBuf, kept: Rc<RefCell<Vec<SilenceView>>>) {
+    let ever = Rc::new(RefCell::new(0));
+    let handler = move |call: Call| {
+        let answer = match call.path.as_str() {
+            "/v1/oncall" => shown(&kept.borrow()),
+            "/v1/command" => {
+                let request = serde_json::from_slice(&call.body).expect("a command");
+                let outcome = commanded(request, &mut kept.borrow_mut(), &mut ever.borrow_mut());
+                web::json(StatusCode::OK, &outcome)
+            }
+            other => panic!("the node is asked for {other}"),
+        };
+        std::future::ready(answer)
+    };
+    web::serve_unix(socket, handler).await.expect("served");
+}
+
+fn shown(kept: &[SilenceView]) -> web::Answer {
+    let answer = OncallAnswer {
+        version: 1,
+        at_ms: 0,
+        rotations: Vec::new(),
+        silences: kept.to_vec(),
+        climbing: Vec::new(),
+    };
+    web::json(StatusCode::OK, &answer)
+}
+
+fn commanded(
+    request: CommandRequest,
+    kept: &mut Vec<SilenceView>,
+    ever: &mut u64,
+) -> CommandOutcome {
+    let refused = |code: &str| CommandOutcome::Refused {
+        code: code.to_owned(),
+        why: "no".to_owned(),
+        next: "nothing".to_owned(),
+    };
+    let detail = match request.command {
+        Command::Notice(NoticeAskRecord::Silence { matchers, lasts_ms }) => {
+            if matchers.contains(&"alertname=Odd".to_owned()) {
+                return refused("not_permitted");
+            }
+            *ever += 1;
+            kept.push(SilenceView {
+                silence: format!("s{ever}"),
+                matchers,
+                since_ms: 1_000,
+                until_ms: mainstay_rt::clock::wall_ms() + lasts_ms,
+                by: "owner".to_owned(),
+                reason: request.reason,
+            });
+            format!("silence s{ever} is set")
+        }
+        Command::Notice(NoticeAskRecord::EndSilence { silence }) => {
+            let before = kept.len();
+            kept.retain(|view| view.silence != format!("s{silence}"));
+            if kept.len() == before {
+                return refused("no_such_silence");
+            }
+            format!("silence s{silence} is ended")
+        }
+        other => panic!("the node is asked for {other:?}"),
+    };
+    CommandOutcome::Done {
+        position: 1,
+        detail,
+    }
+}
+
+/// As a client of Alertmanager posts it.
+fn silence(id: &str, name: &str) -> Value {
+    json!({
+        "id": id,
+        "matchers": [
+            { "name": "alertname", "value": name, "isRegex": false, "isEqual": true },
+            { "name": "host", "value": "h9", "isRegex": false, "isEqual": false },
+        ],
+        "startsAt": "1970-01-01T00:00:00.000Z",
+        "endsAt": "2100-01-01T00:00:00.000Z",
+        "createdBy": "ada",
+        "comment": "known",
+    })
+}
+
+async fn ask_for(door: &WatchAlerts, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    ask(door.listen, method, path, TOKEN, body).await
+}
+
+/// Set, looked for, changed, ended.
+#[tokio::test]
+async fn silences_are_kept_by_the_node() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("node.sock");
+    let door = WatchAlerts {
+        node_socket: Some(socket.clone()),
+        ..door(folder.path()).await
+    };
+    let watch = start(folder.path(), &door).await;
+    let (status, why) = ask_for(&door, "GET", SILENCES, &Value::Null).await;
+    assert!(
+        status == 503 && why.to_string().contains("journal"),
+        "nobody is there: {why}"
+    );
+    let tasks = tokio::task::LocalSet::new();
+    let kept = Rc::new(RefCell::new(Vec::new()));
+    tasks.spawn_local(node(socket.clone(), Rc::clone(&kept)));
+    let story = async {
+        while !socket.exists() {
+            tokio::task::yield_now().await;
+        }
+        let (status, _) = ask(door.listen, "GET", SILENCES, "guessed", &Value::Null).await;
+        assert_eq!(status, 401);
+        let (status, answer) = ask_for(&door, "POST", SILENCES, &silence("", "Slow")).await;
+        assert_eq!(status, 200, "{answer}");
+        let id = answer["silenceID"].as_str().expect("a name").to_owned();
+        assert_eq!(
+            kept.borrow()[0].matchers,
+            ["alertname=Slow", "host!=h9"],
+            "as the node keeps them"
+        );
+        shown_as_posted(&door, &id).await;
+        let (status, why) = ask_for(&door, "POST", SILENCES, &silence("", "Odd")).await;
+        assert!(status == 403 && why.to_string().contains("not_permitted"));
+        one_takes_the_place_of_another_and_ends(&door, &id).await;
+        assert!(kept.borrow().is_empty());
+    };
+    tasks.run_until(story).await;
+    watch.end().await;
+}
+
+async fn shown_as_posted(door: &WatchAlerts, id: &str) {
+    let (status, all) = ask_for(door, "GET", SILENCES, &Value::Null).await;
+    assert_eq!((status, &all[0]["id"]), (200, &json!(id)));
+    assert_eq!(all[0]["matchers"], silence("", "Slow")["matchers"]);
+    assert_eq!(all[0]["status"]["state"], "active");
+    assert_eq!(all[0]["startsAt"], "1970-01-01T00:00:01.000Z");
+    assert_eq!(all[0]["comment"], "ada, over the door for alerts: known");
+    for (filter, count) in [("alertname%3D%22Slow%22", 1), ("alertname=Fast", 0)] {
+        let path = format!("{SILENCES}?filter={filter}");
+        let (_, found) = ask_for(door, "GET", &path, &Value::Null).await;
+        assert_eq!(found.as_array().map(Vec::len), Some(count), "{filter}");
+    }
+    let pattern = format!("{SILENCES}?filter=a=~b");
+    let (status, _) = ask_for(door, "GET", &pattern, &Value::Null).await;
+    assert_eq!(status, 400);
+}
+
+async fn one_takes_the_place_of_another_and_ends(door: &WatchAlerts, id: &str) {
+    let (status, answer) = ask_for(door, "POST", SILENCES, &silence(id, "Slower")).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_ne!(answer["silenceID"], json!(id));
+    let (status, _) = ask_for(door, "POST", SILENCES, &silence(id, "Slower")).await;
+    assert_eq!(status, 404, "it is there no more");
+    let first = format!("/api/v2/silence/{id}");
+    let second = answer["silenceID"].as_str().expect("a name");
+    let second = format!("/api/v2/silence/{second}");
+    for (method, path, expected) in [
+        ("GET", &second, 200),
+        ("GET", &first, 404),
+        ("DELETE", &second, 200),
+        ("DELETE", &second, 404),
+        ("PUT", &second, 404),
+    ] {
+        let (status, said) = ask_for(door, method, path, &Value::Null).await;
+        assert_eq!(status, expected, "{method} {path}: {said}");
+    }
+}
+
+/// What the program says; it must be content.
+async fn amtool(door: &WatchAlerts, folder: &Path, arguments: &[&str]) -> String {
+    let config = folder.join("amtool.yaml");
+    let text = format!("authorization: {{credentials: {TOKEN}}}");
+    std::fs::write(&config, text).expect("written");
+    let mut command = process::Command::new("amtool");
+    command
+        .arg(format!("--alertmanager.url=http://{}", door.listen))
+        .arg(format!("--http.config.file={}", config.display()))
+        .args(arguments);
+    // The node that is asked behind the door lives on this thread.
+    let output = tokio::task::spawn_blocking(move || command.output()).await;
+    let output = output.expect("ended").expect("started");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said
+}
+
+#[tokio::test]
+async fn amtool_itself_silences() {
+    let version = process::Command::new("amtool")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if version.is_err() {
+        eprintln!(
+            "\n!!! NOT TESTED: silences by Alertmanager's own tool: `amtool` is not installed (apt-get install prometheus-alertmanager)\n\n"
+        );
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("node.sock");
+    let door = WatchAlerts {
+        node_socket: Some(socket.clone()),
+        ..door(folder.path()).await
+    };
+    let watch = start(folder.path(), &door).await;
+    let tasks = tokio::task::LocalSet::new();
+    let kept = Rc::new(RefCell::new(Vec::new()));
+    tasks.spawn_local(node(socket.clone(), Rc::clone(&kept)));
+    let story = async {
+        let run = async |arguments: &[&str]| amtool(&door, folder.path(), arguments).await;
+        assert_eq!(tell(&door, json!([alert("Slow", "a", 240_000)])).await, 200);
+        let shown = run(&["alert", "query", "--output=simple"]).await;
+        assert!(shown.contains("Slow"), "{shown}");
+        let add = [
+            "silence",
+            "add",
+            "alertname=Slow",
+            "host!=h9",
+            "--duration=1h",
+        ];
+        let by = ["--author=ada", "--comment=known"];
+        let id = run(&[&add[..], &by[..]].concat()).await.trim().to_owned();
+        assert_eq!(kept.borrow()[0].matchers, ["alertname=Slow", "host!=h9"]);
+        let found = run(&["silence", "query", "--quiet", "alertname=Slow"]).await;
+        assert_eq!(found.trim(), id);
+        let none = run(&["silence", "query", "--quiet", "alertname=Fast"]).await;
+        assert_eq!(none.trim(), "");
+        let longer = run(&["silence", "update", "--duration=2h", &id]).await;
+        assert!(
+            !longer.contains(&id) && kept.borrow().len() == 1,
+            "{longer}"
+        );
+        let now = run(&["silence", "query", "--quiet"]).await;
+        run(&["silence", "expire", now.trim()]).await;
+        assert!(kept.borrow().is_empty());
+    };
+    tasks.run_until(story).await;
+    watch.end().await;
 }
 
 /// Ended with the value, by its id.
@@ -185,7 +440,7 @@ impl Drop for Program {
 
 #[tokio::test]
 async fn prometheus_itself_tells() {
-    let version = Command::new("prometheus")
+    let version = process::Command::new("prometheus")
         .arg("--version")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -229,7 +484,7 @@ async fn prometheus_itself_tells() {
     });
     let file = folder.path().join("prometheus.yaml");
     std::fs::write(&file, config.to_string()).expect("written");
-    let mut command = Command::new("prometheus");
+    let mut command = process::Command::new("prometheus");
     command
         .arg(format!("--config.file={}", file.display()))
         .arg(format!(

@@ -103,6 +103,18 @@ impl Incidents {
         self.standing.iter().filter(of)
     }
 
+    /// Instances on a host whose crash loop is not over.
+    pub fn loops_on(&self, host: &str) -> impl Iterator<Item = &str> {
+        self.standing.keys().filter_map(move |condition| {
+            if let Condition::CrashLoop(of, instance) = condition
+                && of == host
+            {
+                return Some(instance.as_str());
+            }
+            None
+        })
+    }
+
     /// How many there were.
     pub fn ever(&self) -> u64 {
         self.ever
@@ -167,7 +179,14 @@ impl Incidents {
                 self.happened(seen, [Thing::database(database)].into());
             }
             Sign::Stopping => self.stopping_ms = Some(at_ms),
-            Sign::Watches(watches) => self.watches(watches),
+            Sign::CrashLoop { host, instance } => self.looping(seen, host, instance),
+            Sign::LoopEnded { host, instance } => {
+                self.end(seen, Condition::CrashLoop(host.clone(), instance.clone()));
+            }
+            Sign::Wanted { hosts, watches } => {
+                self.watches(watches);
+                self.hosts(seen, hosts);
+            }
             Sign::Happened { things } => self.happened(seen, things.clone()),
         }
         self.forget(at_ms);
@@ -209,6 +228,12 @@ impl Incidents {
         let primary = self.primaries.get(database)?;
         let what = What::Database(database.to_string());
         Some(Thing::on(what, &primary.host))
+    }
+
+    fn looping(&mut self, seen: &Seen, host: &str, instance: &str) {
+        let condition = Condition::CrashLoop(host.to_string(), instance.to_string());
+        let title = alloc::format!("{instance} on {host} ends again and again");
+        self.stand(seen, condition, Severity::Error, title, seen.at_ms);
     }
 
     /// Something that one report tells and another one ends.
@@ -290,6 +315,18 @@ impl Incidents {
             if is_alert && !others {
                 standing.tellers.insert(NOBODY.to_string(), Told::Missing);
             }
+        }
+    }
+
+    /// What only a host that the platform has no more could end is over with it.
+    fn hosts(&mut self, seen: &Seen, hosts: &BTreeSet<String>) {
+        let is_gone = |condition: &&Condition| {
+            let host = condition.host();
+            host.is_some_and(|host| !hosts.contains(host))
+        };
+        let over: Vec<Condition> = self.standing.keys().filter(is_gone).cloned().collect();
+        for condition in over {
+            self.end(seen, condition);
         }
     }
 

@@ -433,7 +433,8 @@ impl Incidents {
                 Condition::Alert(_)
                 | Condition::NoPrimary(_)
                 | Condition::ArchiveUnsafe(_)
-                | Condition::DrillMissed(_) => None,
+                | Condition::DrillMissed(_)
+                | Condition::CrashLoop(..) => None,
             });
         let is_news = newest
             .max()

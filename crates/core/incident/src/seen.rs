@@ -69,8 +69,21 @@ pub enum Sign {
     },
     /// The whole platform is being stopped, and what stops is not lost.
     Stopping,
-    /// From now on these hosts have a watch.
-    Watches(BTreeSet<String>),
+    /// An instance ends again and again.
+    CrashLoop {
+        host: String,
+        instance: String,
+    },
+    /// It has been well for a while, or is not wanted there any more.
+    LoopEnded {
+        host: String,
+        instance: String,
+    },
+    /// From now on the platform has these hosts, and a watch on these.
+    Wanted {
+        hosts: BTreeSet<String>,
+        watches: BTreeSet<String>,
+    },
     /// Calls for nobody, and belongs to the story of whatever is going on there.
     Happened {
         things: BTreeSet<Thing>,
@@ -94,6 +107,8 @@ pub enum Condition {
     NoPrimary(String),
     ArchiveUnsafe(String),
     DrillMissed(String),
+    /// An instance on a host.
+    CrashLoop(String, String),
 }
 
 impl Condition {
@@ -102,6 +117,7 @@ impl Condition {
         match self {
             Self::Alert(_) => None,
             Self::DrillMissed(drill) => Some(Thing::whole(What::Other(drill.clone()))),
+            Self::CrashLoop(host, instance) => Some(Thing::on(What::of_instance(instance), host)),
             Self::HostLost(host) => Some(Thing::host(host)),
             Self::NoPrimary(database) | Self::ArchiveUnsafe(database) => {
                 Some(Thing::whole(What::Database(database.clone())))
@@ -113,7 +129,20 @@ impl Condition {
     pub(crate) const fn is_of_platform(&self) -> bool {
         match self {
             Self::HostLost(_) | Self::NoPrimary(_) => true,
-            Self::Alert(_) | Self::ArchiveUnsafe(_) | Self::DrillMissed(_) => false,
+            Self::Alert(_)
+            | Self::ArchiveUnsafe(_)
+            | Self::DrillMissed(_)
+            | Self::CrashLoop(..) => false,
+        }
+    }
+
+    /// The host without which nobody could tell its end.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match self {
+            Self::HostLost(host) | Self::CrashLoop(host, _) => Some(host),
+            Self::Alert(_) | Self::NoPrimary(_) | Self::ArchiveUnsafe(_) | Self::DrillMissed(_) => {
+                None
+            }
         }
     }
 }
@@ -123,6 +152,7 @@ const HOST_LOST: &str = "host lost ";
 const NO_PRIMARY: &str = "no primary ";
 const ARCHIVE_UNSAFE: &str = "archive unsafe ";
 const DRILL_MISSED: &str = "drill missed ";
+const CRASH_LOOP: &str = "crash loop ";
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,6 +162,7 @@ impl fmt::Display for Condition {
             Self::NoPrimary(name) => write!(f, "{NO_PRIMARY}{name}"),
             Self::ArchiveUnsafe(name) => write!(f, "{ARCHIVE_UNSAFE}{name}"),
             Self::DrillMissed(name) => write!(f, "{DRILL_MISSED}{name}"),
+            Self::CrashLoop(host, instance) => write!(f, "{CRASH_LOOP}{host}/{instance}"),
         }
     }
 }
@@ -147,6 +178,11 @@ impl FromStr for Condition {
             .or_else(|| of(NO_PRIMARY).map(Self::NoPrimary))
             .or_else(|| of(ARCHIVE_UNSAFE).map(Self::ArchiveUnsafe))
             .or_else(|| of(DRILL_MISSED).map(Self::DrillMissed))
+            .or_else(|| {
+                let subject = text.strip_prefix(CRASH_LOOP)?;
+                let (host, instance) = subject.split_once('/')?;
+                Some(Self::CrashLoop(host.to_string(), instance.to_string()))
+            })
             .ok_or(())
     }
 }

@@ -116,6 +116,25 @@ fn lost(host: &str) -> Sign {
     }
 }
 
+/// A platform file.
+fn wanted(hosts: &[&str], watches: &[&str]) -> Sign {
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    Sign::Wanted {
+        hosts: names(hosts),
+        watches: names(watches),
+    }
+}
+
+fn looping(host: &str, instance: &str) -> Sign {
+    let (host, instance) = (host.to_string(), instance.to_string());
+    Sign::CrashLoop { host, instance }
+}
+
+fn well(host: &str, instance: &str) -> Sign {
+    let (host, instance) = (host.to_string(), instance.to_string());
+    Sign::LoopEnded { host, instance }
+}
+
 fn back(host: &str) -> Sign {
     Sign::HostReturned {
         host: host.to_string(),
@@ -374,7 +393,7 @@ fn missing_data_resolves_nothing_and_a_measured_end_rests_after_a_while() {
     desk.after(10 * SETTLE_MS);
     assert_eq!(desk.phase(1), Phase::Open);
     // A watch that is taken away has measured nothing.
-    desk.see(Sign::Watches(BTreeSet::new()));
+    desk.see(wanted(&HOSTS, &[]));
     desk.after(10 * SETTLE_MS);
     assert_eq!(desk.phase(1), Phase::Open);
     let why = desk.ask(Ask::Resolve {
@@ -386,7 +405,7 @@ fn missing_data_resolves_nothing_and_a_measured_end_rests_after_a_while() {
             .to_string()
             .ends_with("(not measured any more)")
     );
-    desk.see(Sign::Watches(["h3".to_string()].into()));
+    desk.see(wanted(&HOSTS, &["h3"]));
     desk.see(alert("h3", text, Told::Firing));
     desk.see(alert("h3", text, Told::Ended));
     desk.after(SETTLE_MS - 1);
@@ -401,6 +420,84 @@ fn missing_data_resolves_nothing_and_a_measured_end_rests_after_a_while() {
     );
     // Nobody but people resolves it, however long.
     desk.after(100 * SETTLE_MS);
+    assert_eq!(desk.phase(1), Phase::Mitigated);
+}
+
+/// No rule is needed for it, and one that there is tells of the same.
+#[test]
+fn a_crash_loop_is_an_incident_until_the_instance_was_well_for_a_while() {
+    let mut desk = Desk::new();
+    let text = "InstanceCrashLoop severity=page job=node instance=h4 host=h4 name=ticker";
+    let begins = desk.see(looping("h4", "ticker"));
+    desk.after(5_000);
+    desk.see(alert("h1", text, Told::Firing));
+    desk.after(60_000);
+    // Its beginning is news, then each doubling.
+    let doubled = desk.see(looping("h4", "ticker"));
+    let (id, incident) = desk.one();
+    assert_eq!(id, IncidentId(1));
+    assert_eq!(incident.severity, Severity::Error);
+    assert_eq!(incident.title, "ticker on h4 ends again and again");
+    assert!(
+        incident
+            .things
+            .contains_key(&"service/ticker@h4".parse().unwrap())
+    );
+    assert!(incident.timeline.contains(&begins) && incident.timeline.contains(&doubled));
+    assert_eq!(desk.book.standing_of(id).count(), 2);
+    assert_eq!(desk.book.loops_on("h4").collect::<Vec<_>>(), ["ticker"]);
+    // That nothing is heard of it says nothing.
+    desk.see(alert("h1", text, Told::Ended));
+    desk.after(10 * SETTLE_MS);
+    assert_eq!(desk.phase(1), Phase::Open);
+    desk.see(well("h4", "ticker"));
+    desk.after(SETTLE_MS);
+    assert_eq!(desk.phase(1), Phase::Mitigated);
+    assert_eq!(desk.book.loops_on("h4").count(), 0);
+    desk.see(looping("h4", "ticker"));
+    assert_eq!(
+        (desk.phase(1), desk.book.ever()),
+        (Phase::Open, 1),
+        "it is back"
+    );
+    assert_eq!(desk.book, desk.rebuilt());
+}
+
+#[test]
+fn a_crash_loop_belongs_to_the_trouble_that_it_comes_of() {
+    for (cause, instance, host) in [
+        // What follows a database falls when that has no primary; what stands on a host falls with its processes.
+        (left("h1", 1), "venue", "h2"),
+        (left("h1", 1), "keeper-ledger", "h1"),
+        (looping("h1", "postgres-ledger"), "venue", "h1"),
+        (looping("h1", "keeper-ledger"), "gateway-edge", "h1"),
+    ] {
+        let mut desk = Desk::new();
+        desk.see(cause);
+        desk.after(10_000);
+        desk.see(looping(host, instance));
+        assert_eq!(desk.book.ever(), 1, "{instance} on {host}");
+    }
+    let mut desk = Desk::new();
+    desk.see(looping("h1", "gateway-edge"));
+    desk.see(looping("h4", "ticker"));
+    assert_eq!(
+        desk.book.ever(),
+        2,
+        "these have nothing to do with each other"
+    );
+}
+
+#[test]
+fn what_only_a_host_could_end_is_over_when_the_platform_has_it_no_more() {
+    let mut desk = Desk::new();
+    desk.see(looping("h4", "ticker"));
+    desk.see(lost("h4"));
+    desk.see(wanted(&HOSTS, &[]));
+    desk.after(10 * SETTLE_MS);
+    assert_eq!(desk.phase(1), Phase::Open);
+    desk.see(wanted(&HOSTS[..3], &[]));
+    desk.after(SETTLE_MS);
     assert_eq!(desk.phase(1), Phase::Mitigated);
 }
 
@@ -714,9 +811,17 @@ fn names_are_read_as_they_are_written() {
         Condition::NoPrimary("d".to_string()),
         Condition::ArchiveUnsafe("d".to_string()),
         Condition::DrillMissed("d".to_string()),
+        Condition::CrashLoop("h".to_string(), "keeper-d".to_string()),
     ] {
         assert_eq!(condition.to_string().parse(), Ok(condition));
     }
+}
+
+fn loops() -> impl Strategy<Value = String> {
+    prop::sample::select(alloc::vec![
+        "ticker".to_string(),
+        "keeper-ledger".to_string()
+    ])
 }
 
 fn signs() -> impl Strategy<Value = Sign> {
@@ -741,7 +846,15 @@ fn signs() -> impl Strategy<Value = Sign> {
         Just(Sign::MoveOrdered {
             database: "ledger".to_string()
         }),
-        Just(Sign::Watches(["h1".to_string()].into())),
+        Just(wanted(&HOSTS, &["h1"])),
+        Just(wanted(&HOSTS[..2], &["h1"])),
+        (loops(), any::<bool>()).prop_map(|(instance, begins)| {
+            let host = "h3".to_string();
+            match begins {
+                true => Sign::CrashLoop { host, instance },
+                false => Sign::LoopEnded { host, instance },
+            }
+        }),
     ]
 }
 

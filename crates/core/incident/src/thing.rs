@@ -30,6 +30,22 @@ pub struct Thing {
 }
 
 impl What {
+    /// Instances are called after their parts: `keeper-ledger`, `postgres-ledger`, `gateway-edge`, or like their service.
+    /// Supervision puts the host before, as in `use1-a/venue`.
+    pub fn of_instance(instance: &str) -> Self {
+        let instance = instance.rsplit('/').next().unwrap_or(instance);
+        let after = |prefix: &str| instance.strip_prefix(prefix).map(ToString::to_string);
+        after("keeper-")
+            .or_else(|| after("postgres-"))
+            .or_else(|| after("archiver-"))
+            .map(Self::Database)
+            .or_else(|| after("gateway-").map(Self::Gateway))
+            .unwrap_or_else(|| match instance {
+                "watch" => Self::Process(instance.to_string()),
+                _ => Self::Service(instance.to_string()),
+            })
+    }
+
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Region(_) => "region",

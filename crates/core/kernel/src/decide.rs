@@ -226,6 +226,10 @@ fn reported(state: &State, report: &Report) -> Decision {
             // Fewer than recorded: the node counts anew, so this is another loop.
             recorded.is_some_and(|n| (*n..n.saturating_mul(2)).contains(restarts))
         }
+        Reflex::LoopEnded { instance, .. } => {
+            let mut loops = state.incidents.loops_on(report.host.as_str());
+            !loops.any(|known| known == incidents::plain(instance))
+        }
         Reflex::LeftPrimary { .. }
         | Reflex::InstanceRestarted { .. }
         | Reflex::HoldOpened { .. }

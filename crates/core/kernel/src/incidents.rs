@@ -251,7 +251,12 @@ fn sign(state: &State, event: &Event) -> Option<Sign> {
         | Event::FailoverForced { database: name, .. } => happened(&[database(name)]),
         Event::Stopping { .. } => Sign::Stopping,
         Event::PlatformAdopted { desired, .. } => {
-            Sign::Watches(desired.watches.iter().map(ToString::to_string).collect())
+            let hosts = desired.hosts.keys().map(ToString::to_string);
+            let watches = desired.watches.iter().map(ToString::to_string);
+            Sign::Wanted {
+                hosts: hosts.collect(),
+                watches: watches.collect(),
+            }
         }
         // What the file wants is no part of any trouble.
         Event::InstancePlaced {
@@ -306,7 +311,7 @@ fn acted(act: &Act) -> Option<Sign> {
                 database: database.clone(),
             });
         }
-        Act::Restart { host, instance } => vec![Thing::on(instance_of(instance), host)],
+        Act::Restart { host, instance } => vec![Thing::on(What::of_instance(instance), host)],
         Act::Drain { hosts } => hosts.iter().map(|host| Thing::host(host)).collect(),
         Act::Return { hosts, shifts } => {
             let services = shifts.iter().map(|(service, _)| service_of(service));
@@ -314,7 +319,7 @@ fn acted(act: &Act) -> Option<Sign> {
             hosts.chain(services).collect()
         }
         Act::Shift { service, .. } | Act::Replicas { service, .. } => vec![service_of(service)],
-        Act::Mode { host, service, .. } => vec![Thing::on(instance_of(service), host)],
+        Act::Mode { host, service, .. } => vec![Thing::on(What::of_instance(service), host)],
         Act::Run { host, .. } => vec![Thing::host(host)],
         Act::Replace { host, service, to } => [host, to]
             .map(|host| Thing::on(What::Service(service.clone()), host))
@@ -363,9 +368,15 @@ fn reflex(report: &Report) -> Option<Sign> {
             host,
             term: u64::from(term.0),
         },
-        Reflex::InstanceRestarted { instance, .. } | Reflex::CrashLoop { instance, .. } => {
-            happened(here(instance_of(instance)))
-        }
+        Reflex::InstanceRestarted { instance, .. } => happened(here(What::of_instance(instance))),
+        Reflex::CrashLoop { instance, .. } => Sign::CrashLoop {
+            host,
+            instance: plain(instance).to_string(),
+        },
+        Reflex::LoopEnded { instance, .. } => Sign::LoopEnded {
+            host,
+            instance: plain(instance).to_string(),
+        },
         Reflex::HoldOpened { database, .. }
         | Reflex::HoldClosed { database, .. }
         | Reflex::PromiseChanged { database, .. } => happened(Thing::database(database.as_str())),
@@ -386,7 +397,11 @@ fn reflex(report: &Report) -> Option<Sign> {
     })
 }
 
-/// Instances are called after their parts: `keeper-ledger`, `postgres-ledger`, `gateway-edge`, or like their service.
+/// An instance without the host that supervision puts before it.
+pub(crate) fn plain(instance: &str) -> &str {
+    instance.rsplit('/').next().unwrap_or(instance)
+}
+
 fn service_of(name: &str) -> Thing {
     Thing {
         what: What::Service(name.to_string()),
@@ -394,23 +409,10 @@ fn service_of(name: &str) -> Thing {
     }
 }
 
-fn instance_of(instance: &str) -> What {
-    let after = |prefix: &str| instance.strip_prefix(prefix).map(ToString::to_string);
-    after("keeper-")
-        .or_else(|| after("postgres-"))
-        .or_else(|| after("archiver-"))
-        .map(What::Database)
-        .or_else(|| after("gateway-").map(What::Gateway))
-        .unwrap_or_else(|| match instance {
-            "watch" => What::Process(instance.to_string()),
-            _ => What::Service(instance.to_string()),
-        })
-}
-
 fn target(target: &FaultTarget) -> Vec<Thing> {
     match target {
         FaultTarget::Process { host, instance } => {
-            vec![Thing::on(instance_of(instance), host.as_str())]
+            vec![Thing::on(What::of_instance(instance), host.as_str())]
         }
         FaultTarget::Host(host) => vec![Thing::host(host.as_str())],
         FaultTarget::Region(region) => vec![Thing::region(region.as_str())],

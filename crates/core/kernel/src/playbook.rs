@@ -364,7 +364,7 @@ pub(crate) fn due(state: &State, now_ms: u64) -> Vec<Event> {
 
 pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
     let paused = state.paused.is_some();
-    let runs = playbook::step::next_due_ms(&state.playbooks, paused);
+    let runs = playbook::step::next_due_ms(&state.playbooks, paused, || view(state));
     let scheduled = match paused {
         true => None,
         false => playbook::next_scheduled_ms(&state.playbooks),

@@ -150,6 +150,8 @@ pub enum Reflex {
     },
     /// It ends again and again; supervision starts it rarely now.
     CrashLoop { instance: String, restarts: u64 },
+    /// It has been well for as long as ends make a loop, or is not wanted there any more.
+    LoopEnded { instance: String, why: String },
     /// The gateway began to hold requests of a database's cell.
     HoldOpened {
         gateway: GatewayName,

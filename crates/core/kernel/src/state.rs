@@ -7,6 +7,7 @@ use alloc::string::{String, ToString};
 use mainstay_incident::Incidents;
 use mainstay_model::name::{DatabaseName, HostName, PlatformName, ServiceName};
 use mainstay_notify::{Event as NoticeEvent, Notices};
+use mainstay_playbook::Act;
 use mainstay_units::{Epoch, Generation, Position, Term};
 use thiserror::Error;
 
@@ -19,7 +20,7 @@ use crate::event::{Event, Record, UpgradeEnd};
 use crate::experiment::{self, Experiment};
 use crate::fault::{FaultId, FaultKind, FaultSpec};
 use crate::incidents;
-use crate::playbook;
+use crate::playbook::{self, Work};
 use crate::signal::{ArchiveDeed, Reflex, Report};
 use crate::upgrade::{self, Program, Upgrade};
 
@@ -391,6 +392,9 @@ impl State {
             upgrade.finished(effect, outcome);
         }
         playbook::finished(self, at_ms, effect, outcome);
+        if let Outcome::Done { .. } = outcome {
+            self.moved_away(&outstanding);
+        }
         match (outstanding.effect, outcome) {
             (Effect::SetFault { fault, .. }, Outcome::Failed { .. })
             | (Effect::ClearFault { fault }, Outcome::Done { .. }) => {
@@ -430,6 +434,21 @@ impl State {
         }
     }
 
+    /// After a planned move the one before is primary no more; who follows says so himself.
+    fn moved_away(&mut self, outstanding: &Outstanding) {
+        let (Some(database), Executor::Host(from)) =
+            (moved(&outstanding.effect), &outstanding.executor)
+        else {
+            return;
+        };
+        if let Some(view) = self.databases.get_mut(&database)
+            && view.primary.as_ref() == Some(from)
+            && view.since_ms <= outstanding.since_ms
+        {
+            view.primary = None;
+        }
+    }
+
     fn apply_report(&mut self, report: &Report) {
         let stream = (report.host.clone(), stream_of(&report.reflex));
         let heard = self.reported.entry(stream).or_default();
@@ -456,7 +475,7 @@ impl State {
                 let instance = (report.host.clone(), instance.clone());
                 self.crash_loops.insert(instance, *restarts);
             }
-            Reflex::InstanceRestarted { instance, .. } => {
+            Reflex::InstanceRestarted { instance, .. } | Reflex::LoopEnded { instance, .. } => {
                 let instance = (report.host.clone(), instance.clone());
                 self.crash_loops.remove(&instance);
             }
@@ -473,6 +492,24 @@ impl State {
     }
 }
 
+/// The database whose primary an effect moves.
+fn moved(effect: &Effect) -> Option<DatabaseName> {
+    match effect {
+        Effect::Switchover { database, .. } => Some(database.clone()),
+        Effect::Playbook(Work::Act {
+            act: Act::Switchover { database, .. },
+            ..
+        }) => database.parse().ok(),
+        Effect::SetFault { .. }
+        | Effect::ClearFault { .. }
+        | Effect::Solo { .. }
+        | Effect::Failover { .. }
+        | Effect::TakeProgram { .. }
+        | Effect::Playbook(_)
+        | Effect::Notify { .. } => None,
+    }
+}
+
 /// Reports of one stream come in order of time; of two equal ones, one is a repetition.
 pub(crate) fn stream_of(reflex: &Reflex) -> String {
     let (what, name) = match reflex {
@@ -480,6 +517,7 @@ pub(crate) fn stream_of(reflex: &Reflex) -> String {
         Reflex::LeftPrimary { database, .. } => ("left", database.to_string()),
         Reflex::InstanceRestarted { instance, .. } => ("restart", instance.clone()),
         Reflex::CrashLoop { instance, .. } => ("crash-loop", instance.clone()),
+        Reflex::LoopEnded { instance, .. } => ("loop-end", instance.clone()),
         Reflex::HoldOpened { gateway, database } => {
             ("hold", alloc::format!("{gateway}/{database}"))
         }

@@ -182,6 +182,8 @@ pub struct Notices {
     ever: u64,
     way: BTreeMap<u64, OnItsWay>,
     silences: BTreeMap<u64, Silence>,
+    /// When each of them was set.
+    silent_since: BTreeMap<u64, u64>,
     silences_ever: u64,
 }
 
@@ -194,6 +196,10 @@ impl Notices {
 
     pub fn silence(&self, number: u64) -> Option<&Silence> {
         self.silences.get(&number)
+    }
+
+    pub fn silent_since_ms(&self, number: u64) -> Option<u64> {
+        self.silent_since.get(&number).copied()
     }
 
     /// Nobody was told of anything that goes on, and nothing is on its way.
@@ -246,9 +252,11 @@ impl Notices {
             Event::SilenceSet { silence, set } => {
                 self.silences_ever = self.silences_ever.max(*silence);
                 self.silences.insert(*silence, set.clone());
+                self.silent_since.insert(*silence, at_ms);
             }
             Event::SilenceEnded { silence, .. } => {
                 self.silences.remove(silence);
+                self.silent_since.remove(silence);
             }
         }
     }

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use crate::book::{Action, Condition, ParameterKind, Place};
 use crate::call::Call;
+use crate::guard::Target;
 use crate::value::Values;
 use crate::view::View;
 use crate::work_item::WorkItem;
@@ -208,8 +209,18 @@ pub enum Resolved {
     Act(Act),
     /// Nothing is to be done, because it is so already.
     Already(String),
+    /// What it needs is not known at this moment, and will be without anybody's doing.
+    NotYet(Awaited),
     /// It cannot be done, and why.
     Cannot(String),
+}
+
+/// What an action waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    pub why: String,
+    /// What it will touch: reserved from the start, as if it were known.
+    pub targets: Vec<Target>,
 }
 
 /// What `action` comes to on the platform as it is.
@@ -272,9 +283,7 @@ fn resolve_filled(
         Action::Replace { host, instance } => {
             Resolved::Act(replace::resolve(host, instance, view, drained)?)
         }
-        Action::Rebuild { database, host } => {
-            Resolved::Act(rebuild::resolve(database, host, view)?)
-        }
+        Action::Rebuild { database, host } => return rebuild::resolve(database, host, view),
         Action::Http(call) => {
             alive(&call.host, view)?;
             Resolved::Act(Act::Http(call))
@@ -321,6 +330,21 @@ pub(crate) fn there(host: &str, instance: &str, view: &View) -> Result<(), Strin
     }
 }
 
+/// Where the primary of a database is.
+///
+/// # Errors
+/// That nobody can say at this moment: one has left, and who follows is not heard yet. Keepers see to that by themselves.
+pub(crate) fn primary_of<'v>(database: &str, view: &'v View) -> Result<&'v str, String> {
+    let known = view.databases.get(database);
+    match known.and_then(|known| known.primary.as_deref()) {
+        None => Err(format!("where the primary of {database} is, is not known")),
+        Some(host) if view.lost.contains(host) => Err(format!(
+            "the primary of {database} was on {host}, which is lost"
+        )),
+        Some(host) => Ok(host),
+    }
+}
+
 /// Whether a service has such a mode, the node knows that tells it: the journal does not keep them.
 fn tell_mode(service: String, mode: String, view: &View) -> Result<Resolved, String> {
     let known = view.service(&service)?;
@@ -329,9 +353,12 @@ fn tell_mode(service: String, mode: String, view: &View) -> Result<Resolved, Str
             "{service} follows no database, so none of its instances speaks for all"
         ));
     };
-    let primary = view.databases.get(database);
-    let Some(host) = primary.and_then(|known| known.primary.clone()) else {
-        return Err(format!("where the primary of {database} is, is not known"));
+    let host = match primary_of(database, view) {
+        Ok(host) => host.to_string(),
+        Err(why) => {
+            let targets = Vec::from([Target::Service(service)]);
+            return Ok(Resolved::NotYet(Awaited { why, targets }));
+        }
     };
     there(&host, &service, view)?;
     Ok(Resolved::Act(Act::Mode {
@@ -347,8 +374,12 @@ fn switchover(database: String, region: &str, view: &View) -> Result<Resolved, S
     let Some(known) = view.databases.get(&database) else {
         return Err(format!("there is no database {database}"));
     };
-    let Some(from) = known.primary.clone() else {
-        return Err(format!("where the primary of {database} is, is not known"));
+    let from = match primary_of(&database, view) {
+        Ok(from) => from.to_string(),
+        Err(why) => {
+            let targets = Vec::from([Target::Database(database)]);
+            return Ok(Resolved::NotYet(Awaited { why, targets }));
+        }
     };
     let in_region = |host: &&String| view.hosts.get(*host).is_some_and(|known| known == region);
     if in_region(&&from) {

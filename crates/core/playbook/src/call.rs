@@ -17,6 +17,8 @@ pub struct Call {
     pub body: Option<String>,
     /// A file of mode 0600 on the host, with a header on each line: what must not stand in the journal.
     pub headers_file: Option<String>,
+    /// A file on the host (PEM): whom the called must be certified by, instead of whom the system trusts.
+    pub authority_file: Option<String>,
     /// The first and the last status that mean that it was done.
     pub expect: (u16, u16),
 }
@@ -68,6 +70,7 @@ impl Call {
                 .map(|body| fill_escaped(body, values, in_json))
                 .transpose()?,
             headers_file: self.headers_file.clone(),
+            authority_file: self.authority_file.clone(),
             expect: self.expect,
         })
     }
@@ -122,6 +125,7 @@ mod tests {
             method: Method::Post,
             body: Some("{\"why\": \"${why}\"}".into()),
             headers_file: Some("/etc/headers".into()),
+            authority_file: Some("/etc/roots.pem".into()),
             expect: (200, 299),
         };
         let values = Values::from([

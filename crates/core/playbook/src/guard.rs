@@ -99,8 +99,13 @@ pub fn targets(
         .filter_map(|step| step.compensate.as_ref());
     let actions = book.steps.iter().map(|step| &step.action);
     for action in actions.chain(compensations) {
-        let Resolved::Act(act) = resolve(action, values, view, drained) else {
-            continue;
+        let act = match resolve(action, values, view, drained) {
+            Resolved::Act(act) => act,
+            Resolved::NotYet(awaited) => {
+                targets.extend(awaited.targets);
+                continue;
+            }
+            Resolved::Already(_) | Resolved::Cannot(_) => continue,
         };
         match act {
             Act::Switchover { database, .. } => {

@@ -54,7 +54,7 @@ mod view;
 mod why;
 mod work_item;
 
-pub use act::{Act, Look, Resolved, resolve};
+pub use act::{Act, Awaited, Look, Resolved, resolve};
 pub use ask::{Ask, Asked, asked};
 pub use book::{
     AS_FILE, Action, Approval, Book, Condition, Expiry, Gravity, Guardrails, IncidentState, Mode,

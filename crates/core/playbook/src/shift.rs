@@ -199,6 +199,7 @@ mod tests {
         let told = match found {
             Ok(Resolved::Act(act)) => act.to_string(),
             Ok(Resolved::Already(why)) => format!("already: {why}"),
+            Ok(Resolved::NotYet(awaited)) => format!("waits: {}", awaited.why),
             Ok(Resolved::Cannot(why)) | Err(why) => format!("cannot: {why}"),
         };
         assert_eq!(told, expected, "{what:?} {region} {share}");

@@ -11,6 +11,7 @@
 //! | next               | `when`                         | it is measured                                      |
 //! | next, ready        | it is so already               | the step is passed over                             |
 //! | next, ready        | it cannot be done              | failed                                              |
+//! | next, ready        | it cannot be done yet          | it waits, for as long as the step may take; then failed |
 //! | next, ready        | it can                         | begun                                               |
 //! | acted: failed      | an attempt is left             | after a pause, begun again                          |
 //! | acted: failed      | none is left                   | failed                                              |
@@ -23,7 +24,7 @@
 //! | seen: no           | verify or proof, may be repeated and an attempt is left | begun again                |
 //! | seen: no           | verify                         | failed                                              |
 //! | seen: no           | proof                          | it asks: it may have been done                      |
-//! | undoing            | a step is left that can be     | its undoing is begun                                |
+//! | undoing            | a step is left that can be     | its undoing is begun, as soon as it can be          |
 //! | undoing            | none is left                   | ended                                               |
 //!
 //! What *is seen to hold* needs no decision: [`State::finished`](crate::State::finished) moves on.
@@ -46,13 +47,32 @@ const LOOKS_MAX: u32 = 3;
 /// How long the outcome of an action that nobody knows is looked for where nothing else is said.
 const PROOF_MS: u64 = 10_000;
 
+/// What a run needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    Now(Event),
+    /// Nothing before this moment, unless what it waits for comes sooner.
+    At {
+        at_ms: u64,
+        why: String,
+    },
+    /// Somebody, or something that was ordered.
+    Nothing,
+}
+
+impl From<Event> for Need {
+    fn from(event: Event) -> Self {
+        Self::Now(event)
+    }
+}
+
 /// What every run needs next, in the order of their numbers: at most one thing each.
 pub fn due(state: &State, now_ms: u64, view: &View) -> Vec<Event> {
     let mut events = Vec::new();
     // Each is decided with what those before it reserve.
     let mut seen = state.clone();
     for id in state.runs.keys() {
-        let Some(event) = next(&seen, now_ms, view, *id) else {
+        let Need::Now(event) = next(&seen, now_ms, view, *id) else {
             continue;
         };
         if let Event::Started { run, targets } = &event
@@ -65,29 +85,34 @@ pub fn due(state: &State, now_ms: u64, view: &View) -> Vec<Event> {
     events
 }
 
-/// When [`due`] will have something to say.
-pub fn next_due_ms(state: &State, paused: bool) -> Option<u64> {
-    let due = state.runs.values().filter_map(|run| match &run.phase {
+/// When [`due`] will have something to say. The view is needed for some runs only.
+pub fn next_due_ms(state: &State, paused: bool, view: impl FnOnce() -> View) -> Option<u64> {
+    let mut look = Some(view);
+    let mut seen: Option<View> = None;
+    let due = state.runs.iter().filter_map(|(id, run)| match &run.phase {
         Phase::Waits { until_ms, .. } => Some(*until_ms),
         Phase::Acting { .. } | Phase::Looking { .. } | Phase::Asking { .. } => None,
         _ if paused => None,
-        Phase::Acted(Outcome::Failed(_)) if may_repeat(run) => {
-            Some(run.since_ms.saturating_add(pause_ms(run)))
+        Phase::Approved | Phase::Verify => Some(0),
+        Phase::Next | Phase::Ready | Phase::Acted(_) | Phase::Seen { .. } | Phase::Undoing => {
+            let view =
+                seen.get_or_insert_with(|| look.take().map(|look| look()).unwrap_or_default());
+            // At no time at all, only what waits for a moment is not due.
+            match next(state, 0, view, *id) {
+                Need::Now(_) => Some(0),
+                Need::At { at_ms, .. } => Some(at_ms),
+                Need::Nothing => None,
+            }
         }
-        Phase::Approved
-        | Phase::Next
-        | Phase::Ready
-        | Phase::Acted(_)
-        | Phase::Verify
-        | Phase::Seen { .. }
-        | Phase::Undoing => Some(0),
     });
     due.min()
 }
 
-/// What one run needs next; nothing while it waits for somebody or for something that was ordered.
-pub fn next(state: &State, now_ms: u64, view: &View, id: RunId) -> Option<Event> {
-    let run = state.runs.get(&id)?;
+/// What one run needs next.
+pub fn next(state: &State, now_ms: u64, view: &View, id: RunId) -> Need {
+    let Some(run) = state.runs.get(&id) else {
+        return Need::Nothing;
+    };
     let turn = Turn {
         state,
         now_ms,
@@ -98,17 +123,23 @@ pub fn next(state: &State, now_ms: u64, view: &View, id: RunId) -> Option<Event>
     match &run.phase {
         Phase::Waits {
             until_ms, expiry, ..
-        } => (now_ms >= *until_ms).then(|| turn.expired(*expiry)),
-        Phase::Acting { .. } | Phase::Looking { .. } | Phase::Asking { .. } => None,
+        } => match now_ms >= *until_ms {
+            true => turn.expired(*expiry).into(),
+            false => Need::At {
+                at_ms: *until_ms,
+                why: "somebody has to say go".to_string(),
+            },
+        },
+        Phase::Acting { .. } | Phase::Looking { .. } | Phase::Asking { .. } => Need::Nothing,
         // Hands off: what runs ends, nothing is begun.
-        _ if view.paused => None,
-        Phase::Approved => Some(turn.start()),
-        Phase::Next => Some(turn.step()),
-        Phase::Ready => Some(turn.act()),
+        _ if view.paused => Need::Nothing,
+        Phase::Approved => turn.start().into(),
+        Phase::Next => turn.step(),
+        Phase::Ready => turn.act(),
         Phase::Acted(outcome) => turn.acted(outcome),
-        Phase::Verify => Some(turn.verify(Purpose::Verify)),
-        Phase::Seen { purpose, outcome } => Some(turn.seen(*purpose, outcome)),
-        Phase::Undoing => Some(turn.undo()),
+        Phase::Verify => turn.verify(Purpose::Verify).into(),
+        Phase::Seen { purpose, outcome } => turn.seen(*purpose, outcome),
+        Phase::Undoing => turn.undo(),
     }
 }
 
@@ -207,24 +238,24 @@ impl Turn<'_> {
         }
     }
 
-    fn step(&self) -> Event {
-        let Some(step) = self.run.present() else {
-            return self.ended(Ending::Done, "every step is done".to_string());
-        };
-        match &step.when {
-            Some(when) => self.look(Purpose::When, when, 0, 0),
+    fn step(&self) -> Need {
+        match self.run.present().and_then(|step| step.when.as_ref()) {
+            Some(when) => self.look(Purpose::When, when, 0, 0).into(),
             None => self.act(),
         }
     }
 
-    fn act(&self) -> Event {
+    fn act(&self) -> Need {
         let Some(step) = self.run.present() else {
-            return self.ended(Ending::Done, "every step is done".to_string());
+            let why = "every step is done".to_string();
+            return self.ended(Ending::Done, why).into();
         };
         if let Action::Wait(condition) = &step.action {
-            return self.look(Purpose::Verify, condition, step.timeout_ms, 0);
+            return self
+                .look(Purpose::Verify, condition, step.timeout_ms, 0)
+                .into();
         }
-        match self.resolved(&step.action) {
+        let event = match self.resolved(&step.action) {
             Resolved::Act(act) => Event::Begun {
                 run: self.id,
                 step: self.run.step,
@@ -237,7 +268,24 @@ impl Turn<'_> {
                 step: self.run.step,
                 why,
             },
+            Resolved::NotYet(awaited) => {
+                return self.awaits(step, awaited.why, |why| self.failed(why));
+            }
             Resolved::Cannot(why) => self.failed(why),
+        };
+        event.into()
+    }
+
+    /// What a step needs comes by itself, or is given up when the step's time is over.
+    fn awaits(&self, step: &Step, why: String, given_up: impl FnOnce(String) -> Event) -> Need {
+        let mut since_ms = self.run.since_ms;
+        if let Phase::Acted(Outcome::Failed(_)) = &self.run.phase {
+            since_ms = since_ms.saturating_add(pause_ms(self.run));
+        }
+        let at_ms = since_ms.saturating_add(step.timeout_ms);
+        match self.now_ms >= at_ms {
+            true => given_up(format!("{why}, for {} ms", step.timeout_ms)).into(),
+            false => Need::At { at_ms, why },
         }
     }
 
@@ -247,27 +295,39 @@ impl Turn<'_> {
         placed(resolved, Some(&run.origin), view)
     }
 
-    fn acted(&self, outcome: &Outcome) -> Option<Event> {
+    fn acted(&self, outcome: &Outcome) -> Need {
         let undoing = self.run.is_undoing();
         let step = self.run.present();
-        Some(match outcome {
+        let event = match outcome {
             Outcome::Done(_) => self.verify(Purpose::Verify),
             Outcome::Failed(why) | Outcome::Unknown(why) if undoing => {
                 self.ended(Ending::UndoFailed, why.clone())
             }
-            Outcome::Failed(_) if may_repeat(self.run) => {
-                let due_ms = self.run.since_ms.saturating_add(pause_ms(self.run));
-                return (self.now_ms >= due_ms).then(|| self.act());
+            Outcome::Failed(why) if may_repeat(self.run) => {
+                return self.again(why);
             }
             Outcome::Failed(why) => self.failed(why.clone()),
             Outcome::Unknown(_) if step.is_some_and(|step| step.verify.is_some()) => {
                 self.verify(Purpose::Proof)
             }
-            Outcome::Unknown(_) if self.may_do_again() => self.act(),
+            Outcome::Unknown(_) if self.may_do_again() => return self.act(),
             Outcome::Unknown(why) => self.asks(format!(
                 "whether it was done is not known, and nothing shows it: {why}"
             )),
-        })
+        };
+        event.into()
+    }
+
+    /// Another attempt, after a pause.
+    fn again(&self, why: &str) -> Need {
+        let at_ms = self.run.since_ms.saturating_add(pause_ms(self.run));
+        let attempt = self.act();
+        // What cannot be done yet is not due when the pause is over, either.
+        if self.now_ms >= at_ms || matches!(attempt, Need::At { .. }) {
+            return attempt;
+        }
+        let why = format!("a pause before the next attempt: {why}");
+        Need::At { at_ms, why }
     }
 
     fn may_do_again(&self) -> bool {
@@ -291,7 +351,7 @@ impl Turn<'_> {
         }
     }
 
-    fn seen(&self, purpose: Purpose, outcome: &Outcome) -> Event {
+    fn seen(&self, purpose: Purpose, outcome: &Outcome) -> Need {
         let (why, answered) = match outcome {
             Outcome::Done(why) | Outcome::Failed(why) => (why, true),
             Outcome::Unknown(why) => (why, false),
@@ -299,7 +359,7 @@ impl Turn<'_> {
         if !answered && self.run.looks < LOOKS_MAX {
             return self.look_again(purpose);
         }
-        match purpose {
+        let event = match purpose {
             Purpose::Guard => self.ended(Ending::Declined, format!("condition: {why}")),
             Purpose::When if answered => Event::Skipped {
                 run: self.id,
@@ -307,26 +367,27 @@ impl Turn<'_> {
                 why: format!("its condition does not hold: {why}"),
             },
             Purpose::When => self.failed(format!("its condition could not be measured: {why}")),
-            Purpose::Verify | Purpose::Proof if self.may_do_again() => self.act(),
+            Purpose::Verify | Purpose::Proof if self.may_do_again() => return self.act(),
             Purpose::Verify => self.failed(format!("it is not to be seen: {why}")),
             Purpose::Proof => self.asks(format!(
                 "it may have been done, and is not to be seen: {why}"
             )),
-        }
+        };
+        event.into()
     }
 
-    fn look_again(&self, purpose: Purpose) -> Event {
+    fn look_again(&self, purpose: Purpose) -> Need {
         match purpose {
-            Purpose::Guard => self.start(),
+            Purpose::Guard => self.start().into(),
             Purpose::When => self.step(),
             Purpose::Verify | Purpose::Proof => match self.run.present() {
                 Some(step) if !step.action.acts() => self.act(),
-                Some(_) | None => self.verify(purpose),
+                Some(_) | None => self.verify(purpose).into(),
             },
         }
     }
 
-    fn undo(&self) -> Event {
+    fn undo(&self) -> Need {
         let why = match &self.run.stopped {
             Some(Stopped::Failed(why) | Stopped::Aborted { why, .. }) => why.clone(),
             None => String::new(),
@@ -334,17 +395,21 @@ impl Turn<'_> {
         let left = self.run.undo.last().copied();
         let step = left.and_then(|index| {
             let step = self.run.book.steps.get(usize::try_from(index).ok()?)?;
-            Some((index, step.compensate.as_ref()?))
+            Some((index, step, step.compensate.as_ref()?))
         });
-        let Some((index, action)) = step else {
+        let Some((index, step, action)) = step else {
             let ending = match &self.run.stopped {
                 Some(Stopped::Aborted { .. }) => Ending::Aborted,
                 Some(Stopped::Failed(_)) | None if self.run.undone > 0 => Ending::Undone,
                 Some(Stopped::Failed(_)) | None => Ending::Failed,
             };
-            return self.ended(ending, why);
+            return self.ended(ending, why).into();
         };
-        match self.resolved(action) {
+        let given_up = |cannot: String| {
+            let why = format!("{cannot}; it was to be undone because: {why}");
+            self.ended(Ending::UndoFailed, why)
+        };
+        let event = match self.resolved(action) {
             Resolved::Act(act) => Event::Begun {
                 run: self.id,
                 step: index,
@@ -357,10 +422,9 @@ impl Turn<'_> {
                 step: index,
                 why,
             },
-            Resolved::Cannot(cannot) => self.ended(
-                Ending::UndoFailed,
-                format!("{cannot}; it was to be undone because: {why}"),
-            ),
-        }
+            Resolved::NotYet(awaited) => return self.awaits(step, awaited.why, given_up),
+            Resolved::Cannot(cannot) => given_up(cannot),
+        };
+        event.into()
     }
 }

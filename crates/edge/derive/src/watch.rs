@@ -70,6 +70,7 @@ pub fn watch_config(
             token_file: (&alerts.token_file).into(),
             patience_ms: u64::try_from(alerts.patience.as_millis()).unwrap_or(u64::MAX),
             ignore_labels: alerts.ignore_labels.clone(),
+            node_socket: Some(layout.node_socket(here)),
         }),
     })
 }

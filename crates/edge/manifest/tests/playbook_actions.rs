@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where an unwrap fails")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +41,7 @@ const ALL: &str = "    - {id: move, action: {replace: {host: '${host}', instance
           method: PUT
           body: '{\"why\": \"${why}\", \"left\": 3}'
           headersFile: /etc/mainstay/headers
+          authorityFile: /etc/mainstay/roots.pem
           expect: 200..204
     - {id: tell, action: {notify: {to: rotation/first, text: 'moved: ${why}'}}}
     - {id: plain, action: {http: {host: '${host}', url: 'http://127.0.0.1:9/x'}}}
@@ -63,6 +64,8 @@ fn every_action_is_read() {
         panic!("{:?}", book.steps[2]);
     };
     assert_eq!((call.method, call.expect), (Method::Put, (200, 204)));
+    let roots = call.authority_file.as_deref();
+    assert_eq!(roots, Some("/etc/mainstay/roots.pem"));
     let Action::Http(plain) = &book.steps[4].action else {
         panic!("{:?}", book.steps[4]);
     };
@@ -106,6 +109,8 @@ fn mistakes_are_told_where_they_are() {
       action: {workItem: {title: t, owner: ada, within: 36h}}
     - id: h
       action: {rebuild: {database: ledger, host: '${hots}'}}
+    - id: i
+      action: {http: {host: h, url: 'http://h/x', authorityFile: roots.pem}}
 ",
         expect![[r#"
             p.yaml:12:37: error[invalid-value]: "https://${host}/x" does not say whom to call
@@ -164,6 +169,14 @@ fn mistakes_are_told_where_they_are() {
                26 |       action: {rebuild: {database: ledger, host: '${hots}'}}
                   |       ^
                   = help: known here: host, why
+            p.yaml:28:66: error[invalid-value]: "roots.pem" is no absolute path
+               28 |       action: {http: {host: h, url: 'http://h/x', authorityFile: roots.pem}}
+                  |                                                                  ^
+                  = help: name one file from the root that is the same on every host
+            p.yaml:28:66: error[invalid-value]: whoever is called in the clear proves nothing
+               28 |       action: {http: {host: h, url: 'http://h/x', authorityFile: roots.pem}}
+                  |                                                                  ^
+                  = help: write https://…, or remove `authorityFile`
         "#]],
     );
 }
@@ -181,21 +194,21 @@ fn what_is_unwise_is_criticised() {
           repair: verify: {condition: {query: …}, within: 30s}
         p.yaml:15:11: no-timeout: it says no time: 30 s are assumed
           repair: timeout: 30s
-        p.yaml:24:12: no-timeout: it says no time: 30 s are assumed
-          repair: timeout: 30s
-        p.yaml:24:40: unknown-reference: the platform file has no addressee rotation/first
-          repair: the platform file has no addressee at all
-        p.yaml:25:12: no-verify: nothing shows that it helped, nor, after a crash, whether it was done
-          repair: verify: {condition: {query: …}, within: 30s}
         p.yaml:25:12: no-timeout: it says no time: 30 s are assumed
           repair: timeout: 30s
+        p.yaml:25:40: unknown-reference: the platform file has no addressee rotation/first
+          repair: the platform file has no addressee at all
+        p.yaml:26:12: no-verify: nothing shows that it helped, nor, after a crash, whether it was done
+          repair: verify: {condition: {query: …}, within: 30s}
         p.yaml:26:12: no-timeout: it says no time: 30 s are assumed
           repair: timeout: 30s
-        p.yaml:26:72: unknown-reference: the platform file has no operator ada
-          repair: the platform file has owner
         p.yaml:27:12: no-timeout: it says no time: 30 s are assumed
           repair: timeout: 30s
-        p.yaml:27:58: unknown-reference: the platform file has no operator ada
+        p.yaml:27:72: unknown-reference: the platform file has no operator ada
+          repair: the platform file has owner
+        p.yaml:28:12: no-timeout: it says no time: 30 s are assumed
+          repair: timeout: 30s
+        p.yaml:28:58: unknown-reference: the platform file has no operator ada
           repair: the platform file has owner
     "#]].assert_eq(&render_criticism(&found));
 }
@@ -214,7 +227,11 @@ fn platform_text(named: &str) -> String {
 }
 
 #[test]
-fn the_shipped_platform_files_name_playbooks_that_are_there() {
+fn the_shipped_platform_files_name_every_playbook_that_is_shipped() {
+    let shipped = fs::read_dir(examples().join("playbooks")).unwrap();
+    let shipped = shipped.map(|entry| entry.unwrap().file_name());
+    let shipped = shipped.map(|name| format!("playbooks/{}", name.to_string_lossy()));
+    let shipped: BTreeSet<String> = shipped.collect();
     for file in ["platform.yaml", "platform-80ms.yaml", "platform-etcd.yaml"] {
         let text = fs::read_to_string(examples().join(file)).unwrap();
         let platform = load(file, &text).unwrap();
@@ -224,8 +241,8 @@ fn the_shipped_platform_files_name_playbooks_that_are_there() {
             (declared.to_owned(), text)
         });
         let named = named.unwrap_or_else(|wrong| panic!("{}", render(&wrong)));
-        assert_eq!(named.len(), platform.playbooks().len());
-        assert!(!named.is_empty(), "{file}");
+        let named = named.into_iter().map(|playbook| playbook.declared);
+        assert_eq!(named.collect::<BTreeSet<_>>(), shipped, "{file}");
     }
 }
 
@@ -251,13 +268,13 @@ fn playbooks_that_a_platform_file_names_are_told_with_file_line_and_column() {
         )
     });
     expect![[r#"
-        p.yaml:230:26: error[duplicate-name]: two of these playbooks are called act
-          230 |   playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
+        p.yaml:231:26: error[duplicate-name]: two of these playbooks are called act
+          231 |   playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
               |                          ^
-              = see p.yaml:230:15: playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
+              = see p.yaml:231:15: playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
               = help: rename one of them under `metadata`
-        p.yaml:230:37: error[no-file]: gone.yaml: not found
-          230 |   playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
+        p.yaml:231:37: error[no-file]: gone.yaml: not found
+          231 |   playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
               |                                     ^
               = help: put the playbook there, or take the line out
         other.yaml:11:7: error[unknown-reference]: the platform file has no instance venu

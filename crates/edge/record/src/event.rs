@@ -525,6 +525,10 @@ pub enum ReflexRecord {
         instance: String,
         restarts: u64,
     },
+    LoopEnded {
+        instance: String,
+        why: String,
+    },
     HoldOpened {
         gateway: String,
         database: String,

@@ -167,6 +167,8 @@ pub struct SilenceView {
     /// `s1`, `s2`, …
     pub silence: String,
     pub matchers: Vec<String>,
+    #[serde(default)]
+    pub since_ms: u64,
     pub until_ms: u64,
     pub by: String,
     pub reason: String,

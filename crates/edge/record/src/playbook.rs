@@ -220,6 +220,8 @@ pub struct CallRecord {
     pub body: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers_file: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority_file: Option<String>,
     /// The first and the last status that mean that it was done.
     pub expect: (u16, u16),
 }
@@ -421,7 +423,7 @@ pub struct GuardrailShown {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepShown {
     pub id: String,
-    /// `acts`, `already`, `cannot`, `looks`
+    /// `acts`, `already`, `waits`, `cannot`, `looks`
     pub verdict: String,
     /// Exactly what would be done, or why nothing.
     pub effect: String,

@@ -62,6 +62,9 @@ pub struct WatchAlerts {
     /// Labels by which replicas of one sender differ.
     #[serde(default)]
     pub ignore_labels: Vec<String>,
+    /// The socket of this host's node, which keeps silences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_socket: Option<PathBuf>,
 }
 
 /// A server that speaks Prometheus's API, and how a watch proves to it who it is.

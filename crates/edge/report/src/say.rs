@@ -168,6 +168,9 @@ fn reflex(reflex: &ReflexRecord) -> String {
         ReflexRecord::CrashLoop { instance, restarts } => {
             format!("{instance} fails again and again ({restarts} starts)")
         }
+        ReflexRecord::LoopEnded { instance, why } => {
+            format!("{instance} does not fail again and again any more: {why}")
+        }
         ReflexRecord::HoldOpened { gateway, database } => {
             format!("gateway {gateway} holds requests for {database}")
         }

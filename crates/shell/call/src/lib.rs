@@ -5,15 +5,18 @@
 //! repetition. Three things may be known afterwards: it was done; it was certainly not done; nobody knows. The last is
 //! told as such and never as one of the others.
 //!
-//! Secrets are headers from a file of mode 0600; they appear in no outcome and no log.
+//! Secrets are headers from a file of mode 0600; they appear in no outcome and no log. Over TLS whoever opens the door must
+//! prove to be the one whose name is on it, before anything is said.
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use mainstay_playbook::{Call, Method};
 use mainstay_rt::error::chain;
-use mainstay_rt::secret;
+use mainstay_rt::{files, secret};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Request, Url, redirect, retry};
+use reqwest::{Certificate, Client, Request, Url, redirect, retry};
 
 /// Bears the name of the call.
 const NAME: &str = "idempotency-key";
@@ -21,6 +24,7 @@ const NAME: &str = "idempotency-key";
 const ANSWER_BYTES_MAX: usize = 2 << 10;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const HEADERS_MAX: usize = 20;
+const AUTHORITY_BYTES_MAX: u64 = 1 << 20;
 /// What the call itself says.
 const OWN: [&str; 6] = [
     NAME,
@@ -58,6 +62,10 @@ enum CallError {
     ManyHeaders(String),
     #[error("{0} does not say whom to call")]
     Url(String),
+    #[error("read the authority {0}")]
+    Authority(String, #[source] io::Error),
+    #[error("{0} holds no certificate that can be believed")]
+    NoAuthority(String),
     #[error("the name of the call is no header")]
     Name,
     #[error("set the client up")]
@@ -99,7 +107,11 @@ fn prepared(call: &Call, name: &str, limit: Duration) -> Result<(Client, Request
     };
     let name = HeaderValue::from_str(name).map_err(|_| CallError::Name)?;
     headers.insert(HeaderName::from_static(NAME), name);
-    let client = Client::builder()
+    let mut builder = Client::builder();
+    if let Some(file) = &call.authority_file {
+        builder = builder.tls_certs_only(authorities(file)?);
+    }
+    let client = builder
         .connect_timeout(CONNECT_LIMIT.min(limit / 2))
         .redirect(redirect::Policy::none())
         .retry(retry::never())
@@ -115,6 +127,17 @@ fn prepared(call: &Call, name: &str, limit: Duration) -> Result<(Client, Request
     }
     let request = request.build().map_err(CallError::Client)?;
     Ok((client, request))
+}
+
+/// Whom the called must be certified by.
+fn authorities(file: &str) -> Result<Vec<Certificate>, CallError> {
+    let pem = files::read_limited(Path::new(file), AUTHORITY_BYTES_MAX)
+        .map_err(|error| CallError::Authority(file.to_owned(), error))?;
+    let found = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    match found.is_empty() {
+        true => Err(CallError::NoAuthority(file.to_owned())),
+        false => Ok(found),
+    }
 }
 
 /// Each line is a header; empty ones, and those that begin with `#`, are none.

@@ -3,7 +3,7 @@
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -12,36 +12,78 @@ use std::time::Duration;
 use mainstay_caller::{Called, call};
 use mainstay_playbook::{Call, Method};
 
+type Asked = Arc<Mutex<Vec<String>>>;
+
 /// Serves one connection after the other with this text, and keeps what was asked. An empty one closes it.
-fn server(answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+fn server(answer: &'static str) -> (String, Asked) {
+    let (port, asked) = serve(answer, |stream| stream);
+    (format!("http://127.0.0.1:{port}"), asked)
+}
+
+/// The same behind TLS, with a certificate of its own for `localhost`.
+fn tls_server(answer: &'static str) -> (String, String, Asked) {
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("made");
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key.expect("a key"))
+        .expect("a server");
+    let config = Arc::new(config);
+    let (port, asked) = serve(answer, move |stream| {
+        let connection = rustls::ServerConnection::new(Arc::clone(&config)).expect("TLS");
+        rustls::StreamOwned::new(connection, stream)
+    });
+    (
+        format!("https://localhost:{port}"),
+        certified.cert.pem(),
+        asked,
+    )
+}
+
+fn serve<S: Read + Write>(
+    answer: &'static str,
+    wrap: impl Fn(TcpStream) -> S + Send + 'static,
+) -> (u16, Asked) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let asked = Arc::new(Mutex::new(Vec::new()));
+    let port = listener.local_addr().expect("an address").port();
+    let asked = Asked::default();
     let keeps = Arc::clone(&asked);
     std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { continue };
-            let mut reader = BufReader::new(&stream);
-            let (mut head, mut length) = (String::new(), 0);
-            loop {
-                let mut line = String::new();
-                if reader.read_line(&mut line).unwrap_or(0) == 0 || line == "\r\n" {
-                    break;
-                }
-                let lower = line.to_lowercase();
-                if let Some(value) = lower.strip_prefix("content-length:") {
-                    length = value.trim().parse().expect("a length");
-                }
-                head.push_str(&lower);
+        for stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(wrap(stream));
+            // Whoever does not believe us says nothing.
+            if let Some(request) = request(&mut reader) {
+                keeps.lock().expect("a lock").push(request);
+                reader.get_mut().write_all(answer.as_bytes()).ok();
+                reader.get_mut().flush().ok();
             }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).expect("a body");
-            let body = String::from_utf8(body).expect("a text");
-            keeps.lock().expect("a lock").push(head + &body);
-            stream.write_all(answer.as_bytes()).ok();
         }
     });
-    (url, asked)
+    (port, asked)
+}
+
+fn request(reader: &mut impl BufRead) -> Option<String> {
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if line == "\r\n" {
+            break;
+        }
+        let lower = line.to_lowercase();
+        if let Some(value) = lower.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        head.push_str(&lower);
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(head + &String::from_utf8(body).ok()?)
 }
 
 fn to(url: &str) -> Call {
@@ -51,6 +93,7 @@ fn to(url: &str) -> Call {
         method: Method::Post,
         body: Some("{\"a\": 1}".to_owned()),
         headers_file: None,
+        authority_file: None,
         expect: (200, 299),
     }
 }
@@ -147,6 +190,50 @@ fn what_is_not_known_is_told_as_such_and_nothing_is_asked_twice() {
     assert!(refused(&run(&to(&url))));
     assert!(refused(&run(&to("http://ada:hush@127.0.0.1:1"))));
     assert!(refused(&run(&to("file:///etc"))));
+}
+
+/// Nothing is said to whoever cannot prove the name, so the call is certainly not made.
+#[test]
+fn over_tls_the_called_proves_its_name_by_the_authority_that_is_named() {
+    let (url, pem, asked) = tls_server("HTTP/1.1 202 Accepted\r\ncontent-length: 4\r\n\r\nwell");
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        Some(path.display().to_string())
+    };
+    let believing = |file: Option<String>, url: &str| Call {
+        authority_file: file,
+        ..to(url)
+    };
+    let roots = write("roots.pem", &pem);
+    let detail = "202 Accepted; it said: well".to_owned();
+    assert_eq!(
+        run(&believing(roots.clone(), &url)),
+        Called::Done { detail }
+    );
+    let seen = asked.lock().expect("a lock").clone();
+    assert!(
+        seen[0].contains("idempotency-key: journal/r1/call"),
+        "{seen:?}"
+    );
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("made");
+    let by_address = url.replace("localhost", "127.0.0.1");
+    for (file, url, why) in [
+        // The system does not know it, another authority neither.
+        (None, &url, "certificate"),
+        (write("other.pem", &other.cert.pem()), &url, "certificate"),
+        (roots.clone(), &by_address, "certificate"),
+        (write("empty.pem", ""), &url, "no certificate"),
+        (Some("/nowhere.pem".to_owned()), &url, "/nowhere.pem"),
+    ] {
+        let called = run(&believing(file.clone(), url));
+        let Called::Refused { why: told } = &called else {
+            panic!("{file:?} {url}: {called:?}");
+        };
+        assert!(told.contains(why), "{file:?} {url}: {told}");
+    }
+    assert_eq!(asked.lock().expect("a lock").len(), 1, "called once");
 }
 
 #[test]

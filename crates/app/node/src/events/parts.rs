@@ -207,7 +207,15 @@ pub(super) fn spec_of(record: FaultSpecRecord) -> Result<FaultSpec, ReadError> {
 }
 
 pub(super) fn report_record(report: &Report) -> ReportRecord {
-    let reflex = match &report.reflex {
+    ReportRecord {
+        host: report.host.to_string(),
+        at_ms: report.at_ms,
+        reflex: reflex_record(&report.reflex),
+    }
+}
+
+fn reflex_record(reflex: &Reflex) -> ReflexRecord {
+    match reflex {
         Reflex::BecamePrimary { database, term } => ReflexRecord::BecamePrimary {
             database: database.to_string(),
             term: term.0,
@@ -233,6 +241,10 @@ pub(super) fn report_record(report: &Report) -> ReportRecord {
         Reflex::CrashLoop { instance, restarts } => ReflexRecord::CrashLoop {
             instance: instance.clone(),
             restarts: *restarts,
+        },
+        Reflex::LoopEnded { instance, why } => ReflexRecord::LoopEnded {
+            instance: instance.clone(),
+            why: why.clone(),
         },
         Reflex::HoldOpened { gateway, database } => ReflexRecord::HoldOpened {
             gateway: gateway.to_string(),
@@ -268,11 +280,6 @@ pub(super) fn report_record(report: &Report) -> ReportRecord {
             database: database.to_string(),
             deed: deed_record(deed),
         },
-    };
-    ReportRecord {
-        host: report.host.to_string(),
-        at_ms: report.at_ms,
-        reflex,
     }
 }
 
@@ -338,6 +345,7 @@ pub(super) fn report_of(record: ReportRecord) -> Result<Report, ReadError> {
             exit,
         },
         ReflexRecord::CrashLoop { instance, restarts } => Reflex::CrashLoop { instance, restarts },
+        ReflexRecord::LoopEnded { instance, why } => Reflex::LoopEnded { instance, why },
         ReflexRecord::HoldOpened { gateway, database } => Reflex::HoldOpened {
             gateway: gateway.parse()?,
             database: database.parse()?,

@@ -205,6 +205,10 @@ fn reports() -> Vec<Report> {
             instance: instance(),
             restarts: 5,
         },
+        Reflex::LoopEnded {
+            instance: instance(),
+            why: text(),
+        },
         Reflex::HoldOpened {
             gateway: name("edge"),
             database: name("ledger"),
@@ -512,6 +516,7 @@ fn incidents() -> Vec<mainstay_incident::Event> {
             Condition::NoPrimary("ledger".to_string()),
             Condition::ArchiveUnsafe("ledger".to_string()),
             Condition::DrillMissed("region-lost".to_string()),
+            Condition::CrashLoop("h1".to_string(), "venue".to_string()),
         ]
         .into()
     };

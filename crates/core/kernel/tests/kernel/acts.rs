@@ -402,6 +402,7 @@ fn a_call_bears_the_same_name_in_every_attempt() {
             method: Method::Post,
             body: None,
             headers_file: None,
+            authority_file: None,
             expect: (200, 299),
         }))
     };

@@ -413,3 +413,79 @@ fn a_silence_keeps_quiet_and_its_end_calls() {
     "#]],
     );
 }
+
+/// Supervision tells of a loop; its node tells the end, of which others say nothing.
+#[test]
+fn a_crash_loop_is_an_incident_with_no_rule_for_it() {
+    let mut stage = Stage::with(desired());
+    let loops = |at_ms, restarts| {
+        let instance = "h2/web".to_string();
+        report("h2", at_ms, Reflex::CrashLoop { instance, restarts })
+    };
+    let ended = |host: &str, at_ms| {
+        let (instance, why) = ("h2/web".to_string(), "pid 7 is well".to_string());
+        report(host, at_ms, Reflex::LoopEnded { instance, why })
+    };
+    let restarted = Reflex::InstanceRestarted {
+        instance: "h2/web".to_string(),
+        restarts: 4,
+        exit: "code 1".to_string(),
+    };
+    stage
+        .at(300_000, &report("h2", 299_900, restarted))
+        .at(301_000, &loops(300_900, 5))
+        .at(320_000, &loops(319_900, 10))
+        .at(330_000, &ended("h1", 329_900))
+        .at(380_000, &ended("h2", 379_900))
+        .at(380_100, &ended("h2", 380_000))
+        .at(380_000 + SETTLE_MS, &Signal::Tick);
+    check(
+        &mut stage,
+        expect![[r#"
+        300000 > h2 reports h2/web restarted (4) after code 1
+             #8 recorded: h2 h2/web restarted (4) after code 1
+        301000 > h2 reports h2/web loops (5)
+             #9 recorded: h2 h2/web loops (5)
+             #10 i1 opened (error) "web on h2 ends again and again" about service/web@h2 with #8, #9 by Mainstay: nothing that is open reaches it or is reached by it
+        320000 > h2 reports h2/web loops (10)
+             #11 recorded: h2 h2/web loops (10)
+             #12 i1 takes up service/web@h2 with #11 by Mainstay: it is part of this incident already
+        330000 > h1 reports h2/web loops no more: pid 7 is well
+             nothing: recorded already
+        380000 > h2 reports h2/web loops no more: pid 7 is well
+             #13 recorded: h2 h2/web loops no more: pid 7 is well
+             #14 i1 takes up service/web@h2 with #13 by Mainstay: it is part of this incident already
+        380100 > h2 reports h2/web loops no more: pid 7 is well
+             nothing: recorded already
+        440000 > time passes
+             #15 i1 mitigated by Mainstay: nothing of it stands any more, every host is heard, every database has its primary, and nothing of it was told of for 60 s
+    "#]],
+    );
+}
+
+/// Whom the file has no more tells no end.
+#[test]
+fn what_a_host_would_have_to_end_is_over_when_the_file_has_it_no_more() {
+    let mut stage = Stage::with(desired());
+    let silent = Signal::HostSilent {
+        host: name("h4"),
+        silent_ms: 12_000,
+    };
+    stage.at(300_000, &silent);
+    let id = IncidentId(1);
+    assert_eq!(stage.state.incidents.standing_of(id).count(), 1);
+    let mut fewer = desired();
+    fewer.hosts.remove("h4");
+    for service in fewer.services.values_mut() {
+        service.hosts.retain(|host| host.as_str() != "h4");
+    }
+    let apply = Ask::Apply {
+        digest: "fewer".to_string(),
+        desired: Box::new(fewer),
+    };
+    stage.at(301_000, &command(owner(), apply));
+    assert_eq!(stage.state.incidents.standing_of(id).count(), 0);
+    stage.at(301_000 + SETTLE_MS, &Signal::Tick);
+    let phase = stage.state.incidents.get(id).unwrap().phase;
+    assert_eq!(phase, Phase::Mitigated);
+}

@@ -498,7 +498,7 @@ fn hands_off_means_playbooks_too() {
     settle(&mut stage, 10_001);
     assert_eq!(acts(&stage), 0);
     assert_eq!(
-        mainstay_playbook::step::next_due_ms(&stage.state.playbooks, true),
+        mainstay_playbook::step::next_due_ms(&stage.state.playbooks, true, playbook::View::default),
         None
     );
     stage.at(11_000, &command(owner(), Ask::Resume));

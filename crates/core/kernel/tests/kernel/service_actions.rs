@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use mainstay_kernel::{Ask, Event, Executor, Signal, Work};
+use mainstay_kernel::{Ask, Event, Executor, Reflex, Signal, Work, decide};
 use mainstay_model::name::ServiceName;
 use mainstay_playbook::{Act, Action, Book, Condition, Ending, Mode, Place, Routed};
+use mainstay_units::Term;
 
 use crate::playbooks::{
     answer, book, done, ending, failed, out, ready, restart, run, settle, step, unknown, with,
 };
-use crate::stage::{Stage, command, desired, name, owner, primary};
+use crate::stage::{Stage, command, desired, name, owner, primary, report};
 
 fn shift(share: &str) -> Action {
     Action::Shift {
@@ -237,4 +238,150 @@ fn a_mode_is_told_where_the_primary_is_and_one_that_nobody_knows_of_is_looked_fo
         .map(ToString::to_string)
         .collect();
     assert!(reserved.contains("service engine"), "{reserved:?}");
+}
+
+fn mode(mode: &str) -> Action {
+    Action::Mode {
+        service: "engine".to_string(),
+        mode: mode.to_string(),
+    }
+}
+
+fn left(host: &str, term: u32) -> Signal {
+    let why = "a switchover".to_string();
+    let (database, term) = (name("ledger"), Term(term));
+    report(
+        host,
+        u64::from(term.0),
+        Reflex::LeftPrimary {
+            database,
+            term,
+            why,
+        },
+    )
+}
+
+/// Which act is out, in words.
+fn doing(stage: &Stage) -> Option<String> {
+    match out(&stage.state)?.1 {
+        Work::Act { act, .. } => Some(act.to_string()),
+        Work::Look(look) => Some(format!("{:?}", look.condition)),
+    }
+}
+
+/// What needs the primary waits until somebody says where it is, for as long as the step may take, and no longer. What it
+/// will touch is reserved from the start.
+#[test]
+fn what_needs_the_primary_waits_until_it_is_known_within_the_time_of_its_step() {
+    let switchover = Action::Switchover {
+        database: "ledger".to_string(),
+        to: "r2".to_string(),
+    };
+    let rebuild = Action::Rebuild {
+        database: "ledger".to_string(),
+        host: "h1".to_string(),
+    };
+    for (action, told, target) in [
+        (
+            mode("open"),
+            "tell h3/engine to be in the mode open",
+            "service engine",
+        ),
+        (
+            switchover,
+            "move the primary of ledger from h3 to h2",
+            "database ledger",
+        ),
+        (rebuild, "fill the replica of ledger on h1 anew", "host h1"),
+    ] {
+        for is_late in [false, true] {
+            let mut stage = with(of(vec![step("it", action.clone(), None)]));
+            stage.at(9_000, &left("h1", 1));
+            play(&mut stage, 10_000);
+            assert_eq!(doing(&stage), None, "{told}");
+            assert!(ending(&stage).is_none(), "{told}: it waits");
+            let run = stage.state.playbooks.runs.values().next().unwrap();
+            let reserved: Vec<String> = run.reserved.iter().map(ToString::to_string).collect();
+            assert!(
+                reserved.contains(&target.to_string()),
+                "{told}: {reserved:?}"
+            );
+            // Nothing is due meanwhile, so that nobody turns in circles.
+            let wait = decide(&stage.state, 19_000, &Signal::Tick);
+            assert!(wait.events.is_empty(), "{wait:?}");
+            let now_ms = if is_late { 21_000 } else { 19_500 };
+            if is_late {
+                settle(&mut stage, now_ms);
+                let (ended, why) = ending(&stage).unwrap();
+                assert_eq!(ended, Ending::Failed, "{told}");
+                let unknown = "where the primary of ledger is, is not known, for 10000 ms";
+                assert_eq!(why, unknown, "{told}");
+                continue;
+            }
+            stage.at(now_ms, &primary("h3", 2));
+            settle(&mut stage, now_ms);
+            assert_eq!(doing(&stage).as_deref(), Some(told));
+        }
+    }
+}
+
+#[test]
+fn a_step_behind_a_switchover_is_not_sent_to_where_the_primary_was() {
+    let switchover = Action::Switchover {
+        database: "ledger".to_string(),
+        to: "r2".to_string(),
+    };
+    let mut told = step("mode", mode("cancelOnly"), None);
+    told.compensate = Some(mode("open"));
+    let steps = vec![
+        step("move", switchover.clone(), None),
+        told,
+        step("back", switchover, None),
+        step("restart", restart("h2"), None),
+    ];
+    let mut stage = with(of(steps));
+    play(&mut stage, 10_000);
+    // The outcome comes first, and nobody has said who follows.
+    answer(&mut stage, 11_000, done());
+    assert_eq!(doing(&stage), None);
+    stage.at(12_000, &primary("h2", 2));
+    settle(&mut stage, 12_000);
+    let there = "tell h2/engine to be in the mode cancelOnly";
+    assert_eq!(doing(&stage).as_deref(), Some(there));
+    answer(&mut stage, 13_000, done());
+    assert_eq!(
+        doing(&stage).as_deref(),
+        Some("restart h2/web"),
+        "it is there already"
+    );
+    // What undoes a step waits as well.
+    stage.at(14_000, &left("h2", 2));
+    answer(&mut stage, 15_000, failed("no"));
+    assert_eq!(doing(&stage), None);
+    assert!(ending(&stage).is_none());
+    stage.at(16_000, &primary("h1", 3));
+    settle(&mut stage, 16_000);
+    let back = "tell h1/engine to be in the mode open";
+    assert_eq!(doing(&stage).as_deref(), Some(back));
+    answer(&mut stage, 17_000, done());
+    assert_eq!(ending(&stage).unwrap().0, Ending::Undone);
+}
+
+#[test]
+fn undoing_that_waits_in_vain_calls_for_somebody() {
+    let mut told = step("mode", mode("cancelOnly"), None);
+    told.compensate = Some(mode("open"));
+    let mut stage = with(of(vec![told, step("restart", restart("h2"), None)]));
+    play(&mut stage, 10_000);
+    answer(&mut stage, 11_000, done());
+    stage.at(12_000, &left("h1", 1));
+    answer(&mut stage, 13_000, failed("no"));
+    assert!(ending(&stage).is_none());
+    settle(&mut stage, 23_000);
+    let (ended, why) = ending(&stage).unwrap();
+    assert_eq!(ended, Ending::UndoFailed);
+    assert!(
+        why.starts_with("where the primary of ledger is, is not known"),
+        "{why}"
+    );
 }

@@ -289,6 +289,7 @@ fn tell_reflex(reflex: &Reflex) -> String {
             format!("{instance} restarted ({restarts}) after {exit}")
         }
         Reflex::CrashLoop { instance, restarts } => format!("{instance} loops ({restarts})"),
+        Reflex::LoopEnded { instance, why } => format!("{instance} loops no more: {why}"),
         Reflex::HoldOpened { gateway, database } => format!("{gateway} holds for {database}"),
         Reflex::HoldClosed {
             gateway,

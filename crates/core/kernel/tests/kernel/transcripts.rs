@@ -667,15 +667,17 @@ fn a_crash_loop_is_news_at_first_and_when_it_doubles() {
     check(
         &mut stage,
         expect![[r#"
-        3000 > h2 reports web loops (5)
-             #8 recorded: h2 web loops (5)
-        9000 > h2 reports web loops (6)
-             nothing: recorded already
-        9100 > h2 reports web loops (9)
-             nothing: recorded already
-        15000 > h2 reports web loops (10)
-             #9 recorded: h2 web loops (10)
-    "#]],
+            3000 > h2 reports web loops (5)
+                 #8 recorded: h2 web loops (5)
+                 #9 i1 opened (error) "web on h2 ends again and again" about service/web@h2 with #8 by Mainstay: nothing that is open reaches it or is reached by it
+            9000 > h2 reports web loops (6)
+                 nothing: recorded already
+            9100 > h2 reports web loops (9)
+                 nothing: recorded already
+            15000 > h2 reports web loops (10)
+                 #10 recorded: h2 web loops (10)
+                 #11 i1 takes up service/web@h2 with #10 by Mainstay: it is part of this incident already
+        "#]],
     );
 }
 

@@ -58,12 +58,13 @@ impl Reader<'_> {
         if let Some(body) = &form.body {
             self.body(&format!("{path}/body"), body, method);
         }
-        if let Some(file) = &form.headers_file
-            && (!file.starts_with('/') || !names_in(file).is_empty())
-        {
-            let message = format!("{file:?} is no absolute path");
-            let help = "name one file from the root, of mode 0600, that is the same on every host";
-            let path = format!("{path}/headersFile");
+        let (headers, authority) = (&form.headers_file, &form.authority_file);
+        self.file(&format!("{path}/headersFile"), headers, ", of mode 0600,");
+        self.file(&format!("{path}/authorityFile"), authority, "");
+        if authority.is_some() && form.url.starts_with("http://") {
+            let message = "whoever is called in the clear proves nothing".to_owned();
+            let help = "write https://…, or remove `authorityFile`";
+            let path = format!("{path}/authorityFile");
             self.wrong(&path, "invalid-value", message, help);
         }
         let body = form.body.as_ref();
@@ -72,8 +73,21 @@ impl Reader<'_> {
             url: self.text(&format!("{path}/url"), &form.url),
             method,
             body: body.map(|body| self.text(&format!("{path}/body"), body)),
-            headers_file: form.headers_file.clone(),
+            headers_file: headers.clone(),
+            authority_file: authority.clone(),
             expect: self.expect(&format!("{path}/expect"), form.expect.as_deref()),
+        }
+    }
+
+    /// A file on the host: no value decides which.
+    fn file(&mut self, path: &str, file: &Option<String>, mode: &str) {
+        let Some(file) = file else {
+            return;
+        };
+        if !file.starts_with('/') || !names_in(file).is_empty() {
+            let message = format!("{file:?} is no absolute path");
+            let help = format!("name one file from the root{mode} that is the same on every host");
+            self.wrong(path, "invalid-value", message, &help);
         }
     }
 

@@ -24,6 +24,9 @@ pub(crate) struct HttpForm {
     /// Absolute path of a file of mode 0600 on the host with a header on each line, such as `Authorization: Bearer …`.
     #[serde(default)]
     pub(crate) headers_file: Option<String>,
+    /// Absolute path of a file (PEM) on the host with whom the called must be certified by, if the system does not trust them.
+    #[serde(default)]
+    pub(crate) authority_file: Option<String>,
     /// Statuses that mean that it was done, such as `200..204` or `202` (default `200..299`).
     #[serde(default)]
     pub(crate) expect: Option<String>,

@@ -56,6 +56,7 @@ pub(super) fn act_record(act: &Act) -> ActRecord {
             url: call.url,
             body: call.body,
             headers_file: call.headers_file,
+            authority_file: call.authority_file,
             expect: call.expect,
         })),
         Act::Notify { to, text } => ActRecord::Notify { to, text },
@@ -123,6 +124,7 @@ pub(super) fn act_of(record: ActRecord) -> Result<Act, ReadError> {
             url: call.url,
             body: call.body,
             headers_file: call.headers_file,
+            authority_file: call.authority_file,
             expect: call.expect,
         })),
         ActRecord::Notify { to, text } => Act::Notify { to, text },
@@ -154,13 +156,14 @@ pub(super) fn acts(text: &str) -> Vec<Act> {
             incident: Some("i3".to_owned()),
         }))
     };
-    let call = |method, body: Option<&str>, headers_file: Option<&str>| {
+    let call = |method, body: Option<&str>, file: Option<&str>| {
         Act::Http(Box::new(Call {
             host: host.clone(),
             url: "https://api.example/x".to_owned(),
             method,
             body: body.map(str::to_owned),
-            headers_file: headers_file.map(str::to_owned),
+            headers_file: file.map(str::to_owned),
+            authority_file: file.map(str::to_owned),
             expect: (200, 204),
         }))
     };
