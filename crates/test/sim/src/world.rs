@@ -87,6 +87,14 @@ pub struct World {
     effects: VecDeque<Effect>,
 }
 
+/// When an event that is due happens.
+enum When {
+    Now,
+    Never,
+    Thawed(usize),
+    Later(u64),
+}
+
 impl World {
     pub fn new(seed: u64, bug: Option<PlantedBug>) -> Self {
         let mut world = Self::bare(seed, bug);
@@ -273,23 +281,32 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
-        if let Some(host) = event.needs() {
-            let own = &mut self.hosts[host];
-            // What happens to a host that is down does not; to one that is frozen it happens when it thaws.
-            if own.down {
-                return;
-            }
-            if own.frozen {
-                own.deferred.push(event);
-                return;
-            }
-            if (own.busy || self.now < own.asleep_until)
-                && let Some(until) = self.postponed(host, &event)
-            {
-                self.queue.push(until, event);
-                return;
-            }
+        match self.when(&event) {
+            When::Now => self.take_place(event),
+            When::Never => {}
+            When::Thawed(host) => self.hosts[host].deferred.push(event),
+            When::Later(until) => self.queue.push(until, event),
         }
+    }
+
+    /// What happens to a host that is down does not; to one that is frozen it happens when it thaws.
+    fn when(&mut self, event: &Event) -> When {
+        let Some(host) = event.needs() else {
+            return When::Now;
+        };
+        let own = &self.hosts[host];
+        if own.down {
+            When::Never
+        } else if own.frozen {
+            When::Thawed(host)
+        } else if own.busy || self.now < own.asleep_until {
+            self.postponed(host, event).map_or(When::Now, When::Later)
+        } else {
+            When::Now
+        }
+    }
+
+    fn take_place(&mut self, event: Event) {
         match event {
             Event::Deliver { to, message } => self.feed(to, Input::Message(message)),
             Event::Tick { host, generation } => self.tick(host, generation),
