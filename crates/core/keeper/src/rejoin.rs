@@ -78,14 +78,17 @@ impl Keeper {
         let Some((replica, leader)) = self.leader() else {
             return false;
         };
-        let patience = self.config.timings.suspicion * 5 / 2;
-        let stuck = self
-            .promised_at
-            .is_none_or(|at| self.now.since(at) >= patience);
         leader.history.is_some()
             && leader.rewind_source
             && self.is_heard_now(replica)
-            && (leader.open || stuck)
+            && (leader.open || self.has_waited())
+    }
+
+    /// Long enough for a primary to open that this replica promised its term to.
+    fn has_waited(&self) -> bool {
+        let patience = self.config.timings.suspicion * 5 / 2;
+        self.promised_at
+            .is_none_or(|at| self.now.since(at) >= patience)
     }
 
     /// Whether it may begin to come back. Who leaves a log that is worth keeping forgets by that: it is known by its
@@ -170,10 +173,11 @@ impl Keeper {
         }
         let (_, leader) = self.leader()?;
         leader.history.as_ref()?;
-        // What was there may still be worth something until the primary has its quorum without it.
+        // What was there may still be worth something until the primary has its quorum without it; but it may never have
+        // it without this replica. It is moved aside.
         let nothing_to_lose = match seen.data {
             DataState::Blank | DataState::Broken => true,
-            DataState::Present { .. } => leader.open,
+            DataState::Present { .. } => leader.open || self.has_waited(),
         };
         (nothing_to_lose && self.may_forget()).then_some(Event::SourceFound)
     }

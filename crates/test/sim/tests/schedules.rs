@@ -48,7 +48,7 @@ fn replicas_that_are_filled_anew_by_order_lose_nothing() {
 }
 
 /// Seeds that broke an invariant once, each with what it taught.
-const FAILED_ONCE: [(u64, &str); 22] = [
+const FAILED_ONCE: [(u64, &str); 23] = [
     (
         9_162,
         "a damaged primary stays closed, nobody can be copied from it, and the one who could rewind to it forgets by that",
@@ -78,6 +78,10 @@ const FAILED_ONCE: [(u64, &str); 22] = [
     (
         9_040_024,
         "of two lineages that knew nothing of each other, neither has what the other one answered",
+    ),
+    (
+        7_011_669,
+        "a primary that cannot open without a third one, which waits with a folder of an earlier lineage until it is open",
     ),
     (
         9_086_389,
