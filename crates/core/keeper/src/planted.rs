@@ -34,8 +34,8 @@ pub enum PlantedBug {
     KeptPromiseReleased,
     /// A cohort record that was durable stops being decided when a disk that kept it is lost.
     DecidedCohortUndecided,
-    /// A rewind that was interrupted left a folder that counts.
-    HalfRewoundCounted,
+    /// A replica that nobody could take back rewinds without a copy to go back to.
+    RewoundWithoutSpare,
     /// A member that is bound to a dead coordinator's term stays out for ever.
     BoundMemberLeftOut,
     /// A replica whose missing log the primary has removed waits for it for ever.
@@ -102,7 +102,7 @@ impl PlantedBug {
         Self::ForgetfulGrantsLease,
         Self::KeptPromiseReleased,
         Self::DecidedCohortUndecided,
-        Self::HalfRewoundCounted,
+        Self::RewoundWithoutSpare,
         Self::BoundMemberLeftOut,
         Self::StarvedReplicaLeft,
         Self::RebuiltTogether,

@@ -633,7 +633,7 @@ impl Keeper {
             return;
         };
         let forgets = self.server.precious || self.server.state == State::Rebuilding;
-        let spare = !forgets && !self.may_forget();
+        let spare = !forgets && !self.may_forget() && !self.has(PlantedBug::RewoundWithoutSpare);
         self.server.diverged = false;
         self.server.precious = false;
         self.server.strayed = false;

@@ -190,7 +190,13 @@ impl World {
             Command::Rebuild { .. } => (300_000, 2_000_000),
         };
         match work.command {
-            Command::Rewind { source, spare, .. } => self.begin_rewind(host, source, spare),
+            // The folder is marked before pg_rewind touches it; what is left of it if that does not end is of no use. With
+            // a spare one, it is what it was until the other takes its place.
+            Command::Rewind { spare, .. } => {
+                if let Some(folder) = &mut self.hosts[host].server.folder {
+                    folder.broken = !spare;
+                }
+            }
             Command::Rebuild { .. } => {
                 let token = self.next_token;
                 if let Some(folder) = &mut self.hosts[host].server.folder {
@@ -207,21 +213,6 @@ impl World {
         self.hosts[host].current = Some(work);
         let after = self.random.between(low, high);
         self.plan(after, Event::CommandEnd { host, token });
-    }
-
-    /// The folder is marked before pg_rewind touches it; what is left of it if that does not end is of no use. With a
-    /// spare one, it is what it was until the other takes its place.
-    fn begin_rewind(&mut self, host: usize, source: ReplicaId, spare: bool) {
-        let unmarked = self.bug == Some(PlantedBug::HalfRewoundCounted);
-        let theirs = self.hosts[index(source)].server.folder.as_ref();
-        let theirs = theirs.filter(|_| unmarked).map(|folder| folder.log.clone());
-        let Some(folder) = &mut self.hosts[host].server.folder else {
-            return;
-        };
-        folder.broken = !unmarked && !spare;
-        if let Some(theirs) = theirs {
-            folder.log.cut_to_part_of(&theirs);
-        }
     }
 
     pub fn command_end(&mut self, host: usize, token: u64) {

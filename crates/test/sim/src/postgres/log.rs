@@ -105,14 +105,6 @@ impl Log {
             .copied()
     }
 
-    /// Cuts off what is not a part of `other`.
-    pub fn cut_to_part_of(&mut self, other: &Self) {
-        let shared = self.records.iter().zip(&other.records);
-        let shared = shared.take_while(|(own, theirs)| own == theirs).count();
-        self.records.truncate(shared);
-        self.flushed = self.flushed.min(shared);
-    }
-
     /// Cuts off what is not a part of `other`, and takes the rest over from there.
     pub fn become_copy_of(&mut self, other: &Self) {
         self.records.clone_from(&other.records);
