@@ -81,6 +81,14 @@ fn undone(scene: &Scene, id: &str) -> FaultRecord {
     })
 }
 
+/// Whether a worker of stress has read its record: its busy threads run only then.
+fn is_at_work(worker: ProcessIdentity) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", worker.pid));
+    threads.into_iter().flatten().flatten().any(|thread| {
+        std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.trim() == "busy-0")
+    })
+}
+
 /// Wires both ways between the regions `a` and `b`, whose processes run.
 fn start_wires(scene: &mut Scene, block: u8) -> [WireSpec; 2] {
     [("a", "b", 1), ("b", "a", 2)].map(|(from, to, number)| {
@@ -471,7 +479,8 @@ fn a_worker_that_no_record_explains_is_residue() {
     let mut scene = Scene::new();
     start_host(&mut scene, "a1", "a");
     let detail = FaultDetail {
-        memory_bytes: Some(1 << 20),
+        cpu_workers: Some(1),
+        cpu_load_percent: Some(1),
         ..FaultDetail::default()
     };
     let record = inject(&mut scene, &detailed("s", FaultKind::Stress, "a1", detail));
@@ -479,6 +488,8 @@ fn a_worker_that_no_record_explains_is_residue() {
         panic!("{record:?}");
     };
     let (worker, guardian) = (scene.own(processes[0]), record.guardian.unwrap());
+    // Who has not read its record yet ends by itself when that is gone: wait until it works.
+    wait_for("the worker to be busy", || is_at_work(worker).then_some(()));
     identity::signal(guardian, Signal::KILL).unwrap();
     gone(guardian);
     std::fs::remove_file(scene.path().join("faults/s.json")).unwrap();
