@@ -314,6 +314,46 @@ fn a_pack_shows_what_the_log_shows_and_says_what_it_does_not() {
 }
 
 #[test]
+fn the_result_is_signed_by_who_did_not_make_it() {
+    let mut log = drill();
+    let mut sign = |who: &str, signature: &str, statement: &str| {
+        log.add(
+            20_000,
+            "drill.signed",
+            json!({
+                "drill": "d1", "name": "region-lost", "signature": signature, "by": by(who), "statement": statement,
+            }),
+        );
+        let pack = sealed(&material(&log, "d1", START_MS + DAY_MS), &key());
+        check(&pack).unwrap().items[12].clone()
+    };
+    let own = sign("grace", "accepted", "well done");
+    assert_eq!(own.status(), Status::Missing);
+    assert!(own.parts[0].told.contains("who ran it too"), "{own:?}");
+    let refused = sign("ada", "refused", "half of the load");
+    assert!(
+        refused
+            .parts
+            .iter()
+            .any(|part| part.told.contains("ada refused")),
+        "{refused:?}"
+    );
+    assert_eq!(refused.status(), Status::Missing);
+    // The last word of each counts; that of whoever ran it is told, and never enough.
+    let accepted = sign("ada", "accepted", "seen");
+    let part = accepted
+        .parts
+        .iter()
+        .find(|part| part.told.contains("ada"))
+        .unwrap();
+    assert_eq!(
+        (part.status, part.entries.len()),
+        (Status::Shown, 1),
+        "{accepted:?}"
+    );
+}
+
+#[test]
 fn what_was_shown_grows_stale() {
     let mut log = drill();
     let later = material(&log, "d1", START_MS + 40 * DAY_MS);

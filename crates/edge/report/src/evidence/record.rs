@@ -1,5 +1,7 @@
 //! Items that are made of what happened: steps, alerts, deviations, deficiencies; and of the record itself.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::items::{DAY_MS, Part, manual, missing, shown};
@@ -277,11 +279,43 @@ fn incident_actions(scope: &Scope, id: &str) -> Vec<Part> {
     parts.collect()
 }
 
-pub(crate) fn signed_off() -> Vec<Part> {
-    vec![missing(
-        "sign-off",
-        "the log has no entry by which anybody of the management signs",
-    )]
+/// The last word of everybody who signed, or refused to.
+pub(crate) fn signed_off(scope: &Scope) -> Vec<Part> {
+    const NAME: &str = "sign-off";
+    if !matches!(scope.subject, Subject::Drill(_)) {
+        let kind = scope.subject.kind();
+        return vec![missing(
+            NAME,
+            format!("the result of no {kind} is signed in the log: drills are"),
+        )];
+    }
+    let mut signatures: BTreeMap<String, &Entry> = BTreeMap::new();
+    for entry in scope.own_of("drill.signed") {
+        signatures.insert(who(&entry.body["by"]).unwrap_or_default(), entry);
+    }
+    if signatures.is_empty() {
+        let why = "the log has no entry by which anybody of the management signs";
+        return vec![missing(NAME, why)];
+    }
+    let tester = who(&scope.begun.body["by"]).unwrap_or_default();
+    let parts = signatures.into_iter().map(|(signer, entry)| {
+        let statement = entry.body["statement"].as_str().unwrap_or("?");
+        let at = day_and_time(entry.at_ms);
+        if signer == tester {
+            let why = format!("{signer} signed on {at}, who ran it too: {statement}");
+            return missing(NAME, why);
+        }
+        if entry.body["signature"] != "accepted" {
+            return missing(NAME, format!("{signer} refused on {at}: {statement}"));
+        }
+        shown(
+            NAME,
+            format!("{signer} accepted the result on {at}: {statement}"),
+            &[entry],
+        )
+        .with(json!({"signer": signer, "at_ms": entry.at_ms}))
+    });
+    parts.collect()
 }
 
 pub(crate) fn integrity(scope: &Scope) -> Vec<Part> {

@@ -213,7 +213,8 @@ pub(crate) fn is_manual(entry: &Entry) -> bool {
         | EventBody::UpgradeBegun(_)
         | EventBody::FaultInjected(_)
         | EventBody::SilenceSet(_)
-        | EventBody::DrillConfirmed(_) => true,
+        | EventBody::DrillConfirmed(_)
+        | EventBody::DrillSigned(_) => true,
         EventBody::FaultEnding(_) => entry.body["why"]["cleared"].is_object(),
         EventBody::Playbook(_) => {
             let body = entry.body.as_object();
