@@ -30,6 +30,8 @@ use crate::events;
 const BEAT_EVERY: Duration = Duration::from_millis(250);
 /// Between two turns when nothing is new.
 const TURN: Duration = Duration::from_millis(50);
+/// Without news the journal and the heartbeats are looked at this often all the same: a watch may have missed some.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 const TURN_OVER_NETWORK: Duration = Duration::from_millis(120);
 /// What a heartbeat has beside its signals: names, keys, what was passed over.
 const BEAT_HEAD_BYTES: usize = 256 << 10;
@@ -60,6 +62,9 @@ pub struct KernelRunner {
     beat_at: Option<Instant>,
     /// What the last beat said, without its number: news are said at once.
     said: String,
+    /// There may be news since the last look, which was then.
+    news: bool,
+    looked: Option<Instant>,
     problem: Option<String>,
     out_of_reach: bool,
 }
@@ -85,6 +90,8 @@ impl KernelRunner {
             beats: entropy::u64() >> 1,
             beat_at: None,
             said: String::new(),
+            news: true,
+            looked: None,
             problem: None,
             out_of_reach: false,
         })
@@ -98,11 +105,25 @@ impl KernelRunner {
                 Some(format!("{heard} of {regions} regions answer"))
             }
         };
-        self.journal.port().refuse(why);
+        let port = self.journal.port();
+        self.news |= port.refused() != why.as_deref();
+        port.refuse(why);
     }
 
     /// One round. Call it at least several times a second.
     pub fn turn(&mut self) {
+        let now = clock::now();
+        let is_due = self.looked.is_none_or(|at| now.since(at) >= LOOK_EVERY);
+        if self.news || is_due {
+            (self.news, self.looked) = (false, Some(now));
+            self.look();
+        } else if self.problem.is_none() {
+            self.lead();
+        }
+        self.beat();
+    }
+
+    fn look(&mut self) {
         self.problem = None;
         let followed = self.follow();
         self.out_of_reach = matches!(followed, Err(FollowError::Port(PortError::Refused(_))));
@@ -114,7 +135,6 @@ impl KernelRunner {
             self.hear();
             self.lead();
         }
-        self.beat();
     }
 
     /// Waits for news from the journal or from other nodes, until the next turn is due in any case.
@@ -129,8 +149,9 @@ impl KernelRunner {
 
     /// As [`KernelRunner::wait_for_turn`], at most for `limit`.
     pub fn wait(&mut self, limit: Duration) {
-        if let Err(error) = self.journal.wait(limit) {
-            self.note(&error);
+        match self.journal.wait(limit) {
+            Ok(news) => self.news |= news,
+            Err(error) => self.note(&error),
         }
     }
 

@@ -42,6 +42,8 @@ use crate::workloads::{LastPlacements, prepare};
 const LOOK_PERIOD: Duration = Duration::from_millis(200);
 /// Between two looks for faults that are overdue, and for what the supervisor must hold back.
 const SWEEP_PERIOD: Duration = Duration::from_secs(2);
+/// Between two looks for traces that no fault explains: every process of the machine is read for one.
+const RESIDUE_PERIOD: Duration = Duration::from_secs(30);
 const RELOAD_LIMIT: Duration = Duration::from_secs(2);
 /// How often a gateway that does not answer is told to reload, and how long between.
 const RELOAD_ATTEMPTS: u32 = 40;
@@ -165,6 +167,8 @@ impl Node {
         let mut view = self.desk.deputy.view.clone();
         let mut look = tokio::time::interval(LOOK_PERIOD);
         let mut sweeps = tokio::time::interval(SWEEP_PERIOD);
+        let mut traces = tokio::time::interval(RESIDUE_PERIOD);
+        traces.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.wish().await?;
@@ -194,6 +198,7 @@ impl Node {
                     self.tell_ended_loops();
                     self.hold_instances().await?;
                 }
+                _ = traces.tick() => tell_traces(&self.context).await,
                 _ = sweeps.tick() => {
                     let archives = self.context.layout.archives(self.context.name());
                     for signal in self.reporter.look_into(&archives) {
@@ -508,7 +513,20 @@ async fn do_work(desk: Rc<Desk>, context: Context, assigned: Assigned, work: Wor
     desk.deputy.submit(Signal::Answered { effect, outcome });
 }
 
-/// Undoes faults that are overdue and says what no fault explains.
+/// Says what no fault explains.
+async fn tell_traces(context: &Context) {
+    let data = context.layout.data().to_path_buf();
+    match tokio::task::spawn_blocking(move || faults::residue(&data)).await {
+        Ok(traces) => {
+            for residue in &traces {
+                tracing::warn!(%residue, "a trace that no fault in force explains");
+            }
+        }
+        Err(error) => tracing::error!(%error, "the look for traces of faults ended"),
+    }
+}
+
+/// Undoes faults that are overdue.
 async fn sweep(context: &Context) {
     let data = context.layout.data().to_path_buf();
     let swept = tokio::task::spawn_blocking(move || faults::sweep(&data, clock::now())).await;
@@ -516,9 +534,6 @@ async fn sweep(context: &Context) {
         Ok(report) => {
             for (fault, problem) in &report.failed {
                 tracing::warn!(fault, problem, "an overdue fault is not undone yet");
-            }
-            for residue in &report.residue {
-                tracing::warn!(%residue, "a trace that no fault in force explains");
             }
             tracing::debug!(undone = ?report.undone, "swept");
         }

@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
 use mainstay_derive::WATCH_INSTANCE;
 use mainstay_identity::{Identity, web};
 use mainstay_record::gateway::GatewayStatus;
@@ -20,9 +19,10 @@ use mainstay_record::keeper::KeeperStatus;
 use mainstay_record::node::{NodeFacts, Seen};
 use mainstay_record::watch::WatchBoard;
 use mainstay_rt::clock;
-use mainstay_rt::http::request_unix;
+use mainstay_rt::http::Line;
 use mainstay_units::Instant;
 use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
 
 use crate::context::Context;
 use crate::effects::chain;
@@ -33,6 +33,8 @@ const WATCH_PERIOD: Duration = Duration::from_millis(250);
 /// An answer older than this says nothing of now.
 const FRESH: Duration = Duration::from_secs(3);
 const NODE_PERIOD: Duration = Duration::from_millis(500);
+/// How long one connection is used: then the other side proves again who it is.
+const LINE_LIFE: Duration = Duration::from_secs(30);
 /// For an answer from this host.
 const LOCAL_LIMIT: Duration = Duration::from_secs(1);
 /// For an answer from another region.
@@ -183,7 +185,7 @@ impl Sight {
             address,
             name: identity_name(NODE_ROLE, host, context.platform.name().as_str()),
         };
-        ask(&place, "/v1/facts").await
+        ask(&mut Line::new(LINE_LIFE), &place, "/v1/facts").await
     }
 }
 
@@ -199,8 +201,9 @@ where
 {
     let (facts, name) = (Rc::clone(facts), name.to_owned());
     let task = tokio::task::spawn_local(async move {
+        let mut line = Line::new(LINE_LIFE);
         loop {
-            let answer = ask(&place, target).await;
+            let answer = ask(&mut line, &place, target).await;
             let now = clock::now();
             {
                 let mut facts = facts.borrow_mut();
@@ -218,26 +221,25 @@ where
     task.abort_handle()
 }
 
-async fn ask<T: DeserializeOwned>(place: &Place, target: &str) -> Result<T, String> {
+async fn ask<T: DeserializeOwned>(
+    line: &mut Line,
+    place: &Place,
+    target: &str,
+) -> Result<T, String> {
     let answer = match place {
         Place::Local(socket) => {
-            request_unix(socket, Method::GET, target, Vec::new(), LOCAL_LIMIT).await
+            let name = socket.display().to_string();
+            let connect = || UnixStream::connect(socket);
+            line.get(connect, &name, target, LOCAL_LIMIT).await
         }
         Place::Remote {
             identity,
             address,
             name,
         } => {
-            let node = (*address, name.as_str());
-            web::request(
-                identity,
-                node,
-                Method::GET,
-                target,
-                Vec::new(),
-                REMOTE_LIMIT,
-            )
-            .await
+            let connect = || web::connect(identity, (*address, name.as_str()));
+            line.get(connect, &address.to_string(), target, REMOTE_LIMIT)
+                .await
         }
     };
     let (status, body) = answer.map_err(|error| chain(&error))?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use mainstay_rt::http::{Answer, Call, RequestError, Standing, request_through, serve_through};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::client::TlsStream;
 
 use crate::identity::Identity;
 
@@ -60,6 +61,19 @@ where
     serve_through(listener, admit, handler).await;
 }
 
+/// A connection to whoever has this name.
+///
+/// # Errors
+/// When it cannot be reached, does not prove its name, or does not believe ours.
+pub async fn connect(
+    identity: &Identity,
+    (address, name): (SocketAddr, &str),
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    identity.connect(stream, name).await
+}
+
 /// Sends one request to whoever has this name; `timeout` bounds everything from connecting to the last byte.
 ///
 /// # Errors
@@ -72,11 +86,7 @@ pub async fn request(
     body: Vec<u8>,
     timeout: Duration,
 ) -> Result<(StatusCode, bytes::Bytes), RequestError> {
-    let connect = async {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        identity.connect(stream, name).await
-    };
+    let connect = connect(identity, (address, name));
     let text = address.to_string();
     request_through(connect, &text, method, target, body, timeout).await
 }

@@ -2,7 +2,7 @@
 //!
 //! It serves control sockets (a Unix socket, whose peer the kernel names) and status pages (TCP). It is
 //! not the gateway: no pooling, no streaming of large bodies, a connection per request on the client
-//! side. Every body and every wait has a limit.
+//! side, but for whoever asks the same again and again ([`Line`]). Every body and every wait has a limit.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,10 +16,14 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use hyper::client::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mainstay_units::Instant;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use crate::clock;
 
 /// Largest body accepted, in either direction.
 pub const BODY_LIMIT: usize = 8 * 1024 * 1024;
@@ -380,6 +384,120 @@ where
     within(timeout, name, exchange).await
 }
 
+/// A connection of somebody who asks the same process again and again: it is kept from one question to the next, and
+/// made anew when it ends, when it is old, and after every answer that did not come. For questions that may be asked twice.
+/// Must be used inside a [`tokio::task::LocalSet`].
+pub struct Line {
+    life: Duration,
+    kept: Option<Kept>,
+}
+
+struct Kept {
+    since: Instant,
+    sender: http1::SendRequest<Full<Bytes>>,
+    /// Carries the bytes; ends with the line.
+    driver: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Line {
+    /// One connection is used for `life` at most: who the other side is was proved when it began.
+    pub const fn new(life: Duration) -> Self {
+        Self { life, kept: None }
+    }
+
+    /// Asks for `target`, over the stream that `connect` opens where none is kept.
+    ///
+    /// # Errors
+    /// As [`request_tcp`].
+    pub async fn get<S, C>(
+        &mut self,
+        connect: impl Fn() -> C,
+        name: &str,
+        target: &str,
+        timeout: Duration,
+    ) -> Result<(StatusCode, Bytes), RequestError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+        C: Future<Output = std::io::Result<S>>,
+    {
+        let asked = async {
+            // Out of its place while it is asked: an answer that was not waited for must not be taken for the next one.
+            let young = |kept: &Kept| clock::now().since(kept.since) < self.life;
+            if let Some(mut kept) = self.kept.take().filter(young)
+                && !kept.sender.is_closed()
+                && let Ok(answer) = kept.ask(name, target).await
+            {
+                self.kept = Some(kept);
+                return Ok(answer);
+            }
+            let stream = connect()
+                .await
+                .map_err(|error| RequestError::Connect(name.to_owned(), error))?;
+            let mut kept = Kept::new(stream, name).await?;
+            let answer = kept.ask(name, target).await?;
+            self.kept = Some(kept);
+            Ok(answer)
+        };
+        within(timeout, name, asked).await
+    }
+}
+
+impl Kept {
+    async fn new<S>(stream: S, name: &str) -> Result<Self, RequestError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| RequestError::Http(name.to_owned(), error))?;
+        let driver = tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
+                // Whoever asks next finds it closed.
+                tracing::debug!(%error, "a kept connection ended");
+            }
+        });
+        Ok(Self {
+            since: clock::now(),
+            sender,
+            driver,
+        })
+    }
+
+    async fn ask(&mut self, name: &str, target: &str) -> Result<(StatusCode, Bytes), RequestError> {
+        let http_error = |error| RequestError::Http(name.to_owned(), error);
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(target)
+            .header(http::header::HOST, "localhost")
+            .body(Full::default())
+            .map_err(|error| RequestError::Form(name.to_owned(), error))?;
+        self.sender.ready().await.map_err(http_error)?;
+        let answer = self
+            .sender
+            .send_request(request)
+            .await
+            .map_err(http_error)?;
+        whole(answer, name).await
+    }
+}
+
+/// The answer with all of its body.
+async fn whole(
+    answer: Response<Incoming>,
+    name: &str,
+) -> Result<(StatusCode, Bytes), RequestError> {
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), BODY_LIMIT).collect().await;
+    let body = body.map_err(|error| RequestError::Body(name.to_owned(), error.to_string()))?;
+    Ok((status, body.to_bytes()))
+}
+
 async fn within<T>(
     timeout: Duration,
     name: &str,
@@ -403,7 +521,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let http_error = |error| RequestError::Http(name.to_owned(), error);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(http_error)?;
     let request = Request::builder()
@@ -416,10 +534,7 @@ where
         .map_err(|error| RequestError::Form(name.to_owned(), error))?;
     let answer = async {
         let answer = sender.send_request(request).await.map_err(http_error)?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), BODY_LIMIT).collect().await;
-        let body = body.map_err(|error| RequestError::Body(name.to_owned(), error.to_string()))?;
-        Ok((status, body.to_bytes()))
+        whole(answer, name).await
     };
     // The connection is driven beside the request, on the caller's own task: nothing is left behind.
     tokio::pin!(answer);
@@ -473,6 +588,66 @@ mod tests {
                 (&value["path"], &value["query"]),
                 (&"/v1/x".into(), &"y=1".into())
             );
+        });
+    }
+
+    /// Connections that a server has seen, and the number of the one that asks.
+    async fn serve_numbered(listener: TcpListener, seen: Rc<std::cell::Cell<usize>>) {
+        let admit = move |stream| {
+            seen.set(seen.get() + 1);
+            async { Some((stream, Standing::Unproven)) }
+        };
+        serve_through(listener, admit, |call: Call| async move {
+            if call.path == "/late" {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+            text(StatusCode::OK, call.path)
+        })
+        .await;
+    }
+
+    #[test]
+    fn a_line_is_kept_until_it_ends_is_old_or_owes_an_answer() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let seen = Rc::new(std::cell::Cell::new(0));
+            let server = tokio::task::spawn_local(serve_numbered(listener, Rc::clone(&seen)));
+            let connect = || TcpStream::connect(address);
+            let limit = Duration::from_secs(5);
+            let mut line = Line::new(Duration::from_secs(60));
+            for _ in 0..3 {
+                let (status, body) = line.get(connect, "it", "/a", limit).await.unwrap();
+                assert_eq!((status, &body[..]), (StatusCode::OK, &b"/a"[..]));
+            }
+            assert_eq!(seen.get(), 1);
+            // What comes late is nobody's: the next question gets its own answer.
+            let late = line
+                .get(connect, "it", "/late", Duration::from_millis(50))
+                .await;
+            assert!(matches!(late, Err(RequestError::Timeout(..))), "{late:?}");
+            let (_, body) = line.get(connect, "it", "/b", limit).await.unwrap();
+            assert_eq!((&body[..], seen.get()), (&b"/b"[..], 2));
+            let mut short = Line::new(Duration::ZERO);
+            for _ in 0..2 {
+                short.get(connect, "it", "/c", limit).await.unwrap();
+            }
+            assert_eq!(seen.get(), 4);
+            // The server goes and another one comes in its place: the question is asked again, once.
+            server.abort();
+            let _ = server.await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let gone = line.get(connect, "it", "/d", Duration::from_secs(1)).await;
+            assert!(gone.is_err(), "{gone:?}");
+            let listener = TcpListener::bind(address).await.unwrap();
+            tokio::task::spawn_local(serve_numbered(listener, Rc::clone(&seen)));
+            let (_, body) = line.get(connect, "it", "/e", limit).await.unwrap();
+            assert_eq!((&body[..], seen.get()), (&b"/e"[..], 5));
         });
     }
 

@@ -161,6 +161,10 @@ impl Etcd {
         self.refused = why;
     }
 
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+
     fn open_or<E>(&self, error: impl FnOnce(String) -> E) -> Result<(), E> {
         match &self.refused {
             Some(why) => Err(error(why.clone())),
@@ -642,13 +646,13 @@ impl Coordination for Etcd {
         VALUE_BYTES_MAX
     }
 
-    fn wait(&mut self, limit: Duration) -> Result<(), PortError> {
+    fn wait(&mut self, limit: Duration) -> Result<bool, PortError> {
         let news = Arc::clone(&self.news);
         self.client.runtime().block_on(async {
             // Too late is as good as news: the caller looks.
             tokio::time::timeout(limit, news.notified()).await.ok();
         });
-        Ok(())
+        Ok(true)
     }
 }
 

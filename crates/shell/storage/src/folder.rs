@@ -107,8 +107,8 @@ impl LocalFolder {
     fn watch_folders(&self) -> io::Result<OwnedFd> {
         use inotify::{CreateFlags, WatchFlags};
         let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        for folder in [PARTS, BEATS] {
-            let events = WatchFlags::CREATE | WatchFlags::MOVED_TO;
+        // Parts are linked to their names, beats moved there; what is only begun is no news.
+        for (folder, events) in [(PARTS, WatchFlags::CREATE), (BEATS, WatchFlags::MOVED_TO)] {
             inotify::add_watch(&watch, self.root.join(folder), events)?;
         }
         Ok(watch)
@@ -189,21 +189,22 @@ impl Coordination for LocalFolder {
         usize::try_from(BEAT_BYTES_MAX).unwrap_or(usize::MAX)
     }
 
-    fn wait(&mut self, limit: Duration) -> Result<(), PortError> {
+    fn wait(&mut self, limit: Duration) -> Result<bool, PortError> {
         let limit = Timespec::try_from(limit).ok();
         let Some(watch) = &self.watch else {
             poll(&mut [], limit.as_ref()).map_err(|e| PortError::io("wait")(e.into()))?;
-            return Ok(());
+            return Ok(true);
         };
         let mut fds = [PollFd::new(watch, PollFlags::IN)];
         match poll(&mut fds, limit.as_ref()) {
+            Ok(0) => return Ok(false),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(PortError::io("wait for changes")(error.into())),
         }
         // Only that something happened matters: the events are thrown away.
         let mut buffer = [MaybeUninit::uninit(); 4096];
         while matches!(rustix::io::read(watch, &mut buffer), Ok((read, _)) if !read.is_empty()) {}
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -150,8 +150,8 @@ impl<C: Coordination> Journal<C> {
         })
     }
 
-    /// Waits until something may have changed.
-    pub fn wait(&mut self, limit: Duration) -> Result<(), PortError> {
+    /// Waits until something may have changed, or for `limit`: whether it may.
+    pub fn wait(&mut self, limit: Duration) -> Result<bool, PortError> {
         self.port.wait(limit)
     }
 

@@ -100,6 +100,13 @@ impl Port {
         }
     }
 
+    pub fn refused(&self) -> Option<&str> {
+        match self {
+            Self::Folder(folder) => folder.refused(),
+            Self::Etcd(etcd) => etcd.refused(),
+        }
+    }
+
     fn inner(&mut self) -> &mut dyn Coordination {
         match self {
             Self::Folder(folder) => folder,
@@ -132,7 +139,7 @@ impl Coordination for Port {
         }
     }
 
-    fn wait(&mut self, limit: Duration) -> Result<(), PortError> {
+    fn wait(&mut self, limit: Duration) -> Result<bool, PortError> {
         self.inner().wait(limit)
     }
 }

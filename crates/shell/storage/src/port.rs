@@ -62,6 +62,6 @@ pub trait Coordination {
     /// No heartbeat may have more bytes; what has no room waits at its node.
     fn beat_bytes_max(&self) -> usize;
 
-    /// Returns when something was published or said, or after `limit`.
-    fn wait(&mut self, limit: Duration) -> Result<(), PortError>;
+    /// Returns when something was published or said, or after `limit`: whether there may be news.
+    fn wait(&mut self, limit: Duration) -> Result<bool, PortError>;
 }

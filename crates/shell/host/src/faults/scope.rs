@@ -133,43 +133,59 @@ pub(crate) fn spared(data: &Path) -> BTreeSet<ProcessIdentity> {
 
 /// All living processes of a host: its node first, so that it cannot react to what befalls the others.
 pub(crate) fn processes(data: &Path, host: &str) -> Vec<ProcessRow> {
-    let table = identity::table();
-    let spared = spared(data);
-    let mut found: BTreeMap<u32, ProcessRow> = BTreeMap::new();
-    let mut add = |row: &ProcessRow| {
-        if row.is_alive() && !spared.contains(&row.identity) {
-            found.insert(row.identity.pid, *row);
+    Living::look(data).of(data, host)
+}
+
+/// The processes of the machine, as one look saw them, and those among them that no fault touches.
+pub(crate) struct Living {
+    table: BTreeMap<u32, ProcessRow>,
+    spared: BTreeSet<ProcessIdentity>,
+}
+
+impl Living {
+    pub(crate) fn look(data: &Path) -> Self {
+        Self {
+            table: identity::table(),
+            spared: spared(data),
         }
-    };
-    let node = launch::read_launch(&launch_path(data, host))
-        .ok()
-        .map(|launch| launch.process);
-    let node = node.and_then(|node| table.get(&node.pid).filter(|row| row.identity == node));
-    for state in shims(data, host) {
-        for process in [Some(state.shim), state.child].into_iter().flatten() {
-            if let Some(row) = table
-                .get(&process.pid)
-                .filter(|row| row.identity == process)
-            {
-                add(row);
-                identity::descendants(&table, process.pid)
-                    .iter()
-                    .for_each(&mut add);
+    }
+
+    /// As [`processes`].
+    pub(crate) fn of(&self, data: &Path, host: &str) -> Vec<ProcessRow> {
+        let mut found: BTreeMap<u32, ProcessRow> = BTreeMap::new();
+        let mut add = |row: &ProcessRow| {
+            if row.is_alive() && !self.spared.contains(&row.identity) {
+                found.insert(row.identity.pid, *row);
+            }
+        };
+        let row = |process: ProcessIdentity| {
+            let row = self.table.get(&process.pid);
+            row.filter(|row| row.identity == process)
+        };
+        let node = launch::read_launch(&launch_path(data, host)).ok();
+        let node = node.and_then(|launch| row(launch.process));
+        for state in shims(data, host) {
+            for process in [Some(state.shim), state.child].into_iter().flatten() {
+                if let Some(row) = row(process) {
+                    add(row);
+                    let below = identity::descendants(&self.table, process.pid);
+                    below.iter().for_each(&mut add);
+                }
+            }
+            let is_orphan =
+                !identity::is_alive(state.shim) && state.child.is_some_and(identity::is_alive);
+            if let (true, Some(mark)) = (is_orphan, &state.launch) {
+                identity::marked(shim::MARK, mark).iter().for_each(&mut add);
             }
         }
-        let is_orphan =
-            !identity::is_alive(state.shim) && state.child.is_some_and(identity::is_alive);
-        if let (true, Some(mark)) = (is_orphan, &state.launch) {
-            identity::marked(shim::MARK, mark).iter().for_each(&mut add);
+        if let Some(node) = node {
+            found.remove(&node.identity.pid);
         }
+        let node = node
+            .filter(|row| row.is_alive() && !self.spared.contains(&row.identity))
+            .copied();
+        node.into_iter().chain(found.into_values()).collect()
     }
-    if let Some(node) = node {
-        found.remove(&node.identity.pid);
-    }
-    let node = node
-        .filter(|row| row.is_alive() && !spared.contains(&row.identity))
-        .copied();
-    node.into_iter().chain(found.into_values()).collect()
 }
 
 /// One process of a host and what is below it, but for what only happens to be there: a node is the parent of

@@ -21,7 +21,6 @@ pub struct SweepReport {
     pub undone: Vec<String>,
     /// Ids of overdue faults that could not be undone yet, with the reason.
     pub failed: Vec<(String, String)>,
-    pub residue: Vec<Residue>,
 }
 
 /// A trace of a fault that no record in force explains.
@@ -96,7 +95,6 @@ pub fn sweep(data: &Path, now: Instant) -> SweepReport {
         }
     }
     records::prune(data);
-    report.residue = residue(data);
     report
 }
 
@@ -113,7 +111,7 @@ fn is_ours_to_undo(record: &FaultRecord, now: Instant, boot_id: &str) -> bool {
     }
 }
 
-/// Stopped processes and wire conditions that no record in force explains.
+/// Stopped processes and wire conditions that no record in force explains. Reads every process of the machine.
 pub fn residue(data: &Path) -> Vec<Residue> {
     let open: Vec<FaultRecord> = records::all(data)
         .into_iter()
@@ -127,11 +125,12 @@ pub fn residue(data: &Path) -> Vec<Residue> {
         open.iter().any(|record| record.undo.iter().any(names))
     };
     let mut found = Vec::new();
+    let living = scope::Living::look(data);
     for host in scope::hosts(data) {
         if thaws(&host.host) {
             continue;
         }
-        for row in scope::processes(data, &host.host) {
+        for row in living.of(data, &host.host) {
             if row.is_stopped() && !frozen.contains(&row.identity) {
                 found.push(Residue::StoppedProcess {
                     host: host.host.clone(),
