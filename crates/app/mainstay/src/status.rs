@@ -23,7 +23,7 @@ const WATCH_PERIOD: Duration = Duration::from_secs(1);
 pub fn run(arguments: &Status) -> Outcome {
     let (_, layout) = find(&arguments.platform)?;
     if arguments.watch {
-        return watch(&layout, &Interrupt::catch()?, "Ctrl-C ends");
+        return watch(&layout, &Interrupt::catch()?, "Ctrl-C ends", || false);
     }
     let status = current(&layout)?;
     if arguments.json {
@@ -62,10 +62,15 @@ pub fn current(layout: &Layout) -> Result<StatusRecord, Failure> {
     Ok(mainstay_view::status(&facts))
 }
 
-/// The status again and again until somebody interrupts. Unlike a picture, `then` is what interrupting does.
-pub fn watch(layout: &Layout, interrupt: &Interrupt, then: &str) -> Outcome {
+/// The status again and again until somebody interrupts, or it is over. Unlike a picture, `then` is what interrupting does.
+pub fn watch(
+    layout: &Layout,
+    interrupt: &Interrupt,
+    then: &str,
+    is_over: impl Fn() -> bool,
+) -> Outcome {
     let on_terminal = std::io::stdout().is_terminal();
-    while !interrupt.is_set() {
+    while !interrupt.is_set() && !is_over() {
         let text = match current(layout) {
             Ok(status) => mainstay_view::render(&status, palette()),
             Err(failure) => failure.to_string(),

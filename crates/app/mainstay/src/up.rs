@@ -89,10 +89,25 @@ pub fn up(arguments: &Up) -> Outcome {
             return line(mainstay_view::render(&status, palette()));
         }
         // Whoever reads may leave: the platform is here to stay until somebody interrupts.
-        Ok(_) => match watch(&layout, &interrupt, "Ctrl-C stops everything in order") {
-            Err(Failure::ReaderLeft) => wait_for(&interrupt),
-            watched => watched?,
-        },
+        Ok(_) => {
+            let is_over = || is_stopped(&layout);
+            match watch(
+                &layout,
+                &interrupt,
+                "Ctrl-C stops everything in order",
+                is_over,
+            ) {
+                Err(Failure::ReaderLeft) => wait_for(&interrupt, is_over),
+                watched => watched?,
+            }
+            if !interrupt.is_set() {
+                progress(format_args!(
+                    "everything was stopped elsewhere; the data stays in {}",
+                    layout.data().display()
+                ));
+                return Ok(());
+            }
+        }
     }
     progress("stopping everything in order");
     stop(&layout, "interrupted where `mainstay up` ran")
@@ -119,10 +134,17 @@ fn go_on(
     Ok(status)
 }
 
-fn wait_for(interrupt: &Interrupt) {
-    while !interrupt.is_set() {
+fn wait_for(interrupt: &Interrupt, is_over: impl Fn() -> bool) {
+    while !interrupt.is_set() && !is_over() {
         interrupt.wait(Duration::from_secs(1));
     }
+}
+
+/// Whether neither the machine's process nor any node runs: somebody has stopped the platform.
+fn is_stopped(layout: &Layout) -> bool {
+    let hosts = place::node_folders(layout).unwrap_or_default();
+    let node_runs = |(host, _): &(String, _)| machine::node_process(layout, host).is_some();
+    machine::running(layout).is_none() && !hosts.iter().any(node_runs)
 }
 
 /// A platform runs as the user whose data it is: another's files would be out of its reach, and root's are

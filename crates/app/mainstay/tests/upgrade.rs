@@ -8,8 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use mainstay_testkit::child::GuardedChild;
 use serde_json::Value;
 
+const EXAMPLE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../../examples/database/platform.yaml"
+);
 const HOSTS: [&str; 3] = ["use1-a", "usw2-a", "euw1-a"];
 /// Looks at what does not come: longer than anything here takes, also on a busy machine.
 const LOOKS: u32 = 2_400;
@@ -36,11 +41,7 @@ impl Platform {
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(folder.path(), open).expect("opened");
         let platform = Self { folder };
-        let file = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../../examples/database/platform.yaml"
-        );
-        let up = platform.mainstay(&["up", file, "--detach", "--timeout", "120s"]);
+        let up = platform.mainstay(&["up", EXAMPLE, "--detach", "--timeout", "120s"]);
         assert!(up.status.success(), "{}", said(&up));
         platform
     }
@@ -213,4 +214,29 @@ fn versions_go_host_by_host_and_bad_ones_no_further_than_the_first() {
     let primaries = platform.journal("reflex.recorded");
     let came = primaries.matches("became_primary").count();
     assert_eq!(came, 1, "no promotion followed: {primaries}");
+    who_watches_leaves_when_others_stop_the_platform(&platform);
+}
+
+/// `mainstay up` without `--detach` shows the platform until it is interrupted, or until there is nothing left to show.
+fn who_watches_leaves_when_others_stop_the_platform(platform: &Platform) {
+    let mut up = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+    up.args(["up", EXAMPLE]).arg("--data").arg(platform.data());
+    let said = std::fs::File::create(platform.folder.path().join("said")).expect("a file");
+    let said_too = said.try_clone().expect("the same file");
+    let mut watching = GuardedChild::spawn(up.stdout(said).stderr(said_too)).expect("started");
+    let text = || std::fs::read_to_string(platform.folder.path().join("said")).ok();
+    until("a picture of the platform", || {
+        text().filter(|text| text.contains("Ctrl-C stops everything"))
+    });
+    assert!(watching.exited().is_none());
+    let down = platform.mainstay(&["down", "--reason", "a test"]);
+    assert!(down.status.success());
+    let ended = watching
+        .wait(Duration::from_secs(30))
+        .expect("it leaves by itself");
+    let text = text().unwrap_or_default();
+    assert!(
+        ended.success() && text.contains("stopped elsewhere"),
+        "{text}"
+    );
 }
