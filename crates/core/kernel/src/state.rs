@@ -381,6 +381,7 @@ impl State {
                 until_ms: *until_ms,
             };
             self.order(record, effect, Executor::Leader);
+            experiment::state::injected(self, *fault, *until_ms);
         }
         if let Event::FaultEnding { fault, .. } = &record.event {
             if let Some(fault) = self.faults.get_mut(fault) {

@@ -5,11 +5,13 @@
 //! | before  | the steady state is not measured                           | it is looked at, once                     |
 //! | before  | it does not hold                                           | mending: inconclusive                     |
 //! | running | an abort condition is violated, or nobody sees it          | mending: aborted                          |
+//! | running | without such a condition: nobody looks for too long        | that is observed: missing                 |
 //! | running | a target cannot be chosen, a fault cannot be set           | mending: inconclusive                     |
 //! | running | nobody could have an injection done for too long           | mending: inconclusive                     |
 //! | running | an injection is due                                        | its targets are chosen; the faults follow |
 //! | running | nobody looks                                               | somebody does, until the last one is over |
 //! | running | the last injection is over, and it was looked meanwhile    | mending                                   |
+//! | running | the last injection is over, and nobody saw its last part   | as where nobody looks                     |
 //! | both    | automation is paused                                       | mending: aborted                          |
 //! | both    | its time is over                                           | mending: inconclusive                     |
 //! | mending | a fault of it is in force                                  | nothing, for a while                      |
@@ -229,14 +231,18 @@ impl Sight<'_> {
     /// Nobody goes on blind where something must end it at once.
     fn blind(&self) -> Option<Move> {
         let why = self.course.unseen.as_ref()?;
-        Some(match self.table.is_guarded {
-            true => Move::Mend(Some(Verdict::Aborted), why.clone()),
+        Some(self.not_seen(why))
+    }
+
+    fn not_seen(&self, why: &str) -> Move {
+        match self.table.is_guarded {
+            true => Move::Mend(Some(Verdict::Aborted), why.to_string()),
             false => Move::Observe(Observation {
                 subject: UNSEEN.to_string(),
-                value: why.clone(),
+                value: why.to_string(),
                 finding: Finding::Missing,
             }),
-        })
+        }
     }
 
     fn late(&self, since_ms: u64) -> Option<Move> {
@@ -280,11 +286,22 @@ impl Sight<'_> {
             .flatten()
     }
 
+    /// Somebody looked to the end of what was planned, and something was broken for longer.
+    fn gap(&self) -> Option<Move> {
+        let gap_ms = (self.course.broken_to_ms).saturating_sub(self.course.seen_to_ms);
+        let is_told = self.course.told.contains_key(UNSEEN);
+        (gap_ms >= BLIND_MS && !is_told)
+            .then(|| self.not_seen(&format!("nobody has looked for its last {gap_ms} ms")))
+    }
+
     fn over(&self, since_ms: u64) -> Option<Move> {
         let is_over = self.is_all_injected()
             && self.now_ms >= self.ends_ms(since_ms)
             && !self.is_any_in_force()
             && self.course.look.is_none();
+        if is_over && let Some(gap) = self.gap() {
+            return Some(gap);
+        }
         is_over.then(|| Move::Mend(None, "the last injection is over".to_string()))
     }
 

@@ -84,6 +84,7 @@ pub(crate) struct Look {
     pub host: HostName,
     /// Of the leadership that ordered it.
     pub epoch: Epoch,
+    pub until_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +97,9 @@ pub(crate) struct Course {
     pub choice: Option<EffectId>,
     /// How often it was looked in this phase.
     pub looks: u32,
+    /// Until when it was looked, and until when something was broken.
+    pub seen_to_ms: u64,
+    pub broken_to_ms: u64,
     /// Why nobody has seen anything for as long as that may be.
     pub unseen: Option<String>,
     /// Whether everything held at the last look.
@@ -121,6 +125,8 @@ impl Course {
             look: None,
             choice: None,
             looks: 0,
+            seen_to_ms: 0,
+            broken_to_ms: 0,
             unseen: None,
             held: true,
             told: BTreeMap::new(),
@@ -144,7 +150,9 @@ impl Course {
     }
 
     fn looked(&mut self, at_ms: u64, moment: Moment, halt: Option<&String>, residue: &[String]) {
-        self.look = None;
+        if let Some(look) = self.look.take() {
+            self.seen_to_ms = self.seen_to_ms.max(look.until_ms.min(at_ms));
+        }
         self.looks = self.looks.saturating_add(1);
         if let Some(why) = halt {
             self.ends(Verdict::Aborted, why.clone());
@@ -290,12 +298,18 @@ pub(crate) fn apply(state: &mut State, record: &Record, news: &ExperimentNews) {
 
 fn goes_on(course: &mut Course, record: &Record, news: &ExperimentNews) {
     match news {
-        ExperimentNews::Looking { moment, host, .. } => {
+        ExperimentNews::Looking {
+            moment,
+            host,
+            within_ms,
+            ..
+        } => {
             course.look = Some(Look {
                 effect: EffectId(record.position),
                 moment: *moment,
                 host: host.clone(),
                 epoch: record.epoch,
+                until_ms: record.at_ms.saturating_add(*within_ms),
             });
             course.held = true;
         }
@@ -346,6 +360,16 @@ fn observed(running: &mut Experiment, observation: &Observation) {
     }
     if let Some(course) = running.course.as_mut() {
         course.observed(observation);
+    }
+}
+
+/// A fault of it is set until then at the latest.
+pub(crate) fn injected(state: &mut State, fault: FaultId, until_ms: u64) {
+    let running = state.experiment.as_mut();
+    if let Some(course) = running.and_then(|running| running.course.as_mut())
+        && course.faults.contains(&fault)
+    {
+        course.broken_to_ms = course.broken_to_ms.max(until_ms);
     }
 }
 

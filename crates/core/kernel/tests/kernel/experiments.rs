@@ -643,6 +643,30 @@ fn a_lost_looker_is_blindness() {
     }
 }
 
+/// The last injection came so late that whoever looked, as was planned, did not see the end of it.
+#[test]
+fn what_nobody_saw_at_the_end_is_not_passed() {
+    for (is_guarded, expected) in [(true, Verdict::Aborted), (false, Verdict::Inconclusive)] {
+        let table = Timetable {
+            is_guarded,
+            ..timetable()
+        };
+        let mut bench = Bench::broken(with(table));
+        bench.at(5_000).hands().at(7_000).at(10_999);
+        // Chosen, and nobody leads until it is over: the look ends in between, and is told afterwards.
+        let frozen = fault(FaultKind::ProcessFreeze, "h2/web", 14_000);
+        bench.at(11_000).chose(&[frozen]).hands().at(25_000).hands();
+        bench.looked(&[saw("during orders", Finding::Holds)]);
+        if is_guarded {
+            bench.looked(&[]);
+        } else {
+            bench.looked(&[saw("after orders", Finding::Holds)]);
+        }
+        let (found, why) = bench.verdict().expect("a verdict");
+        assert_eq!(found, expected, "{why}");
+    }
+}
+
 fn alert_of(name: &str, severity: &str, state: AlertState, at_ms: u64) -> Signal {
     let labels = [("alertname", name), ("severity", severity)];
     Signal::AlertTold(AlertNews {

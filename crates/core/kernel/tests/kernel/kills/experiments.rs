@@ -7,6 +7,8 @@ use mainstay_kernel::{Event, ExperimentId, ExperimentNews, Finding, Slot, Verdic
 use super::checker::Told;
 use super::reality::Fact;
 
+/// Whoever does not look for so long is blind.
+const BLIND_MS: u64 = 10_000;
 /// An injection comes this late at most.
 const LATE_MS: u64 = 31_000;
 
@@ -248,7 +250,9 @@ fn passed(told: &Told, id: ExperimentId, course: &Course, found: &mut Vec<String
         } if course.seen.iter().any(|(_, gaze, _)| *gaze == Some(*order)) => Some(*until_ms),
         _ => None,
     });
-    if looked_ms.max() < until_ms.max() {
+    // For a moment nobody looks while the lead changes.
+    let looked_ms = looked_ms.max().unwrap_or_default() + BLIND_MS;
+    if until_ms.max().is_some_and(|until_ms| looked_ms < until_ms) {
         found.push(format!("{id} has passed, and nobody looked to its end"));
     }
 }
