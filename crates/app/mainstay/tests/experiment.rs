@@ -76,7 +76,9 @@ impl Platform {
     fn entries(&self, kind: &str) -> Vec<Value> {
         let shown = self.mainstay(&["journal", "show", "--kind", kind, "--json"]);
         let lines = String::from_utf8_lossy(&shown.stdout).into_owned();
-        let entries = lines.lines().map(|line| serde_json::from_str(line).expect("an entry"));
+        let entries = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("an entry"));
         entries.collect()
     }
 
@@ -92,7 +94,10 @@ impl Platform {
         let path = self.data().join(format!("hosts/{host}/node/launch.json"));
         let launch = std::fs::read(path).expect("a record");
         let launch: Value = serde_json::from_slice(&launch).expect("JSON");
-        launch["process"]["pid"].as_i64().expect("a process").to_string()
+        launch["process"]["pid"]
+            .as_i64()
+            .expect("a process")
+            .to_string()
     }
 
     /// Waits for the first fault of this experiment, of those that were there before.
@@ -103,13 +108,21 @@ impl Platform {
     }
 
     fn wait_ended(&self, ends_before: usize) -> Value {
-        until("a verdict", || self.entries("experiment.ended").into_iter().nth(ends_before))
+        until("a verdict", || {
+            self.entries("experiment.ended")
+                .into_iter()
+                .nth(ends_before)
+        })
     }
 
     /// Each injection was chosen once, each fault of it injected once and is over.
     fn check_whole(&self, id: &str, faults_before: usize) {
         let of = |entry: &Value| entry["body"]["experiment"] == *id;
-        let chosen: Vec<Value> = self.entries("experiment.chosen").into_iter().filter(of).collect();
+        let chosen: Vec<Value> = self
+            .entries("experiment.chosen")
+            .into_iter()
+            .filter(of)
+            .collect();
         let numbers: Vec<u64> = chosen
             .iter()
             .filter_map(|entry| entry["body"]["injection"].as_u64())
@@ -246,11 +259,32 @@ fn somebody_stops_it(platform: &Platform) {
         text.contains("aborted: somebody stopped it: seen enough"),
         "{text}"
     );
-    assert_eq!(platform.entries("fault.injected").len(), faults + 1, "{text}");
+    assert_eq!(
+        platform.entries("fault.injected").len(),
+        faults + 1,
+        "{text}"
+    );
     let left = platform.json(&["fault", "list", "--json"]);
     assert_eq!(left.as_array().map(Vec::len), Some(0), "{left}");
     let again = platform.mainstay(&["chaos", "stop", "x3", "--reason", "again"]);
     assert_eq!(again.status.code(), Some(3), "{}", said(&again));
+}
+
+/// Whoever interrupts the command that looks on wants the experiment to end, and sees how it does.
+fn an_interrupted_command_stops_it(platform: &Platform) {
+    let faults = platform.entries("fault.injected").len();
+    let command = platform.run();
+    platform.wait_broken(faults);
+    signal("-INT", &command.id().to_string());
+    let output = command.wait_with_output().expect("ended");
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains(&format!("x4 {NAME}: aborted: somebody stopped it")),
+        "{text}"
+    );
+    let left = platform.json(&["fault", "list", "--json"]);
+    assert_eq!(left.as_array().map(Vec::len), Some(0), "{left}");
 }
 
 #[test]
@@ -259,6 +293,7 @@ fn experiments_go_on_whoever_dies() {
     command_and_leader_are_killed(&platform);
     the_leader_is_silent_and_replaced(&platform);
     somebody_stops_it(&platform);
+    an_interrupted_command_stops_it(&platform);
     let verified = platform.mainstay(&["journal", "verify"]);
     assert!(verified.status.success(), "{}", said(&verified));
 }

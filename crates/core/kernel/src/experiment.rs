@@ -18,9 +18,11 @@ pub(crate) mod desk;
 pub(crate) mod state;
 mod work;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -177,7 +179,7 @@ impl Verdict {
 /// What is asked of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExperimentAsk {
-    Begin(ExperimentPlan),
+    Begin(Box<ExperimentPlan>),
     Stop { experiment: ExperimentId },
 }
 
@@ -195,7 +197,7 @@ impl ExperimentAsk {
 pub enum ExperimentNews {
     Begun {
         experiment: ExperimentId,
-        plan: ExperimentPlan,
+        plan: Arc<ExperimentPlan>,
         /// It ends then at the latest, whatever is known of it.
         until_ms: u64,
         by: By,

@@ -372,9 +372,7 @@ impl fmt::Display for Refusal {
             Self::FaultShape { why } | Self::DrillUntimely { why } => f.write_str(why),
             Self::ExperimentUntimely { why } => write!(f, "no experiment now: {why}"),
             Self::NoSuchExperiment { experiment: one } => write!(f, "no experiment {one} runs"),
-            Self::ExperimentEndsAlready { experiment } => {
-                write!(f, "experiment {experiment} is ending already")
-            }
+            Self::ExperimentEndsAlready { experiment: one } => write!(f, "{one} is ending already"),
             Self::NoSuchDrill { drill } => write!(f, "there is no drill {drill}"),
             Self::NoSuchFault { fault } => write!(f, "no fault {fault} is in force"),
             Self::FaultEndsAlready { fault } => write!(f, "fault {fault} is being ended"),

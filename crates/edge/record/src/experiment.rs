@@ -99,7 +99,7 @@ impl VerdictWord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ExperimentAskRecord {
-    Begin(ExperimentPlanRecord),
+    Begin(Box<ExperimentPlanRecord>),
     Stop { experiment: String },
 }
 

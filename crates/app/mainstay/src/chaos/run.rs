@@ -119,7 +119,7 @@ impl Table<'_> {
         let lasts = Duration::from_millis(plan.lasts_ms);
         // From before it begins, so that nothing is missed.
         let mut follower = Follower::open(self.machine, self.layout)?;
-        let id = self.tell(ExperimentAskRecord::Begin(plan))?;
+        let id = self.tell(ExperimentAskRecord::Begin(Box::new(plan)))?;
         self.say(format_args!(
             "{id} {} begun, seed {}",
             trial.name, trial.seed

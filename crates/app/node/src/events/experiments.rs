@@ -1,5 +1,7 @@
 //! Experiments as they are stored and sent.
 
+use std::sync::Arc;
+
 use mainstay_kernel::{
     AlertRules, EffectId, Experiment, ExperimentAsk, ExperimentNews, ExperimentPlan,
     ExperimentTold, FaultId, Finding, Moment, Observation, Slot, Timetable, Told, Verdict,
@@ -180,7 +182,7 @@ pub(super) fn experiment_of(
 fn begun_of(body: ExperimentBegunBody) -> Result<ExperimentNews, ReadError> {
     Ok(ExperimentNews::Begun {
         experiment: id(&body.experiment)?,
-        plan: plan_of(body.plan)?,
+        plan: Arc::new(plan_of(body.plan)?),
         until_ms: body.until_ms,
         by: by_of(body.by)?,
         reason: body.reason,
@@ -196,7 +198,7 @@ fn faults_of(faults: &[String]) -> Result<Vec<FaultId>, ReadError> {
 
 pub(super) fn experiment_ask_record(ask: &ExperimentAsk) -> ExperimentAskRecord {
     match ask {
-        ExperimentAsk::Begin(plan) => ExperimentAskRecord::Begin(plan_record(plan)),
+        ExperimentAsk::Begin(plan) => ExperimentAskRecord::Begin(Box::new(plan_record(plan))),
         ExperimentAsk::Stop { experiment } => ExperimentAskRecord::Stop {
             experiment: experiment.to_string(),
         },
@@ -207,7 +209,7 @@ pub(super) fn experiment_ask_record(ask: &ExperimentAsk) -> ExperimentAskRecord 
 /// When an experiment or a seed in it is none.
 pub fn experiment_ask_of(record: ExperimentAskRecord) -> Result<ExperimentAsk, ReadError> {
     Ok(match record {
-        ExperimentAskRecord::Begin(plan) => ExperimentAsk::Begin(plan_of(plan)?),
+        ExperimentAskRecord::Begin(plan) => ExperimentAsk::Begin(Box::new(plan_of(*plan)?)),
         ExperimentAskRecord::Stop { experiment } => ExperimentAsk::Stop {
             experiment: id(&experiment)?,
         },

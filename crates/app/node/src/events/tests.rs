@@ -710,7 +710,7 @@ fn experiments() -> Vec<ExperimentNews> {
     let plans = old.chain(timetables().map(|table| experiment_plan(Some(table))));
     let begun = plans.map(|plan| ExperimentNews::Begun {
         experiment,
-        plan,
+        plan: plan.into(),
         until_ms: 9,
         by: by(),
         reason: text(),
@@ -765,16 +765,17 @@ fn experiments() -> Vec<ExperimentNews> {
 fn experiment_asks() -> Vec<ExperimentAsk> {
     let [first, second] = timetables().map(|table| experiment_plan(Some(table)));
     vec![
-        ExperimentAsk::Begin(experiment_plan(None)),
-        ExperimentAsk::Begin(first),
-        ExperimentAsk::Begin(second),
+        ExperimentAsk::Begin(Box::new(experiment_plan(None))),
+        ExperimentAsk::Begin(Box::new(first)),
+        ExperimentAsk::Begin(Box::new(second)),
         ExperimentAsk::Stop {
             experiment: ExperimentId(4),
         },
     ]
 }
 
-fn experiments_told() -> Vec<ExperimentTold> {
+/// What watches and whoever works for an experiment tell.
+fn told() -> Vec<Signal> {
     let looked = |halt| Told::Looked {
         seen: observations(),
         halt,
@@ -786,7 +787,9 @@ fn experiments_told() -> Vec<ExperimentTold> {
     };
     let all = [looked(None), looked(Some(text())), chosen];
     let effect = EffectId(Position(7));
-    all.map(|told| ExperimentTold { effect, told }).into()
+    let told = all.map(|told| Signal::Experiment(ExperimentTold { effect, told }));
+    let alerts = alerts().into_iter().map(Signal::AlertTold);
+    alerts.chain(told).collect()
 }
 
 fn alerts() -> Vec<AlertNews> {
@@ -929,8 +932,7 @@ fn every_signal_that_travels_there_and_back() {
     let signals = commands
         .chain(answers)
         .chain(reports().into_iter().map(Signal::Reported))
-        .chain(alerts().into_iter().map(Signal::AlertTold))
-        .chain(experiments_told().into_iter().map(Signal::Experiment))
+        .chain(told())
         .chain([file]);
     for signal in signals {
         let text = serde_json::to_string(&signal_record(&signal).unwrap()).unwrap();

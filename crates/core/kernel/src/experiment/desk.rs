@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -109,7 +110,7 @@ fn begin(
     }
     Ok(ExperimentNews::Begun {
         experiment: ExperimentId(state.experiments_ever + 1),
-        plan: plan.clone(),
+        plan: Arc::new(plan.clone()),
         until_ms: now_ms
             .saturating_add(plan.lasts_ms)
             .saturating_add(AFTERWARDS_MS),
@@ -267,76 +268,71 @@ fn entries(state: &State, next: Move) -> Vec<Event> {
     let Some(running) = &state.experiment else {
         return Vec::new();
     };
-    let experiment = running.id;
-    let look = running.course.as_ref().and_then(|it| it.look.as_ref());
+    let course = running.course.as_ref();
+    let look = course.and_then(|course| course.look.as_ref());
     let look = look.map(|look| look.effect);
-    let choice = running.course.as_ref().and_then(|it| it.choice);
-    let (news, given_up) = match next {
-        Move::Observe(observation) => (
-            ExperimentNews::Observed {
-                experiment,
-                observation,
-            },
-            [None, None],
-        ),
+    let choice = course.and_then(|course| course.choice);
+    let (given_up, mended) = match &next {
+        Move::Observe(_) | Move::Choose(_) => ([None, None], Vec::new()),
+        Move::Look { .. } => ([look, None], Vec::new()),
+        Move::Mend(..) => ([look, choice], mended(state, running)),
+        Move::End { .. } => ([look, choice], Vec::new()),
+    };
+    let given_up = given_up.into_iter().flatten().map(|effect| {
+        let why = "it is not needed any more".to_string();
+        Event::EffectFinished {
+            effect,
+            outcome: Outcome::Unknown { why },
+        }
+    });
+    let mut events = vec![Event::Experiment(news(running, next))];
+    events.extend(mended);
+    events.extend(given_up);
+    events
+}
+
+fn news(running: &Experiment, next: Move) -> ExperimentNews {
+    let experiment = running.id;
+    match next {
+        Move::Observe(observation) => ExperimentNews::Observed {
+            experiment,
+            observation,
+        },
         Move::Look {
             moment,
             host,
             within_ms,
             patience_ms,
-        } => (
-            ExperimentNews::Looking {
-                experiment,
-                moment,
-                host,
-                within_ms,
-                patience_ms,
-            },
-            [look, None],
-        ),
-        Move::Choose(injection) => (
-            ExperimentNews::Choosing {
-                experiment,
-                injection,
-            },
-            [None, None],
-        ),
-        Move::Mend(verdict, why) => (
-            ExperimentNews::Mending {
-                experiment,
-                verdict,
-                why,
-            },
-            [look, choice],
-        ),
+        } => ExperimentNews::Looking {
+            experiment,
+            moment,
+            host,
+            within_ms,
+            patience_ms,
+        },
+        Move::Choose(injection) => ExperimentNews::Choosing {
+            experiment,
+            injection,
+        },
+        Move::Mend(verdict, why) => ExperimentNews::Mending {
+            experiment,
+            verdict,
+            why,
+        },
         Move::End {
             verdict,
             why,
             residue,
         } => {
             let (verdict, why) = borne_out(running, verdict, &why, &residue);
-            let end = ExperimentNews::Ended {
+            ExperimentNews::Ended {
                 experiment,
                 verdict,
                 why,
                 residue,
-            };
-            (end, [look, choice])
+            }
         }
-    };
-    let is_mending = matches!(news, ExperimentNews::Mending { .. });
-    let mut events = vec![Event::Experiment(news)];
-    if is_mending {
-        events.extend(mended(state, running));
     }
-    events.extend(given_up.into_iter().flatten().map(|effect| {
-        let why = "it is not needed any more".to_string();
-        Event::EffectFinished {
-            effect,
-            outcome: Outcome::Unknown { why },
-        }
-    }));
-    events
 }
 
 /// Faults of it that nobody ends yet.

@@ -258,7 +258,7 @@ pub(crate) fn apply(state: &mut State, record: &Record, news: &ExperimentNews) {
             let course = plan.timetable.is_some().then(|| Course::new(state));
             state.experiment = Some(Experiment {
                 id: *experiment,
-                plan: Arc::new(plan.clone()),
+                plan: Arc::clone(plan),
                 until_ms: *until_ms,
                 by: by.clone(),
                 reason: reason.clone(),

@@ -401,6 +401,7 @@ fn tell_incident(event: &mainstay_incident::Event) -> String {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table with one row for each kind")]
 fn tell_experiment(news: &ExperimentNews) -> String {
     match news {
         ExperimentNews::Begun {

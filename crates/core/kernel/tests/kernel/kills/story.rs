@@ -23,7 +23,7 @@ use super::fuse::{Away, Fuse};
 use super::planted::Planted;
 use super::world::{HOSTS, World};
 use crate::stage::{desired as stage_desired, fault, name, owner};
-use crate::{drills, experiments};
+use crate::{carried, drills};
 
 /// Whoever got no answer for so long asks again.
 const PATIENCE_MS: u64 = 25_000;
@@ -184,8 +184,8 @@ fn line(script: usize, line: usize) -> Option<Line> {
 }
 
 fn begins(name: &str) -> Line {
-    let timetable = experiments::timetable();
-    Line::Ask(Ask::Experiment(ExperimentAsk::Begin(ExperimentPlan {
+    let timetable = carried::timetable();
+    let plan = ExperimentPlan {
         name: name.to_string(),
         digest: "beef".to_string(),
         seed: 1,
@@ -193,7 +193,8 @@ fn begins(name: &str) -> Line {
         injections: vec!["web is frozen".to_string(); timetable.injections.len()],
         lasts_ms: timetable.ends_ms + timetable.settle_ms,
         timetable: Some(timetable),
-    })))
+    };
+    Line::Ask(Ask::Experiment(ExperimentAsk::Begin(Box::new(plan))))
 }
 
 fn experiment(line: usize) -> Option<Line> {
