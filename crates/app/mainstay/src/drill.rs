@@ -18,13 +18,15 @@ use std::time::Duration;
 use mainstay_drill::document::{Act, Document, Source, Wait, written};
 use mainstay_drill::{Finding, render, schema, table_of};
 use mainstay_node::digest_of;
-use mainstay_record::drill::{DrillAdoptionRecord, DrillAskRecord, DrillScheduleRecord};
+use mainstay_record::drill::{
+    DrillAdoptionRecord, DrillAskRecord, DrillScheduleRecord, SignatureWord,
+};
 use mainstay_record::node::Command;
 use mainstay_rt::files;
 use mainstay_yaml::FILE_BYTES_MAX;
 
 use crate::arguments::ProbeProcess;
-use crate::arguments::drill::{Adopt, Check, Confirm, Drill, Plan, Withdraw};
+use crate::arguments::drill::{Adopt, Check, Confirm, Drill, Plan, Sign, Withdraw};
 use crate::client::{command, find};
 use crate::exit::{Failure, Outcome};
 use crate::print::{self, json, line, problem};
@@ -39,6 +41,7 @@ pub fn run(command: &Drill) -> Outcome {
         Drill::Withdraw(arguments) => withdraw(arguments),
         Drill::Run(arguments) => run::run(arguments),
         Drill::Confirm(arguments) => confirm(arguments),
+        Drill::Sign(arguments) => sign(arguments),
         Drill::List(arguments) => show::list(arguments),
         Drill::Show(arguments) => show::show(arguments),
     }
@@ -247,6 +250,17 @@ fn confirm(arguments: &Confirm) -> Outcome {
     let ask = DrillAskRecord::Confirm {
         drill: arguments.drill.clone(),
         step: arguments.step.clone(),
+    };
+    command(&arguments.act, Command::Drill(ask))
+}
+
+fn sign(arguments: &Sign) -> Outcome {
+    let ask = DrillAskRecord::Sign {
+        drill: arguments.drill.clone(),
+        signature: match arguments.refuse {
+            true => SignatureWord::Refused,
+            false => SignatureWord::Accepted,
+        },
     };
     command(&arguments.act, Command::Drill(ask))
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use mainstay_derive::Layout;
-use mainstay_journal::{Log, NodeKey, PublicKey};
+use mainstay_journal::note::NoteError;
+use mainstay_journal::{Log, NodeKey, PublicKey, WitnessKey};
 use mainstay_node::place;
 use mainstay_report::day_and_time;
 use mainstay_report::evidence::{
@@ -91,6 +92,15 @@ fn make(arguments: &Pack) -> Outcome {
         checkpoint: checkpoint.clone(),
         keys: keys.iter().map(|key| key.verifier_text(origin)).collect(),
         controls,
+        cosigned: arguments
+            .cosigned
+            .iter()
+            .map(|path| read_text(path))
+            .collect::<Result<_, _>>()?,
+        witnesses: witnesses(&arguments.witnesses)?
+            .iter()
+            .map(|(name, key)| key.verifier_text(name))
+            .collect(),
         attached: attached(&arguments.attach)?,
     };
     let (packed, verified) = seal(&material, origin, &signer, &keys)?;
@@ -133,7 +143,7 @@ fn seal(
     packed.insert(MANIFEST.to_owned(), note.into_bytes());
     let given: Vec<(String, PublicKey)> =
         keys.iter().map(|key| (origin.to_owned(), *key)).collect();
-    let verified = verify(&packed, &given, material.made_ms)
+    let verified = verify(&packed, &given, &[], material.made_ms)
         .map_err(|refused| anyhow::anyhow!("the pack that was made does not verify: {refused}"))?;
     Ok((packed, verified))
 }
@@ -249,14 +259,15 @@ fn show(items: &[Item]) -> Outcome {
 
 fn check(arguments: &Verify) -> Outcome {
     let keys = keys(&arguments.keys)?;
+    let witnesses = witnesses(&arguments.witnesses)?;
     let packed = unpack(&arguments.path)?;
     let refused = |why: String| {
         Failure::Finding(format!(
             "refused: {why}\n  next: ask whoever made the pack for another copy; nothing of this one is to be believed"
         ))
     };
-    let verified =
-        verify(&packed, &keys, clock::wall_ms()).map_err(|why| refused(why.to_string()))?;
+    let verified = verify(&packed, &keys, &witnesses, clock::wall_ms())
+        .map_err(|why| refused(why.to_string()))?;
     if arguments.json {
         return in_json(&verified);
     }
@@ -280,6 +291,11 @@ fn check(arguments: &Verify) -> Outcome {
                 now.status().as_str()
             ))?;
         }
+    }
+    for witness in &verified.unvouched {
+        line(format_args!(
+            "  the key of {witness} is known from this pack alone: name it with --witness, as you got it elsewhere"
+        ))?;
     }
     let count = |status| Verified::count(&verified.items_now, status);
     line(format_args!(
@@ -312,12 +328,27 @@ fn in_json(verified: &Verified) -> Outcome {
         "entries": verified.entries,
         "proven": verified.proven,
         "files": verified.files,
+        "unvouched": verified.unvouched,
         "items": items.collect::<Vec<_>>(),
     }))
 }
 
-/// Keys as they are written, or files of them.
 fn keys(given: &[String]) -> Result<Vec<(String, PublicKey)>, Failure> {
+    let hint = "write NAME+ID+KEY, as `mainstay evidence pack` and `mainstay journal export` print it, or a file of such lines";
+    keys_of(given, PublicKey::parse_verifier, hint)
+}
+
+fn witnesses(given: &[String]) -> Result<Vec<(String, WitnessKey)>, Failure> {
+    let hint = "write NAME+ID+KEY, as the witness publishes it (a key for cosignatures with Ed25519), or a file of such lines";
+    keys_of(given, WitnessKey::parse_verifier, hint)
+}
+
+/// Keys as they are written, or files of them.
+fn keys_of<K>(
+    given: &[String],
+    read: fn(&str) -> Result<(String, K), NoteError>,
+    hint: &str,
+) -> Result<Vec<(String, K)>, Failure> {
     let mut keys = Vec::new();
     for given in given {
         let text = match given.contains('+') {
@@ -325,9 +356,9 @@ fn keys(given: &[String]) -> Result<Vec<(String, PublicKey)>, Failure> {
             false => read_text(Path::new(given))?,
         };
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            let key = PublicKey::parse_verifier(line.trim()).map_err(|error| {
+            let key = read(line.trim()).map_err(|error| {
                 Failure::Usage(format!(
-                    "{line:?} is no verifier key: {error}\n  next: write NAME+ID+KEY, as `mainstay evidence pack` and `mainstay journal export` print it, or a file of such lines"
+                    "{line:?} is no verifier key: {error}\n  next: {hint}"
                 ))
             })?;
             keys.push(key);

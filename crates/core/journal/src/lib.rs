@@ -10,6 +10,7 @@
 //!   and never encoded again.
 //! - [`tree`]: RFC 6962 hashing, the incremental [`Frontier`], inclusion and consistency proofs.
 //! - [`note`] and [`Checkpoint`]: C2SP signed notes with Ed25519, C2SP checkpoints.
+//! - [`WitnessKey`]: what outsiders say of a checkpoint, with the time.
 //! - [`Part`]: the bytes of a batch as stored; canonical, so that a changed byte anywhere is noticed.
 //! - [`Log`]: what a reader knows after following all parts: keys, leader, tree. The same code follows,
 //!   seals and verifies; there is no second, more lenient way in.
@@ -39,6 +40,7 @@ extern crate alloc;
 
 mod base64;
 mod checkpoint;
+mod cosignature;
 mod entry;
 mod hash;
 mod log;
@@ -48,6 +50,7 @@ pub mod tiles;
 pub mod tree;
 
 pub use checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
+pub use cosignature::{WitnessKey, signed_text};
 pub use entry::{ENTRY_BYTES_MAX, Entry, EntryError};
 pub use hash::{Hash, ParseHashError, chain_genesis, chain_next, leaf_hash, node_hash};
 pub use log::{Damage, Followed, Leadership, Log, Meaning, SealError};

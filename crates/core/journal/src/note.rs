@@ -35,47 +35,22 @@ impl PublicKey {
 
     /// The id that this key has under `name`.
     pub fn id(&self, name: &str) -> KeyId {
-        let mut input = Vec::with_capacity(name.len() + 34);
-        input.extend_from_slice(name.as_bytes());
-        input.push(b'\n');
-        input.push(ALGORITHM_ED25519);
-        input.extend_from_slice(&self.0);
-        let [a, b, c, d, ..] = Hash::of(&input).0;
-        KeyId(u32::from_be_bytes([a, b, c, d]))
+        KeyId::of(name, ALGORITHM_ED25519, &self.0)
     }
 
     /// Name and key from the form in which other tools take them, see [`PublicKey::verifier_text`].
     pub fn parse_verifier(text: &str) -> Result<(String, Self), NoteError> {
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(_), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(NoteError::VerifierKey);
-        };
-        let bytes = decode(key)?;
-        let Some((&ALGORITHM_ED25519, key)) = bytes.split_first() else {
-            return Err(NoteError::VerifierKey);
-        };
-        let key = Self(key.try_into().map_err(|_| NoteError::VerifierKey)?);
-        VerifyingKey::from_bytes(&key.0).map_err(|_| NoteError::VerifierKey)?;
-        // The id is a checksum over name and key.
-        match is_key_name(name) && key.verifier_text(name) == text {
-            true => Ok((name.to_string(), key)),
-            false => Err(NoteError::VerifierKey),
-        }
+        let (name, key) = read_verifier(text, ALGORITHM_ED25519)?;
+        Ok((name, Self(key)))
     }
 
     /// The key as other tools take it: `<name>+<id>+<base64(type || key)>`.
     pub fn verifier_text(&self, name: &str) -> String {
-        let mut key = Vec::with_capacity(33);
-        key.push(ALGORITHM_ED25519);
-        key.extend_from_slice(&self.0);
-        format!("{name}+{}+{}", self.id(name), base64::encode(&key))
+        write_verifier(name, ALGORITHM_ED25519, &self.0)
     }
 
     fn verifies(&self, text: &str, signature: &[u8; 64]) -> bool {
-        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| {
-            key.verify_strict(text.as_bytes(), &Signature::from_bytes(signature))
-                .is_ok()
-        })
+        verifies(&self.0, text, signature)
     }
 }
 
@@ -94,6 +69,53 @@ impl fmt::Debug for PublicKey {
 /// Tells keys of one name apart. Short on purpose: it is no proof of anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub u32);
+
+impl KeyId {
+    pub(crate) fn of(name: &str, algorithm: u8, key: &[u8; 32]) -> Self {
+        let mut input = Vec::with_capacity(name.len() + 34);
+        input.extend_from_slice(name.as_bytes());
+        input.push(b'\n');
+        input.push(algorithm);
+        input.extend_from_slice(key);
+        let [a, b, c, d, ..] = Hash::of(&input).0;
+        Self(u32::from_be_bytes([a, b, c, d]))
+    }
+}
+
+/// Name and key of `name+id+base64(algorithm || key)`.
+pub(crate) fn read_verifier(text: &str, algorithm: u8) -> Result<(String, [u8; 32]), NoteError> {
+    let mut parts = text.splitn(3, '+');
+    let (Some(name), Some(_), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(NoteError::VerifierKey);
+    };
+    let bytes = decode(key)?;
+    let key = match bytes.split_first() {
+        Some((found, key)) if *found == algorithm => key,
+        _ => return Err(NoteError::VerifierKey),
+    };
+    let key: [u8; 32] = key.try_into().map_err(|_| NoteError::VerifierKey)?;
+    VerifyingKey::from_bytes(&key).map_err(|_| NoteError::VerifierKey)?;
+    // The id is a checksum over name and key.
+    match is_key_name(name) && write_verifier(name, algorithm, &key) == text {
+        true => Ok((name.to_string(), key)),
+        false => Err(NoteError::VerifierKey),
+    }
+}
+
+pub(crate) fn write_verifier(name: &str, algorithm: u8, key: &[u8; 32]) -> String {
+    let mut bytes = Vec::with_capacity(33);
+    bytes.push(algorithm);
+    bytes.extend_from_slice(key);
+    let id = KeyId::of(name, algorithm, key);
+    format!("{name}+{id}+{}", base64::encode(&bytes))
+}
+
+pub(crate) fn verifies(key: &[u8; 32], text: &str, signature: &[u8; 64]) -> bool {
+    VerifyingKey::from_bytes(key).is_ok_and(|key| {
+        key.verify_strict(text.as_bytes(), &Signature::from_bytes(signature))
+            .is_ok()
+    })
+}
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

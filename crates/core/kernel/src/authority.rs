@@ -51,6 +51,7 @@ pub fn authorize(state: &State, actor: &Actor, permission: Permission) -> Result
             | Permission::DrillAdopt
             | Permission::DrillRun
             | Permission::DrillConfirm
+            | Permission::DrillSign
             | Permission::IncidentManage
             | Permission::PlaybookRun
             | Permission::PlaybookApprove => Err(Refusal::NoPlatform),

@@ -17,6 +17,6 @@ mod state;
 pub use plan::{
     Adoption, Deficiency, Deviation, DrillAsk, DrillEnd, DrillId, DrillNews, DrillPlan, DrillStep,
     DrillVerdict, Judged, LossLimit, Measure, Measured, Measurement, Objective, Schedule,
-    ServiceVerdict, StepEnd, StepOutcome, Unit,
+    ServiceVerdict, Signature, StepEnd, StepOutcome, Unit,
 };
 pub use state::{Adopted, Drill, Drills, Ended as EndedDrill};

@@ -65,7 +65,7 @@ pub use difference::{Change, ChangeKind, Plan, Step, Subject, plan};
 pub use drill::{
     Adopted, Adoption, Deficiency, Deviation, Drill, DrillAsk, DrillEnd, DrillId, DrillNews,
     DrillPlan, DrillStep, DrillVerdict, Drills, EndedDrill, Judged, LossLimit, Measure, Measured,
-    Measurement, Objective, Schedule, ServiceVerdict, StepEnd, StepOutcome, Unit,
+    Measurement, Objective, Schedule, ServiceVerdict, Signature, StepEnd, StepOutcome, Unit,
 };
 pub use effect::{Assigned, Effect, EffectId, Executor, Manner, Outcome};
 pub use event::{

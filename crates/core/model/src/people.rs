@@ -25,13 +25,14 @@ pub enum Permission {
     DrillAdopt,
     DrillRun,
     DrillConfirm,
+    DrillSign,
     IncidentManage,
     PlaybookRun,
     PlaybookApprove,
 }
 
 impl Permission {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::StatusRead,
         Self::JournalRead,
         Self::PlatformApply,
@@ -47,6 +48,7 @@ impl Permission {
         Self::DrillAdopt,
         Self::DrillRun,
         Self::DrillConfirm,
+        Self::DrillSign,
         Self::IncidentManage,
         Self::PlaybookRun,
         Self::PlaybookApprove,
@@ -77,6 +79,7 @@ impl Permission {
             Self::DrillAdopt => "drill.adopt",
             Self::DrillRun => "drill.run",
             Self::DrillConfirm => "drill.confirm",
+            Self::DrillSign => "drill.sign",
             Self::IncidentManage => "incident.manage",
             Self::PlaybookRun => "playbook.run",
             Self::PlaybookApprove => "playbook.approve",

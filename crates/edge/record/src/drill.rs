@@ -253,6 +253,27 @@ pub enum DrillAskRecord {
         drill: String,
         end: DrillEndRecord,
     },
+    Sign {
+        drill: String,
+        signature: SignatureWord,
+    },
+}
+
+/// What somebody of the management says to the result of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignatureWord {
+    Accepted,
+    Refused,
+}
+
+impl SignatureWord {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -316,6 +337,16 @@ pub struct DrillConfirmedBody {
     pub step: String,
     pub by: ActorRecord,
     pub note: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrillSignedBody {
+    pub drill: String,
+    pub name: String,
+    pub signature: SignatureWord,
+    pub by: ActorRecord,
+    pub statement: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

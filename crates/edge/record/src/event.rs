@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use crate::drill::{
     DrillAdoptedBody, DrillAskRecord, DrillBegunBody, DrillConfirmedBody, DrillDeviatedBody,
-    DrillEndedBody, DrillMeasuredBody, DrillMissedBody, DrillStepBegunBody, DrillStepEndedBody,
-    DrillWithdrawnBody,
+    DrillEndedBody, DrillMeasuredBody, DrillMissedBody, DrillSignedBody, DrillStepBegunBody,
+    DrillStepEndedBody, DrillWithdrawnBody,
 };
 use crate::experiment::{
     ExperimentAskRecord, ExperimentBegunBody, ExperimentChoosingBody, ExperimentChosenBody,
@@ -129,6 +129,7 @@ kinds! {
     DrillMeasured(DrillMeasuredBody) = "drill.measured", 1;
     DrillDeviated(DrillDeviatedBody) = "drill.deviated", 1;
     DrillEnded(DrillEndedBody) = "drill.ended", 1;
+    DrillSigned(DrillSignedBody) = "drill.signed", 1;
     Playbook(PlaybookBody) = "playbook", 1;
     NoticeEscalated(NoticeEscalatedBody) = "notice.escalated", 1;
     NoticeExhausted(NoticeExhaustedBody) = "notice.exhausted", 1;

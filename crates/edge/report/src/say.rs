@@ -435,6 +435,14 @@ fn drill(event: &EventBody) -> Option<String> {
             body.drill,
             body.note
         ),
+        EventBody::DrillSigned(body) => format!(
+            "{} signed the result of drill {} ({}), {}: {}",
+            actor(&body.by),
+            body.drill,
+            body.name,
+            body.signature.as_str(),
+            body.statement
+        ),
         EventBody::DrillDeviated(body) => {
             format!("drill {} deviated: {}", body.drill, body.deviation.what)
         }

@@ -4,8 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::Signer as _;
 use mainstay_journal::tree::root_of;
-use mainstay_journal::{Checkpoint, Entry, NodeKey, PublicKey, leaf_hash};
+use mainstay_journal::{Checkpoint, Entry, NodeKey, PublicKey, WitnessKey, leaf_hash};
 use mainstay_report::evidence::{
     MANIFEST, Manifest, Material, PackError, Status, Subject, Verified, controls, pack, tar, verify,
 };
@@ -213,6 +216,8 @@ fn material(log: &Log, subject: &str, made_ms: u64) -> Material {
         checkpoint: checkpoint.sign(&key()),
         keys: vec![key().public().verifier_text(ORIGIN)],
         controls: controls::SHIPPED.to_owned(),
+        cosigned: Vec::new(),
+        witnesses: Vec::new(),
         attached: BTreeMap::from([("figures.jsonl".to_owned(), b"{}\n".to_vec())]),
     }
 }
@@ -242,7 +247,7 @@ fn whole() -> tar::Files {
 }
 
 fn check(files: &tar::Files) -> Result<Verified, String> {
-    verify(files, &keys(), START_MS + DAY_MS).map_err(|refused| refused.to_string())
+    verify(files, &keys(), &[], START_MS + DAY_MS).map_err(|refused| refused.to_string())
 }
 
 fn status(verified: &Verified, number: u8) -> Status {
@@ -314,13 +319,159 @@ fn a_pack_shows_what_the_log_shows_and_says_what_it_does_not() {
 }
 
 #[test]
+fn the_result_is_signed_by_who_did_not_make_it() {
+    let mut log = drill();
+    let mut sign = |who: &str, signature: &str, statement: &str| {
+        log.add(
+            20_000,
+            "drill.signed",
+            json!({
+                "drill": "d1", "name": "region-lost", "signature": signature, "by": by(who), "statement": statement,
+            }),
+        );
+        let pack = sealed(&material(&log, "d1", START_MS + DAY_MS), &key());
+        check(&pack).unwrap().items[12].clone()
+    };
+    let own = sign("grace", "accepted", "well done");
+    assert_eq!(own.status(), Status::Missing);
+    assert!(own.parts[0].told.contains("who ran it too"), "{own:?}");
+    let refused = sign("ada", "refused", "half of the load");
+    assert!(
+        refused
+            .parts
+            .iter()
+            .any(|part| part.told.contains("ada refused")),
+        "{refused:?}"
+    );
+    assert_eq!(refused.status(), Status::Missing);
+    // The last word of each counts; that of whoever ran it is told, and never enough.
+    let accepted = sign("ada", "accepted", "seen");
+    let part = accepted
+        .parts
+        .iter()
+        .find(|part| part.told.contains("ada"))
+        .unwrap();
+    assert_eq!(
+        (part.status, part.entries.len()),
+        (Status::Shown, 1),
+        "{accepted:?}"
+    );
+}
+
+const WITNESS: &str = "witness.example/w1";
+
+/// A witness that is a program of somebody else's: a key, and what it signs by the letter of the specification.
+fn cosigned(seed: u8, size: usize, seconds: u64) -> (String, WitnessKey) {
+    let log = drill();
+    let leaves: Vec<_> = log.entries[..size]
+        .iter()
+        .map(|entry| leaf_hash(entry.as_bytes()))
+        .collect();
+    let checkpoint = Checkpoint {
+        origin: ORIGIN.to_owned(),
+        size: size as u64,
+        root: root_of(&leaves),
+    };
+    let signer = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
+    let public = signer.verifying_key().to_bytes();
+    let text = checkpoint.text();
+    let signed = signer.sign(format!("cosignature/v1\ntime {seconds}\n{text}").as_bytes());
+    let named = [WITNESS.as_bytes(), b"\n\x04", &public].concat();
+    let mut line = mainstay_journal::Hash::of(&named).0[..4].to_vec();
+    line.extend_from_slice(&seconds.to_be_bytes());
+    line.extend_from_slice(&signed.to_bytes());
+    let note = checkpoint.sign(&key()).note().to_owned();
+    (
+        format!("{note}\u{2014} {WITNESS} {}\n", STANDARD.encode(line)),
+        WitnessKey(public),
+    )
+}
+
+fn stamped(notes: &[String], witness: WitnessKey) -> Result<tar::Files, PackError> {
+    let material = Material {
+        cosigned: notes.to_vec(),
+        witnesses: vec![witness.verifier_text(WITNESS)],
+        ..material(&drill(), "d1", START_MS + DAY_MS)
+    };
+    let (files, manifest) = pack(&material)?;
+    Ok(sign(files, &manifest, &key()))
+}
+
+/// The part of item 14 that tells of it.
+fn trusted_time(files: &tar::Files) -> (Status, String) {
+    let items = check(files).unwrap().items;
+    let part = items[13]
+        .parts
+        .iter()
+        .find(|part| part.name == "trusted time");
+    part.map(|part| (part.status, part.told.clone())).unwrap()
+}
+
+#[test]
+fn a_witness_outside_vouches_for_the_time() {
+    let all = drill().entries.len();
+    let second = START_MS / 1_000;
+    let time = |size, seconds| {
+        let (note, witness) = cosigned(9, size, seconds);
+        trusted_time(&stamped(&[note], witness).unwrap())
+    };
+    let (status, told) = time(all, second + 60);
+    assert_eq!(status, Status::Shown, "{told}");
+    assert!(told.starts_with("witness.example/w1 saw"), "{told}");
+    // What it saw does not have the end of the drill; what the platform's clocks say cannot be.
+    let (status, told) = time(5, second + 60);
+    assert_eq!(status, Status::Missing, "{told}");
+    let (status, told) = time(all, second);
+    assert_eq!(status, Status::Missing, "{told}");
+    assert!(told.contains("were ahead"), "{told}");
+    // The earliest that covers it counts.
+    let (early, witness) = cosigned(9, all - 1, second + 30);
+    let (late, _) = cosigned(9, all, second + 90);
+    let (status, told) = trusted_time(&stamped(&[late, early], witness).unwrap());
+    assert_eq!(status, Status::Shown);
+    assert!(told.contains(&format!("saw {} entries", all - 1)), "{told}");
+}
+
+#[test]
+fn a_witness_that_nobody_knows_or_that_did_not_sign_is_refused() {
+    let all = drill().entries.len();
+    let (note, witness) = cosigned(9, all, START_MS / 1_000 + 60);
+    let (other_note, other) = cosigned(10, all, START_MS / 1_000 + 60);
+    let files = stamped(std::slice::from_ref(&note), witness).unwrap();
+    let verified =
+        |known: &[(String, WitnessKey)]| verify(&files, &keys(), known, START_MS + DAY_MS);
+    assert_eq!(verified(&[]).unwrap().unvouched, [WITNESS]);
+    let known = [(WITNESS.to_owned(), witness)];
+    assert!(verified(&known).unwrap().unvouched.is_empty());
+    let refused = verified(&[(WITNESS.to_owned(), other)]).unwrap_err();
+    assert_eq!(refused.file, "log/witnesses");
+    // Another key, another time, another history, nobody's signature.
+    let why = |notes: &[String], witness| stamped(notes, witness).unwrap_err().to_string();
+    assert!(why(&[other_note], witness).contains("no witness whose key is here"));
+    for at in 0..note.len() {
+        let mut bent = note.clone().into_bytes();
+        bent[at] ^= 1;
+        let Ok(bent) = String::from_utf8(bent) else {
+            continue;
+        };
+        // The signature of the log beside it may be bent: the log's own checkpoint is signed elsewhere.
+        let own = note.find(&format!("\u{2014} {ORIGIN}")).unwrap();
+        let witness_line = note.find(&format!("\u{2014} {WITNESS}")).unwrap();
+        if (own..witness_line).contains(&at) {
+            continue;
+        }
+        assert!(stamped(&[bent], witness).is_err(), "byte {at}");
+    }
+}
+
+#[test]
 fn what_was_shown_grows_stale() {
     let mut log = drill();
     let later = material(&log, "d1", START_MS + 40 * DAY_MS);
     let (now, made) = (START_MS + 40 * DAY_MS, check(&whole()).unwrap());
     assert_eq!(status(&made, 12), Status::Shown);
     // The same pack, looked at after the day of the test that was to be made again.
-    let verified = verify(&whole(), &keys(), now).unwrap();
+    let verified = verify(&whole(), &keys(), &[], now).unwrap();
     assert_eq!(verified.items_now[11].status(), Status::Stale);
     assert_eq!(
         status(&check(&sealed(&later, &key())).unwrap(), 12),
@@ -371,7 +522,7 @@ fn every_changed_byte_is_refused_and_its_file_is_named() {
             for bit in [0x01_u8, 0x20, 0x80] {
                 let mut changed = files.clone();
                 changed.get_mut(name).unwrap()[at] ^= bit;
-                let refused = verify(&changed, &keys(), START_MS + DAY_MS);
+                let refused = verify(&changed, &keys(), &[], START_MS + DAY_MS);
                 let refused = refused.expect_err(&format!("{name}, byte {at}, bit {bit:#x}"));
                 assert_eq!(&refused.file, name, "byte {at}: {refused}");
                 tried += 1;
@@ -423,14 +574,14 @@ fn a_wrong_key_is_refused() {
             .starts_with("manifest: no signature is by a key")
     );
     let other_name = vec![("mainstay/other/0123456789abcdef".to_owned(), key().public())];
-    let refused = verify(&whole(), &other_name, START_MS).unwrap_err();
+    let refused = verify(&whole(), &other_name, &[], START_MS).unwrap_err();
     assert!(refused.why.contains("no key of that name"), "{refused}");
     // The stranger's key is given too: it has signed the manifest, but the log does not know it.
     let mut given = vec![(ORIGIN.to_owned(), stranger.public())];
-    let refused = verify(&files, &given, START_MS).unwrap_err();
+    let refused = verify(&files, &given, &[], START_MS).unwrap_err();
     assert!(refused.file == "log/checkpoint", "{refused}");
     given.push((ORIGIN.to_owned(), key().public()));
-    let refused = verify(&files, &given, START_MS).unwrap_err();
+    let refused = verify(&files, &given, &[], START_MS).unwrap_err();
     assert!(
         refused.why.contains("that the log does not admit"),
         "{refused}"

@@ -85,7 +85,8 @@ fn undone(scene: &Scene, id: &str) -> FaultRecord {
 fn is_at_work(worker: ProcessIdentity) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{}/task", worker.pid));
     threads.into_iter().flatten().flatten().any(|thread| {
-        std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.trim() == "busy-0")
+        std::fs::read_to_string(thread.path().join("comm"))
+            .is_ok_and(|name| name.trim() == "busy-0")
     })
 }
 

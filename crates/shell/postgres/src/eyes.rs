@@ -19,20 +19,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_postgres::error::SqlState;
 
 use crate::data;
-use crate::parameters;
+use crate::knock;
 use crate::process;
 use crate::pulse::Pulse;
 use crate::replication::{Connection, Identity};
 use crate::server;
 use crate::setup::Setup;
-use crate::sql::{Row, Session, SqlError};
+use crate::sql::{Question, Row, Session, SqlError};
 use crate::supply::{self, Inquiry};
-use crate::weakened;
 
 /// For one look; longer is a finding.
 const LOOK_LIMIT: Duration = Duration::from_millis(700);
-/// How often it is tried whether the postmaster still lets anyone in.
-const KNOCK_PERIOD: Duration = Duration::from_secs(1);
 const CALM: Duration = Duration::from_millis(100);
 const EAGER: Duration = Duration::from_millis(10);
 /// While a server starts or stops there is nobody to ask, and every knock costs it a process.
@@ -57,6 +54,7 @@ pub struct Sighting {
 
 struct Sessions {
     sql: Session,
+    look: Question,
     replication: Connection,
 }
 
@@ -96,7 +94,7 @@ pub async fn watch(
         Rc::clone(&eyes.setup),
         Rc::clone(&eyes.inquiry),
     ));
-    tokio::task::spawn_local(knock(Rc::clone(&eyes.setup), Rc::clone(&eyes.door)));
+    tokio::task::spawn_local(knock::again(Rc::clone(&eyes.setup), Rc::clone(&eyes.door)));
     loop {
         let glance = attention.borrow_and_update().glance;
         let sighting = eyes.look(glance).await;
@@ -232,10 +230,7 @@ impl Eyes {
                 tracing::debug!(%error, "the server does not identify itself");
                 Blocked::Changing
             })?;
-            let rows = sessions
-                .sql
-                .ask("look at the server", LOOK, LOOK_LIMIT)
-                .await?;
+            let rows = sessions.sql.ask_again(&sessions.look, LOOK_LIMIT).await?;
             Ok::<_, Blocked>((identity, rows))
         };
         let (identity, rows) = match asked.await {
@@ -258,7 +253,7 @@ impl Eyes {
             let column = |at: usize| row.get(at).and_then(|value| value.as_deref());
             match column(0) {
                 Some("recovery") => {
-                    observation.process = if column(1) == Some("t") {
+                    observation.process = if column(1) == Some("true") {
                         ProcessState::Standby { timeline, flushed }
                     } else {
                         ProcessState::Primary { timeline, flushed }
@@ -280,70 +275,6 @@ impl Eyes {
     }
 }
 
-/// Tries again and again whether the postmaster still lets anyone in: an established session says nothing
-/// about that. It has a task of its own, because a postmaster that does not keeps the caller waiting.
-async fn knock(setup: Rc<Setup>, found: Rc<Cell<Serviceability>>) {
-    loop {
-        tokio::time::sleep(KNOCK_PERIOD).await;
-        if server::postmaster(&setup).is_none() {
-            found.set(Serviceability::Good);
-            continue;
-        }
-        let answer = server::login(&setup, LOOK_LIMIT).await;
-        found.set(match answer {
-            Ok(session) => {
-                look_at_parameters(&setup, &session).await;
-                damage(&session).await
-            }
-            Err(error) if error.state() == Some(&SqlState::TOO_MANY_CONNECTIONS) => {
-                Serviceability::NoSlots
-            }
-            Err(SqlError::Late { .. }) => Serviceability::Hung,
-            // A refusal is an answer: it starts, stops, or has other troubles that are seen elsewhere.
-            Err(_) => Serviceability::Good,
-        });
-    }
-}
-
-/// What the server takes at its next start only, and whether that would be another build of it.
-async fn look_at_parameters(setup: &Setup, session: &Session) {
-    let Ok(waiting) = session
-        .value("ask what waits for a restart", WAITING, LOOK_LIMIT)
-        .await
-    else {
-        return;
-    };
-    let running = server::postmaster(setup).map(|identity| format!("/proc/{}/exe", identity.pid));
-    let on_disk = setup.programs.path("postgres");
-    let other = running.is_some_and(|running| parameters::was_replaced(running.as_ref(), &on_disk));
-    match weakened::look(session, LOOK_LIMIT).await {
-        Ok(weakened) => setup.parameters.note_weakened(weakened),
-        Err(error) => tracing::debug!(%error, "who weakens commits is not known"),
-    }
-    let given = setup.parameters.lines();
-    let waits = |word: &str| {
-        let (name, from_file) = word.split_once('=')?;
-        let is_given = from_file == "true" || given.iter().any(|(given, _)| given == name);
-        is_given.then(|| name.to_owned())
-    };
-    let waiting = waiting.split(' ').filter_map(waits);
-    setup.parameters.note_server(waiting.collect(), other);
-}
-
-/// Each with whether it runs with a value of the file. Of a parameter that was given and taken back before any
-/// start, the server goes on saying that it waits: then neither the file nor the value in force is of the file.
-const WAITING: &str = "SELECT coalesce(string_agg(name || '=' || (source = 'configuration file'), ' ' ORDER BY name), '') \
-    FROM pg_settings WHERE pending_restart";
-
-/// What the server itself counted of pages whose checksum was wrong.
-async fn damage(session: &Session) -> Serviceability {
-    let question = "SELECT coalesce(sum(checksum_failures), 0) FROM pg_stat_database";
-    match session.value("ask for damage", question, LOOK_LIMIT).await {
-        Ok(count) if count != "0" => Serviceability::CorruptData,
-        _ => Serviceability::Good,
-    }
-}
-
 /// Why there was nothing to see.
 enum Blocked {
     Changing,
@@ -360,18 +291,25 @@ impl From<SqlError> for Blocked {
     }
 }
 
-/// Rows of three kinds, told apart by their first column.
-const LOOK: &str = "SELECT 'recovery', pg_is_in_recovery(); \
-    SELECT 'receiver', status, last_msg_receipt_time, conninfo FROM pg_stat_wal_receiver; \
-    SELECT 'client', application_name, state, flush_lsn FROM pg_stat_replication";
+/// Rows of three kinds, told apart by their first column. Asked ten times a second, so it is planned once.
+const LOOK: &str = "SELECT 'recovery', pg_is_in_recovery()::text, null::text, null::text \
+    UNION ALL SELECT 'receiver', status, last_msg_receipt_time::text, conninfo FROM pg_stat_wal_receiver \
+    UNION ALL SELECT 'client', application_name, state, flush_lsn::text FROM pg_stat_replication";
 
 async fn open(setup: &Setup) -> Result<Sessions, Blocked> {
     let sql = server::login(setup, LOOK_LIMIT).await?;
+    let look = sql
+        .prepare("prepare to look at the server", LOOK, LOOK_LIMIT)
+        .await?;
     let replication = setup.replication(&setup.local()).await.map_err(|error| {
         tracing::debug!(%error, "the server does not speak of replication");
         Blocked::Changing
     })?;
-    Ok(Sessions { sql, replication })
+    Ok(Sessions {
+        sql,
+        look,
+        replication,
+    })
 }
 
 fn name_in_conninfo(conninfo: &str) -> Option<mainstay_keeper::ReceiverName> {

@@ -35,6 +35,7 @@ mod face;
 mod figures;
 mod hands;
 mod history;
+mod knock;
 mod lease;
 mod memory;
 mod mind;

@@ -95,20 +95,43 @@ impl Connection {
         user: &str,
         password: &str,
     ) -> Result<Self, ReplicationError> {
-        let (stream, end_point) =
-            reach(server, own)
-                .await
-                .map_err(|source| ReplicationError::Connect {
-                    server: server.to_string(),
-                    source,
-                })?;
-        let mut this = Self {
+        let (mut this, end_point) = Self::reach(server, own).await?;
+        this.start(user, password, end_point).await?;
+        Ok(this)
+    }
+
+    async fn reach(
+        server: &Server,
+        own: &Proven,
+    ) -> Result<(Self, Option<[u8; 32]>), ReplicationError> {
+        let connect = |source| ReplicationError::Connect {
+            server: server.to_string(),
+            source,
+        };
+        let (stream, end_point) = reach(server, own).await.map_err(connect)?;
+        let this = Self {
             server: server.clone(),
             stream,
             buffer: BytesMut::new(),
         };
-        this.start(user, password, end_point).await?;
-        Ok(this)
+        Ok((this, end_point))
+    }
+
+    /// Comes as a client of `user` does, and leaves when it is asked for a proof: by then the postmaster has made a
+    /// process for it, and that one has found a slot. A whole login costs the server twice as much.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or turns clients away.
+    pub async fn knock(server: &Server, own: &Proven, user: &str) -> Result<(), ReplicationError> {
+        let (mut this, _) = Self::reach(server, own).await?;
+        let mut message = BytesMut::new();
+        let parameters = [("user", user), ("database", "postgres")];
+        frontend::startup_message(parameters, &mut message).map_err(|e| this.io(e))?;
+        this.send(&message).await?;
+        match this.receive().await? {
+            (b'R', _) => Ok(()),
+            _ => Err(this.unexpected("message at the start")),
+        }
     }
 
     /// # Errors

@@ -74,6 +74,12 @@ impl Drop for Session {
     }
 }
 
+/// A prepared question of one session.
+pub struct Question {
+    action: &'static str,
+    statement: tokio_postgres::Statement,
+}
+
 /// Columns as text, null as `None`.
 pub type Row = Vec<Option<String>>;
 
@@ -105,19 +111,8 @@ impl Session {
         statements: &str,
         limit: Duration,
     ) -> Result<Vec<Row>, SqlError> {
-        let late = |_| SqlError::Late {
-            action,
-            server: self.server.clone(),
-            limit,
-        };
-        let messages = tokio::time::timeout(limit, self.client.simple_query(statements))
-            .await
-            .map_err(late)?
-            .map_err(|source| SqlError::Query {
-                action,
-                server: self.server.clone(),
-                source,
-            })?;
+        let messages = self.client.simple_query(statements);
+        let messages = self.in_time(action, limit, messages).await?;
         let rows = messages.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(
                 (0..row.len())
@@ -127,6 +122,66 @@ impl Session {
             _ => None,
         });
         Ok(rows.collect())
+    }
+
+    /// A question that is asked again and again: the server parses and plans it once. Its columns must be text.
+    ///
+    /// # Errors
+    /// When the server refuses, breaks off, or does not answer in time.
+    pub async fn prepare(
+        &self,
+        action: &'static str,
+        statement: &str,
+        limit: Duration,
+    ) -> Result<Question, SqlError> {
+        let statement = self.client.prepare(statement);
+        let statement = self.in_time(action, limit, statement).await?;
+        Ok(Question { action, statement })
+    }
+
+    /// Asks what was prepared in this session.
+    ///
+    /// # Errors
+    /// As [`Session::ask`], and when a column is not text.
+    pub async fn ask_again(
+        &self,
+        question: &Question,
+        limit: Duration,
+    ) -> Result<Vec<Row>, SqlError> {
+        let Question { action, statement } = question;
+        let answer = self.client.query(statement, &[]);
+        let rows = self.in_time(action, limit, answer).await?;
+        let row = |row: &tokio_postgres::Row| -> Result<Row, tokio_postgres::Error> {
+            (0..row.len()).map(|column| row.try_get(column)).collect()
+        };
+        let shape = |_| SqlError::Shape {
+            action,
+            server: self.server.clone(),
+        };
+        rows.iter()
+            .map(row)
+            .collect::<Result<_, _>>()
+            .map_err(shape)
+    }
+
+    async fn in_time<T>(
+        &self,
+        action: &'static str,
+        limit: Duration,
+        asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, SqlError> {
+        let late = |_| SqlError::Late {
+            action,
+            server: self.server.clone(),
+            limit,
+        };
+        let refused = |source| SqlError::Query {
+            action,
+            server: self.server.clone(),
+            source,
+        };
+        let answer = tokio::time::timeout(limit, asked).await;
+        answer.map_err(late)?.map_err(refused)
     }
 
     /// Asks for one value.

@@ -8,28 +8,46 @@
 
 use std::time::Duration;
 
-use crate::sql::{Row, Session, SqlError};
+use crate::sql::{Question, Row, Session, SqlError};
 
 /// At most so many are told.
 const TOLD_MAX: usize = 20;
 
 /// Who, in which database, and what. Rows of `postgresql.auto.conf` have neither.
-const QUESTION: &str = "SELECT coalesce(r.rolname, ''), coalesce(d.datname, ''), c \
+const OF_WHOM: &str = "SELECT coalesce(r.rolname::text, ''), coalesce(d.datname::text, ''), c \
     FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) c \
     LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase \
-    WHERE c LIKE 'synchronous\\_commit=%' OR c LIKE 'client\\_min\\_messages=%'; \
-    SELECT '', '', name || '=' || coalesce(setting, '') FROM pg_file_settings \
+    WHERE c LIKE 'synchronous\\_commit=%' OR c LIKE 'client\\_min\\_messages=%'";
+const BY_ALTER_SYSTEM: &str = "SELECT '', '', name || '=' || coalesce(setting, '') FROM pg_file_settings \
     WHERE sourcefile LIKE '%/postgresql.auto.conf' AND name IN ('synchronous_commit', 'client_min_messages', \
         'synchronous_standby_names', 'fsync', 'full_page_writes', 'restart_after_crash', 'primary_conninfo')";
+
+/// Prepared in the session that is asked.
+pub type Questions = [Question; 2];
+
+/// # Errors
+/// When the server does not answer.
+pub async fn prepare(session: &Session, limit: Duration) -> Result<Questions, SqlError> {
+    let action = "ask who weakens commits";
+    Ok([
+        session.prepare(action, OF_WHOM, limit).await?,
+        session.prepare(action, BY_ALTER_SYSTEM, limit).await?,
+    ])
+}
 
 /// What weakens whose commits, in words.
 ///
 /// # Errors
 /// When the server does not answer.
-pub async fn look(session: &Session, limit: Duration) -> Result<Vec<String>, SqlError> {
-    let rows = session
-        .ask("ask who weakens commits", QUESTION, limit)
-        .await?;
+pub async fn look(
+    session: &Session,
+    questions: &Questions,
+    limit: Duration,
+) -> Result<Vec<String>, SqlError> {
+    let mut rows = Vec::new();
+    for question in questions {
+        rows.extend(session.ask_again(question, limit).await?);
+    }
     Ok(rows.iter().filter_map(told).take(TOLD_MAX).collect())
 }
 

@@ -30,6 +30,14 @@ The reason is what you saw; it stands in the journal under your name.
 
   mainstay drill confirm d3 customers-told --reason 'status page at 06:04, support informed'";
 
+const SIGN_HELP: &str = "\
+For somebody who answers for the result, and did not make it: an evidence pack shows a signature of whoever ran the drill as
+missing. The reason is the statement, and stands in the journal under your name. With --refuse the journal says that you
+do not accept the result. Several people may sign; the last word of each counts.
+
+  mainstay drill sign d3 --reason 'seen the report of 2 March; the open deficiency has an owner'
+  mainstay drill sign d3 --refuse --reason 'the load was half of a usual Friday'";
+
 const ADOPT_HELP: &str = "\
 Whoever adopts a document approves it: a run of the very same text is an approved one. If the document has a schedule,
 a run that was due and did not come to a verdict opens an incident.";
@@ -54,6 +62,9 @@ pub enum Drill {
     /// Say that a person's step was done
     #[command(after_help = CONFIRM_HELP)]
     Confirm(Confirm),
+    /// Say that you accept the result of a run, or that you do not
+    #[command(after_help = SIGN_HELP)]
+    Sign(Sign),
     /// What is in force, when it is due, what runs, and how the last ones ended
     List(Look),
     /// A run, step by step, with everything measured
@@ -113,6 +124,17 @@ pub struct Confirm {
     pub drill: String,
     /// The step's id
     pub step: String,
+    #[command(flatten)]
+    pub act: Act,
+}
+
+#[derive(Debug, Args)]
+pub struct Sign {
+    /// The run, as d3
+    pub drill: String,
+    /// Say that you do not accept it
+    #[arg(long)]
+    pub refuse: bool,
     #[command(flatten)]
     pub act: Act,
 }

@@ -11,6 +11,9 @@ The pack carries the whole journal up to now as C2SP tlog-tiles, under its signe
 shown, missing or stale, with the entries that each rests on and their inclusion proofs; and a signed list of all its
 files. It says nothing about whether anybody complies with anything. docs/evidence.md has the rest.
 
+Times are the platform's own, unless a witness outside has signed a checkpoint of the journal since (the file `checkpoint` of
+`mainstay journal export`, c2sp.org/tlog-cosignature): give what it returned with --cosigned, and its key with --witness.
+
   mainstay evidence pack --drill d1 --out d1.tar
   mainstay evidence pack --incident i3 --out i3-evidence --attach i3.html";
 
@@ -46,6 +49,12 @@ pub struct Pack {
     /// A file that is put in and signed with the rest; several times for several
     #[arg(long, value_name = "FILE")]
     pub attach: Vec<PathBuf>,
+    /// A checkpoint of the journal that a witness signed, with the time; several times for several
+    #[arg(long, value_name = "FILE", requires = "witnesses")]
+    pub cosigned: Vec<PathBuf>,
+    /// The verifier key of a witness, or a file of them; several times for several
+    #[arg(long = "witness", value_name = "KEY|FILE")]
+    pub witnesses: Vec<String>,
     #[command(flatten)]
     pub platform: Platform,
 }
@@ -71,6 +80,9 @@ pub struct Verify {
     /// A verifier key, or a file of them; several times for several
     #[arg(long = "key", value_name = "KEY|FILE", required = true)]
     pub keys: Vec<String>,
+    /// The verifier key of a witness that you trust, or a file of them; then no other is believed
+    #[arg(long = "witness", value_name = "KEY|FILE")]
+    pub witnesses: Vec<String>,
     /// Print the outcome as JSON
     #[arg(long)]
     pub json: bool,

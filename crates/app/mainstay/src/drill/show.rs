@@ -109,6 +109,7 @@ fn drill_of(body: &EventBody) -> Option<&str> {
         EventBody::DrillMeasured(body) => &body.drill,
         EventBody::DrillDeviated(body) => &body.drill,
         EventBody::DrillEnded(body) => &body.drill,
+        EventBody::DrillSigned(body) => &body.drill,
         _ => return None,
     })
 }
@@ -170,6 +171,11 @@ fn told(body: &EventBody) -> Vec<String> {
         }
         EventBody::DrillConfirmed(body) => vec![format!("{} confirmed: {}", body.step, body.note)],
         EventBody::DrillDeviated(body) => vec![format!("deviation: {}", body.deviation.what)],
+        EventBody::DrillSigned(body) => {
+            let operator = body.by.operator.as_deref().unwrap_or("somebody");
+            let signature = body.signature.as_str();
+            vec![format!("{signature} by {operator}: {}", body.statement)]
+        }
         EventBody::DrillMeasured(body) => measured(&body.measurement),
         EventBody::DrillEnded(body) => {
             let mut lines = vec![format!("{}: {}", body.end.verdict.as_str(), body.end.why)];

@@ -350,7 +350,8 @@ fn drill_of(body: EventBody) -> Result<Event, ReadError> {
         | EventBody::DrillConfirmed(_)
         | EventBody::DrillMeasured(_)
         | EventBody::DrillDeviated(_)
-        | EventBody::DrillEnded(_) => Event::Drill(drills::news_of(body)?),
+        | EventBody::DrillEnded(_)
+        | EventBody::DrillSigned(_) => Event::Drill(drills::news_of(body)?),
         other => incident_of(other)?,
     })
 }

@@ -5,13 +5,14 @@ mod parts;
 pub(super) mod tests;
 
 use mainstay_kernel::{
-    Adoption, Deviation, DrillAsk, DrillId, DrillNews, DrillPlan, DrillStep, Drills,
+    Adoption, Deviation, DrillAsk, DrillId, DrillNews, DrillPlan, DrillStep, Drills, Signature,
 };
 use mainstay_record::drill::{
     AdoptedShown, DeviationRecord, DrillAdoptedBody, DrillAdoptionRecord, DrillAskRecord,
     DrillBegunBody, DrillConfirmedBody, DrillDeviatedBody, DrillEndedBody, DrillMeasuredBody,
-    DrillMissedBody, DrillPlanRecord, DrillShown, DrillStepBegunBody, DrillStepEndedBody,
-    DrillStepRecord, DrillWithdrawnBody, DrillsShown, EndedShown,
+    DrillMissedBody, DrillPlanRecord, DrillShown, DrillSignedBody, DrillStepBegunBody,
+    DrillStepEndedBody, DrillStepRecord, DrillWithdrawnBody, DrillsShown, EndedShown,
+    SignatureWord,
 };
 use mainstay_record::event::EventBody;
 use mainstay_units::Position;
@@ -111,6 +112,19 @@ fn going_body(news: &DrillNews) -> EventBody {
             end: end_record(end),
             services: services.iter().map(service_record).collect(),
         }),
+        DrillNews::Signed {
+            drill,
+            name,
+            signature,
+            by,
+            statement,
+        } => EventBody::DrillSigned(DrillSignedBody {
+            drill: drill.to_string(),
+            name: name.clone(),
+            signature: signature_word(*signature),
+            by: by_record(by),
+            statement: statement.clone(),
+        }),
         DrillNews::Adopted { .. }
         | DrillNews::Withdrawn { .. }
         | DrillNews::Missed { .. }
@@ -172,6 +186,13 @@ pub(super) fn news_of(body: EventBody) -> Result<DrillNews, ReadError> {
             end: end_of(body.end),
             services: body.services.into_iter().map(service_of).collect(),
         },
+        EventBody::DrillSigned(body) => DrillNews::Signed {
+            drill: id(&body.drill)?,
+            name: body.name,
+            signature: signature_of(body.signature),
+            by: by_of(body.by)?,
+            statement: body.statement,
+        },
         _ => return Err(ReadError::Form("drill")),
     })
 }
@@ -205,6 +226,10 @@ pub(super) fn drill_ask_record(ask: &DrillAsk) -> DrillAskRecord {
         DrillAsk::End { drill, end } => DrillAskRecord::End {
             drill: drill.to_string(),
             end: end_record(end),
+        },
+        DrillAsk::Sign { drill, signature } => DrillAskRecord::Sign {
+            drill: drill.to_string(),
+            signature: signature_word(*signature),
         },
     }
 }
@@ -240,6 +265,10 @@ pub fn drill_ask_of(record: DrillAskRecord) -> Result<DrillAsk, ReadError> {
         DrillAskRecord::End { drill, end } => DrillAsk::End {
             drill: id(&drill)?,
             end: end_of(end),
+        },
+        DrillAskRecord::Sign { drill, signature } => DrillAsk::Sign {
+            drill: id(&drill)?,
+            signature: signature_of(signature),
         },
     })
 }
@@ -284,6 +313,20 @@ pub fn drills_shown(drills: &Drills) -> DrillsShown {
         adopted: adopted.collect(),
         running,
         ended: ended.collect(),
+    }
+}
+
+const fn signature_word(signature: Signature) -> SignatureWord {
+    match signature {
+        Signature::Accepted => SignatureWord::Accepted,
+        Signature::Refused => SignatureWord::Refused,
+    }
+}
+
+const fn signature_of(word: SignatureWord) -> Signature {
+    match word {
+        SignatureWord::Accepted => Signature::Accepted,
+        SignatureWord::Refused => Signature::Refused,
     }
 }
 

@@ -12,6 +12,7 @@ use mainstay_model::people::Permission;
 use super::judge::borne_out;
 use super::plan::{
     Adoption, DrillAsk, DrillEnd, DrillId, DrillNews, DrillPlan, DrillVerdict, Measurement,
+    Signature,
 };
 use super::state::{Adopted, Drill, cron};
 use crate::authority::{Actor, By, authorize};
@@ -44,6 +45,7 @@ pub(crate) fn asked(
     let needed = match ask {
         DrillAsk::Adopt(_) | DrillAsk::Withdraw { .. } => Permission::DrillAdopt,
         DrillAsk::Confirm { .. } => Permission::DrillConfirm,
+        DrillAsk::Sign { .. } => Permission::DrillSign,
         DrillAsk::Begin(_)
         | DrillAsk::BeginStep { .. }
         | DrillAsk::EndStep { .. }
@@ -61,6 +63,7 @@ pub(crate) fn asked(
         DrillAsk::Begin(plan) => begin(state, now_ms, command, plan, by)?,
         DrillAsk::Confirm { drill, step } => confirm(state, command, *drill, step, by)?,
         DrillAsk::End { drill, end } => ended(running(state, *drill)?, end),
+        DrillAsk::Sign { drill, signature } => sign(state, command, *drill, *signature, by)?,
         DrillAsk::BeginStep { drill, step, what } => {
             begin_step(running(state, *drill)?, step, what)?
         }
@@ -235,6 +238,34 @@ fn confirm(
             note: command.reason.clone(),
         }),
     }
+}
+
+/// A run that is over may be signed by several people, and again: what somebody said once stays in the journal.
+fn sign(
+    state: &State,
+    command: &Command,
+    drill: DrillId,
+    signature: Signature,
+    by: By,
+) -> Result<DrillNews, Refusal> {
+    if state
+        .drills
+        .running
+        .as_ref()
+        .is_some_and(|run| run.id == drill)
+    {
+        return Err(untimely(format!(
+            "{drill} is under way: it has no result yet"
+        )));
+    }
+    let ended = state.drills.ended.iter().find(|ended| ended.id == drill);
+    Ok(DrillNews::Signed {
+        drill,
+        name: ended.ok_or_else(|| no_such(drill))?.name.clone(),
+        signature,
+        by,
+        statement: command.reason.clone(),
+    })
 }
 
 fn measure(run: &Drill, measurement: &Measurement) -> Result<DrillNews, Refusal> {

@@ -269,6 +269,22 @@ pub struct DrillEnd {
     pub residue: Vec<String>,
 }
 
+/// What somebody of the management says to the result of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signature {
+    Accepted,
+    Refused,
+}
+
+impl Signature {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// What is asked of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DrillAsk {
@@ -302,6 +318,11 @@ pub enum DrillAsk {
         drill: DrillId,
         end: DrillEnd,
     },
+    /// Of one that is over.
+    Sign {
+        drill: DrillId,
+        signature: Signature,
+    },
 }
 
 impl DrillAsk {
@@ -315,6 +336,7 @@ impl DrillAsk {
             Self::Measure { .. } => "drill measure",
             Self::Deviate { .. } => "drill deviate",
             Self::End { .. } => "drill end",
+            Self::Sign { .. } => "drill sign",
         }
     }
 }
@@ -378,6 +400,14 @@ pub enum DrillNews {
         end: DrillEnd,
         services: Vec<ServiceVerdict>,
     },
+    Signed {
+        drill: DrillId,
+        name: String,
+        signature: Signature,
+        by: By,
+        /// In the words of whoever signs.
+        statement: String,
+    },
 }
 
 impl DrillNews {
@@ -392,6 +422,9 @@ impl DrillNews {
             Self::Confirmed { drill, step, .. } => {
                 alloc::format!("step {step} of {drill} is confirmed")
             }
+            Self::Signed {
+                drill, signature, ..
+            } => alloc::format!("the result of {drill} is {}", signature.as_str()),
             Self::Ended { end, .. } => alloc::format!("{}: {}", end.verdict.as_str(), end.why),
             Self::Missed { .. }
             | Self::StepBegun { .. }

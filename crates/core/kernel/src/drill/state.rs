@@ -146,6 +146,8 @@ impl Drills {
                 services,
                 ..
             } => self.end(at_ms, *drill, end, services),
+            // The journal alone has it: nothing is decided by it.
+            DrillNews::Signed { .. } => {}
             DrillNews::StepBegun { .. }
             | DrillNews::StepEnded { .. }
             | DrillNews::Confirmed { .. }

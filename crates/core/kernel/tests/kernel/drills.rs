@@ -4,8 +4,8 @@ use expect_test::{Expect, expect};
 use mainstay_kernel::{
     Adoption, AlertNews, AlertState, Ask, Command, DesiredOperator, DrillAsk, DrillEnd, DrillId,
     DrillNews, DrillPlan, DrillStep, DrillVerdict, Event, FaultKind, Judged, LossLimit, Measure,
-    Measured, Measurement, Objective, Refusal, Schedule, ServiceVerdict, Signal, StepEnd,
-    StepOutcome, Unit,
+    Measured, Measurement, Objective, Refusal, Schedule, ServiceVerdict, Signal, Signature,
+    StepEnd, StepOutcome, Unit,
 };
 use mainstay_model::people::{Permission, UnixIdentity};
 
@@ -38,6 +38,12 @@ pub fn tell(news: &DrillNews) -> String {
         DrillNews::StepEnded { drill, end } => {
             format!("{drill}: {} is {}", end.step, end.outcome.as_str())
         }
+        DrillNews::Signed {
+            drill,
+            signature,
+            statement,
+            ..
+        } => format!("{drill}: {}: {statement}", signature.as_str()),
         DrillNews::Confirmed {
             drill, step, note, ..
         } => format!("{drill}: {step} confirmed: {note}"),
@@ -121,6 +127,13 @@ fn confirm(number: u64, step: &str) -> Signal {
     })
 }
 
+fn sign(number: u64, signature: Signature) -> Signal {
+    drill(DrillAsk::Sign {
+        drill: DrillId(number),
+        signature,
+    })
+}
+
 fn measure(number: u64, measured: Measured, values: &[(&str, Option<u64>)]) -> Signal {
     let values = values.iter().map(|(name, value)| Measure {
         name: (*name).to_string(),
@@ -176,6 +189,7 @@ fn a_drill_from_its_beginning_to_its_verdict() {
         .at(1_000, &adopt("beef", None))
         .at(2_000, &begin(plan()))
         .at(2_100, &begin(plan()))
+        .at(2_200, &sign(1, Signature::Accepted))
         .at(3_000, &confirm(1, "look"))
         .at(3_100, &step(1, "lose"))
         .at(3_200, &step(1, "look"))
@@ -189,7 +203,10 @@ fn a_drill_from_its_beginning_to_its_verdict() {
         )
         .at(4_100, &measure(1, Measured::Ledger, &[("lost", Some(0))]))
         .at(5_000, &end(1, DrillVerdict::Passed, &[]))
-        .at(5_100, &end(1, DrillVerdict::Passed, &[]));
+        .at(5_100, &end(1, DrillVerdict::Passed, &[]))
+        .at(6_000, &sign(1, Signature::Refused))
+        .at(6_100, &sign(1, Signature::Accepted))
+        .at(6_200, &sign(2, Signature::Accepted));
     check(
         &mut stage,
         expect![[r#"
@@ -199,28 +216,36 @@ fn a_drill_from_its_beginning_to_its_verdict() {
              #9 drill d1 region-lost begun until 182000, approved by #8
         2100 > uid 1000 asks: drill run
              #10 refused drill run: drill d1 (region-lost) runs (drill_untimely)
+        2200 > uid 1000 asks: drill sign
+             #11 refused drill sign: d1 is under way: it has no result yet (drill_untimely)
         3000 > uid 1000 asks: drill confirm
-             #11 refused drill confirm: step look does not wait for anybody now (drill_untimely)
+             #12 refused drill confirm: step look does not wait for anybody now (drill_untimely)
         3100 > uid 1000 asks: drill step
-             #12 d1: lose begins: so
+             #13 d1: lose begins: so
         3200 > uid 1000 asks: drill step
-             #13 refused drill step: step look cannot begin now (drill_untimely)
+             #14 refused drill step: step look cannot begin now (drill_untimely)
         3300 > uid 1000 asks: drill step
-             #14 d1: lose is done
+             #15 d1: lose is done
         3400 > uid 1000 asks: drill step
-             #15 d1: look begins: so
+             #16 d1: look begins: so
         3500 > uid 1000 asks: drill confirm
-             #16 d1: look confirmed: a rehearsal
+             #17 d1: look confirmed: a rehearsal
         3600 > uid 1000 asks: drill step
-             #17 d1: look is done
+             #18 d1: look is done
         4000 > uid 1000 asks: drill measure
-             #18 d1: recovery of flow
+             #19 d1: recovery of flow
         4100 > uid 1000 asks: drill measure
-             #19 d1: ledger of flow
+             #20 d1: ledger of flow
         5000 > uid 1000 asks: drill end
-             #20 d1 passed: it is over
+             #21 d1 passed: it is over
         5100 > uid 1000 asks: drill end
-             #21 refused drill end: there is no drill d1 (no_such_drill)
+             #22 refused drill end: there is no drill d1 (no_such_drill)
+        6000 > uid 1000 asks: drill sign
+             #23 d1: refused: a rehearsal
+        6100 > uid 1000 asks: drill sign
+             #24 d1: accepted: a rehearsal
+        6200 > uid 1000 asks: drill sign
+             #25 refused drill sign: there is no drill d2 (no_such_drill)
     "#]],
     );
 }
@@ -427,6 +452,7 @@ fn a_tester_breaks_things_within_a_drill_in_force_only() {
     stage.at(3_200, &by_tester(step(2, "lose")));
     assert_eq!(refused(&mut stage, &inject()), None);
     denied(&mut stage, by_tester(confirm(2, "lose")));
+    denied(&mut stage, by_tester(sign(1, Signature::Accepted)));
     stage.at(3_300, &by_tester(step_end(2, "lose", StepOutcome::Done)));
     denied(&mut stage, inject());
 }

@@ -130,7 +130,7 @@ pub(crate) fn items(scope: &Scope) -> Vec<Item> {
             "Deficiencies, owners, days and the test made again",
             record::deficiencies(scope),
         ),
-        item(13, "Signed off by management", record::signed_off()),
+        item(13, "Signed off by management", record::signed_off(scope)),
         item(14, "Integrity and time", record::integrity(scope)),
         item(15, "Retention", record::retention(scope)),
     ]

@@ -18,6 +18,7 @@ mod measured;
 mod pack;
 mod record;
 mod scope;
+mod stamps;
 mod summary;
 pub mod tar;
 

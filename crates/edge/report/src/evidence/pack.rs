@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use mainstay_journal::note::Note;
 use mainstay_journal::tree::{inclusion_proof, root_of, verify_inclusion};
-use mainstay_journal::{Entry as Stored, Hash, PublicKey, SignedCheckpoint, leaf_hash, tiles};
+use mainstay_journal::{
+    Entry as Stored, Hash, PublicKey, SignedCheckpoint, WitnessKey, leaf_hash, tiles,
+};
 use mainstay_record::event::EventBody;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -13,6 +15,7 @@ use super::controls::{self, Control};
 use super::items::{Item, Status, items};
 use super::manifest::{MANIFEST, Manifest, is_path};
 use super::scope::{Scope, Subject};
+use super::stamps::{self, Stamp};
 use super::summary::summary;
 use super::tar::Files;
 use crate::entry::Entry;
@@ -40,6 +43,9 @@ pub struct Material {
     pub keys: Vec<String>,
     /// The text of the table of controls.
     pub controls: String,
+    /// Checkpoints of this log that witnesses signed, and the verifier keys of these.
+    pub cosigned: Vec<String>,
+    pub witnesses: Vec<String>,
     pub attached: BTreeMap<String, Vec<u8>>,
 }
 
@@ -53,6 +59,8 @@ pub enum PackError {
     Entry(u64),
     #[error("the checkpoint is of another log, or of another length, than the entries")]
     Checkpoint,
+    #[error("{}: {}", .0.file, .0.why)]
+    Stamp(Refused),
     #[error("{0:?} cannot be the name of a file in a pack: letters, digits, '.', '_' and '-' can")]
     Name(String),
 }
@@ -79,14 +87,17 @@ pub fn pack(material: &Material) -> Result<(Files, Manifest), PackError> {
     let keys: String = material.keys.iter().map(|key| format!("{key}\n")).collect();
     files.insert(KEYS.to_owned(), keys.into_bytes());
     files.insert(CONTROLS.to_owned(), material.controls.clone().into_bytes());
+    files.extend(stamps::files(&material.cosigned, &material.witnesses));
     let entries = read(&material.entries)?;
-    let derived = derive(
-        &entries,
-        &leaves,
-        &material.subject,
-        material.made_ms,
-        &material.controls,
-    )?;
+    let stamps = stamps::read(&files, &checkpoint.origin, &leaves).map_err(PackError::Stamp)?;
+    let source = Source {
+        entries: &entries,
+        leaves: &leaves,
+        stamps: &stamps,
+        subject: &material.subject,
+        table: &material.controls,
+    };
+    let derived = derive(&source, material.made_ms)?;
     files.extend(derived.files);
     for (name, bytes) in &material.attached {
         let path = format!("{ATTACHED}{name}");
@@ -129,16 +140,22 @@ struct Derived {
     items: Vec<Item>,
 }
 
-/// What follows from the entries, for a moment at which the pack was made.
-fn derive(
-    entries: &[Entry],
-    leaves: &[Hash],
-    subject: &Subject,
-    made_ms: u64,
-    table: &str,
-) -> Result<Derived, PackError> {
-    let controls = controls::read(table)?;
-    let scope = Scope::of(entries, subject, made_ms);
+/// From what everything else of a pack follows.
+struct Source<'s> {
+    entries: &'s [Entry],
+    leaves: &'s [Hash],
+    stamps: &'s [Stamp],
+    subject: &'s Subject,
+    table: &'s str,
+}
+
+/// What follows, for a moment at which the pack was made.
+fn derive(source: &Source, made_ms: u64) -> Result<Derived, PackError> {
+    let Source {
+        subject, leaves, ..
+    } = *source;
+    let controls = controls::read(source.table)?;
+    let scope = Scope::of(source.entries, source.stamps, subject, made_ms);
     let scope = scope.ok_or_else(|| PackError::NoSuchSubject(subject.clone()))?;
     let items = items(&scope);
     let mut named: Vec<u64> = scope.own.iter().map(|entry| entry.position).collect();
@@ -209,7 +226,7 @@ pub struct Refused {
     pub why: String,
 }
 
-fn refused(file: impl Into<String>, why: impl Into<String>) -> Refused {
+pub(crate) fn refused(file: impl Into<String>, why: impl Into<String>) -> Refused {
     Refused {
         file: file.into(),
         why: why.into(),
@@ -227,6 +244,8 @@ pub struct Verified {
     /// As they were when it was made, and as they are at the moment of verifying.
     pub items: Vec<Item>,
     pub items_now: Vec<Item>,
+    /// Witnesses whose keys the verifier knows only from the pack itself.
+    pub unvouched: Vec<String>,
 }
 
 impl Verified {
@@ -235,13 +254,15 @@ impl Verified {
     }
 }
 
-/// `keys` are what the verifier knows of the log beforehand: names and keys.
+/// `keys` are what the verifier knows of the log beforehand, `witnesses` what it knows of those: names and keys. If it knows any, it
+/// believes no other.
 ///
 /// # Errors
 /// The first thing that is not as it was signed.
 pub fn verify(
     files: &Files,
     keys: &[(String, PublicKey)],
+    witnesses: &[(String, WitnessKey)],
     now_ms: u64,
 ) -> Result<Verified, Refused> {
     let (manifest, packer) = signed_manifest(files, keys)?;
@@ -251,9 +272,17 @@ pub fn verify(
     let entries = read(&stored).map_err(|error| refused(LOG, error.to_string()))?;
     known_keys(files, &manifest, &entries, [packer, leader])?;
     let leaves: Vec<Hash> = entries.iter().map(|entry| entry.hash).collect();
-    let table = text(files, CONTROLS)?;
+    let unvouched = stamps::vouched(files, witnesses)?;
+    let stamps = stamps::read(files, &manifest.origin, &leaves)?;
+    let source = Source {
+        entries: &entries,
+        leaves: &leaves,
+        stamps: &stamps,
+        subject: &manifest.subject,
+        table: text(files, CONTROLS)?,
+    };
     let again = |made_ms| {
-        derive(&entries, &leaves, &manifest.subject, made_ms, table).map_err(|error| match error {
+        derive(&source, made_ms).map_err(|error| match error {
             PackError::Controls(error) => refused(CONTROLS, error.to_string()),
             error => refused(LOG, error.to_string()),
         })
@@ -275,6 +304,7 @@ pub fn verify(
         files: files.len(),
         items: made.items,
         items_now: again(now_ms.max(manifest.made_ms))?.items,
+        unvouched,
         manifest,
     })
 }
@@ -477,6 +507,7 @@ fn extra(files: &Files, entries: &[Stored], leaves: &[Hash]) -> Result<(), Refus
     let others = [CHECKPOINT, KEYS, CONTROLS, ITEMS, PROOFS, SUMMARY, MANIFEST];
     let stray = files.keys().find(|path| {
         !path.starts_with(ATTACHED)
+            && !stamps::is_one(path)
             && !expected.contains_key(*path)
             && !others.contains(&path.as_str())
     });

@@ -1,5 +1,7 @@
 //! Items that are made of what happened: steps, alerts, deviations, deficiencies; and of the record itself.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::items::{DAY_MS, Part, manual, missing, shown};
@@ -7,7 +9,7 @@ use super::scope::{Scope, Subject, who};
 use crate::entry::Entry;
 use crate::say::say;
 use crate::story::actions;
-use crate::time::{day_and_time, time_of_day};
+use crate::time::{day_and_time, span, time_of_day};
 
 /// Five years, the longest that any of the rules asks for.
 const RETENTION_DAYS: u64 = 1_826;
@@ -277,11 +279,43 @@ fn incident_actions(scope: &Scope, id: &str) -> Vec<Part> {
     parts.collect()
 }
 
-pub(crate) fn signed_off() -> Vec<Part> {
-    vec![missing(
-        "sign-off",
-        "the log has no entry by which anybody of the management signs",
-    )]
+/// The last word of everybody who signed, or refused to.
+pub(crate) fn signed_off(scope: &Scope) -> Vec<Part> {
+    const NAME: &str = "sign-off";
+    if !matches!(scope.subject, Subject::Drill(_)) {
+        let kind = scope.subject.kind();
+        return vec![missing(
+            NAME,
+            format!("the result of no {kind} is signed in the log: drills are"),
+        )];
+    }
+    let mut signatures: BTreeMap<String, &Entry> = BTreeMap::new();
+    for entry in scope.own_of("drill.signed") {
+        signatures.insert(who(&entry.body["by"]).unwrap_or_default(), entry);
+    }
+    if signatures.is_empty() {
+        let why = "the log has no entry by which anybody of the management signs";
+        return vec![missing(NAME, why)];
+    }
+    let tester = who(&scope.begun.body["by"]).unwrap_or_default();
+    let parts = signatures.into_iter().map(|(signer, entry)| {
+        let statement = entry.body["statement"].as_str().unwrap_or("?");
+        let at = day_and_time(entry.at_ms);
+        if signer == tester {
+            let why = format!("{signer} signed on {at}, who ran it too: {statement}");
+            return missing(NAME, why);
+        }
+        if entry.body["signature"] != "accepted" {
+            return missing(NAME, format!("{signer} refused on {at}: {statement}"));
+        }
+        shown(
+            NAME,
+            format!("{signer} accepted the result on {at}: {statement}"),
+            &[entry],
+        )
+        .with(json!({"signer": signer, "at_ms": entry.at_ms}))
+    });
+    parts.collect()
 }
 
 pub(crate) fn integrity(scope: &Scope) -> Vec<Part> {
@@ -300,11 +334,59 @@ pub(crate) fn integrity(scope: &Scope) -> Vec<Part> {
             "mainstay evidence verify, with the verifier key alone; the log's part is C2SP tlog-tiles",
             &[],
         ),
-        missing(
-            "trusted time",
-            "times are those of the platform's own clocks; no authority outside has stamped any",
-        ),
+        trusted_time(scope),
     ]
+}
+
+/// Whether somebody outside saw the log with the end of this in it, and when.
+fn trusted_time(scope: &Scope) -> Part {
+    const NAME: &str = "trusted time";
+    let Some(last) = scope.stamps.last() else {
+        let why = "times are those of the platform's own clocks; nobody outside has stamped any";
+        return missing(NAME, why);
+    };
+    let Some(ended) = scope.ended else {
+        return missing(NAME, "it has not ended");
+    };
+    let covers = scope
+        .stamps
+        .iter()
+        .find(|stamp| stamp.size > ended.position);
+    let Some(stamp) = covers else {
+        let why = format!(
+            "what {} saw last, on {}, ends with entry {}, before the end of this at {}",
+            last.witness,
+            day_and_time(last.at_ms),
+            last.size.saturating_sub(1),
+            ended.position
+        );
+        return missing(NAME, why);
+    };
+    let seen = format!(
+        "{} saw {} entries, the end of this among them, on {}",
+        stamp.witness,
+        stamp.size,
+        day_and_time(stamp.at_ms)
+    );
+    // A witness tells whole seconds.
+    let ahead_ms = ended.at_ms.saturating_sub(stamp.at_ms.saturating_add(999));
+    if ahead_ms > 0 {
+        let why = format!(
+            "{seen}; the platform's clocks, by which it ended {} later, were ahead",
+            span(ahead_ms)
+        );
+        return missing(NAME, why);
+    }
+    let after_ms = stamp.at_ms.saturating_sub(ended.at_ms);
+    shown(
+        NAME,
+        format!(
+            "{seen}, {} after the time that the log gives",
+            span(after_ms)
+        ),
+        &[ended],
+    )
+    .with(json!({"witness": stamp.witness, "at_ms": stamp.at_ms, "size": stamp.size}))
 }
 
 pub(crate) fn retention(scope: &Scope) -> Vec<Part> {

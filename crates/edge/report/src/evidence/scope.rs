@@ -3,6 +3,7 @@
 use mainstay_record::event::EventBody;
 use serde_json::Value;
 
+use super::stamps::Stamp;
 use crate::entry::Entry;
 use crate::story::Story;
 
@@ -58,6 +59,8 @@ pub(crate) struct Scope<'e> {
     pub subject: &'e Subject,
     /// The whole log: what came before and after counts too.
     pub all: &'e [Entry],
+    /// What witnesses saw of it, the earliest first.
+    pub stamps: &'e [Stamp],
     /// Entries that name it themselves.
     pub own: Vec<&'e Entry>,
     pub begun: &'e Entry,
@@ -69,7 +72,12 @@ pub(crate) struct Scope<'e> {
 
 impl<'e> Scope<'e> {
     /// Nothing if the log does not tell of it.
-    pub fn of(all: &'e [Entry], subject: &'e Subject, made_ms: u64) -> Option<Self> {
+    pub fn of(
+        all: &'e [Entry],
+        stamps: &'e [Stamp],
+        subject: &'e Subject,
+        made_ms: u64,
+    ) -> Option<Self> {
         let (own, begun, ended) = match subject {
             Subject::Drill(id) => run(all, "drill", id),
             Subject::Experiment(id) => run(all, "experiment", id),
@@ -82,6 +90,7 @@ impl<'e> Scope<'e> {
         Some(Self {
             subject,
             all,
+            stamps,
             own,
             begun,
             ended,
@@ -213,7 +222,8 @@ pub(crate) fn is_manual(entry: &Entry) -> bool {
         | EventBody::UpgradeBegun(_)
         | EventBody::FaultInjected(_)
         | EventBody::SilenceSet(_)
-        | EventBody::DrillConfirmed(_) => true,
+        | EventBody::DrillConfirmed(_)
+        | EventBody::DrillSigned(_) => true,
         EventBody::FaultEnding(_) => entry.body["why"]["cleared"].is_object(),
         EventBody::Playbook(_) => {
             let body = entry.body.as_object();

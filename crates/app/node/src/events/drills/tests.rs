@@ -3,7 +3,7 @@
 use mainstay_kernel::{
     Adoption, Deficiency, Deviation, DrillAsk, DrillEnd, DrillId, DrillNews, DrillPlan, DrillStep,
     DrillVerdict, Judged, LossLimit, Measure, Measured, Measurement, Objective, Schedule,
-    ServiceVerdict, StepEnd, StepOutcome, Unit,
+    ServiceVerdict, Signature, StepEnd, StepOutcome, Unit,
 };
 use mainstay_units::Position;
 
@@ -197,6 +197,13 @@ pub fn news() -> Vec<DrillNews> {
         by: by(),
         note: text(),
     });
+    news.extend(SIGNATURES.map(|signature| DrillNews::Signed {
+        drill: DRILL,
+        name: text(),
+        signature,
+        by: by(),
+        statement: text(),
+    }));
     let drill = DRILL;
     news.extend(
         step_ends()
@@ -218,6 +225,8 @@ pub fn news() -> Vec<DrillNews> {
     news
 }
 
+const SIGNATURES: [Signature; 2] = [Signature::Accepted, Signature::Refused];
+
 pub fn asks() -> Vec<DrillAsk> {
     let drill = DRILL;
     let mut asks: Vec<DrillAsk> = adoptions().map(DrillAsk::Adopt).into();
@@ -234,6 +243,7 @@ pub fn asks() -> Vec<DrillAsk> {
             step: text(),
         },
     ]);
+    asks.extend(SIGNATURES.map(|signature| DrillAsk::Sign { drill, signature }));
     let ends_of_steps = step_ends().into_iter();
     asks.extend(ends_of_steps.map(|end| DrillAsk::EndStep { drill, end }));
     let measured = measurements().into_iter();
