@@ -189,15 +189,19 @@ impl Bench {
     /// To the end of the last injection.
     fn over(plan: ExperimentPlan) -> Self {
         let mut bench = Self::broken(plan);
+        bench.goes_on();
         bench
-            .at(5_000)
+    }
+
+    /// From the first fault to the end of the last.
+    fn goes_on(&mut self) -> &mut Self {
+        self.at(5_000)
             .hands()
             .at(7_000)
             .chose(&[fault(FaultKind::ProcessFreeze, "h2/web", 4_000)])
             .hands()
             .at(11_000)
-            .hands();
-        bench
+            .hands()
     }
 
     fn verdict(&self) -> Option<(Verdict, String)> {
@@ -529,13 +533,7 @@ fn a_successor_goes_on_with_the_same_future() {
     // h3 has no watch: somebody else looks than who led.
     bench.claimed("h3");
     bench
-        .at(5_000)
-        .hands()
-        .at(7_000)
-        .chose(&[fault(FaultKind::ProcessFreeze, "h2/web", 4_000)])
-        .hands()
-        .at(11_000)
-        .hands()
+        .goes_on()
         .looked(&[saw("during orders", Finding::Holds)])
         .looked(&[saw("after orders", Finding::Holds)]);
     bench.check(expect![[r#"
