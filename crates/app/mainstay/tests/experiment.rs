@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -100,9 +101,15 @@ impl Platform {
             .to_string()
     }
 
-    /// Waits for the first fault of this experiment, of those that were there before.
-    fn wait_broken(&self, faults_before: usize) {
+    /// Waits for the first fault of this experiment, beside those that were there before.
+    fn wait_broken(&self, command: &mut Child, faults_before: usize) {
         until("a fault", || {
+            let ended = command.try_wait().expect("looked at");
+            let mut told = String::new();
+            if let (Some(_), Some(stderr)) = (ended, command.stderr.as_mut()) {
+                stderr.read_to_string(&mut told).expect("read");
+            }
+            assert!(ended.is_none(), "it has ended, and broke nothing: {told}");
             (self.entries("fault.injected").len() > faults_before).then_some(())
         });
     }
@@ -200,7 +207,7 @@ fn pause() {
 /// Both at once: nobody is left who knew of it, but the journal.
 fn command_and_leader_are_killed(platform: &Platform) {
     let mut command = platform.run();
-    platform.wait_broken(0);
+    platform.wait_broken(&mut command, 0);
     command.kill().expect("killed");
     command.wait().expect("ended");
     let claims = platform.entries("leadership.claimed").len();
@@ -219,8 +226,8 @@ fn command_and_leader_are_killed(platform: &Platform) {
 /// Another host takes over, and looks; what the first says when it wakes is of no account.
 fn the_leader_is_silent_and_replaced(platform: &Platform) {
     let faults = platform.entries("fault.injected").len();
-    let command = platform.run();
-    platform.wait_broken(faults);
+    let mut command = platform.run();
+    platform.wait_broken(&mut command, faults);
     let leader = platform.leader();
     let frozen = Frozen::new(platform.node(&leader));
     let successor = until("a successor", || {
@@ -246,8 +253,8 @@ fn the_leader_is_silent_and_replaced(platform: &Platform) {
 
 fn somebody_stops_it(platform: &Platform) {
     let faults = platform.entries("fault.injected").len();
-    let command = platform.run();
-    platform.wait_broken(faults);
+    let mut command = platform.run();
+    platform.wait_broken(&mut command, faults);
     let second = platform.run().wait_with_output().expect("ended");
     assert_eq!(second.status.code(), Some(3), "{}", said(&second));
     let stop = platform.mainstay(&["chaos", "stop", "x3", "--reason", "seen enough"]);
@@ -268,13 +275,14 @@ fn somebody_stops_it(platform: &Platform) {
     assert_eq!(left.as_array().map(Vec::len), Some(0), "{left}");
     let again = platform.mainstay(&["chaos", "stop", "x3", "--reason", "again"]);
     assert_eq!(again.status.code(), Some(3), "{}", said(&again));
+    platform.wait_healthy();
 }
 
 /// Whoever interrupts the command that looks on wants the experiment to end, and sees how it does.
 fn an_interrupted_command_stops_it(platform: &Platform) {
     let faults = platform.entries("fault.injected").len();
-    let command = platform.run();
-    platform.wait_broken(faults);
+    let mut command = platform.run();
+    platform.wait_broken(&mut command, faults);
     signal("-INT", &command.id().to_string());
     let output = command.wait_with_output().expect("ended");
     let text = said(&output);

@@ -475,6 +475,24 @@ fn every_early_end_mends_first() {
     }
 }
 
+/// Targets that are told when nothing is to be broken any more are nobody's.
+#[test]
+fn a_choice_that_comes_too_late_sets_nothing() {
+    let mut bench = Bench::begin(plan());
+    bench.looked(&[saw("before orders", Finding::Holds)]);
+    let effect = bench.choice().expect("somebody chooses");
+    bench.tell(&stop(1));
+    let told = Told::Chosen {
+        what: "late".to_string(),
+        faults: vec![fault(FaultKind::ProcessFreeze, "h1/web", 4_000)],
+    };
+    bench.tell(&Signal::Experiment(ExperimentTold { effect, told }));
+    assert_eq!(bench.stage.state.faults_ever, 0);
+    bench.looked(&[]);
+    assert_eq!(bench.verdict().unwrap().0, Verdict::Aborted);
+    assert!(bench.stage.state.outstanding.is_empty());
+}
+
 /// A fault that may not have been set is one that nobody can rely on.
 #[test]
 fn a_fault_that_may_not_be_set_ends_it() {
