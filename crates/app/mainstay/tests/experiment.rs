@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,6 +17,8 @@ use serde_json::Value;
 const LOOKS: u32 = 1_200;
 const PAUSE: Duration = Duration::from_millis(100);
 const NAME: &str = "two-instances";
+
+static STARTING: Mutex<()> = Mutex::new(());
 
 struct Platform {
     folder: tempfile::TempDir,
@@ -52,7 +55,10 @@ impl Platform {
         write("twice.yaml", include_str!("experiment/twice.yaml"));
         let file = write("platform.yaml", include_str!("experiment/platform.yaml"));
         let up = ["up", &file, "--detach", "--timeout", "120s"];
+        // One after the other: two that begin in the same moment may claim the same addresses.
+        let turn = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         let up = platform.mainstay(&up);
+        drop(turn);
         assert!(up.status.success(), "{}", said(&up));
         platform.wait_healthy();
         platform
@@ -65,7 +71,8 @@ impl Platform {
         });
     }
 
-    /// The command that asks for the experiment and looks on.
+    /// The command that asks for the experiment and looks on. An instance that is killed often is a loop, and beside the
+    /// incident of it nothing more is broken: so no platform here sees many of them.
     fn run(&self) -> Child {
         let file = self.folder.path().join("twice.yaml").display().to_string();
         let mut command = self.command(&["chaos", "run", &file, "--reason", "a test"]);
@@ -257,7 +264,7 @@ fn somebody_stops_it(platform: &Platform) {
     platform.wait_broken(&mut command, faults);
     let second = platform.run().wait_with_output().expect("ended");
     assert_eq!(second.status.code(), Some(3), "{}", said(&second));
-    let stop = platform.mainstay(&["chaos", "stop", "x3", "--reason", "seen enough"]);
+    let stop = platform.mainstay(&["chaos", "stop", "x1", "--reason", "seen enough"]);
     assert!(stop.status.success(), "{}", said(&stop));
     let output = command.wait_with_output().expect("ended");
     let text = said(&output);
@@ -273,9 +280,8 @@ fn somebody_stops_it(platform: &Platform) {
     );
     let left = platform.json(&["fault", "list", "--json"]);
     assert_eq!(left.as_array().map(Vec::len), Some(0), "{left}");
-    let again = platform.mainstay(&["chaos", "stop", "x3", "--reason", "again"]);
+    let again = platform.mainstay(&["chaos", "stop", "x1", "--reason", "again"]);
     assert_eq!(again.status.code(), Some(3), "{}", said(&again));
-    platform.wait_healthy();
 }
 
 /// Whoever interrupts the command that looks on wants the experiment to end, and sees how it does.
@@ -288,7 +294,7 @@ fn an_interrupted_command_stops_it(platform: &Platform) {
     let text = said(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(
-        text.contains(&format!("x4 {NAME}: aborted: somebody stopped it")),
+        text.contains(&format!("x1 {NAME}: aborted: somebody stopped it")),
         "{text}"
     );
     let left = platform.json(&["fault", "list", "--json"]);
@@ -300,8 +306,20 @@ fn experiments_go_on_whoever_dies() {
     let platform = Platform::start();
     command_and_leader_are_killed(&platform);
     the_leader_is_silent_and_replaced(&platform);
-    somebody_stops_it(&platform);
-    an_interrupted_command_stops_it(&platform);
     let verified = platform.mainstay(&["journal", "verify"]);
     assert!(verified.status.success(), "{}", said(&verified));
+}
+
+#[test]
+fn experiments_end_when_somebody_says_so() {
+    let platform = Platform::start();
+    somebody_stops_it(&platform);
+    let verified = platform.mainstay(&["journal", "verify"]);
+    assert!(verified.status.success(), "{}", said(&verified));
+}
+
+#[test]
+fn an_interrupted_command_ends_its_experiment() {
+    let platform = Platform::start();
+    an_interrupted_command_stops_it(&platform);
 }
