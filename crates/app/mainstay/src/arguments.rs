@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-pub use chaos::{Chaos, ChaosCheck, ChaosChoice, ChaosPlan, ChaosRun};
+pub use chaos::{Chaos, ChaosCheck, ChaosChoice, ChaosPlan, ChaosRun, ChaosStop};
 pub use fault::{Clear, Fault, Inject};
 
 /// Keeps a platform standing through failure, change and load, and proves it.

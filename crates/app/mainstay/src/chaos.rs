@@ -3,6 +3,7 @@
 
 pub mod ask;
 mod bench;
+mod follow;
 mod run;
 
 use std::path::Path;
@@ -27,6 +28,7 @@ pub fn run(command: &Chaos) -> Outcome {
         Chaos::Check(arguments) => examine(arguments),
         Chaos::Plan(arguments) => bench::show(arguments),
         Chaos::Run(arguments) => run::all(arguments),
+        Chaos::Stop(arguments) => run::stop(arguments),
         Chaos::List(arguments) => list(arguments),
     }
 }
@@ -59,7 +61,7 @@ fn examine(arguments: &ChaosCheck) -> Outcome {
             let mut impossible = Vec::new();
             for (document, judgement) in judge_all(platform, &checked) {
                 if !arguments.json && !arguments.repair {
-                    line(told(&document.subject(), &judgement))?;
+                    line(judgement.told(&document.subject()))?;
                 }
                 impossible.extend(cannot(&name, document, &judgement));
             }
@@ -101,21 +103,6 @@ fn judge_all<'a>(platform: &Platform, checked: &'a Checked) -> Vec<(&'a Document
     chaos
         .map(|(document, chaos)| (document, bench.judge(chaos)))
         .collect()
-}
-
-/// A line about an injection.
-fn told(subject: &str, judgement: &Judgement) -> String {
-    let why = judgement.fidelity.why();
-    let whom = match judgement.targets.as_slice() {
-        [] => String::new(),
-        targets => format!(" on {}", targets.join(", ")),
-    };
-    let why = if why.is_empty() {
-        why
-    } else {
-        format!(" ({why})")
-    };
-    format!("{subject}: {}{whom}{why}", judgement.fidelity.name())
 }
 
 fn cannot(file: &str, document: &Document, judgement: &Judgement) -> Option<Finding> {
@@ -165,9 +152,10 @@ fn list(arguments: &Look) -> Outcome {
         );
     };
     line(format_args!(
-        "{} {} since {}, seed {}: {}\n  observations: {} held, {} violated, {} missing; ended by {} at the latest",
+        "{} {} ({}) since {}, seed {}: {}\n  observations: {} held, {} violated, {} missing; ended by {} at the latest",
         running.experiment,
         running.plan.name,
+        running.phase,
         time_of_day(running.since_ms),
         running.plan.seed,
         running.plan.hypothesis,

@@ -4,6 +4,7 @@ use anyhow::{Context, anyhow};
 use mainstay_derive::Layout;
 use mainstay_journal::Log;
 use mainstay_node::{coordination, place};
+use mainstay_record::event::EventBody;
 use mainstay_record::journal::EntryRecord;
 use mainstay_record::node::MachineRecord;
 use mainstay_report::Entry;
@@ -63,6 +64,56 @@ pub fn entries(record: &MachineRecord, layout: &Layout) -> Result<Vec<Entry>, Fa
     Ok(entries)
 }
 
+/// The journal, read on and on: only what is known to be an event of this version is handed out.
+pub struct Reader {
+    port: mainstay_storage::Port,
+    log: Log,
+    position: u64,
+}
+
+impl Reader {
+    pub fn open(record: &MachineRecord, layout: &Layout) -> Result<Self, Failure> {
+        let place = journal_of(record, layout)?;
+        Ok(Self {
+            port: place.open().context("open the journal")?,
+            log: Log::new(meaning_of),
+            position: 0,
+        })
+    }
+
+    /// Everything that came since the last time; chain, tree and signatures are checked.
+    pub fn more(&mut self, mut each: impl FnMut(u64, &EventBody) -> Outcome) -> Outcome {
+        loop {
+            let end = self.log.end();
+            let Some(part) = self.port.read_from(end).context("read the journal")? else {
+                return Ok(());
+            };
+            let followed = follow(&mut self.log, end, &part)?;
+            for entry in &followed {
+                let entry = Entry::read(self.position, entry.as_str());
+                let entry = entry.map_err(|error| anyhow!(error))?;
+                if let Some(event) = &entry.event {
+                    each(self.position, event)?;
+                }
+                self.position += 1;
+            }
+        }
+    }
+}
+
+fn follow(
+    log: &mut Log,
+    position: Position,
+    part: &[u8],
+) -> Result<Vec<mainstay_journal::Entry>, Failure> {
+    let followed = log.follow(position, part).map_err(|damage| {
+        Failure::Finding(format!(
+            "the part at position {position} is damaged: {damage}\n  next: mainstay journal verify"
+        ))
+    })?;
+    Ok(followed.entries)
+}
+
 /// Hands out every entry in order; the log as it is known at its end.
 pub fn followed(
     record: &MachineRecord,
@@ -77,12 +128,8 @@ pub fn followed(
         let Some(part) = port.read_from(position).context("read the journal")? else {
             return Ok(log);
         };
-        let followed = log.follow(position, &part).map_err(|damage| {
-            Failure::Finding(format!(
-                "the part at position {position} is damaged: {damage}\n  next: mainstay journal verify"
-            ))
-        })?;
-        followed.entries.iter().try_for_each(&mut each)?;
+        let followed = follow(&mut log, position, &part)?;
+        followed.iter().try_for_each(&mut each)?;
     }
 }
 

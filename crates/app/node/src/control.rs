@@ -368,7 +368,11 @@ pub fn user_name(uid: u32) -> Option<String> {
     row.first().map(|name| (*name).to_owned())
 }
 
-fn fault_spec(fault: &InjectFault) -> Result<FaultSpec, CommandOutcome> {
+/// The kernel's words for a fault.
+///
+/// # Errors
+/// What of it means nothing.
+pub fn fault_spec(fault: &InjectFault) -> Result<FaultSpec, CommandOutcome> {
     let kind = FaultKind::parse(&fault.kind).ok_or_else(|| {
         let known: Vec<&str> = FaultKind::ALL.iter().map(|kind| kind.as_str()).collect();
         refused(

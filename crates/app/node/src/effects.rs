@@ -53,9 +53,9 @@ pub async fn carry_out(context: Context, assigned: Assigned) -> Option<Outcome> 
         Effect::Solo { database } => serve_alone(&context, &database, manner).await,
         Effect::Failover { database } => go_on(&context, &database, manner).await,
         Effect::Notify { notice } => notify(&context, &notice).await,
-        // The node itself sees to these: to the first because it outlives the node that begins it, to the second
-        // because it needs what the node sees.
-        Effect::TakeProgram { .. } | Effect::Playbook(_) => return None,
+        // The node itself sees to these: to the first because it outlives the node that begins it, to the others
+        // because they need what the node sees.
+        Effect::TakeProgram { .. } | Effect::Playbook(_) | Effect::Experiment(_) => return None,
     })
 }
 

@@ -12,7 +12,7 @@
 //! - [`alerts`], [`loops`]: what the host's watch and its supervision say, compared with what the journal says.
 //! - [`program`], [`upgrade`]: which build of Mainstay the host runs, and its turn to take another.
 //! - [`incidents`], [`oncall`]: incidents, and who is called for them, for programs, over the socket.
-//! - [`control`]: the sockets. [`effects`]: what the kernel ordered.
+//! - [`control`]: the sockets. [`effects`], [`deeds`], [`experiments`]: what the kernel ordered.
 //! - [`coordination`]: where the journal stands. [`kernel_runner`], [`events`]: the kernel over the journal, and the journal's words for its events.
 
 mod alerts;
@@ -23,6 +23,7 @@ mod deeds;
 mod deputy;
 mod effects;
 pub mod events;
+mod experiments;
 mod facts;
 mod figures;
 mod incidents;
@@ -44,6 +45,7 @@ mod workloads;
 
 pub use context::{digest_of, keep_file};
 pub use control::user_name;
+pub use experiments::values;
 pub use run::run;
 pub use stop::{leftovers, stop_without_node};
 pub use upgrade::is_up;

@@ -395,7 +395,7 @@ fn judge(query: &str, answer: &Value) -> Reading {
 }
 
 /// Every byte that is not plain, escaped.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     text.bytes()
         .map(|byte| match plain(byte) {

@@ -30,6 +30,7 @@ use crate::control::{Desk, user_name};
 use crate::deeds::{self, Deed};
 use crate::deputy::{Deputy, View};
 use crate::effects::{carry_out, chain, stands};
+use crate::experiments;
 use crate::loops::LoopWatcher;
 use crate::measure;
 use crate::reports::Reporter;
@@ -324,6 +325,15 @@ impl Node {
         if let Effect::Playbook(work) = &assigned.effect {
             let (desk, work) = (Rc::clone(&self.desk), work.clone());
             tokio::task::spawn_local(do_work(desk, context, assigned, work));
+            return;
+        }
+        if let Effect::Experiment(work) = &assigned.effect {
+            let (desk, work, effect) = (Rc::clone(&self.desk), work.clone(), assigned.id);
+            tokio::task::spawn_local(async move {
+                if let Some(signal) = experiments::carry_out(&desk, &context, effect, work).await {
+                    deputy.submit(signal);
+                }
+            });
             return;
         }
         tokio::task::spawn_local(async move {

@@ -18,6 +18,7 @@ use crate::desired::Desired;
 use crate::difference::plan;
 use crate::effect::{EffectId, Executor, Outcome};
 use crate::event::Event;
+use crate::experiment;
 use crate::incidents;
 use crate::placement::place;
 use crate::playbook;
@@ -83,6 +84,7 @@ fn decide_signal(state: &State, now_ms: u64, signal: &Signal) -> Decision {
             playbook::after_alert(state, now_ms, news, alert::told(state, news))
         }
         Signal::Answered { effect, outcome } => answered(state, *effect, outcome),
+        Signal::Experiment(told) => experiment::desk::told(state, now_ms, told),
     }
 }
 

@@ -8,6 +8,7 @@ use mainstay_model::name::{DatabaseName, HostName};
 use mainstay_notify::Notice;
 use mainstay_units::{Epoch, Position};
 
+use crate::experiment::ExperimentWork;
 use crate::fault::{FaultId, FaultSpec};
 use crate::playbook::Work;
 use crate::upgrade::Program;
@@ -55,6 +56,8 @@ pub enum Effect {
     },
     /// A step of a playbook, or a measurement for one.
     Playbook(Work),
+    /// Choosing or looking for an experiment.
+    Experiment(ExperimentWork),
     /// Say it. In doubt it is said again.
     Notify {
         notice: Box<Notice>,

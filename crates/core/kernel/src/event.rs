@@ -14,7 +14,7 @@ use crate::desired::Desired;
 use crate::difference::Plan;
 use crate::drill::DrillNews;
 use crate::effect::{EffectId, Outcome};
-use crate::experiment::ExperimentNews;
+use crate::experiment::{ExperimentId, ExperimentNews};
 use crate::fault::{FaultId, FaultSpec};
 use crate::signal::Report;
 use crate::upgrade::Program;
@@ -220,6 +220,10 @@ pub enum EndReason {
     /// A run of a playbook ends it.
     Playbook {
         run: String,
+    },
+    /// Its experiment is over.
+    Experiment {
+        experiment: ExperimentId,
     },
     /// The last attempt to end it failed.
     Again {

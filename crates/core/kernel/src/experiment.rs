@@ -1,9 +1,10 @@
-//! Experiments: faults with a hypothesis, as far as the journal is their witness.
+//! Experiments: faults with a hypothesis, carried by whoever leads.
 //!
-//! Somebody stands at the bench, breaks things by fault commands and measures. What he is about to do, what he saw
-//! and what he made of it is journalled here, and the kernel does not take his word for more than that: it refuses
-//! the beginning when the time is bad, it lowers the verdict to what the observations bear out, and it ends an
-//! experiment that nobody ends. The faults do not depend on any of this: each has its own end and its own guardian.
+//! Think of a surgeon's checklist that hangs on the wall. What is to be cut, when, and what must be seen was written
+//! down before the first cut; whoever holds the knife reads the next line from the wall, not from memory, and so can
+//! whoever takes over. The kernel decides from the journal what comes next (`course.rs`, a table); nodes choose targets
+//! and look at the instruments, because only they see what runs; and the verdict is lowered to what the observations
+//! bear out. Faults do not depend on any of this: each has its own end and its own guardian.
 //!
 //! | proposed     | a violation seen | something not measured | nothing measured | left behind |
 //! |--------------|------------------|------------------------|------------------|-------------|
@@ -12,29 +13,26 @@
 //! | aborted      | aborted          | aborted                | aborted          | failed      |
 //! | inconclusive | failed           | inconclusive           | inconclusive     | failed      |
 
+pub(crate) mod course;
+pub(crate) mod desk;
+pub(crate) mod state;
+mod work;
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use mainstay_incident::{Condition, Incident};
-use mainstay_model::EnvironmentKind;
-use mainstay_model::people::Permission;
+use mainstay_model::name::HostName;
 
-use crate::alert::AlertState;
-use crate::authority::{By, authorize};
-use crate::event::Event;
-use crate::signal::Command;
-use crate::state::State;
-use crate::why::Refusal;
+use crate::authority::By;
+use crate::fault::FaultId;
 
-/// Whoever runs an experiment has this long after its planned end to measure and to say what came of it.
-const AFTERWARDS_MS: u64 = 120_000;
-/// Longer experiments are several.
-const LASTS_MS_MAX: u64 = 6 * 3_600_000;
-/// So much is told of one experiment at most; more belongs in the store of samples.
-const OBSERVATIONS_MAX: u32 = 1_000;
+pub use state::Experiment;
+pub use work::{ExperimentTold, ExperimentWork, Told};
 
 /// Numbers experiments of one platform, from 1. Written `x1`, `x2`, …
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +64,69 @@ pub struct ExperimentPlan {
     /// What will be broken, in words, each with its fidelity.
     pub injections: Vec<String>,
     pub lasts_ms: u64,
+    /// From which everything else follows; absent in journals of versions whose command carried it.
+    pub timetable: Option<Timetable>,
+}
+
+/// What was planned at the beginning, so that whoever takes over has the same future.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timetable {
+    /// The document.
+    pub text: String,
+    /// When it was planned, in seconds since 1970: what schedules count from.
+    pub planned_s: u64,
+    /// How long what does not end by itself is followed.
+    pub window_ms: Option<u64>,
+    /// In order of time.
+    pub injections: Vec<Slot>,
+    /// When the last injection is over, from the beginning of the first.
+    pub ends_ms: u64,
+    /// After everything is mended, the steady state has so long to come back.
+    pub settle_ms: u64,
+    /// Whether something ends it at once; then it is not gone on with while nobody measures that.
+    pub is_guarded: bool,
+    pub alerts: Option<AlertRules>,
+}
+
+/// An injection: from the beginning, and for how long; what is over at once has no length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub at_ms: u64,
+    pub lasts_ms: Option<u64>,
+}
+
+/// Which alerts may begin meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlertRules {
+    /// Must.
+    pub fire: BTreeSet<String>,
+    /// May.
+    pub may_fire: BTreeSet<String>,
+    /// Others with these severities must not; empty: others of any severity.
+    pub severities: BTreeSet<String>,
+}
+
+/// When the instruments are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    Before,
+    During,
+    After,
+    /// It was ended early: only what is left behind is looked for.
+    Over,
+}
+
+impl Moment {
+    pub const ALL: [Self; 4] = [Self::Before, Self::During, Self::After, Self::Over];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Before => "before",
+            Self::During => "during",
+            Self::After => "after",
+            Self::Over => "over",
+        }
+    }
 }
 
 /// What a measurement says of a condition.
@@ -118,26 +179,15 @@ impl Verdict {
 /// What is asked of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExperimentAsk {
-    Begin(ExperimentPlan),
-    Observe {
-        experiment: ExperimentId,
-        observation: Observation,
-    },
-    End {
-        experiment: ExperimentId,
-        verdict: Verdict,
-        why: String,
-        /// What was found of its faults after their end.
-        residue: Vec<String>,
-    },
+    Begin(Box<ExperimentPlan>),
+    Stop { experiment: ExperimentId },
 }
 
 impl ExperimentAsk {
     pub(crate) const fn as_str(&self) -> &'static str {
         match self {
             Self::Begin(_) => "chaos run",
-            Self::Observe { .. } => "chaos observe",
-            Self::End { .. } => "chaos end",
+            Self::Stop { .. } => "chaos stop",
         }
     }
 }
@@ -147,15 +197,51 @@ impl ExperimentAsk {
 pub enum ExperimentNews {
     Begun {
         experiment: ExperimentId,
-        plan: ExperimentPlan,
-        /// Ended by the kernel then, if nobody else does.
+        plan: Arc<ExperimentPlan>,
+        /// It ends then at the latest, whatever is known of it.
         until_ms: u64,
         by: By,
         reason: String,
     },
+    /// A host is to look at the instruments: at once, or for so long.
+    Looking {
+        experiment: ExperimentId,
+        moment: Moment,
+        host: HostName,
+        within_ms: u64,
+        /// Whoever cannot measure for so long is blind.
+        patience_ms: u64,
+    },
+    /// It has looked; what it saw stands before this.
+    Looked {
+        experiment: ExperimentId,
+        moment: Moment,
+        /// Why the experiment must end at once.
+        halt: Option<String>,
+        /// What is left of its faults.
+        residue: Vec<String>,
+    },
+    /// The targets of an injection are to be chosen among those who run now.
+    Choosing {
+        experiment: ExperimentId,
+        injection: u32,
+    },
+    /// They are, in words; the faults follow.
+    Chosen {
+        experiment: ExperimentId,
+        injection: u32,
+        what: String,
+        faults: Vec<FaultId>,
+    },
     Observed {
         experiment: ExperimentId,
         observation: Observation,
+    },
+    /// Nothing more is broken, and what is broken is mended; `verdict` if that is before its time.
+    Mending {
+        experiment: ExperimentId,
+        verdict: Option<Verdict>,
+        why: String,
     },
     Ended {
         experiment: ExperimentId,
@@ -172,275 +258,11 @@ impl ExperimentNews {
             Self::Begun { experiment, .. } => experiment.to_string(),
             Self::Observed { observation, .. } => observation.finding.as_str().to_string(),
             Self::Ended { verdict, why, .. } => format!("{}: {why}", verdict.as_str()),
-        }
-    }
-}
-
-/// The experiment that runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Experiment {
-    pub id: ExperimentId,
-    pub plan: ExperimentPlan,
-    pub until_ms: u64,
-    pub by: By,
-    pub since_ms: u64,
-    pub held: u32,
-    pub violated: u32,
-    pub missing: u32,
-    /// The first that spoke against it.
-    pub against: Option<Observation>,
-}
-
-impl Experiment {
-    const fn observations(&self) -> u32 {
-        self.held
-            .saturating_add(self.violated)
-            .saturating_add(self.missing)
-    }
-}
-
-pub(crate) fn asked(
-    state: &State,
-    now_ms: u64,
-    command: &Command,
-    ask: &ExperimentAsk,
-) -> Result<Vec<Event>, Refusal> {
-    let by = authorize(state, &command.actor, Permission::FaultInject)?;
-    let news = match ask {
-        ExperimentAsk::Begin(plan) => begin(state, now_ms, command, plan, by)?,
-        ExperimentAsk::Observe {
-            experiment,
-            observation,
-        } => {
-            let running = running(state, *experiment)?;
-            if running.observations() >= OBSERVATIONS_MAX {
-                return Err(untimely("it has as many observations as one may have"));
-            }
-            ExperimentNews::Observed {
-                experiment: *experiment,
-                observation: observation.clone(),
-            }
-        }
-        ExperimentAsk::End {
-            experiment,
-            verdict,
-            why,
-            residue,
-        } => {
-            let (verdict, why) = borne_out(running(state, *experiment)?, *verdict, why, residue);
-            ExperimentNews::Ended {
-                experiment: *experiment,
-                verdict,
-                why,
-                residue: residue.clone(),
-            }
-        }
-    };
-    Ok(vec![Event::Experiment(news)])
-}
-
-fn running(state: &State, id: ExperimentId) -> Result<&Experiment, Refusal> {
-    let running = state.experiment.as_ref().filter(|known| known.id == id);
-    running.ok_or_else(|| Refusal::NoSuchExperiment {
-        experiment: id.to_string(),
-    })
-}
-
-fn untimely(why: impl Into<String>) -> Refusal {
-    Refusal::ExperimentUntimely { why: why.into() }
-}
-
-fn begin(
-    state: &State,
-    now_ms: u64,
-    command: &Command,
-    plan: &ExperimentPlan,
-    by: By,
-) -> Result<ExperimentNews, Refusal> {
-    let desired = state.desired.as_ref().ok_or(Refusal::NoPlatform)?;
-    if desired.environment == EnvironmentKind::Production {
-        authorize(state, &command.actor, Permission::FaultApprove)
-            .map_err(|_| Refusal::ProductionUnapproved)?;
-    }
-    if plan.lasts_ms > LASTS_MS_MAX {
-        return Err(untimely("it would last for more than six hours"));
-    }
-    if let Some(why) = hindrance(state) {
-        return Err(untimely(why));
-    }
-    Ok(ExperimentNews::Begun {
-        experiment: ExperimentId(state.experiments_ever + 1),
-        plan: plan.clone(),
-        until_ms: now_ms
-            .saturating_add(plan.lasts_ms)
-            .saturating_add(AFTERWARDS_MS),
-        by,
-        reason: command.reason.clone(),
-    })
-}
-
-/// Why nothing more may be broken now: whoever has trouble gets none on top, and two causes have no clear effect.
-pub(crate) fn hindrance(state: &State) -> Option<String> {
-    if let Some(running) = &state.drills.running {
-        return Some(format!("drill {} ({}) runs", running.id, running.plan.name));
-    }
-    if let Some(running) = &state.experiment {
-        return Some(format!(
-            "experiment {} ({}) runs",
-            running.id, running.plan.name
-        ));
-    }
-    if let Some(fault) = state.faults.keys().next() {
-        return Some(format!("fault {fault} is in force"));
-    }
-    let mut incidents = state.incidents.iter();
-    let open =
-        incidents.find(|(_, incident)| incident.phase.is_unmitigated() && is_trouble(incident));
-    if let Some((id, incident)) = open {
-        return Some(format!("incident {id} is open: {}", incident.title));
-    }
-    if state.upgrade.is_some() {
-        return Some("an upgrade is under way".to_string());
-    }
-    if let Some(host) = state.lost.keys().next() {
-        return Some(format!("host {host} is lost"));
-    }
-    if state.paused.is_some() {
-        return Some("automation is paused".to_string());
-    }
-    let calls = |severity: Option<&String>| {
-        severity.is_some_and(|word| matches!(word.as_str(), "page" | "critical"))
-    };
-    let alert = state
-        .alerts
-        .values()
-        .find(|alert| alert.state != AlertState::Resolved && calls(alert.labels.get("severity")))?;
-    Some(format!(
-        "{} is {} (watch of {})",
-        alert.alert,
-        alert.state.as_str(),
-        alert.watch
-    ))
-}
-
-/// That a drill was missed is mended by running it.
-fn is_trouble(incident: &Incident) -> bool {
-    let mut conditions = incident.conditions.iter();
-    let is_owed = |condition: &Condition| matches!(condition, Condition::DrillMissed(_));
-    incident.conditions.is_empty() || !conditions.all(is_owed)
-}
-
-/// The verdict that the journal bears out.
-fn borne_out(
-    running: &Experiment,
-    proposed: Verdict,
-    why: &str,
-    residue: &[String],
-) -> (Verdict, String) {
-    if let Some(first) = residue.first() {
-        let why = format!("{first} was left behind; {why}");
-        return (Verdict::Failed, why);
-    }
-    let against = |finding: Finding| {
-        let first = running.against.as_ref();
-        first
-            .filter(|seen| seen.finding == finding)
-            .map_or_else(String::new, |seen| {
-                format!(" ({}: {})", seen.subject, seen.value)
-            })
-    };
-    match proposed {
-        Verdict::Failed | Verdict::Aborted => (proposed, why.to_string()),
-        Verdict::Passed | Verdict::Inconclusive if running.violated > 0 => (
-            Verdict::Failed,
-            format!(
-                "{} observations are violations{}; {why}",
-                running.violated,
-                against(Finding::Violated)
-            ),
-        ),
-        Verdict::Passed if running.missing > 0 => (
-            Verdict::Inconclusive,
-            format!(
-                "{} observations could not be made{}; {why}",
-                running.missing,
-                against(Finding::Missing)
-            ),
-        ),
-        Verdict::Passed if running.held == 0 => (
-            Verdict::Inconclusive,
-            format!("nothing was observed; {why}"),
-        ),
-        Verdict::Passed | Verdict::Inconclusive => (proposed, why.to_string()),
-    }
-}
-
-/// The end of an experiment that nobody ends.
-pub(crate) fn overdue(state: &State, now_ms: u64) -> Option<Event> {
-    let running = state.experiment.as_ref()?;
-    if now_ms < running.until_ms {
-        return None;
-    }
-    let why = "whoever ran it did not say how it ended";
-    let (verdict, why) = borne_out(running, Verdict::Inconclusive, why, &[]);
-    Some(Event::Experiment(ExperimentNews::Ended {
-        experiment: running.id,
-        verdict,
-        why,
-        residue: Vec::new(),
-    }))
-}
-
-pub(crate) fn apply(state: &mut State, at_ms: u64, news: &ExperimentNews) {
-    match news {
-        ExperimentNews::Begun {
-            experiment,
-            plan,
-            until_ms,
-            by,
-            ..
-        } => {
-            state.experiments_ever = state.experiments_ever.max(experiment.0);
-            state.experiment = Some(Experiment {
-                id: *experiment,
-                plan: plan.clone(),
-                until_ms: *until_ms,
-                by: by.clone(),
-                since_ms: at_ms,
-                held: 0,
-                violated: 0,
-                missing: 0,
-                against: None,
-            });
-        }
-        ExperimentNews::Observed {
-            experiment,
-            observation,
-        } => {
-            let Some(running) = state.experiment.as_mut().filter(|x| x.id == *experiment) else {
-                return;
-            };
-            let count = match observation.finding {
-                Finding::Holds => &mut running.held,
-                Finding::Violated => &mut running.violated,
-                Finding::Missing => &mut running.missing,
-            };
-            *count = count.saturating_add(1);
-            let worse = match (observation.finding, &running.against) {
-                (Finding::Holds, _) => false,
-                (Finding::Missing, known) => known.is_none(),
-                (Finding::Violated, known) => known
-                    .as_ref()
-                    .is_none_or(|known| known.finding == Finding::Missing),
-            };
-            if worse {
-                running.against = Some(observation.clone());
-            }
-        }
-        ExperimentNews::Ended { experiment, .. } => {
-            if state.experiment.as_ref().map(|x| x.id) == Some(*experiment) {
-                state.experiment = None;
-            }
+            Self::Mending { experiment, .. } => format!("{experiment} is ending"),
+            Self::Looking { .. }
+            | Self::Looked { .. }
+            | Self::Choosing { .. }
+            | Self::Chosen { .. } => String::new(),
         }
     }
 }

@@ -7,6 +7,7 @@ use mainstay_model::name::{HostName, RegionName};
 use thiserror::Error;
 
 use crate::desired::Desired;
+use crate::why::Refusal;
 
 /// Longer rehearsals are several.
 pub const FAULT_MS_MAX: u64 = 3_600_000;
@@ -265,8 +266,25 @@ const MEMORY_BYTES_MAX: u64 = 64 << 30;
 const GRACE_MS_MAX: u64 = 300_000;
 
 impl FaultSpec {
+    /// Whether it can be set on this platform, and makes sense.
+    pub(crate) fn check(&self, desired: &Desired) -> Result<(), Refusal> {
+        self.target.check(desired).map_err(Refusal::FaultTarget)?;
+        if self.lasts_ms == 0 || self.lasts_ms > FAULT_MS_MAX {
+            return Err(Refusal::FaultDuration {
+                lasts_ms: self.lasts_ms,
+            });
+        }
+        if self.kind == FaultKind::Delay && self.delay_us == 0 {
+            return Err(Refusal::FaultDelay);
+        }
+        match self.problem(desired) {
+            Some(why) => Err(Refusal::FaultShape { why: why.into() }),
+            None => Ok(()),
+        }
+    }
+
     /// What of it makes no sense, in words.
-    pub(crate) fn problem(&self, desired: &Desired) -> Option<&'static str> {
+    fn problem(&self, desired: &Desired) -> Option<&'static str> {
         let detail = &self.detail;
         if let Some(door) = &detail.door {
             let region = desired.hosts.get(&door.host);

@@ -458,7 +458,7 @@ fn finished(state: &State, effect: EffectId, outcome: &Outcome) -> Option<Sign> 
         }
         Effect::SetFault { spec, .. } => target(&spec.target),
         Effect::ClearFault { fault } => broken(state, *fault)?,
-        Effect::TakeProgram { .. } | Effect::Notify { .. } => return None,
+        Effect::TakeProgram { .. } | Effect::Notify { .. } | Effect::Experiment(_) => return None,
     };
     Some(Sign::Happened {
         things: things.into_iter().collect(),

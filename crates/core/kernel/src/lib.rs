@@ -72,8 +72,8 @@ pub use event::{
     Cause, ClaimReason, EndReason, Event, PlacedBecause, Record, UpgradeEnd, WithdrawnBecause,
 };
 pub use experiment::{
-    Experiment, ExperimentAsk, ExperimentId, ExperimentNews, ExperimentPlan, Finding, Observation,
-    Verdict,
+    AlertRules, Experiment, ExperimentAsk, ExperimentId, ExperimentNews, ExperimentPlan,
+    ExperimentTold, ExperimentWork, Finding, Moment, Observation, Slot, Timetable, Told, Verdict,
 };
 pub use fault::{
     FaultDetail, FaultDoor, FaultId, FaultKind, FaultSpec, FaultTarget, FaultTargetError, Ways,

@@ -12,7 +12,7 @@ use crate::authority::Actor;
 use crate::desired::Desired;
 use crate::drill::DrillAsk;
 use crate::effect::{EffectId, Outcome};
-use crate::experiment::ExperimentAsk;
+use crate::experiment::{ExperimentAsk, ExperimentTold};
 use crate::fault::FaultSpec;
 use crate::notices::NoticeAsk;
 use crate::upgrade::Program;
@@ -50,6 +50,8 @@ pub enum Signal {
         effect: EffectId,
         outcome: Outcome,
     },
+    /// What a node saw or chose for an experiment.
+    Experiment(ExperimentTold),
 }
 
 /// An operator's wish.

@@ -17,7 +17,7 @@ use crate::desired::Desired;
 use crate::drill::Drills;
 use crate::effect::{Effect, EffectId, Executor, Outcome};
 use crate::event::{Event, Record, UpgradeEnd};
-use crate::experiment::{self, Experiment};
+use crate::experiment::{self, Experiment, ExperimentNews};
 use crate::fault::{FaultId, FaultKind, FaultSpec};
 use crate::incidents;
 use crate::playbook::{self, Work};
@@ -199,10 +199,13 @@ impl State {
                 self.finish(record.at_ms, *effect, outcome);
             }
             Event::ReflexRecorded(report) => self.apply_report(report),
-            Event::AlertChanged(news) => alert::apply(&mut self.alerts, news),
+            Event::AlertChanged(news) => {
+                alert::apply(&mut self.alerts, news);
+                experiment::state::alert_changed(self, news);
+            }
             // Folded above.
             Event::Incident(_) => {}
-            Event::Experiment(news) => experiment::apply(self, record.at_ms, news),
+            Event::Experiment(news) => self.apply_experiment(record, news),
             Event::Drill(news) => self.drills.apply(record, news),
             Event::Playbook(event) => self.apply_playbook(record, event),
             Event::Notice(event) => self.apply_notice(record, event),
@@ -319,6 +322,13 @@ impl State {
         }
     }
 
+    fn apply_experiment(&mut self, record: &Record, news: &ExperimentNews) {
+        experiment::state::apply(self, record, news);
+        if let Some((effect, executor)) = experiment::state::ordered(self, news) {
+            self.order(record, effect, executor);
+        }
+    }
+
     fn apply_notice(&mut self, record: &Record, event: &NoticeEvent) {
         if let NoticeEvent::Ordered(notice) = event {
             let notice = Box::new(notice.clone());
@@ -371,6 +381,7 @@ impl State {
                 until_ms: *until_ms,
             };
             self.order(record, effect, Executor::Leader);
+            experiment::state::injected(self, *fault, *until_ms);
         }
         if let Event::FaultEnding { fault, .. } = &record.event {
             if let Some(fault) = self.faults.get_mut(fault) {
@@ -392,6 +403,7 @@ impl State {
             upgrade.finished(effect, outcome);
         }
         playbook::finished(self, at_ms, effect, outcome);
+        experiment::state::finished(self, effect, &outstanding.effect, outcome);
         if let Outcome::Done { .. } = outcome {
             self.moved_away(&outstanding);
         }
@@ -428,6 +440,7 @@ impl State {
                 | Effect::Failover { .. }
                 | Effect::TakeProgram { .. }
                 | Effect::Playbook(_)
+                | Effect::Experiment(_)
                 | Effect::Notify { .. },
                 Outcome::Done { .. } | Outcome::Failed { .. } | Outcome::Unknown { .. },
             ) => {}
@@ -506,6 +519,7 @@ fn moved(effect: &Effect) -> Option<DatabaseName> {
         | Effect::Failover { .. }
         | Effect::TakeProgram { .. }
         | Effect::Playbook(_)
+        | Effect::Experiment(_)
         | Effect::Notify { .. } => None,
     }
 }

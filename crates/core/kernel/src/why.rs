@@ -96,6 +96,9 @@ pub enum Refusal {
     NoSuchExperiment {
         experiment: String,
     },
+    ExperimentEndsAlready {
+        experiment: String,
+    },
     /// Now is no time for this with a drill.
     DrillUntimely {
         why: String,
@@ -163,6 +166,7 @@ impl Refusal {
             Self::FaultShape { .. } => "fault_shape",
             Self::ExperimentUntimely { .. } => "experiment_untimely",
             Self::NoSuchExperiment { .. } => "no_such_experiment",
+            Self::ExperimentEndsAlready { .. } => "experiment_ends_already",
             Self::DrillUntimely { .. } => "drill_untimely",
             Self::NoSuchDrill { .. } => "no_such_drill",
             Self::NoSuchFault { .. } => "no_such_fault",
@@ -212,7 +216,9 @@ impl Refusal {
             Self::ExperimentUntimely { .. } => {
                 "wait until that is over, and run it again; nothing was broken"
             }
-            Self::NoSuchExperiment { .. } => "`mainstay chaos list` shows what runs",
+            Self::NoSuchExperiment { .. } | Self::ExperimentEndsAlready { .. } => {
+                "`mainstay chaos list` shows what runs"
+            }
             Self::DrillUntimely { .. } => "correct it, or wait until nothing stands in the way",
             Self::NoSuchDrill { .. } => {
                 "`mainstay drill list` shows what runs and what is in force"
@@ -273,7 +279,9 @@ impl Refusal {
             b"experiment_untimely" => {
                 "wait until that is over, and run it again; nothing was broken"
             }
-            b"no_such_experiment" => "`mainstay chaos list` shows what runs",
+            b"no_such_experiment" | b"experiment_ends_already" => {
+                "`mainstay chaos list` shows what runs"
+            }
             b"drill_untimely" => "correct it, or wait until nothing stands in the way",
             b"no_such_drill" => "`mainstay drill list` shows what runs and what is in force",
             b"primary_unknown" => "wait until `mainstay status` shows a primary",
@@ -364,6 +372,7 @@ impl fmt::Display for Refusal {
             Self::FaultShape { why } | Self::DrillUntimely { why } => f.write_str(why),
             Self::ExperimentUntimely { why } => write!(f, "no experiment now: {why}"),
             Self::NoSuchExperiment { experiment: one } => write!(f, "no experiment {one} runs"),
+            Self::ExperimentEndsAlready { experiment: one } => write!(f, "{one} is ending already"),
             Self::NoSuchDrill { drill } => write!(f, "there is no drill {drill}"),
             Self::NoSuchFault { fault } => write!(f, "no fault {fault} is in force"),
             Self::FaultEndsAlready { fault } => write!(f, "fault {fault} is being ended"),
@@ -423,6 +432,9 @@ mod tests {
             Refusal::UnknownActor { uid: 7 },
             Refusal::FaultDelay,
             Refusal::ExperimentUntimely { why: "x".into() },
+            Refusal::ExperimentEndsAlready {
+                experiment: "x1".into(),
+            },
             Refusal::DrillUntimely { why: "x".into() },
             Refusal::NoSuchDrill { drill: "d1".into() },
             Refusal::NoSuchFault { fault: "f1".into() },

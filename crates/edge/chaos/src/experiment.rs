@@ -51,6 +51,18 @@ pub enum Question {
     Burn(String),
 }
 
+impl Question {
+    /// As a watch is asked.
+    pub fn expression(&self) -> String {
+        match self {
+            Self::Query(query) => query.clone(),
+            Self::Burn(objective) => format!(
+                "slo:errors:ratio5m{{slo=\"{objective}\"}} / on (slo) slo:budget{{slo=\"{objective}\"}}"
+            ),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Moment {
     Before,

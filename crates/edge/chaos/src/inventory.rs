@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_model::service::Placement;
 use mainstay_model::{Host, Platform};
+use mainstay_record::node::{Gathered, NodeFacts};
 
 /// Ports by which processes of another host are reached through a wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,40 @@ pub struct Sight {
     pub running: BTreeSet<String>,
     /// The host of each database's primary.
     pub primaries: BTreeMap<String, String>,
+}
+
+impl Sight {
+    /// From what nodes say of themselves.
+    pub fn of(gathered: &Gathered) -> Self {
+        let others = gathered.others.values();
+        let others = others.filter_map(|seen| seen.value.as_ref());
+        let mut sight = Self::default();
+        for node in others.chain([&gathered.own]) {
+            sight.take(node);
+        }
+        sight
+    }
+
+    fn take(&mut self, node: &NodeFacts) {
+        let running = node.instances.iter();
+        let running = running.filter(|instance| instance.process.is_some());
+        self.running
+            .extend(running.map(|instance| instance.instance.clone()));
+        for (database, seen) in &node.keepers {
+            let Some(status) = &seen.value else { continue };
+            if status.postmaster.is_some() {
+                self.running
+                    .insert(format!("{}/postgres-{database}", node.host));
+            }
+            // Whoever is primary says so of itself; others may be late to hear of it.
+            let is_itself = status.sight.primary.as_deref() == Some(node.host.as_str());
+            if let Some(primary) = &status.sight.primary
+                && (is_itself || !self.primaries.contains_key(database))
+            {
+                self.primaries.insert(database.clone(), primary.clone());
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

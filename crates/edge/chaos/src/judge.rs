@@ -66,6 +66,21 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// A line about an injection.
+    pub fn told(&self, subject: &str) -> String {
+        let why = self.fidelity.why();
+        let whom = match self.targets.as_slice() {
+            [] => String::new(),
+            targets => format!(" on {}", targets.join(", ")),
+        };
+        let why = if why.is_empty() {
+            why
+        } else {
+            format!(" ({why})")
+        };
+        format!("{subject}: {}{whom}{why}", self.fidelity.name())
+    }
+
     fn refused(why: impl Into<String>) -> Self {
         Self {
             fidelity: Fidelity::Refused(why.into()),

@@ -4,7 +4,8 @@
 //! verdict that Chaos Mesh itself would give; `weakness` is the old hand who asks what nobody wrote down: when does it
 //! end, who stops it, what should be seen; `repair` writes the plan as it should have been. `inventory` and `select`
 //! find whom it is about on this platform, `judge` says what of it can be done here: exactly, nearly (and how), or not
-//! at all (and why). `plan` is the timetable; `experiment` is the hypothesis around it, and the judge of what was seen.
+//! at all (and why). `plan` is the timetable; `experiment` is the hypothesis around it, and the judge of what was seen;
+//! `trial` is both together, and `look` is whoever reads the instruments.
 //!
 //! Nothing here reads a clock, a file or a platform that runs: texts, times and seeds are arguments.
 
@@ -18,10 +19,12 @@ pub mod inventory;
 pub mod judge;
 mod kinds;
 mod links;
+pub mod look;
 pub mod plan;
 mod rules;
 mod schema;
 pub mod select;
+pub mod trial;
 mod weakness;
 
 use mainstay_yaml::{Node, Place, documents};

@@ -14,7 +14,9 @@ use crate::drill::{
     DrillStepEndedBody, DrillWithdrawnBody,
 };
 use crate::experiment::{
-    ExperimentAskRecord, ExperimentBegunBody, ExperimentEndedBody, ExperimentObservedBody,
+    ExperimentAskRecord, ExperimentBegunBody, ExperimentChoosingBody, ExperimentChosenBody,
+    ExperimentEndedBody, ExperimentLookedBody, ExperimentLookingBody, ExperimentMendingBody,
+    ExperimentObservedBody, ExperimentToldRecord,
 };
 use crate::incident::{
     IncidentActionAddedBody, IncidentActionDoneBody, IncidentAskRecord, IncidentAssignedBody,
@@ -109,6 +111,12 @@ kinds! {
     IncidentReopened(IncidentBody) = "incident.reopened", 1;
     IncidentMerged(IncidentMergedBody) = "incident.merged", 1;
     ExperimentBegun(ExperimentBegunBody) = "experiment.begun", 1;
+    ExperimentCarried(ExperimentBegunBody) = "experiment.begun", 2;
+    ExperimentLooking(ExperimentLookingBody) = "experiment.looking", 1;
+    ExperimentLooked(ExperimentLookedBody) = "experiment.looked", 1;
+    ExperimentChoosing(ExperimentChoosingBody) = "experiment.choosing", 1;
+    ExperimentChosen(ExperimentChosenBody) = "experiment.chosen", 1;
+    ExperimentMending(ExperimentMendingBody) = "experiment.mending", 1;
     ExperimentObserved(ExperimentObservedBody) = "experiment.observed", 1;
     ExperimentEnded(ExperimentEndedBody) = "experiment.ended", 1;
     DrillAdopted(DrillAdoptedBody) = "drill.adopted", 1;
@@ -415,6 +423,7 @@ pub enum EndRecord {
     Expired,
     Cleared { by: ActorRecord, reason: String },
     Playbook { run: String },
+    Experiment { experiment: String },
     Again { failed: String },
 }
 
@@ -626,6 +635,7 @@ pub enum SignalRecord {
     Reported(ReportRecord),
     AlertTold(AlertRecord),
     Answered(EffectFinishedBody),
+    Experiment(ExperimentToldRecord),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,8 +1,10 @@
 //! Experiments as stored and sent.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
-use crate::event::ActorRecord;
+use crate::event::{ActorRecord, FaultSpecRecord};
 
 /// What is about to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +18,46 @@ pub struct ExperimentPlanRecord {
     pub hypothesis: String,
     pub injections: Vec<String>,
     pub lasts_ms: u64,
+    /// Absent in what versions wrote whose command carried experiments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timetable: Option<TimetableRecord>,
+}
+
+/// From which everything follows: whoever takes over has the same future.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimetableRecord {
+    /// The document.
+    pub text: String,
+    /// In seconds since 1970: what schedules count from.
+    pub planned_s: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_ms: Option<u64>,
+    pub injections: Vec<SlotRecord>,
+    pub ends_ms: u64,
+    pub settle_ms: u64,
+    /// Whether it has abort conditions.
+    pub is_guarded: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<AlertRulesRecord>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlotRecord {
+    /// From the beginning.
+    pub at_ms: u64,
+    /// Absent for what is over at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertRulesRecord {
+    pub fire: BTreeSet<String>,
+    pub may_fire: BTreeSet<String>,
+    pub severities: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,16 +99,31 @@ impl VerdictWord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ExperimentAskRecord {
-    Begin(ExperimentPlanRecord),
-    Observe {
-        experiment: String,
-        observation: ObservationRecord,
-    },
-    End {
-        experiment: String,
-        verdict: VerdictWord,
-        why: String,
+    Begin(Box<ExperimentPlanRecord>),
+    Stop { experiment: String },
+}
+
+/// What a node saw or chose for an experiment, on its way to the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExperimentToldRecord {
+    /// The entry that ordered it.
+    pub effect: u64,
+    pub told: ToldRecord,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ToldRecord {
+    Looked {
+        seen: Vec<ObservationRecord>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        halt: Option<String>,
         residue: Vec<String>,
+    },
+    Chosen {
+        what: String,
+        faults: Vec<FaultSpecRecord>,
     },
 }
 
@@ -88,6 +145,64 @@ pub struct ExperimentObservedBody {
     pub observation: ObservationRecord,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MomentWord {
+    Before,
+    During,
+    After,
+    /// Ended early: only what is left is looked for.
+    Over,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExperimentLookingBody {
+    pub experiment: String,
+    pub moment: MomentWord,
+    pub host: String,
+    pub within_ms: u64,
+    pub patience_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExperimentLookedBody {
+    pub experiment: String,
+    pub moment: MomentWord,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halt: Option<String>,
+    pub residue: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExperimentChoosingBody {
+    pub experiment: String,
+    /// Of the timetable, from 0.
+    pub injection: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExperimentChosenBody {
+    pub experiment: String,
+    pub injection: u32,
+    pub what: String,
+    /// Their entries follow.
+    pub faults: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExperimentMendingBody {
+    pub experiment: String,
+    /// If it ends before its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<VerdictWord>,
+    pub why: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExperimentEndedBody {
@@ -107,4 +222,7 @@ pub struct ExperimentFacts {
     pub held: u32,
     pub violated: u32,
     pub missing: u32,
+    /// Where it is on its way, in words.
+    #[serde(default)]
+    pub phase: String,
 }

@@ -205,7 +205,7 @@ pub enum Command {
     /// Journalled before the machine stops its nodes.
     Stop,
     InjectFault(InjectFault),
-    /// What an experiment begins with, saw, and came to.
+    /// An experiment is to begin, or to be stopped.
     Experiment(ExperimentAskRecord),
     /// What a drill begins with, did, measured, and came to.
     Drill(DrillAskRecord),

@@ -245,6 +245,9 @@ fn fault(event: &EventBody) -> Option<String> {
                 format!("{} clears fault {}: {reason}", actor(by), body.fault)
             }
             EndRecord::Playbook { run } => format!("run {run} clears fault {}", body.fault),
+            EndRecord::Experiment { experiment } => {
+                format!("experiment {experiment} is over: fault {} ends", body.fault)
+            }
             EndRecord::Again { failed } => format!(
                 "fault {} is ended once more, since that failed: {failed}",
                 body.fault
@@ -361,13 +364,25 @@ fn notice(event: &EventBody) -> Option<String> {
 
 fn experiment(event: &EventBody) -> Option<String> {
     Some(match event {
-        EventBody::ExperimentBegun(body) => format!(
+        EventBody::ExperimentBegun(body) | EventBody::ExperimentCarried(body) => format!(
             "{} began experiment {} ({}): {}",
             actor(&body.by),
             body.experiment,
             body.plan.name,
             body.plan.hypothesis
         ),
+        EventBody::ExperimentChosen(body) => format!(
+            "experiment {} chose its injection {}: {}",
+            body.experiment,
+            body.injection + 1,
+            body.what
+        ),
+        EventBody::ExperimentMending(body) => {
+            format!(
+                "experiment {} breaks nothing more: {}",
+                body.experiment, body.why
+            )
+        }
         EventBody::ExperimentEnded(body) => format!(
             "experiment {} {}: {}",
             body.experiment,

@@ -323,7 +323,9 @@ impl Story {
             let (name, is_end) = match &entry.event {
                 Some(EventBody::FaultInjected(body)) => (&body.fault, false),
                 Some(EventBody::FaultEnding(body)) => (&body.fault, true),
-                Some(EventBody::ExperimentBegun(body)) => (&body.experiment, false),
+                Some(EventBody::ExperimentBegun(body) | EventBody::ExperimentCarried(body)) => {
+                    (&body.experiment, false)
+                }
                 Some(EventBody::ExperimentEnded(body)) => (&body.experiment, true),
                 _ => continue,
             };
@@ -517,7 +519,7 @@ fn class(entry: &Entry) -> Class {
         EventBody::FaultEnding(body) => match body.why {
             EndRecord::Cleared { .. } => Class::Person,
             EndRecord::Expired | EndRecord::Again { .. } => Class::Other,
-            EndRecord::Playbook { .. } => Class::Decided,
+            EndRecord::Playbook { .. } | EndRecord::Experiment { .. } => Class::Decided,
         },
         EventBody::InstancePlaced(_)
         | EventBody::InstanceWithdrawn(_)
@@ -568,7 +570,8 @@ fn person_class(event: &EventBody) -> Class {
         | EventBody::SoloOrdered(_)
         | EventBody::Paused(_)
         | EventBody::Resumed(_)
-        | EventBody::ExperimentBegun(_) => return Class::Person,
+        | EventBody::ExperimentBegun(_)
+        | EventBody::ExperimentCarried(_) => return Class::Person,
         _ => return Class::Other,
     };
     match by {

@@ -20,7 +20,10 @@ Exit codes: 0 nothing to say; 1 findings; 2 a file cannot be read.";
 
 const RUN_HELP: &str = "\
 A file with an Experiment (docs/chaos.md) has a hypothesis; what it must not do ends it at once. Documents without one
-are run as they are, and come to no verdict. Every fault has an end of its own, guarded, also if this command is killed.
+are run as they are, and come to no verdict. Every fault has an end of its own, guarded.
+
+The platform carries the experiment, and this command looks on: killed, it ends nothing (`mainstay chaos stop x1` does);
+Ctrl-C stops the experiment and shows how it ends.
 
 Nothing is broken while the steady state does not hold, while an alert calls, a host is lost, an upgrade or another
 fault or experiment is under way, or while the budget of an objective is shorter than the experiment wants it.
@@ -42,6 +45,8 @@ pub enum Chaos {
     /// Run the experiments of a file, and give the verdict
     #[command(after_help = RUN_HELP)]
     Run(ChaosRun),
+    /// End the experiment that runs: what it broke is mended, and it comes to the verdict aborted
+    Stop(ChaosStop),
     /// The experiment that runs
     List(Look),
 }
@@ -93,6 +98,14 @@ pub struct ChaosPlan {
 pub struct ChaosRun {
     #[command(flatten)]
     pub choice: ChaosChoice,
+    #[command(flatten)]
+    pub act: Act,
+}
+
+#[derive(Debug, Args)]
+pub struct ChaosStop {
+    /// As `mainstay chaos list` names it: x1
+    pub experiment: String,
     #[command(flatten)]
     pub act: Act,
 }

@@ -1,20 +1,19 @@
 //! What an experiment would do here: the platform as it is, the timetable, the judgement of every injection.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use mainstay_chaos::document::{Body, Document};
 use mainstay_chaos::experiment::Experiment;
 use mainstay_chaos::finding::render;
 use mainstay_chaos::inventory::{Inventory, Sight};
 use mainstay_chaos::judge::{Bench, Fidelity, Judgement};
-use mainstay_chaos::plan::{Plan, plan};
-use mainstay_chaos::{Checked, check};
+use mainstay_chaos::plan::Plan;
+use mainstay_chaos::{Checked, check, trial};
 use mainstay_derive::Layout;
 use mainstay_model::Platform;
-use mainstay_record::node::{Gathered, NodeFacts};
 use mainstay_rt::{clock, entropy};
 
-use super::{text, told};
+use super::text;
 use crate::arguments::{ChaosChoice, ChaosPlan};
 use crate::client::{find, look};
 use crate::exit::{Failure, Outcome};
@@ -27,6 +26,9 @@ pub struct Trial<'a> {
     /// Absent: documents without a hypothesis.
     pub experiment: Option<&'a Experiment>,
     pub seed: u64,
+    /// How long what does not end by itself is followed, and what schedules count from, in seconds since 1970.
+    pub window: Option<Duration>,
+    pub planned_s: u64,
     pub plan: Plan,
 }
 
@@ -43,127 +45,56 @@ pub fn read(choice: &ChaosChoice) -> Result<(Checked, String), Failure> {
     Ok((checked, text))
 }
 
-/// The experiments of a file; one without a hypothesis around documents that stand alone.
+/// The experiments of a file, planned from now; one without a hypothesis around documents that stand alone.
 pub fn trials<'a>(choice: &ChaosChoice, checked: &'a Checked) -> Result<Vec<Trial<'a>>, Failure> {
-    let mut found = Vec::new();
-    for document in &checked.documents {
-        let Body::Experiment(experiment) = &document.body else {
-            continue;
-        };
-        if choice
-            .only
-            .as_ref()
-            .is_some_and(|only| *only != document.name)
-        {
-            continue;
-        }
-        let named = |other: &&Document| {
-            experiment
-                .run
-                .iter()
-                .any(|(kind, name)| other.kind == *kind && other.name == *name)
-        };
-        let documents: Vec<&Document> = checked.documents.iter().filter(named).collect();
-        found.push(trial(
-            choice,
-            &document.name,
-            Some(experiment.as_ref()),
-            &documents,
-        )?);
-    }
-    let has_experiments = checked
-        .documents
+    let all = trial::trials(checked);
+    let is_meant = |found: &&trial::Trial<'_>| match &choice.only {
+        Some(only) => found.experiment.is_some() && *only == found.name,
+        None => true,
+    };
+    let meant: Vec<Trial<'a>> = all
         .iter()
-        .any(|document| matches!(document.body, Body::Experiment(_)));
-    if !has_experiments && choice.only.is_none() {
-        let documents: Vec<&Document> = checked.documents.iter().collect();
-        let name = documents
-            .first()
-            .map_or_else(String::new, |first| first.name.clone());
-        found.push(trial(choice, &name, None, &documents)?);
-    }
-    if found.is_empty() {
-        let known = checked
-            .documents
-            .iter()
-            .filter(|document| matches!(document.body, Body::Experiment(_)))
-            .map(|document| document.name.as_str());
-        let known: Vec<&str> = known.collect();
+        .filter(is_meant)
+        .map(|found| planned(choice, found))
+        .collect::<Result<_, _>>()?;
+    if meant.is_empty() {
+        let known = all.iter().filter(|found| found.experiment.is_some());
+        let known: Vec<&str> = known.map(|found| found.name.as_str()).collect();
         return Err(Failure::Usage(format!(
             "the file has no such experiment\n  next: there is {}",
             known.join(", ")
         )));
     }
-    Ok(found)
+    Ok(meant)
 }
 
-fn trial<'a>(
-    choice: &ChaosChoice,
-    name: &str,
-    experiment: Option<&'a Experiment>,
-    documents: &[&'a Document],
-) -> Result<Trial<'a>, Failure> {
-    let window = choice
-        .window
-        .or(experiment.and_then(|experiment| experiment.window));
-    let plan = plan(documents, window, clock::wall_ms() / 1_000).map_err(|why| {
+fn planned<'a>(choice: &ChaosChoice, found: &trial::Trial<'a>) -> Result<Trial<'a>, Failure> {
+    let window = choice.window.or(found.window());
+    let planned_s = clock::wall_ms() / 1_000;
+    let plan = found.plan(window, planned_s).map_err(|why| {
         Failure::Usage(format!(
             "{why}\n  next: `mainstay chaos check {}` says what to write; --for bounds a run",
             choice.file.display()
         ))
     })?;
+    let experiment = found.experiment;
     let seed = choice
         .seed
         .or(experiment.and_then(|experiment| experiment.seed))
         .unwrap_or_else(entropy::u64);
     Ok(Trial {
-        name: name.to_owned(),
+        name: found.name.clone(),
         experiment,
         seed,
+        window,
+        planned_s,
         plan,
     })
 }
 
 /// Who runs where now.
 pub fn inventory(platform: &Platform, layout: &Layout) -> Result<Inventory, Failure> {
-    Ok(Inventory::of(platform, Some(&sight(&look(layout)?))))
-}
-
-fn sight(gathered: &Gathered) -> Sight {
-    let others = gathered
-        .others
-        .values()
-        .filter_map(|seen| seen.value.as_ref());
-    let mut sight = Sight::default();
-    for node in others.chain([&gathered.own]) {
-        of_node(node, &mut sight);
-    }
-    sight
-}
-
-fn of_node(node: &NodeFacts, sight: &mut Sight) {
-    let running = node
-        .instances
-        .iter()
-        .filter(|instance| instance.process.is_some());
-    sight
-        .running
-        .extend(running.map(|instance| instance.instance.clone()));
-    for (database, seen) in &node.keepers {
-        let Some(status) = &seen.value else { continue };
-        if status.postmaster.is_some() {
-            sight
-                .running
-                .insert(format!("{}/postgres-{database}", node.host));
-        }
-        // Whoever is primary says so of itself; others may be late to hear of it.
-        let is_itself = status.sight.primary.as_deref() == Some(node.host.as_str());
-        if let Some(primary) = &status.sight.primary
-            && (is_itself || !sight.primaries.contains_key(database))
-        {
-            sight.primaries.insert(database.clone(), primary.clone());
-        }
-    }
+    Ok(Inventory::of(platform, Some(&Sight::of(&look(layout)?))))
 }
 
 /// Every injection judged as things are; and whom all of them would touch.
@@ -253,7 +184,7 @@ pub fn show(arguments: &ChaosPlan) -> Outcome {
                 line(format_args!(
                     "  at {:?}{lasts}: {}",
                     step.at,
-                    told(&step.chaos.name, judgement)
+                    judgement.told(&step.chaos.name)
                 ))?;
                 for order in &judgement.orders {
                     line(format_args!("      {} {}", order.kind.name(), order.target))?;

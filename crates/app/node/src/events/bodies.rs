@@ -15,7 +15,7 @@ use mainstay_units::{Epoch, Generation, Position};
 use super::alerts::{alert_of, alert_record};
 use super::desired::{desired_of, desired_record};
 use super::drills;
-use super::experiments::{begun_of, ended_of, news_body, observed_of};
+use super::experiments::{experiment_of, news_body};
 use super::incidents::{incident_body, incident_of};
 use super::notices::notice_body;
 use super::parts::{
@@ -177,6 +177,9 @@ fn action_body(event: &Event) -> Option<EventBody> {
                     reason: reason.clone(),
                 },
                 EndReason::Playbook { run } => EndRecord::Playbook { run: run.clone() },
+                EndReason::Experiment { experiment } => EndRecord::Experiment {
+                    experiment: experiment.to_string(),
+                },
                 EndReason::Again { failed } => EndRecord::Again {
                     failed: failed.clone(),
                 },
@@ -328,11 +331,11 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
         },
         EventBody::ReflexRecorded(body) => Event::ReflexRecorded(report_of(body)?),
         EventBody::AlertChanged(body) => Event::AlertChanged(alert_of(body)?),
-        EventBody::ExperimentBegun(body) => Event::Experiment(begun_of(body)?),
-        EventBody::ExperimentObserved(body) => Event::Experiment(observed_of(body)?),
-        EventBody::ExperimentEnded(body) => Event::Experiment(ended_of(body)?),
         EventBody::Playbook(body) => Event::Playbook(playbook_event(body)?),
-        other => drill_of(other)?,
+        other => match experiment_of(other)? {
+            Ok(news) => Event::Experiment(news),
+            Err(other) => drill_of(other)?,
+        },
     })
 }
 
@@ -424,6 +427,9 @@ fn ending(body: FaultEndingBody) -> Result<Event, ReadError> {
                 reason,
             },
             EndRecord::Playbook { run } => EndReason::Playbook { run },
+            EndRecord::Experiment { experiment } => EndReason::Experiment {
+                experiment: (experiment.parse()).map_err(|()| ReadError::Form("experiment"))?,
+            },
             EndRecord::Again { failed } => EndReason::Again { failed },
         },
     })

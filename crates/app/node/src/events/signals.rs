@@ -8,7 +8,7 @@ use super::ReadError;
 use super::alerts::{alert_of, alert_record};
 use super::desired::{desired_of, desired_record};
 use super::drills::{drill_ask_of, drill_ask_record};
-use super::experiments::{experiment_ask_of, experiment_ask_record};
+use super::experiments::{experiment_ask_of, experiment_ask_record, told_of, told_record};
 use super::incidents::{incident_ask_of, incident_ask_record};
 use super::notices::{notice_ask_of, notice_ask_record};
 use super::parts::{
@@ -39,6 +39,7 @@ pub fn signal_record(signal: &Signal) -> Option<SignalRecord> {
         Signal::Answered { effect, outcome } => {
             SignalRecord::Answered(finished_body(*effect, outcome))
         }
+        Signal::Experiment(told) => SignalRecord::Experiment(told_record(told)),
         Signal::Tick
         | Signal::KeyOffered { .. }
         | Signal::HostHeard { .. }
@@ -70,6 +71,7 @@ pub fn signal_of(record: SignalRecord) -> Result<Signal, ReadError> {
             effect: EffectId(Position(body.effect)),
             outcome: outcome_of(body.outcome),
         },
+        SignalRecord::Experiment(record) => Signal::Experiment(told_of(record)?),
     })
 }
 

@@ -2,12 +2,12 @@
 
 use mainstay_incident::{IncidentId, Role};
 use mainstay_kernel::{
-    Actor, AlertNews, AlertState, ArchiveDeed, Ask, By, Cause, Change, ChangeKind, ClaimReason,
-    Command, Desired, DesiredDatabase, DesiredOperator, DesiredRoute, DesiredService, EffectId,
-    EndReason, Event, ExperimentAsk, ExperimentId, ExperimentNews, ExperimentPlan, FaultDetail,
-    FaultDoor, FaultId, FaultKind, FaultSpec, FaultTarget, Finding, Observation, Outcome,
-    PlacedBecause, Plan, Program, Record, Reflex, Refusal, Report, Signal, Step, Subject,
-    UpgradeEnd, Verdict, Ways, WithdrawnBecause,
+    Actor, AlertNews, AlertRules, AlertState, ArchiveDeed, Ask, By, Cause, Change, ChangeKind,
+    ClaimReason, Command, Desired, DesiredDatabase, DesiredOperator, DesiredRoute, DesiredService,
+    EffectId, EndReason, Event, ExperimentAsk, ExperimentId, ExperimentNews, ExperimentPlan,
+    ExperimentTold, FaultDetail, FaultDoor, FaultId, FaultKind, FaultSpec, FaultTarget, Finding,
+    Moment, Observation, Outcome, PlacedBecause, Plan, Program, Record, Reflex, Refusal, Report,
+    Signal, Slot, Step, Subject, Timetable, Told, UpgradeEnd, Verdict, Ways, WithdrawnBecause,
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
@@ -385,6 +385,9 @@ fn events() -> Vec<Event> {
             reason: reason(),
         },
         EndReason::Playbook { run: text() },
+        EndReason::Experiment {
+            experiment: ExperimentId(4),
+        },
         EndReason::Again { failed: text() },
     ];
     events.extend(ends.map(|why| Event::FaultEnding {
@@ -648,7 +651,7 @@ fn incident_asks() -> Vec<mainstay_incident::Ask> {
     ]
 }
 
-fn experiment_plan() -> ExperimentPlan {
+fn experiment_plan(timetable: Option<Timetable>) -> ExperimentPlan {
     ExperimentPlan {
         name: text(),
         digest: "f00d".to_string(),
@@ -656,7 +659,32 @@ fn experiment_plan() -> ExperimentPlan {
         hypothesis: text(),
         injections: vec![text()],
         lasts_ms: 5,
+        timetable,
     }
+}
+
+fn timetable(alerts: Option<AlertRules>) -> Timetable {
+    let slot = |lasts_ms| Slot { at_ms: 3, lasts_ms };
+    Timetable {
+        text: text(),
+        planned_s: 1_700_000_000,
+        window_ms: alerts.as_ref().map(|_| 60_000),
+        injections: vec![slot(None), slot(Some(4))],
+        ends_ms: 7,
+        settle_ms: 8,
+        is_guarded: alerts.is_some(),
+        alerts,
+    }
+}
+
+fn timetables() -> [Timetable; 2] {
+    let names = || [text()].into();
+    let rules = AlertRules {
+        fire: names(),
+        may_fire: [].into(),
+        severities: names(),
+    };
+    [timetable(None), timetable(Some(rules))]
 }
 
 fn observations() -> Vec<Observation> {
@@ -678,21 +706,53 @@ const VERDICTS: [Verdict; 4] = [
 
 fn experiments() -> Vec<ExperimentNews> {
     let experiment = ExperimentId(4);
-    let mut news = vec![ExperimentNews::Begun {
+    let old = core::iter::once(experiment_plan(None));
+    let plans = old.chain(timetables().map(|table| experiment_plan(Some(table))));
+    let begun = plans.map(|plan| ExperimentNews::Begun {
         experiment,
-        plan: experiment_plan(),
+        plan: plan.into(),
         until_ms: 9,
         by: by(),
         reason: text(),
-    }];
-    news.extend(
-        observations()
-            .into_iter()
-            .map(|observation| ExperimentNews::Observed {
-                experiment,
-                observation,
-            }),
-    );
+    });
+    let mut news: Vec<ExperimentNews> = begun.collect();
+    let observed = observations().into_iter();
+    news.extend(observed.map(|observation| ExperimentNews::Observed {
+        experiment,
+        observation,
+    }));
+    news.extend(Moment::ALL.into_iter().flat_map(|moment| {
+        let looked = |halt| ExperimentNews::Looked {
+            experiment,
+            moment,
+            halt,
+            residue: vec![text()],
+        };
+        let looking = ExperimentNews::Looking {
+            experiment,
+            moment,
+            host: name("a1"),
+            within_ms: 4,
+            patience_ms: 5,
+        };
+        [looking, looked(None), looked(Some(text()))]
+    }));
+    news.push(ExperimentNews::Choosing {
+        experiment,
+        injection: 2,
+    });
+    news.push(ExperimentNews::Chosen {
+        experiment,
+        injection: 2,
+        what: text(),
+        faults: vec![FaultId(3), FaultId(4)],
+    });
+    let verdicts = VERDICTS.into_iter().map(Some).chain([None]);
+    news.extend(verdicts.map(|verdict| ExperimentNews::Mending {
+        experiment,
+        verdict,
+        why: text(),
+    }));
     news.extend(VERDICTS.map(|verdict| ExperimentNews::Ended {
         experiment,
         verdict,
@@ -703,23 +763,33 @@ fn experiments() -> Vec<ExperimentNews> {
 }
 
 fn experiment_asks() -> Vec<ExperimentAsk> {
-    let experiment = ExperimentId(4);
-    let mut asks = vec![ExperimentAsk::Begin(experiment_plan())];
-    asks.extend(
-        observations()
-            .into_iter()
-            .map(|observation| ExperimentAsk::Observe {
-                experiment,
-                observation,
-            }),
-    );
-    asks.extend(VERDICTS.map(|verdict| ExperimentAsk::End {
-        experiment,
-        verdict,
-        why: text(),
+    let [first, second] = timetables().map(|table| experiment_plan(Some(table)));
+    vec![
+        ExperimentAsk::Begin(Box::new(experiment_plan(None))),
+        ExperimentAsk::Begin(Box::new(first)),
+        ExperimentAsk::Begin(Box::new(second)),
+        ExperimentAsk::Stop {
+            experiment: ExperimentId(4),
+        },
+    ]
+}
+
+/// What watches and whoever works for an experiment tell.
+fn told() -> Vec<Signal> {
+    let looked = |halt| Told::Looked {
+        seen: observations(),
+        halt,
         residue: vec![text()],
-    }));
-    asks
+    };
+    let chosen = Told::Chosen {
+        what: text(),
+        faults: specs(),
+    };
+    let all = [looked(None), looked(Some(text())), chosen];
+    let effect = EffectId(Position(7));
+    let told = all.map(|told| Signal::Experiment(ExperimentTold { effect, told }));
+    let alerts = alerts().into_iter().map(Signal::AlertTold);
+    alerts.chain(told).collect()
 }
 
 fn alerts() -> Vec<AlertNews> {
@@ -862,7 +932,7 @@ fn every_signal_that_travels_there_and_back() {
     let signals = commands
         .chain(answers)
         .chain(reports().into_iter().map(Signal::Reported))
-        .chain(alerts().into_iter().map(Signal::AlertTold))
+        .chain(told())
         .chain([file]);
     for signal in signals {
         let text = serde_json::to_string(&signal_record(&signal).unwrap()).unwrap();

@@ -16,7 +16,7 @@ use crate::drill;
 use crate::effect::Effect;
 use crate::event::{EndReason, Event};
 use crate::experiment;
-use crate::fault::{FAULT_MS_MAX, FaultId, FaultKind, FaultSpec};
+use crate::fault::{FaultId, FaultSpec};
 use crate::incidents;
 use crate::notices;
 use crate::placement::place;
@@ -61,7 +61,7 @@ fn carried_out(state: &State, now_ms: u64, command: &Command) -> Result<Vec<Even
         } => failover(state, command, database, to, *accepts_loss),
         Ask::Upgrade { program } => upgrade(state, command, program),
         Ask::Incident(ask) => incidents::asked(state, command, ask),
-        Ask::Experiment(ask) => experiment::asked(state, now_ms, command, ask),
+        Ask::Experiment(ask) => experiment::desk::asked(state, now_ms, command, ask),
         Ask::Drill(ask) => drill::desk::asked(state, now_ms, command, ask),
         Ask::Playbook(ask) => playbook::asked(state, now_ms, command, ask),
         Ask::Notice(ask) => notices::asked(state, now_ms, command, ask),
@@ -119,18 +119,7 @@ fn inject(
                 .map_err(|_| Refusal::ProductionUnapproved)?;
         }
     }
-    spec.target.check(desired).map_err(Refusal::FaultTarget)?;
-    if spec.lasts_ms == 0 || spec.lasts_ms > FAULT_MS_MAX {
-        return Err(Refusal::FaultDuration {
-            lasts_ms: spec.lasts_ms,
-        });
-    }
-    if spec.kind == FaultKind::Delay && spec.delay_us == 0 {
-        return Err(Refusal::FaultDelay);
-    }
-    if let Some(why) = spec.problem(desired) {
-        return Err(Refusal::FaultShape { why: why.into() });
-    }
+    spec.check(desired)?;
     Ok(vec![Event::FaultInjected {
         fault: FaultId(state.faults_ever + 1),
         spec: spec.clone(),
@@ -212,6 +201,7 @@ fn switchover(
         | Effect::Failover { .. }
         | Effect::TakeProgram { .. }
         | Effect::Playbook(_)
+        | Effect::Experiment(_)
         | Effect::Notify { .. } => false,
     };
     if state.outstanding.values().any(|o| same(&o.effect)) {

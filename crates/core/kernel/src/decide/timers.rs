@@ -21,8 +21,9 @@ const FAULT_END_AGAIN_MS: u64 = 5_000;
 /// Hosts that take a program start everything anew and look at it for a while.
 const UPGRADE_ANSWER_MS_MAX: u64 = 300_000;
 
-/// Whoever does something for a playbook keeps its time itself, and then has so long to say what became of it.
-const PLAYBOOK_ANSWER_MARGIN_MS: u64 = 15_000;
+/// Whoever does something for a playbook or an experiment keeps its time itself, and then has so long to say what became
+/// of it.
+const WORK_ANSWER_MARGIN_MS: u64 = 15_000;
 
 /// Whoever says a notice gives up sooner.
 const NOTIFY_ANSWER_MS_MAX: u64 = 60_000;
@@ -35,7 +36,8 @@ fn patience_ms(effect: &Effect) -> u64 {
         | Effect::Solo { .. }
         | Effect::Failover { .. } => EFFECT_ANSWER_MS_MAX,
         Effect::TakeProgram { .. } => UPGRADE_ANSWER_MS_MAX,
-        Effect::Playbook(work) => work.limit_ms().saturating_add(PLAYBOOK_ANSWER_MARGIN_MS),
+        Effect::Playbook(work) => work.limit_ms().saturating_add(WORK_ANSWER_MARGIN_MS),
+        Effect::Experiment(work) => work.limit_ms().saturating_add(WORK_ANSWER_MARGIN_MS),
         Effect::Notify { .. } => NOTIFY_ANSWER_MS_MAX,
     }
 }
@@ -72,7 +74,7 @@ pub(super) fn due(state: &State, now_ms: u64) -> Decision {
                     "the keeper's host did not say what became of it"
                 }
                 Effect::TakeProgram { .. } => "the host did not say that it stands",
-                Effect::Playbook(_) => "nobody said what became of it",
+                Effect::Playbook(_) | Effect::Experiment(_) => "nobody said what became of it",
                 Effect::Notify { .. } => "nobody said whether it was said",
             };
             events.push(Event::EffectFinished {
@@ -82,9 +84,12 @@ pub(super) fn due(state: &State, now_ms: u64) -> Decision {
         }
     }
     events.extend(upgrade::next(state));
-    events.extend(experiment::overdue(state, now_ms));
     events.extend(drill::desk::due(state, now_ms));
     events.extend(playbook::due(state, now_ms));
+    // By itself, so that nothing above ends the same fault or the same order in this batch.
+    if events.is_empty() {
+        events.extend(experiment::desk::due(state, now_ms));
+    }
     match events.is_empty() {
         true => Decision::nothing(Why::NothingDue),
         false => Decision::of(events),
@@ -108,7 +113,7 @@ pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
     // An upgrade that waits for nobody is due at once.
     let upgrade = upgrade::next(state).map(|_| 0);
     let incidents = state.incidents.next_due_ms();
-    let experiment = state.experiment.iter().map(|running| running.until_ms);
+    let experiment = experiment::desk::next_due_ms(state);
     let playbooks = playbook::next_due_ms(state);
     let drills = drill::desk::next_due_ms(state);
     let orders = faults.chain(effects).chain(upgrade).chain(playbooks);

@@ -17,7 +17,7 @@ use super::plan::{
 use super::state::{Adopted, Drill, cron};
 use crate::authority::{Actor, By, authorize};
 use crate::event::Event;
-use crate::experiment::hindrance;
+use crate::experiment::desk::hindrance;
 use crate::signal::Command;
 use crate::state::State;
 use crate::why::Refusal;

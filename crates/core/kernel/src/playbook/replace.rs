@@ -102,6 +102,7 @@ fn outstanding(state: &State, effect: EffectId) -> Option<Move> {
         | Effect::Failover { .. }
         | Effect::TakeProgram { .. }
         | Effect::Playbook(Work::Look(_))
+        | Effect::Experiment(_)
         | Effect::Notify { .. } => None,
     }
 }

@@ -1,158 +1,102 @@
-//! Experiments: begun when the time is good, ended with the verdict that was seen.
+//! Experiments: begun when the time is good; faults that make sense; and what journals of before have of them.
 
 use expect_test::{Expect, expect};
 use mainstay_kernel::{
     AlertNews, AlertState, Ask, Event, ExperimentAsk, ExperimentId, ExperimentNews, ExperimentPlan,
-    FaultKind, Finding, Observation, Outcome, Refusal, Signal, Verdict,
+    FaultKind, Finding, Outcome, Refusal, Signal, Slot, Timetable,
 };
 
+use crate::carried::{begin_with, saw, stop, timetable, with};
 use crate::stage::{Stage, actor, answered, command, desired, fault, name, owner};
 
-fn plan() -> ExperimentPlan {
-    ExperimentPlan {
-        name: "slow-ledger".to_string(),
-        digest: "beef".to_string(),
-        seed: 7,
-        hypothesis: "orders are slow and nothing else".to_string(),
-        injections: vec!["delay h1".to_string()],
-        lasts_ms: 60_000,
-    }
-}
-
 fn begin() -> Signal {
-    command(owner(), Ask::Experiment(ExperimentAsk::Begin(plan())))
-}
-
-fn see(number: u64, finding: Finding) -> Signal {
-    let observation = Observation {
-        subject: "orders answered".to_string(),
-        value: "0.99".to_string(),
-        finding,
-    };
-    let experiment = ExperimentId(number);
-    command(
-        owner(),
-        Ask::Experiment(ExperimentAsk::Observe {
-            experiment,
-            observation,
-        }),
-    )
-}
-
-fn end(number: u64, verdict: Verdict, residue: &[&str]) -> Signal {
-    command(
-        owner(),
-        Ask::Experiment(ExperimentAsk::End {
-            experiment: ExperimentId(number),
-            verdict,
-            why: "it is over".to_string(),
-            residue: residue.iter().map(ToString::to_string).collect(),
-        }),
-    )
+    begin_with(with(timetable()))
 }
 
 fn check(stage: &mut Stage, expected: Expect) {
     expected.assert_eq(&stage.script());
 }
 
+/// In a journal of a version whose command carried it.
 #[test]
-fn an_experiment_that_holds() {
+fn an_old_experiment_is_read_and_ended() {
+    let old = |stage: &mut Stage| {
+        let plan = ExperimentPlan {
+            timetable: None,
+            ..with(timetable())
+        };
+        let by = mainstay_kernel::authorize(
+            &stage.state,
+            &owner(),
+            mainstay_model::people::Permission::FaultInject,
+        );
+        stage.put(Event::Experiment(ExperimentNews::Begun {
+            experiment: ExperimentId(1),
+            plan: plan.into(),
+            until_ms: 181_000,
+            by: by.unwrap(),
+            reason: "before".to_string(),
+        }));
+        stage.put(Event::Experiment(ExperimentNews::Observed {
+            experiment: ExperimentId(1),
+            observation: saw("before orders", Finding::Holds),
+        }));
+    };
     let mut stage = Stage::with(desired());
-    stage
-        .at(1_000, &begin())
-        .at(1_100, &begin())
-        .at(1_200, &see(1, Finding::Holds))
-        .at(1_300, &see(2, Finding::Holds))
-        .at(9_000, &end(1, Verdict::Passed, &[]))
-        .at(9_100, &end(1, Verdict::Passed, &[]))
-        .at(9_200, &begin());
+    old(&mut stage);
+    stage.at(180_999, &Signal::Tick).at(181_000, &Signal::Tick);
     check(
         &mut stage,
         expect![[r#"
-            1000 > uid 1000 asks: chaos run
-                 #8 experiment x1 slow-ledger begun until 181000 by owner
-            1100 > uid 1000 asks: chaos run
-                 #9 refused chaos run: no experiment now: experiment x1 (slow-ledger) runs (experiment_untimely)
-            1200 > uid 1000 asks: chaos observe
-                 #10 experiment x1: orders answered holds: 0.99
-            1300 > uid 1000 asks: chaos observe
-                 #11 refused chaos observe: no experiment x2 runs (no_such_experiment)
-            9000 > uid 1000 asks: chaos end
-                 #12 experiment x1 passed: it is over
-            9100 > uid 1000 asks: chaos end
-                 #13 refused chaos end: no experiment x1 runs (no_such_experiment)
-            9200 > uid 1000 asks: chaos run
-                 #14 experiment x2 slow-ledger begun until 189200 by owner
-        "#]],
+        180999 > time passes
+             nothing: nothing is due
+        181000 > time passes
+             #10 experiment x1 inconclusive: whoever ran it did not say how it ended
+    "#]],
     );
-    assert_eq!(stage.state.experiments_ever, 2);
-}
-
-/// What the journal makes of what was seen and proposed.
-fn verdict(seen: &[Finding], proposed: Verdict, residue: &[&str]) -> (Verdict, String) {
     let mut stage = Stage::with(desired());
-    stage.at(1_000, &begin());
-    for finding in seen {
-        stage.at(2_000, &see(1, *finding));
-    }
-    stage.at(3_000, &end(1, proposed, residue));
+    old(&mut stage);
+    stage.at(2_000, &stop(1));
     assert!(stage.state.experiment.is_none());
-    match stage.records.last().map(|record| &record.event) {
-        Some(Event::Experiment(ExperimentNews::Ended { verdict, why, .. })) => {
-            (*verdict, why.clone())
-        }
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]
-fn a_verdict_is_no_better_than_what_was_seen() {
-    use Finding::{Holds, Missing, Violated};
-    use Verdict::{Aborted, Failed, Inconclusive, Passed};
-    for (seen, proposed, residue, expected) in [
-        (&[Holds][..], Passed, &[][..], Passed),
-        (&[], Passed, &[], Inconclusive),
-        (&[Holds, Missing], Passed, &[], Inconclusive),
-        (&[Holds, Violated, Missing], Passed, &[], Failed),
-        (&[Missing, Violated], Inconclusive, &[], Failed),
-        (&[Holds], Inconclusive, &[], Inconclusive),
-        (&[Holds], Failed, &[], Failed),
-        (&[Violated], Aborted, &[], Aborted),
-        (&[Holds], Passed, &["a stopped process"], Failed),
-        (&[Holds], Aborted, &["a stopped process"], Failed),
-    ] {
-        let (found, why) = verdict(seen, proposed, residue);
-        assert_eq!(found, expected, "{seen:?} {proposed:?} {residue:?}: {why}");
-        if found != proposed {
-            assert_ne!(why, "it is over", "a changed verdict says why");
-        }
-    }
-}
-
-#[test]
-fn an_experiment_that_nobody_ends_is_not_passed() {
+fn a_timetable_that_nobody_could_carry_is_refused() {
     let mut stage = Stage::with(desired());
-    stage
-        .at(1_000, &begin())
-        .at(2_000, &see(1, Finding::Holds))
-        .at(180_999, &Signal::Tick)
-        .at(181_000, &Signal::Tick)
-        .at(181_100, &end(1, Verdict::Passed, &[]));
-    check(
-        &mut stage,
-        expect![[r#"
-            1000 > uid 1000 asks: chaos run
-                 #8 experiment x1 slow-ledger begun until 181000 by owner
-            2000 > uid 1000 asks: chaos observe
-                 #9 experiment x1: orders answered holds: 0.99
-            180999 > time passes
-                 nothing: nothing is due
-            181000 > time passes
-                 #10 experiment x1 inconclusive: whoever ran it did not say how it ended
-            181100 > uid 1000 asks: chaos end
-                 #11 refused chaos end: no experiment x1 runs (no_such_experiment)
-        "#]],
-    );
+    let slots = |at: &[u64]| {
+        let slot = |at_ms: &u64| Slot {
+            at_ms: *at_ms,
+            lasts_ms: None,
+        };
+        at.iter().map(slot).collect::<Vec<Slot>>()
+    };
+    let table = |injections| Timetable {
+        injections,
+        ..timetable()
+    };
+    for plan in [
+        ExperimentPlan {
+            timetable: None,
+            ..with(timetable())
+        },
+        ExperimentPlan {
+            lasts_ms: 6 * 3_600_000 + 1,
+            ..with(timetable())
+        },
+        with(table(slots(&[]))),
+        with(table(slots(&[0; 501]))),
+        with(table(slots(&[2, 1]))),
+        with(table(slots(&[10_001]))),
+        with(Timetable {
+            text: "x".repeat(49_153),
+            ..timetable()
+        }),
+    ] {
+        let why = refused(&mut stage, &begin_with(plan));
+        let is_untimely = matches!(why, Some(Refusal::ExperimentUntimely { .. }));
+        assert!(is_untimely, "{why:?}");
+    }
+    assert_eq!(refused(&mut stage, &begin()), None);
 }
 
 fn refused(stage: &mut Stage, signal: &Signal) -> Option<Refusal> {
@@ -205,7 +149,7 @@ fn nothing_is_broken_on_top_of_trouble() {
     );
     let stranger = command(
         actor(9, "mallory"),
-        Ask::Experiment(ExperimentAsk::Begin(plan())),
+        Ask::Experiment(ExperimentAsk::Begin(Box::new(with(timetable())))),
     );
     assert_eq!(
         refused(&mut stage, &stranger),

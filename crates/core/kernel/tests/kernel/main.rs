@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where an unwrap fails")]
 
 mod acts;
+mod carried;
 mod drills;
 mod experiments;
 mod incidents;

@@ -7,7 +7,8 @@ use mainstay_incident::Change;
 use mainstay_kernel::{
     Actor, Ask, Command, Desired, DesiredDatabase, DesiredOperator, DesiredRoute, DesiredService,
     EndReason, Event, ExperimentNews, FaultDetail, FaultKind, FaultSpec, FaultTarget, Outcome,
-    PlacedBecause, Record, Reflex, Report, Signal, State, UpgradeEnd, WithdrawnBecause, decide,
+    PlacedBecause, Record, Reflex, Report, Signal, State, Told, UpgradeEnd, WithdrawnBecause,
+    decide,
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
@@ -260,6 +261,10 @@ fn tell_signal(signal: &Signal) -> String {
             news.state.as_str()
         ),
         Signal::Answered { effect, outcome } => format!("#{effect} is {}", tell_outcome(outcome)),
+        Signal::Experiment(told) => match &told.told {
+            Told::Looked { seen, .. } => format!("#{} saw {} things", told.effect, seen.len()),
+            Told::Chosen { what, .. } => format!("#{} chose {what}", told.effect),
+        },
     }
 }
 
@@ -396,6 +401,7 @@ fn tell_incident(event: &mainstay_incident::Event) -> String {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table with one row for each kind")]
 fn tell_experiment(news: &ExperimentNews) -> String {
     match news {
         ExperimentNews::Begun {
@@ -417,6 +423,57 @@ fn tell_experiment(news: &ExperimentNews) -> String {
             observation.subject,
             observation.finding.as_str(),
             observation.value
+        ),
+        ExperimentNews::Looking {
+            experiment,
+            moment,
+            host,
+            within_ms,
+            patience_ms,
+        } => format!(
+            "experiment {experiment}: {host} looks ({}) for {within_ms} ms, blind after {patience_ms}",
+            moment.as_str()
+        ),
+        ExperimentNews::Looked {
+            experiment,
+            moment,
+            halt,
+            residue,
+        } => format!(
+            "experiment {experiment}: looked ({}){}{}",
+            moment.as_str(),
+            halt.iter()
+                .map(|why| format!(", halt: {why}"))
+                .collect::<String>(),
+            residue
+                .iter()
+                .map(|left| format!(", left: {left}"))
+                .collect::<String>(),
+        ),
+        ExperimentNews::Choosing {
+            experiment,
+            injection,
+        } => format!("experiment {experiment}: injection {injection} is due"),
+        ExperimentNews::Chosen {
+            experiment,
+            injection,
+            what,
+            faults,
+        } => {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            let faults = faults.join(", ");
+            format!("experiment {experiment}: injection {injection} is {what} ({faults})")
+        }
+        ExperimentNews::Mending {
+            experiment,
+            verdict,
+            why,
+        } => format!(
+            "experiment {experiment} mends{}: {why}",
+            verdict
+                .iter()
+                .map(|verdict| format!(", {}", verdict.as_str()))
+                .collect::<String>()
         ),
         ExperimentNews::Ended {
             experiment,
@@ -497,6 +554,7 @@ fn tell(event: &Event) -> String {
                 EndReason::Expired => "its time is over".to_string(),
                 EndReason::Cleared { by: who, .. } => format!("cleared by {}", by(who)),
                 EndReason::Playbook { run } => format!("run {run} ends it"),
+                EndReason::Experiment { experiment } => format!("experiment {experiment} is over"),
                 EndReason::Again { failed } => format!("again, since {failed}"),
             }
         ),

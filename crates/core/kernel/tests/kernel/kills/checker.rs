@@ -9,6 +9,7 @@ use mainstay_notify::Event as NoticeEvent;
 use mainstay_playbook::{Act, Event as PlaybookEvent};
 use mainstay_units::Epoch;
 
+use super::experiments;
 use super::reality::{Fact, FaultOnDisk};
 use super::world::World;
 
@@ -68,6 +69,7 @@ pub fn findings(told: &Told) -> Vec<String> {
     once(told, &orders, &mut found);
     notices(told, &orders, &mut found);
     faults(told, &mut found);
+    experiments::check(told, &mut found);
     story(told, &mut found);
     found
 }
@@ -114,6 +116,8 @@ fn orders(journal: &[Record]) -> BTreeMap<u64, &'static str> {
             Event::FaultInjected { .. } => "set",
             Event::FaultEnding { .. } => "clear",
             Event::Notice(NoticeEvent::Ordered(_)) => "say",
+            Event::Experiment(ExperimentNews::Looking { .. }) => "gaze",
+            Event::Experiment(ExperimentNews::Choosing { .. }) => "choose",
             _ => return None,
         };
         Some((record.position.0, what))
@@ -131,6 +135,7 @@ fn written_before_done(told: &Told, orders: &BTreeMap<u64, &'static str>, found:
             } => (*order, what.split(' ').next().unwrap_or_default(), *length),
             Fact::Said { order, length, .. } => (*order, "say", *length),
             Fact::FaultSet { order, length, .. } => (*order, "set", *length),
+            Fact::Measured { order, length, .. } => (*order, "gaze", *length),
             Fact::Died { .. } | Fact::FaultOver { .. } => continue,
         };
         if orders.get(&order) != Some(&wanted) {
@@ -145,9 +150,10 @@ fn written_before_done(told: &Told, orders: &BTreeMap<u64, &'static str>, found:
 /// Whether a fact is what an order was for.
 fn fulfils(fact: &Fact, wanted: u64) -> bool {
     match fact {
-        Fact::Did { order, .. } | Fact::Said { order, .. } | Fact::FaultSet { order, .. } => {
-            *order == wanted
-        }
+        Fact::Did { order, .. }
+        | Fact::Said { order, .. }
+        | Fact::FaultSet { order, .. }
+        | Fact::Measured { order, .. } => *order == wanted,
         Fact::Died { .. } | Fact::FaultOver { .. } => false,
     }
 }
@@ -172,8 +178,8 @@ fn outcomes(told: &Told, orders: &BTreeMap<u64, &'static str>, found: &mut Vec<S
                 continue;
             }
         };
-        // Whether something shows, and whether nothing is in force, is no deed.
-        if matches!(*what, "look" | "clear") {
+        // Whether something shows, whether nothing is in force, and whom one would take, is no deed.
+        if matches!(*what, "look" | "clear" | "choose") {
             continue;
         }
         let is_done = told.facts.iter().any(|fact| fulfils(fact, *order));
@@ -198,7 +204,9 @@ fn once(told: &Told, orders: &BTreeMap<u64, &'static str>, found: &mut Vec<Strin
     let did = |wanted: u64| {
         let facts = told.facts.iter();
         facts
-            .filter(|fact| fulfils(fact, wanted) && !matches!(fact, Fact::Said { .. }))
+            // Saying is looked at below; looking changes nothing.
+            .filter(|fact| !matches!(fact, Fact::Said { .. } | Fact::Measured { .. }))
+            .filter(|fact| fulfils(fact, wanted))
             .count()
     };
     for (order, what) in orders {

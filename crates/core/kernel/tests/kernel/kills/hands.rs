@@ -1,12 +1,16 @@
 //! The hands of a node, as it carries out what the journal orders: what is about to be done is written down, then done,
 //! then told. A model of `effects.rs` and `deeds.rs` of the node, with a moment to die before and after each.
 
-use mainstay_kernel::{Assigned, Effect, FaultId, Manner, Outcome, Signal, Work};
+use mainstay_kernel::{
+    Assigned, Effect, ExperimentTold, ExperimentWork, FaultId, FaultKind, Finding, Manner, Moment,
+    Observation, Outcome, Signal, Told, Work,
+};
 use mainstay_playbook::{Act, Condition, Look};
 
 use super::planted::Planted;
 use super::reality::{Deed, Fact, FaultOnDisk, FaultRecord, Move};
 use super::world::{Waits, World};
+use crate::stage::fault;
 
 /// How long a keeper takes to open.
 const MOVE_MS: u64 = 600;
@@ -29,9 +33,26 @@ fn unknown(why: &str) -> Outcome {
     }
 }
 
+fn all_well(moment: Moment) -> Told {
+    let seen = Observation {
+        subject: format!("{} gauges", moment.as_str()),
+        value: "1".to_string(),
+        finding: Finding::Holds,
+    };
+    Told::Looked {
+        seen: match moment {
+            Moment::Over => Vec::new(),
+            Moment::Before | Moment::During | Moment::After => vec![seen],
+        },
+        halt: None,
+        residue: Vec::new(),
+    }
+}
+
 /// What a hand has to say for now.
 enum Hand {
     Tells(Outcome),
+    Knows(Told),
     Waits(u64),
 }
 
@@ -48,6 +69,10 @@ impl World {
             (Effect::Playbook(Work::Act { act, limit_ms, .. }), _) => {
                 self.act(host, &assigned, act, *limit_ms)?
             }
+            (Effect::Experiment(work), manner) => {
+                let work = work.clone();
+                self.experiment(host, &assigned, &work, manner)?
+            }
             (Effect::Notify { .. }, _) => self.say(host, &assigned)?,
             (
                 Effect::SetFault {
@@ -58,7 +83,9 @@ impl World {
             (Effect::ClearFault { fault }, _) => {
                 self.lives(host, "about to end a fault").then_some(())?;
                 let now_ms = self.now_ms;
-                self.reality.undo(*fault, now_ms);
+                if self.planted != Planted::EndsInWords {
+                    self.reality.undo(*fault, now_ms);
+                }
                 self.lives(host, "ended a fault, not told").then_some(())?;
                 Hand::Tells(done("it is over"))
             }
@@ -66,6 +93,7 @@ impl World {
         };
         match hand {
             Hand::Tells(outcome) => self.told(host, &assigned, outcome),
+            Hand::Knows(told) => self.knows(host, &assigned, told),
             Hand::Waits(limit_ms) => {
                 let deadline_ms = self.now_ms + limit_ms;
                 self.node(host).waits.push(Waits {
@@ -84,11 +112,76 @@ impl World {
         self.node(host).driver.submit(now_ms, signal);
     }
 
+    fn knows(&mut self, host: &'static str, assigned: &Assigned, told: Told) {
+        let (now_ms, effect) = (self.now_ms, assigned.id);
+        let signal = Signal::Experiment(ExperimentTold { effect, told });
+        self.node(host).driver.submit(now_ms, signal);
+    }
+
+    fn experiment(
+        &mut self,
+        host: &'static str,
+        assigned: &Assigned,
+        work: &ExperimentWork,
+        manner: Manner,
+    ) -> Option<Hand> {
+        match work {
+            ExperimentWork::Choose { .. } => {
+                self.lives(host, "about to choose").then_some(())?;
+                self.reality.choices += 1;
+                let target = format!("h{}/web", 1 + self.reality.choices % 3);
+                let chosen = fault(FaultKind::ProcessFreeze, &target, 4_000);
+                if self.planted == Planted::SetsWhatItChooses {
+                    let until_ms = self.now_ms + 4_000;
+                    let id = FaultId(1_000 + self.reality.choices);
+                    self.set_fault(host, assigned, id, until_ms)?;
+                }
+                self.lives(host, "chosen, not told").then_some(())?;
+                Some(Hand::Knows(Told::Chosen {
+                    what: target,
+                    faults: vec![chosen],
+                }))
+            }
+            ExperimentWork::Look {
+                moment, within_ms, ..
+            } => {
+                self.lives(host, "about to look at the gauges")
+                    .then_some(())?;
+                if manner == Manner::Query && self.planted == Planted::SeenWithoutLooking {
+                    return Some(Hand::Knows(all_well(*moment)));
+                }
+                match moment {
+                    Moment::During => Some(Hand::Waits(*within_ms)),
+                    Moment::Before | Moment::After | Moment::Over => {
+                        let told = self.measured(assigned, *moment);
+                        self.lives(host, "measured, not told").then_some(())?;
+                        Some(Hand::Knows(told))
+                    }
+                }
+            }
+        }
+    }
+
+    fn measured(&mut self, assigned: &Assigned, moment: Moment) -> Told {
+        let fact = Fact::Measured {
+            order: assigned.id.0.0,
+            moment: moment.as_str(),
+            until_ms: self.now_ms,
+            length: self.length(),
+        };
+        self.reality.facts.push(fact);
+        all_well(moment)
+    }
+
     /// What was begun and takes its time.
     pub fn finish_waits(&mut self, host: &'static str) -> Option<()> {
         let waits = std::mem::take(&mut self.node(host).waits);
         for wait in waits {
             let over = self.now_ms >= wait.deadline_ms;
+            if let Effect::Experiment(_) = &wait.assigned.effect {
+                self.finish_gaze(host, wait, over)?;
+                continue;
+            }
             let outcome = match &wait.assigned.effect {
                 Effect::Playbook(Work::Look(look)) => self.look(look, over),
                 Effect::Playbook(Work::Act { .. }) => self.moved(&wait, over),
@@ -102,6 +195,22 @@ impl World {
                 None => self.node(host).waits.push(wait),
             }
         }
+        Some(())
+    }
+
+    /// A look at the gauges that takes its time, and that nobody may wait for any more.
+    fn finish_gaze(&mut self, host: &'static str, wait: Waits, over: bool) -> Option<()> {
+        let state = self.nodes[host].driver.state();
+        if !state.outstanding.contains_key(&wait.assigned.id) {
+            return Some(());
+        }
+        if !over {
+            self.node(host).waits.push(wait);
+            return Some(());
+        }
+        let told = self.measured(&wait.assigned, Moment::During);
+        self.lives(host, "measured, not told").then_some(())?;
+        self.knows(host, &wait.assigned, told);
         Some(())
     }
 
@@ -231,7 +340,8 @@ impl World {
     ) -> Option<Hand> {
         self.lives(host, "about to write a fault down")
             .then_some(())?;
-        if let Some(record) = self.reality.faults.get(&fault) {
+        let before = self.reality.faults.get(&fault);
+        if let Some(record) = before.filter(|_| self.planted != Planted::SetsAgain) {
             return Some(Hand::Tells(match record.on_disk {
                 FaultOnDisk::Prepared => unknown("prepared, and not known to be set"),
                 FaultOnDisk::Undone if !record.was_set => failed("undone before it was set"),

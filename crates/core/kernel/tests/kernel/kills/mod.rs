@@ -7,6 +7,7 @@
 //! and what a witness saw, and each planted bug must be found by it.
 
 mod checker;
+mod experiments;
 mod fuse;
 mod hands;
 mod planted;
@@ -18,6 +19,7 @@ use std::collections::BTreeSet;
 
 use checker::{Told, findings};
 use fuse::Away;
+use mainstay_kernel::Verdict;
 use planted::Planted;
 use reality::Fact;
 use story::tell;
@@ -75,6 +77,43 @@ fn successors_are_killed_as_well() {
         let then = at + 1 + at % 7;
         check(&[at, then], Away::Long);
     }
+}
+
+/// The platform carries an experiment: a command that dies ends nothing, and a leader that dies over looking or choosing
+/// changes nothing of what comes of it.
+#[test]
+fn an_experiment_goes_on_whoever_dies() {
+    let moments = moments();
+    let verdicts = |strike: Option<(u32, Away)>| {
+        let (strikes, away) =
+            strike.map_or((Vec::new(), Away::Short), |(at, away)| (vec![at], away));
+        experiments::verdicts(&tell(&strikes, away, Planted::Nothing))
+    };
+    assert_eq!(verdicts(None), [Verdict::Passed, Verdict::Aborted]);
+    let mut struck = 0;
+    for (at, moment) in moments.iter().enumerate() {
+        let over_looking = ["gauges", "choose", "chosen", "measured"]
+            .iter()
+            .any(|word| moment.contains(word));
+        let by_bench = moment.starts_with("the bench");
+        if !over_looking && !by_bench {
+            continue;
+        }
+        for away in [Away::Short, Away::Long] {
+            struck += 1;
+            let found = verdicts(Some((at as u32, away)));
+            // A bench that dies before it has asked has asked for nothing.
+            let first = found.first();
+            let is_well = first == Some(&Verdict::Passed)
+                || (by_bench && found.iter().all(|verdict| *verdict == Verdict::Passed))
+                || (by_bench && found == [Verdict::Aborted]);
+            assert!(
+                is_well,
+                "struck at {at} ({moment}), away {away:?}: {found:?}"
+            );
+        }
+    }
+    assert!(struck > 30, "{struck}");
 }
 
 #[test]

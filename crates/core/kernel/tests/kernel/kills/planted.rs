@@ -17,10 +17,18 @@ pub enum Planted {
     SaidIsSaid,
     /// Every notice is said for good measure by whoever hears of it.
     SaysItAgain,
+    /// Whoever looks instead of another trusts that all was well, and does not look.
+    SeenWithoutLooking,
+    /// A fault that may have been set is set, whatever stands on the disk.
+    SetsAgain,
+    /// A fault is said to be over, and its guardian will see to that.
+    EndsInWords,
+    /// Whoever chooses sets the fault as well: it comes to the same.
+    SetsWhatItChooses,
 }
 
 impl Planted {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::ActsBeforeItIsWritten,
         Self::RepeatsBlindly,
         Self::WritesNothingDown,
@@ -28,5 +36,9 @@ impl Planted {
         Self::FaultWithoutGuardian,
         Self::SaidIsSaid,
         Self::SaysItAgain,
+        Self::SeenWithoutLooking,
+        Self::SetsAgain,
+        Self::EndsInWords,
+        Self::SetsWhatItChooses,
     ];
 }

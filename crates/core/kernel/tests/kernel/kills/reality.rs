@@ -37,6 +37,13 @@ pub enum Fact {
         fault: String,
         at_ms: u64,
     },
+    /// The gauges were really looked at, on the strength of this order, until then.
+    Measured {
+        order: u64,
+        moment: &'static str,
+        until_ms: u64,
+        length: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +89,8 @@ pub struct Reality {
     pub faults: BTreeMap<FaultId, FaultRecord>,
     /// On the disks of hosts.
     pub deeds: BTreeMap<(&'static str, EffectId), Deed>,
+    /// How often targets were chosen: never the same twice.
+    pub choices: u64,
     pub facts: Vec<Fact>,
 }
 
@@ -95,6 +104,7 @@ impl Reality {
             warmed: 0,
             faults: BTreeMap::new(),
             deeds: BTreeMap::new(),
+            choices: 0,
             facts: Vec::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! The whole loop, as those see it who are no part of Mainstay: a service slows, somebody approves what is suggested,
-//! has the incident, resolves it; then somebody stands at the bench and breaks things on purpose, once for an
-//! experiment and once for a drill. They want something until they see it, and ask again when nobody answered.
+//! has the incident, resolves it; then somebody stands at the bench and has things broken on purpose: by an experiment
+//! that goes its way, by one that is stopped in the middle, by a drill. They want something until they see it, and ask
+//! again when nobody answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,8 +9,7 @@ use std::sync::Arc;
 use mainstay_incident::Phase as IncidentPhase;
 use mainstay_kernel::{
     Answer, Ask, Cause, Desired, DrillAsk, DrillEnd, DrillId, DrillVerdict, ExperimentAsk,
-    ExperimentId, ExperimentPlan, FaultKind, Finding, Observation, Signal, State, StepEnd,
-    StepOutcome, Verdict,
+    ExperimentPlan, FaultKind, Signal, State, StepEnd, StepOutcome,
 };
 use mainstay_model::name::HostName;
 use mainstay_notify::{Level, Policy, Settings, Severity, Target};
@@ -22,8 +22,8 @@ use super::checker::Told;
 use super::fuse::{Away, Fuse};
 use super::planted::Planted;
 use super::world::{HOSTS, World};
-use crate::drills;
 use crate::stage::{desired as stage_desired, fault, name, owner};
+use crate::{carried, drills};
 
 /// Whoever got no answer for so long asks again.
 const PATIENCE_MS: u64 = 25_000;
@@ -39,6 +39,7 @@ fn desired() -> Desired {
     for service in desired.services.values_mut() {
         service.hosts.retain(|host| hosts.contains(host));
     }
+    desired.watches = HOSTS.iter().map(|host| name(host)).collect();
     desired.oncall = Settings {
         contacts: [("ada".to_string(), vec!["pager".to_string()])].into(),
         policies: vec![Policy {
@@ -153,8 +154,8 @@ struct Asked {
     since_ms: u64,
 }
 
-/// The bench: a command that carries an experiment or a drill from its beginning to its end. If it dies, or is left
-/// without an answer, nobody goes on with it.
+/// The bench: a command that asks for experiments and looks on, and carries a drill from its beginning to its end. If it
+/// dies, or is left without an answer, nobody goes on with the drill; the experiments go on by themselves.
 #[derive(Debug)]
 struct Bench {
     script: usize,
@@ -163,49 +164,53 @@ struct Bench {
     not_before_ms: u64,
 }
 
-const SCRIPTS: usize = 2;
+const SCRIPTS: usize = 3;
 
 /// A line of the bench's script.
 enum Line {
     Ask(Ask),
     UntilNoFault,
+    UntilAFault,
+    Stop,
+    UntilNoExperiment,
 }
 
 fn line(script: usize, line: usize) -> Option<Line> {
     match script {
         0 => experiment(line),
+        1 => stopped(line),
         _ => drill(line),
     }
 }
 
+fn begins(name: &str) -> Line {
+    let timetable = carried::timetable();
+    let plan = ExperimentPlan {
+        name: name.to_string(),
+        digest: "beef".to_string(),
+        seed: 1,
+        hypothesis: "nobody notices".to_string(),
+        injections: vec!["web is frozen".to_string(); timetable.injections.len()],
+        lasts_ms: timetable.ends_ms + timetable.settle_ms,
+        timetable: Some(timetable),
+    };
+    Line::Ask(Ask::Experiment(ExperimentAsk::Begin(Box::new(plan))))
+}
+
 fn experiment(line: usize) -> Option<Line> {
-    let experiment = ExperimentId(1);
-    let asks = |ask| Line::Ask(Ask::Experiment(ask));
     Some(match line {
-        0 => asks(ExperimentAsk::Begin(ExperimentPlan {
-            name: "frozen web".to_string(),
-            digest: "beef".to_string(),
-            seed: 1,
-            hypothesis: "nobody notices".to_string(),
-            injections: vec!["web on h3 is frozen".to_string()],
-            lasts_ms: 10_000,
-        })),
-        1 => breaks(FaultKind::ProcessFreeze, "h3/web"),
-        2 => asks(ExperimentAsk::Observe {
-            experiment,
-            observation: Observation {
-                subject: "during: errors".to_string(),
-                value: "0".to_string(),
-                finding: Finding::Holds,
-            },
-        }),
-        3 => Line::UntilNoFault,
-        4 => asks(ExperimentAsk::End {
-            experiment,
-            verdict: Verdict::Passed,
-            why: "nobody noticed".to_string(),
-            residue: Vec::new(),
-        }),
+        0 => begins("frozen web"),
+        1 => Line::UntilNoExperiment,
+        _ => return None,
+    })
+}
+
+fn stopped(line: usize) -> Option<Line> {
+    Some(match line {
+        0 => begins("stopped web"),
+        1 => Line::UntilAFault,
+        2 => Line::Stop,
+        3 => Line::UntilNoExperiment,
         _ => return None,
     })
 }
@@ -270,6 +275,10 @@ impl Bench {
         }
     }
 
+    fn is_stopping(&self) -> bool {
+        matches!(line(self.script, self.line), Some(Line::Stop))
+    }
+
     fn is_over(&self) -> bool {
         self.script >= SCRIPTS
     }
@@ -303,27 +312,56 @@ impl Bench {
                     self.line += 1;
                 }
             }
-            Some(Line::Ask(ask)) => {
-                if world.fuse.strikes("the bench is about to ask") {
-                    return self.gives_up();
-                }
-                let since_ms = world.now_ms;
-                let asked = world.ask(ask);
-                self.asked = asked.map(|(host, cause)| Asked {
-                    host,
-                    cause,
-                    since_ms,
-                });
-                if world.fuse.strikes("the bench has asked") {
-                    self.gives_up();
+            Some(Line::UntilNoExperiment) => {
+                if world
+                    .sight()
+                    .is_some_and(|state| state.experiment.is_none())
+                {
+                    self.line += 1;
                 }
             }
+            Some(Line::UntilAFault) => {
+                // It may have ended without one.
+                let goes_on =
+                    |state: &State| !state.faults.is_empty() || state.experiment.is_none();
+                if world.sight().is_some_and(goes_on) {
+                    self.line += 1;
+                }
+            }
+            Some(Line::Stop) => {
+                let running = world.sight().and_then(|state| state.experiment.as_ref());
+                match running.map(|running| running.id) {
+                    Some(experiment) => {
+                        self.ask(world, Ask::Experiment(ExperimentAsk::Stop { experiment }));
+                    }
+                    None => self.line += 1,
+                }
+            }
+            Some(Line::Ask(ask)) => self.ask(world, ask),
+        }
+    }
+
+    fn ask(&mut self, world: &mut World, ask: Ask) {
+        if world.fuse.strikes("the bench is about to ask") {
+            return self.gives_up();
+        }
+        let since_ms = world.now_ms;
+        let asked = world.ask(ask);
+        self.asked = asked.map(|(host, cause)| Asked {
+            host,
+            cause,
+            since_ms,
+        });
+        if world.fuse.strikes("the bench has asked") {
+            self.gives_up();
         }
     }
 
     fn hear(&mut self, world: &mut World, asked: Asked) {
         match world.answer(asked.host, &asked.cause) {
             Ok(Some(Answer::Done { .. })) => self.line += 1,
+            // It ends already: whoever is to stop it looks on.
+            Ok(Some(Answer::Refused { .. })) if self.is_stopping() => self.line += 1,
             // The time is bad: somebody tries again later.
             Ok(Some(Answer::Refused { .. })) if self.line == 0 => {
                 self.not_before_ms = world.now_ms + 5_000;
