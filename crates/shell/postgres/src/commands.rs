@@ -553,6 +553,7 @@ async fn open(local: &mut Local) -> Result<(), ServerError> {
         }
         tokio::time::sleep(PAUSE).await;
     }
+    local.end_replication();
     Ok(())
 }
 

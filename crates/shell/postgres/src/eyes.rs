@@ -14,7 +14,7 @@ use mainstay_keeper::{
     Client, ClientState, DataState, Observation, ProcessState, Receiver, Serviceability, Supply,
 };
 use mainstay_record::process::ProcessIdentity;
-use mainstay_units::Lsn;
+use mainstay_units::{Lsn, Timeline};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_postgres::error::SqlState;
 
@@ -22,7 +22,7 @@ use crate::data;
 use crate::knock;
 use crate::process;
 use crate::pulse::Pulse;
-use crate::replication::{Connection, Identity};
+use crate::replication::Connection;
 use crate::server;
 use crate::setup::Setup;
 use crate::sql::{Question, Row, Session, SqlError};
@@ -55,7 +55,67 @@ pub struct Sighting {
 struct Sessions {
     sql: Session,
     look: Question,
-    replication: Connection,
+    /// To a standby only: it tells nobody else which timeline it is on. Up to PostgreSQL 15 every flush of the log wakes
+    /// each process that serves such a connection, so a primary has none from here.
+    replication: Option<Connection>,
+}
+
+impl Sessions {
+    async fn open(setup: &Setup) -> Result<Self, Blocked> {
+        let sql = server::login(setup, LOOK_LIMIT).await?;
+        let look = sql
+            .prepare("prepare to look at the server", LOOK, LOOK_LIMIT)
+            .await?;
+        Ok(Self {
+            sql,
+            look,
+            replication: None,
+        })
+    }
+
+    /// Where the server stands, and everything else that it tells.
+    async fn look(&mut self, setup: &Setup) -> Result<(Place, Vec<Row>), Blocked> {
+        loop {
+            let place = match &mut self.replication {
+                Some(connection) => Some(identify(connection).await?),
+                None => None,
+            };
+            let rows = self.sql.ask_again(&self.look, LOOK_LIMIT).await?;
+            if let Some(place) = rows.iter().find_map(primary_place) {
+                self.replication = None;
+                return Ok((place, rows));
+            }
+            if let Some(place) = place {
+                return Ok((place, rows));
+            }
+            let connection = setup.replication(&setup.local()).await;
+            self.replication = Some(connection.map_err(|error| {
+                tracing::debug!(%error, "the server does not speak of replication");
+                Blocked::Changing
+            })?);
+        }
+    }
+}
+
+/// Of its log: which timeline, and how far it is on disk.
+type Place = (Timeline, Lsn);
+
+async fn identify(connection: &mut Connection) -> Result<Place, Blocked> {
+    let identity = connection.identify().await.map_err(|error| {
+        tracing::debug!(%error, "the server does not identify itself");
+        Blocked::Changing
+    })?;
+    Ok((identity.timeline, identity.flushed))
+}
+
+/// What a primary says in the row `recovery`: a file of its log, whose name begins with the timeline, and a position.
+fn primary_place(row: &Row) -> Option<Place> {
+    let column = |at: usize| row.get(at).and_then(|value| value.as_deref());
+    if (column(0)?, column(1)?) != ("recovery", "false") {
+        return None;
+    }
+    let timeline = u32::from_str_radix(column(2)?.get(..8)?, 16).ok()?;
+    Some((Timeline(timeline), column(3)?.parse().ok()?))
 }
 
 struct Eyes {
@@ -223,31 +283,25 @@ impl Eyes {
     async fn ask(&mut self, observation: &mut Observation) -> Result<(), Blocked> {
         let sessions = match &mut self.sessions {
             Some(sessions) if !sessions.sql.is_closed() => sessions,
-            _ => self.sessions.insert(open(&self.setup).await?),
+            _ => self.sessions.insert(Sessions::open(&self.setup).await?),
         };
-        let asked = async {
-            let identity = sessions.replication.identify().await.map_err(|error| {
-                tracing::debug!(%error, "the server does not identify itself");
-                Blocked::Changing
-            })?;
-            let rows = sessions.sql.ask_again(&sessions.look, LOOK_LIMIT).await?;
-            Ok::<_, Blocked>((identity, rows))
-        };
-        let (identity, rows) = match asked.await {
+        let (place, rows) = match sessions.look(&self.setup).await {
             Ok(seen) => seen,
             Err(blocked) => {
                 self.sessions = None;
                 return Err(blocked);
             }
         };
-        self.understand(observation, identity, &rows);
+        self.understand(observation, place, &rows);
         Ok(())
     }
 
-    fn understand(&mut self, observation: &mut Observation, identity: Identity, rows: &[Row]) {
-        let Identity {
-            timeline, flushed, ..
-        } = identity;
+    fn understand(
+        &mut self,
+        observation: &mut Observation,
+        (timeline, flushed): Place,
+        rows: &[Row],
+    ) {
         observation.process = ProcessState::Changing;
         for row in rows {
             let column = |at: usize| row.get(at).and_then(|value| value.as_deref());
@@ -292,25 +346,11 @@ impl From<SqlError> for Blocked {
 }
 
 /// Rows of three kinds, told apart by their first column. Asked ten times a second, so it is planned once.
-const LOOK: &str = "SELECT 'recovery', pg_is_in_recovery()::text, null::text, null::text \
+const LOOK: &str = "SELECT 'recovery', pg_is_in_recovery()::text, \
+    CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_flush_lsn()) END, \
+    CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn()::text END \
     UNION ALL SELECT 'receiver', status, last_msg_receipt_time::text, conninfo FROM pg_stat_wal_receiver \
     UNION ALL SELECT 'client', application_name, state, flush_lsn::text FROM pg_stat_replication";
-
-async fn open(setup: &Setup) -> Result<Sessions, Blocked> {
-    let sql = server::login(setup, LOOK_LIMIT).await?;
-    let look = sql
-        .prepare("prepare to look at the server", LOOK, LOOK_LIMIT)
-        .await?;
-    let replication = setup.replication(&setup.local()).await.map_err(|error| {
-        tracing::debug!(%error, "the server does not speak of replication");
-        Blocked::Changing
-    })?;
-    Ok(Sessions {
-        sql,
-        look,
-        replication,
-    })
-}
 
 fn name_in_conninfo(conninfo: &str) -> Option<mainstay_keeper::ReceiverName> {
     let name = conninfo

@@ -173,6 +173,11 @@ impl Local {
         Ok(identity)
     }
 
+    /// Up to PostgreSQL 15 every flush of the log wakes whoever serves such a connection: a primary's commits pay for it.
+    pub fn end_replication(&mut self) {
+        self.replication = None;
+    }
+
     fn hang_up(&mut self) {
         self.session = None;
         self.replication = None;
