@@ -1,7 +1,7 @@
 //! The loop around the kernel: journal in, heartbeats in and out, batches out.
 //!
-//! One turn follows the journal to its end, hears what the nodes say, lets the watch (the kernel's
-//! [`Driver`]) claim or decide, appends what was decided, and says that this node lives. It decides nothing
+//! One turn follows the journal to its end and hears what the nodes say, if there may be news, lets the watch (the
+//! kernel's [`Driver`]) claim or decide, appends what was decided, and says that this node lives. It decides nothing
 //! itself, and it never fails: a problem is kept as a fact for the status, and the next turn tries again.
 //! Everything blocks for milliseconds at most (fsync), so it stands on a thread of its own.
 

@@ -345,7 +345,7 @@ impl From<SqlError> for Blocked {
     }
 }
 
-/// Rows of three kinds, told apart by their first column. Asked ten times a second, so it is planned once.
+/// Rows of three kinds, told apart by their first column. Asked many times a second, so it is planned once.
 const LOOK: &str = "SELECT 'recovery', pg_is_in_recovery()::text, \
     CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_flush_lsn()) END, \
     CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn()::text END \
