@@ -202,7 +202,7 @@ impl Instance {
             Input::Want { generation, policy } => self.want(now, generation, *policy),
             Input::Unwant => self.set_wish(Wish::Stop),
             Input::HostDown => set(&mut self.host_is_down, true),
-            Input::HostBack => set(&mut self.host_is_down, false),
+            Input::HostBack => self.host_back(),
             Input::Pause => set(&mut self.is_paused, true),
             Input::Resume => set(&mut self.is_paused, false),
             Input::Found { generation } => self.found(now, generation),
@@ -239,6 +239,15 @@ impl Instance {
         }
     }
 
+    /// What ended while a fault began and held was the fault's doing: nothing is owed to it.
+    fn host_back(&mut self) -> Why {
+        let why = set(&mut self.host_is_down, false);
+        if why != Why::AlreadySo {
+            self.backoff.forgive();
+        }
+        why
+    }
+
     fn want(&mut self, now: Instant, generation: Generation, policy: Policy) -> Why {
         let is_new = generation != self.wanted || self.wish == Wish::Stop;
         self.wish = Wish::Run;
@@ -269,7 +278,8 @@ impl Instance {
             (true, Wish::Run) => self.left(now, Cause::StoppedToStart),
             (false, _) => {
                 let ran = now - self.started;
-                if self.backoff.note_exit(now, ran, &self.policy.restart) {
+                let by_fault = self.host_is_down;
+                if !by_fault && self.backoff.note_exit(now, ran, &self.policy.restart) {
                     self.left(now, Cause::ExitedTooOften)
                 } else {
                     self.left(now, Cause::Exited)

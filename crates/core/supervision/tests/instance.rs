@@ -278,6 +278,30 @@ fn nothing_starts_while_the_host_is_down_or_hands_are_off() {
     "#]]);
 }
 
+/// A fault kills, and kills again what was started before its node knew.
+#[test]
+fn what_a_fault_ended_is_no_crash_loop() {
+    let mut play = Play::new();
+    play.at(0, want(1, plain()));
+    for at in [10, 300] {
+        play.sleep(at - 1);
+        play.at(at - 1, Input::Launched);
+        play.at(at, Input::Exited);
+    }
+    play.at(310, Input::HostDown);
+    for at in [400, 900, 1_400] {
+        play.at(at, Input::HostBack);
+        play.at(at, Input::Launched);
+        play.at(at + 10, Input::HostDown);
+        play.at(at + 20, Input::Exited);
+    }
+    play.at(2_000, Input::HostBack);
+    play.at(2_000, Input::Launched);
+    play.at(2_010, Input::Exited);
+    assert_eq!(play.instance.snapshot().phase, Phase::Waiting);
+    assert!(!play.lines.contains("crash_loop"), "{}", play.lines);
+}
+
 #[test]
 fn what_was_found_running_is_adopted_and_replaced_only_for_a_new_generation() {
     let mut play = Play::new();

@@ -2,8 +2,10 @@
 //!
 //! For each objective two series are recorded every half minute: how many events came and how many of them were bad, in
 //! a second. All windows are sums over these, so that a window of three days costs no more than its samples, and they
-//! are kept as long as the longest period wants. From them follow the share of bad events in each window, what is left
-//! of the budget, and alerts in four tiers, as in the workbook of Google's site reliability engineers:
+//! are kept as long as the longest period wants. Both begin with the first good event: what asks a platform that is
+//! still being started finds nobody, and says nothing of how well anybody is served. From them follow the share of bad
+//! events in each window, what is left of the budget, and alerts in four tiers, as in the workbook of Google's site
+//! reliability engineers:
 //!
 //! | burns          | over | and still over | at a rate of | says     |
 //! |----------------|------|----------------|--------------|----------|
@@ -97,9 +99,8 @@ fn group(text: &mut String, watch: &Watch, objective: &Objective) {
     line!(text, "  - name: slo-{name}");
     line!(text, "    interval: 30s");
     line!(text, "    rules:");
-    let (bad, total) = rates(objective, watch);
-    record(text, name, "slo:total:rate", &total);
-    record(text, name, "slo:bad:rate", &bad);
+    let period = format!("{}s", objective.period.as_secs());
+    rates_since_begun(text, name, &period, &rates(objective, watch));
     for window in WINDOWS {
         record(
             text,
@@ -108,7 +109,6 @@ fn group(text: &mut String, watch: &Watch, objective: &Objective) {
             &ratio(name, window),
         );
     }
-    let period = format!("{}s", objective.period.as_secs());
     let budget = objective.target.budget_text();
     let left = format!("1 - {} / {budget}", ratio(name, &period));
     record(text, name, "slo:budget:left", &left);
@@ -142,6 +142,34 @@ fn record(text: &mut String, name: &str, series: &str, expression: &str) {
     line!(text, "        labels: {{slo: {name}}}");
 }
 
+/// Good events were seen somewhere in the period, or nothing is counted. What was bad before the first of them is still
+/// in sight of a rate for as long as its window: until then nothing is bad.
+fn rates_since_begun(text: &mut String, name: &str, period: &str, rates: &Rates) {
+    let Rates { bad, total, window } = rates;
+    let good = format!("max_over_time(slo:good:rate{{slo=\"{name}\"}}[{period}]");
+    let has_begun = format!("on () ({good}) > 0)");
+    let began_before = format!("on () ({good} offset {window}) > 0)");
+    let none = format!("0 * slo:total:rate{{slo=\"{name}\"}}");
+    record(
+        text,
+        name,
+        "slo:good:rate",
+        &format!("({total}) - ({bad}) or ({total}) unless on () ({bad})"),
+    );
+    record(
+        text,
+        name,
+        "slo:total:rate",
+        &format!("({total}) and {has_begun}"),
+    );
+    record(
+        text,
+        name,
+        "slo:bad:rate",
+        &format!("({bad}) and {began_before} or on () ({none} unless {began_before})"),
+    );
+}
+
 /// Of the sums over the window: of events, not of shares.
 fn ratio(name: &str, window: &str) -> String {
     let sum = |series: &str| format!("sum_over_time({series}{{slo=\"{name}\"}}[{window}])");
@@ -149,7 +177,13 @@ fn ratio(name: &str, window: &str) -> String {
 }
 
 /// Bad and all events in a second, over a window that has at least four answers of a target in it.
-fn rates(objective: &Objective, watch: &Watch) -> (String, String) {
+struct Rates {
+    bad: String,
+    total: String,
+    window: String,
+}
+
+fn rates(objective: &Objective, watch: &Watch) -> Rates {
     let window = format!(
         "{}s",
         (watch.interval.as_secs_f64().ceil() as u64 * 4).max(60)
@@ -161,7 +195,7 @@ fn rates(objective: &Objective, watch: &Watch) -> (String, String) {
         });
         format!("{{job=\"gateway\",instance=~\".+/{gateway}\"{route}{more}}}[{window}]")
     };
-    match &objective.events {
+    let (bad, total) = match &objective.events {
         Events::Answered { gateway, route } => {
             let of = |more: &str| {
                 let selector = selector(gateway.as_str(), route, more);
@@ -188,7 +222,8 @@ fn rates(objective: &Objective, watch: &Watch) -> (String, String) {
             let fill = |text: &str| text.replace("$window", &window).replace('\n', " ");
             (fill(bad), fill(total))
         }
-    }
+    };
+    Rates { bad, total, window }
 }
 
 /// A path as a part of a regular expression.

@@ -55,9 +55,11 @@ pub struct Sighting {
 struct Sessions {
     sql: Session,
     look: Question,
-    /// To a standby only: it tells nobody else which timeline it is on. Up to PostgreSQL 15 every flush of the log wakes
-    /// each process that serves such a connection, so a primary has none from here.
+    /// To a standby that does not stream: it tells nobody else which timeline it is on. Up to PostgreSQL 15 every flush
+    /// of the log wakes each process that serves such a connection, so none is kept that is not needed.
     replication: Option<Connection>,
+    /// The timeline that the standby named last.
+    identified: Option<Timeline>,
 }
 
 impl Sessions {
@@ -70,22 +72,28 @@ impl Sessions {
             sql,
             look,
             replication: None,
+            identified: None,
         })
     }
 
     /// Where the server stands, and everything else that it tells.
     async fn look(&mut self, setup: &Setup) -> Result<(Place, Vec<Row>), Blocked> {
         loop {
-            let place = match &mut self.replication {
+            let named = match &mut self.replication {
                 Some(connection) => Some(identify(connection).await?),
                 None => None,
             };
+            self.identified = named.map(|(timeline, _)| timeline).or(self.identified);
             let rows = self.sql.ask_again(&self.look, LOOK_LIMIT).await?;
-            if let Some(place) = rows.iter().find_map(primary_place) {
+            let told = rows.iter().find_map(primary_place).or_else(|| {
+                let (timeline, place) = streaming_place(&rows)?;
+                (Some(timeline) == self.identified).then_some((timeline, place))
+            });
+            if let Some(place) = told {
                 self.replication = None;
                 return Ok((place, rows));
             }
-            if let Some(place) = place {
+            if let Some(place) = named {
                 return Ok((place, rows));
             }
             let connection = setup.replication(&setup.local()).await;
@@ -110,12 +118,27 @@ async fn identify(connection: &mut Connection) -> Result<Place, Blocked> {
 
 /// What a primary says in the row `recovery`: a file of its log, whose name begins with the timeline, and a position.
 fn primary_place(row: &Row) -> Option<Place> {
-    let column = |at: usize| row.get(at).and_then(|value| value.as_deref());
-    if (column(0)?, column(1)?) != ("recovery", "false") {
+    if (column(row, 0)?, column(row, 1)?) != ("recovery", "false") {
         return None;
     }
-    let timeline = u32::from_str_radix(column(2)?.get(..8)?, 16).ok()?;
-    Some((Timeline(timeline), column(3)?.parse().ok()?))
+    let timeline = u32::from_str_radix(column(row, 2)?.get(..8)?, 16).ok()?;
+    Some((Timeline(timeline), column(row, 3)?.parse().ok()?))
+}
+
+/// What a standby says while it streams: the timeline that it receives, and how far it has received or replayed. Of a
+/// standby that named this timeline, this is what it would name again: nothing leads it to another one but its stream.
+fn streaming_place(rows: &[Row]) -> Option<Place> {
+    let of = |kind: &str| rows.iter().find(|row| column(row, 0) == Some(kind));
+    let (recovery, receiver) = (of("recovery")?, of("receiver")?);
+    if column(receiver, 1)? != "streaming" {
+        return None;
+    }
+    let timeline = column(receiver, 4)?.parse().ok()?;
+    Some((Timeline(timeline), column(recovery, 3)?.parse().ok()?))
+}
+
+fn column(row: &Row, at: usize) -> Option<&str> {
+    row.get(at)?.as_deref()
 }
 
 struct Eyes {
@@ -304,25 +327,24 @@ impl Eyes {
     ) {
         observation.process = ProcessState::Changing;
         for row in rows {
-            let column = |at: usize| row.get(at).and_then(|value| value.as_deref());
-            match column(0) {
+            match column(row, 0) {
                 Some("recovery") => {
-                    observation.process = if column(1) == Some("true") {
+                    observation.process = if column(row, 1) == Some("true") {
                         ProcessState::Standby { timeline, flushed }
                     } else {
                         ProcessState::Primary { timeline, flushed }
                     };
                 }
                 Some("receiver") => {
-                    let receipt = column(2).map(str::to_owned);
+                    let receipt = column(row, 2).map(str::to_owned);
                     observation.receiver = Some(Receiver {
-                        name: column(3).and_then(name_in_conninfo),
-                        streaming: column(1) == Some("streaming"),
+                        name: column(row, 3).and_then(name_in_conninfo),
+                        streaming: column(row, 1) == Some("streaming"),
                         heard: receipt.is_some() && receipt != self.last_receipt,
                     });
                     self.last_receipt = receipt;
                 }
-                Some("client") => observation.clients.extend(client(&column)),
+                Some("client") => observation.clients.extend(client(row)),
                 _ => {}
             }
         }
@@ -348,9 +370,10 @@ impl From<SqlError> for Blocked {
 /// Rows of three kinds, told apart by their first column. Asked many times a second, so it is planned once.
 const LOOK: &str = "SELECT 'recovery', pg_is_in_recovery()::text, \
     CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_flush_lsn()) END, \
-    CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn()::text END \
-    UNION ALL SELECT 'receiver', status, last_msg_receipt_time::text, conninfo FROM pg_stat_wal_receiver \
-    UNION ALL SELECT 'client', application_name, state, flush_lsn::text FROM pg_stat_replication";
+    CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn() \
+        ELSE greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) END::text, NULL \
+    UNION ALL SELECT 'receiver', status, last_msg_receipt_time::text, conninfo, received_tli::text FROM pg_stat_wal_receiver \
+    UNION ALL SELECT 'client', application_name, state, flush_lsn::text, NULL FROM pg_stat_replication";
 
 fn name_in_conninfo(conninfo: &str) -> Option<mainstay_keeper::ReceiverName> {
     let name = conninfo
@@ -359,15 +382,15 @@ fn name_in_conninfo(conninfo: &str) -> Option<mainstay_keeper::ReceiverName> {
     name.trim_matches('\'').parse().ok()
 }
 
-fn client<'a>(column: &impl Fn(usize) -> Option<&'a str>) -> Option<Client> {
+fn client(row: &Row) -> Option<Client> {
     Some(Client {
-        name: column(1)?.parse().ok()?,
-        state: match column(2) {
+        name: column(row, 1)?.parse().ok()?,
+        state: match column(row, 2) {
             Some("streaming") => ClientState::Streaming,
             Some("catchup") => ClientState::CatchUp,
             _ => ClientState::Other,
         },
-        flushed: column(3)
+        flushed: column(row, 3)
             .and_then(|lsn| lsn.parse().ok())
             .unwrap_or(Lsn::INVALID),
     })
