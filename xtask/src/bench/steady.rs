@@ -2,8 +2,9 @@
 //! servers with the same settings and nobody to look after them, in pairs that take turns.
 //!
 //! Both stand on the same machine the whole time, so whatever else it does falls on both; what is compared is one run of
-//! `pgbench` with the one right before or after it. The processor time and memory of the keepers are counted apart, over
-//! all the runs.
+//! `pgbench` with the one right before or after it. While the servers without keepers are measured, keepers and nodes are
+//! stopped by a signal: what they take is in the one rate and not in the other. The processor time and memory of the
+//! keepers are counted apart, over the runs in which they are awake.
 
 mod bare;
 mod keepers;
@@ -57,17 +58,17 @@ pub fn measure(pairs: u32, seconds: u32) -> Result<()> {
     for entrance in [&kept, &bare.entrance] {
         pgbench(entrance, &["--initialize", "--quiet", "--scale", SCALE])?;
     }
-    let keepers = Keepers::find(platform.data())?;
+    let mut keepers = Keepers::find(platform.data())?;
     let mut ratios = Vec::new();
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for pair in 0..pairs {
         // Whoever goes second may find the disk busier, so they take turns.
         let (ours, theirs) = if pair % 2 == 0 {
-            let ours = rate(&kept, seconds)?;
-            (ours, rate(&bare.entrance, seconds)?)
+            let ours = keepers.while_awake(|| rate(&kept, seconds))?;
+            (ours, keepers.while_still(|| rate(&bare.entrance, seconds))?)
         } else {
-            let theirs = rate(&bare.entrance, seconds)?;
-            (rate(&kept, seconds)?, theirs)
+            let theirs = keepers.while_still(|| rate(&bare.entrance, seconds))?;
+            (keepers.while_awake(|| rate(&kept, seconds))?, theirs)
         };
         ratios.push(ours / theirs);
         with.push(ours);
@@ -75,7 +76,10 @@ pub fn measure(pairs: u32, seconds: u32) -> Result<()> {
     }
     print(&ratios, &mut with, &mut without, seconds);
     keepers.print()?;
-    platform.wait_healthy(RECOVERY_LIMIT)?;
+    let status = platform.wait_healthy(RECOVERY_LIMIT)?;
+    if status["databases"][0]["primary"] != *primary {
+        bail!("the primary moved meanwhile: the rates are no rates of calm days");
+    }
     platform.afterwards = Afterwards::Remove;
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! slow, deliberation is slow; no reflex waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -14,8 +14,9 @@ use mainstay_host::wire;
 use mainstay_identity::Identity;
 use mainstay_kernel::{Answer, Assigned, Cause, Role, Signal, State};
 use mainstay_record::node::JournalFacts;
-use mainstay_record::process::WireEffect;
+use mainstay_record::process::{WireEffect, WireState};
 use mainstay_rt::clock;
+use mainstay_rt::files::Remembered;
 use mainstay_storage::{Direction, Place, Reach, reaches_majority};
 use mainstay_units::Position;
 use tokio::sync::{mpsc as async_mpsc, oneshot, watch};
@@ -82,6 +83,7 @@ impl Deputy {
             layout: context.layout.clone(),
             region: context.host.region.to_string(),
             regions,
+            wires: BTreeMap::new(),
             has_members: (context.platform.coordination().etcd())
                 .is_some_and(|etcd| !etcd.own_hosts().is_empty()),
         };
@@ -209,7 +211,12 @@ impl Thread {
                 (None, None) => true,
                 (Some(_), None) | (None, Some(_)) => false,
             };
-            let changed = !same_state || view.facts != facts;
+            // How long ago the leader was heard is told with the rest, and wakes nobody.
+            let before = JournalFacts {
+                leader_heard_ms: facts.leader_heard_ms,
+                ..std::mem::take(&mut view.facts)
+            };
+            let changed = !same_state || before != facts;
             if !same_state {
                 view.state = state.map(|state| Arc::new(state.clone()));
             }
@@ -224,12 +231,14 @@ struct Surroundings {
     layout: Layout,
     region: String,
     regions: Vec<String>,
+    /// What each wire said last.
+    wires: BTreeMap<PathBuf, Remembered<WireState>>,
     /// Members of an etcd beyond the wires say themselves whether there is a majority.
     has_members: bool,
 }
 
 impl Surroundings {
-    fn reach(&self) -> Reach {
+    fn reach(&mut self) -> Reach {
         if self.has_members {
             return Reach::Majority;
         }
@@ -237,7 +246,9 @@ impl Surroundings {
         let mut cut: BTreeSet<Direction> = BTreeSet::new();
         for from in &self.regions {
             for to in self.regions.iter().filter(|to| *to != from) {
-                for effect in in_force(&self.layout.wire_state(from, to), now) {
+                let path = self.layout.wire_state(from, to);
+                let state = self.wires.entry(path.clone()).or_default();
+                for effect in in_force(state.get(&path, wire::read_state), now) {
                     let forward = || (from.clone(), to.clone());
                     let backward = || (to.clone(), from.clone());
                     match effect {
@@ -261,13 +272,10 @@ impl Surroundings {
 }
 
 /// Conditions of a whole wire; one that cuts a single host does not part two regions.
-fn in_force(state: &Path, now: u64) -> Vec<WireEffect> {
-    let conditions = wire::read_state(state)
-        .map(|state| state.conditions)
-        .unwrap_or_default();
+fn in_force(state: Option<&WireState>, now: u64) -> impl Iterator<Item = &WireEffect> {
+    let conditions = state.map_or(&[][..], |state| &state.conditions);
     conditions
-        .into_iter()
-        .filter(|condition| condition.deadline_boottime_ns > now && condition.hosts.is_none())
-        .map(|condition| condition.effect)
-        .collect()
+        .iter()
+        .filter(move |condition| condition.deadline_boottime_ns > now && condition.hosts.is_none())
+        .map(|condition| &condition.effect)
 }

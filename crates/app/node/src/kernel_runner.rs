@@ -29,7 +29,7 @@ use crate::events;
 /// Between two heartbeats of a node that has nothing new to say.
 const BEAT_EVERY: Duration = Duration::from_millis(250);
 /// Between two turns when nothing is new.
-const TURN: Duration = Duration::from_millis(50);
+const TURN: Duration = Duration::from_millis(100);
 /// Without news the journal and the heartbeats are looked at this often all the same: a watch may have missed some.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const TURN_OVER_NETWORK: Duration = Duration::from_millis(120);

@@ -19,7 +19,8 @@ use mainstay_derive::Layout;
 use mainstay_host::{faults, identity, launch, wire};
 use mainstay_model::Platform;
 use mainstay_record::node::{HostProgram, MachineRecord};
-use mainstay_record::process::ProcessIdentity;
+use mainstay_record::process::{ProcessIdentity, WireState};
+use mainstay_rt::files::Remembered;
 use mainstay_rt::{clock, files};
 use mainstay_units::Instant;
 use rustix::fs::{FlockOperation, flock};
@@ -79,6 +80,7 @@ async fn keep_running(record: &MachineRecord, layout: &Layout) -> anyhow::Result
         layout,
         children: BTreeMap::new(),
         trials: BTreeMap::new(),
+        wires: BTreeMap::new(),
     };
     loop {
         machine.look();
@@ -150,6 +152,7 @@ struct Machine<'a> {
     layout: &'a Layout,
     children: BTreeMap<String, Child>,
     trials: BTreeMap<String, Watched>,
+    wires: BTreeMap<PathBuf, Remembered<WireState>>,
 }
 
 /// A trial as this process has seen it.
@@ -172,9 +175,10 @@ impl Watched {
 impl Machine<'_> {
     fn look(&mut self) {
         for folder in wire_folders(self.layout) {
-            let alive = wire::read_state(&folder.join("state.json"))
-                .and_then(|state| state.wire)
-                .is_some_and(identity::is_alive);
+            let path = folder.join("state.json");
+            let state = self.wires.entry(path.clone()).or_default();
+            let process = state.get(&path, wire::read_state).and_then(|state| state.wire);
+            let alive = process.is_some_and(identity::is_alive);
             let spec = folder.join("spec.json").display().to_string();
             self.keep(
                 alive,

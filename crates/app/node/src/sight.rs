@@ -27,7 +27,7 @@ use tokio::net::UnixStream;
 use crate::context::Context;
 use crate::effects::chain;
 
-const KEEPER_PERIOD: Duration = Duration::from_millis(200);
+const KEEPER_PERIOD: Duration = Duration::from_millis(500);
 const GATEWAY_PERIOD: Duration = Duration::from_millis(500);
 const WATCH_PERIOD: Duration = Duration::from_millis(250);
 /// An answer older than this says nothing of now.

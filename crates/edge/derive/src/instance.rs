@@ -83,7 +83,7 @@ pub(crate) fn own_restart() -> RestartSpec {
 
 fn own_probe(check: ProbeCheck) -> ProbeSpec {
     ProbeSpec {
-        period_ms: 500,
+        period_ms: 1_000,
         ..ProbeSpec::new(check)
     }
 }

@@ -365,7 +365,9 @@ async fn follow(
     let shown = settings::shown_conninfo(&local.stance);
     local
         .await_setting(action, "primary_conninfo", &shown)
-        .await
+        .await?;
+    local.end_replication();
+    Ok(())
 }
 
 /// Compares the primary's history with what is here, and takes over what it says of every timeline

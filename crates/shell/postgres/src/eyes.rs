@@ -367,13 +367,15 @@ impl From<SqlError> for Blocked {
     }
 }
 
-/// Rows of three kinds, told apart by their first column. Asked many times a second, so it is planned once.
+/// Rows of three kinds, told apart by their first column. Asked many times a second, so it is planned once, and what
+/// `pg_stat_replication` is made of is asked for those who stream alone, and of a primary alone.
 const LOOK: &str = "SELECT 'recovery', pg_is_in_recovery()::text, \
     CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_flush_lsn()) END, \
     CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn() \
         ELSE greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) END::text, NULL \
     UNION ALL SELECT 'receiver', status, last_msg_receipt_time::text, conninfo, received_tli::text FROM pg_stat_wal_receiver \
-    UNION ALL SELECT 'client', application_name, state, flush_lsn::text, NULL FROM pg_stat_replication";
+    UNION ALL SELECT 'client', a.application_name, w.state, w.flush_lsn::text, NULL \
+        FROM pg_stat_get_wal_senders() w, LATERAL pg_stat_get_activity(w.pid) a WHERE (SELECT NOT pg_is_in_recovery())";
 
 fn name_in_conninfo(conninfo: &str) -> Option<mainstay_keeper::ReceiverName> {
     let name = conninfo

@@ -118,7 +118,7 @@ pub struct Local {
     pub setup: Rc<Setup>,
     pub stance: Stance,
     session: Option<Rc<Session>>,
-    /// Kept for the same reason: in an election every log-in counts.
+    /// Kept through an election, in which every log-in counts.
     replication: Option<Connection>,
     /// The shim's, so that its exit status is taken.
     shims: Vec<tokio::process::Child>,
@@ -173,7 +173,8 @@ impl Local {
         Ok(identity)
     }
 
-    /// Up to PostgreSQL 15 every flush of the log wakes whoever serves such a connection: a primary's commits pay for it.
+    /// Up to PostgreSQL 15 every flush of the log wakes whoever serves such a connection, on standbys too: commits pay
+    /// for it.
     pub fn end_replication(&mut self) {
         self.replication = None;
     }

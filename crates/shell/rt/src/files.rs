@@ -12,6 +12,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Room for this much is had before a file is read.
+const READ_LEAST: u64 = 1_024;
+
 /// Replaces `path` with `bytes`, durably. Mode 0600 if `path` is new, unless changed afterwards.
 ///
 /// # Errors
@@ -102,6 +105,83 @@ pub fn publish_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fsync_dir(folder_of(path))
 }
 
+/// Replaces `path` with `bytes` for those who read it from now on, as [`swap`], by the one who does so again and again:
+/// `spare` takes the bytes, the two change names, and what was replaced is the next spare. No file is made or removed
+/// by it, and the disk has nothing to do at once. Whoever still reads the old file may meet the bytes after next: a
+/// reader compares [`Stamp`]s.
+///
+/// # Errors
+/// Whatever the file system says; the content is then untouched.
+pub fn alternate(path: &Path, spare: &Path, bytes: &[u8]) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(spare)?;
+    file.write_all(bytes)?;
+    if file.metadata()?.len() != bytes.len() as u64 {
+        file.set_len(bytes.len() as u64)?;
+    }
+    match renameat_with(CWD, spare, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        // There is nothing to change names with yet, or the file system cannot.
+        Err(_) => std::fs::rename(spare, path),
+    }
+}
+
+/// What tells two contents of a file apart: which file it is, when it was last written, and how long it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    file: u64,
+    written: (i64, i64),
+    length: u64,
+}
+
+impl Stamp {
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self {
+            file: metadata.ino(),
+            written: (metadata.mtime(), metadata.mtime_nsec()),
+            length: metadata.len(),
+        })
+    }
+}
+
+/// What was made of a file, kept until the file is another one.
+#[derive(Debug)]
+pub struct Remembered<T> {
+    stamp: Option<Stamp>,
+    value: Option<T>,
+}
+
+impl<T> Default for Remembered<T> {
+    fn default() -> Self {
+        Self {
+            stamp: None,
+            value: None,
+        }
+    }
+}
+
+impl<T> Remembered<T> {
+    /// What `read` makes of the file as it is now. For files that are replaced as a whole.
+    pub fn get(&mut self, path: &Path, read: impl FnOnce(&Path) -> Option<T>) -> Option<&T> {
+        // The stamp first: what is replaced in between is read again the next time.
+        let stamp = Stamp::of(path).ok();
+        if stamp.is_none() || stamp != self.stamp {
+            self.value = read(path);
+            self.stamp = stamp;
+        }
+        self.value.as_ref()
+    }
+}
+
 /// Makes the names in a folder durable.
 ///
 /// # Errors
@@ -115,10 +195,11 @@ pub fn fsync_dir(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// [`io::ErrorKind::FileTooLarge`] beyond the limit; otherwise whatever the file system says.
 pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)?;
+    let file = File::open(path)?;
+    // Room for all of it and for the end to be seen: one reading for most. Files of /proc do not know how long they are.
+    let length = file.metadata()?.len().clamp(READ_LEAST, limit.max(READ_LEAST));
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 64);
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         let message = format!("{} is larger than {limit} bytes", path.display());
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
@@ -177,6 +258,25 @@ mod tests {
         assert!(!path.exists());
         write_atomic_for(&path, b"x", |_| Ok(())).unwrap();
         assert!(path.exists());
+    }
+
+    #[test]
+    fn what_is_remembered_is_made_of_the_file_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let mut remembered = Remembered::default();
+        let mut get = || {
+            let text = remembered.get(&path, |path| std::fs::read_to_string(path).ok());
+            text.cloned()
+        };
+        assert_eq!(get(), None);
+        for text in ["one", "two", "three"] {
+            swap(&path, text.as_bytes()).unwrap();
+            assert_eq!(get().as_deref(), Some(text));
+            assert_eq!(get().as_deref(), Some(text));
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(get(), None);
     }
 
     #[test]

@@ -8,10 +8,12 @@
 //! treated as it would be by a distributed store, the node closes the port while it reaches no majority of
 //! regions ([`LocalFolder::refuse`]).
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,16 +23,14 @@ use mainstay_units::Position;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 
+use crate::beats::{self, Beats};
 use crate::port::{Coordination, PortError, PublishError};
 
-/// A beat carries at most this much: signals wait at their node for the next one.
-const BEAT_BYTES_MAX: u64 = 4 << 20;
 /// Writing a part takes milliseconds.
 const TEMPORARY_AGE_MS_MAX: u128 = 60_000;
 const PARTS: &str = "parts";
 const BEATS: &str = "beats";
 const PART_SUFFIX: &str = ".part";
-const BEAT_SUFFIX: &str = ".json";
 
 #[derive(Debug)]
 pub struct LocalFolder {
@@ -38,6 +38,7 @@ pub struct LocalFolder {
     refused: Option<String>,
     /// Parts up to here have durable names: there were others after them, or the folder was made durable since.
     settled: Option<Position>,
+    beats: Beats,
     /// Absent where the system has no watches left: then `wait` only waits.
     watch: Option<OwnedFd>,
 }
@@ -53,6 +54,7 @@ impl LocalFolder {
             root: root.to_path_buf(),
             refused: None,
             settled: None,
+            beats: Beats::new(root.join(BEATS)),
             watch: None,
         };
         folder.watch = folder.watch_folders().ok();
@@ -151,61 +153,51 @@ impl Coordination for LocalFolder {
 
     fn heartbeat(&mut self, node: &str, beat: &[u8]) -> Result<(), PortError> {
         self.open_or(PortError::Refused)?;
-        let folder = self.root.join(BEATS);
-        let path = folder.join(format!("{node}{BEAT_SUFFIX}"));
-        // Not durable on purpose: a beat is worth nothing after a crash.
-        let temporary = folder.join(format!(".{node}.{}.tmp", std::process::id()));
-        fs::write(&temporary, beat)
-            .and_then(|()| fs::rename(&temporary, &path))
-            .map_err(PortError::io(format!("write {}", path.display())))
+        let said = self.beats.say(node, beat);
+        said.map_err(PortError::io(format!("say that {node} lives")))
     }
 
     fn heartbeats(&mut self) -> Result<Vec<(String, Vec<u8>)>, PortError> {
         self.open_or(PortError::Refused)?;
-        let folder = self.root.join(BEATS);
-        let list = || -> io::Result<Vec<(String, Vec<u8>)>> {
-            let mut beats = Vec::new();
-            for file in fs::read_dir(&folder)? {
-                let name = file?.file_name();
-                let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
-                    continue;
-                };
-                let Some(node) = name.strip_suffix(BEAT_SUFFIX) else {
-                    continue;
-                };
-                match files::read_limited(&folder.join(name), BEAT_BYTES_MAX) {
-                    Ok(bytes) => beats.push((node.to_string(), bytes)),
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            beats.sort();
-            Ok(beats)
-        };
-        list().map_err(PortError::io("read the heartbeats"))
+        self.beats
+            .hear()
+            .map_err(PortError::io("read the heartbeats"))
     }
 
     fn beat_bytes_max(&self) -> usize {
-        usize::try_from(BEAT_BYTES_MAX).unwrap_or(usize::MAX)
+        usize::try_from(beats::BYTES_MAX).unwrap_or(usize::MAX)
     }
 
     fn wait(&mut self, limit: Duration) -> Result<bool, PortError> {
-        let limit = Timespec::try_from(limit).ok();
+        let until = clock::now() + limit;
         let Some(watch) = &self.watch else {
+            let limit = Timespec::try_from(limit).ok();
             poll(&mut [], limit.as_ref()).map_err(|e| PortError::io("wait")(e.into()))?;
             return Ok(true);
         };
-        let mut fds = [PollFd::new(watch, PollFlags::IN)];
-        match poll(&mut fds, limit.as_ref()) {
-            Ok(0) => return Ok(false),
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(PortError::io("wait for changes")(error.into())),
+        loop {
+            let left = Timespec::try_from(until.since(clock::now())).ok();
+            match poll(&mut [PollFd::new(watch, PollFlags::IN)], left.as_ref()) {
+                Ok(0) => return Ok(false),
+                Ok(_) if has_news(watch, &self.beats) => return Ok(true),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(PortError::io("wait for changes")(error.into())),
+            }
         }
-        // Only that something happened matters: the events are thrown away.
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        while matches!(rustix::io::read(watch, &mut buffer), Ok((read, _)) if !read.is_empty()) {}
-        Ok(true)
     }
+}
+
+/// Takes in all that happened. What one did oneself is no news.
+fn has_news(watch: &OwnedFd, beats: &Beats) -> bool {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut events = inotify::Reader::new(watch, &mut buffer);
+    let mut has_news = false;
+    while let Ok(event) = events.next() {
+        let file = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
+        // What has no name tells that some were lost.
+        has_news |= file.is_none_or(|file| beats.is_news(Path::new(file)));
+    }
+    has_news
 }
 
 /// The file of the part that begins at `position`.

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! journal/parts/00000000000000000042.part   the entries from position 42 on, with their checkpoint
-//! journal/beats/HOST.json                   what HOST says a few times a second
+//! journal/beats/HOST.json                   what HOST says a few times a second, and beside it the file of its next words
 //! journal/cut/…                             torn parts that a writer moved out of the way
 //! ```
 //!
@@ -20,6 +20,7 @@
 //! tlog-tiles form for verifiers that others wrote.
 
 mod archive;
+mod beats;
 mod bench;
 mod cut;
 mod etcd;

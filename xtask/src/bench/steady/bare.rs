@@ -72,12 +72,8 @@ impl Bare {
             bare.wires.push(wire(&bare.folder, door, at)?);
             let standby = bare.folder.join(at.to_string());
             run(program("pg_basebackup")?
-                .args(["--host", door, "--port", &PORT.to_string()])
-                .args([
-                    "--username=postgres",
-                    "--checkpoint=fast",
-                    "--write-recovery-conf",
-                ])
+                .args(["--dbname", &way(door, settings)?])
+                .args(["--checkpoint=fast", "--write-recovery-conf"])
                 .args(["--wal-method=stream", "--pgdata"])
                 .arg(&standby))?;
             // By this name a standby calls itself where nobody gave its stream another.
@@ -90,7 +86,8 @@ impl Bare {
         )?;
         bare.ask("postgres", "SELECT pg_reload_conf()")?;
         bare.wait("both standbys", || {
-            let streaming = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'quorum'";
+            let streaming = "SELECT count(*) FROM pg_stat_replication JOIN pg_stat_ssl USING (pid) \
+                WHERE sync_state = 'quorum' AND ssl";
             bare.ask("postgres", streaming)
                 .is_ok_and(|said| said.trim() == "2")
         })?;
@@ -183,6 +180,22 @@ impl Drop for Bare {
         }
         std::fs::remove_dir_all(&self.folder).ok();
     }
+}
+
+/// From a standby to the primary, as a keeper's: the log travels encrypted, and both sides prove who they are.
+fn way(door: &str, settings: &[(String, String)]) -> Result<String> {
+    let setting = |name: &str| {
+        let found = settings.iter().find(|(known, _)| known == name);
+        let value = found.map(|(_, value)| value.as_str());
+        value.with_context(|| format!("the keeper's server does not tell its {name}"))
+    };
+    let (roots, own) = (setting("ssl_ca_file")?, setting("ssl_cert_file")?);
+    let key = setting("ssl_key_file")?;
+    Ok(format!(
+        "host={door} port={PORT} user=postgres sslmode=verify-ca sslrootcert='{roots}' sslcert='{own}' sslkey='{key}' \
+         ssl_min_protocol_version=TLSv1.3 gssencmode=disable tcp_user_timeout=3000 keepalives_idle=1 \
+         keepalives_interval=1 keepalives_count=3"
+    ))
 }
 
 fn wire(folder: &Path, door: &str, at: usize) -> Result<Wire> {
