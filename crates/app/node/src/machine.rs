@@ -177,7 +177,9 @@ impl Machine<'_> {
         for folder in wire_folders(self.layout) {
             let path = folder.join("state.json");
             let state = self.wires.entry(path.clone()).or_default();
-            let process = state.get(&path, wire::read_state).and_then(|state| state.wire);
+            let process = state
+                .get(&path, wire::read_state)
+                .and_then(|state| state.wire);
             let alive = process.is_some_and(identity::is_alive);
             let spec = folder.join("spec.json").display().to_string();
             self.keep(

@@ -197,7 +197,10 @@ pub fn fsync_dir(folder: &Path) -> io::Result<()> {
 pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     // Room for all of it and for the end to be seen: one reading for most. Files of /proc do not know how long they are.
-    let length = file.metadata()?.len().clamp(READ_LEAST, limit.max(READ_LEAST));
+    let length = file
+        .metadata()?
+        .len()
+        .clamp(READ_LEAST, limit.max(READ_LEAST));
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 64);
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {

@@ -193,7 +193,9 @@ fn has_news(watch: &OwnedFd, beats: &Beats) -> bool {
     let mut events = inotify::Reader::new(watch, &mut buffer);
     let mut has_news = false;
     while let Ok(event) = events.next() {
-        let file = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
+        let file = event
+            .file_name()
+            .map(|name| OsStr::from_bytes(name.to_bytes()));
         // What has no name tells that some were lost.
         has_news |= file.is_none_or(|file| beats.is_news(Path::new(file)));
     }
