@@ -49,7 +49,7 @@ impl Beats {
         files::alternate(&path, &spare, beat)
     }
 
-    /// Whoever spoke for the node before and still does has no file of his own any more, and hears so.
+    /// The spare file of whoever spoke for the node before is litter.
     fn begin(&mut self, node: &str) -> io::Result<PathBuf> {
         let prefix = format!(".{node}.");
         for file in fs::read_dir(&self.folder)? {
@@ -139,9 +139,9 @@ mod tests {
         assert_eq!(listener.hear().unwrap().len(), 1);
     }
 
-    /// One process was taken for dead and is not.
+    /// Also when the old one was only frozen, and says something more.
     #[test]
-    fn who_was_followed_by_another_does_not_write_into_its_files() {
+    fn what_a_predecessor_left_is_removed_and_both_are_heard_whole() {
         let folder = tempfile::tempdir().unwrap();
         let mut old = Beats::new(folder.path().to_owned());
         old.own = Some(("a".to_owned(), folder.path().join(".a.1.tmp")));
@@ -161,6 +161,10 @@ mod tests {
         };
         assert_eq!(spares(), 1);
         assert_eq!(new.hear().unwrap()[0].1, b"four");
+        old.say("a", b"five, of the old one").unwrap();
+        assert_eq!(new.hear().unwrap()[0].1, b"five, of the old one");
+        new.say("a", b"six").unwrap();
+        assert_eq!(new.hear().unwrap()[0].1, b"six");
     }
 
     #[test]
