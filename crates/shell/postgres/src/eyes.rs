@@ -397,3 +397,54 @@ fn client(row: &Row) -> Option<Client> {
             .unwrap_or(Lsn::INVALID),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(columns: [Option<&str>; 5]) -> Row {
+        columns
+            .into_iter()
+            .map(|text| text.map(str::to_owned))
+            .collect()
+    }
+
+    fn receiver(status: &str, timeline: &str) -> Row {
+        row([Some("receiver"), Some(status), None, None, Some(timeline)])
+    }
+
+    #[test]
+    fn a_primary_names_its_timeline_by_a_file_of_its_log() {
+        let file = Some("0000000A00000000000000A8");
+        let of = |is_standby| {
+            row([
+                Some("recovery"),
+                Some(is_standby),
+                file,
+                Some("0/A8000028"),
+                None,
+            ])
+        };
+        let place = (Timeline(10), "0/A8000028".parse().expect("a place"));
+        assert_eq!(primary_place(&of("false")), Some(place));
+        assert_eq!(primary_place(&of("true")), None);
+    }
+
+    #[test]
+    fn a_standby_says_where_it_is_only_while_it_streams() {
+        let recovery = row([
+            Some("recovery"),
+            Some("true"),
+            None,
+            Some("0/3000060"),
+            None,
+        ]);
+        let place = (Timeline(3), "0/3000060".parse().expect("a place"));
+        let seen = |receiver: Row| streaming_place(&[recovery.clone(), receiver]);
+        assert_eq!(seen(receiver("streaming", "3")), Some(place));
+        assert_eq!(seen(receiver("waiting", "3")), None);
+        assert_eq!(streaming_place(std::slice::from_ref(&recovery)), None);
+        let silent = row([Some("recovery"), Some("true"), None, None, None]);
+        assert_eq!(streaming_place(&[silent, receiver("streaming", "3")]), None);
+    }
+}
