@@ -176,7 +176,8 @@ impl<T> Remembered<T> {
         let stamp = Stamp::of(path).ok();
         if stamp.is_none() || stamp != self.stamp {
             self.value = read(path);
-            self.stamp = stamp;
+            // A failure is not remembered: the next reading of the same file may succeed.
+            self.stamp = stamp.filter(|_| self.value.is_some());
         }
         self.value.as_ref()
     }
@@ -268,11 +269,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
         let mut remembered = Remembered::default();
+        swap(&path, b"zero").unwrap();
+        assert!(remembered.get(&path, |_| None).is_none());
         let mut get = || {
             let text = remembered.get(&path, |path| std::fs::read_to_string(path).ok());
             text.cloned()
         };
-        assert_eq!(get(), None);
+        assert_eq!(get().as_deref(), Some("zero"), "a failure was remembered");
         for text in ["one", "two", "three"] {
             swap(&path, text.as_bytes()).unwrap();
             assert_eq!(get().as_deref(), Some(text));
