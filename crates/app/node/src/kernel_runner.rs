@@ -27,16 +27,19 @@ use serde_json::value::to_raw_value;
 use crate::events;
 
 /// Between two heartbeats of a node that has nothing new to say.
-const BEAT_EVERY: Duration = Duration::from_millis(250);
+const BEAT_EVERY: Duration = Duration::from_millis(500);
 /// Between two turns when nothing is new.
 const TURN: Duration = Duration::from_millis(100);
 /// Without news the journal and the heartbeats are looked at this often all the same: a watch may have missed some.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 const TURN_OVER_NETWORK: Duration = Duration::from_millis(120);
 /// What a heartbeat has beside its signals: names, keys, what was passed over.
 const BEAT_HEAD_BYTES: usize = 256 << 10;
 /// What a signal has around it there.
 const PENDING_HEAD_BYTES: usize = 64;
+
+/// What a node that leads says of itself.
+pub const LEADING: &str = "leading";
 
 /// Where a node's part of the platform stands.
 #[derive(Clone, Debug)]
@@ -193,7 +196,7 @@ impl KernelRunner {
         let silent = self.driver.leader_silent(clock::now());
         let (role, problem) = match self.driver.role() {
             Role::CatchingUp => ("deaf", None),
-            Role::Leading(_) => ("leading", None),
+            Role::Leading(_) => (LEADING, None),
             Role::Following if self.problem.is_some() => ("deaf", None),
             Role::Following => ("following", None),
             Role::CannotLead(why) => ("following", Some(why.to_string())),

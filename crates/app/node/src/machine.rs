@@ -29,8 +29,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{place, program};
 
-/// Between two looks at what should run.
-const PERIOD: Duration = Duration::from_millis(200);
+/// Between two looks at what should run; whoever was started by this process is missed at once.
+const PERIOD: Duration = Duration::from_millis(500);
 /// Between two starts of the same process, at first and at most; it doubles in between.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
@@ -75,6 +75,7 @@ fn work(data: &Path) -> anyhow::Result<()> {
 async fn keep_running(record: &MachineRecord, layout: &Layout) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut death = signal(SignalKind::child())?;
     let mut machine = Machine {
         record,
         layout,
@@ -87,6 +88,7 @@ async fn keep_running(record: &MachineRecord, layout: &Layout) -> anyhow::Result
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
+            _ = death.recv() => {}
             () = tokio::time::sleep(PERIOD) => {}
         }
     }

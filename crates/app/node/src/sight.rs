@@ -32,7 +32,7 @@ const GATEWAY_PERIOD: Duration = Duration::from_millis(500);
 const WATCH_PERIOD: Duration = Duration::from_millis(250);
 /// An answer older than this says nothing of now.
 const FRESH: Duration = Duration::from_secs(3);
-const NODE_PERIOD: Duration = Duration::from_millis(500);
+const NODE_PERIOD: Duration = Duration::from_secs(1);
 /// How long one connection is used: then the other side proves again who it is.
 const LINE_LIFE: Duration = Duration::from_secs(30);
 /// For an answer from this host.

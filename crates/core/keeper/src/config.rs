@@ -43,7 +43,8 @@ pub struct Config {
 /// How patient the keeper is. Safety rests on none of these except the lease, which bounds stale reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timings {
-    /// How often keepers tell each other what they see.
+    /// How often keepers tell each other what they see; where nothing changes, half as often
+    /// ([`Timings::heartbeat_at_rest`]).
     pub heartbeat: Duration,
     /// Silence of a primary's keeper after which it is suspected. Longer than `lease`.
     pub suspicion: Duration,
@@ -79,6 +80,14 @@ pub struct Timings {
     pub stream: Duration,
     /// How long a server may be unserviceable (hung, no slots, dead disk) before its keeper gives it up.
     pub unserviceable: Duration,
+}
+
+impl Timings {
+    /// The longest that a keeper keeps silent. What changes is said at once whenever it changes, so that nobody learns
+    /// of anything later; of a lost host this tells as much, since its silence counts from what it said last.
+    pub fn heartbeat_at_rest(&self) -> Duration {
+        self.heartbeat * 2
+    }
 }
 
 impl Default for Timings {

@@ -218,7 +218,7 @@ impl Keeper {
         self.note_surrender(from, &heartbeat);
         self.answer_with_grant(from, &heartbeat);
         self.remind_of_abort(from, &heartbeat);
-        let beat = self.config.timings.heartbeat;
+        let beat = self.config.timings.heartbeat_at_rest();
         self.peers.heard(self.now, from, heartbeat, beat);
     }
 
@@ -416,8 +416,17 @@ impl Keeper {
         };
         if said != self.said || self.now >= self.heartbeat_due {
             self.said = said;
-            self.heartbeat_due = self.now + self.config.timings.heartbeat;
+            self.heartbeat_due = self.now + self.until_next_heartbeat();
             self.beat();
+        }
+    }
+
+    /// A primary that serves and a standby that follows have nothing to add; everybody else may be waited for.
+    fn until_next_heartbeat(&self) -> core::time::Duration {
+        let timings = &self.config.timings;
+        match self.status.reason {
+            Reason::Serving | Reason::Following => timings.heartbeat_at_rest(),
+            _ => timings.heartbeat,
         }
     }
 

@@ -9,12 +9,13 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mainstay_keeper::DataState;
 use mainstay_record::keeper::SeedingStatus;
+use mainstay_rt::files::Stamp;
 use mainstay_units::{Incarnation, SystemIdentifier};
 use tokio::sync::watch;
 
@@ -31,6 +32,7 @@ const SEGMENT_MIB: u32 = 4;
 
 /// The file in the data folder that says which filling it is.
 const INCARNATION_FILE: &str = "mainstay.incarnation";
+const CONTROL_FILE: &str = "global/pg_control";
 pub const STANDBY_SIGNAL: &str = "standby.signal";
 /// The file by which the postmaster is told to promote.
 pub const PROMOTE_SIGNAL: &str = "promote";
@@ -98,10 +100,43 @@ pub fn state(setup: &Setup) -> DataState {
     }
 }
 
+/// What lay in a whole folder when it was last read. Whatever makes it another (a filling, an emptying, a new number)
+/// leaves the mark, another folder or another entry in it, or takes its control file away.
+#[derive(Debug, Default)]
+pub struct Remembered(Option<(Stamp, u64, DataState)>);
+
+impl Remembered {
+    /// As [`state`], read again only where something was changed.
+    pub fn state(&mut self, setup: &Setup) -> DataState {
+        let pgdata = &setup.layout.pgdata;
+        let now = Stamp::of(pgdata).ok().zip(control_file(pgdata));
+        if let (Some((folder, control)), Some((known, of_control, state))) = (now, &self.0)
+            && folder == *known
+            && control == *of_control
+            && !setup.layout.filling.exists()
+        {
+            return *state;
+        }
+        // The stamps were taken first: what changes meanwhile is read again the next time.
+        let state = state(setup);
+        let whole = matches!(state, DataState::Present { .. });
+        self.0 = now
+            .filter(|_| whole)
+            .map(|(folder, control)| (folder, control, state));
+        state
+    }
+}
+
+/// Which file it is.
+fn control_file(pgdata: &Path) -> Option<u64> {
+    let metadata = std::fs::metadata(pgdata.join(CONTROL_FILE)).ok()?;
+    Some(metadata.ino())
+}
+
 /// The first eight bytes of `pg_control`, in the machine's order.
 pub(crate) fn system_identifier(pgdata: &Path) -> Option<SystemIdentifier> {
     let mut bytes = [0; 8];
-    let file = File::open(pgdata.join("global/pg_control")).ok()?;
+    let file = File::open(pgdata.join(CONTROL_FILE)).ok()?;
     file.read_exact_at(&mut bytes, 0).ok()?;
     Some(SystemIdentifier(u64::from_ne_bytes(bytes)))
 }

@@ -386,10 +386,23 @@ fn an_interrupted_filling_is_broken_and_is_moved_aside() {
         let incarnation = Incarnation(1);
         servers.must(0, Command::Initialize { incarnation }).await;
         let setup = Rc::clone(&servers.locals[0].setup);
-        assert!(matches!(data::state(&setup), DataState::Present { .. }));
+        let mut remembered = data::Remembered::default();
+        let mut look = || {
+            // Twice: the second time nothing has changed since the first.
+            let seen = [remembered.state(&setup), remembered.state(&setup)];
+            assert_eq!(seen, [data::state(&setup); 2]);
+            seen[0]
+        };
+        assert!(matches!(look(), DataState::Present { .. }));
+        let control = setup.layout.pgdata.join("global/pg_control");
+        let away = setup.layout.folder.join("control");
+        std::fs::rename(&control, &away).unwrap();
+        assert_eq!(look(), DataState::Broken);
+        std::fs::rename(&away, &control).unwrap();
+        assert!(matches!(look(), DataState::Present { .. }));
         // As a keeper that died in the middle leaves it.
         std::fs::write(&setup.layout.filling, b"").unwrap();
-        assert_eq!(data::state(&setup), DataState::Broken);
+        assert_eq!(look(), DataState::Broken);
         // The source is not there: the copy fails, and what was there is not gone.
         let source = ReplicaId(2);
         let outcome = servers
@@ -406,7 +419,7 @@ fn an_interrupted_filling_is_broken_and_is_moved_aside() {
             .unwrap()
             .collect();
         assert_eq!(kept.len(), 1);
-        assert!(!matches!(data::state(&setup), DataState::Present { .. }));
+        assert!(!matches!(look(), DataState::Present { .. }));
     });
 }
 

@@ -1,7 +1,7 @@
 //! Looking at the local server: all the time, and apart from everything else.
 //!
 //! The eyes have a thread of their own, so that neither a slow command nor a slow disk delays them. They
-//! look every 150 ms, every 10 ms while something is changing, at once when a command has ended, and at
+//! look every 200 ms, every 10 ms while something is changing, at once when a command has ended, and at
 //! once when the postmaster dies, which the kernel tells through a descriptor. What they do not get an
 //! answer to within the deadline they report as such: silence is a finding.
 
@@ -15,6 +15,7 @@ use mainstay_keeper::{
 };
 use mainstay_record::process::ProcessIdentity;
 use mainstay_units::{Lsn, Timeline};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_postgres::error::SqlState;
 
@@ -30,7 +31,7 @@ use crate::supply::{self, Inquiry};
 
 /// For one look; longer is a finding.
 const LOOK_LIMIT: Duration = Duration::from_millis(700);
-const CALM: Duration = Duration::from_millis(150);
+const CALM: Duration = Duration::from_millis(200);
 const EAGER: Duration = Duration::from_millis(10);
 /// While a server starts or stops there is nobody to ask, and every knock costs it a process.
 const CHANGING: Duration = Duration::from_millis(30);
@@ -143,6 +144,7 @@ fn column(row: &Row, at: usize) -> Option<&str> {
 
 struct Eyes {
     setup: Rc<Setup>,
+    data: data::Remembered,
     sessions: Option<Sessions>,
     postmaster: Option<(ProcessIdentity, oneshot::Receiver<()>)>,
     /// What the server was when it last answered.
@@ -164,6 +166,7 @@ pub async fn watch(
     let pulse = Pulse::start(&setup);
     let mut eyes = Eyes {
         setup,
+        data: data::Remembered::default(),
         sessions: None,
         postmaster: None,
         last: ProcessState::Changing,
@@ -211,7 +214,7 @@ impl Eyes {
     }
 
     async fn look(&mut self, glance: u64) -> Sighting {
-        let data = data::state(&self.setup);
+        let data = self.data.state(&self.setup);
         self.find_postmaster();
         let mut observation = Observation {
             data,
@@ -293,8 +296,9 @@ impl Eyes {
     }
 
     fn find_postmaster(&mut self) {
-        if let Some((identity, _)) = &self.postmaster
-            && process::is_alive(*identity)
+        // The kernel tells of its death, so as long as it has not, nobody need be asked.
+        if let Some((_, death)) = &mut self.postmaster
+            && death.try_recv() == Err(TryRecvError::Empty)
         {
             return;
         }

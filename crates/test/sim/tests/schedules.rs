@@ -196,6 +196,6 @@ fn a_seed_has_one_trace() {
     let trace = |seed| hex(&run(seed, None, Narration::Silent).trace);
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
-    expect!["9169f7a06e71a12a267a570e46825f7b0dd15e373a81267d24e6a5086fa0800c"]
+    expect!["f1c86295d1c650f35a06ecc674b772904091b21f0697ed656867ca01d26c2bc5"]
         .assert_eq(&trace(7));
 }
