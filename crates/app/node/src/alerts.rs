@@ -158,6 +158,7 @@ mod tests {
             rules: vec!["A".to_owned()],
             refused: Vec::new(),
             receives: false,
+            budgets: Vec::new(),
             alerts: states
                 .iter()
                 .map(|(alert, state, fired_ms)| BoardAlert {

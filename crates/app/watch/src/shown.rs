@@ -1,9 +1,11 @@
 //! The board as the node of the host reads it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use mainstay_record::watch::{BoardAlert, BoardState, VERSION, WatchBoard};
+use mainstay_promql::matcher::Matcher;
+use mainstay_promql::sample::Source;
+use mainstay_record::watch::{BoardAlert, BoardBudget, BoardState, VERSION, WatchBoard};
 use mainstay_rules::alert::{Active, State};
 
 use crate::world::World;
@@ -14,6 +16,11 @@ const ALERTS_MAX: usize = 500;
 const NAME_MAX: usize = 4_096;
 const SUMMARY_MAX: usize = 500;
 const ALERTNAME: &str = "alertname";
+/// What the rules of an objective record, and the label that names it.
+const LEFT: &str = "slo:budget:left";
+const BAD_1H: &str = "slo:errors:ratio1h";
+const BUDGET: &str = "slo:budget";
+const OBJECTIVE: &str = "slo";
 
 pub fn board(world: &World, now: i64) -> WatchBoard {
     let duties = || world.duties.iter();
@@ -54,7 +61,34 @@ pub fn board(world: &World, now: i64) -> WatchBoard {
         refused: refused.map(|refused| refused.why.clone()).collect(),
         receives: world.post.is_some(),
         alerts,
+        budgets: budgets(world, now),
     }
+}
+
+/// What the rules of objectives recorded last, of those that are still followed.
+fn budgets(world: &World, now: i64) -> Vec<BoardBudget> {
+    let since = now.saturating_sub(world.surroundings.options.lookback);
+    let recorded = |metric: &str| -> BTreeMap<String, f64> {
+        let series = world.store.select(&[Matcher::name(metric)], since, now);
+        let last = series.iter().filter_map(|series| {
+            let value = series.samples.last()?.value.float()?;
+            let objective = series.labels.get(OBJECTIVE).to_owned();
+            value.is_finite().then_some((objective, value))
+        });
+        last.collect()
+    };
+    let left = recorded(LEFT);
+    let (bad, allowed) = (recorded(BAD_1H), recorded(BUDGET));
+    let told = left.into_iter().map(|(objective, left)| {
+        let burn = bad.get(&objective).zip(allowed.get(&objective));
+        let burn = burn.map(|(bad, allowed)| bad / allowed * 1_000.0);
+        BoardBudget {
+            left_millionths: (left * 1_000_000.0).round() as i64,
+            burn_1h_thousandths: burn.map(|burn| burn.round() as u64),
+            objective,
+        }
+    });
+    told.collect()
 }
 
 fn millis(at: i64) -> u64 {

@@ -32,6 +32,9 @@ pub struct Status {
     /// That stand, the oldest first.
     #[serde(default)]
     pub alerts: Vec<AlertView>,
+    /// In the order of the file. They are no verdict: an alert says when one burns too fast.
+    #[serde(default)]
+    pub budgets: Vec<BudgetView>,
     /// That are not over, the oldest first. They are people's work, and no verdict: what is wrong is said by itself.
     #[serde(default)]
     pub incidents: Vec<IncidentSummary>,
@@ -492,6 +495,18 @@ pub struct WatchView {
     /// Alerts that may still pass.
     pub pending: Option<u32>,
     pub age_ms: Option<u64>,
+}
+
+/// Of an objective. What no watch has measured is absent, and not zero.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetView {
+    pub objective: String,
+    /// Such as `99.9 % of 30d allows 43m 12s (8h 45m a year)`.
+    pub allows: String,
+    /// In millionths of the budget, by the watch that saw most of it spent; negative if more than all is.
+    pub left_millionths: Option<i64>,
+    /// In thousandths of what the budget bears for its period, over the last hour.
+    pub burn_1h_thousandths: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

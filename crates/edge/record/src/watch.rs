@@ -139,6 +139,19 @@ pub struct WatchBoard {
     pub receives: bool,
     /// Those that stand and those that ended of late; the most important first, bounded.
     pub alerts: Vec<BoardAlert>,
+    /// What its rules measured last of each objective.
+    #[serde(default)]
+    pub budgets: Vec<BoardBudget>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoardBudget {
+    pub objective: String,
+    /// In millionths of the budget: a million if nothing is spent, negative if more than all is.
+    pub left_millionths: i64,
+    /// In thousandths of what the budget bears for its period, over the last hour.
+    #[serde(default)]
+    pub burn_1h_thousandths: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,8 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{Table, presets};
 use mainstay_record::node::{BesideFacts, ShiftFact, UpgradeFacts};
 use mainstay_record::status::{
-    DatabaseStatus, GatewayView, RegionStatus, ServiceStatus, Status, Verdict, WatchView,
+    BudgetView, DatabaseStatus, GatewayView, RegionStatus, ServiceStatus, Status, Verdict,
+    WatchView,
 };
 
 use crate::reason::{size, span};
@@ -42,6 +43,9 @@ pub fn render(status: &Status, palette: Palette) -> String {
     }
     if !status.watches.is_empty() {
         section(&mut text, "WATCHES", watch_table(&status.watches));
+    }
+    if !status.budgets.is_empty() {
+        section(&mut text, "BUDGETS", budget_table(&status.budgets));
     }
     if !status.alerts.is_empty() {
         section(&mut text, "ALERTS", alert_table(status));
@@ -419,6 +423,32 @@ fn watch_table(watches: &[WatchView]) -> Table {
                 silent,
                 or_dash(watch.pending),
                 age(watch.age_ms),
+            ],
+        ));
+    }
+    table
+}
+
+fn budget_table(budgets: &[BudgetView]) -> Table {
+    let mut table = table(&["", "OBJECTIVE", "LEFT", "BURNS (1H)", "MEANS"]);
+    for budget in budgets {
+        let left = budget.left_millionths;
+        // Spent is spent, whatever fires: a mark that asks to be read.
+        let verdict = match left {
+            None => Verdict::Unknown,
+            Some(left) if left <= 0 => Verdict::Degraded,
+            Some(_) => Verdict::Healthy,
+        };
+        let left = left.map(|left| format!("{:.1} %", left as f64 / 10_000.0));
+        let burn = budget.burn_1h_thousandths;
+        let burn = burn.map(|burn| format!("{:.2} x", burn as f64 / 1_000.0));
+        table.add_row(row(
+            verdict,
+            &[
+                budget.objective.clone(),
+                or_dash(left),
+                or_dash(burn),
+                budget.allows.clone(),
             ],
         ));
     }

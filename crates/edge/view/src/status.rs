@@ -9,7 +9,7 @@ use crate::gathered::Gathered;
 use crate::hosts::regions;
 use crate::leadership::leadership;
 use crate::services::services;
-use crate::watches::{alerts, watches};
+use crate::watches::{alerts, budgets, watches};
 
 /// What the platform is like, by what was gathered.
 pub fn status(gathered: &Gathered<'_>) -> Status {
@@ -60,6 +60,7 @@ pub fn status(gathered: &Gathered<'_>) -> Status {
         gateways,
         watches,
         alerts,
+        budgets: budgets(gathered),
         incidents: gathered.incidents.clone(),
         faults,
         findings,

@@ -20,7 +20,7 @@ use mainstay_record::process::{
     FaultKind, FaultParameters, FaultState, FaultStatus, InstanceStatus, ProcessExit,
 };
 use mainstay_record::status::{Status, Verdict};
-use mainstay_record::watch::WatchBoard;
+use mainstay_record::watch::{BoardBudget, WatchBoard};
 
 use crate::{Gathered, HostAnswers, Palette, beside_lines, render, status};
 
@@ -242,6 +242,7 @@ fn board(host: &Host) -> WatchBoard {
         refused: Vec::new(),
         receives: false,
         alerts: Vec::new(),
+        budgets: Vec::new(),
     }
 }
 
@@ -726,6 +727,29 @@ fn alerts_of_two_watches_are_one_and_a_call_is_a_finding() {
             Degraded
             Degraded alert TargetSilent{instance="use1-a/edge"}: fired 15.0s ago, and what it is about is not measured any more: use1-a/edge gives no figures
         "#]],
+    );
+}
+
+#[test]
+fn of_two_watches_the_one_that_saw_more_spent_is_told() {
+    let budget = |left_millionths, burn_1h_thousandths| BoardBudget {
+        objective: "orders-answered".to_owned(),
+        left_millionths,
+        burn_1h_thousandths,
+    };
+    let told = [
+        ("use1-a", budget(731_000, Some(40))),
+        ("euw1-a", budget(-20_500, Some(14_400))),
+    ];
+    check(
+        |gathered| {
+            for (host, budget) in &told {
+                let seen = node(gathered, host).watch.as_mut().expect("has one");
+                let board = seen.value.as_mut().expect("answered");
+                board.budgets = vec![budget.clone()];
+            }
+        },
+        expect_file!["../golden/budgets.txt"],
     );
 }
 

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use mainstay_record::event::{AlertRecord, AlertWord};
-use mainstay_record::status::{AlertView, Verdict, WatchReason, WatchView};
-use mainstay_record::watch::BoardState;
+use mainstay_record::status::{AlertView, BudgetView, Verdict, WatchReason, WatchView};
+use mainstay_record::watch::{BoardBudget, BoardState};
 
 use crate::findings::Findings;
 use crate::gathered::{Gathered, Known};
@@ -78,6 +78,30 @@ fn watch(gathered: &Gathered<'_>, host: &str, findings: &mut Findings) -> WatchV
         }
     }
     view
+}
+
+/// Watches that see the same requests differ when one of them was away; the one that saw most of a budget spent is told.
+pub(crate) fn budgets(gathered: &Gathered<'_>) -> Vec<BudgetView> {
+    let Some(watch) = gathered.platform.watch() else {
+        return Vec::new();
+    };
+    let boards = watch.hosts.iter();
+    let boards = boards.filter_map(|host| gathered.watch(host.as_str()).value());
+    let told: Vec<&BoardBudget> = boards.flat_map(|board| &board.budgets).collect();
+    let objectives = watch.objectives.iter();
+    let view = objectives.map(|objective| {
+        let of_it = told
+            .iter()
+            .filter(|budget| budget.objective == objective.name.as_str());
+        let worst = of_it.min_by_key(|budget| budget.left_millionths);
+        BudgetView {
+            objective: objective.name.to_string(),
+            allows: objective.allows(),
+            left_millionths: worst.map(|budget| budget.left_millionths),
+            burn_1h_thousandths: worst.and_then(|budget| budget.burn_1h_thousandths),
+        }
+    });
+    view.collect()
 }
 
 pub(crate) fn alerts(gathered: &Gathered<'_>, findings: &mut Findings) -> Vec<AlertView> {
