@@ -41,6 +41,8 @@ pub fn deny() -> Result<()> {
                     "install",
                     "--quiet",
                     "--locked",
+                    // It reads a list once: what optimising takes is never made up for.
+                    "--debug",
                     "--root",
                     &root,
                     "--version",

@@ -21,7 +21,9 @@ mod platform;
 mod rebuild;
 mod step;
 mod suites;
+mod tests;
 mod tidy;
+mod tools;
 mod wires;
 
 use std::process::ExitCode;

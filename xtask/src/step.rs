@@ -1,8 +1,7 @@
 //! One step of a task: a command that is printed, run, and must succeed.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -24,47 +23,6 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<()> {
         .with_context(|| format!("start {program}"))?;
     if !status.success() {
         bail!("{program} {} ended with {status}", arguments.join(" "));
-    }
-    Ok(())
-}
-
-/// Lines of a failed test's own words that are repeated at the end.
-const WORDS_LIMIT: usize = 40;
-
-/// All tests, to the end even if one fails; what failed and what it said is repeated last, where whoever
-/// reads the log looks first.
-pub fn test(arguments: &[&str]) -> Result<()> {
-    println!("+ cargo test {}", arguments.join(" "));
-    let mut child = Command::new("cargo")
-        .arg("test")
-        .arg("--no-fail-fast")
-        .args(arguments)
-        .current_dir(root()?)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("start cargo")?;
-    let mut failed = Vec::new();
-    let mut words = None;
-    for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
-        let line = line?;
-        println!("{line}");
-        if line.starts_with("---- ") {
-            words = Some(0);
-        }
-        if line.ends_with("FAILED") {
-            failed.push(line);
-        } else if let Some(said) = words.as_mut() {
-            *said += 1;
-            if line == "failures:" || *said > WORDS_LIMIT {
-                words = None;
-            } else {
-                failed.push(line);
-            }
-        }
-    }
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("tests failed ({status}):\n{}", failed.join("\n"));
     }
     Ok(())
 }

@@ -3,7 +3,8 @@
 use anyhow::Result;
 
 use crate::faults;
-use crate::step::{Profile, run, simulator, test as test_all};
+use crate::step::{Profile, run, simulator};
+use crate::tests;
 
 /// Of orders, in a second. Unoptimised programs on two processors bear 500 to 600, and a flow that leaves nothing over
 /// never makes up for a stall: what waits then waits until it is too late.
@@ -20,11 +21,9 @@ pub struct SimArguments {
 
 /// The bounded whole: unit and golden tests with the short simulation inside, then real processes.
 pub fn test() -> Result<()> {
-    test_all(&["--workspace", "--locked"])?;
-    // The programs that the tests were built with, so that nothing is compiled a second time; optimised ones
-    // are for suites that measure.
-    run("cargo", &["build", "--locked", "--bins"])?;
-    // What a build leaves to be written is no part of what is tested.
+    tests::run()?;
+    // The faults are played on the programs that were built with the tests, so that nothing is compiled a second
+    // time; optimised ones are for suites that measure. What a build leaves to be written is no part of what is tested.
     run("sync", &[])?;
     faults::run(&faults::Arguments {
         rate: UNOPTIMISED_RATE,

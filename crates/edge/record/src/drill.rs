@@ -25,6 +25,9 @@ pub struct DrillScheduleRecord {
     pub cron: String,
     /// It must have run within so long after it was due.
     pub within_ms: u64,
+    /// Whoever leads starts it by itself, from the document that stands there; absent if people do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_from: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
