@@ -5,14 +5,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mainstay_testkit::etcd::or_skip;
+use mainstay_testkit::platform::{self, said};
 use mainstay_testkit::wait::wait_for;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
@@ -32,46 +33,32 @@ const MEMBERS: &str = "
         - host: euw1-a
 ";
 
-struct Platform {
-    folder: tempfile::TempDir,
+struct Platform(platform::Platform);
+
+impl Deref for Platform {
+    type Target = platform::Platform;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Platform {
     fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        // PostgreSQL's user passes through.
-        let open = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(folder.path(), open).expect("opened");
-        let platform = Self { folder };
+        let platform = Self(platform::Platform::new(env!("CARGO_BIN_EXE_mainstay")));
         let example = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../../../examples/database/platform.yaml"
         );
         let text = std::fs::read_to_string(example).expect("the example");
-        let file = platform.folder.path().join("platform.yaml");
-        std::fs::write(&file, text + MEMBERS).expect("written");
-        let file = file.display().to_string();
-        let up = platform.mainstay(&["up", &file, "--detach", "--timeout", "120s"]);
-        assert!(up.status.success(), "{}", said(&up));
+        let file = platform.write("platform.yaml", text + MEMBERS, 0o644);
+        platform.0.start(&file);
         platform
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    fn mainstay(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
-        command.args(arguments).arg("--data").arg(self.data());
-        command.output().expect("ended")
     }
 
     /// The process that is a host's member of etcd.
     fn member(&self, host: &str) -> Option<Pid> {
-        let path = format!("hosts/{host}/instances/etcd/state.json");
-        let state: Value =
-            serde_json::from_slice(&std::fs::read(self.data().join(path)).ok()?).ok()?;
-        let pid = i32::try_from(state["child"]["pid"].as_i64()?).ok()?;
+        let pid = self.instance(host, "etcd")?;
         Pid::from_raw(pid)
     }
 
@@ -115,17 +102,6 @@ impl Platform {
         );
         report["entries"].as_u64().expect("a number")
     }
-}
-
-impl Drop for Platform {
-    fn drop(&mut self) {
-        self.mainstay(&["down", "--reason", "the test is over"]);
-    }
-}
-
-fn said(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
 }
 
 fn leader(status: &Value) -> Option<&str> {

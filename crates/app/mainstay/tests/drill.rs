@@ -3,67 +3,32 @@
 
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::ops::Deref;
+use std::process::{Child, Output, Stdio};
 
+use mainstay_testkit::platform::{self, said, until};
 use serde_json::{Value, json};
 
-/// Looks at what does not come: longer than anything here takes, also on a busy machine.
-const LOOKS: u32 = 1_200;
-const PAUSE: Duration = Duration::from_millis(100);
 const PHASES: [&str; 6] = [
     "detect", "decide", "fence", "promote", "reroute", "restored",
 ];
 
-struct Platform {
-    folder: tempfile::TempDir,
+struct Platform(platform::Platform);
+
+impl Deref for Platform {
+    type Target = platform::Platform;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Platform {
     fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        // PostgreSQL's user passes through.
-        let open = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(folder.path(), open).expect("opened");
-        let platform = Self { folder };
-        let file = platform.write("platform.yaml", include_str!("drill/platform.yaml"));
-        let up = platform.mainstay(&["up", &file, "--detach", "--timeout", "180s"]);
-        assert!(up.status.success(), "{}", said(&up));
+        let platform = Self(platform::Platform::new(env!("CARGO_BIN_EXE_mainstay")));
+        let file = platform.write("platform.yaml", include_str!("drill/platform.yaml"), 0o644);
+        platform.0.start(&file);
         platform
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, text).expect("written");
-        path.display().to_string()
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
-        command.args(arguments).arg("--data").arg(self.data());
-        command
-    }
-
-    fn mainstay(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("ended")
-    }
-
-    fn act(&self, arguments: &[&str]) -> Output {
-        let mut all = arguments.to_vec();
-        all.extend(["--reason", "a test"]);
-        self.mainstay(&all)
-    }
-
-    /// What a command prints as JSON; nothing where it does not answer just now.
-    fn json(&self, arguments: &[&str]) -> Value {
-        let output = self.mainstay(arguments);
-        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
 
     /// Bodies of the entries of a run, with their kinds.
@@ -76,12 +41,6 @@ impl Platform {
             (kind, entry["body"].take())
         };
         text.lines().map(entry).collect()
-    }
-}
-
-impl Drop for Platform {
-    fn drop(&mut self) {
-        self.mainstay(&["down", "--reason", "the test is over"]);
     }
 }
 
@@ -104,25 +63,6 @@ impl Drop for Running {
     }
 }
 
-fn said(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "real processes are looked at again and again, with a limit"
-)]
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..LOOKS {
-        if let Some(found) = look() {
-            return found;
-        }
-        std::thread::sleep(PAUSE);
-    }
-    panic!("{what} did not come");
-}
-
 /// A figure of a measurement; `None` if it was not measured.
 fn figure(measurement: &Value, name: &str) -> Option<u64> {
     let values = measurement["values"].as_array().expect("values");
@@ -139,7 +79,7 @@ fn measured<'a>(entries: &'a [(String, Value)], of: &str) -> &'a Value {
 #[test]
 fn a_region_is_lost_by_drill_and_each_phase_is_measured_and_nothing_acknowledged_is_lost() {
     let platform = Platform::start();
-    let file = platform.write("region.yaml", include_str!("drill/region.yaml"));
+    let file = platform.write("region.yaml", include_str!("drill/region.yaml"), 0o644);
     missed(&platform, &file);
     let arguments = ["drill", "run", &file, "--reason", "a test"];
     let mut command = platform.command(&arguments);
@@ -149,16 +89,16 @@ fn a_region_is_lost_by_drill_and_each_phase_is_measured_and_nothing_acknowledged
         let shown = platform.json(&["drill", "list", "--json"]);
         (shown["running"]["step"] == "seen").then_some(())
     });
-    let second = platform.act(&["drill", "run", &file]);
+    let second = platform.attempt(&["drill", "run", &file]);
     assert_eq!(
         second.status.code(),
         Some(3),
         "one at a time: {}",
         said(&second)
     );
-    let early = platform.act(&["drill", "confirm", "d1", "whole"]);
+    let early = platform.attempt(&["drill", "confirm", "d1", "whole"]);
     assert_eq!(early.status.code(), Some(3), "{}", said(&early));
-    let confirmed = platform.act(&["drill", "confirm", "d1", "seen"]);
+    let confirmed = platform.attempt(&["drill", "confirm", "d1", "seen"]);
     assert!(confirmed.status.success(), "{}", said(&confirmed));
     let ended = run.ended();
     let entries = platform.entries("d1");
@@ -190,11 +130,34 @@ fn a_region_is_lost_by_drill_and_each_phase_is_measured_and_nothing_acknowledged
     );
     assert!(figure(secondary, "failed_back").is_some(), "{secondary:#}");
     told_in_order(&entries);
+    whoever_leads_starts_what_is_due(&platform);
+}
+
+/// Nobody starts it; the text that was approved is run, and no other.
+fn whoever_leads_starts_what_is_due(platform: &Platform) {
+    let text = include_str!("drill/unattended.yaml");
+    let file = platform.write("unattended.yaml", text, 0o644);
+    let early = platform.attempt(&["drill", "run", &file, "--adopted"]);
+    assert_eq!(early.status.code(), Some(3), "{}", said(&early));
+    platform.act(&["drill", "adopt", &file]);
+    let ended = until("a run that nobody started", || {
+        let shown = platform.json(&["drill", "list", "--json"]);
+        let ended = shown["ended"].as_array()?.iter();
+        let mut of_it = ended.filter(|run| run["name"] == "unattended");
+        of_it.next().cloned()
+    });
+    platform.act(&["drill", "withdraw", "unattended"]);
+    assert_eq!(ended["end"]["verdict"], "passed", "{ended:#}");
+    let drill = ended["drill"].as_str().expect("a name");
+    let (kind, begun) = platform.entries(drill).remove(0);
+    assert_eq!(kind, "drill.begun");
+    assert!(begun["approved"].is_u64(), "its text was adopted: {begun}");
+    assert_eq!(begun["reason"], "it is due");
 }
 
 /// Adopted with a schedule that nobody follows, it calls; and that alone does not stand in its way.
 fn missed(platform: &Platform, file: &str) {
-    let adopted = platform.act(&["drill", "adopt", file]);
+    let adopted = platform.attempt(&["drill", "adopt", file]);
     assert!(adopted.status.success(), "{}", said(&adopted));
     let incident = until("the alarm", || {
         let all = platform.json(&["incident", "list", "--all", "--json"]);

@@ -6,60 +6,31 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::ops::Deref;
+use std::process::{Child, Command, Stdio};
 
+use mainstay_testkit::platform::{self, said, until};
 use serde_json::Value;
 
-/// Looks at what does not come: longer than anything here takes, also on a busy machine.
-const LOOKS: u32 = 1_200;
-const PAUSE: Duration = Duration::from_millis(100);
 const NAME: &str = "two-instances";
 
-static STARTING: Mutex<()> = Mutex::new(());
+struct Platform(platform::Platform);
 
-struct Platform {
-    folder: tempfile::TempDir,
+impl Deref for Platform {
+    type Target = platform::Platform;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Platform {
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
-        command.args(arguments).arg("--data").arg(self.data());
-        command
-    }
-
-    fn mainstay(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("ended")
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let output = self.mainstay(arguments);
-        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
-    }
-
     fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let platform = Self { folder };
-        let write = |name: &str, text: &str| {
-            let path = platform.folder.path().join(name);
-            std::fs::write(&path, text).expect("written");
-            path.display().to_string()
-        };
-        write("twice.yaml", include_str!("experiment/twice.yaml"));
-        let file = write("platform.yaml", include_str!("experiment/platform.yaml"));
-        let up = ["up", &file, "--detach", "--timeout", "120s"];
-        // One after the other: two that begin in the same moment may claim the same addresses.
-        let turn = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-        let up = platform.mainstay(&up);
-        drop(turn);
-        assert!(up.status.success(), "{}", said(&up));
+        let platform = Self(platform::Platform::new(env!("CARGO_BIN_EXE_mainstay")));
+        platform.write("twice.yaml", include_str!("experiment/twice.yaml"), 0o644);
+        let text = include_str!("experiment/platform.yaml");
+        let file = platform.write("platform.yaml", text, 0o644);
+        platform.0.start(&file);
         platform.wait_healthy();
         platform
     }
@@ -74,38 +45,19 @@ impl Platform {
     /// The command that asks for the experiment and looks on. An instance that is killed often is a loop, and beside the
     /// incident of it nothing more is broken: so no platform here sees many of them.
     fn run(&self) -> Child {
-        let file = self.folder.path().join("twice.yaml").display().to_string();
+        let file = self.folder().join("twice.yaml").display().to_string();
         let mut command = self.command(&["chaos", "run", &file, "--reason", "a test"]);
         let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("started")
     }
 
-    /// Entries of a kind, the oldest first.
-    fn entries(&self, kind: &str) -> Vec<Value> {
-        let shown = self.mainstay(&["journal", "show", "--kind", kind, "--json"]);
-        let lines = String::from_utf8_lossy(&shown.stdout).into_owned();
-        let entries = lines
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("an entry"));
-        entries.collect()
-    }
-
     fn leader(&self) -> String {
-        until("a leader", || {
-            let status = self.json(&["status", "--json"]);
-            Some(status["leadership"]["leader"].as_str()?.to_owned())
-        })
+        until("a leader", || self.0.leader())
     }
 
     /// The process of a host's node.
     fn node(&self, host: &str) -> String {
-        let path = self.data().join(format!("hosts/{host}/node/launch.json"));
-        let launch = std::fs::read(path).expect("a record");
-        let launch: Value = serde_json::from_slice(&launch).expect("JSON");
-        launch["process"]["pid"]
-            .as_i64()
-            .expect("a process")
-            .to_string()
+        self.0.node(host).expect("a process").to_string()
     }
 
     /// Waits for the first fault of this experiment, beside those that were there before.
@@ -158,12 +110,6 @@ impl Platform {
     }
 }
 
-impl Drop for Platform {
-    fn drop(&mut self) {
-        self.mainstay(&["down", "--reason", "the test is over"]);
-    }
-}
-
 /// A process that stands still until this is dropped.
 struct Frozen(String);
 
@@ -183,32 +129,6 @@ impl Drop for Frozen {
 fn signal(which: &str, pid: &str) {
     let sent = Command::new("kill").args([which, pid]).status();
     assert!(sent.expect("ran").success(), "kill {which} {pid}");
-}
-
-fn said(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
-fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..LOOKS {
-        if let Some(found) = found() {
-            return found;
-        }
-        pause();
-    }
-    panic!("waited in vain for {what}");
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "between two looks; no time decides the test"
-)]
-fn pause() {
-    std::thread::sleep(PAUSE);
 }
 
 /// Both at once: nobody is left who knew of it, but the journal.

@@ -6,67 +6,43 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::ops::Deref;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use mainstay_testkit::child::GuardedChild;
+use mainstay_testkit::platform::{self, said, until};
 use mainstay_testkit::ports::{self, Given};
 use serde_json::{Value, json};
 
-/// Looks at what does not come: longer than anything here takes, also on a busy machine.
-const LOOKS: u32 = 2_400;
-const PAUSE: Duration = Duration::from_millis(100);
 /// The gateways' HTTP.
 const PUBLIC: u16 = 8080;
 
-struct Platform {
-    folder: tempfile::TempDir,
+struct Platform(platform::Platform);
+
+impl Deref for Platform {
+    type Target = platform::Platform;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Platform {
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    fn mainstay(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
-        command.args(arguments).arg("--data").arg(self.data());
-        command.output().expect("ended")
-    }
-
     fn start(hook: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        // PostgreSQL's user passes through.
-        let open = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(folder.path(), open).expect("opened");
-        let platform = Self { folder };
-        let file = platform.folder.path().join("platform.yaml");
+        let platform = Self(platform::Platform::new(env!("CARGO_BIN_EXE_mainstay")));
         let venue = venue().display().to_string();
-        let secret = platform.folder.path().join("hook.key");
-        std::fs::write(&secret, "a secret").expect("written");
-        let closed = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(&secret, closed).expect("closed");
+        let secret = platform.write("hook.key", "a secret", 0o600);
         let text = include_str!("incident/platform.yaml")
             .replace("VENUE", &venue)
             .replace("HOOK", hook)
-            .replace("SECRET", &secret.display().to_string());
-        std::fs::write(&file, text).expect("written");
-        let rules = platform.folder.path().join("rules.yaml");
-        std::fs::write(&rules, include_str!("incident/rules.yaml")).expect("written");
-        let file = file.display().to_string();
-        let up = platform.mainstay(&["up", &file, "--detach", "--timeout", "180s"]);
-        assert!(up.status.success(), "{}", said(&up));
+            .replace("SECRET", &secret);
+        platform.write("rules.yaml", include_str!("incident/rules.yaml"), 0o644);
+        let file = platform.write("platform.yaml", text, 0o644);
+        platform.0.start(&file);
         platform
-    }
-
-    /// What a command prints as JSON; nothing where it does not answer just now.
-    fn json(&self, arguments: &[&str]) -> Value {
-        let output = self.mainstay(arguments);
-        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
 
     fn incidents(&self) -> Vec<Value> {
@@ -116,14 +92,6 @@ impl Platform {
         until("another leadership", || {
             self.leader().filter(|(_, now, _)| *now > epoch)
         });
-    }
-
-    fn act(&self, arguments: &[&str]) -> String {
-        let mut all = arguments.to_vec();
-        all.extend(["--reason", "a test"]);
-        let output = self.mainstay(&all);
-        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
-        said(&output)
     }
 
     /// What a command prints that needs no reason.
@@ -181,10 +149,8 @@ impl Platform {
 
     /// A request to a node's socket, as a program makes it.
     fn request(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let record = std::fs::read(self.data().join("machine.json")).expect("a record");
-        let record: Value = serde_json::from_slice(&record).expect("JSON");
-        let run = PathBuf::from(record["run_folder"].as_str().expect("a folder"));
-        let stream = UnixStream::connect(run.join("b1").join("node.sock")).expect("a node");
+        let socket = self.run_folder().join("b1").join("node.sock");
+        let stream = UnixStream::connect(socket).expect("a node");
         exchange(stream, method, path, body)
     }
 }
@@ -207,12 +173,6 @@ fn exchange(mut stream: impl Read + Write, method: &str, path: &str, body: &Valu
         status.expect("a status"),
         serde_json::from_str(body).expect("JSON"),
     )
-}
-
-impl Drop for Platform {
-    fn drop(&mut self) {
-        self.mainstay(&["down", "--reason", "the test is over"]);
-    }
 }
 
 /// Names and kinds of the notices that a channel got, in order.
@@ -295,25 +255,6 @@ fn venue() -> PathBuf {
         assert!(build.status().expect("cargo runs").success());
     }
     beside
-}
-
-fn said(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "real processes are looked at again and again, with a limit"
-)]
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..LOOKS {
-        if let Some(found) = look() {
-            return found;
-        }
-        std::thread::sleep(PAUSE);
-    }
-    panic!("{what} did not come");
 }
 
 /// Kinds of the entries in an incident's timeline, reflexes by their own name.
@@ -428,9 +369,8 @@ fn incarnation(platform: &Platform, host: &str) -> Option<String> {
 
 /// A playbook fills a replica anew while the database serves, tells whoever is on call, and leaves somebody a work item.
 fn a_replica_is_filled_anew_by_a_playbook(platform: &Platform, heard: &Heard) {
-    let book = platform.folder.path().join("refill.yaml");
-    std::fs::write(&book, include_str!("incident/refill.yaml")).expect("written");
-    platform.act(&["playbook", "adopt", &book.display().to_string()]);
+    let book = platform.write("refill.yaml", include_str!("incident/refill.yaml"), 0o644);
+    platform.act(&["playbook", "adopt", &book]);
     let (primary, other) = until("a primary", || replicas(platform));
     let rehearse = |host: &str| {
         let host = format!("host={host}");
@@ -499,9 +439,8 @@ fn a_replica_is_filled_anew_by_a_playbook(platform: &Platform, heard: &Heard) {
 
 /// From the step of a playbook to the order that is refused, and past a change of primary: the mode stands in the log.
 fn the_exchange_is_told_its_mode(platform: &Platform) {
-    let book = platform.folder.path().join("mode.yaml");
-    std::fs::write(&book, include_str!("incident/mode.yaml")).expect("written");
-    platform.act(&["playbook", "adopt", &book.display().to_string()]);
+    let book = platform.write("mode.yaml", include_str!("incident/mode.yaml"), 0o644);
+    platform.act(&["playbook", "adopt", &book]);
     let restrict = |mode: &str| {
         let set = format!("mode={mode}");
         platform.act(&["playbook", "run", "restrict", "--set", &set, "--wait"]);

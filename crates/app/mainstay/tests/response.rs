@@ -6,76 +6,42 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use mainstay_testkit::platform::{self, said, until};
 use serde_json::Value;
 
-/// Looks at what does not come: longer than anything here takes, also on a busy machine.
-const LOOKS: u32 = 1_200;
-const PAUSE: Duration = Duration::from_millis(100);
 /// Of the choice of victims and of moments.
 const SEED: u64 = 7;
 const RUNS: u64 = 6;
 const FAULTS: u64 = 3;
 
-struct Platform {
-    folder: tempfile::TempDir,
+struct Platform(platform::Platform);
+
+impl Deref for Platform {
+    type Target = platform::Platform;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Platform {
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
-        command.args(arguments).arg("--data").arg(self.data());
-        command
-    }
-
-    fn mainstay(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("ended")
-    }
-
-    fn act(&self, arguments: &[&str]) {
-        let mut all = arguments.to_vec();
-        all.extend(["--reason", "a test"]);
-        let output = self.mainstay(&all);
-        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
-    }
-
-    fn json(&self, arguments: &[&str]) -> Value {
-        let output = self.mainstay(arguments);
-        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
-    }
-
-    fn write(&self, name: &str, text: &str, mode: u32) -> PathBuf {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, text).expect("written");
-        open(&path, mode);
-        path
-    }
-
     fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        // The program of a step runs as nobody where this runs as root.
-        open(folder.path(), 0o755);
-        let platform = Self { folder };
+        let platform = Self(platform::Platform::new(env!("CARGO_BIN_EXE_mainstay")));
         let marks = platform.write("marks", "", 0o666);
-        let count = format!("#!/bin/sh\necho \"$1\" >>{}\nsleep 0.4\n", marks.display());
+        let count = format!("#!/bin/sh\necho \"$1\" >>{marks}\nsleep 0.4\n");
         let count = platform.write("count", &count, 0o755);
-        let book =
-            include_str!("response/mend.yaml").replace("COUNT", &count.display().to_string());
+        let book = include_str!("response/mend.yaml").replace("COUNT", &count);
         platform.write("mend.yaml", &book, 0o644);
         let broken = platform.broken();
         let flaky = format!("#!/bin/sh\n[ -e {broken} ] && exit 1\nexec sleep infinity\n");
         let flaky = platform.write("flaky", &flaky, 0o755);
         let text = include_str!("response/platform.yaml");
-        let text = text.replace("FLAKY", &flaky.display().to_string());
+        let text = text.replace("FLAKY", &flaky);
         platform.write("platform.yaml", &text, 0o644);
         let up = platform.up();
         assert!(up.status.success(), "{}", said(&up));
@@ -84,16 +50,14 @@ impl Platform {
 
     /// While this is there, the service `flaky` ends as soon as it starts.
     fn broken(&self) -> String {
-        self.folder.path().join("broken").display().to_string()
+        self.folder().join("broken").display().to_string()
     }
 
     /// The process of an instance, and its host.
     fn process(&self, instance: &str) -> Option<(&'static str, i64)> {
         ["a1", "b1", "c1"].into_iter().find_map(|host| {
-            let path = format!("hosts/{host}/instances/{instance}/state.json");
-            let state = std::fs::read(self.data().join(path)).ok()?;
-            let state: Value = serde_json::from_slice(&state).ok()?;
-            Some((host, state["child"]["pid"].as_i64()?))
+            let process = self.instance(host, instance)?;
+            Some((host, i64::from(process)))
         })
     }
 
@@ -105,15 +69,13 @@ impl Platform {
     }
 
     fn up(&self) -> Output {
-        let file = self.folder.path().join("platform.yaml");
-        let file = file.display().to_string();
-        let up = ["up", &file, "--detach", "--timeout", "120s"];
-        self.mainstay(&[&up[..], &["--reason", "a test"][..]].concat())
+        let file = self.folder().join("platform.yaml").display().to_string();
+        self.attempt(&["up", &file, "--detach", "--timeout", "120s"])
     }
 
     /// Replaces something in a file beside the platform file.
     fn change(&self, name: &str, from: &str, to: &str) {
-        let text = std::fs::read_to_string(self.folder.path().join(name)).expect("read");
+        let text = std::fs::read_to_string(self.folder().join(name)).expect("read");
         assert!(text.contains(from), "{name} has no {from:?}");
         self.write(name, &text.replace(from, to), 0o644);
     }
@@ -129,20 +91,8 @@ impl Platform {
     }
 
     fn marks(&self, mark: &str) -> usize {
-        let text = std::fs::read_to_string(self.folder.path().join("marks")).expect("marks");
+        let text = std::fs::read_to_string(self.folder().join("marks")).expect("marks");
         text.lines().filter(|line| *line == mark).count()
-    }
-
-    /// The process of a host's node.
-    fn node(&self, host: &str) -> Option<i32> {
-        let path = self.data().join(format!("hosts/{host}/node/launch.json"));
-        let launch: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-        i32::try_from(launch["process"]["pid"].as_i64()?).ok()
-    }
-
-    fn leader(&self) -> Option<String> {
-        let status = self.json(&["status", "--json"]);
-        Some(status["leadership"]["leader"].as_str()?.to_owned())
     }
 
     fn kill(&self, host: &str) {
@@ -186,35 +136,6 @@ impl Platform {
             None
         })
     }
-}
-
-impl Drop for Platform {
-    fn drop(&mut self) {
-        self.mainstay(&["down", "--reason", "the test is over"]);
-    }
-}
-
-fn open(path: &Path, mode: u32) {
-    let mode = std::fs::Permissions::from_mode(mode);
-    std::fs::set_permissions(path, mode).expect("opened");
-}
-
-fn said(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
-fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..LOOKS {
-        if let Some(found) = found() {
-            return found;
-        }
-        pause(PAUSE);
-    }
-    panic!("waited in vain for {what}");
 }
 
 #[allow(
@@ -294,9 +215,9 @@ fn calls_are_made_once_and_an_instance_moves(platform: &Platform) {
     let headers = platform.write("headers", "Authorization: Bearer hush\n", 0o600);
     let text = include_str!("response/act.yaml")
         .replace("URL", &url)
-        .replace("HEADERS", &headers.display().to_string());
+        .replace("HEADERS", &headers);
     let book = platform.write("act.yaml", &text, 0o644);
-    platform.act(&["playbook", "adopt", &book.display().to_string()]);
+    platform.act(&["playbook", "adopt", &book]);
     assert_eq!(platform.book("act"), Some((1, false)));
 
     let effect = |host: &str, book: &str| {

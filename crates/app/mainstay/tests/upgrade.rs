@@ -3,12 +3,12 @@
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use mainstay_testkit::child::GuardedChild;
+use mainstay_testkit::platform::{self, said, until};
 use serde_json::Value;
 
 const EXAMPLE: &str = concat!(
@@ -16,33 +16,21 @@ const EXAMPLE: &str = concat!(
     "/../../../examples/database/platform.yaml"
 );
 const HOSTS: [&str; 3] = ["use1-a", "usw2-a", "euw1-a"];
-/// Looks at what does not come: longer than anything here takes, also on a busy machine.
-const LOOKS: u32 = 2_400;
-const PAUSE: Duration = Duration::from_millis(50);
 
-struct Platform {
-    folder: tempfile::TempDir,
+struct Platform(platform::Platform);
+
+impl Deref for Platform {
+    type Target = platform::Platform;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Platform {
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    fn mainstay(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
-        command.args(arguments).arg("--data").arg(self.data());
-        command.output().expect("ended")
-    }
-
     fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        // PostgreSQL's user passes through.
-        let open = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(folder.path(), open).expect("opened");
-        let platform = Self { folder };
-        let up = platform.mainstay(&["up", EXAMPLE, "--detach", "--timeout", "120s"]);
-        assert!(up.status.success(), "{}", said(&up));
+        let platform = Self(platform::Platform::new(env!("CARGO_BIN_EXE_mainstay")));
+        platform.0.start(EXAMPLE);
         platform
     }
 
@@ -54,38 +42,18 @@ impl Platform {
 
     /// A program of its own digest: this one, with bytes that nobody reads.
     fn build(&self, name: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
         let mut bytes = std::fs::read(env!("CARGO_BIN_EXE_mainstay")).expect("read");
         bytes.extend_from_slice(name.as_bytes());
-        self.write(&path, &bytes);
-        path
+        PathBuf::from(self.write(name, &bytes, 0o755))
     }
 
     /// A program that is this one, but for one of its parts.
     fn broken(&self, part: &str) -> PathBuf {
-        let path = self.folder.path().join(format!("broken-{part}"));
         let real = env!("CARGO_BIN_EXE_mainstay");
         let text = format!(
             "#!/bin/sh\ncase \"$1\" in --version) echo mainstay 9.9.9-{part};; {part}) exit 1;; *) exec {real} \"$@\";; esac\n"
         );
-        self.write(&path, text.as_bytes());
-        path
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) {
-        std::fs::write(path, bytes).expect("written");
-        let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(path, mode).expect("executable");
-    }
-
-    fn json(&self, path: &str) -> Option<Value> {
-        let bytes = std::fs::read(self.data().join(path)).ok()?;
-        serde_json::from_slice(&bytes).ok()
-    }
-
-    fn node(&self, host: &str) -> Option<i32> {
-        let launch = self.json(&format!("hosts/{host}/node/launch.json"))?;
-        i32::try_from(launch["process"]["pid"].as_i64()?).ok()
+        PathBuf::from(self.write(&format!("broken-{part}"), &text, 0o755))
     }
 
     /// The file that a host's node and its keeper run.
@@ -119,31 +87,6 @@ impl Platform {
     }
 }
 
-impl Drop for Platform {
-    fn drop(&mut self) {
-        self.mainstay(&["down", "--reason", "the test is over"]);
-    }
-}
-
-fn said(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "real processes are looked at again and again, with a limit"
-)]
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..LOOKS {
-        if let Some(found) = look() {
-            return found;
-        }
-        std::thread::sleep(PAUSE);
-    }
-    panic!("{what} did not come");
-}
-
 #[test]
 fn versions_go_host_by_host_and_bad_ones_no_further_than_the_first() {
     let platform = Platform::start();
@@ -156,7 +99,7 @@ fn versions_go_host_by_host_and_bad_ones_no_further_than_the_first() {
     for host in HOSTS {
         assert_eq!(platform.digest(host).as_deref(), Some(second.as_str()));
     }
-    let again = platform.upgrade(&platform.folder.path().join("second"));
+    let again = platform.upgrade(&platform.folder().join("second"));
     assert_eq!(again.status.code(), Some(3), "{}", said(&again));
 
     for (part, why) in [("keeper", "again and again"), ("node", "its node ended")] {
@@ -221,10 +164,10 @@ fn versions_go_host_by_host_and_bad_ones_no_further_than_the_first() {
 fn who_watches_leaves_when_others_stop_the_platform(platform: &Platform) {
     let mut up = Command::new(env!("CARGO_BIN_EXE_mainstay"));
     up.args(["up", EXAMPLE]).arg("--data").arg(platform.data());
-    let said = std::fs::File::create(platform.folder.path().join("said")).expect("a file");
+    let said = std::fs::File::create(platform.folder().join("said")).expect("a file");
     let said_too = said.try_clone().expect("the same file");
     let mut watching = GuardedChild::spawn(up.stdout(said).stderr(said_too)).expect("started");
-    let text = || std::fs::read_to_string(platform.folder.path().join("said")).ok();
+    let text = || std::fs::read_to_string(platform.folder().join("said")).ok();
     until("a picture of the platform", || {
         text().filter(|text| text.contains("Ctrl-C stops everything"))
     });

@@ -6,72 +6,43 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::ops::Deref;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use mainstay_testkit::platform::{self, until};
 use mainstay_testkit::{ports, tls};
 use serde_json::{Value, json};
 
-/// Looks at what does not come: longer than anything here takes, also on a busy machine.
-const LOOKS: u32 = 1_200;
-const PAUSE: Duration = Duration::from_millis(100);
 /// Where others tell of their alerts, and what they show there.
 const ALERTS: u16 = 9193;
 const SECRET: &str = "open sesame";
 
-static STARTING: Mutex<()> = Mutex::new(());
+struct Platform(platform::Platform);
 
-struct Platform {
-    folder: tempfile::TempDir,
+impl Deref for Platform {
+    type Target = platform::Platform;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl Platform {
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    fn mainstay(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
-        command.args(arguments).arg("--data").arg(self.data());
-        command.output().expect("ended")
-    }
-
     fn start(target: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let platform = Self { folder };
-        let file = platform.folder.path().join("platform.yaml");
-        let token = platform.folder.path().join("token");
-        std::fs::write(&token, SECRET).expect("written");
-        let closed = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(&token, closed).expect("closed");
+        let platform = Self(platform::Platform::new(env!("CARGO_BIN_EXE_mainstay")));
+        let token = platform.write("token", SECRET, 0o600);
         let text = include_str!("watch/platform.yaml")
             .replace("TARGET", target)
-            .replace("TOKEN", &token.display().to_string());
-        std::fs::write(&file, text).expect("written");
-        let rules = platform.folder.path().join("rules.yaml");
-        std::fs::write(&rules, include_str!("watch/rules.yaml")).expect("written");
-        let file = file.display().to_string();
-        // One after the other: two that begin in the same moment may claim the same addresses.
-        let turn = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-        let up = platform.mainstay(&["up", &file, "--detach", "--timeout", "120s"]);
-        drop(turn);
-        assert!(
-            up.status.success(),
-            "{}",
-            String::from_utf8_lossy(&up.stderr)
-        );
+            .replace("TOKEN", &token);
+        platform.write("rules.yaml", include_str!("watch/rules.yaml"), 0o644);
+        let file = platform.write("platform.yaml", text, 0o644);
+        platform.0.start(&file);
         platform
-    }
-
-    fn run_folder(&self) -> PathBuf {
-        let record = std::fs::read(self.data().join("machine.json")).expect("a record");
-        let record: Value = serde_json::from_slice(&record).expect("JSON");
-        PathBuf::from(record["run_folder"].as_str().expect("a folder"))
     }
 
     /// What the watch of a host answers; nothing while it is not there.
@@ -87,35 +58,6 @@ impl Platform {
             wanted(&found).then_some(found)
         })
     }
-
-    /// The process of a host's watch.
-    fn watch_process(&self, host: &str) -> Option<i32> {
-        let path = self
-            .data()
-            .join(format!("hosts/{host}/instances/watch/state.json"));
-        let state: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-        i32::try_from(state["child"]["pid"].as_i64()?).ok()
-    }
-}
-
-impl Drop for Platform {
-    fn drop(&mut self) {
-        self.mainstay(&["down", "--reason", "the test is over"]);
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "real processes are looked at again and again, with a limit"
-)]
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..LOOKS {
-        if let Some(found) = look() {
-            return found;
-        }
-        std::thread::sleep(PAUSE);
-    }
-    panic!("{what} did not come");
 }
 
 fn get(socket: &Path, path: &str) -> Option<String> {
@@ -178,13 +120,15 @@ fn watches_see_everybody_outlive_a_kill_and_answer_nobody_without_identity() {
     };
     platform.until("a1", before, |found| points(found) >= 3.0);
     let kept = points(&platform.ask("a1", before));
-    let killed = platform.watch_process("a1").expect("it runs");
+    let killed = platform.instance("a1", "watch").expect("it runs");
     let kill = Command::new("kill")
         .args(["-9", &killed.to_string()])
         .status();
     assert!(kill.expect("ran").success());
     until("another watch", || {
-        platform.watch_process("a1").filter(|pid| *pid != killed)
+        platform
+            .instance("a1", "watch")
+            .filter(|pid| *pid != killed)
     });
     let after = platform.until("a1", before, |found| points(found) > kept);
     assert!(points(&after) > kept, "{after}");
@@ -360,8 +304,8 @@ fn refuses_strangers(platform: &Platform) {
 
 /// `mainstay up` with the same platform file and another rule file: the watches follow it as they run.
 fn rules_are_taken_up(platform: &Platform) {
-    let process = platform.watch_process("a1");
-    let rules = platform.folder.path().join("rules.yaml");
+    let process = platform.instance("a1", "watch");
+    let rules = platform.folder().join("rules.yaml");
     let changed = include_str!("watch/rules.yaml").replace("TheirsSilent", "TheirsGone");
     std::fs::write(&rules, changed).expect("written");
     let file = platform
@@ -397,7 +341,7 @@ fn rules_are_taken_up(platform: &Platform) {
             .contains("TheirsGone")
     );
     assert_eq!(
-        platform.watch_process("a1"),
+        platform.instance("a1", "watch"),
         process,
         "nobody was started anew"
     );
@@ -498,10 +442,10 @@ fn an_alert_is_journalled_and_outlives_watch_node_and_leader_until_it_is_measure
             .as_i64()
             .filter(|now| *now != i64::from(pid))
     });
-    let watch = platform.watch_process("a1").expect("it runs");
+    let watch = platform.instance("a1", "watch").expect("it runs");
     kill(watch);
     until("another watch", || {
-        platform.watch_process("a1").filter(|pid| *pid != watch)
+        platform.instance("a1", "watch").filter(|pid| *pid != watch)
     });
     platform.until("a1", "/v1/board", |found| found["evaluated"] == true);
     // Long enough for whoever would tell it twice: the board was read again by then.
