@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use mainstay_drill::document::{Act, Document, Source, Wait, written};
 use mainstay_drill::{Finding, render, schema, table_of};
 use mainstay_node::digest_of;
@@ -225,6 +226,8 @@ fn plan(arguments: &Plan) -> Outcome {
 
 fn adopt(arguments: &Adopt) -> Outcome {
     let (document, text) = read(&arguments.file)?;
+    let path = std::path::absolute(&arguments.file).context("where the document stands")?;
+    let path = path.display().to_string();
     let adoption = DrillAdoptionRecord {
         name: document.name,
         digest: digest_of(text.as_bytes()),
@@ -232,6 +235,7 @@ fn adopt(arguments: &Adopt) -> Outcome {
         schedule: document.schedule.map(|schedule| DrillScheduleRecord {
             cron: schedule.cron,
             within_ms: u64::try_from(schedule.within.as_millis()).unwrap_or(u64::MAX),
+            starts_from: schedule.unattended.then_some(path),
         }),
     };
     let ask = DrillAskRecord::Adopt(Box::new(adoption));

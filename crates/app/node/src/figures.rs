@@ -9,6 +9,7 @@ use mainstay_scrape::exposition::Type::{Counter, Gauge};
 use mainstay_scrape::page::Page;
 
 use crate::context::Context;
+use crate::kernel_runner::LEADING;
 
 /// Processes of one instance that are added up.
 const FAMILY_MAX: usize = 1_024;
@@ -143,7 +144,7 @@ fn children(pid: u32) -> Vec<u32> {
 
 fn journal(page: &mut Page, facts: &NodeFacts) {
     let journal = &facts.journal;
-    let leads = f64::from(u8::from(journal.role == "leading"));
+    let leads = f64::from(u8::from(journal.role == LEADING));
     page.gauge("mainstay_node_leads", "Whether this node leads.", leads);
     page.gauge(
         "mainstay_journal_epoch",

@@ -21,6 +21,7 @@ mod control;
 pub mod coordination;
 mod deeds;
 mod deputy;
+mod drills;
 mod effects;
 pub mod events;
 mod experiments;

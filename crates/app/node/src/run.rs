@@ -29,8 +29,10 @@ use crate::context::Context;
 use crate::control::{Desk, user_name};
 use crate::deeds::{self, Deed};
 use crate::deputy::{Deputy, View};
+use crate::drills::Starter;
 use crate::effects::{carry_out, chain, stands};
 use crate::experiments;
+use crate::kernel_runner::LEADING;
 use crate::loops::LoopWatcher;
 use crate::measure;
 use crate::reports::Reporter;
@@ -83,6 +85,7 @@ struct Node {
     reporter: Reporter,
     alerts: AlertTeller,
     loops: LoopWatcher,
+    drills: Starter,
     leaves: Leaves,
     watches: Vec<tokio::task::AbortHandle>,
     host_is_down: bool,
@@ -152,6 +155,7 @@ impl Node {
             reporter,
             alerts,
             loops,
+            drills: Starter::default(),
             leaves,
             watches,
             host_is_down: false,
@@ -209,6 +213,7 @@ impl Node {
                     renew(&mut self.leaves, &self.context);
                     self.hold_if_down().await?;
                     self.tell_keepers();
+                    self.start_drills();
                 }
             }
         }
@@ -379,6 +384,13 @@ impl Node {
                     }
                 }
             });
+        }
+    }
+
+    fn start_drills(&mut self) {
+        let view = self.desk.deputy.view.borrow().clone();
+        if let Some(state) = view.state.filter(|_| view.facts.role == LEADING) {
+            self.drills.look(&self.context, &state);
         }
     }
 

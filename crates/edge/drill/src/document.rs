@@ -31,6 +31,8 @@ pub struct Document {
 pub struct Schedule {
     pub cron: String,
     pub within: Duration,
+    /// Whoever leads starts it when it is due.
+    pub unattended: bool,
 }
 
 /// Less than this.

@@ -149,6 +149,11 @@ const SCHEDULE: &[Field] = &[
         Time,
         "It must have run, and come to a verdict, within so long after it was due.",
     ),
+    may(
+        "unattended",
+        Boolean,
+        "When it is due, whoever leads the platform starts it (default: somebody does).",
+    ),
 ];
 
 const OBJECTIVES: &[Field] = &[

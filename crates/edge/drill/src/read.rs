@@ -91,6 +91,10 @@ fn number_at<T: std::str::FromStr>(node: &Node, path: &str) -> Option<T> {
     at(node, path)?.text()?.parse().ok()
 }
 
+fn flag_at(node: &Node, path: &str) -> bool {
+    at(node, path).and_then(Node::text) == Some("true")
+}
+
 fn time_at(node: &Node, path: &str) -> Option<Duration> {
     crate::time(at(node, path)?.text()?).ok()
 }
@@ -182,6 +186,7 @@ impl Reader<'_> {
         Some(Schedule {
             cron,
             within: time_at(node, "within")?,
+            unattended: flag_at(node, "unattended"),
         })
     }
 

@@ -114,6 +114,9 @@ pub struct Run {
     /// Of every random choice, instead of the document's
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Only if this very text is in force
+    #[arg(long)]
+    pub adopted: bool,
     #[command(flatten)]
     pub act: Act,
 }

@@ -14,8 +14,8 @@ use mainstay_model::Platform;
 use mainstay_model::address::Slot;
 use mainstay_node::digest_of;
 use mainstay_record::drill::{
-    DrillAskRecord, DrillEndRecord, DrillObjectiveRecord, DrillPlanRecord, DrillStepRecord,
-    DrillVerdictWord, LossLimitRecord, MeasurementRecord, StepOutcomeWord,
+    AdoptedShown, DrillAskRecord, DrillEndRecord, DrillObjectiveRecord, DrillPlanRecord,
+    DrillStepRecord, DrillVerdictWord, LossLimitRecord, MeasurementRecord, StepOutcomeWord,
 };
 use mainstay_record::node::MachineRecord;
 use mainstay_rt::{clock, entropy};
@@ -43,6 +43,9 @@ pub fn run(arguments: &Run) -> Outcome {
     let (machine, layout) = find(&arguments.act.platform)?;
     let platform = read_valid(&layout.platform_file())?.0;
     let (document, text) = read(&arguments.file)?;
+    if arguments.adopted {
+        in_force(&layout, &document.name, &digest_of(text.as_bytes()))?;
+    }
     let seed = arguments
         .seed
         .or(document.seed)
@@ -61,6 +64,21 @@ pub fn run(arguments: &Run) -> Outcome {
         interrupt: Interrupt::catch()?,
     };
     play.perform(arguments.act.json)
+}
+
+/// Whether this very text was approved: nobody who looks on would see that it is another.
+fn in_force(layout: &Layout, name: &str, digest: &str) -> Outcome {
+    let adopted = tell::shown(layout)?.adopted;
+    let is_it = |known: &AdoptedShown| known.name == name && known.digest == digest;
+    if adopted.iter().any(is_it) {
+        return Ok(());
+    }
+    Err(Failure::Refused {
+        code: "drill".to_owned(),
+        why: format!("this text of {name} is not in force"),
+        next: "`mainstay drill adopt` puts it in force; `mainstay drill list` shows what is; nothing was touched"
+            .to_owned(),
+    })
 }
 
 struct Play<'a> {

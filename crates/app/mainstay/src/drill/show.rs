@@ -35,8 +35,15 @@ pub fn list(look: &Look) -> Outcome {
             (None, Some(due)) => format!("due {}", moment(due)),
             (None, None) => "no schedule".to_owned(),
         };
+        let schedule = adopted.schedule.as_ref();
+        let unattended = schedule.is_some_and(|schedule| schedule.starts_from.is_some());
+        let starter = if unattended {
+            ", started by whoever leads"
+        } else {
+            ""
+        };
         line(format_args!(
-            "{} in force (entry {}): {due}",
+            "{} in force (entry {}): {due}{starter}",
             adopted.name, adopted.position
         ))?;
     }

@@ -33,6 +33,8 @@ impl core::str::FromStr for DrillId {
 pub struct Schedule {
     pub cron: String,
     pub within_ms: u64,
+    /// Whoever leads starts it by itself, from the document that stands there.
+    pub starts_from: Option<String>,
 }
 
 /// A document that is put in force: who may runs it may rely on its approval, and its schedule is watched.

@@ -201,6 +201,19 @@ impl Drills {
         });
     }
 
+    /// What the platform starts by itself now, and the document of each: due, no alarm yet, and nothing has run since.
+    /// A run that was aborted, or was inconclusive, is for people to look at, not to be repeated.
+    pub fn to_start(&self, now_ms: u64) -> impl Iterator<Item = (&str, &str)> {
+        let adopted = self.adopted.iter().filter(|_| self.running.is_none());
+        adopted.filter_map(move |(name, adopted)| {
+            let document = adopted.schedule.as_ref()?.starts_from.as_deref()?;
+            let due_ms = adopted.due_ms().filter(|due_ms| *due_ms <= now_ms)?;
+            let tried = |run: &Ended| run.name == *name && run.since_ms >= due_ms;
+            let waits = adopted.missed_ms.is_none() && !self.ended.iter().any(tried);
+            waits.then_some((name.as_str(), document))
+        })
+    }
+
     /// Whether a run counts for the schedule: of the very document in force, and with a verdict.
     fn satisfies(&self, run: &Drill, verdict: DrillVerdict) -> bool {
         let is_it = |adopted: &Adopted| adopted.digest == run.plan.digest;

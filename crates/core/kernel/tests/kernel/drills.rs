@@ -174,6 +174,7 @@ fn adopt(digest: &str, cron: Option<&str>) -> Signal {
         schedule: cron.map(|cron| Schedule {
             cron: cron.to_string(),
             within_ms: DAY_MS,
+            starts_from: Some("/drills/region-lost.yaml".to_string()),
         }),
     })))
 }
@@ -481,6 +482,36 @@ fn a_drill_that_nobody_ends_is_inconclusive() {
              #11 refused drill step: there is no drill d1 (no_such_drill)
     "#]],
     );
+}
+
+/// Whoever leads looks for this: what is due and nobody has tried, until it is an alarm.
+#[test]
+fn what_nobody_need_start_is_started_once_and_not_after_an_alarm() {
+    let due_ms = 31 * DAY_MS;
+    let mut stage = Stage::with(desired());
+    let starts = |stage: &Stage, at_ms| -> Vec<String> {
+        let starts = stage.state.drills.to_start(at_ms);
+        starts
+            .map(|(name, document)| format!("{name} from {document}"))
+            .collect()
+    };
+    let it = ["region-lost from /drills/region-lost.yaml"];
+    stage.at(1_000, &adopt("beef", None));
+    assert!(starts(&stage, due_ms).is_empty(), "it has no schedule");
+    stage.at(2_000, &adopt("beef", Some("0 0 1 * *")));
+    assert!(starts(&stage, due_ms - 1).is_empty(), "it is not due");
+    assert_eq!(starts(&stage, due_ms), it);
+    stage.at(due_ms + 1, &begin(plan()));
+    assert!(starts(&stage, due_ms + 2).is_empty(), "it runs");
+    stage.at(due_ms + 3, &end(1, DrillVerdict::Aborted, &[]));
+    assert!(
+        starts(&stage, due_ms + 4).is_empty(),
+        "what was aborted is for people to look at"
+    );
+    // Nobody was able to start it the next time.
+    let next_ms = due_ms + DAY_MS;
+    stage.at(next_ms, &Signal::Tick);
+    assert!(starts(&stage, next_ms).is_empty(), "it is an alarm");
 }
 
 /// Due on the first of each month; the beginning is the first of January 1970.

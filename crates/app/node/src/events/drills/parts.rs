@@ -15,6 +15,7 @@ pub fn schedule_record(schedule: &Schedule) -> DrillScheduleRecord {
     DrillScheduleRecord {
         cron: schedule.cron.clone(),
         within_ms: schedule.within_ms,
+        starts_from: schedule.starts_from.clone(),
     }
 }
 
@@ -22,6 +23,7 @@ pub fn schedule_of(record: DrillScheduleRecord) -> Schedule {
     Schedule {
         cron: record.cron,
         within_ms: record.within_ms,
+        starts_from: record.starts_from,
     }
 }
 

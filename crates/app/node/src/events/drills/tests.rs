@@ -20,12 +20,17 @@ fn adoption(schedule: Option<Schedule>) -> Box<Adoption> {
     })
 }
 
-fn adoptions() -> [Box<Adoption>; 2] {
+fn adoptions() -> [Box<Adoption>; 3] {
     let monthly = Schedule {
         cron: "0 6 1 * *".to_string(),
         within_ms: 7,
+        starts_from: None,
     };
-    [adoption(None), adoption(Some(monthly))]
+    let unattended = Schedule {
+        starts_from: Some(text()),
+        ..monthly.clone()
+    };
+    [None, Some(monthly), Some(unattended)].map(adoption)
 }
 
 fn objectives() -> Vec<Objective> {
