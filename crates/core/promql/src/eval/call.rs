@@ -93,6 +93,9 @@ impl Evaluator<'_> {
         let Some(inner) = arguments.get(place) else {
             return refuse("expected a range vector");
         };
+        if let Kind::Selector(selector) = &inner.bare().kind {
+            super::edges::check(selector.edges, name)?;
+        }
         let mut parameters = Vec::new();
         for (other, argument) in arguments.iter().enumerate() {
             if other != place {

@@ -7,6 +7,7 @@
 
 mod check;
 mod script;
+mod starts;
 
 use std::path::{Path, PathBuf};
 
