@@ -11,6 +11,7 @@ use super::{Evaluator, Failure, Item, Outcome, refuse};
 use crate::ast::{Edges, Expr, Kind, Selector, Subquery};
 use crate::histogram::{Bounds, Hint, Histogram};
 use crate::labels::Labels;
+use crate::number::seconds;
 use crate::sample::{Sample, Series, Value};
 
 /// The samples of one series within a window.
@@ -112,15 +113,37 @@ impl Evaluator<'_> {
         if selector.edges == Edges::Smoothed {
             return self.smoothed(selector, moment, at);
         }
+        self.latest(selector, moment, |_, _, sample| sample.value.clone())
+    }
+
+    /// Since when the counters behind a selector have counted, 0 where nobody knows.
+    pub(super) fn started(&mut self, selector: &Selector, at: i64) -> Outcome<Vec<Item>> {
+        let moment = self.moment(&selector.when, at)?;
+        self.latest(selector, moment, |series, place, _| {
+            Value::Float(seconds(series.starts.get(place).copied().unwrap_or(0)))
+        })
+    }
+
+    /// What is read of the newest sample of each series, unless it is too old.
+    fn latest(
+        &mut self,
+        selector: &Selector,
+        moment: i64,
+        read: impl Fn(&Series, usize, &Sample) -> Value,
+    ) -> Outcome<Vec<Item>> {
         let oldest = moment.saturating_sub(self.options.lookback);
         let mut items = Vec::new();
         for series in self.fetch(selector).iter() {
             let after = series.samples.partition_point(|sample| sample.at <= moment);
-            let last = after.checked_sub(1).and_then(|at| series.samples.get(at));
-            if let Some(sample) = last.filter(|s| s.at > oldest && !s.value.is_stale()) {
+            let last = after
+                .checked_sub(1)
+                .and_then(|at| Some((at, series.samples.get(at)?)));
+            if let Some((place, sample)) =
+                last.filter(|(_, s)| s.at > oldest && !s.value.is_stale())
+            {
                 items.push(Item {
                     labels: series.labels.clone(),
-                    value: sample.value.clone(),
+                    value: read(series, place, sample),
                     at: sample.at,
                     drop_name: false,
                 });
