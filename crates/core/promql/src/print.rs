@@ -68,7 +68,7 @@ impl fmt::Display for Selector {
             .filter(|m| !is_name(m))
             .map(ToString::to_string);
         let parts: Vec<String> = inside.chain(others).collect();
-        if !parts.is_empty() {
+        if !parts.is_empty() || outside.is_none() {
             write!(f, "{{{}}}", parts.join(", "))?;
         }
         if let Some(range) = &self.range {

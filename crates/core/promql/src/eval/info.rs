@@ -30,8 +30,7 @@ impl Wanted {
             .iter()
             .cloned()
             .partition(|matcher| matcher.label == NAME);
-        let refuses =
-            |m: &Matcher| matches!(m.operator, Operator::NotEqual | Operator::MatchesNot);
+        let refuses = |m: &Matcher| matches!(m.operator, Operator::NotEqual | Operator::MatchesNot);
         if names.is_empty() {
             names.push(Matcher::name(DEFAULT_METRIC));
         } else if names.iter().all(refuses) {
@@ -102,11 +101,7 @@ impl Evaluator<'_> {
 }
 
 /// Of each info metric and identity the newest series, as far as any of the items could have that identity.
-fn newest(
-    found: Vec<Item>,
-    items: &[Item],
-    wanted: &Wanted,
-) -> Outcome<BTreeMap<Labels, Item>> {
+fn newest(found: Vec<Item>, items: &[Item], wanted: &Wanted) -> Outcome<BTreeMap<Labels, Item>> {
     let values = IDENTITY.map(|name| {
         let own = items.iter().filter(|item| !wanted.is_info(item));
         let values: BTreeSet<&str> = own.map(|item| item.labels.get(name)).collect();
@@ -126,7 +121,9 @@ fn newest(
         }
         if info.value.float().is_none() {
             let name = info.labels.name();
-            return refuse(format!("info sample should be float, {name} has a histogram"));
+            return refuse(format!(
+                "info sample should be float, {name} has a histogram"
+            ));
         }
         let identity = info
             .labels
@@ -166,7 +163,10 @@ fn enriched(
             if name == NAME || !wanted.lists(name) || !labels.get(name).is_empty() {
                 continue;
             }
-            if added.insert(name, value).is_some_and(|other| other != value) {
+            if added
+                .insert(name, value)
+                .is_some_and(|other| other != value)
+            {
                 return refuse(format!("conflicting label: {name}"));
             }
         }
