@@ -157,7 +157,7 @@ impl Evaluator<'_> {
     }
 
     /// `rate`, `increase` and `delta` from edge to edge.
-    pub(super) fn from_edge_to_edge(
+    pub(super) fn between_edges(
         &mut self,
         kind: Kind,
         window: &Window,

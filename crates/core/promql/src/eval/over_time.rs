@@ -122,9 +122,7 @@ impl Evaluator<'_> {
     ) -> Option<Value> {
         match edges {
             Edges::Open => self.extrapolated(kind, window, bounds),
-            Edges::Anchored | Edges::Smoothed => {
-                self.from_edge_to_edge(kind, window, bounds, edges)
-            }
+            Edges::Anchored | Edges::Smoothed => self.between_edges(kind, window, bounds, edges),
         }
     }
 

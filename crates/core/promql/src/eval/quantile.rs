@@ -276,7 +276,6 @@ pub(super) fn fraction_of_native(lower: f64, upper: f64, histogram: &Histogram) 
 }
 
 /// `seen` of `total` observations are in the buckets.
-
 fn share_between(
     lower: f64,
     upper: f64,

@@ -114,14 +114,7 @@ impl Evaluator<'_> {
         if is_counter && grown.float().is_some() && !is_counter_name(name) {
             self.annotations.possible_non_counter(name);
         }
-        Some(match grown {
-            Value::Float(value) => Value::Float(value * factor),
-            Value::Histogram(histogram) => {
-                let mut histogram = (*histogram).clone();
-                histogram.scale(factor);
-                Value::of(histogram)
-            }
-        })
+        Some(scaled(grown, factor))
     }
 
     /// Since when the counter of each sample has counted, if that is to be believed.
@@ -321,6 +314,17 @@ fn float_growth(points: &[(i64, f64)], starts: &[i64], is_counter: bool) -> f64 
         }
     }
     grown
+}
+
+fn scaled(value: Value, factor: f64) -> Value {
+    match value {
+        Value::Float(value) => Value::Float(value * factor),
+        Value::Histogram(histogram) => {
+            let mut histogram = (*histogram).clone();
+            histogram.scale(factor);
+            Value::of(histogram)
+        }
+    }
 }
 
 /// Whether the counter of the sample at this place began after the sample before. A start at the very sample

@@ -14,6 +14,7 @@ use mainstay_promql::sample::Value;
 use mainstay_promql::store::Memory;
 
 use crate::script::{Command, Eval, Row, Text};
+use crate::starts::Offsets;
 
 /// Relative difference that is still the same.
 const EPSILON: f64 = 1e-6;
@@ -79,7 +80,7 @@ impl Stage {
                 custom_buckets,
             } => {
                 // Of two rows with the same labels in one command, the later counts.
-                let rows: BTreeMap<&Labels, (&Vec<Option<Value>>, &Vec<Option<i64>>)> = rows
+                let rows: BTreeMap<&Labels, (&Vec<_>, &Offsets)> = rows
                     .iter()
                     .zip(starts)
                     .map(|((labels, values), starts)| (labels, (values, starts)))

@@ -7,7 +7,7 @@ use mainstay_promql::number;
 use mainstay_promql::parse::parse as expression;
 use mainstay_promql::sample::Value;
 
-use crate::starts;
+use crate::starts::{self, Offsets};
 
 pub type Row = (Labels, Vec<Option<Value>>);
 
@@ -18,7 +18,7 @@ pub enum Command {
         step: i64,
         rows: Vec<Row>,
         /// For each row, since when its counter has counted, seen from each sample, in milliseconds.
-        starts: Vec<Vec<Option<i64>>>,
+        starts: Vec<Offsets>,
         custom_buckets: bool,
     },
     Eval(Eval),
@@ -114,10 +114,10 @@ fn command(head: &str, body: &[&str]) -> Result<Command, String> {
 }
 
 /// Rows, and the starts that stand in lines of their own before them.
-fn load(body: &[&str]) -> Result<(Vec<Row>, Vec<Vec<Option<i64>>>), String> {
+fn load(body: &[&str]) -> Result<(Vec<Row>, Vec<Offsets>), String> {
     let (mut rows, mut all) = (Vec::new(), Vec::new());
     let mut default = Vec::new();
-    let mut pending: Option<(Labels, Vec<Option<i64>>)> = None;
+    let mut pending: Option<(Labels, Offsets)> = None;
     for line in body {
         let wrong = |problem: String| format!("{line}: {problem}");
         if let Some((metric, offsets)) = starts::line(line).map_err(wrong)? {

@@ -5,7 +5,7 @@ use mainstay_promql::labels::Labels;
 use mainstay_promql::notation;
 use mainstay_promql::number;
 
-type Offsets = Vec<Option<i64>>;
+pub type Offsets = Vec<Option<i64>>;
 
 /// The metric, or none where the line is for all that follow; nothing if it is no such line.
 pub fn line(line: &str) -> Result<Option<(Option<Labels>, Offsets)>, String> {
