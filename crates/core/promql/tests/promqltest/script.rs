@@ -64,7 +64,8 @@ impl Text {
     }
 }
 
-pub fn parse(text: &str) -> Result<Vec<(usize, Command)>, String> {
+/// Each command with its line; what cannot be read of one does not keep the others from being played.
+pub fn parse(text: &str) -> Vec<(usize, Result<Command, String>)> {
     let trimmed = text.lines().map(|line| line.trim());
     let lines: Vec<&str> = trimmed
         .map(|line| if line.starts_with('#') { "" } else { line })
@@ -85,12 +86,9 @@ pub fn parse(text: &str) -> Result<Vec<(usize, Command)>, String> {
                 at += 1;
             }
         }
-        commands.push((
-            number,
-            command(head, &body).map_err(|problem| format!("{number}: {problem}"))?,
-        ));
+        commands.push((number, command(head, &body)));
     }
-    Ok(commands)
+    commands
 }
 
 fn command(head: &str, body: &[&str]) -> Result<Command, String> {
