@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_promql::ast::{Expr, Kind, Selector, Type, When};
+use mainstay_promql::ast::{Edges, Expr, Kind, Selector, Type, When};
 use mainstay_promql::eval::{self, Item, Options, Output};
 use mainstay_promql::functions::find;
 use mainstay_promql::labels::{Labels, NAME};
@@ -176,6 +176,7 @@ impl Cut<'_> {
                 name: None,
                 matchers: vec![matcher],
                 range: None,
+                edges: Edges::Open,
                 when: When::default(),
             }),
             span: expr.span,
@@ -234,7 +235,11 @@ fn one(labels: Labels, value: Value, moments: Moments) -> Series {
         Moments::Steps { end, .. } => end,
     };
     let samples = vec![Sample { at, value }];
-    Series { labels, samples }
+    Series {
+        labels,
+        samples,
+        ..Series::default()
+    }
 }
 
 /// Where there is no value at a step, the one before must not pass for it.
@@ -255,7 +260,11 @@ fn with_gaps(series: Series, moments: Moments) -> Series {
         samples.push(Sample { at, value });
         at = at.saturating_add(step.max(1));
     }
-    Series { labels, samples }
+    Series {
+        labels,
+        samples,
+        ..Series::default()
+    }
 }
 
 /// Asks the server alone.
@@ -364,6 +373,7 @@ fn read(text: &str, at: i64) -> Result<Output, String> {
                 Ok(Series {
                     samples: samples.collect::<Result<_, String>>()?,
                     labels: Labels::new(row.metric),
+                    ..Series::default()
                 })
             });
             Ok(Output::Matrix(series.collect::<Result<_, String>>()?))

@@ -154,6 +154,11 @@ impl Annotations {
         self.info(&for_metric(text, name));
     }
 
+    pub(crate) fn overlapping_starts(&mut self, name: &str) {
+        let text = "start timestamps of samples lie before the sample before";
+        self.warn(&for_metric(text, name));
+    }
+
     pub(crate) fn nan_quantile(&mut self, name: &str) {
         let text = "input to histogram_quantile has NaN observations, result is NaN";
         self.info(&for_metric(text, name));

@@ -69,7 +69,30 @@ pub struct Selector {
     pub matchers: Vec<Matcher>,
     /// Present for a range vector.
     pub range: Option<Length>,
+    pub edges: Edges,
     pub when: When,
+}
+
+/// What stands at the edges of a window, where there is hardly ever a sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Edges {
+    /// Nothing: only what lies within counts.
+    #[default]
+    Open,
+    /// `anchored`: at the left edge, the last sample before it.
+    Anchored,
+    /// `smoothed`: at both, what lies on the line between the samples before and after.
+    Smoothed,
+}
+
+impl Edges {
+    pub const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Open => None,
+            Self::Anchored => Some("anchored"),
+            Self::Smoothed => Some("smoothed"),
+        }
+    }
 }
 
 /// Where in time a selector or subquery looks.
@@ -139,6 +162,10 @@ pub enum BinaryOperator {
     Less,
     GreaterOrEqual,
     Greater,
+    /// `</`: a histogram without its observations above a value.
+    TrimUpper,
+    /// `>/`: a histogram without its observations below a value.
+    TrimLower,
     Add,
     Subtract,
     Multiply,
@@ -160,6 +187,8 @@ impl BinaryOperator {
             Self::Less => "<",
             Self::GreaterOrEqual => ">=",
             Self::Greater => ">",
+            Self::TrimUpper => "</",
+            Self::TrimLower => ">/",
             Self::Add => "+",
             Self::Subtract => "-",
             Self::Multiply => "*",
@@ -180,7 +209,9 @@ impl BinaryOperator {
             | Self::LessOrEqual
             | Self::Less
             | Self::GreaterOrEqual
-            | Self::Greater => 3,
+            | Self::Greater
+            | Self::TrimUpper
+            | Self::TrimLower => 3,
             Self::Add | Self::Subtract => 4,
             Self::Multiply | Self::Divide | Self::Modulo | Self::Atan2 => 5,
             Self::Power => 6,
@@ -188,7 +219,11 @@ impl BinaryOperator {
     }
 
     pub const fn is_comparison(self) -> bool {
-        self.precedence() == 3
+        self.precedence() == 3 && !self.is_trim()
+    }
+
+    pub const fn is_trim(self) -> bool {
+        matches!(self, Self::TrimUpper | Self::TrimLower)
     }
 
     pub const fn is_set(self) -> bool {
@@ -197,7 +232,7 @@ impl BinaryOperator {
 }
 
 /// Which samples of two vectors belong together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Matching {
     /// `on` these labels, or else `ignoring` them.
     pub on: bool,
@@ -205,6 +240,16 @@ pub struct Matching {
     pub cardinality: Cardinality,
     /// Labels taken over from the side of the one.
     pub include: Vec<String>,
+    pub fill: Fill,
+}
+
+/// Values for samples without a partner; nothing, and they are left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Fill {
+    /// `fill_left`: what stands for a missing left side, or for a missing side of the many.
+    pub left: Option<f64>,
+    /// `fill_right`: what stands for a missing right side, or for a missing side of the one.
+    pub right: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,6 +9,7 @@ mod binary;
 mod calendar;
 mod call;
 mod classic;
+mod edges;
 mod info;
 mod labelling;
 mod native;
@@ -57,6 +58,9 @@ pub struct Options {
     /// Step of a subquery that names none, milliseconds.
     pub subquery_step: i64,
     pub delayed_names: bool,
+    /// Whether `rate`, `increase`, `irate` and `resets` believe the moments since when counters count, where
+    /// samples have them. Prometheus's server does so only if `use-start-timestamps` is switched on.
+    pub start_times: bool,
     pub bounds: Bounds,
     pub limits: Limits,
 }
@@ -67,6 +71,7 @@ impl Default for Options {
             lookback: 300_000,
             subquery_step: 60_000,
             delayed_names: false,
+            start_times: false,
             bounds: Bounds::default(),
             limits: Limits::default(),
         }
@@ -138,7 +143,8 @@ pub fn instant(
         Type::String => Output::String(String::from_utf8_lossy(evaluator.text(expr)).into_owned()),
         Type::Vector => Output::Vector(evaluator.named(expr, at)?),
         Type::Matrix => {
-            let windows = evaluator.matrix(expr, at)?;
+            let mut windows = evaluator.matrix(expr, at)?;
+            evaluator.close(&mut windows);
             let series = windows.series.into_iter().map(|window| Series {
                 labels: if window.drop_name {
                     window.labels.without_metadata()
@@ -146,6 +152,7 @@ pub fn instant(
                     window.labels
                 },
                 samples: window.samples.into_vec(),
+                ..Series::default()
             });
             Output::Matrix(series.collect())
         }
@@ -207,9 +214,11 @@ pub fn range(
         };
         at = next;
     }
-    let series = found
-        .into_iter()
-        .map(|(labels, samples)| Series { labels, samples });
+    let series = found.into_iter().map(|(labels, samples)| Series {
+        labels,
+        samples,
+        ..Series::default()
+    });
     Ok(Answer {
         output: Output::Matrix(series.collect()),
         annotations: evaluator.annotations,
@@ -225,6 +234,8 @@ pub(crate) struct Evaluator<'a> {
     /// First and last moment that each selector may look at.
     reach: BTreeMap<usize, (i64, i64)>,
     found: BTreeMap<usize, Arc<Vec<Arc<Series>>>>,
+    /// Selectors of whose histograms only counts and sums are asked.
+    counted: BTreeSet<usize>,
     annotations: Annotations,
     samples: usize,
 }
@@ -244,10 +255,12 @@ impl<'a> Evaluator<'a> {
             step,
             reach: BTreeMap::new(),
             found: BTreeMap::new(),
+            counted: BTreeSet::new(),
             annotations: Annotations::default(),
             samples: 0,
         };
         evaluator.reach_of(expr, start, end)?;
+        evaluator.count_only(expr, false);
         Ok(evaluator)
     }
 

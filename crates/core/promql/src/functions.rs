@@ -130,6 +130,7 @@ pub static FUNCTIONS: &[Function] = &[
     one("sort_desc", &[Vector]),
     one("sqrt", &[Vector]),
     scalar("start", &[]),
+    one("start_timestamp", &[Vector]),
     one("stddev_over_time", &[Matrix]),
     one("stdvar_over_time", &[Matrix]),
     scalar("step", &[]),

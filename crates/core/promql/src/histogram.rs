@@ -5,6 +5,9 @@
 //! buckets, index `i` of schema `s` ends at 2^(i·2^−s). Of custom ones, index `i` ends at bound `i`, and
 //! the one after the last bound is open.
 
+pub mod total;
+pub mod trim;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;

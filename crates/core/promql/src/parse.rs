@@ -5,6 +5,7 @@
 
 mod checks;
 mod lengths;
+mod matching;
 mod selectors;
 
 use alloc::boxed::Box;
@@ -12,9 +13,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::ast::{
-    Aggregate, Aggregation, Binary, BinaryOperator, Cardinality, Expr, Kind, Matching, Span, Type,
-};
+use crate::ast::{Aggregate, Aggregation, Binary, BinaryOperator, Expr, Kind, Span, Type};
 use crate::functions;
 use crate::lex::{Fault, Token, Word, fault, words};
 
@@ -39,6 +38,7 @@ pub fn parse(text: &str) -> Result<Expr, Fault> {
         at: 0,
         selectors: 0,
         nesting: 0,
+        may_be_empty: false,
     };
     if parser.peek() == &Word::End {
         return fault(parser.span(), "no expression found in input");
@@ -59,6 +59,7 @@ pub fn parse_metric(text: &str) -> Result<(crate::labels::Labels, usize), Fault>
         at: 0,
         selectors: 0,
         nesting: 0,
+        may_be_empty: false,
     };
     let labels = parser.metric()?;
     Ok((labels, parser.last_end()))
@@ -69,6 +70,8 @@ pub(crate) struct Parser<'a> {
     at: usize,
     selectors: usize,
     nesting: usize,
+    /// Whether a selector may select everything, as on the data side of `info`.
+    may_be_empty: bool,
 }
 
 static END: Word = Word::End;
@@ -176,6 +179,8 @@ impl Parser<'_> {
                 "<" => O::Less,
                 ">=" => O::GreaterOrEqual,
                 ">" => O::Greater,
+                "</" => O::TrimUpper,
+                ">/" => O::TrimLower,
                 "+" => O::Add,
                 "-" => O::Subtract,
                 "*" => O::Multiply,
@@ -218,81 +223,6 @@ impl Parser<'_> {
             kind: Kind::Binary(Box::new(binary)),
             span,
         })
-    }
-
-    fn matching(&mut self, operator: BinaryOperator) -> Result<(Matching, bool), Fault> {
-        let mut matching = Matching::default();
-        let on = self.is_keyword("on");
-        if !(on || self.is_keyword("ignoring")) || !matches!(self.ahead(1), Word::Sign("(")) {
-            return Ok((matching, false));
-        }
-        self.at += 1;
-        matching.on = on;
-        matching.labels = self.label_list()?;
-        let left = self.is_keyword("group_left");
-        if left || self.is_keyword("group_right") {
-            if operator.is_set() {
-                let set = operator.symbol();
-                return fault(
-                    self.span(),
-                    format!("no grouping allowed for {set:?} operation"),
-                );
-            }
-            self.at += 1;
-            matching.cardinality = if left {
-                Cardinality::ManyToOne
-            } else {
-                Cardinality::OneToMany
-            };
-            if self.is_sign("(") && self.is_label_list() {
-                matching.include = self.label_list()?;
-            }
-        }
-        Ok((matching, true))
-    }
-
-    /// Whether the parenthesis that follows holds labels: after `group_left` it may open an expression.
-    fn is_label_list(&self) -> bool {
-        let mut by = 1;
-        loop {
-            match self.ahead(by) {
-                Word::Sign(")") => return true,
-                Word::Name(_) | Word::String(_) => by += 1,
-                _ => return false,
-            }
-            match self.ahead(by) {
-                Word::Sign(",") => by += 1,
-                Word::Sign(")") => return true,
-                _ => return false,
-            }
-        }
-    }
-
-    fn label_list(&mut self) -> Result<Vec<String>, Fault> {
-        self.expect_sign("(", "grouping opts")?;
-        let mut labels = Vec::new();
-        while !self.take_sign(")") {
-            match self.peek() {
-                Word::Name(name) if crate::labels::is_plain(name) => labels.push(name.clone()),
-                Word::String(bytes) => labels.push(String::from_utf8_lossy(bytes).into_owned()),
-                _ => {
-                    let shown = self.shown();
-                    return fault(
-                        self.span(),
-                        format!("unexpected {shown} in grouping opts, expected label"),
-                    );
-                }
-            }
-            self.at += 1;
-            if !self.take_sign(",") && !self.is_sign(")") {
-                let shown = self.shown();
-                return fault(
-                    self.span(),
-                    format!("unexpected {shown} in grouping opts, expected \",\" or \")\""),
-                );
-            }
-        }
-        Ok(labels)
     }
 
     fn unary(&mut self) -> Result<Expr, Fault> {
@@ -395,7 +325,7 @@ impl Parser<'_> {
     fn aggregate(&mut self, operator: Aggregation) -> Result<Kind, Fault> {
         let place = self.span();
         let before = self.grouping()?;
-        let mut arguments = self.arguments()?;
+        let mut arguments = self.arguments("")?;
         let after = if before.is_none() {
             self.grouping()?
         } else {
@@ -437,14 +367,16 @@ impl Parser<'_> {
         Ok(Some((without, self.label_list()?)))
     }
 
-    fn arguments(&mut self) -> Result<Vec<Expr>, Fault> {
+    fn arguments(&mut self, of: &str) -> Result<Vec<Expr>, Fault> {
         self.expect_sign("(", "function call")?;
         let mut arguments = Vec::new();
         if self.take_sign(")") {
             return Ok(arguments);
         }
         loop {
+            self.may_be_empty = of == "info" && arguments.len() == 1;
             arguments.push(self.expression(0)?);
+            self.may_be_empty = false;
             if self.take_sign(")") {
                 return Ok(arguments);
             }
@@ -458,7 +390,7 @@ impl Parser<'_> {
             return fault(place, format!("unknown function with name {name:?}"));
         };
         self.at += 1;
-        let arguments = self.arguments()?;
+        let arguments = self.arguments(function.name)?;
         checks::call(function, &arguments, place)?;
         Ok(Kind::Call {
             function,

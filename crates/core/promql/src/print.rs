@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::ast::{
-    Aggregate, At, Binary, Cardinality, Expr, Kind, Length, LengthOperator, Selector, Subquery,
-    When,
+    Aggregate, At, Binary, Cardinality, Expr, Fill, Kind, Length, LengthOperator, Selector,
+    Subquery, When,
 };
 use crate::labels::{NAME, is_plain, is_plain_metric};
 use crate::matcher::Operator;
@@ -68,11 +68,14 @@ impl fmt::Display for Selector {
             .filter(|m| !is_name(m))
             .map(ToString::to_string);
         let parts: Vec<String> = inside.chain(others).collect();
-        if !parts.is_empty() {
+        if !parts.is_empty() || outside.is_none() {
             write!(f, "{{{}}}", parts.join(", "))?;
         }
         if let Some(range) = &self.range {
             write!(f, "[{range}]")?;
+        }
+        if let Some(word) = self.edges.word() {
+            write!(f, " {word}")?;
         }
         self.when.fmt(f)
     }
@@ -160,6 +163,18 @@ impl fmt::Display for Binary {
                 " group_right"
             })?;
             write!(f, " ({})", labels(&matching.include))?;
+        }
+        let Fill { left, right } = matching.fill;
+        let shown = |fill: Option<f64>| fill.map(general);
+        let fills = match (shown(left), shown(right)) {
+            (Some(left), Some(right)) if left == right => [Some(("fill", left)), None],
+            (left, right) => [
+                left.map(|value| ("fill_left", value)),
+                right.map(|value| ("fill_right", value)),
+            ],
+        };
+        for (word, value) in fills.into_iter().flatten() {
+            write!(f, " {word} ({value})")?;
         }
         write!(f, " {}", self.right)
     }

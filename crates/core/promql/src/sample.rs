@@ -60,6 +60,9 @@ pub struct Sample {
 pub struct Series {
     pub labels: Labels,
     pub samples: Vec<Sample>,
+    /// For each sample, since when its counter has counted (milliseconds since 1970), 0 where nobody knows;
+    /// empty where nobody knows it of any sample.
+    pub starts: Vec<i64>,
 }
 
 /// Whoever keeps series: the store in memory, the head on disk, a test's script.

@@ -16,20 +16,41 @@ pub struct Memory {
 impl Memory {
     /// A second value for one timestamp replaces the first.
     pub fn append(&mut self, labels: &Labels, at: i64, value: Value) {
+        self.append_since(labels, at, value, 0);
+    }
+
+    /// With the moment since when the counter has counted; 0 where it is not known.
+    pub fn append_since(&mut self, labels: &Labels, at: i64, value: Value, start: i64) {
         let entry = self.series.entry(labels.clone()).or_insert_with(|| {
             Arc::new(Series {
                 labels: labels.clone(),
-                samples: Vec::new(),
+                ..Series::default()
             })
         });
-        let samples = &mut Arc::make_mut(entry).samples;
+        let Series {
+            samples, starts, ..
+        } = Arc::make_mut(entry);
         let sample = Sample { at, value };
-        match samples.last() {
-            Some(last) if last.at >= at => match samples.binary_search_by_key(&at, |s| s.at) {
-                Ok(index) => samples[index] = sample,
-                Err(index) => samples.insert(index, sample),
-            },
-            _ => samples.push(sample),
+        let place = match samples.last() {
+            Some(last) if last.at >= at => samples.binary_search_by_key(&at, |s| s.at),
+            _ => Err(samples.len()),
+        };
+        if start != 0 && starts.is_empty() {
+            starts.resize(samples.len(), 0);
+        }
+        let known = start != 0 || !starts.is_empty();
+        match place {
+            Ok(index) => samples[index] = sample,
+            Err(index) => {
+                samples.insert(index, sample);
+                if known {
+                    starts.insert(index, 0);
+                }
+            }
+        }
+        let (Ok(index) | Err(index)) = place;
+        if known {
+            starts[index] = start;
         }
     }
 
@@ -53,9 +74,10 @@ impl Memory {
     pub fn forget_before(&mut self, at: i64) {
         self.series.retain(|_, series| {
             if series.samples.first().is_some_and(|first| first.at < at) {
-                Arc::make_mut(series)
-                    .samples
-                    .retain(|sample| sample.at >= at);
+                let series = Arc::make_mut(series);
+                let old = series.samples.partition_point(|sample| sample.at < at);
+                series.samples.drain(..old);
+                series.starts.drain(..old.min(series.starts.len()));
             }
             !series.samples.is_empty()
         });

@@ -76,7 +76,8 @@ fn shelf() -> Memory {
             } else {
                 Value::Float(f64::from(at) * 1.5)
             };
-            store.append(&labels, i64::from(at) * 15_000, value);
+            let at = i64::from(at) * 15_000;
+            store.append_since(&labels, at, value, at - at % 60_000);
         }
     }
     store
@@ -110,6 +111,18 @@ const WORDS: &[&str] = &[
     " on (job) ",
     " ignoring (le) ",
     " group_left ",
+    " fill(0) ",
+    " fill_left(-1) ",
+    " fill_right(Inf) ",
+    " anchored",
+    " smoothed",
+    "</",
+    ">/",
+    "[step()]",
+    " offset (-2 ^ 2)",
+    " offset min(range(), 5m)",
+    "info",
+    "start_timestamp",
     "sum",
     "avg",
     "topk",
@@ -172,8 +185,10 @@ proptest! {
     fn no_nesting_of_what_parses_makes_it_panic(
         outer in prop::sample::select(&["sum(X)", "rate(X[5m:15s])", "X / X", "topk(2, X)", "-X", "X > bool 2",
             "histogram_quantile(0.9, X)", "absent(X)", "X or X", "sum by (job) (X)", "max_over_time(X[1m:1s] offset -1m)",
-            "label_replace(X, \"le\", \"$1\", \"job\", \"(.)\")", "count_values(\"v\", X)", "predict_linear(X[2m:], 1e300)"][..]),
-        middle in prop::sample::select(&["X * 1e308", "rate(X[1m:15s])", "clamp(X, -Inf, NaN)", "X % 0", "ln(X)", "X @ 9e14"][..]),
+            "label_replace(X, \"le\", \"$1\", \"job\", \"(.)\")", "count_values(\"v\", X)", "predict_linear(X[2m:], 1e300)", "X + fill(0) b", "X </ 3", "X >/ -Inf", "info(X)",
+            "X * on (job) group_left () fill_left(1) fill_right(2) a", "start_timestamp(X)", "histogram_count(X)"][..]),
+        middle in prop::sample::select(&["X * 1e308", "rate(X[1m:15s])", "clamp(X, -Inf, NaN)", "X % 0", "ln(X)", "X @ 9e14", "X smoothed",
+            "rate(X[1m] smoothed)", "increase(X[1m] anchored)", "resets(X[1m] anchored offset 1m)"][..]),
         inner in prop::sample::select(&["a", "{job=\"x\"}", "c_bucket", "vector(time())", "nothing"][..]),
     ) {
         ask(&outer.replace('X', &middle.replace('X', inner)));
@@ -190,10 +205,11 @@ fn ask(text: &str) {
         samples: 20_000,
         steps: 500,
     };
-    for delayed_names in [false, true] {
+    for newest in [false, true] {
         let options = Options {
             limits,
-            delayed_names,
+            delayed_names: newest,
+            start_times: newest,
             ..Options::default()
         };
         let store = shelf();

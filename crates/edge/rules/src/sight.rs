@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_promql::ast::{BinaryOperator, Expr, Kind, Selector};
+use mainstay_promql::ast::{BinaryOperator, Cardinality, Edges, Expr, Kind, Matching, Selector};
 use mainstay_promql::eval::{Options, Output};
 use mainstay_promql::functions::find;
 use mainstay_promql::labels::Labels;
@@ -51,10 +51,12 @@ impl<'a> Scene<'a> {
             }
             Kind::Binary(binary) => {
                 let left = self.visible(&binary.left, labels);
-                match binary.operator {
-                    BinaryOperator::Or => left || self.visible(&binary.right, labels),
-                    BinaryOperator::Unless => left,
-                    _ => left && self.visible(&binary.right, labels),
+                let right = || self.visible(&binary.right, labels);
+                match (binary.operator, filled(&binary.matching)) {
+                    (BinaryOperator::Or, _) | (_, (true, true)) => left || right(),
+                    (BinaryOperator::Unless, _) | (_, (false, true)) => left,
+                    (_, (true, false)) => right(),
+                    (_, (false, false)) => left && right(),
                 }
             }
             // About absence itself; a constant is always there.
@@ -71,17 +73,35 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Of a window, its last sample is enough.
+/// Whether a value stands in for a missing left and right side.
+const fn filled(matching: &Matching) -> (bool, bool) {
+    let fill = &matching.fill;
+    match matching.cardinality {
+        Cardinality::OneToMany => (fill.right.is_some(), fill.left.is_some()),
+        Cardinality::OneToOne | Cardinality::ManyToOne => {
+            (fill.left.is_some(), fill.right.is_some())
+        }
+    }
+}
+
+/// Of a window, its last sample is enough, and what lies beyond its edges was not measured in it.
 fn last_of(expr: &Expr, selector: &Selector) -> Expr {
+    let within = Expr {
+        kind: Kind::Selector(Selector {
+            edges: Edges::Open,
+            ..selector.clone()
+        }),
+        span: expr.span,
+    };
     match (&selector.range, find("last_over_time")) {
         (Some(_), Some(function)) => Expr {
             kind: Kind::Call {
                 function,
-                arguments: vec![expr.clone()],
+                arguments: vec![within],
             },
             span: expr.span,
         },
-        _ => expr.clone(),
+        _ => within,
     }
 }
 

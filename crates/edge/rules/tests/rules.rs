@@ -245,6 +245,43 @@ fn one_of_many_that_vanishes_is_missing() {
     );
 }
 
+/// A side that a value stands in for may be gone; a window with edges is measured like any other.
+#[test]
+fn what_is_filled_in_is_not_missed() {
+    for (expression, wanted) in [
+        ("failed / on (room) asked > 0.1", State::Missing),
+        (
+            "failed / on (room) fill_left(0) asked > 0.1",
+            State::Resolved,
+        ),
+        (
+            "failed / on (room) fill_right(9) asked > 0.1",
+            State::Missing,
+        ),
+        ("increase(grown[2m] anchored) > 5", State::Resolved),
+    ] {
+        let text = format!("groups: [{{name: g, rules: [{{alert: Bad, expr: '{expression}'}}]}}]");
+        let group = read("g.yml", &text).expect("valid").remove(0);
+        let mut store = Store::default();
+        for minute in 0..20_u8 {
+            let grown = f64::from(minute.min(3)) * 10.0;
+            for (name, value) in [("asked", 10.0), ("failed", 5.0), ("grown", grown)] {
+                if name != "failed" || minute < 3 {
+                    let labels = Labels::of(&[("__name__", name), ("room", "a")]);
+                    store.append(&labels, i64::from(minute) * MINUTE, Value::Float(value));
+                }
+            }
+        }
+        let (mut memory, surroundings) = (Memory::new(&group), Surroundings::default());
+        for minute in 0..20 {
+            let now = minute * MINUTE;
+            evaluate(&group, &mut memory, &mut store, now, &surroundings);
+        }
+        let found = states(&group, &memory);
+        assert_eq!(found, [("Bad".to_owned(), wanted)], "{expression}");
+    }
+}
+
 #[test]
 fn labels_of_a_group_are_templates_in_alerts() {
     let text = "groups: [{name: g, labels: {room: 'is {{ $labels.id }}'}, rules: [{alert: A, expr: t > 1}, {record: r, expr: t}]}]";

@@ -584,7 +584,13 @@ impl Head {
                 chunk.each(take).ok();
             }
             let labels = labels.clone();
-            (!samples.is_empty()).then(|| Arc::new(Series { labels, samples }))
+            (!samples.is_empty()).then(|| {
+                Arc::new(Series {
+                    labels,
+                    samples,
+                    ..Series::default()
+                })
+            })
         });
         series.collect()
     }

@@ -9,6 +9,7 @@ use core::cmp::Ordering;
 use super::quantile::quantile;
 use super::{Evaluator, Item, Outcome, refuse};
 use crate::ast::{Aggregate, Aggregation};
+use crate::histogram::total::total;
 use crate::histogram::{Histogram, Incompatible};
 use crate::labels::{Labels, NAME};
 use crate::number::{count, general, kahan, plain, quote};
@@ -170,39 +171,33 @@ impl Evaluator<'_> {
         operator: Aggregation,
         all: impl Iterator<Item = &'h Histogram>,
     ) -> Option<Histogram> {
-        let mut sum: Option<Histogram> = None;
-        let mut added = 0_usize;
-        for histogram in all {
-            added += 1;
-            let Some(sum) = &mut sum else {
-                sum = Some(histogram.clone());
-                continue;
-            };
-            match sum.add(histogram, self.options.bounds) {
-                Ok(joined) => {
-                    if joined.reconciled {
-                        self.annotations.reconciled_bounds("aggregation");
-                    }
-                    if joined.reset_collision {
-                        self.annotations.reset_collision("aggregation");
-                    }
+        let all: Vec<&Histogram> = all.collect();
+        let bounds = self.options.bounds;
+        let found = if operator == Aggregation::Avg {
+            total(&all, bounds, average)
+        } else {
+            total(&all, bounds, |values| sum(values.iter().copied()))
+        };
+        match found {
+            Ok(found) => {
+                let (total, joined) = found?;
+                if joined.reconciled {
+                    self.annotations.reconciled_bounds("aggregation");
                 }
-                Err(Incompatible::Schemas) => {
-                    self.annotations.mixed_schemas("");
-                    return None;
+                if joined.reset_collision {
+                    self.annotations.reset_collision("aggregation");
                 }
-                Err(Incompatible::Bounds) => {
-                    self.annotations.incompatible_bounds("");
-                    return None;
-                }
+                Some(total)
+            }
+            Err(Incompatible::Schemas) => {
+                self.annotations.mixed_schemas("");
+                None
+            }
+            Err(Incompatible::Bounds) => {
+                self.annotations.incompatible_bounds("");
+                None
             }
         }
-        let mut sum = sum?;
-        if operator == Aggregation::Avg {
-            sum.divide(count(added));
-        }
-        sum.compact();
-        Some(sum)
     }
 }
 

@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 
 use super::{Evaluator, Item, Outcome, refuse};
 use crate::annotation::Annotations;
-use crate::ast::{Binary, BinaryOperator as Op, Cardinality, Matching, Type};
+use crate::ast::{Binary, BinaryOperator as Op, Cardinality, Fill, Matching, Type};
+use crate::histogram::trim::Side;
 use crate::histogram::{Bounds, Hint, Histogram, Incompatible, Joined};
 use crate::labels::{Labels, METADATA, NAME};
 use crate::sample::Value;
@@ -27,7 +28,7 @@ pub(super) fn of_scalars(operator: Op, left: f64, right: f64) -> f64 {
         Op::Modulo => left % right,
         Op::Atan2 => libm::atan2(left, right),
         Op::Power => libm::pow(left, right),
-        Op::Or | Op::And | Op::Unless => f64::NAN,
+        Op::Or | Op::And | Op::Unless | Op::TrimUpper | Op::TrimLower => f64::NAN,
     }
 }
 
@@ -104,7 +105,9 @@ impl Evaluator<'_> {
             }
             kept.push(item);
         }
-        if !operator.is_comparison() || binary.returns_bool {
+        // What is trimmed is still of the same kind.
+        let keeps_meaning = operator.is_comparison() || operator.is_trim();
+        if !keeps_meaning || binary.returns_bool {
             self.rename(&mut kept)?;
         }
         Ok(kept)
@@ -112,7 +115,7 @@ impl Evaluator<'_> {
 
     fn meet(&mut self, operator: Op, left: &Value, right: &Value) -> Option<Met> {
         let met = match (left, right) {
-            (Value::Float(left), Value::Float(right)) => {
+            (Value::Float(left), Value::Float(right)) if !operator.is_trim() => {
                 let result = of_scalars(operator, *left, *right);
                 let value = if operator.is_comparison() {
                     *left
@@ -132,6 +135,12 @@ impl Evaluator<'_> {
             }
             (Value::Histogram(h), Value::Float(divisor)) if operator == Op::Divide => {
                 Some(scaled(h, |h| h.divide(*divisor)))
+            }
+            (Value::Histogram(h), Value::Float(limit)) if operator == Op::TrimUpper => {
+                Some(scaled(h, |h| h.trim(*limit, Side::Below)))
+            }
+            (Value::Histogram(h), Value::Float(limit)) if operator == Op::TrimLower => {
+                Some(scaled(h, |h| h.trim(*limit, Side::Above)))
             }
             (Value::Histogram(left), Value::Histogram(right)) => match operator {
                 Op::Add | Op::Subtract => {
@@ -166,10 +175,12 @@ impl Evaluator<'_> {
         left: Vec<Item>,
         right: Vec<Item>,
     ) -> Outcome<Vec<Item>> {
-        if left.is_empty() || right.is_empty() {
+        let matching = &binary.matching;
+        let fill = matching.fill;
+        let lacks_partners = left.is_empty() || right.is_empty();
+        if lacks_partners && fill == Fill::default() {
             return Ok(Vec::new());
         }
-        let matching = &binary.matching;
         let swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped {
             (right, left)
@@ -188,54 +199,82 @@ impl Evaluator<'_> {
             }
             ones.insert(key, item);
         }
-        let mut taken: BTreeMap<Labels, BTreeSet<Labels>> = BTreeMap::new();
-        let mut result = Vec::new();
+        let mut meeting = Meeting::default();
         for item in many {
             let key = signature(&item.labels, matching);
-            let Some(other) = ones.get(&key) else {
-                continue;
-            };
-            let (left, right) = if swapped {
-                (&other.value, &item.value)
-            } else {
-                (&item.value, &other.value)
-            };
-            let Some(met) = self.meet(binary.operator, left, right) else {
-                continue;
-            };
-            let value = if binary.returns_bool {
-                Value::Float(f64::from(u8::from(met.holds)))
-            } else if met.holds || !binary.operator.is_comparison() {
-                met.value
-            } else {
-                continue;
-            };
-            let mut labels = result_labels(&item.labels, &other.labels, binary.operator, matching);
-            let returns_bool = binary.returns_bool;
-            if returns_bool && !self.options.delayed_names {
-                labels = labels.without_metadata();
+            if let Some(other) = ones.get(&key) {
+                self.pair(binary, &item, other, key, &mut meeting)?;
+            } else if let Some(value) = fill.right {
+                let other = Item::of(key.clone(), Value::Float(value), item.at);
+                self.pair(binary, &item, &other, key, &mut meeting)?;
             }
-            let seen = taken.entry(key).or_default();
-            if !seen.is_empty() && matching.cardinality == Cardinality::OneToOne {
-                return refuse(
-                    "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
-                );
-            }
-            if !seen.insert(labels.clone()) {
-                return refuse(
-                    "multiple matches for labels: grouping labels must ensure unique matches",
-                );
-            }
-            let drop_name = returns_bool || item.drop_name;
-            result.push(Item {
-                labels,
-                value,
-                at: item.at,
-                drop_name,
-            });
         }
-        Ok(result)
+        if let Some(value) = fill.left {
+            for (key, other) in ones {
+                if !meeting.taken.contains_key(&key) {
+                    let item = Item::of(key.clone(), Value::Float(value), other.at);
+                    self.pair(binary, &item, &other, key, &mut meeting)?;
+                }
+            }
+        }
+        Ok(meeting.result)
     }
+
+    /// What a sample of the many and one of the one give, if anything.
+    fn pair(
+        &mut self,
+        binary: &Binary,
+        item: &Item,
+        other: &Item,
+        key: Labels,
+        meeting: &mut Meeting,
+    ) -> Outcome<()> {
+        let (operator, matching) = (binary.operator, &binary.matching);
+        let (left, right) = match matching.cardinality {
+            Cardinality::OneToMany => (&other.value, &item.value),
+            Cardinality::OneToOne | Cardinality::ManyToOne => (&item.value, &other.value),
+        };
+        let Some(met) = self.meet(operator, left, right) else {
+            return Ok(());
+        };
+        let returns_bool = binary.returns_bool;
+        let mut labels = result_labels(&item.labels, &other.labels, operator, matching);
+        if returns_bool && !self.options.delayed_names {
+            labels = labels.without_metadata();
+        }
+        let seen = meeting.taken.entry(key).or_default();
+        if !seen.is_empty() && matching.cardinality == Cardinality::OneToOne {
+            return refuse(
+                "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+            );
+        }
+        if !seen.insert(labels.clone()) {
+            return refuse(
+                "multiple matches for labels: grouping labels must ensure unique matches",
+            );
+        }
+        let value = if returns_bool {
+            Value::Float(f64::from(u8::from(met.holds)))
+        } else if met.holds || !operator.is_comparison() {
+            met.value
+        } else {
+            return Ok(());
+        };
+        meeting.result.push(Item {
+            labels,
+            value,
+            at: item.at,
+            drop_name: returns_bool || item.drop_name,
+        });
+        Ok(())
+    }
+}
+
+/// What came of the samples so far, and which labels each group of partners has given.
+#[derive(Default)]
+struct Meeting {
+    taken: BTreeMap<Labels, BTreeSet<Labels>>,
+    result: Vec<Item>,
 }
 
 fn scaled(histogram: &Histogram, change: impl Fn(&mut Histogram)) -> Met {
@@ -304,7 +343,7 @@ fn signature(labels: &Labels, matching: &Matching) -> Labels {
 
 fn result_labels(many: &Labels, one: &Labels, operator: Op, matching: &Matching) -> Labels {
     let mut labels = many.clone();
-    if !operator.is_comparison() {
+    if !operator.is_comparison() && !operator.is_trim() {
         labels = labels.keep(|name| !METADATA.contains(&name));
     }
     if matching.cardinality == Cardinality::OneToOne {

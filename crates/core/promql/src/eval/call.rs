@@ -64,6 +64,17 @@ impl Evaluator<'_> {
                 self.rename(&mut items)?;
                 Ok(items)
             }
+            ("start_timestamp", [inner]) => {
+                let mut items = match &inner.bare().kind {
+                    Kind::Selector(selector) if self.options.start_times => {
+                        self.started(selector, at)?
+                    }
+                    // Only what was collected has a start, and only where starts are asked for.
+                    _ => Vec::new(),
+                };
+                self.rename(&mut items)?;
+                Ok(items)
+            }
             ("label_replace", [inner, rest @ ..]) => self.label_replace(inner, rest, at),
             ("label_join", [inner, rest @ ..]) => self.label_join(inner, rest, at),
             ("sort" | "sort_desc", [inner]) => self.sorted(inner, name == "sort_desc", at),
@@ -93,6 +104,9 @@ impl Evaluator<'_> {
         let Some(inner) = arguments.get(place) else {
             return refuse("expected a range vector");
         };
+        if let Kind::Selector(selector) = &inner.bare().kind {
+            super::edges::check(selector.edges, name)?;
+        }
         let mut parameters = Vec::new();
         for (other, argument) in arguments.iter().enumerate() {
             if other != place {

@@ -3,11 +3,12 @@
 use alloc::vec::Vec;
 
 use super::aggregate::{average, greatest, least, sum, variance};
+use super::edges::anchored;
 use super::quantile::quantile;
-use super::rate::{Kind, Parts};
+use super::rate::{Kind, Parts, started_anew};
 use super::select::{Window, Windows};
 use super::{Evaluator, Item, Outcome, refuse};
-use crate::ast::Aggregation;
+use crate::ast::{Aggregation, Edges};
 use crate::histogram::Histogram;
 use crate::number::{count, general, seconds};
 use crate::sample::{Sample, Value};
@@ -44,9 +45,12 @@ impl Evaluator<'_> {
             self.annotations.invalid_quantile(*quantile);
         }
         let bounds = (windows.end.saturating_sub(windows.range), windows.end);
+        let edges = windows.edges;
         let mut items = Vec::with_capacity(windows.series.len());
         for window in windows.series {
-            if let Some(value) = self.over_window(function, &window, bounds, parameters, at) {
+            if let Some(value) =
+                self.over_window(function, &window, (bounds, edges), parameters, at)
+            {
                 items.push(Item {
                     labels: window.labels,
                     value,
@@ -65,16 +69,16 @@ impl Evaluator<'_> {
         &mut self,
         function: &str,
         window: &Window,
-        bounds: (i64, i64),
+        (bounds, edges): ((i64, i64), Edges),
         parameters: &[f64],
         at: i64,
     ) -> Option<Value> {
-        let samples = &window.samples;
+        let samples: &[Sample] = &window.samples;
         let parameter = parameters.first().copied().unwrap_or(f64::NAN);
         match function {
-            "rate" => self.extrapolated(Kind::Rate, window, bounds),
-            "increase" => self.extrapolated(Kind::Increase, window, bounds),
-            "delta" => self.extrapolated(Kind::Delta, window, bounds),
+            "rate" => self.growth(Kind::Rate, window, bounds, edges),
+            "increase" => self.growth(Kind::Increase, window, bounds, edges),
+            "delta" => self.growth(Kind::Delta, window, bounds, edges),
             "irate" => self.last_two(window, true),
             "idelta" => self.last_two(window, false),
             "deriv" => self
@@ -84,8 +88,17 @@ impl Evaluator<'_> {
                 let (slope, now) = self.line(window, Some(at))?;
                 Some(Value::Float(slope * parameter + now))
             }
-            "resets" => Some(Value::Float(count(self.resets(samples)))),
-            "changes" => Some(Value::Float(count(changes(samples)))),
+            "resets" | "changes" => {
+                let samples = match edges {
+                    Edges::Open => samples,
+                    Edges::Anchored | Edges::Smoothed => anchored(samples, bounds.0)?,
+                };
+                Some(Value::Float(count(if function == "resets" {
+                    self.resets(window, samples)
+                } else {
+                    changes(samples)
+                })))
+            }
             "count_over_time" => Some(Value::Float(count(samples.len()))),
             "present_over_time" => Some(Value::Float(1.0)),
             "last_over_time" => samples.last().map(|sample| sample.value.clone()),
@@ -100,17 +113,35 @@ impl Evaluator<'_> {
         }
     }
 
-    fn resets(&self, samples: &[Sample]) -> usize {
+    fn growth(
+        &mut self,
+        kind: Kind,
+        window: &Window,
+        bounds: (i64, i64),
+        edges: Edges,
+    ) -> Option<Value> {
+        match edges {
+            Edges::Open => self.extrapolated(kind, window, bounds),
+            Edges::Anchored | Edges::Smoothed => self.between_edges(kind, window, bounds, edges),
+        }
+    }
+
+    /// `samples` are the last ones of the window.
+    fn resets(&self, window: &Window, samples: &[Sample]) -> usize {
         let bounds = self.options.bounds;
-        let resets = samples
-            .windows(2)
-            .filter(|pair| match (&pair[0].value, &pair[1].value) {
-                (Value::Float(before), Value::Float(now)) => now < before,
+        let starts = self.starts(window);
+        let skipped = window.samples.len() - samples.len();
+        let pairs = (skipped + 1..).zip(samples.windows(2));
+        let resets = pairs.filter(|(place, pair)| {
+            let began_anew = || started_anew(starts, *place, pair[0].at, pair[1].at);
+            match (&pair[0].value, &pair[1].value) {
+                (Value::Float(before), Value::Float(now)) => now < before || began_anew(),
                 (Value::Histogram(before), Value::Histogram(now)) => {
-                    now.is_reset_after(before, bounds)
+                    began_anew() || now.is_reset_after(before, bounds)
                 }
                 _ => true,
-            });
+            }
+        });
         resets.count()
     }
 

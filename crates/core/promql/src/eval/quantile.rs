@@ -155,7 +155,7 @@ pub(super) fn fraction_of_buckets(lower: f64, upper: f64, buckets: Vec<Classic>)
         });
         (start, below) = (bucket.upper, bucket.count);
     }
-    share_between(lower, upper, total, &plain, |_| false)
+    share_between(lower, upper, (total, total), &plain, |_| false)
 }
 
 /// What a native quantile found besides its answer.
@@ -264,15 +264,22 @@ pub(super) fn fraction_of_native(lower: f64, upper: f64, histogram: &Histogram) 
             one_sided(bucket, histogram);
         }
     }
-    share_between(lower, upper, histogram.count, &buckets, |bucket| {
+    // Observations of NaN are in no bucket, not even below infinity.
+    let seen = if histogram.sum.is_nan() {
+        buckets.iter().map(|bucket| bucket.count).sum()
+    } else {
+        histogram.count
+    };
+    share_between(lower, upper, (seen, histogram.count), &buckets, |bucket| {
         !is_linear(bucket, histogram)
     })
 }
 
+/// `seen` of `total` observations are in the buckets.
 fn share_between(
     lower: f64,
     upper: f64,
-    total: f64,
+    (seen, total): (f64, f64),
     buckets: &[Bucket],
     is_exponential: impl Fn(&Bucket) -> bool,
 ) -> f64 {
@@ -305,9 +312,9 @@ fn share_between(
             }
             rank += bucket.count;
         }
-        total
+        seen
     };
-    (rank_of(upper).min(total) - rank_of(lower).min(total)) / total
+    (rank_of(upper).min(seen) - rank_of(lower).min(seen)) / total
 }
 
 fn exponential_share(bucket: &Bucket, value: f64) -> f64 {

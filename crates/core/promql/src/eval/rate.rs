@@ -54,19 +54,29 @@ impl Evaluator<'_> {
             self.annotations.mixed_floats_histograms(name);
             return None;
         }
-        let (value, first, grown) = if parts.histograms.len() > 1 {
-            let result = self.histogram_rate(&parts.histograms, is_counter, name)?;
-            let (first, grown) = (parts.histograms[0].1.count, result.count);
-            (Value::of(result), first, grown)
-        } else if parts.floats.len() > 1 {
-            let result = float_growth(&parts.floats, is_counter);
-            (Value::Float(result), parts.floats[0].1, result)
-        } else {
-            return None;
+        let starts = if is_counter { self.starts(window) } else { &[] };
+        let (first, last) = (window.samples.first()?, window.samples.last()?);
+        let mut grown = match parts.histograms.len() {
+            0 => Some(Value::Float(float_growth(
+                &parts.floats,
+                starts,
+                is_counter,
+            ))),
+            1 => None,
+            _ => Some(Value::of(self.histogram_rate(
+                &parts.histograms,
+                starts,
+                is_counter,
+                name,
+            )?)),
         };
-        let (first_at, last_at) = (window.samples.first()?.at, window.samples.last()?.at);
-        let covered = seconds(last_at - first_at);
-        let between = covered / count(window.samples.len() - 1);
+        if overlap(&window.samples, starts) {
+            self.annotations.overlapping_starts(name);
+        }
+        let between = match window.samples.len() - 1 {
+            0 => 0.0,
+            gaps => seconds(last.at - first.at) / count(gaps),
+        };
         let near = between * 1.1;
         let reach = |distance: f64| {
             if distance >= near {
@@ -75,31 +85,65 @@ impl Evaluator<'_> {
                 distance
             }
         };
-        let mut to_start = reach(seconds(first_at - start));
-        if is_counter && grown > 0.0 && first >= 0.0 {
-            // A counter was never below zero.
-            to_start = to_start.min(covered * (first / grown));
+        let mut covered = seconds(last.at - first.at);
+        let mut to_start = reach(seconds(first.at - start));
+        match starts.first() {
+            // The counter is known to have been zero then: nothing has to be guessed.
+            Some(since) if *since != 0 && start < *since && *since < first.at => {
+                covered = seconds(last.at - since);
+                to_start = 0.0;
+                grown = Some(self.with_first(grown, &first.value, name)?);
+            }
+            _ if window.samples.len() < 2 => return None,
+            _ if is_counter => {
+                // A counter was never below zero.
+                let size =
+                    |value: &Value| value.histogram().map_or(value.float(), |h| Some(h.count));
+                let (first, grown) = (size(&first.value)?, size(grown.as_ref()?)?);
+                if grown > 0.0 && first >= 0.0 {
+                    to_start = to_start.min(covered * (first / grown));
+                }
+            }
+            _ => {}
         }
-        let mut factor = (covered + to_start + reach(seconds(end - last_at))) / covered;
+        let mut factor = (covered + to_start + reach(seconds(end - last.at))) / covered;
         if kind == Kind::Rate {
             factor /= seconds(end - start);
         }
-        if is_counter && value.float().is_some() && !is_counter_name(name) {
+        let grown = grown?;
+        if is_counter && grown.float().is_some() && !is_counter_name(name) {
             self.annotations.possible_non_counter(name);
         }
-        Some(match value {
-            Value::Float(value) => Value::Float(value * factor),
-            Value::Histogram(histogram) => {
-                let mut histogram = (*histogram).clone();
-                histogram.scale(factor);
-                Value::of(histogram)
+        Some(scaled(grown, factor))
+    }
+
+    /// Since when the counter of each sample has counted, if that is to be believed.
+    pub(super) fn starts<'w>(&self, window: &'w Window) -> &'w [i64] {
+        if self.options.start_times {
+            window.samples.starts()
+        } else {
+            &[]
+        }
+    }
+
+    /// The growth since a counter was zero: that between samples, and the first sample.
+    fn with_first(&mut self, grown: Option<Value>, first: &Value, name: &str) -> Option<Value> {
+        match (grown, first) {
+            (Some(Value::Float(grown)), Value::Float(first)) => Some(Value::Float(grown + first)),
+            (Some(Value::Histogram(grown)), Value::Histogram(first)) => {
+                let mut grown = (*grown).clone();
+                let outcome = grown.add(first, self.options.bounds);
+                self.fit(outcome, name, "addition")?;
+                Some(Value::of(grown))
             }
-        })
+            _ => Some(first.clone()),
+        }
     }
 
     fn histogram_rate(
         &mut self,
         points: &[(i64, &Histogram)],
+        starts: &[i64],
         is_counter: bool,
         name: &str,
     ) -> Option<Histogram> {
@@ -112,7 +156,13 @@ impl Evaluator<'_> {
         // After a reset between the first and the second sample, the first says nothing.
         let mut before = first.clone();
         let second = points.get(1)?.1;
-        if is_counter && second.is_reset_after(first, bounds) {
+        let began_anew = |at: usize| {
+            let (before, now) = (points.get(at.wrapping_sub(1)), points.get(at));
+            before
+                .zip(now)
+                .is_some_and(|(before, now)| started_anew(starts, at, before.0, now.0))
+        };
+        if is_counter && (began_anew(1) || second.is_reset_after(first, bounds)) {
             before = Histogram {
                 schema: second.schema,
                 custom: second.custom.clone(),
@@ -141,8 +191,8 @@ impl Evaluator<'_> {
         self.fit(outcome, name, "subtraction")?;
         if is_counter {
             let mut previous = &before;
-            for (_, current) in points.get(1..).unwrap_or(&[]) {
-                if current.is_reset_after(previous, bounds) {
+            for (at, (_, current)) in points.iter().enumerate().skip(1) {
+                if began_anew(at) || current.is_reset_after(previous, bounds) {
                     let outcome = result.add(previous, bounds);
                     self.fit(outcome, name, "addition")?;
                 }
@@ -156,7 +206,7 @@ impl Evaluator<'_> {
         Some(result)
     }
 
-    fn fit(
+    pub(super) fn fit(
         &mut self,
         outcome: Result<crate::histogram::Joined, Incompatible>,
         name: &str,
@@ -186,13 +236,15 @@ impl Evaluator<'_> {
         let [.., before, last] = &*window.samples else {
             return None;
         };
+        let place = window.samples.len() - 1;
+        let began_anew = started_anew(self.starts(window), place, before.at, last.at);
         let interval = seconds(last.at - before.at);
         if interval == 0.0 {
             return None;
         }
         match (&before.value, &last.value) {
             (Value::Float(before), Value::Float(last)) => {
-                let moved = if is_rate && last < before {
+                let moved = if is_rate && (last < before || began_anew) {
                     *last
                 } else {
                     last - before
@@ -210,7 +262,8 @@ impl Evaluator<'_> {
                     self.annotations.not_gauge(name);
                 }
                 let mut result = (**last).clone();
-                if !is_rate || !last.is_reset_after(before, self.options.bounds) {
+                let bounds = self.options.bounds;
+                if !is_rate || !(began_anew || last.is_reset_after(before, bounds)) {
                     let outcome = result.subtract(before, self.options.bounds);
                     self.fit(outcome, name, "subtraction")?;
                 }
@@ -249,14 +302,52 @@ pub(super) fn is_counter_name(name: &str) -> bool {
             .any(|end| name.ends_with(end))
 }
 
-fn float_growth(points: &[(i64, f64)], is_counter: bool) -> f64 {
+fn float_growth(points: &[(i64, f64)], starts: &[i64], is_counter: bool) -> f64 {
     let (first, last) = (points[0].1, points[points.len() - 1].1);
     let mut grown = last - first;
     if is_counter {
-        let resets = points.windows(2).filter(|pair| pair[1].1 < pair[0].1);
-        grown = resets.fold(grown, |grown, pair| grown + pair[0].1);
+        for (at, pair) in (1..).zip(points.windows(2)) {
+            let (before, now) = (pair[0], pair[1]);
+            if now.1 < before.1 || started_anew(starts, at, before.0, now.0) {
+                grown += before.1;
+            }
+        }
     }
     grown
+}
+
+fn scaled(value: Value, factor: f64) -> Value {
+    match value {
+        Value::Float(value) => Value::Float(value * factor),
+        Value::Histogram(histogram) => {
+            let mut histogram = (*histogram).clone();
+            histogram.scale(factor);
+            Value::of(histogram)
+        }
+    }
+}
+
+/// Whether the counter of the sample at this place began after the sample before. A start at the very sample
+/// before is a new beginning if that one knew its own start (then the samples are increases, each since the one
+/// before), and otherwise means that nobody knows. One that is not before its own sample is none.
+pub(super) fn started_anew(starts: &[i64], place: usize, before: i64, now: i64) -> bool {
+    let start = |place: Option<usize>| place.and_then(|place| starts.get(place)).copied();
+    let (earlier, start) = (
+        start(place.checked_sub(1)).unwrap_or(0),
+        start(Some(place)).unwrap_or(0),
+    );
+    if start == 0 || start >= now || start == earlier || start < before {
+        return false;
+    }
+    start > before || (earlier != 0 && earlier < before)
+}
+
+/// Whether a sample claims to count from a moment before the sample before it, and not from that one's start.
+fn overlap(samples: &[Sample], starts: &[i64]) -> bool {
+    let pairs = samples.iter().zip(starts.windows(2));
+    pairs
+        .into_iter()
+        .any(|(before, pair)| pair[1] != 0 && pair[1] < before.at && pair[1] != pair[0])
 }
 
 /// Least squares with Kahan's sums; times count from `from`, in seconds.

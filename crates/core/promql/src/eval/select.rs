@@ -8,9 +8,10 @@ use alloc::vec::Vec;
 use core::ops::{Deref, Range};
 
 use super::{Evaluator, Failure, Item, Outcome, refuse};
-use crate::ast::{Expr, Kind, Selector, Subquery};
-use crate::histogram::Hint;
+use crate::ast::{Edges, Expr, Kind, Selector, Subquery};
+use crate::histogram::{Bounds, Hint, Histogram};
 use crate::labels::Labels;
+use crate::number::seconds;
 use crate::sample::{Sample, Series, Value};
 
 /// The samples of one series within a window.
@@ -23,15 +24,44 @@ pub(super) struct Window {
 /// Those of a series as they were fetched, where nothing must be left out; otherwise a copy.
 pub(super) enum Samples {
     Shared(Arc<Series>, Range<usize>),
-    Own(Vec<Sample>),
+    /// With the starts of their counters, or none.
+    Own(Vec<Sample>, Vec<i64>),
 }
 
 impl Samples {
     pub(super) fn into_vec(self) -> Vec<Sample> {
         match self {
             Self::Shared(..) => self.to_vec(),
-            Self::Own(samples) => samples,
+            Self::Own(samples, _) => samples,
         }
+    }
+
+    /// Since when the counter of each sample has counted; empty where nobody knows.
+    pub(super) fn starts(&self) -> &[i64] {
+        match self {
+            Self::Shared(series, within) => series.starts.get(within.clone()).unwrap_or(&[]),
+            Self::Own(_, starts) => starts,
+        }
+    }
+
+    /// What a window from `from` (excluded) to `to` finds in a series; markers of an end are no samples.
+    fn within(series: &Arc<Series>, from: i64, to: i64) -> Self {
+        let first = series.samples.partition_point(|sample| sample.at <= from);
+        let after = series.samples.partition_point(|sample| sample.at <= to);
+        let within = first..after.max(first);
+        let found = series.samples.get(within.clone()).unwrap_or(&[]);
+        if found.iter().all(|sample| !sample.value.is_stale()) {
+            return Self::Shared(Arc::clone(series), within);
+        }
+        let starts = series.starts.get(within).unwrap_or(&[]);
+        let is_current = |(_, sample): &(usize, &Sample)| !sample.value.is_stale();
+        let current = || found.iter().enumerate().filter(is_current);
+        Self::Own(
+            current().map(|(_, sample)| sample.clone()).collect(),
+            current()
+                .filter_map(|(at, _)| starts.get(at).copied())
+                .collect(),
+        )
     }
 }
 
@@ -41,7 +71,7 @@ impl Deref for Samples {
     fn deref(&self) -> &[Sample] {
         match self {
             Self::Shared(series, within) => series.samples.get(within.clone()).unwrap_or(&[]),
-            Self::Own(samples) => samples,
+            Self::Own(samples, _) => samples,
         }
     }
 }
@@ -51,6 +81,8 @@ pub(super) struct Windows {
     pub(super) range: i64,
     /// Its last moment.
     pub(super) end: i64,
+    /// Unless they are open, the series have samples beyond the window.
+    pub(super) edges: Edges,
     /// Only series that have samples in it.
     pub(super) series: Vec<Window>,
 }
@@ -65,22 +97,53 @@ impl Evaluator<'_> {
             .get(&selector.id)
             .copied()
             .unwrap_or((i64::MIN, i64::MAX));
-        let found = Arc::new(self.source.select(&selector.matchers, from, to));
+        let mut found = self.source.select(&selector.matchers, from, to);
+        if self.counted.contains(&selector.id) {
+            for series in &mut found {
+                hinted(series);
+            }
+        }
+        let found = Arc::new(found);
         self.found.insert(selector.id, Arc::clone(&found));
         found
     }
 
     pub(super) fn current(&mut self, selector: &Selector, at: i64) -> Outcome<Vec<Item>> {
         let moment = self.moment(&selector.when, at)?;
+        if selector.edges == Edges::Smoothed {
+            return self.smoothed(selector, moment, at);
+        }
+        self.latest(selector, moment, |_, _, sample| sample.value.clone())
+    }
+
+    /// Since when the counters behind a selector have counted, 0 where nobody knows.
+    pub(super) fn started(&mut self, selector: &Selector, at: i64) -> Outcome<Vec<Item>> {
+        let moment = self.moment(&selector.when, at)?;
+        self.latest(selector, moment, |series, place, _| {
+            Value::Float(seconds(series.starts.get(place).copied().unwrap_or(0)))
+        })
+    }
+
+    /// What is read of the newest sample of each series, unless it is too old.
+    fn latest(
+        &mut self,
+        selector: &Selector,
+        moment: i64,
+        read: impl Fn(&Series, usize, &Sample) -> Value,
+    ) -> Outcome<Vec<Item>> {
         let oldest = moment.saturating_sub(self.options.lookback);
         let mut items = Vec::new();
         for series in self.fetch(selector).iter() {
             let after = series.samples.partition_point(|sample| sample.at <= moment);
-            let last = after.checked_sub(1).and_then(|at| series.samples.get(at));
-            if let Some(sample) = last.filter(|s| s.at > oldest && !s.value.is_stale()) {
+            let last = after
+                .checked_sub(1)
+                .and_then(|at| Some((at, series.samples.get(at)?)));
+            if let Some((place, sample)) =
+                last.filter(|(_, s)| s.at > oldest && !s.value.is_stale())
+            {
                 items.push(Item {
                     labels: series.labels.clone(),
-                    value: sample.value.clone(),
+                    value: read(series, place, sample),
                     at: sample.at,
                     drop_name: false,
                 });
@@ -107,19 +170,17 @@ impl Evaluator<'_> {
         if range <= 0 {
             return refuse("duration must be greater than 0");
         }
+        let lookback = self.options.lookback;
         let start = end.saturating_sub(range);
+        let (from, to) = match selector.edges {
+            Edges::Open => (start, end),
+            Edges::Anchored => (start.saturating_sub(lookback), end),
+            Edges::Smoothed => (start.saturating_sub(lookback), end.saturating_add(lookback)),
+        };
         let mut windows = Vec::new();
         for series in self.fetch(selector).iter() {
-            let first = series.samples.partition_point(|sample| sample.at <= start);
-            let after = series.samples.partition_point(|sample| sample.at <= end);
-            let within = series.samples.get(first..after).unwrap_or(&[]);
-            self.charge(within.len())?;
-            let is_current = |sample: &&Sample| !sample.value.is_stale();
-            let samples = if within.iter().all(|sample| is_current(&sample)) {
-                Samples::Shared(Arc::clone(series), first..after)
-            } else {
-                Samples::Own(within.iter().filter(is_current).cloned().collect())
-            };
+            let samples = Samples::within(series, from, to);
+            self.charge(samples.len())?;
             if !samples.is_empty() {
                 let labels = series.labels.clone();
                 windows.push(Window {
@@ -132,8 +193,32 @@ impl Evaluator<'_> {
         Ok(Windows {
             range,
             end,
+            edges: selector.edges,
             series: windows,
         })
+    }
+
+    /// What each series would be at this moment, if it moved in straight lines from sample to sample.
+    fn smoothed(&mut self, selector: &Selector, moment: i64, at: i64) -> Outcome<Vec<Item>> {
+        let lookback = self.options.lookback;
+        let (from, to) = (
+            moment.saturating_sub(lookback),
+            moment.saturating_add(lookback),
+        );
+        let mut items = Vec::new();
+        for series in self.fetch(selector).iter() {
+            let samples = Samples::within(series, from, to);
+            self.charge(samples.len())?;
+            if let Some(value) = self.value_at(&samples, moment, series.labels.name()) {
+                items.push(Item {
+                    labels: series.labels.clone(),
+                    value,
+                    at,
+                    drop_name: false,
+                });
+            }
+        }
+        Ok(items)
     }
 
     fn subquery(&mut self, subquery: &Subquery, at: i64) -> Outcome<Windows> {
@@ -179,13 +264,45 @@ impl Evaluator<'_> {
             .map(|(labels, (drop_name, samples))| Window {
                 labels,
                 drop_name,
-                samples: Samples::Own(samples),
+                samples: Samples::Own(samples, Vec::new()),
             });
         Ok(Windows {
             range,
             end,
+            edges: Edges::Open,
             series: windows.collect(),
         })
+    }
+}
+
+/// Says of each histogram whether its counter was reset since the one before.
+fn hinted(series: &mut Arc<Series>) {
+    if series
+        .samples
+        .iter()
+        .all(|sample| sample.value.histogram().is_none())
+    {
+        return;
+    }
+    let mut before: Option<Arc<Histogram>> = None;
+    for sample in &mut Arc::make_mut(series).samples {
+        if sample.value.is_stale() {
+            continue;
+        }
+        let Value::Histogram(histogram) = &mut sample.value else {
+            continue;
+        };
+        if histogram.hint == Hint::Unknown
+            && let Some(before) = &before
+        {
+            let is_reset = histogram.is_reset_after(before, Bounds::Reconcile);
+            Arc::make_mut(histogram).hint = if is_reset {
+                Hint::Reset
+            } else {
+                Hint::NotReset
+            };
+        }
+        before = Some(Arc::clone(histogram));
     }
 }
 

@@ -3,7 +3,7 @@
 use alloc::format;
 
 use super::DEPTH_MAX;
-use crate::ast::{Aggregate, Binary, Cardinality, Expr, Kind, Span, Type};
+use crate::ast::{Aggregate, Binary, Cardinality, Expr, Fill, Kind, Span, Type};
 use crate::functions::Function;
 use crate::lex::{Fault, fault};
 use crate::matcher::Matcher;
@@ -55,6 +55,21 @@ pub(super) fn binary(binary: &Binary, matching: bool, place: Span) -> Result<(),
         return fault(
             place,
             format!("set operator {symbol:?} not allowed in binary scalar expression"),
+        );
+    }
+    if operator.is_trim() && both(Type::Scalar) {
+        let symbol = operator.symbol();
+        return fault(
+            place,
+            format!(
+                "operator {symbol:?} not allowed for Scalar operations, only for a histogram and a scalar"
+            ),
+        );
+    }
+    if binary.matching.fill != Fill::default() && !both(Type::Vector) {
+        return fault(
+            place,
+            "filling in missing series only allowed between instant vectors",
         );
     }
     if matching && !both(Type::Vector) {
@@ -112,7 +127,7 @@ pub(super) fn call(function: &Function, arguments: &[Expr], place: Span) -> Resu
     Ok(())
 }
 
-/// A selector of everything is refused, unless it is the data side of `info`.
+/// A selector of everything is refused.
 pub(super) fn selector(matchers: &[Matcher], span: Span) -> Result<(), Fault> {
     if matchers.iter().all(|matcher| matcher.holds("")) {
         return fault(

@@ -8,6 +8,9 @@ use crate::ast::{Length, LengthOperator};
 use crate::lex::{Fault, Word, fault};
 use crate::number::seconds;
 
+/// The precedence of `^`, above which there is none.
+const POWER: u8 = 3;
+
 impl Parser<'_> {
     /// A whole duration expression, as between brackets.
     pub(super) fn length(&mut self) -> Result<Length, Fault> {
@@ -16,7 +19,7 @@ impl Parser<'_> {
 
     fn length_above(&mut self, least: u8) -> Result<Length, Fault> {
         self.nested(|parser| {
-            let mut left = parser.length_operand()?;
+            let mut left = parser.length_term()?;
             while let Some((operator, precedence)) = parser.length_operator() {
                 if precedence < least {
                     break;
@@ -30,6 +33,21 @@ impl Parser<'_> {
         })
     }
 
+    /// A sign before a power is the sign of the whole power.
+    fn length_term(&mut self) -> Result<Length, Fault> {
+        match self.peek() {
+            Word::Sign("-") => {
+                self.at += 1;
+                Ok(Length::Negative(Box::new(self.length_above(POWER)?)))
+            }
+            Word::Sign("+") => {
+                self.at += 1;
+                self.length_above(POWER)
+            }
+            _ => self.length_operand(),
+        }
+    }
+
     fn length_operator(&self) -> Option<(LengthOperator, u8)> {
         let Word::Sign(sign) = self.peek() else {
             return None;
@@ -40,7 +58,7 @@ impl Parser<'_> {
             "*" => (LengthOperator::Multiply, 2),
             "/" => (LengthOperator::Divide, 2),
             "%" => (LengthOperator::Modulo, 2),
-            "^" => (LengthOperator::Power, 3),
+            "^" => (LengthOperator::Power, POWER),
             _ => return None,
         })
     }

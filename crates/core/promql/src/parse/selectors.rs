@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Parser, checks};
-use crate::ast::{At, Expr, Kind, Length, Selector, Subquery, Type, When};
+use crate::ast::{At, Edges, Expr, Kind, Length, Selector, Subquery, Type, When};
 use crate::labels::{Labels, NAME};
 use crate::lex::{Fault, Word, fault};
 use crate::matcher::{Matcher, Operator};
@@ -35,7 +35,9 @@ impl Parser<'_> {
         if name.is_some() && names.count() > 1 {
             return fault(place, "metric name must not be set twice");
         }
-        checks::selector(&matchers, place)?;
+        if !self.may_be_empty {
+            checks::selector(&matchers, place)?;
+        }
         let id = self.selectors;
         self.selectors += 1;
         Ok(Selector {
@@ -43,6 +45,7 @@ impl Parser<'_> {
             name,
             matchers,
             range: None,
+            edges: Edges::default(),
             when: When::default(),
         })
     }
@@ -133,12 +136,22 @@ impl Parser<'_> {
                     return fault(place, "@ <timestamp> may not be set multiple times");
                 }
                 when.at = Some(at);
+            } else if let Some(edges) = self.edges() {
+                let place = self.span();
+                self.at += 1;
+                set_edges(&mut expr, edges, place)?;
             } else {
                 return Ok(expr);
             }
             expr.span = self.since(start);
         }
         fault(self.span(), "too many modifiers")
+    }
+
+    fn edges(&self) -> Option<Edges> {
+        [Edges::Anchored, Edges::Smoothed]
+            .into_iter()
+            .find(|edges| edges.word().is_some_and(|word| self.is_keyword(word)))
     }
 
     fn moment(&mut self) -> Result<At, Fault> {
@@ -217,6 +230,9 @@ impl Parser<'_> {
                         "no offset modifiers or @ modifiers allowed before range",
                     );
                 }
+                if let Some(word) = selector.edges.word() {
+                    return fault(place, format!("{word} must stand behind the range"));
+                }
                 selector.range = Some(range);
                 Ok(expr)
             }
@@ -286,6 +302,31 @@ fn positive(length: &Length, place: crate::ast::Span) -> Result<(), Fault> {
             fault(place, "duration must be greater than 0")
         }
         _ => Ok(()),
+    }
+}
+
+fn set_edges(expr: &mut Expr, edges: Edges, place: crate::ast::Span) -> Result<(), Fault> {
+    let word = edges.word().unwrap_or_default();
+    let Kind::Selector(selector) = &mut expr.kind else {
+        return fault(
+            place,
+            format!(
+                "{word} modifier must be preceded by an instant vector selector or range vector selector, not by a subquery or another expression"
+            ),
+        );
+    };
+    match selector.edges.word() {
+        None => {
+            selector.edges = edges;
+            Ok(())
+        }
+        Some(other) if other == word => {
+            fault(place, format!("{word} may not be set multiple times"))
+        }
+        Some(_) => fault(
+            place,
+            "anchored and smoothed modifiers cannot be used together",
+        ),
     }
 }
 

@@ -19,6 +19,14 @@ fn what_is_parsed_prints_and_parses_again_to_the_same() {
         "quantile without (a, b) (0.9, x == bool 1)",
         "sum(offset{by=\"without\"}) + sum",
         "rate(a[2 * 5m + 30s])",
+        "rate(a[-2 ^ 2 + max(step(), 5m)] offset -min(range(), 1h))",
+        "rate(a[5m] anchored) / fill(0) rate(b[5m] smoothed @ end() offset 1m)",
+        "a smoothed + on (x) group_right (y) fill_left(-1) fill_right(+Inf) b",
+        "a </ 5 >/ -Inf + b",
+        "anchored + smoothed{fill=\"fill_left\"}",
+        "fill offset 5m - fill_right",
+        "info(a, {b=~\".*\"})",
+        "info(a, {})",
     ] {
         let once = message(text);
         let again = message(once.strip_prefix("parsed ").unwrap_or(&once));
@@ -47,6 +55,38 @@ fn what_is_wrong_is_named_with_its_place() {
         (
             "a[5m] offset",
             "unexpected end of input, expected a duration",
+        ),
+        (
+            "a and fill(0) b",
+            "filling in missing series not allowed for \"and\" operation",
+        ),
+        (
+            "a + fill(0) 1",
+            "filling in missing series only allowed between instant vectors",
+        ),
+        (
+            "a + fill(0) fill_left(1) b",
+            "fill_left may not be set where that side is filled in already",
+        ),
+        (
+            "a + fill(x) b",
+            "unexpected identifier \"x\" in fill, expected a number",
+        ),
+        (
+            "1 </ 2",
+            "operator \"</\" not allowed for Scalar operations, only for a histogram and a scalar",
+        ),
+        (
+            "a[5m] anchored smoothed",
+            "anchored and smoothed modifiers cannot be used together",
+        ),
+        (
+            "a[5m:] smoothed",
+            "smoothed modifier must be preceded by an instant vector selector or range vector selector, not by a subquery or another expression",
+        ),
+        (
+            "sum({b=~\".*\"})",
+            "vector selector must contain at least one non-empty matcher",
         ),
         ("nothing(a)", "unknown function with name \"nothing\""),
         ("a[0s]", "duration must be greater than 0"),

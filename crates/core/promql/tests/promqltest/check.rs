@@ -1,6 +1,7 @@
 //! Carries out commands and compares answers with expectations.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mainstay_promql::annotation::{Annotations, Level};
 use mainstay_promql::ast::{At, Expr, Kind};
@@ -13,6 +14,7 @@ use mainstay_promql::sample::Value;
 use mainstay_promql::store::Memory;
 
 use crate::script::{Command, Eval, Row, Text};
+use crate::starts::Offsets;
 
 /// Relative difference that is still the same.
 const EPSILON: f64 = 1e-6;
@@ -33,10 +35,30 @@ pub struct Stage {
 
 type Checked = Result<(), String>;
 
+/// Which hints about resets an expected histogram speaks of.
+#[derive(Clone, Copy)]
+enum Hints {
+    Gauge,
+    Written,
+    All,
+}
+
+impl Hints {
+    fn fit(self, wanted: Hint, found: Hint) -> bool {
+        let speaks = match self {
+            Self::Gauge => wanted == Hint::Gauge,
+            Self::Written => wanted != Hint::Unknown,
+            Self::All => true,
+        };
+        !speaks || wanted == found
+    }
+}
+
 impl Stage {
     pub fn new(style: Style) -> Self {
         let options = Options {
             delayed_names: true,
+            start_times: true,
             bounds: style.bounds,
             ..Options::default()
         };
@@ -54,17 +76,24 @@ impl Stage {
             Command::Load {
                 step,
                 rows,
+                starts,
                 custom_buckets,
             } => {
                 // Of two rows with the same labels in one command, the later counts.
-                let rows: BTreeMap<&Labels, &Vec<Option<Value>>> =
-                    rows.iter().map(|(l, v)| (l, v)).collect();
-                for (labels, values) in &rows {
-                    self.load(labels, values, *step);
+                let rows: BTreeMap<&Labels, (&Vec<_>, &Offsets)> = rows
+                    .iter()
+                    .zip(starts)
+                    .map(|((labels, values), starts)| (labels, (values, starts)))
+                    .collect();
+                for (labels, (values, starts)) in &rows {
+                    self.load(labels, values, starts, *step);
                 }
                 if *custom_buckets {
-                    for (labels, values) in with_custom_buckets(&rows) {
-                        self.load(&labels, &values, *step);
+                    let rows = rows
+                        .into_iter()
+                        .map(|(labels, (values, _))| (labels, values));
+                    for (labels, values) in with_custom_buckets(&rows.collect()) {
+                        self.load(&labels, &values, &[], *step);
                     }
                 }
             }
@@ -78,11 +107,44 @@ impl Stage {
         None
     }
 
-    fn load(&mut self, labels: &Labels, values: &[Option<Value>], step: i64) {
-        for (at, value) in (0..).zip(values) {
-            if let Some(value) = value {
-                self.store.append(labels, at * step, value.clone());
+    /// As Prometheus keeps them: of histograms without the starts of their counters, but with a hint whether
+    /// the counter was reset, as far as that is known of two samples that lie in one chunk.
+    fn load(
+        &mut self,
+        labels: &Labels,
+        values: &[Option<Value>],
+        starts: &[Option<i64>],
+        step: i64,
+    ) {
+        let mut before: Option<&Value> = None;
+        for (place, value) in values.iter().enumerate() {
+            let Some(value) = value else {
+                continue;
+            };
+            let at = i64::try_from(place).expect("a place") * step;
+            let start = starts.get(place).copied().flatten();
+            match value {
+                Value::Float(_) => {
+                    let start = start.map_or(0, |start| at + start);
+                    self.store.append_since(labels, at, value.clone(), start);
+                }
+                Value::Histogram(histogram) => {
+                    let before = before.and_then(Value::histogram);
+                    let mut kept = (**histogram).clone();
+                    kept.hint = hint(before, histogram);
+                    let kept = Value::Histogram(Arc::new(kept));
+                    self.store.append(labels, at, kept);
+                }
             }
+            before = Some(value);
+        }
+    }
+
+    fn hints(&self, eval: &Eval) -> Hints {
+        match eval.unknown_hints {
+            _ if self.style.strict => Hints::Gauge,
+            false => Hints::Written,
+            true => Hints::All,
         }
     }
 
@@ -108,7 +170,7 @@ impl Stage {
             (Some(_), Err(problem)) => return Err(format!("failed otherwise: {problem}")),
         };
         self.annotations(eval, &answer.annotations)?;
-        compare(eval, &answer)?;
+        compare(eval, &answer, self.hints(eval))?;
         if eval.range.is_none() && matches!(answer.output, Output::Vector(_) | Output::Scalar(_)) {
             self.as_range(eval, &expr)?;
             self.pinned(eval, &expr)?;
@@ -162,7 +224,8 @@ impl Stage {
                 .map(|(l, v)| (l.clone(), v.clone()))
                 .collect(),
         };
-        instant_rows(&wanted, &middle, false).map_err(|problem| format!("as range: {problem}"))
+        instant_rows(&wanted, &middle, false, self.hints(eval))
+            .map_err(|problem| format!("as range: {problem}"))
     }
 
     /// The same question from other moments, with every selector pinned to the first.
@@ -175,9 +238,27 @@ impl Stage {
         for at in [-1_000_000_000, 0, 123_456, eval.start + 1, 10_000_000_000] {
             let answer = instant(&expr, &self.store, at, &self.options);
             let answer = answer.map_err(|failure| format!("pinned: {failure}"))?;
-            compare(eval, &answer).map_err(|problem| format!("pinned: {problem}"))?;
+            compare(eval, &answer, self.hints(eval))
+                .map_err(|problem| format!("pinned: {problem}"))?;
         }
         Ok(())
+    }
+}
+
+fn hint(before: Option<&Histogram>, histogram: &Histogram) -> Hint {
+    match (histogram.hint, before) {
+        (Hint::Gauge, _) => Hint::Gauge,
+        (Hint::Reset, _) | (_, None) => Hint::Unknown,
+        (_, Some(before)) if before.hint == Hint::Gauge => Hint::Unknown,
+        (_, Some(before)) => {
+            let mut plain = histogram.clone();
+            plain.hint = Hint::Unknown;
+            if plain.is_reset_after(before, Bounds::Refuse) {
+                Hint::Unknown
+            } else {
+                Hint::NotReset
+            }
+        }
     }
 }
 
@@ -222,7 +303,7 @@ fn pin(expr: &mut Expr, at: i64) {
     }
 }
 
-fn compare(eval: &Eval, answer: &Answer) -> Checked {
+fn compare(eval: &Eval, answer: &Answer, hints: Hints) -> Checked {
     match &answer.output {
         Output::Scalar(value) => match eval.scalar {
             Some(wanted) if close(wanted, *value) => Ok(()),
@@ -235,7 +316,7 @@ fn compare(eval: &Eval, answer: &Answer) -> Checked {
                 .iter()
                 .map(|item| (item.labels.clone(), item.value.clone()))
                 .collect();
-            instant_rows(&eval.rows, &found, eval.ordered)
+            instant_rows(&eval.rows, &found, eval.ordered, hints)
         }
         Output::Matrix(series) => {
             let (start, step) = match (eval.range, eval.matrix) {
@@ -267,7 +348,8 @@ fn compare(eval: &Eval, answer: &Answer) -> Checked {
                     ));
                 }
                 for (sample, (at, wanted)) in found.samples.iter().zip(points) {
-                    same(wanted, &sample.value).map_err(|e| format!("{labels} at {at}: {e}"))?;
+                    same(wanted, &sample.value, hints)
+                        .map_err(|e| format!("{labels} at {at}: {e}"))?;
                 }
             }
             match wanted.first() {
@@ -278,7 +360,7 @@ fn compare(eval: &Eval, answer: &Answer) -> Checked {
     }
 }
 
-fn instant_rows(wanted: &[Row], found: &[(Labels, Value)], ordered: bool) -> Checked {
+fn instant_rows(wanted: &[Row], found: &[(Labels, Value)], ordered: bool, hints: Hints) -> Checked {
     for (at, (labels, value)) in found.iter().enumerate() {
         let Some(place) = wanted.iter().position(|(wanted, _)| wanted == labels) else {
             return Err(format!("unexpected {labels} {}", shown(value)));
@@ -289,7 +371,7 @@ fn instant_rows(wanted: &[Row], found: &[(Labels, Value)], ordered: bool) -> Che
         let Some(Some(value_wanted)) = wanted[place].1.first() else {
             return Err(format!("{labels}: nothing expected"));
         };
-        same(value_wanted, value).map_err(|problem| format!("{labels}: {problem}"))?;
+        same(value_wanted, value, hints).map_err(|problem| format!("{labels}: {problem}"))?;
     }
     let missing = wanted
         .iter()
@@ -304,10 +386,12 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn same(wanted: &Value, found: &Value) -> Checked {
+fn same(wanted: &Value, found: &Value, hints: Hints) -> Checked {
     let holds = match (wanted, found) {
         (Value::Float(wanted), Value::Float(found)) => close(*wanted, *found),
-        (Value::Histogram(wanted), Value::Histogram(found)) => alike(wanted, found),
+        (Value::Histogram(wanted), Value::Histogram(found)) => {
+            hints.fit(wanted.hint, found.hint) && alike(wanted, found)
+        }
         _ => false,
     };
     if holds {
@@ -336,8 +420,7 @@ fn alike(wanted: &Histogram, found: &Histogram) -> bool {
     let buckets = |a: &[(i32, f64)], b: &[(i32, f64)]| {
         a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && close(a.1, b.1))
     };
-    (wanted.hint != Hint::Gauge || found.hint == Hint::Gauge)
-        && wanted.schema == found.schema
+    wanted.schema == found.schema
         && close(wanted.count, found.count)
         && close(wanted.sum, found.sum)
         && close(wanted.zero_threshold, found.zero_threshold)

@@ -7,6 +7,7 @@
 
 mod check;
 mod script;
+mod starts;
 
 use std::path::{Path, PathBuf};
 
@@ -65,11 +66,10 @@ fn run(folder: &Path) -> usize {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let commands = script::parse(text).unwrap_or_else(|problem| panic!("{name}: {problem}"));
         let mut stage = Stage::new(style);
         let (mut passed, mut total) = (0, 0);
-        for (line, command) in commands {
-            match stage.act(&command) {
+        for (line, command) in script::parse(text) {
+            match command.map_or_else(|problem| Some(Err(problem)), |command| stage.act(&command)) {
                 None => {}
                 Some(Ok(())) => {
                     passed += 1;
@@ -124,9 +124,9 @@ fn wrong_expectations_are_found() {
         "load 1m\n  a 1 2\n\neval range from 0 to 1m step 1m a\n  a 1 _\n",
     ] {
         let mut stage = Stage::new(style);
-        let outcomes = script::parse(wrong).expect("a script").into_iter();
-        let found = outcomes
-            .filter_map(|(_, command)| stage.act(&command))
+        let found = script::parse(wrong)
+            .into_iter()
+            .filter_map(|(_, command)| stage.act(&command.expect("a command")))
             .any(|o| o.is_err());
         assert!(found, "{wrong}");
     }

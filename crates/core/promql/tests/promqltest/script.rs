@@ -1,9 +1,13 @@
 //! The form of a script: commands, each a line with indented lines below it up to an empty one.
 
+use mainstay_promql::ast::Kind;
 use mainstay_promql::labels::Labels;
 use mainstay_promql::notation;
 use mainstay_promql::number;
+use mainstay_promql::parse::parse as expression;
 use mainstay_promql::sample::Value;
+
+use crate::starts::{self, Offsets};
 
 pub type Row = (Labels, Vec<Option<Value>>);
 
@@ -13,6 +17,8 @@ pub enum Command {
     Load {
         step: i64,
         rows: Vec<Row>,
+        /// For each row, since when its counter has counted, seen from each sample, in milliseconds.
+        starts: Vec<Offsets>,
         custom_buckets: bool,
     },
     Eval(Eval),
@@ -35,8 +41,8 @@ pub struct Eval {
     pub infos: Vec<Text>,
     pub no_warning: bool,
     pub no_info: bool,
-    /// Whether any `expect` line was there.
-    pub explicit: bool,
+    /// Whether histograms without a hint about resets must have none.
+    pub unknown_hints: bool,
 }
 
 #[derive(Debug)]
@@ -58,7 +64,8 @@ impl Text {
     }
 }
 
-pub fn parse(text: &str) -> Result<Vec<(usize, Command)>, String> {
+/// Each command with its line; what cannot be read of one does not keep the others from being played.
+pub fn parse(text: &str) -> Vec<(usize, Result<Command, String>)> {
     let trimmed = text.lines().map(|line| line.trim());
     let lines: Vec<&str> = trimmed
         .map(|line| if line.starts_with('#') { "" } else { line })
@@ -79,12 +86,9 @@ pub fn parse(text: &str) -> Result<Vec<(usize, Command)>, String> {
                 at += 1;
             }
         }
-        commands.push((
-            number,
-            command(head, &body).map_err(|problem| format!("{number}: {problem}"))?,
-        ));
+        commands.push((number, command(head, &body)));
     }
-    Ok(commands)
+    commands
 }
 
 fn command(head: &str, body: &[&str]) -> Result<Command, String> {
@@ -92,13 +96,11 @@ fn command(head: &str, body: &[&str]) -> Result<Command, String> {
     match word {
         "clear" => Ok(Command::Clear),
         "load" | "load_with_nhcb" => {
-            let rows = body
-                .iter()
-                .map(|line| notation::series(line).map_err(|e| format!("{line}: {e}")));
-            let rows = rows.collect::<Result<Vec<Row>, String>>()?;
+            let (rows, starts) = load(body)?;
             Ok(Command::Load {
                 step: duration(rest)?,
                 rows,
+                starts,
                 custom_buckets: word != "load",
             })
         }
@@ -106,6 +108,42 @@ fn command(head: &str, body: &[&str]) -> Result<Command, String> {
             Some(kind) => eval(kind, rest.trim(), body).map(Command::Eval),
             None => Err(format!("unknown command {word}")),
         },
+    }
+}
+
+/// Rows, and the starts that stand in lines of their own before them.
+fn load(body: &[&str]) -> Result<(Vec<Row>, Vec<Offsets>), String> {
+    let (mut rows, mut all) = (Vec::new(), Vec::new());
+    let mut default = Vec::new();
+    let mut pending: Option<(Labels, Offsets)> = None;
+    for line in body {
+        let wrong = |problem: String| format!("{line}: {problem}");
+        if let Some((metric, offsets)) = starts::line(line).map_err(wrong)? {
+            match metric {
+                None => default = offsets,
+                Some(metric) if pending.is_none() => pending = Some((metric, offsets)),
+                Some(_) => return Err(wrong("two @st lines for one series".to_owned())),
+            }
+            continue;
+        }
+        let (labels, values) = notation::series(line).map_err(wrong)?;
+        let offsets = match pending.take() {
+            Some((metric, _)) if metric != labels => {
+                return Err(wrong(format!("the @st line before is for {metric}")));
+            }
+            Some((_, offsets)) if offsets.len() != values.len() => {
+                let (offsets, values) = (offsets.len(), values.len());
+                return Err(wrong(format!("{offsets} starts for {values} samples")));
+            }
+            Some((_, offsets)) => offsets,
+            None => default.iter().copied().cycle().take(values.len()).collect(),
+        };
+        rows.push((labels, values));
+        all.push(offsets);
+    }
+    match pending {
+        None => Ok((rows, all)),
+        Some((metric, _)) => Err(format!("no series after the @st line of {metric}")),
     }
 }
 
@@ -153,6 +191,13 @@ fn eval(kind: &str, rest: &str, body: &[&str]) -> Result<Eval, String> {
     for line in body {
         expectation(&mut eval, line).map_err(|problem| format!("{line}: {problem}"))?;
     }
+    let many = |(_, values): &Row| values.len() > 1;
+    if eval.range.is_none() && eval.matrix.is_none() && eval.rows.iter().any(many) {
+        return Err("several values of an instant query need `expect range vector`".to_owned());
+    }
+    if (eval.no_warning && !eval.warnings.is_empty()) || (eval.no_info && !eval.infos.is_empty()) {
+        return Err("something doubtful and nothing doubtful are both expected".to_owned());
+    }
     Ok(eval)
 }
 
@@ -166,13 +211,13 @@ fn expectation(eval: &mut Eval, line: &str) -> Result<(), String> {
         return Ok(());
     }
     if let Some(rest) = line.strip_prefix("expect ") {
-        eval.explicit = true;
         return expect(eval, rest.trim());
     }
     if let Some(value) = number::parse(line) {
         eval.scalar = Some(value);
         return Ok(());
     }
+    eval.unknown_hints |= line.contains("counter_reset_hint:unknown");
     eval.rows.push(notation::series(line)?);
     Ok(())
 }
@@ -189,19 +234,28 @@ fn expect(eval: &mut Eval, rest: &str) -> Result<(), String> {
         let text = inner.unwrap_or(text).to_owned();
         match how {
             "msg" => Ok(Text::Exact(text)),
-            "regex" => Ok(Text::Pattern(text)),
+            "regex" => match regex::Regex::new(&text) {
+                Ok(_) => Ok(Text::Pattern(text)),
+                Err(problem) => Err(format!("no pattern: {problem}")),
+            },
             "" => Ok(Text::Any),
             other => Err(format!("unknown match {other}")),
         }
     };
     match kind {
+        "fail" if eval.fail.is_some() => return Err("a second `expect fail`".to_owned()),
         "fail" => eval.fail = Some(text()?),
         "warn" => eval.warnings.push(text()?),
         "info" => eval.infos.push(text()?),
         "no_warn" => eval.no_warning = true,
         "no_info" => eval.no_info = true,
         "ordered" => eval.ordered = true,
-        "string" => eval.string = Some(rest.trim_matches(['"', '\'', '`']).to_owned()),
+        "string" => match expression(rest).map(|expr| expr.kind) {
+            Ok(Kind::String(bytes)) => {
+                eval.string = Some(String::from_utf8_lossy(&bytes).into_owned());
+            }
+            _ => return Err("expected: string, and a string in quotes".to_owned()),
+        },
         "range" => {
             let words: Vec<&str> = rest.split_whitespace().collect();
             let ["vector", "from", start, "to", _, "step", step] = words[..] else {
