@@ -31,7 +31,17 @@ fn unpacked(package: &str, program: &str) -> Result<PathBuf> {
     let fresh = folder.with_extension("new");
     let _ = std::fs::remove_dir_all(&fresh);
     std::fs::create_dir_all(&fresh).with_context(|| format!("make {}", fresh.display()))?;
-    quietly(&fresh, "apt-get", &["download", "--quiet", package])?;
+    quietly(
+        &fresh,
+        "apt-get",
+        &[
+            "download",
+            "--quiet",
+            "-oAcquire::http::Timeout=10",
+            "-oAcquire::Retries=0",
+            package,
+        ],
+    )?;
     let archive = std::fs::read_dir(&fresh)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|ending| ending == "deb"))

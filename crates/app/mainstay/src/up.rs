@@ -368,7 +368,7 @@ fn wait_leader(layout: &Layout, interrupt: &Interrupt, deadline: Instant) -> Res
         };
         if let Some(journal) = known
             && journal.generation > 0
-            && (journal.role == "leading" || journal.leader_heard_ms.is_some_and(|ms| ms < 1_000))
+            && (journal.role == "leading" || journal.leader_heard_ms.is_some_and(|ms| ms < 2_000))
         {
             show.end();
             return Ok(journal.generation);

@@ -140,13 +140,17 @@ fn whoever_leads_starts_what_is_due(platform: &Platform) {
     let early = platform.attempt(&["drill", "run", &file, "--adopted"]);
     assert_eq!(early.status.code(), Some(3), "{}", said(&early));
     platform.act(&["drill", "adopt", &file]);
-    let ended = until("a run that nobody started", || {
+    until("a run that nobody started", || {
+        let shown = platform.json(&["drill", "list", "--json"]);
+        (shown["running"]["plan"]["name"] == "unattended").then_some(())
+    });
+    platform.act(&["drill", "withdraw", "unattended"]);
+    let ended = until("its end", || {
         let shown = platform.json(&["drill", "list", "--json"]);
         let ended = shown["ended"].as_array()?.iter();
         let mut of_it = ended.filter(|run| run["name"] == "unattended");
         of_it.next().cloned()
     });
-    platform.act(&["drill", "withdraw", "unattended"]);
     assert_eq!(ended["end"]["verdict"], "passed", "{ended:#}");
     let drill = ended["drill"].as_str().expect("a name");
     let (kind, begun) = platform.entries(drill).remove(0);

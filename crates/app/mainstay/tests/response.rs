@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::ops::Deref;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -131,7 +132,7 @@ impl Platform {
                     false => &["playbook", "abort", id, "--undo", "--reason", "it was not"],
                 };
                 // Whoever is asked may die; it is asked again.
-                self.mainstay(answer);
+                drop(self.mainstay(answer));
             }
             None
         })
@@ -270,7 +271,7 @@ fn calls_are_made_once_and_an_instance_moves(platform: &Platform) {
         .replace("instance: spare", "instance: idle")
         .replace("name: act", "name: pinned");
     let pinned = platform.write("pinned.yaml", &pinned, 0o644);
-    let (verdict, why) = effect("b1", &pinned.display().to_string());
+    let (verdict, why) = effect("b1", &pinned);
     assert!(
         verdict == "cannot" && why.contains("is pinned"),
         "{verdict}: {why}"
@@ -311,12 +312,7 @@ fn a_call_whose_node_dies_is_not_made_again(platform: &Platform, asked: &Asked, 
 /// What the file names is in force by it: a changed text is a new version, and what is named no more is retired.
 fn the_file_is_followed(platform: &Platform) {
     assert_eq!(platform.book("mend"), Some((1, true)));
-    let by_hand = platform
-        .folder
-        .path()
-        .join("mend.yaml")
-        .display()
-        .to_string();
+    let by_hand = platform.folder().join("mend.yaml").display().to_string();
     let refused = platform.mainstay(&["playbook", "adopt", &by_hand, "--reason", "by hand"]);
     assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
 

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use mainstay_testkit::child::GuardedChild;
 use mainstay_testkit::platform::{self, said, until};
-use serde_json::Value;
 
 const EXAMPLE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -58,8 +58,7 @@ impl Platform {
 
     /// The file that a host's node and its keeper run.
     fn programs(&self, host: &str) -> Option<(PathBuf, PathBuf)> {
-        let state = self.json(&format!("hosts/{host}/instances/keeper-orders/state.json"))?;
-        let keeper = i32::try_from(state["child"]["pid"].as_i64()?).ok()?;
+        let keeper = self.instance(host, "keeper-orders")?;
         let program = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
         Some((program(self.node(host)?)?, program(keeper)?))
     }
@@ -132,7 +131,7 @@ fn versions_go_host_by_host_and_bad_ones_no_further_than_the_first() {
     assert!(begun.status.success(), "{}", said(&begun));
     let killed = until("a trial", || {
         let on_trial = |host: &&&str| {
-            let record = platform.json(&format!("hosts/{host}/node/program.json"));
+            let record = platform.record(&format!("hosts/{host}/node/program.json"));
             record.is_some_and(|record| !record["trial"].is_null())
         };
         let host = HOSTS.iter().find(on_trial)?;

@@ -309,8 +309,7 @@ fn rules_are_taken_up(platform: &Platform) {
     let changed = include_str!("watch/rules.yaml").replace("TheirsSilent", "TheirsGone");
     std::fs::write(&rules, changed).expect("written");
     let file = platform
-        .folder
-        .path()
+        .folder()
         .join("platform.yaml")
         .display()
         .to_string();

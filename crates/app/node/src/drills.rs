@@ -1,28 +1,36 @@
 //! Drills that are due and that nobody need start.
 //!
 //! Whoever leads starts the command that a person would type, with the text that was approved and no other. Whether it may
-//! begin is decided where it always is: while an incident is open or a budget is short it is refused, and tried again until
-//! one has begun or it is an alarm. Two that lead one after the other may both start it; the journal lets one begin.
+//! begin is decided where it always is: what is refused (a budget is short) is tried again until one has begun. Two that
+//! lead one after the other may both start it; the journal lets one begin.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mainstay_host::{identity, launch};
-use mainstay_kernel::State;
+use mainstay_kernel::{State, unattended_drills};
 use mainstay_record::process::ProcessIdentity;
 use mainstay_rt::clock;
 use mainstay_units::Instant;
+use rustix::process::Signal;
 
 use crate::context::Context;
 use crate::effects::chain;
+use crate::machine::put_aside;
 
 /// From one attempt to the next.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A command that was started.
 struct Attempt {
     at: Instant,
     process: Option<ProcessIdentity>,
+}
+
+impl Attempt {
+    fn runs(&self) -> bool {
+        self.process.is_some_and(identity::is_alive)
+    }
 }
 
 #[derive(Default)]
@@ -33,37 +41,53 @@ pub struct Starter {
 impl Starter {
     /// Looks for what is due. Only who leads may ask for this.
     pub fn look(&mut self, context: &Context, state: &State) {
-        let due: Vec<(String, String)> = state
-            .drills
-            .to_start(clock::wall_ms())
-            .map(|(name, document)| (name.to_owned(), document.to_owned()))
-            .collect();
-        self.attempts
-            .retain(|name, _| due.iter().any(|(due, _)| due == name));
+        let due = unattended_drills(state, clock::wall_ms());
+        self.attempts.retain(|name, attempt| {
+            attempt.runs() || due.iter().any(|(due, _)| *due == name.as_str())
+        });
         for (name, document) in due {
             let now = clock::now();
-            let waits = self.attempts.get(&name).is_some_and(|attempt| {
-                let runs = attempt.process.is_some_and(identity::is_alive);
-                runs || now.since(attempt.at) < PATIENCE
-            });
-            if waits {
-                continue;
+            let waits = self
+                .attempts
+                .get(name)
+                .is_some_and(|attempt| attempt.runs() || now.since(attempt.at) < PATIENCE);
+            if !waits {
+                let process = start(context, name, document);
+                let attempt = Attempt { at: now, process };
+                self.attempts.insert(name.to_owned(), attempt);
             }
-            let process = start(context, &name, document);
-            self.attempts.insert(name, Attempt { at: now, process });
+        }
+    }
+
+    /// The platform stops: what was started here ends in order, its load too.
+    pub fn end(&self) {
+        let running = self.attempts.values().filter(|attempt| attempt.runs());
+        for process in running.filter_map(|attempt| attempt.process) {
+            // One that is gone needs no signal.
+            identity::signal(process, Signal::INT).ok();
         }
     }
 }
 
-fn start(context: &Context, name: &str, document: String) -> Option<ProcessIdentity> {
+fn start(context: &Context, name: &str, document: &str) -> Option<ProcessIdentity> {
     let layout = &context.layout;
-    let words = ["drill", "run", "--adopted", "--reason", "it is due"];
-    let mut command = vec![context.program.display().to_string()];
-    command.extend(words.map(str::to_owned));
-    command.extend(["--data".to_owned(), layout.data().display().to_string()]);
-    command.push(document);
+    let data = layout.data().display().to_string();
+    let program = context.program.display().to_string();
+    let words = [
+        program.as_str(),
+        "drill",
+        "run",
+        "--adopted",
+        "--reason",
+        "it is due",
+        "--data",
+        data.as_str(),
+        "--",
+        document,
+    ];
     let log = layout.node(context.name()).join("drills.log");
-    match launch::spawn_detached(&command, Some(&log)) {
+    put_aside(&log);
+    match launch::spawn_detached(&words.map(str::to_owned), Some(&log)) {
         Ok(process) => {
             tracing::info!(drill = name, pid = process.pid, "it is due: started");
             Some(process)

@@ -313,7 +313,8 @@ impl Machine<'_> {
     }
 }
 
-fn put_aside(log: &Path) {
+/// A log that has grown too long begins anew; one old log is kept.
+pub(crate) fn put_aside(log: &Path) {
     if fs::metadata(log).is_ok_and(|meta| meta.len() > LOG_BYTES_MAX) {
         // A log that cannot be put aside grows on; that is no reason not to start its process.
         fs::rename(log, log.with_extension("1")).ok();

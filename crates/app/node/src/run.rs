@@ -427,6 +427,7 @@ impl Node {
 
     async fn stop(self) -> anyhow::Result<()> {
         tracing::info!("stopping everything on this host");
+        self.drills.end();
         for watch in &self.watches {
             watch.abort();
         }

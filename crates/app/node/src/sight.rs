@@ -31,7 +31,7 @@ const KEEPER_PERIOD: Duration = Duration::from_millis(500);
 const GATEWAY_PERIOD: Duration = Duration::from_millis(500);
 const WATCH_PERIOD: Duration = Duration::from_millis(250);
 /// An answer older than this says nothing of now.
-const FRESH: Duration = Duration::from_secs(3);
+const FRESH: Duration = Duration::from_secs(4);
 const NODE_PERIOD: Duration = Duration::from_secs(1);
 /// How long one connection is used: then the other side proves again who it is.
 const LINE_LIFE: Duration = Duration::from_secs(30);

@@ -68,20 +68,26 @@ pub fn board(world: &World, now: i64) -> WatchBoard {
 /// What the rules of objectives recorded last, of those that are still followed.
 fn budgets(world: &World, now: i64) -> Vec<BoardBudget> {
     let since = now.saturating_sub(world.surroundings.options.lookback);
-    let recorded = |metric: &str| -> BTreeMap<String, f64> {
-        let series = world.store.select(&[Matcher::name(metric)], since, now);
-        let last = series.iter().filter_map(|series| {
-            let value = series.samples.last()?.value.float()?;
-            let objective = series.labels.get(OBJECTIVE).to_owned();
-            value.is_finite().then_some((objective, value))
-        });
-        last.collect()
+    // Expressions may keep labels: of several series the worse one counts.
+    let recorded = |metric: &str, worse: fn(f64, f64) -> f64| -> BTreeMap<String, f64> {
+        let mut last = BTreeMap::new();
+        for series in world.store.select(&[Matcher::name(metric)], since, now) {
+            let value = series.samples.last().and_then(|last| last.value.float());
+            if let Some(value) = value.filter(|value| value.is_finite()) {
+                let known = last.entry(series.labels.get(OBJECTIVE).to_owned());
+                known
+                    .and_modify(|known| *known = worse(*known, value))
+                    .or_insert(value);
+            }
+        }
+        last
     };
-    let left = recorded(LEFT);
-    let (bad, allowed) = (recorded(BAD_1H), recorded(BUDGET));
+    let left = recorded(LEFT, f64::min);
+    let (bad, allowed) = (recorded(BAD_1H, f64::max), recorded(BUDGET, f64::min));
     let told = left.into_iter().map(|(objective, left)| {
         let burn = bad.get(&objective).zip(allowed.get(&objective));
         let burn = burn.map(|(bad, allowed)| bad / allowed * 1_000.0);
+        let burn = burn.filter(|burn| burn.is_finite());
         BoardBudget {
             left_millionths: (left * 1_000_000.0).round() as i64,
             burn_1h_thousandths: burn.map(|burn| burn.round() as u64),

@@ -83,8 +83,8 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// The longest that a keeper keeps silent. What changes is said at once whenever it changes, so that nobody learns
-    /// of anything later; of a lost host this tells as much, since its silence counts from what it said last.
+    /// The longest that a keeper keeps silent. A change of role, term or readiness is said at once, and who leaves its
+    /// rest is back at the usual pace; a lost host is found as soon, since its silence counts from what it said last.
     pub fn heartbeat_at_rest(&self) -> Duration {
         self.heartbeat * 2
     }
@@ -125,6 +125,10 @@ pub enum ConfigError {
     Copies { copies: u8, replicas: usize },
     #[error("suspicion must exceed the lease by at least a tenth of it")]
     SuspicionWithinLease,
+    #[error(
+        "the lease must last for four heartbeats at least: of a primary at rest every second is missing"
+    )]
+    LeaseWithinHeartbeats,
 }
 
 impl Config {
@@ -144,6 +148,9 @@ impl Config {
         }
         if self.timings.suspicion < self.timings.lease + self.timings.lease / 10 {
             return Err(ConfigError::SuspicionWithinLease);
+        }
+        if self.timings.lease < self.timings.heartbeat_at_rest() * 2 {
+            return Err(ConfigError::LeaseWithinHeartbeats);
         }
         Ok(())
     }

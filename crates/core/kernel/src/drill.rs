@@ -14,6 +14,7 @@ mod judge;
 mod plan;
 mod state;
 
+pub use desk::unattended as unattended_drills;
 pub use plan::{
     Adoption, Deficiency, Deviation, DrillAsk, DrillEnd, DrillId, DrillNews, DrillPlan, DrillStep,
     DrillVerdict, Judged, LossLimit, Measure, Measured, Measurement, Objective, Schedule,

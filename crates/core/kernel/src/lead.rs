@@ -25,7 +25,7 @@ use crate::signal::Signal;
 use crate::state::{CannotLead, State};
 use crate::waiting::Waiting;
 
-/// A leader is silent when its heartbeat did not change for so long. Nodes beat several times a second.
+/// A leader is silent when its heartbeat did not change for so long. Nodes beat twice a second.
 pub const LEADER_SILENT_AFTER: Duration = Duration::from_secs(3);
 /// Followers claim one after the other, so that mostly only one does.
 const CLAIM_STAGGER: Duration = Duration::from_millis(300);

@@ -66,6 +66,7 @@ pub use drill::{
     Adopted, Adoption, Deficiency, Deviation, Drill, DrillAsk, DrillEnd, DrillId, DrillNews,
     DrillPlan, DrillStep, DrillVerdict, Drills, EndedDrill, Judged, LossLimit, Measure, Measured,
     Measurement, Objective, Schedule, ServiceVerdict, Signature, StepEnd, StepOutcome, Unit,
+    unattended_drills,
 };
 pub use effect::{Assigned, Effect, EffectId, Executor, Manner, Outcome};
 pub use event::{

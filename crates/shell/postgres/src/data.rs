@@ -103,7 +103,7 @@ pub fn state(setup: &Setup) -> DataState {
 /// What lay in a whole folder when it was last read. Whatever makes it another (a filling, an emptying, a new number)
 /// leaves the mark, another folder or another entry in it, or takes its control file away.
 #[derive(Debug, Default)]
-pub struct Remembered(Option<(Stamp, u64, DataState)>);
+pub struct Remembered(Option<(Stamp, ControlFile, DataState)>);
 
 impl Remembered {
     /// As [`state`], read again only where something was changed.
@@ -119,7 +119,14 @@ impl Remembered {
         }
         // The stamps were taken first: what changes meanwhile is read again the next time.
         let state = state(setup);
-        let whole = matches!(state, DataState::Present { .. });
+        // A failure to read is not remembered.
+        let whole = matches!(
+            state,
+            DataState::Present {
+                incarnation: Some(_),
+                ..
+            }
+        );
         self.0 = now
             .filter(|_| whole)
             .map(|(folder, control)| (folder, control, state));
@@ -127,10 +134,12 @@ impl Remembered {
     }
 }
 
-/// Which file it is.
-fn control_file(pgdata: &Path) -> Option<u64> {
+/// Which file it is, and how long: PostgreSQL writes it in place all the time.
+type ControlFile = (u64, u64);
+
+fn control_file(pgdata: &Path) -> Option<ControlFile> {
     let metadata = std::fs::metadata(pgdata.join(CONTROL_FILE)).ok()?;
-    Some(metadata.ino())
+    Some((metadata.ino(), metadata.len()))
 }
 
 /// The first eight bytes of `pg_control`, in the machine's order.

@@ -15,13 +15,12 @@ use mainstay_keeper::{
 };
 use mainstay_record::process::ProcessIdentity;
 use mainstay_units::{Lsn, Timeline};
-use tokio::sync::oneshot::error::TryRecvError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_postgres::error::SqlState;
 
 use crate::data;
 use crate::knock;
-use crate::process;
+use crate::process::{self, Death};
 use crate::pulse::Pulse;
 use crate::replication::Connection;
 use crate::server;
@@ -146,7 +145,7 @@ struct Eyes {
     setup: Rc<Setup>,
     data: data::Remembered,
     sessions: Option<Sessions>,
-    postmaster: Option<(ProcessIdentity, oneshot::Receiver<()>)>,
+    postmaster: Option<(ProcessIdentity, Death)>,
     /// What the server was when it last answered.
     last: ProcessState,
     last_clients: Vec<Client>,
@@ -205,11 +204,8 @@ impl Eyes {
     /// Resolves when the postmaster that is watched dies.
     async fn death(&mut self) {
         match &mut self.postmaster {
-            Some((_, death)) if !death.is_terminated() => {
-                // Sent or dropped: the watcher is done either way, and the next look finds out.
-                let _ = death.await;
-            }
-            _ => std::future::pending().await,
+            Some((_, death)) => death.comes().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -296,9 +292,8 @@ impl Eyes {
     }
 
     fn find_postmaster(&mut self) {
-        // The kernel tells of its death, so as long as it has not, nobody need be asked.
-        if let Some((_, death)) = &mut self.postmaster
-            && death.try_recv() == Err(TryRecvError::Empty)
+        if let Some((_, death)) = &self.postmaster
+            && !death.has_come()
         {
             return;
         }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mainstay_record::process::ProcessIdentity;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::sync::oneshot;
 
@@ -44,9 +44,38 @@ pub fn watch(process: ProcessIdentity) -> Option<OwnedFd> {
     is_alive(process).then_some(descriptor)
 }
 
-/// Resolves when the process ends; `None` if it has already. A thread waits in the kernel for it.
-pub fn death(process: ProcessIdentity) -> Option<oneshot::Receiver<()>> {
-    let descriptor = watch(process)?;
+/// Of a process, as the kernel tells it.
+pub struct Death {
+    descriptor: OwnedFd,
+    news: oneshot::Receiver<()>,
+}
+
+impl Death {
+    /// Whether it has come, by now.
+    pub fn has_come(&self) -> bool {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut watched = [PollFd::new(&self.descriptor, PollFlags::IN)];
+        // Who cannot be asked is not taken for alive.
+        poll(&mut watched, Some(&now)) != Ok(0)
+    }
+
+    /// Resolves once, when it comes.
+    pub async fn comes(&mut self) {
+        if self.news.is_terminated() {
+            return std::future::pending().await;
+        }
+        // Sent or dropped: the watcher is done either way, and the next look finds out.
+        let _ = (&mut self.news).await;
+    }
+}
+
+/// The death that a process will die; `None` if it has already. A thread waits in the kernel for it.
+pub fn death(process: ProcessIdentity) -> Option<Death> {
+    let own = watch(process)?;
+    let descriptor = own.try_clone().ok()?;
     let (sender, receiver) = oneshot::channel();
     std::thread::Builder::new()
         .name("death-watch".to_owned())
@@ -56,7 +85,10 @@ pub fn death(process: ProcessIdentity) -> Option<oneshot::Receiver<()>> {
             sender.send(()).ok();
         })
         .ok()?;
-    Some(receiver)
+    Some(Death {
+        descriptor: own,
+        news: receiver,
+    })
 }
 
 /// Sends a signal to this very process, not to a later one with its pid.

@@ -196,6 +196,6 @@ fn a_seed_has_one_trace() {
     let trace = |seed| hex(&run(seed, None, Narration::Silent).trace);
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
-    expect!["f1c86295d1c650f35a06ecc674b772904091b21f0697ed656867ca01d26c2bc5"]
+    expect!["f8081e94a9dcd27380b24d8f8b4e7f1e9ef7a404d89ec5b8e91d1f12e2efd33f"]
         .assert_eq(&trace(7));
 }

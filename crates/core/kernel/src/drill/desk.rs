@@ -145,6 +145,11 @@ fn adopt(
     }
     if let Some(schedule) = &adoption.schedule {
         cron(&schedule.cron).map_err(untimely)?;
+        // It will be run by nobody else, as the user that runs the platform.
+        if schedule.starts_from.is_some() {
+            authorize(state, &command.actor, Permission::DrillRun)?;
+            approved_in_production(state, command)?;
+        }
     }
     Ok(DrillNews::Adopted {
         adoption: Box::new(adoption.clone()),
@@ -171,14 +176,7 @@ fn begin(
     plan: &DrillPlan,
     by: By,
 ) -> Result<DrillNews, Refusal> {
-    let is_production = state
-        .desired
-        .as_ref()
-        .is_some_and(|desired| desired.environment == EnvironmentKind::Production);
-    if is_production {
-        authorize(state, &command.actor, Permission::FaultApprove)
-            .map_err(|_| Refusal::ProductionUnapproved)?;
-    }
+    approved_in_production(state, command)?;
     if plan.lasts_ms > LASTS_MS_MAX {
         return Err(untimely("it would last for more than twelve hours"));
     }
@@ -203,6 +201,18 @@ fn begin(
         by,
         reason: command.reason.clone(),
     })
+}
+
+fn approved_in_production(state: &State, command: &Command) -> Result<(), Refusal> {
+    let is_production = state
+        .desired
+        .as_ref()
+        .is_some_and(|desired| desired.environment == EnvironmentKind::Production);
+    if is_production {
+        authorize(state, &command.actor, Permission::FaultApprove)
+            .map_err(|_| Refusal::ProductionUnapproved)?;
+    }
+    Ok(())
 }
 
 fn begin_step(run: &Drill, step: &str, what: &str) -> Result<DrillNews, Refusal> {
@@ -327,6 +337,22 @@ pub(crate) fn due(state: &State, now_ms: u64) -> Vec<Event> {
         }
     }
     events
+}
+
+/// What whoever leads starts by itself now, and the document of each: it is due, nothing stands in its way, and nobody has
+/// tried since. A run that was aborted, or was inconclusive, is for people to look at, not to be repeated.
+pub fn unattended(state: &State, now_ms: u64) -> Vec<(&str, &str)> {
+    if state.desired.is_none() || hindrance(state).is_some() {
+        return Vec::new();
+    }
+    let adopted = state.drills.adopted.iter();
+    let due = adopted.filter_map(|(name, adopted)| {
+        let document = adopted.schedule.as_ref()?.starts_from.as_deref()?;
+        let due_ms = adopted.due_ms().filter(|due_ms| *due_ms <= now_ms)?;
+        let tried = adopted.tried_ms.is_some_and(|tried_ms| tried_ms >= due_ms);
+        (!tried).then_some((name.as_str(), document))
+    });
+    due.collect()
 }
 
 /// When [`due`] will have something to say.

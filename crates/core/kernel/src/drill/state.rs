@@ -30,6 +30,8 @@ pub struct Adopted {
     pub done_ms: u64,
     /// It was due then and has not run: the alarm that stands.
     pub missed_ms: Option<u64>,
+    /// When a run of this very text began last, however it ended.
+    pub tried_ms: Option<u64>,
 }
 
 impl Adopted {
@@ -108,6 +110,7 @@ impl Drills {
                     since_ms: at_ms,
                     done_ms: known.map_or(at_ms, |known| known.done_ms),
                     missed_ms: known.and_then(|known| known.missed_ms),
+                    tried_ms: None,
                 };
                 self.adopted.insert(adoption.name.clone(), adopted);
             }
@@ -127,6 +130,10 @@ impl Drills {
                 ..
             } => {
                 self.ever = self.ever.max(drill.0);
+                let adopted = self.adopted.get_mut(&plan.name);
+                if let Some(adopted) = adopted.filter(|known| known.digest == plan.digest) {
+                    adopted.tried_ms = Some(at_ms);
+                }
                 self.running = Some(Drill {
                     id: *drill,
                     plan: plan.clone(),
@@ -199,19 +206,6 @@ impl Drills {
             end: end.clone(),
             services: services.to_vec(),
         });
-    }
-
-    /// What the platform starts by itself now, and the document of each: due, no alarm yet, and nothing has run since.
-    /// A run that was aborted, or was inconclusive, is for people to look at, not to be repeated.
-    pub fn to_start(&self, now_ms: u64) -> impl Iterator<Item = (&str, &str)> {
-        let adopted = self.adopted.iter().filter(|_| self.running.is_none());
-        adopted.filter_map(move |(name, adopted)| {
-            let document = adopted.schedule.as_ref()?.starts_from.as_deref()?;
-            let due_ms = adopted.due_ms().filter(|due_ms| *due_ms <= now_ms)?;
-            let tried = |run: &Ended| run.name == *name && run.since_ms >= due_ms;
-            let waits = adopted.missed_ms.is_none() && !self.ended.iter().any(tried);
-            waits.then_some((name.as_str(), document))
-        })
     }
 
     /// Whether a run counts for the schedule: of the very document in force, and with a verdict.

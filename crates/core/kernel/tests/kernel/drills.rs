@@ -5,7 +5,7 @@ use mainstay_kernel::{
     Adoption, AlertNews, AlertState, Ask, Command, DesiredOperator, DrillAsk, DrillEnd, DrillId,
     DrillNews, DrillPlan, DrillStep, DrillVerdict, Event, FaultKind, Judged, LossLimit, Measure,
     Measured, Measurement, Objective, Refusal, Schedule, ServiceVerdict, Signal, Signature,
-    StepEnd, StepOutcome, Unit,
+    StepEnd, StepOutcome, Unit, unattended_drills,
 };
 use mainstay_model::people::{Permission, UnixIdentity};
 
@@ -490,13 +490,13 @@ fn what_nobody_need_start_is_started_once_and_not_after_an_alarm() {
     let due_ms = 31 * DAY_MS;
     let mut stage = Stage::with(desired());
     let starts = |stage: &Stage, at_ms| -> Vec<String> {
-        let starts = stage.state.drills.to_start(at_ms);
+        let starts = unattended_drills(&stage.state, at_ms).into_iter();
         starts
             .map(|(name, document)| format!("{name} from {document}"))
             .collect()
     };
     let it = ["region-lost from /drills/region-lost.yaml"];
-    stage.at(1_000, &adopt("beef", None));
+    stage.at(1_000, &adopt("cafe", None));
     assert!(starts(&stage, due_ms).is_empty(), "it has no schedule");
     stage.at(2_000, &adopt("beef", Some("0 0 1 * *")));
     assert!(starts(&stage, due_ms - 1).is_empty(), "it is not due");
@@ -508,10 +508,45 @@ fn what_nobody_need_start_is_started_once_and_not_after_an_alarm() {
         starts(&stage, due_ms + 4).is_empty(),
         "what was aborted is for people to look at"
     );
-    // Nobody was able to start it the next time.
-    let next_ms = due_ms + DAY_MS;
-    stage.at(next_ms, &Signal::Tick);
-    assert!(starts(&stage, next_ms).is_empty(), "it is an alarm");
+    // Another text is owed as well, and not before nothing stands in its way; that it was missed does not.
+    stage.at(due_ms + 5, &adopt("f00d", Some("0 0 1 * *")));
+    assert_eq!(starts(&stage, due_ms + 6), it);
+    stage.at(due_ms + DAY_MS, &Signal::Tick);
+    assert_eq!(starts(&stage, due_ms + DAY_MS), it);
+    let pause = command(owner(), Ask::Pause);
+    stage.at(due_ms + DAY_MS + 1, &pause);
+    assert!(
+        starts(&stage, due_ms + DAY_MS + 2).is_empty(),
+        "hands are off"
+    );
+}
+
+/// Whoever adopts what nobody need start runs it, and must be allowed to.
+#[test]
+fn who_may_not_run_a_drill_cannot_have_it_started() {
+    let mut desired = desired();
+    let approver = DesiredOperator {
+        identity: UnixIdentity::User("abe".to_string()),
+        permissions: [Permission::DrillAdopt].into(),
+    };
+    desired.operators.insert(name("approver"), approver);
+    let mut stage = Stage::with(desired);
+    let by_approver = |mut signal: Signal| {
+        if let Signal::Commanded(command) = &mut signal {
+            command.actor = actor(9, "abe");
+        }
+        signal
+    };
+    let mut by_hand = by_approver(adopt("beef", Some("0 0 1 * *")));
+    let why = refused(&mut stage, &by_hand).map(|why| why.code());
+    assert_eq!(why.as_deref(), Some("not_permitted"));
+    if let Signal::Commanded(command) = &mut by_hand
+        && let Ask::Drill(DrillAsk::Adopt(adoption)) = &mut command.ask
+        && let Some(schedule) = &mut adoption.schedule
+    {
+        schedule.starts_from = None;
+    }
+    assert!(refused(&mut stage, &by_hand).is_none(), "people start it");
 }
 
 /// Due on the first of each month; the beginning is the first of January 1970.
