@@ -11,11 +11,11 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Artifact, Message, TargetKind};
 
+use crate::platform::now;
 use crate::step::root;
 use crate::tools;
 
@@ -56,7 +56,7 @@ pub fn run() -> Result<()> {
     let (computing, front): (Vec<Trial>, Vec<Trial>) =
         build()?.into_iter().partition(|trial| trial.computes);
     let count = computing.len() + front.len();
-    let begun = Instant::now();
+    let begun = now();
     let beside = Mutex::new(VecDeque::from(computing));
     let mut outcomes = std::thread::scope(|scope| {
         let lane = scope.spawn(|| {
@@ -196,7 +196,7 @@ impl Trial {
     }
 
     fn watch(&self, command: Command, mut hear: impl FnMut(&String)) -> Outcome {
-        let begun = Instant::now();
+        let begun = now();
         let mut words = Words::default();
         let ended = listen(command, |line| {
             hear(&line);

@@ -78,7 +78,7 @@ impl Platform {
     fn change(&self, name: &str, from: &str, to: &str) {
         let text = std::fs::read_to_string(self.folder().join(name)).expect("read");
         assert!(text.contains(from), "{name} has no {from:?}");
-        self.write(name, &text.replace(from, to), 0o644);
+        self.write(name, text.replace(from, to), 0o644);
     }
 
     /// A playbook in force: its version, and whether the file names it.
