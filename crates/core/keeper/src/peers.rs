@@ -48,7 +48,7 @@ impl Smoothed {
 pub(crate) struct Peer {
     pub heartbeat: Option<Box<Heartbeat>>,
     pub heard: Instant,
-    /// Smoothed deviation of arrival gaps from the longest interval of heartbeats.
+    /// Smoothed deviation of arrival gaps from the heartbeat interval.
     deviation: Smoothed,
     /// Of heartbeats and their echoes, smoothed, and the smoothed deviation from that.
     round_trip: Option<Smoothed>,

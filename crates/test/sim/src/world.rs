@@ -396,7 +396,7 @@ impl World {
     fn raise_voice(&mut self, host: usize) {
         let own = &self.hosts[host];
         let (until, generation) = (own.asleep_until, own.generation);
-        let beat = self.timings.heartbeat_at_rest().as_micros() as u64 * 3 / 2;
+        let beat = self.timings.heartbeat.as_micros() as u64 * 3 / 2;
         let mut at = self.now + beat;
         while at < until {
             self.queue.push(at, Event::Voice { host, generation });

@@ -196,6 +196,6 @@ fn a_seed_has_one_trace() {
     let trace = |seed| hex(&run(seed, None, Narration::Silent).trace);
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
-    expect!["f8081e94a9dcd27380b24d8f8b4e7f1e9ef7a404d89ec5b8e91d1f12e2efd33f"]
+    expect!["9169f7a06e71a12a267a570e46825f7b0dd15e373a81267d24e6a5086fa0800c"]
         .assert_eq(&trace(7));
 }
