@@ -21,9 +21,9 @@ mod platform;
 mod rebuild;
 mod step;
 mod suites;
-mod tests;
 mod tidy;
 mod tools;
+mod trials;
 mod wires;
 
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::faults;
 use crate::step::{Profile, run, simulator};
-use crate::tests;
+use crate::trials;
 
 /// Of orders, in a second. Unoptimised programs on two processors bear 500 to 600, and a flow that leaves nothing over
 /// never makes up for a stall: what waits then waits until it is too late.
@@ -21,7 +21,7 @@ pub struct SimArguments {
 
 /// The bounded whole: unit and golden tests with the short simulation inside, then real processes.
 pub fn test() -> Result<()> {
-    tests::run()?;
+    trials::run()?;
     // The faults are played on the programs that were built with the tests, so that nothing is compiled a second
     // time; optimised ones are for suites that measure. What a build leaves to be written is no part of what is tested.
     run("sync", &[])?;

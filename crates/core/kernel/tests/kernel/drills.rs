@@ -484,9 +484,9 @@ fn a_drill_that_nobody_ends_is_inconclusive() {
     );
 }
 
-/// Whoever leads looks for this: what is due and nobody has tried, until it is an alarm.
+/// Whoever leads looks for this: what is due, nobody has tried, and nothing stands in the way of.
 #[test]
-fn what_nobody_need_start_is_started_once_and_not_after_an_alarm() {
+fn what_nobody_need_start_is_started_once_and_in_quiet_times_only() {
     let due_ms = 31 * DAY_MS;
     let mut stage = Stage::with(desired());
     let starts = |stage: &Stage, at_ms| -> Vec<String> {

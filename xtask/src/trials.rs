@@ -269,3 +269,46 @@ impl Words {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::{Outcome, Trial};
+
+    /// What is found of a program of tests that does this.
+    fn outcome(name: &str, script: &str) -> Outcome {
+        let folder = std::env::temp_dir().join(format!("xtask-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let program = folder.join("program");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("written");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&program, mode).expect("executable");
+        let trial = Trial {
+            name: name.to_owned(),
+            program,
+            folder: folder.clone(),
+            computes: true,
+            path: std::env::var_os("PATH").unwrap_or_default(),
+        };
+        let outcome = trial.run_beside();
+        std::fs::remove_dir_all(&folder).expect("removed");
+        outcome
+    }
+
+    #[test]
+    fn what_fails_is_seen_whatever_it_says() {
+        assert!(outcome("well", "echo test a ... ok").failed.is_none());
+        let said = outcome(
+            "failing",
+            "echo 'test a ... FAILED'; echo; echo '---- a stdout ----'; echo why; echo failures:; exit 101",
+        );
+        let said = said.failed.expect("it failed").join("\n");
+        assert!(
+            said.contains("test a ... FAILED") && said.contains("why"),
+            "{said}"
+        );
+        let killed = outcome("killed", "kill -9 $$").failed.expect("it failed");
+        assert!(killed.join("\n").contains("signal: 9"), "{killed:?}");
+    }
+}
