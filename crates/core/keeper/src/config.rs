@@ -43,7 +43,8 @@ pub struct Config {
 /// How patient the keeper is. Safety rests on none of these except the lease, which bounds stale reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timings {
-    /// How often keepers tell each other what they see.
+    /// How often keepers tell each other what they see; where nothing changes, half as often
+    /// ([`Timings::heartbeat_at_rest`]).
     pub heartbeat: Duration,
     /// Silence of a primary's keeper after which it is suspected. Longer than `lease`.
     pub suspicion: Duration,
@@ -81,6 +82,14 @@ pub struct Timings {
     pub unserviceable: Duration,
 }
 
+impl Timings {
+    /// The longest that a keeper keeps silent. A change of role, term or readiness is said at once, and who leaves its
+    /// rest is back at the usual pace; a lost host is found as soon, since its silence counts from what it said last.
+    pub fn heartbeat_at_rest(&self) -> Duration {
+        self.heartbeat * 2
+    }
+}
+
 impl Default for Timings {
     fn default() -> Self {
         Self {
@@ -116,6 +125,10 @@ pub enum ConfigError {
     Copies { copies: u8, replicas: usize },
     #[error("suspicion must exceed the lease by at least a tenth of it")]
     SuspicionWithinLease,
+    #[error(
+        "the lease must last for four heartbeats at least: of a primary at rest every second is missing"
+    )]
+    LeaseWithinHeartbeats,
 }
 
 impl Config {
@@ -135,6 +148,9 @@ impl Config {
         }
         if self.timings.suspicion < self.timings.lease + self.timings.lease / 10 {
             return Err(ConfigError::SuspicionWithinLease);
+        }
+        if self.timings.lease < self.timings.heartbeat_at_rest() * 2 {
+            return Err(ConfigError::LeaseWithinHeartbeats);
         }
         Ok(())
     }

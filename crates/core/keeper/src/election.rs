@@ -172,7 +172,7 @@ impl Keeper {
     }
 
     /// Bound by a promise whose coordinator lives and may still bring a primary.
-    fn awaits_promised(&self) -> bool {
+    pub(crate) fn awaits_promised(&self) -> bool {
         let promise = self.durable.promise;
         let Some(coordinator) = promise.coordinator.filter(|_| promise.binds()) else {
             return false;

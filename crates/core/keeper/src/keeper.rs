@@ -218,7 +218,7 @@ impl Keeper {
         self.note_surrender(from, &heartbeat);
         self.answer_with_grant(from, &heartbeat);
         self.remind_of_abort(from, &heartbeat);
-        let beat = self.config.timings.heartbeat;
+        let beat = self.config.timings.heartbeat_at_rest();
         self.peers.heard(self.now, from, heartbeat, beat);
     }
 
@@ -414,10 +414,27 @@ impl Keeper {
             promoted: self.server.state.is_promoted(),
             rewind_source: self.primary.as_ref().is_some_and(|own| own.rewind_source),
         };
+        let next = self.now + self.until_next_heartbeat();
         if said != self.said || self.now >= self.heartbeat_due {
             self.said = said;
-            self.heartbeat_due = self.now + self.config.timings.heartbeat;
+            self.heartbeat_due = next;
             self.beat();
+        } else {
+            // Who leaves its rest speaks as soon as anybody else would.
+            self.heartbeat_due = self.heartbeat_due.min(next);
+        }
+    }
+
+    /// A primary that serves and a standby that follows one that it hears have nothing to add; everybody else may be
+    /// waited for.
+    fn until_next_heartbeat(&self) -> core::time::Duration {
+        let timings = &self.config.timings;
+        let settled = matches!(self.server.state, State::Open | State::Following);
+        let content = matches!(self.status.reason, Reason::Serving | Reason::Following);
+        if settled && content && self.lost_since.is_none() {
+            timings.heartbeat_at_rest()
+        } else {
+            timings.heartbeat
         }
     }
 

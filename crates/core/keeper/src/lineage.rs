@@ -82,24 +82,38 @@ pub(crate) struct ForceAsk {
 impl Keeper {
     pub(crate) fn ask_force(&mut self, request: RequestId, since_ms: u64) {
         let busy = self.force_ask.is_some().then_some(ForceRefusal::Busy);
-        if let Some(refusal) = busy.or_else(|| self.is_kept_from_forcing()) {
+        let kept = busy.or_else(|| self.is_kept_from_forcing());
+        // Another keeper tries the ordinary way, and has this one's word until it gives up.
+        let bound = kept == Some(ForceRefusal::PrimaryHeard { primary: None });
+        let waits = bound && self.awaits_promised();
+        if let Some(refusal) = kept.filter(|_| !waits) {
             self.answer(request, Answer::ForceRefused(refusal));
             return;
         }
-        if let Election::Recruiting { started, .. } = &mut self.election {
-            // Everybody is asked once more, and has the whole time to answer.
-            *started = self.now;
-        } else if !self.begin_recruiting(Some(self.config.me)) {
-            return;
-        }
-        self.force_ask = Some(ForceAsk {
+        let term = if waits {
+            Some(Term::default())
+        } else {
+            self.try_ordinarily()
+        };
+        self.force_ask = term.map(|term| ForceAsk {
             request,
             asked: self.now,
             since_ms,
-            term: self.durable.promise.highest,
+            term,
             refusals: BTreeMap::new(),
             begun: false,
         });
+    }
+
+    /// The term of an election like any other.
+    fn try_ordinarily(&mut self) -> Option<Term> {
+        if let Election::Recruiting { term, started, .. } = &mut self.election {
+            // Everybody is asked once more, and has the whole time to answer.
+            *started = self.now;
+            return Some(*term);
+        }
+        self.begin_recruiting(Some(self.config.me))
+            .then_some(self.durable.promise.highest)
     }
 
     fn is_kept_from_forcing(&self) -> Option<ForceRefusal> {
@@ -325,14 +339,15 @@ impl Keeper {
 
     /// Another coordinator was in the way of the ordinary try.
     fn try_once_more(&mut self) -> bool {
-        let idle = matches!(self.election, Election::Idle { .. });
-        if !idle
-            || self.is_kept_from_forcing().is_some()
-            || !self.begin_recruiting(Some(self.config.me))
-        {
+        let asked = self.force_ask.as_ref().map(|ask| ask.term);
+        let under_way =
+            matches!(&self.election, Election::Recruiting { term, .. } if Some(*term) == asked);
+        if under_way || self.is_kept_from_forcing().is_some() {
             return false;
         }
-        let term = self.durable.promise.highest;
+        let Some(term) = self.try_ordinarily() else {
+            return false;
+        };
         if let Some(ask) = self.force_ask.as_mut() {
             ask.term = term;
             ask.refusals.clear();
@@ -357,14 +372,18 @@ impl Keeper {
     }
 
     /// Leaves its own lineage for one that was begun later: as one that has lost its disk, whatever the folder holds.
+    /// One that was told to keep its hands off leaves its server alone, which may stream from a primary of the later lineage
+    /// meanwhile; what it then has must not count where it came from. A primary's lease ends with the pause, not before.
     pub(crate) fn join(&mut self, lineage: Lineage) {
-        if self.durable.paused {
+        let paused = self.durable.paused;
+        if paused && self.primary.is_some() {
             return;
         }
         self.answer_before_leaving();
         let kept = self.durable.clone();
         self.durable = Durable {
             lineage,
+            paused,
             ..Durable::default()
         };
         if self.has(PlantedBug::FolderKeptAcrossLineages) {
@@ -378,7 +397,9 @@ impl Keeper {
         self.lost_since = None;
         self.primary = None;
         self.server.begin_anew(self.now);
-        self.apply(Event::MustStop);
+        if !paused {
+            self.apply(Event::MustStop);
+        }
     }
 
     fn answer_before_leaving(&mut self) {

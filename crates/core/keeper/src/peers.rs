@@ -48,7 +48,7 @@ impl Smoothed {
 pub(crate) struct Peer {
     pub heartbeat: Option<Box<Heartbeat>>,
     pub heard: Instant,
-    /// Smoothed deviation of arrival gaps from the heartbeat interval.
+    /// Smoothed deviation of arrival gaps from the longest interval of heartbeats.
     deviation: Smoothed,
     /// Of heartbeats and their echoes, smoothed, and the smoothed deviation from that.
     round_trip: Option<Smoothed>,
@@ -294,7 +294,10 @@ impl Peers {
     /// The highest term that anybody mentioned.
     pub fn highest_term(&self) -> Term {
         self.said()
-            .map(|(_, heartbeat)| heartbeat.promise.highest.max(heartbeat.term))
+            .map(|(_, heartbeat)| {
+                let promised = heartbeat.promise.highest.max(heartbeat.term);
+                promised.max(heartbeat.timeline.into())
+            })
             .max()
             .unwrap_or_default()
     }

@@ -194,7 +194,7 @@ pub enum SynchronousStandbys {
     Off,
 }
 
-/// What the shell saw of the local server, sent about every 100 ms and at once when the process ends or
+/// What the shell saw of the local server, sent every 200 ms or so and at once when the process ends or
 /// anything in it changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Observation {

@@ -107,7 +107,7 @@ impl Keeper {
 
     /// Not only not suspected yet: who forgets what it has for a source that is gone has forgotten it for nothing.
     pub(crate) fn is_heard_now(&self, source: ReplicaId) -> bool {
-        let limit = self.config.timings.heartbeat * 4;
+        let limit = self.config.timings.heartbeat_at_rest() * 4;
         let peer = self.peers.get(source);
         peer.is_some_and(|peer| self.peers.silence(self.now, peer) < limit)
     }

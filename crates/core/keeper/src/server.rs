@@ -304,7 +304,7 @@ impl Keeper {
             ProcessState::Stopped if usable => Some(Event::SeenStopped),
             ProcessState::Stopped => Some(Event::SeenEmpty),
             ProcessState::Standby { .. } | ProcessState::Primary { .. } if !usable => {
-                Some(Event::MustStop)
+                (!self.durable.paused).then_some(Event::MustStop)
             }
             ProcessState::Standby { .. } => {
                 let name = seen.receiver.and_then(|receiver| receiver.name);

@@ -82,7 +82,7 @@ pub use fault::{
 pub use lead::{Batch, Beat, Driver, LEADER_SILENT_AFTER, Opening, Passed, Role};
 pub use notices::{NoticeAsk, reached};
 pub use playbook::{Stamp, Work, view};
-pub use signal::{ArchiveDeed, Ask, Command, Reflex, Report, Signal};
+pub use signal::{ArchiveDeed, Ask, Command, Reflex, Report, Signal, Stood};
 pub use state::{CannotLead, DatabaseView, Fault, FaultPhase, Outstanding, State};
 pub use upgrade::{Program, Upgrade};
 pub use waiting::{Answer, Waiting};

@@ -183,6 +183,14 @@ pub enum Reflex {
     },
 }
 
+/// Where a restored copy was brought to life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stood {
+    pub host: String,
+    /// A server of the same database runs there too.
+    pub beside_replica: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ArchiveDeed {
     BackupMade {
@@ -195,6 +203,8 @@ pub enum ArchiveDeed {
         rto_ms: u64,
         /// `None` where no living database told how much there was.
         rpo_ms: Option<u64>,
+        /// Versions before this was told do not say.
+        stood: Option<Stood>,
     },
     /// The archive is not safe.
     Alarm {

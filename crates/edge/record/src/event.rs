@@ -576,10 +576,21 @@ pub enum ArchiveDeedRecord {
         backup: String,
         rto_ms: u64,
         rpo_ms: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stood: Option<StoodRecord>,
     },
     Alarm {
         why: String,
     },
+}
+
+/// Where a restored copy was brought to life. Always in an empty folder, by a server of its own that only a socket reaches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoodRecord {
+    pub host: String,
+    /// Another replica's server of the same database runs on that host.
+    pub beside_replica: bool,
 }
 
 /// What a watch says of an alert.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mainstay_archive::Route;
 use mainstay_record::backup::{MarkRecord, ProofRecord, VERSION};
-use mainstay_record::event::ArchiveDeedRecord;
+use mainstay_record::event::{ArchiveDeedRecord, StoodRecord};
 use mainstay_units::{Instant, Lsn};
 
 use crate::archive::{Archive, ArchiveError, Catalogue, Entry, SUPERUSER, make_folder, tell};
@@ -113,9 +113,19 @@ pub async fn prove(
         backup: proof.backup.clone(),
         rto_ms: proof.rto_ms,
         rpo_ms: proof.rpo_ms,
+        stood: Some(stood(archive)),
     };
     tell(archive, at_ms, deed);
     Ok(proof)
+}
+
+fn stood(archive: &Archive) -> StoodRecord {
+    let host = archive.config.host.clone();
+    let servers = &archive.config.servers;
+    StoodRecord {
+        beside_replica: servers.iter().any(|server| server.host == host),
+        host,
+    }
 }
 
 /// Plays the log to a position and to a moment; returns what the playing took.

@@ -1,7 +1,7 @@
 //! Looking at the local server: all the time, and apart from everything else.
 //!
 //! The eyes have a thread of their own, so that neither a slow command nor a slow disk delays them. They
-//! look every 150 ms, every 10 ms while something is changing, at once when a command has ended, and at
+//! look every 200 ms, every 10 ms while something is changing, at once when a command has ended, and at
 //! once when the postmaster dies, which the kernel tells through a descriptor. What they do not get an
 //! answer to within the deadline they report as such: silence is a finding.
 
@@ -30,7 +30,7 @@ use crate::supply::{self, Inquiry};
 
 /// For one look; longer is a finding.
 const LOOK_LIMIT: Duration = Duration::from_millis(700);
-const CALM: Duration = Duration::from_millis(150);
+const CALM: Duration = Duration::from_millis(200);
 const EAGER: Duration = Duration::from_millis(10);
 /// While a server starts or stops there is nobody to ask, and every knock costs it a process.
 const CHANGING: Duration = Duration::from_millis(30);

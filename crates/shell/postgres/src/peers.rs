@@ -81,7 +81,7 @@ pub async fn send(setup: Rc<Setup>, to: Address, mut queue: mpsc::Receiver<Messa
             Ok(mut stream) => {
                 pause = RETRY_FIRST;
                 while queue.try_recv().is_ok() {}
-                let beat = setup.core.timings.heartbeat;
+                let beat = setup.core.timings.heartbeat_at_rest();
                 if let Err(error) = pump(&mut stream, &mut queue, beat).await {
                     tracing::debug!(peer = %to.id, %error, "lost a keeper");
                 } else {

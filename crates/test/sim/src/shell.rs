@@ -15,10 +15,10 @@ use crate::postgres::History;
 use crate::world::World;
 
 /// How often a server is observed.
-const OBSERVATION_INTERVAL: Duration = Duration::from_millis(150);
+const OBSERVATION_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A walsender whose standby is missing on this many observations is given up.
-const MISSING_LIMIT: u32 = 15;
+const MISSING_LIMIT: u32 = 11;
 
 pub fn history(model: &History) -> TimelineHistory {
     let entry = |(timeline, end): &(u32, u64)| HistoryEntry {

@@ -79,6 +79,8 @@ pub struct World {
     pub rows_used: u128,
     /// Some replica may have to be filled anew, which takes its time.
     pub log_removed: bool,
+    /// It was given that time.
+    prolonged: bool,
     /// Prints what happens, for a person.
     pub narrate: bool,
     /// When the single fault was set, and when writes were acknowledged.
@@ -136,6 +138,7 @@ impl World {
             next_request: 0,
             rows_used: 0,
             log_removed: false,
+            prolonged: false,
             narrate: false,
             recovery: Recovery::default(),
             effects: VecDeque::new(),
@@ -240,8 +243,8 @@ impl World {
     pub fn run(&mut self) {
         while let Some((at, event)) = self.queue.pop() {
             self.now = at.max(self.now);
-            if matches!(event, Event::Finish) && self.log_removed {
-                self.log_removed = false;
+            if matches!(event, Event::Finish) && self.log_removed && !self.prolonged {
+                self.prolonged = true;
                 self.queue.push(self.now + REFILL_US, Event::Finish);
                 continue;
             }
@@ -396,7 +399,7 @@ impl World {
     fn raise_voice(&mut self, host: usize) {
         let own = &self.hosts[host];
         let (until, generation) = (own.asleep_until, own.generation);
-        let beat = self.timings.heartbeat.as_micros() as u64 * 3 / 2;
+        let beat = self.timings.heartbeat_at_rest().as_micros() as u64 * 3 / 2;
         let mut at = self.now + beat;
         while at < until {
             self.queue.push(at, Event::Voice { host, generation });

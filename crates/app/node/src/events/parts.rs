@@ -2,12 +2,13 @@
 
 use mainstay_kernel::{
     Actor, ArchiveDeed, By, Change, ChangeKind, ClaimReason, EffectId, FaultDetail, FaultDoor,
-    FaultKind, FaultSpec, FaultTarget, Outcome, Program, Reflex, Report, Step, Subject, Ways,
+    FaultKind, FaultSpec, FaultTarget, Outcome, Program, Reflex, Report, Step, Stood, Subject,
+    Ways,
 };
 use mainstay_record::event::{
     ActorRecord, ArchiveDeedRecord, ChangeRecord, ChangeWord, EffectFinishedBody, FaultSpecRecord,
     FaultTargetRecord, OutcomeRecord, ProgramRecord, ReflexRecord, ReportRecord, StepRecord,
-    SubjectWord,
+    StoodRecord, SubjectWord,
 };
 use mainstay_record::journal::ClaimReasonRecord;
 use mainstay_record::process::{
@@ -293,10 +294,15 @@ fn deed_record(deed: &ArchiveDeed) -> ArchiveDeedRecord {
             backup,
             rto_ms,
             rpo_ms,
+            stood,
         } => ArchiveDeedRecord::BackupProven {
             backup: backup.clone(),
             rto_ms: *rto_ms,
             rpo_ms: *rpo_ms,
+            stood: stood.as_ref().map(|stood| StoodRecord {
+                host: stood.host.clone(),
+                beside_replica: stood.beside_replica,
+            }),
         },
         ArchiveDeed::Alarm { why } => ArchiveDeedRecord::Alarm { why: why.clone() },
     }
@@ -311,10 +317,15 @@ pub fn deed_of(record: ArchiveDeedRecord) -> ArchiveDeed {
             backup,
             rto_ms,
             rpo_ms,
+            stood,
         } => ArchiveDeed::BackupProven {
             backup,
             rto_ms,
             rpo_ms,
+            stood: stood.map(|stood| Stood {
+                host: stood.host,
+                beside_replica: stood.beside_replica,
+            }),
         },
         ArchiveDeedRecord::Alarm { why } => ArchiveDeed::Alarm { why },
     }

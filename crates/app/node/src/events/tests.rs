@@ -7,7 +7,8 @@ use mainstay_kernel::{
     EffectId, EndReason, Event, ExperimentAsk, ExperimentId, ExperimentNews, ExperimentPlan,
     ExperimentTold, FaultDetail, FaultDoor, FaultId, FaultKind, FaultSpec, FaultTarget, Finding,
     Moment, Observation, Outcome, PlacedBecause, Plan, Program, Record, Reflex, Refusal, Report,
-    Signal, Slot, Step, Subject, Timetable, Told, UpgradeEnd, Verdict, Ways, WithdrawnBecause,
+    Signal, Slot, Step, Stood, Subject, Timetable, Told, UpgradeEnd, Verdict, Ways,
+    WithdrawnBecause,
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
@@ -242,6 +243,10 @@ fn reports() -> Vec<Report> {
                 backup: text(),
                 rto_ms: 8_400,
                 rpo_ms: Some(900),
+                stood: Some(Stood {
+                    host: text(),
+                    beside_replica: true,
+                }),
             },
         },
         Reflex::Archived {

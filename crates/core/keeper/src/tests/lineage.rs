@@ -17,6 +17,7 @@ use crate::lineage::Lineage;
 use crate::machine::State;
 use crate::message::{Body, Message};
 use crate::postgres::{Outcome, Rank};
+use crate::status::Reason;
 
 fn at(ms: u64) -> Instant {
     Instant::from_millis(ms)
@@ -170,6 +171,69 @@ fn it_is_refused_at_once() {
     assert!(said.contains("NotCounted"), "{said}");
 }
 
+/// Bound by another's ordinary try, which may yet succeed: the order waits until that is given up, then has its own.
+#[test]
+fn an_order_waits_for_a_try_that_is_under_way() {
+    let mut keeper = following();
+    wait(&mut keeper, 3_000);
+    let mut beat = keeper.heartbeat();
+    beat.sent = at(2_990);
+    beat.reason = Reason::AwaitingPrimary;
+    keeper.handle(at(3_000), from(3, Body::Heartbeat(Box::new(beat))));
+    let recruit = Body::Recruit { term: Term(3) };
+    keeper.handle(at(3_001), from(3, recruit));
+    settle(&mut keeper, 3_001);
+    effects(&mut keeper);
+    order(&mut keeper, 3_002);
+    wait(&mut keeper, 3_500);
+    assert_eq!(effects(&mut keeper), "");
+    keeper.handle(at(3_500), from(3, Body::Abort { term: Term(3) }));
+    settle(&mut keeper, 3_501);
+    let said = effects(&mut keeper);
+    assert!(said.contains("Recruit { term: Term(4) }"), "{said}");
+    let promise = keeper.durable().promise;
+    assert_eq!(promise.coordinator, Some(ReplicaId(2)));
+}
+
+/// Its server followed a primary of another lineage while nobody looked.
+#[test]
+fn a_log_of_the_term_that_is_asked_for_is_not_reported() {
+    for (timeline, refused) in [(2, false), (3, true), (7, true)] {
+        let mut keeper = following();
+        wait(&mut keeper, 3_000);
+        let recruit = Body::Recruit { term: Term(3) };
+        keeper.handle(at(3_001), from(3, recruit));
+        settle(&mut keeper, 3_001);
+        done(&mut keeper, 3_010, 1, Outcome::Done);
+        effects(&mut keeper);
+        let rank = Rank {
+            timeline: Timeline(timeline),
+            lsn: Lsn(100),
+            history: history(&[(1, 10)]),
+        };
+        done(&mut keeper, 3_020, 2, Outcome::Ranked(rank));
+        let said = effects(&mut keeper);
+        let highest = timeline + 1;
+        let refusal = format!("Refused {{ refusal: Promised, highest: Term({highest}) }}");
+        assert_eq!(said.contains(&refusal), refused, "{said}");
+        assert_eq!(said.contains("Recruited"), !refused, "{said}");
+    }
+}
+
+/// The next term is above every log that was heard of, whoever wrote it.
+#[test]
+fn logs_of_others_say_which_terms_were_used() {
+    let mut keeper = following();
+    let mut beat = keeper.heartbeat();
+    beat.timeline = Timeline(9);
+    beat.sent = at(5);
+    keeper.handle(at(5), from(3, Body::Heartbeat(Box::new(beat))));
+    keeper.handle(at(2_500), Input::Tick);
+    effects(&mut keeper);
+    assert!(keeper.begin_recruiting(None));
+    assert_eq!(keeper.durable().promise.highest, Term(10));
+}
+
 fn later(number: u32) -> Lineage {
     let seed = Incarnation(5);
     Lineage { number, seed }
@@ -212,6 +276,33 @@ fn who_hears_of_a_later_lineage_leaves_its_own() {
         (keeper.status().left_behind, keeper.status().strangers),
         (1, 1)
     );
+}
+
+/// Its word is of the later lineage at once, its hands follow when they may.
+#[test]
+fn who_keeps_its_hands_off_leaves_too() {
+    let operator = |command| Input::Operator {
+        request: RequestId(1),
+        command,
+    };
+    let mut keeper = following();
+    keeper.handle(at(5), operator(Operator::Pause));
+    settle(&mut keeper, 6);
+    effects(&mut keeper);
+    keeper.handle(at(10), of(later(1), later(1).fingerprint(1)));
+    settle(&mut keeper, 11);
+    assert_eq!(keeper.durable().lineage, later(1));
+    assert_eq!(keeper.durable().incarnation, Incarnation(0));
+    keeper.handle(at(20), Input::Observed(standby(Some(2))));
+    let said = effects(&mut keeper);
+    assert!(!said.contains("StopImmediate"), "{said}");
+    // It is older than what this one knows now.
+    keeper.handle(at(21), of(Lineage::ORIGIN, 1));
+    assert_eq!(keeper.status().left_behind, 1);
+    keeper.handle(at(30), operator(Operator::Resume));
+    settle(&mut keeper, 31);
+    let said = effects(&mut keeper);
+    assert!(said.contains("StopImmediate"), "{said}");
 }
 
 #[test]

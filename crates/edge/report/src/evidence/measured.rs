@@ -228,28 +228,60 @@ pub(crate) fn restore(scope: &Scope) -> Vec<Part> {
     if parts.is_empty() {
         parts.push(proof(scope));
     }
-    parts.push(missing(
-        "on a segregated system",
-        "nothing in the log says where a restored copy stood",
-    ));
+    parts.push(stood(scope));
     parts
 }
 
-/// The newest proof of a backup before the end, if there is one.
-fn proof(scope: &Scope) -> Part {
+/// Apart by its folder and its server always; by its machine only where no replica runs.
+fn stood(scope: &Scope) -> Part {
+    let name = "on a segregated system";
+    let Some(entry) = proven(scope) else {
+        return missing(name, "no proof of a backup says where a copy stood");
+    };
+    let stood = &deed_of(entry)["stood"];
+    let Some(host) = stood["host"].as_str() else {
+        return missing(
+            name,
+            "the proof was made before proofs said where they stand",
+        );
+    };
+    let machine = match stood["beside_replica"].as_bool() {
+        Some(false) => "no replica of the database runs there",
+        Some(true) | None => {
+            "a replica of the database runs there too, so it was not a machine apart"
+        }
+    };
+    let told = format!(
+        "on {host}, in an empty folder, by a server of its own that only a socket reached; {machine}"
+    );
+    aged(
+        scope,
+        entry,
+        shown(name, told, &[entry]).with(stood.clone()),
+    )
+}
+
+/// The newest proof of a backup before the end.
+fn proven<'a>(scope: &'a Scope) -> Option<&'a Entry> {
     let end = scope.ended.map_or(u64::MAX, |ended| ended.position);
     let mut proven = scope.all.iter().filter(|entry| {
-        entry.position <= end
-            && entry.kind == "reflex.recorded"
-            && entry.body["reflex"]["archived"]["deed"]["backup_proven"].is_object()
+        entry.position <= end && entry.kind == "reflex.recorded" && deed_of(entry).is_object()
     });
-    let Some(entry) = proven.next_back() else {
+    proven.next_back()
+}
+
+fn deed_of(entry: &Entry) -> &Value {
+    &entry.body["reflex"]["archived"]["deed"]["backup_proven"]
+}
+
+fn proof(scope: &Scope) -> Part {
+    let Some(entry) = proven(scope) else {
         return missing(
             "restore",
             "no backup was restored in it, and none was proven before",
         );
     };
-    let deed = &entry.body["reflex"]["archived"]["deed"]["backup_proven"];
+    let deed = deed_of(entry);
     let told = format!(
         "not of this {}: backup {} was restored in {} and proven on {}",
         scope.subject.kind(),
@@ -257,8 +289,15 @@ fn proof(scope: &Scope) -> Part {
         span(deed["rto_ms"].as_u64().unwrap_or_default()),
         day_and_time(entry.at_ms)
     );
-    let part = shown("restore", told, &[entry]).with(deed.clone());
-    match scope.made_ms.saturating_sub(entry.at_ms) > RESTORE_MS {
+    aged(
+        scope,
+        entry,
+        shown("restore", told, &[entry]).with(deed.clone()),
+    )
+}
+
+fn aged(scope: &Scope, proof: &Entry, part: Part) -> Part {
+    match scope.made_ms.saturating_sub(proof.at_ms) > RESTORE_MS {
         true => part.stale("that is more than a month before this pack was made"),
         false => part,
     }

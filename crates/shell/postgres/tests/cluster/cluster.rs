@@ -19,6 +19,7 @@ use mainstay_testkit::address::AddressBlock;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::ahead;
 use crate::wires::{Wires, door};
 
 /// For everything that is waited for.
@@ -150,7 +151,7 @@ impl Cluster {
 
     /// Healthy: one open primary, two standbys, all in the cohort and streaming.
     pub fn healthy() -> Result<Self> {
-        Self::healthy_with(&[])
+        ahead::take()
     }
 
     /// The same, with settings of the platform's file.

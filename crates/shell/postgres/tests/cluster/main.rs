@@ -5,6 +5,7 @@
 //! NAME; `-- --stay` brings a cluster up and waits for Enter. With `MAINSTAY=/path/to/mainstay` in the
 //! environment that binary plays keeper and shim. Times are printed and decide nothing.
 
+mod ahead;
 mod ailments;
 mod client;
 mod cluster;
@@ -52,11 +53,19 @@ fn main() -> ExitCode {
         return report("stay", scenarios::stay());
     }
     let mut code = ExitCode::SUCCESS;
-    for (name, scenario) in scenarios::ALL {
-        if name.contains(&filter) && report(name, scenario()) != ExitCode::SUCCESS {
+    let chosen: Vec<_> = scenarios::ALL
+        .iter()
+        .filter(|(name, _)| name.contains(&filter))
+        .collect();
+    if chosen.len() > 1 {
+        ahead::begin();
+    }
+    for (name, scenario) in chosen {
+        if report(name, scenario()) != ExitCode::SUCCESS {
             code = ExitCode::FAILURE;
         }
     }
+    ahead::end();
     code
 }
 
