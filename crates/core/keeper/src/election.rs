@@ -56,6 +56,7 @@ pub(crate) struct Recruit {
     pub incarnation: Incarnation,
     pub rank: Rank,
     pub cohort: Option<Box<Cohort>>,
+    pub known: Option<Term>,
 }
 
 impl Default for Election {
@@ -293,11 +294,14 @@ impl Keeper {
         self.begin_recruiting(prefer)
     }
 
-    /// Above every term that is known of. A log on some timeline proves that the term of that number was there, also where
-    /// no promise tells of it: a database that was founded from a backup brings its timelines with it.
+    /// Above every term that is known of. A database that was founded from a backup brings timelines with it of which no
+    /// promise tells.
     fn next_term(&mut self) -> Option<Term> {
         let (timeline, _) = self.position();
+        let cohort = self.durable.cohort.as_ref();
+        let founded = cohort.is_none_or(|cohort| cohort.version == CohortVersion::FOUNDING);
         let written = Term::from(timeline);
+        let written = if founded { written } else { Term::default() };
         let known = self.peers.highest_term().max(written);
         let highest = self.durable.promise.highest.max(known);
         let next = highest.next();
@@ -381,12 +385,14 @@ impl Keeper {
                     incarnation,
                     rank,
                     cohort,
+                    known,
                 },
             ) if *term == reported => {
                 let recruit = Recruit {
                     incarnation,
                     rank,
                     cohort,
+                    known,
                 };
                 reports.insert(from, recruit);
             }
@@ -482,10 +488,12 @@ impl Keeper {
             .filter_map(|recruit| recruit.cohort.as_deref())
             .chain(self.durable.cohort.as_ref())
             .max_by_key(|cohort| cohort.version)?;
+        let written = last_term_written(term, newest, reports);
         let counted = || {
-            reports
-                .iter()
-                .filter(|(replica, recruit)| newest.counts(**replica, recruit.incarnation))
+            reports.iter().filter(|(replica, recruit)| {
+                newest.counts(**replica, recruit.incarnation)
+                    && Term::from(recruit.rank.timeline) <= written
+            })
         };
         let needed = if self.has(PlantedBug::PromotionWithoutMajority) {
             1
@@ -644,4 +652,18 @@ impl Keeper {
         };
         Some((at, WakeReason::Election))
     }
+}
+
+/// Above this timeline a log is not of this lineage. A majority promised each term that was written on, for good, and of any two majorities
+/// one member is in both: of those that report, at least one knows of the term. A server whose keeper was dead may have followed a
+/// primary of a later lineage meanwhile; what it has then outranks nothing here, and does not count either.
+fn last_term_written(term: Term, newest: &Cohort, reports: &BTreeMap<ReplicaId, Recruit>) -> Term {
+    let below = Term(term.0.saturating_sub(1));
+    if newest.version == CohortVersion::FOUNDING {
+        return below;
+    }
+    let known = reports
+        .values()
+        .map(|recruit| recruit.known.unwrap_or(recruit.rank.timeline.into()));
+    known.max().map_or(below, |known| known.min(below))
 }

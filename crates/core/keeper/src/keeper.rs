@@ -218,8 +218,8 @@ impl Keeper {
         self.note_surrender(from, &heartbeat);
         self.answer_with_grant(from, &heartbeat);
         self.remind_of_abort(from, &heartbeat);
-        let beat = self.config.timings.heartbeat_at_rest();
-        self.peers.heard(self.now, from, heartbeat, beat);
+        let timings = &self.config.timings;
+        self.peers.heard(self.now, from, heartbeat, timings);
     }
 
     fn handle_operator(&mut self, request: RequestId, command: Operator) {

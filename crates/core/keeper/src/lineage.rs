@@ -27,7 +27,7 @@ use crate::members::Members;
 use crate::message::Refusal;
 use crate::peers::Peers;
 use crate::planted::PlantedBug;
-use crate::postgres::{Rank, Serviceability};
+use crate::postgres::{ProcessState, Rank, Serviceability};
 use crate::status::{Answer, ForceRefusal, HaltReason};
 
 /// Orders the histories of a database that no quorum connects.
@@ -199,6 +199,9 @@ impl Keeper {
         if let Some((replica, _)) = hearing.filter(|_| !self.has(PlantedBug::ForcedBesidePrimary)) {
             let heard_by = *replica;
             return Err(ForceRefusal::PrimaryElsewhere { heard_by });
+        }
+        if self.durable.paused {
+            return Err(ForceRefusal::Paused);
         }
         if self.is_damaged() {
             return Err(ForceRefusal::Damaged);
@@ -376,7 +379,7 @@ impl Keeper {
     /// meanwhile; what it then has must not count where it came from. A primary's lease ends with the pause, not before.
     pub(crate) fn join(&mut self, lineage: Lineage) {
         let paused = self.durable.paused;
-        if paused && self.primary.is_some() {
+        if paused && self.may_serve() {
             return;
         }
         self.answer_before_leaving();
@@ -400,6 +403,13 @@ impl Keeper {
         if !paused {
             self.apply(Event::MustStop);
         }
+    }
+
+    /// Its server is a primary, or may be one that was not looked at yet.
+    fn may_serve(&self) -> bool {
+        let seen = self.server.observation.as_ref();
+        self.primary.is_some()
+            || seen.is_none_or(|seen| matches!(seen.process, ProcessState::Primary { .. }))
     }
 
     fn answer_before_leaving(&mut self) {

@@ -125,6 +125,7 @@ pub const TABLE: &[Row] = {
         (S::Unobserved, E::MustStop, S::Stopping, R::Superseded),
         (S::Empty, E::FoundingAgreed, S::Initializing, R::Founding),
         (S::Empty, E::SourceFound, S::Rebuilding, R::Rebuilding),
+        (S::Empty, E::MustStop, S::Stopping, R::AwaitingSource),
         // What was there before is there again.
         (S::Empty, E::SeenStopped, S::Stopped, R::AwaitingPrimary),
         (S::Initializing, E::Done, S::Stopped, R::Founding),

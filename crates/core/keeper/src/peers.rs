@@ -53,6 +53,8 @@ pub(crate) struct Peer {
     /// Of heartbeats and their echoes, smoothed, and the smoothed deviation from that.
     round_trip: Option<Smoothed>,
     round_trip_deviation: Smoothed,
+    /// When it was heard again after it had been given up.
+    back: Instant,
     /// When its voice was last heard to repeat its latest words.
     voiced: Option<Instant>,
     /// When it last said that it leads.
@@ -105,6 +107,7 @@ impl Peers {
             deviation: Smoothed::default(),
             round_trip: None,
             round_trip_deviation: Smoothed::default(),
+            back: Instant::ZERO,
             voiced: None,
             led: None,
             closed: false,
@@ -163,9 +166,12 @@ impl Peers {
         now: Instant,
         from: ReplicaId,
         heartbeat: Box<Heartbeat>,
-        beat: Duration,
+        timings: &Timings,
     ) {
         let slept = self.afresh == now;
+        let was_lost = self
+            .get(from)
+            .is_some_and(|peer| self.silence(now, peer) >= self.suspicion(now, timings, peer));
         let Some(peer) = self.get_mut(from) else {
             return;
         };
@@ -175,12 +181,18 @@ impl Peers {
                 return;
             }
         }
-        // One that was late itself would measure its own sleep.
+        if was_lost {
+            peer.back = now;
+        }
+        // One that was late itself would measure its own sleep; and what was under way while nothing came through, and comes all
+        // at once, tells how long that was, not how long the way is.
         if let Some(echo) = heartbeat.echo
             && !slept
+            && echo.sent >= peer.back
         {
             peer.measure(now, echo);
         }
+        let beat = timings.heartbeat_at_rest();
         let excess = now.since(peer.heard).saturating_sub(beat);
         peer.deviation
             .take_in(8, Smoothed::of(excess.min(SAMPLE_LIMIT)));
@@ -294,10 +306,7 @@ impl Peers {
     /// The highest term that anybody mentioned.
     pub fn highest_term(&self) -> Term {
         self.said()
-            .map(|(_, heartbeat)| {
-                let promised = heartbeat.promise.highest.max(heartbeat.term);
-                promised.max(heartbeat.timeline.into())
-            })
+            .map(|(_, heartbeat)| heartbeat.promise.highest.max(heartbeat.term))
             .max()
             .unwrap_or_default()
     }

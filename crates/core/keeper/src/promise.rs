@@ -14,7 +14,6 @@ use crate::keeper::Keeper;
 use crate::machine::{Event, State};
 use crate::message::{Body, Heartbeat, PreVote, Refusal, Report};
 use crate::planted::PlantedBug;
-use crate::postgres::Rank;
 
 /// Who says something: a replica, and which filling of its folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,30 +171,18 @@ impl Keeper {
             rank.timeline = promise.previous_floor.max(rank.timeline.into()).into();
         }
         let term = promise.highest;
-        let verdict = self.verdict_on(term, rank);
+        let verdict = Report::Recruited {
+            incarnation: self.durable.incarnation,
+            rank,
+            cohort: self.durable.cohort.clone().map(Box::new),
+            known: Some(promise.previous_floor),
+        };
         let to = promise.incarnation;
         if coordinator == self.config.me {
             self.handle_report(self.config.me, term, to, verdict);
         } else {
             let verdict = Box::new(verdict);
             self.send(coordinator, Body::Report { term, to, verdict });
-        }
-    }
-
-    /// A log on the timeline of the term that is asked for, or on a later one, proves that the term was used, by whatever
-    /// lineage: PostgreSQL would promote it to another one.
-    fn verdict_on(&self, term: Term, rank: Rank) -> Report {
-        let written = Term::from(rank.timeline);
-        if written >= term {
-            return Report::Refused {
-                refusal: Refusal::Promised,
-                highest: written.next().unwrap_or(written),
-            };
-        }
-        Report::Recruited {
-            incarnation: self.durable.incarnation,
-            rank,
-            cohort: self.durable.cohort.clone().map(Box::new),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::keeper::Keeper;
 use crate::machine::{Event, State};
 use crate::message::Heartbeat;
 use crate::planted::PlantedBug;
-use crate::postgres::{DataState, Observation, Serviceability, Supply};
+use crate::postgres::{DataState, Observation, ProcessState, Serviceability, Supply};
 use crate::status::{Reason, Role};
 
 impl Keeper {
@@ -165,6 +165,10 @@ impl Keeper {
     /// A folder that is of no use: founded if nobody has anything, else copied from a primary.
     pub(crate) fn next_event_empty(&self) -> Option<Event> {
         let seen = self.server.fresh()?;
+        if seen.process != ProcessState::Stopped {
+            // Somebody started by hand what is not this replica's any more.
+            return Some(Event::MustStop);
+        }
         if self.durable.cohort.is_none() {
             return self.may_found().then_some(Event::FoundingAgreed);
         }

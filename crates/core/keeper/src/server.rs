@@ -302,7 +302,8 @@ impl Keeper {
         match seen.process {
             ProcessState::Changing => None,
             ProcessState::Stopped if usable => Some(Event::SeenStopped),
-            ProcessState::Stopped => Some(Event::SeenEmpty),
+            // Where there is something, and hands are kept off, somebody may start it yet.
+            ProcessState::Stopped => (!self.durable.paused).then_some(Event::SeenEmpty),
             ProcessState::Standby { .. } | ProcessState::Primary { .. } if !usable => {
                 (!self.durable.paused).then_some(Event::MustStop)
             }

@@ -294,6 +294,9 @@ pub enum Report {
         incarnation: String,
         rank: Rank,
         cohort: Option<Box<Cohort>>,
+        /// The highest term that the sender knew of by its own promises and streams.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        known: Option<u32>,
     },
     Refused {
         #[serde(deserialize_with = "word")]

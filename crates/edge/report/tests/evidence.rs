@@ -139,8 +139,13 @@ fn measurements() -> [Value; 3] {
 
 /// A drill that passes, but for a deficiency; with what happens meanwhile.
 fn drill() -> Log {
+    drill_after(|_| {})
+}
+
+fn drill_after(before: impl FnOnce(&mut Log)) -> Log {
     let mut log = Log::default();
     log.begin();
+    before(&mut log);
     let plan = plan();
     let adoption = json!({"name": "region-lost", "digest": plan["digest"], "text": DOCUMENT});
     let approved = log.add(
@@ -462,6 +467,59 @@ fn a_witness_that_nobody_knows_or_that_did_not_sign_is_refused() {
         }
         assert!(stamped(&[bent], witness).is_err(), "byte {at}");
     }
+}
+
+/// It says where, and whether that was a machine apart; a proof of a version that did not say is none.
+#[test]
+fn a_restored_copy_stood_somewhere() {
+    let stood_of = |stood: Option<Value>, made_ms: u64| {
+        let mut proven = json!({"backup": "b7", "rto_ms": 8_400, "rpo_ms": 900});
+        if let Some(stood) = stood {
+            proven["stood"] = stood;
+        }
+        let log = drill_after(|log| {
+            let deed = json!({"backup_proven": proven});
+            log.add(
+                1_500,
+                "reflex.recorded",
+                json!({
+                    "host": "e1", "at_ms": START_MS + 1_400,
+                    "reflex": {"archived": {"database": "ledger", "deed": deed}},
+                }),
+            );
+        });
+        let verified = check(&sealed(&material(&log, "d1", made_ms), &key())).unwrap();
+        let parts = &verified.items[8].parts;
+        let part = parts
+            .iter()
+            .find(|part| part.name == "on a segregated system");
+        part.unwrap().clone()
+    };
+    let soon = START_MS + DAY_MS;
+    let apart = stood_of(Some(json!({"host": "v1", "beside_replica": false})), soon);
+    assert_eq!(apart.status, Status::Shown);
+    assert!(
+        apart.told.contains("on v1, in an empty folder"),
+        "{}",
+        apart.told
+    );
+    assert!(
+        !apart.told.contains("not a machine apart"),
+        "{}",
+        apart.told
+    );
+    let beside = stood_of(Some(json!({"host": "e1", "beside_replica": true})), soon);
+    assert!(
+        beside.told.contains("not a machine apart"),
+        "{}",
+        beside.told
+    );
+    assert_eq!(stood_of(None, soon).status, Status::Missing);
+    let late = stood_of(
+        Some(json!({"host": "v1", "beside_replica": false})),
+        START_MS + 40 * DAY_MS,
+    );
+    assert_eq!(late.status, Status::Stale);
 }
 
 #[test]

@@ -315,6 +315,7 @@ fn report_out(verdict: &core::Report) -> form::Report {
             incarnation,
             rank,
             cohort,
+            known,
         } => form::Report::Recruited {
             incarnation: incarnation.to_string(),
             rank: form::Rank {
@@ -323,6 +324,7 @@ fn report_out(verdict: &core::Report) -> form::Report {
                 history: history_out(&rank.history),
             },
             cohort: cohort.as_deref().map(cohort_out).map(Box::new),
+            known: known.map(|known| known.0),
         },
         core::Report::Refused { refusal, highest } => form::Report::Refused {
             refusal: refusal_out(*refusal),
@@ -337,6 +339,7 @@ fn report_in(verdict: &form::Report) -> Result<core::Report, ConvertError> {
             incarnation,
             rank,
             cohort,
+            known,
         } => core::Report::Recruited {
             incarnation: incarnation_in(incarnation)?,
             rank: core::Rank {
@@ -345,6 +348,7 @@ fn report_in(verdict: &form::Report) -> Result<core::Report, ConvertError> {
                 history: history_in(&rank.history),
             },
             cohort: cohort.as_deref().map(cohort_in).transpose()?.map(Box::new),
+            known: known.map(Term),
         },
         form::Report::Refused { refusal, highest } => core::Report::Refused {
             refusal: refusal_in(refusal),
@@ -602,6 +606,7 @@ mod tests {
                         history,
                     },
                     cohort: Some(Box::new(cohort())),
+                    known: Some(Term(4)),
                 }),
             },
             core::Body::Promote {

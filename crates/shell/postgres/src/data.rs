@@ -19,6 +19,7 @@ use mainstay_rt::files::Stamp;
 use mainstay_units::{Incarnation, SystemIdentifier};
 use tokio::sync::watch;
 
+use crate::process;
 use crate::programs::ProgramError;
 use crate::replication::Server;
 use crate::seed;
@@ -41,6 +42,7 @@ const QUARANTINE_LIMIT: usize = 2;
 const INITIALIZE_LIMIT: Duration = Duration::from_secs(120);
 /// Copying data takes as long as it takes; a source that stalls ends its connection much earlier.
 const COPY_LIMIT: Duration = Duration::from_secs(6 * 3_600);
+const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -61,6 +63,8 @@ pub enum DataError {
         needed: u64,
         room: u64,
     },
+    #[error("a process works in {} and cannot be ended", path.display())]
+    Occupied { path: PathBuf },
     #[error("copy the data folder: {why}")]
     Copying { why: String },
     #[error("derive the stored form of a password")]
@@ -164,7 +168,7 @@ pub async fn initialize(
     setup: &Setup,
     incarnation: Incarnation,
 ) -> Result<SystemIdentifier, DataError> {
-    begin_filling(setup)?;
+    begin_filling(setup).await?;
     if let Some(record) = seed::read(setup)? {
         return seed::found(setup, &record, incarnation).await;
     }
@@ -259,7 +263,7 @@ pub async fn rebuild(
     progress: &watch::Sender<Option<SeedingStatus>>,
 ) -> Result<(), DataError> {
     spare::put_away(&setup.layout)?;
-    begin_filling(setup)?;
+    begin_filling(setup).await?;
     set_aside(setup)?;
     let mut arguments = vec![
         format!("--pgdata={}", setup.layout.pgdata.display()),
@@ -302,7 +306,7 @@ pub async fn rebuild(
 /// # Errors
 /// When the source, the program or the disk fails; the folder is then broken.
 pub async fn rewind(setup: &Setup, source: &Server) -> Result<(), DataError> {
-    begin_filling(setup)?;
+    begin_filling(setup).await?;
     let pgdata = &setup.layout.pgdata;
     keep_log(setup)?;
     let signal = pgdata.join(STANDBY_SIGNAL);
@@ -363,7 +367,14 @@ fn parse_progress(line: &str) -> Option<(u64, u64)> {
     ))
 }
 
-fn begin_filling(setup: &Setup) -> Result<(), DataError> {
+/// What somebody started by hand would go on under the name that the folder is moved to.
+async fn begin_filling(setup: &Setup) -> Result<(), DataError> {
+    let pgdata = &setup.layout.pgdata;
+    if !process::clear(pgdata, KILL_LIMIT).await {
+        return Err(DataError::Occupied {
+            path: pgdata.clone(),
+        });
+    }
     let path = &setup.layout.filling;
     mainstay_rt::files::write_atomic(path, b"being filled\n").map_err(at("write", path))
 }

@@ -136,7 +136,10 @@ impl World {
                 ];
                 self.hosts[host].serviceability = kinds[self.random.below(5) as usize];
             }
-            Fault::Pause { host } => self.operator(host, Operator::Pause),
+            Fault::Pause { host } => {
+                self.operator(host, Operator::Pause);
+                self.end_by_hand(host);
+            }
             Fault::Busy { host } => self.hosts[host].busy = true,
             Fault::Loss => self.network.loss_per_mille = self.random.between(50, 500),
             Fault::Crash { .. } | Fault::Unstreamed { .. } => {}
@@ -147,6 +150,27 @@ impl World {
             self.random.between(1_500_000, 9_000_000)
         };
         self.plan(lasting, Event::End(fault));
+    }
+
+    /// Whoever pauses a keeper wants to do something to its server; drawn by nothing else, so that all other schedules stay what
+    /// they were.
+    fn end_by_hand(&mut self, host: usize) {
+        if self.now.is_multiple_of(3) {
+            self.say(|| format!("the server of host {} is ended by hand", host + 1));
+            self.end_process(host);
+        }
+    }
+
+    /// As `pg_ctl start` does: by what the folder says.
+    fn start_by_hand(&mut self, host: usize) {
+        let own = &mut self.hosts[host];
+        if own.down || own.current.is_some() || !own.server.start() {
+            return;
+        }
+        own.process += 1;
+        self.say(|| format!("the server of host {} is started by hand", host + 1));
+        self.checker.started(host, &self.hosts);
+        self.reload(host);
     }
 
     pub fn end_fault(&mut self, fault: Fault) {
@@ -166,7 +190,10 @@ impl World {
             Fault::Unserviceable { host } => {
                 self.hosts[host].serviceability = Serviceability::Good;
             }
-            Fault::Pause { host } => self.operator(host, Operator::Resume),
+            Fault::Pause { host } => {
+                self.start_by_hand(host);
+                self.operator(host, Operator::Resume);
+            }
             Fault::Busy { host } => self.hosts[host].busy = false,
             Fault::Unstreamed { host } => self.hosts[host].unstreamed = false,
             Fault::Loss => self.network.loss_per_mille = 0,

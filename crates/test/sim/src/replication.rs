@@ -68,8 +68,6 @@ impl World {
             Err(StreamRefusal::NotRunning)
         };
         self.hosts[host].starved = answer == Err(StreamRefusal::Removed);
-        // Also without a fault: who was filled has no log from before that.
-        self.log_removed |= self.hosts[host].starved;
         if answer.is_err() {
             self.connect_later(host, micros(RETRY));
             return;

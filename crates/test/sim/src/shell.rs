@@ -189,6 +189,10 @@ impl World {
             Command::Rewind { .. } => (150_000, 1_200_000),
             Command::Rebuild { .. } => (300_000, 2_000_000),
         };
+        // Whatever was started by hand in between.
+        if let Command::Rewind { .. } | Command::Rebuild { .. } = work.command {
+            self.end_process(host);
+        }
         match work.command {
             // The folder is marked before pg_rewind touches it; what is left of it if that does not end is of no use. With
             // a spare one, it is what it was until the other takes its place.
@@ -291,7 +295,9 @@ impl World {
         }
     }
 
+    /// What somebody else started in the folder is ended first.
     fn start_standby(&mut self, host: usize) -> bool {
+        self.end_process(host);
         let stray = self.bug == Some(PlantedBug::RestartReadWrite);
         if let Some(folder) = &mut self.hosts[host].server.folder {
             folder.standby_signal |= !stray;

@@ -239,11 +239,16 @@ impl World {
         self.queue.push(self.plan.finish_at_us, Event::Finish);
     }
 
+    /// Also where no fault removed log: who was filled has none from before that.
+    fn may_be_filled(&self) -> bool {
+        self.log_removed || self.hosts.iter().any(|host| host.starved)
+    }
+
     /// Runs until the end, or until an invariant is broken.
     pub fn run(&mut self) {
         while let Some((at, event)) = self.queue.pop() {
             self.now = at.max(self.now);
-            if matches!(event, Event::Finish) && self.log_removed && !self.prolonged {
+            if matches!(event, Event::Finish) && self.may_be_filled() && !self.prolonged {
                 self.prolonged = true;
                 self.queue.push(self.now + REFILL_US, Event::Finish);
                 continue;

@@ -122,6 +122,7 @@ fn an_ordinary_election_is_preferred() {
                         history: history(&[(1, 10)]),
                     },
                     cohort: Some(Box::new(cohort(3))),
+                    known: Some(Term(2)),
                 }),
             },
         )
@@ -195,43 +196,57 @@ fn an_order_waits_for_a_try_that_is_under_way() {
     assert_eq!(promise.coordinator, Some(ReplicaId(2)));
 }
 
-/// Its server followed a primary of another lineage while nobody looked.
+/// A server whose keeper was dead followed a primary of a later lineage meanwhile: it outranks nobody here, and is
+/// not one of those that an election needs.
 #[test]
-fn a_log_of_the_term_that_is_asked_for_is_not_reported() {
-    for (timeline, refused) in [(2, false), (3, true), (7, true)] {
-        let mut keeper = following();
-        wait(&mut keeper, 3_000);
-        let recruit = Body::Recruit { term: Term(3) };
-        keeper.handle(at(3_001), from(3, recruit));
-        settle(&mut keeper, 3_001);
-        done(&mut keeper, 3_010, 1, Outcome::Done);
+fn a_log_on_a_timeline_that_nobody_promised_counts_for_nothing() {
+    // What the third replica reports, and whether the two then elect it.
+    for (timeline, known, elects) in [
+        (2, Some(2), true),
+        (9, Some(2), false),
+        (9, None, false),
+        // Of a version that does not say what it knew.
+        (2, None, true),
+    ] {
+        let mut keeper = alone_and_ranked();
         effects(&mut keeper);
-        let rank = Rank {
-            timeline: Timeline(timeline),
-            lsn: Lsn(100),
-            history: history(&[(1, 10)]),
+        let report = Body::Report {
+            term: Term(3),
+            to: Incarnation(2),
+            verdict: Box::new(crate::Report::Recruited {
+                incarnation: Incarnation(3),
+                rank: Rank {
+                    timeline: Timeline(timeline),
+                    lsn: Lsn(500),
+                    history: history(&[(1, 10)]),
+                },
+                cohort: Some(Box::new(cohort(3))),
+                known: known.map(Term),
+            }),
         };
-        done(&mut keeper, 3_020, 2, Outcome::Ranked(rank));
+        keeper.handle(at(3_100), from(3, report));
+        settle(&mut keeper, 3_101);
         let said = effects(&mut keeper);
-        let highest = timeline + 1;
-        let refusal = format!("Refused {{ refusal: Promised, highest: Term({highest}) }}");
-        assert_eq!(said.contains(&refusal), refused, "{said}");
-        assert_eq!(said.contains("Recruited"), !refused, "{said}");
+        assert_eq!(said.contains("to 3: Promote"), elects, "{timeline}: {said}");
+        assert_eq!(keeper.state(), State::Ranked);
     }
 }
 
-/// The next term is above every log that was heard of, whoever wrote it.
+/// It may have been started by hand in the meantime.
 #[test]
-fn logs_of_others_say_which_terms_were_used() {
+fn a_server_that_runs_on_a_useless_folder_is_stopped_before_it_is_filled() {
     let mut keeper = following();
-    let mut beat = keeper.heartbeat();
-    beat.timeline = Timeline(9);
-    beat.sent = at(5);
-    keeper.handle(at(5), from(3, Body::Heartbeat(Box::new(beat))));
-    keeper.handle(at(2_500), Input::Tick);
+    keeper.handle(at(10), of(later(1), later(1).fingerprint(1)));
+    settle(&mut keeper, 11);
+    done(&mut keeper, 20, 1, Outcome::Done);
+    let mut seen = standby(None);
+    seen.process = crate::ProcessState::Stopped;
+    keeper.handle(at(21), Input::Observed(seen));
+    assert_eq!(keeper.state(), State::Empty);
     effects(&mut keeper);
-    assert!(keeper.begin_recruiting(None));
-    assert_eq!(keeper.durable().promise.highest, Term(10));
+    keeper.handle(at(22), Input::Observed(standby(None)));
+    let said = effects(&mut keeper);
+    assert!(said.contains("StopImmediate"), "{said}");
 }
 
 fn later(number: u32) -> Lineage {

@@ -13,7 +13,11 @@ use crate::status::Role;
 
 /// The primary (1) beats every 100 ms until `until_ms`; `trip_ms` says how long the way took at each beat.
 fn hear(keeper: &mut Keeper, until_ms: u64, trip_ms: impl Fn(u64) -> u64) {
-    for at_ms in (1_000..=until_ms).step_by(100) {
+    hear_from(keeper, 1_000, until_ms, trip_ms);
+}
+
+fn hear_from(keeper: &mut Keeper, from_ms: u64, until_ms: u64, trip_ms: impl Fn(u64) -> u64) {
+    for at_ms in (from_ms..=until_ms).step_by(100) {
         let now = Instant::from_millis(at_ms);
         let held = Duration::from_millis(10);
         let mut beat = keeper.heartbeat();
@@ -58,6 +62,33 @@ fn an_unsteady_way_makes_more_patient_up_to_a_limit() {
     );
     let waited = patience(&mut keeper, 6_000);
     assert!((1_450..=2_300).contains(&waited), "{waited}");
+}
+
+/// The way was cut for 3 s. What was under way comes all at once when it is whole again, and does not make the way longer than it is.
+#[test]
+fn what_was_under_way_while_it_was_cut_is_no_measure() {
+    let mut keeper = following();
+    hear(&mut keeper, 6_000, |_| 2);
+    let before = keeper.round_trip(ReplicaId(1));
+    for at_ms in (6_000..9_000).step_by(50) {
+        keeper.handle(Instant::from_millis(at_ms), crate::Input::Tick);
+    }
+    for sent_ms in (6_100..9_000).step_by(100) {
+        let mut beat = keeper.heartbeat();
+        beat.role = Role::Primary;
+        beat.sent = Instant::from_millis(sent_ms);
+        beat.echo = Some(Echo {
+            sent: Instant::from_millis(6_000),
+            held: Duration::from_millis(sent_ms - 6_000),
+        });
+        keeper.handle(
+            Instant::from_millis(9_000),
+            from(1, Body::Heartbeat(Box::new(beat))),
+        );
+    }
+    assert_eq!(keeper.round_trip(ReplicaId(1)), before);
+    hear_from(&mut keeper, 9_100, 12_000, |_| 2);
+    assert!(patience(&mut keeper, 12_000) <= 1_310);
 }
 
 /// An echo from before a restart, or from the future, is no round trip.
