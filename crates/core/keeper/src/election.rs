@@ -664,6 +664,6 @@ fn last_term_written(term: Term, newest: &Cohort, reports: &BTreeMap<ReplicaId, 
     }
     let known = reports
         .values()
-        .map(|recruit| recruit.known.unwrap_or(recruit.rank.timeline.into()));
-    known.max().map_or(below, |known| known.min(below))
+        .map(|recruit| recruit.known.unwrap_or(below).min(below));
+    known.max().unwrap_or(below).max(newest.version.term)
 }

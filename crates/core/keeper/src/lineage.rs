@@ -179,7 +179,11 @@ impl Keeper {
                 self.answer(request, Answer::ForceRefused(refusal));
                 false
             }
-            Ok((rank, newest)) => self.found_lineage(rank, newest, since_ms),
+            Ok((rank, newest)) => {
+                let logs = reports.values().map(|recruit| recruit.rank.timeline);
+                let highest = logs.max().unwrap_or(rank.timeline).into();
+                self.found_lineage(rank, newest, highest, since_ms)
+            }
         }
     }
 
@@ -231,10 +235,12 @@ impl Keeper {
     }
 
     /// One record replaces everything: what was promised and recorded before was of the lineage that is left.
-    fn found_lineage(&mut self, rank: Rank, newest: Cohort, since_ms: u64) -> bool {
+    fn found_lineage(&mut self, rank: Rank, newest: Cohort, reported: Term, since_ms: u64) -> bool {
         let skipped = self.config.terms_skipped;
         let known = self.durable.promise.highest.max(self.peers.highest_term());
-        let before = known.max(rank.timeline.into());
+        // Also above what others' servers have of another lineage.
+        let written = self.peers.highest_timeline().into();
+        let before = known.max(reported).max(written);
         let before = before.0.checked_add(skipped).map(Term);
         let number = self.durable.lineage.number.checked_add(1);
         let epoch = newest.version.epoch.checked_add(1);

@@ -11,7 +11,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use mainstay_units::{Instant, Term};
+use mainstay_units::{Instant, Term, Timeline};
 
 use crate::config::{ReplicaId, Timings};
 use crate::message::{Echo, Heartbeat};
@@ -301,6 +301,14 @@ impl Peers {
                 Some((replica, self.heartbeat_if_alive(now, timings, peer)?))
             })
             .max_by_key(|(_, heartbeat)| heartbeat.term)
+    }
+
+    /// The highest timeline that anybody's log is on, of whatever lineage.
+    pub fn highest_timeline(&self) -> Timeline {
+        self.said()
+            .map(|(_, heartbeat)| heartbeat.timeline)
+            .max()
+            .unwrap_or_default()
     }
 
     /// The highest term that anybody mentioned.

@@ -496,7 +496,8 @@ impl Keeper {
         self.server.state = row.2;
         self.server.reason = reason;
         self.server.fresh = false;
-        if event == Event::Failed {
+        // One that is seen in a folder that was taken from under it may be seen again after it was ended.
+        if event == Event::Failed || (from, event) == (State::Empty, Event::MustStop) {
             let jitter = self.random.up_to(self.config.timings.retry);
             self.server.retry_at = self.now + self.config.timings.retry + jitter;
         }

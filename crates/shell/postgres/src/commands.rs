@@ -192,6 +192,7 @@ async fn rewind_or_go_back(
     incarnation: Incarnation,
 ) -> Result<(), ServerError> {
     let layout = local.setup.layout.clone();
+    data::clear(&local.setup).await?;
     tokio::task::spawn_blocking(move || spare::make(&layout))
         .await
         .map_err(|error| DataError::Copying {
@@ -492,8 +493,10 @@ async fn promote(local: &mut Local, timeline: Timeline) -> Result<Outcome, Serve
     }
     let pgdata = local.setup.layout.pgdata.clone();
     let before = identify(local).await?;
-    if history::highest_real(&pgdata).is_some_and(|highest| highest > before.timeline) {
-        // Start-up may have made up its mind to continue a history that this log never reached.
+    let unreached = history::highest_real(&pgdata).is_some_and(|highest| highest > before.timeline);
+    if unreached || history::exists(&pgdata, timeline) {
+        // Start-up may have made up its mind to continue a history that this log never reached; and one that lies on the
+        // term's place, be it empty, would send the promotion past it.
         let stance = local.stance.clone();
         local.stop().await?;
         history::forget_above(&pgdata, before.timeline)?;

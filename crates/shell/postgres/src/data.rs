@@ -367,14 +367,21 @@ fn parse_progress(line: &str) -> Option<(u64, u64)> {
     ))
 }
 
-/// What somebody started by hand would go on under the name that the folder is moved to.
-async fn begin_filling(setup: &Setup) -> Result<(), DataError> {
-    let pgdata = &setup.layout.pgdata;
-    if !process::clear(pgdata, KILL_LIMIT).await {
-        return Err(DataError::Occupied {
-            path: pgdata.clone(),
-        });
+/// Ends what somebody started by hand in the folder. It would go on under the name that the folder is moved to.
+///
+/// # Errors
+/// When a process cannot be ended.
+pub async fn clear(setup: &Setup) -> Result<(), DataError> {
+    let path = setup.layout.pgdata.clone();
+    if process::clear(&path, KILL_LIMIT).await {
+        Ok(())
+    } else {
+        Err(DataError::Occupied { path })
     }
+}
+
+async fn begin_filling(setup: &Setup) -> Result<(), DataError> {
+    clear(setup).await?;
     let path = &setup.layout.filling;
     mainstay_rt::files::write_atomic(path, b"being filled\n").map_err(at("write", path))
 }

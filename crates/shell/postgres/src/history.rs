@@ -167,6 +167,11 @@ pub fn occupy(
     })
 }
 
+/// Whether there is a history, or a placeholder, of this timeline.
+pub fn exists(pgdata: &Path, timeline: Timeline) -> bool {
+    path(pgdata, timeline).exists()
+}
+
 /// Takes away every history above `own` that the log never reached: placeholders of a promotion that did
 /// not happen, and histories of primaries that were never followed.
 ///

@@ -30,7 +30,12 @@ pub fn begin() {
 pub fn take() -> Result<Cluster> {
     let mut ahead = ahead();
     let cluster = match ahead.next.take() {
-        Some(next) => joined(next)?,
+        Some(next) => {
+            let cluster = joined(next)?;
+            // It was healthy when it was filled; much may have happened on a busy machine since.
+            cluster.await_healthy()?;
+            cluster
+        }
         None => Cluster::healthy_with(&[])?,
     };
     if ahead.wanted {
