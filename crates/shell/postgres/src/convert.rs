@@ -546,6 +546,19 @@ mod tests {
         }
     }
 
+    fn recruited(history: core::TimelineHistory) -> core::Report {
+        core::Report::Recruited {
+            incarnation: Incarnation(5),
+            rank: core::Rank {
+                timeline: Timeline(2),
+                lsn: Lsn(9),
+                history,
+            },
+            cohort: Some(Box::new(cohort())),
+            known: Some(Term(4)),
+        }
+    }
+
     fn bodies() -> Vec<core::Body> {
         let history = core::TimelineHistory(vec![core::HistoryEntry {
             timeline: Timeline(1),
@@ -598,16 +611,7 @@ mod tests {
             core::Body::Report {
                 term: Term(6),
                 to: Incarnation(8),
-                verdict: Box::new(core::Report::Recruited {
-                    incarnation: Incarnation(5),
-                    rank: core::Rank {
-                        timeline: Timeline(2),
-                        lsn: Lsn(9),
-                        history,
-                    },
-                    cohort: Some(Box::new(cohort())),
-                    known: Some(Term(4)),
-                }),
+                verdict: Box::new(recruited(history)),
             },
             core::Body::Promote {
                 term: Term(6),

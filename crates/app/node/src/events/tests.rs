@@ -185,6 +185,25 @@ fn specs() -> Vec<FaultSpec> {
     specs.collect()
 }
 
+fn deeds() -> [ArchiveDeed; 3] {
+    [
+        ArchiveDeed::BackupMade {
+            backup: text(),
+            bytes: 48_000_000,
+        },
+        ArchiveDeed::BackupProven {
+            backup: text(),
+            rto_ms: 8_400,
+            rpo_ms: Some(900),
+            stood: Some(Stood {
+                host: text(),
+                beside_replica: true,
+            }),
+        },
+        ArchiveDeed::Alarm { why: text() },
+    ]
+}
+
 fn reports() -> Vec<Report> {
     let instance = || "web".to_string();
     let reflexes = vec![
@@ -230,31 +249,12 @@ fn reports() -> Vec<Report> {
             term: Term(3),
             what: text(),
         },
-        Reflex::Archived {
-            database: name("ledger"),
-            deed: ArchiveDeed::BackupMade {
-                backup: text(),
-                bytes: 48_000_000,
-            },
-        },
-        Reflex::Archived {
-            database: name("ledger"),
-            deed: ArchiveDeed::BackupProven {
-                backup: text(),
-                rto_ms: 8_400,
-                rpo_ms: Some(900),
-                stood: Some(Stood {
-                    host: text(),
-                    beside_replica: true,
-                }),
-            },
-        },
-        Reflex::Archived {
-            database: name("ledger"),
-            deed: ArchiveDeed::Alarm { why: text() },
-        },
     ];
-    let reports = reflexes.into_iter().map(|reflex| Report {
+    let archived = deeds().into_iter().map(|deed| Reflex::Archived {
+        database: name("ledger"),
+        deed,
+    });
+    let reports = reflexes.into_iter().chain(archived).map(|reflex| Report {
         host: name("h1"),
         at_ms: 7,
         reflex,
