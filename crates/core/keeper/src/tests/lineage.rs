@@ -311,6 +311,12 @@ fn who_keeps_its_hands_off_leaves_too() {
     keeper.handle(at(20), Input::Observed(standby(Some(2))));
     let said = effects(&mut keeper);
     assert!(!said.contains("StopImmediate"), "{said}");
+    // Ended by hand, it may be started by hand: it is not called empty.
+    let mut ended = standby(None);
+    ended.process = crate::ProcessState::Stopped;
+    keeper.handle(at(20), Input::Observed(ended));
+    assert_eq!(keeper.state(), State::Unobserved);
+    keeper.handle(at(20), Input::Observed(standby(None)));
     // It is older than what this one knows now.
     keeper.handle(at(21), of(Lineage::ORIGIN, 1));
     assert_eq!(keeper.status().left_behind, 1);
