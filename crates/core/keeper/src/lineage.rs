@@ -71,7 +71,7 @@ pub(crate) struct ForceAsk {
     request: RequestId,
     asked: Instant,
     since_ms: u64,
-    /// The term that is tried the ordinary way.
+    /// The term that is tried the ordinary way; zero while another keeper's try is waited for.
     term: Term,
     /// What others last said to that.
     refusals: BTreeMap<ReplicaId, Refusal>,

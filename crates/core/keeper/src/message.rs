@@ -155,7 +155,7 @@ pub enum Report {
         rank: Rank,
         cohort: Option<Box<Cohort>>,
         /// The highest term that the sender had promised for good, or whose primary it had followed by its keeper's order,
-        /// before this recruitment. Versions before forced failovers were told apart by it do not say.
+        /// before this recruitment. Earlier versions do not say.
         known: Option<Term>,
     },
     Refused {
