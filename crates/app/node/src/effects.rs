@@ -310,15 +310,16 @@ async fn lost(socket: &Path) -> Option<String> {
     let status = request_unix(socket, Method::GET, "/v1/status", Vec::new(), LOOK_LIMIT).await;
     let (_, body) = status.ok()?;
     let status: KeeperStatus = serde_json::from_slice(&body).ok()?;
-    let loss = status.losses.last()?;
-    let known = loss.until.as_ref().map_or_else(
-        || "nothing is known of what others had beyond".to_owned(),
-        |until| format!("others are known to have had it until {until}"),
-    );
-    let (term, after, timeline) = (loss.term, &loss.after, loss.timeline);
-    Some(format!(
-        "term {term} begins after {after} of timeline {timeline}; {known}"
-    ))
+    let term = status.losses.last()?.term;
+    let begins = status.lost_by(term).map(|loss| {
+        let known = loss.until.as_ref().map_or_else(
+            || "nothing is known of what others had beyond".to_owned(),
+            |until| format!("others are known to have had it until {until}"),
+        );
+        let (after, timeline) = (&loss.after, loss.timeline);
+        format!("term {term} begins after {after} of timeline {timeline}; {known}")
+    });
+    Some(begins.collect::<Vec<_>>().join("; "))
 }
 
 /// Asks the keeper of this host's replica to fill it anew; it answers when that is begun.

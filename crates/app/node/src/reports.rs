@@ -11,7 +11,7 @@ use mainstay_kernel::{Reflex, Report, Signal};
 use mainstay_model::name::{DatabaseName, GatewayName, HostName};
 use mainstay_record::backup::{TOLD, ToldRecord};
 use mainstay_record::gateway::GatewayStatus;
-use mainstay_record::keeper::{self, KeeperStatus, SightRole};
+use mainstay_record::keeper::{self, KeeperStatus, LossStatus, SightRole};
 use mainstay_record::process::ProcessExit;
 use mainstay_rt::{clock, files};
 use mainstay_supervision::{Phase, Why};
@@ -164,23 +164,14 @@ impl Reporter {
             term,
             what,
         };
-        let newest = status.losses.last().filter(|loss| {
-            let known = self.lost.get(name).copied().unwrap_or(0);
-            loss.term > known && loss.term == term.0
-        });
-        if let Some(loss) = newest {
-            self.lost.insert(name.to_owned(), loss.term);
-            let what = match (&loss.until, loss.bytes) {
-                (Some(until), Some(bytes)) => format!(
-                    "began without what timeline {} has after {}, known to reach {until} ({bytes} bytes); answered \
-                     commits may be among it",
-                    loss.timeline, loss.after
-                ),
-                _ => format!(
-                    "began without what timeline {} may have after {}; answered commits may be among it",
-                    loss.timeline, loss.after
-                ),
-            };
+        let known = self.lost.get(name).copied().unwrap_or(0);
+        let lost: Vec<String> = status.lost_by(term.0).map(what_was_lost).collect();
+        if term.0 > known && !lost.is_empty() {
+            self.lost.insert(name.to_owned(), term.0);
+            let what = format!(
+                "began without what {}; answered commits may be among it",
+                lost.join(", and without what ")
+            );
             return Some(self.report(now_ms, told(what)));
         }
         let is_alone = status.solo.is_some();
@@ -292,6 +283,16 @@ impl Reporter {
                 },
             )
         })
+    }
+}
+
+fn what_was_lost(loss: &LossStatus) -> String {
+    let (timeline, after) = (loss.timeline, &loss.after);
+    match (&loss.until, loss.bytes) {
+        (Some(until), Some(bytes)) => {
+            format!("timeline {timeline} has after {after}, known to reach {until} ({bytes} bytes)")
+        }
+        _ => format!("timeline {timeline} may have after {after}"),
     }
 }
 

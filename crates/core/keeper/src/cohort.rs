@@ -64,6 +64,17 @@ impl Rank {
         (self.timeline, self.lsn)
     }
 
+    /// Whether something of that timeline is in the log.
+    pub fn passed(&self, timeline: Timeline) -> bool {
+        let before = || {
+            self.history
+                .0
+                .iter()
+                .any(|entry| entry.timeline == timeline)
+        };
+        self.timeline == timeline || before()
+    }
+
     /// Whether a log that ends here is a part of one on `timeline` with `history`. Numbers alone do not
     /// decide: the ancestors must be the same too.
     pub fn is_part_of(&self, timeline: Timeline, history: &TimelineHistory) -> bool {

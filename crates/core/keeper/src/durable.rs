@@ -67,6 +67,9 @@ pub struct Cohort {
     pub solo: Option<Solo>,
     /// What was given up, newest last, at most [`Loss::LIMIT`] of them.
     pub losses: Vec<Loss>,
+    /// What a term began without and a later one found: lost again to a lineage that begins with the log of the
+    /// former, at most [`Loss::LIMIT`] of them.
+    pub regained: Vec<Loss>,
     /// What a later version of the keeper says in the record, by name: kept, and handed on as it came.
     pub beyond: BTreeMap<String, String>,
 }
@@ -114,11 +117,25 @@ impl Loss {
 
 impl Cohort {
     pub(crate) fn note(&mut self, loss: Loss) {
-        if self.losses.len() >= Loss::LIMIT {
-            self.losses.remove(0);
-        }
-        self.losses.push(loss);
+        push_newest(&mut self.losses, loss);
     }
+
+    /// Takes back what terms above this one noted: none of them has opened. What one of these terms wrote may still
+    /// be all that is left one day.
+    pub(crate) fn weigh_anew(&mut self, above: Term) {
+        let later = self.losses.iter().filter(|loss| loss.term > above);
+        for loss in later.copied().collect::<Vec<_>>() {
+            push_newest(&mut self.regained, loss);
+        }
+        self.losses.retain(|loss| loss.term <= above);
+    }
+}
+
+fn push_newest(list: &mut Vec<Loss>, loss: Loss) {
+    if list.len() >= Loss::LIMIT {
+        list.remove(0);
+    }
+    list.push(loss);
 }
 
 /// A member of a cohort.

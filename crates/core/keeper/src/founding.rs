@@ -109,6 +109,7 @@ impl Keeper {
             members: Members::from([(self.config.me, member)]),
             solo: None,
             losses: alloc::vec::Vec::new(),
+            regained: alloc::vec::Vec::new(),
             beyond: BTreeMap::new(),
         });
         self.raise_floor(CohortVersion::FOUNDING.term);

@@ -267,7 +267,14 @@ impl Keeper {
             }),
             ..newest
         };
+        let regained = core::mem::take(&mut cohort.regained);
         if !self.has(PlantedBug::ForcedLossUnrecorded) {
+            for lost in lost_again(regained, &rank) {
+                cohort.note(Loss {
+                    term: first,
+                    ..lost
+                });
+            }
             cohort.note(self.forced_loss(first, &rank));
         }
         self.durable = Durable {
@@ -453,4 +460,11 @@ impl Keeper {
             };
         }
     }
+}
+
+/// What a later term had found, where this log is of a term that had begun without it.
+fn lost_again(regained: Vec<Loss>, rank: &Rank) -> impl Iterator<Item = Loss> {
+    regained
+        .into_iter()
+        .filter(|loss| rank.passed(loss.term.into()))
 }

@@ -176,7 +176,8 @@ impl Peers {
             return;
         };
         if let Some(last) = &peer.heartbeat {
-            let restarted = last.sent.since(heartbeat.sent) > Duration::from_secs(5);
+            let restarted = last.sent.since(heartbeat.sent) > Duration::from_secs(5)
+                && is_newer_answer(heartbeat.echo, last.echo);
             if heartbeat.sent < last.sent && !restarted {
                 return;
             }
@@ -317,6 +318,15 @@ impl Peers {
             .map(|(_, heartbeat)| heartbeat.promise.highest.max(heartbeat.term))
             .max()
             .unwrap_or_default()
+    }
+}
+
+/// Whether a host whose clock went back was started anew: what merely came late echoes what this keeper said long ago, and who
+/// was started a moment ago may have heard nothing yet.
+fn is_newer_answer(echo: Option<Echo>, last: Option<Echo>) -> bool {
+    match (echo, last) {
+        (Some(echo), Some(last)) => echo.sent > last.sent,
+        _ => true,
     }
 }
 

@@ -261,7 +261,11 @@ impl Keeper {
         else {
             return;
         };
-        cohort.losses.retain(|loss| loss.term <= solo.term);
+        cohort.weigh_anew(solo.term);
+        // Of what this log is itself without, its own loss tells.
+        cohort
+            .regained
+            .retain(|loss| !winner.passed(loss.term.into()));
         let last = reported(solo.primary, solo.incarnation);
         if last.is_some_and(|last| last.is_part_of(winner.timeline, &winner.history)) {
             return;

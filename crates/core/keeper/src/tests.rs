@@ -76,6 +76,7 @@ fn cohort(members: u8) -> Cohort {
             .collect(),
         solo: None,
         losses: alloc::vec::Vec::new(),
+        regained: alloc::vec::Vec::new(),
         beyond: BTreeMap::new(),
     }
 }

@@ -281,6 +281,13 @@ pub struct SoloStatus {
     pub alone: bool,
 }
 
+impl KeeperStatus {
+    /// What this term began without: parts of one log, or of several.
+    pub fn lost_by(&self, term: u32) -> impl Iterator<Item = &LossStatus> {
+        self.losses.iter().filter(move |loss| loss.term == term)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LossStatus {
     /// The term that began without it.

@@ -429,6 +429,8 @@ pub struct Cohort {
     pub solo: Option<Solo>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<Loss>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regained: Vec<Loss>,
     /// Fields of a later version. Whoever says that he keeps the record keeps these too.
     #[serde(flatten)]
     pub beyond: BTreeMap<String, Value>,

@@ -361,9 +361,7 @@ fn parameters(status: &ParametersStatus) -> Vec<ReplicaReason> {
 /// What a primary says of commits that may be lost, or that some may not wait for.
 fn doubts(status: &KeeperStatus) -> Vec<DatabaseReason> {
     let lost = status
-        .losses
-        .last()
-        .filter(|loss| loss.term == status.sight.term)
+        .lost_by(status.sight.term)
         .map(|loss| DatabaseReason::MayHaveLost {
             term: loss.term,
             timeline: loss.timeline,
@@ -374,7 +372,7 @@ fn doubts(status: &KeeperStatus) -> Vec<DatabaseReason> {
     let weakened = parameters
         .flat_map(|parameters| &parameters.weakened)
         .map(|what| DatabaseReason::CommitsWeakened { what: what.clone() });
-    lost.into_iter().chain(weakened).collect()
+    lost.chain(weakened).collect()
 }
 
 fn peer<'a>(primary: &'a KeeperStatus, host: &str) -> Option<&'a PeerStatus> {

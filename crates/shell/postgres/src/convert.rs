@@ -152,6 +152,7 @@ fn cohort_out(cohort: &core::Cohort) -> form::Cohort {
             since_ms: solo.since_ms,
         }),
         losses: cohort.losses.iter().map(loss_out).collect(),
+        regained: cohort.regained.iter().map(loss_out).collect(),
         beyond: cohort.beyond.iter().filter_map(beyond_out).collect(),
     }
 }
@@ -203,6 +204,7 @@ fn cohort_in(cohort: &form::Cohort) -> Result<core::Cohort, ConvertError> {
         members,
         solo: cohort.solo.as_ref().map(solo_in).transpose()?,
         losses: cohort.losses.iter().map(loss_in).collect(),
+        regained: cohort.regained.iter().map(loss_in).collect(),
         beyond: cohort
             .beyond
             .iter()
@@ -535,6 +537,13 @@ mod tests {
                 after: Lsn(60),
                 below: Term(2),
                 until: Some(Lsn(65)),
+            }],
+            regained: vec![core::Loss {
+                term: Term(3),
+                timeline: Timeline(2),
+                after: Lsn(66),
+                below: Term(3),
+                until: None,
             }],
             beyond: BTreeMap::from([("tide".to_owned(), r#"{"high":[1,2]}"#.to_owned())]),
             version: core::CohortVersion {

@@ -256,8 +256,9 @@ impl World {
         let Some(SynchronousStandbys::Any { names, .. }) = setting else {
             return false;
         };
-        // To a later lineage than the primary's it may be all there is.
-        if self.hosts[host].lineage() > self.hosts[primary].lineage() {
+        // To a later lineage than the primary's it may be all there is, also where that was only decided.
+        let known = self.hosts[host].latest_lineage();
+        if known > self.hosts[primary].lineage() {
             return false;
         }
         (0..self.plan.hosts)

@@ -176,6 +176,14 @@ impl Host {
         folder.map_or(Lineage::ORIGIN, |folder| folder.lineage)
     }
 
+    /// Also the one that was begun and has promoted nobody.
+    pub fn latest_lineage(&self) -> Lineage {
+        let recorded = self.disk.record.iter();
+        let pending = self.disk.pending.iter().map(|(_, record)| record);
+        let decided = recorded.chain(pending).map(|record| record.lineage);
+        decided.fold(self.lineage(), Lineage::max)
+    }
+
     pub fn holds_lease(&self, now_us: u64) -> bool {
         let now = self.clock.local(now_us);
         self.lease.is_some_and(|(_, expires)| expires > now)

@@ -48,7 +48,20 @@ fn replicas_that_are_filled_anew_by_order_lose_nothing() {
 }
 
 /// Seeds that broke an invariant once, each with what it taught.
-const FAILED_ONCE: [(u64, &str); 28] = [
+const FAILED_ONCE: [(u64, &str); 32] = [
+    (
+        970_081_369,
+        "what a term lost and a later one found is lost again by an order that begins with the former's log",
+    ),
+    (970_009_744, "the same, at another pace of heartbeats"),
+    (
+        970_009_800,
+        "a heartbeat that was six seconds under way passed for one of a host that was started anew",
+    ),
+    (
+        970_016_589,
+        "the only copy of a lineage that had promoted nobody yet was damaged: more than can be borne, and not to be played",
+    ),
     (
         900_008_149,
         "a server is started by hand in a useless folder, and the folder is filled under it",

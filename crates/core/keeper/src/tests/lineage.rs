@@ -9,7 +9,7 @@ use mainstay_units::{Incarnation, Instant, Lsn, Term, Timeline};
 
 use super::{cohort, effects, following, from, history, standby};
 use crate::config::ReplicaId;
-use crate::durable::CohortVersion;
+use crate::durable::{CohortVersion, Loss};
 use crate::effect::Effect;
 use crate::input::{Input, Operator, RequestId};
 use crate::keeper::Keeper;
@@ -103,6 +103,30 @@ fn it_begins_when_too_few_report_and_not_before() {
     "#]]
     .assert_eq(&told);
     assert_eq!(keeper.state(), State::Configuring);
+}
+
+#[test]
+fn what_a_later_term_had_found_is_lost_again_with_the_log_of_an_earlier_one() {
+    let mut keeper = alone_and_ranked();
+    let found = |term| Loss {
+        term: Term(term),
+        timeline: Timeline(1),
+        after: Lsn(10),
+        below: Term(2),
+        until: None,
+    };
+    // This log is of term 2, and knows nothing of term 3's.
+    let cohort = keeper.durable.cohort.as_mut().expect("a record");
+    cohort.regained = alloc::vec![found(2), found(3)];
+    wait(&mut keeper, 5_010);
+    settle(&mut keeper, 5_011);
+    let cohort = keeper.durable().cohort.as_ref().expect("a record");
+    let told = format!("{:?}\n{:?}\n", cohort.losses, cohort.regained);
+    expect![[r#"
+        [Loss { term: Term(4), timeline: Timeline(1), after: Lsn(10), below: Term(2), until: None }, Loss { term: Term(4), timeline: Timeline(2), after: Lsn(100), below: Term(4), until: None }]
+        []
+    "#]]
+    .assert_eq(&told);
 }
 
 #[test]

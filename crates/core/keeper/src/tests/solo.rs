@@ -2,6 +2,7 @@
 
 use super::admission::{adopted, perform_all, primary};
 use super::*;
+use crate::durable::{Loss, Solo};
 use crate::input::{Operator, RequestId};
 use crate::postgres::{Client, ClientState, Command, SynchronousStandbys};
 use crate::status::{Answer, SoloRefusal};
@@ -151,4 +152,57 @@ fn it_begins_with_the_record_and_ends_with_the_log() {
     };
     keeper.handle(Instant::from_millis(1_740), from(2, kept));
     assert!(keeper.status().solo.is_none());
+}
+
+/// What a term's record says of the log that was answered alone in term 2, which ended at 150.
+fn weighed(before: &Cohort, term: u32, winner: &Rank, reported: Option<&Rank>) -> Cohort {
+    let mut cohort = before.clone();
+    cohort.version.term = Term(term);
+    following().note_loss(&mut cohort, winner, |_, _| reported);
+    cohort
+}
+
+#[test]
+fn a_loss_that_a_later_term_finds_is_remembered_as_found() {
+    let rank = |timeline, lsn, passed| Rank {
+        timeline: Timeline(timeline),
+        lsn: Lsn(lsn),
+        history: history(passed),
+    };
+    let alone = Cohort {
+        solo: Some(Solo {
+            term: Term(2),
+            primary: ReplicaId(1),
+            incarnation: Incarnation(1),
+            from: Lsn(50),
+            since_ms: 5,
+        }),
+        ..cohort(3)
+    };
+    let short = rank(2, 100, &[(1, 10)]);
+    let whole = rank(2, 150, &[(1, 10)]);
+    let branch = rank(3, 120, &[(1, 10), (2, 100)]);
+    let lost = |term| Loss {
+        term: Term(term),
+        timeline: Timeline(2),
+        after: Lsn(100),
+        below: Term(3),
+        until: None,
+    };
+    let third = weighed(&alone, 3, &short, None);
+    assert_eq!(
+        (third.losses.as_slice(), third.regained.len()),
+        ([lost(3)].as_slice(), 0)
+    );
+    let fourth = weighed(&third, 4, &whole, Some(&whole));
+    assert_eq!(
+        (fourth.losses.len(), fourth.regained.as_slice()),
+        (0, [lost(3)].as_slice())
+    );
+    // That term has failed as well, and the third one's log is all there is.
+    let fifth = weighed(&fourth, 5, &branch, None);
+    assert_eq!(
+        (fifth.losses.as_slice(), fifth.regained.len()),
+        ([lost(5)].as_slice(), 0)
+    );
 }

@@ -112,3 +112,24 @@ fn nonsense_is_not_measured() {
     }
     assert_eq!(keeper.round_trip(ReplicaId(1)), before);
 }
+
+/// A beat that was seconds under way is overtaken, however long ago it was sent; one of a host that was started anew is not.
+#[test]
+fn a_clock_that_went_back_is_a_start_only_where_the_echo_is_newer() {
+    let mut keeper = following();
+    hear_from(&mut keeper, 20_000, 22_000, |_| 2);
+    let mut say = |sent_ms: u64, echoed_ms: u64| {
+        let mut beat = keeper.heartbeat();
+        beat.sent = Instant::from_millis(sent_ms);
+        beat.echo = Some(Echo {
+            sent: Instant::from_millis(echoed_ms),
+            held: Duration::ZERO,
+        });
+        let now = Instant::from_millis(22_050);
+        keeper.handle(now, from(1, Body::Heartbeat(Box::new(beat))));
+        let known = keeper.peers.get(ReplicaId(1));
+        known.and_then(|peer| Some(peer.heartbeat.as_deref()?.sent))
+    };
+    assert_eq!(say(9_000, 8_900), Some(Instant::from_millis(22_000)));
+    assert_eq!(say(300, 22_040), Some(Instant::from_millis(300)));
+}
