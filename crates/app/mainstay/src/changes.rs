@@ -97,6 +97,9 @@ pub fn plan(old: &Platform, new: &Platform) -> String {
 fn words(step: &Step) -> String {
     match step {
         Step::CreateReplica { database, host } => format!("create {database} on {host}"),
+        Step::RemoveReplica { database, host } => {
+            format!("let {database} on {host} go, when the others can do without it")
+        }
         Step::StartGateway { gateway, host } => format!("start gateway {gateway} on {host}"),
         Step::ReloadGateway { gateway, host } => {
             format!("gateway {gateway} on {host} loads its new routes")

@@ -37,6 +37,7 @@ pub mod place;
 mod playbooks;
 pub mod prepare;
 pub mod program;
+mod replicas;
 mod reports;
 mod run;
 mod sight;

@@ -23,6 +23,8 @@ use crate::sight::Sight;
 const TOLD_LIMIT: u64 = 1 << 20;
 /// A keeper that is replaced under its running server soon says again that it has the primary.
 const UNSURE_MS: u64 = 2_000;
+/// A replica that was let go is told of again after this, where the journal did not take it in.
+const LET_GO_AGAIN_MS: u64 = 10_000;
 
 /// An open primary that was told of.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +54,8 @@ pub struct Reporter {
     lost: BTreeMap<String, u32>,
     /// Told once, until the instance is ready again or the loop is over.
     crash_loops: BTreeSet<String>,
+    /// When it was last told of whom the primary here let go.
+    let_go: BTreeMap<(String, String), u64>,
     /// When what was last told of each archive was done, by the file that says it.
     archived: BTreeMap<PathBuf, u64>,
 }
@@ -66,6 +70,7 @@ impl Reporter {
             alone: BTreeMap::new(),
             lost: BTreeMap::new(),
             crash_loops: BTreeSet::new(),
+            let_go: BTreeMap::new(),
             archived: BTreeMap::new(),
         }
     }
@@ -86,6 +91,7 @@ impl Reporter {
             if let Some(status) = fact.latest() {
                 signals.extend(self.keeper(database, &status.sight, now_ms));
                 signals.extend(self.promise(database, status, now_ms));
+                signals.extend(self.let_go(database, status, now_ms));
             }
         }
         for (gateway, fact) in &*sight.gateways.borrow() {
@@ -150,6 +156,28 @@ impl Reporter {
         };
         self.primaries.remove(name);
         Some(self.report(now_ms, left))
+    }
+
+    /// Said again until the journal has it: then nobody leaves there any more.
+    fn let_go(&mut self, name: &str, status: &KeeperStatus, now_ms: u64) -> Vec<Signal> {
+        let Ok(database) = DatabaseName::new(name) else {
+            return Vec::new();
+        };
+        let told = |host: &String| {
+            let from = HostName::new(host).ok()?;
+            let at_ms = self.let_go.get(&(name.to_owned(), host.clone()));
+            if at_ms.is_some_and(|at_ms| now_ms.saturating_sub(*at_ms) < LET_GO_AGAIN_MS) {
+                return None;
+            }
+            let database = database.clone();
+            Some((host.clone(), Reflex::ReplicaLetGo { database, from }))
+        };
+        let news: Vec<_> = status.cohort.let_go.iter().filter_map(told).collect();
+        let said = news.into_iter().map(|(host, reflex)| {
+            self.let_go.insert((name.to_owned(), host), now_ms);
+            self.report(now_ms, reflex)
+        });
+        said.collect()
     }
 
     /// An open primary that serves alone, no longer does, or says what its term began without.

@@ -35,6 +35,7 @@ use crate::experiments;
 use crate::kernel_runner::LEADING;
 use crate::loops::LoopWatcher;
 use crate::measure;
+use crate::replicas;
 use crate::reports::Reporter;
 use crate::sight::Sight;
 use crate::stop::stop_host;
@@ -97,7 +98,7 @@ struct Node {
 }
 
 impl Node {
-    async fn start(context: Context) -> anyhow::Result<Self> {
+    async fn start(mut context: Context) -> anyhow::Result<Self> {
         let layout = &context.layout;
         std::fs::create_dir_all(layout.run_host(context.name()))?;
         let log = layout.node(context.name()).join("log");
@@ -143,6 +144,7 @@ impl Node {
             },
         });
         let placements = LastPlacements::read(&context);
+        replicas::follow(&mut context.platform, &placements.replicas);
         let reporter = Reporter::new(context.host.name.clone());
         let alerts = AlertTeller::new(context.host.name.clone());
         let loops = LoopWatcher::new(context.host.name.clone());
@@ -224,13 +226,20 @@ impl Node {
         let Some(state) = &view.state else {
             return Ok(());
         };
+        let placements = LastPlacements::of(state);
+        let others = placements.replicas != self.placements.replicas;
         let mut file_changed = false;
         if let Some(digest) = &state.digest
-            && *digest != self.context.digest
+            && (*digest != self.context.digest || others)
         {
             match self.context.with_file(digest) {
-                Ok(context) => {
-                    tracing::info!(digest, "another version of the platform file is in force");
+                Ok(mut context) => {
+                    tracing::info!(
+                        digest,
+                        others,
+                        "another version of the platform file is in force, or other replicas"
+                    );
+                    replicas::follow(&mut context.platform, &placements.replicas);
                     self.change_file(context);
                     file_changed = true;
                 }
@@ -253,7 +262,6 @@ impl Node {
             self.desk.supervisor.hold(hold).await?;
             self.tell_keepers();
         }
-        let placements = LastPlacements::of(state);
         // Before a file is in force nothing was placed, which must not stop what an earlier journal placed.
         if state.desired.is_some() && (file_changed || placements != self.placements) {
             placements
@@ -261,6 +269,8 @@ impl Node {
                 .context("keep the placements")?;
             self.placements = placements;
             self.wish().await?;
+            let (context, known) = (self.context.clone(), self.placements.replicas.clone());
+            tokio::task::spawn_local(replicas::take_down(context, known));
         }
         Ok(())
     }

@@ -147,12 +147,13 @@ fn server_states(context: &Context) -> Vec<PathBuf> {
 fn states_below(folder: &Path) -> Vec<PathBuf> {
     let folders = std::fs::read_dir(folder).into_iter().flatten().flatten();
     folders
-        .flat_map(|folder| {
-            std::fs::read_dir(folder.path())
-                .into_iter()
-                .flatten()
-                .flatten()
-        })
+        .flat_map(|folder| states_in(&folder.path()))
+        .collect()
+}
+
+pub(crate) fn states_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
         .map(|entry| entry.path())
         .filter(|path| path.to_string_lossy().ends_with("state.json"))
         .collect()

@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 
 use crate::context::Context;
 use crate::prepare::password;
+use crate::replicas::{self, KnownReplicas};
 
 const FILE_LIMIT: u64 = 16 << 20;
 /// Bumped when an instance must be replaced although its description is the same; none such is known.
@@ -43,6 +44,8 @@ pub struct LastPlacements {
     /// Service, region, and the share of new requests there in percent.
     #[serde(default)]
     shifts: Vec<(String, String, u8)>,
+    #[serde(default)]
+    pub replicas: Vec<KnownReplicas>,
 }
 
 impl LastPlacements {
@@ -62,6 +65,7 @@ impl LastPlacements {
                 .iter()
                 .map(|((service, region), share)| (service.clone(), region.clone(), *share))
                 .collect(),
+            replicas: replicas::known(state),
         }
     }
 

@@ -8,6 +8,7 @@ use mainstay_units::{Incarnation, Term, Timeline};
 use crate::config::ReplicaId;
 use crate::durable::{Cohort, CohortVersion};
 use crate::postgres::{HistoryEntry, Rank, ReceiverName, SynchronousStandbys, TimelineHistory};
+use crate::primary::Stance;
 
 pub(crate) const fn majority(of: usize) -> usize {
     of / 2 + 1
@@ -36,7 +37,13 @@ impl Cohort {
     }
 
     /// The server's setting under this cohort for the primary `me` of `term`.
-    pub fn standbys(&self, me: ReplicaId, term: Term, copies: u8) -> SynchronousStandbys {
+    pub(crate) fn standbys(
+        &self,
+        me: ReplicaId,
+        term: Term,
+        stance: Stance,
+    ) -> SynchronousStandbys {
+        let Stance { copies, without } = stance;
         if copies <= 1 {
             return SynchronousStandbys::Off;
         }
@@ -44,7 +51,7 @@ impl Cohort {
         let names: alloc::vec::Vec<_> = self
             .members
             .iter()
-            .filter(|(replica, _)| **replica != me)
+            .filter(|(replica, _)| **replica != me && without != Some(**replica))
             .map(|(replica, member)| ReceiverName {
                 term,
                 replica: *replica,

@@ -21,16 +21,17 @@ impl fmt::Display for ReplicaId {
 pub struct Config {
     /// The replica beside which this keeper lives.
     pub me: ReplicaId,
-    /// Every replica that the platform file gives the database, `me` included.
+    /// Every replica that the platform file gives the database, and those that it gave and that are leaving.
     pub replicas: BTreeSet<ReplicaId>,
+    /// Of these, the ones that shall count no longer.
+    pub leaving: BTreeSet<ReplicaId>,
     /// Where the database is created, and who is preferred when logs are equal.
     pub home: ReplicaId,
-    /// How many replicas, the primary included, have a commit on disk before it is acknowledged;
-    /// derived from `survive`.
+    /// How many replicas, the primary included, shall have a commit on disk before it is acknowledged;
+    /// derived from `survive`. What is promised until then is in the record of the cohort.
     pub copies: u8,
-    /// A digest of what all keepers of the database must have been told alike (database, replicas,
-    /// home, copies). A keeper with another one is refused, so that two versions of the platform file
-    /// never vote together.
+    /// A digest of what all keepers of the database are told alike, whatever version of the platform file they know: which
+    /// database this is. Who votes and who counts is said by the record of the cohort, not by a file.
     pub fingerprint: u64,
     /// How many terms a forced failover leaves out. Whoever compares terms and knows no lineages (routes, archives)
     /// then prefers it to what a majority that was only cut off has gone on with. Each costs an empty file.
@@ -38,6 +39,16 @@ pub struct Config {
     /// Fresh entropy, drawn by the shell at each start: incarnations and jitter come from it.
     pub seed: u128,
     pub timings: Timings,
+}
+
+/// What the platform file asks for, and may ask for anew while the keeper runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// None that the keeper does not know: for that it is started anew.
+    pub replicas: BTreeSet<ReplicaId>,
+    pub leaving: BTreeSet<ReplicaId>,
+    pub home: ReplicaId,
+    pub copies: u8,
 }
 
 /// How patient the keeper is. Safety rests on none of these except the lease, which bounds stale reads.
@@ -121,6 +132,12 @@ pub enum ConfigError {
     StrangerMe(ReplicaId),
     #[error("home replica {0} is not among the replicas")]
     StrangerHome(ReplicaId),
+    #[error("home replica {0} is among those that leave")]
+    LeavingHome(ReplicaId),
+    #[error("replica {0} is not known since the start")]
+    Stranger(ReplicaId),
+    #[error("replica {0} leaves and is not among the replicas")]
+    StrangerLeaves(ReplicaId),
     #[error("{copies} copies cannot be kept by {replicas} replicas")]
     Copies { copies: u8, replicas: usize },
     #[error("suspicion must exceed the lease by at least a tenth of it")]
@@ -140,11 +157,16 @@ impl Config {
         if !self.replicas.contains(&self.home) {
             return Err(ConfigError::StrangerHome(self.home));
         }
-        if self.copies == 0 || usize::from(self.copies) > self.replicas.len() {
-            return Err(ConfigError::Copies {
-                copies: self.copies,
-                replicas: self.replicas.len(),
-            });
+        if self.leaving.contains(&self.home) {
+            return Err(ConfigError::LeavingHome(self.home));
+        }
+        if let Some(stranger) = self.leaving.difference(&self.replicas).next() {
+            return Err(ConfigError::StrangerLeaves(*stranger));
+        }
+        let replicas = self.staying().count();
+        if self.copies == 0 || usize::from(self.copies) > replicas {
+            let copies = self.copies;
+            return Err(ConfigError::Copies { copies, replicas });
         }
         if self.timings.suspicion < self.timings.lease + self.timings.lease / 10 {
             return Err(ConfigError::SuspicionWithinLease);
@@ -153,6 +175,40 @@ impl Config {
             return Err(ConfigError::LeaseWithinHeartbeats);
         }
         Ok(())
+    }
+
+    /// The replicas that the platform file gives the database now.
+    pub fn staying(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.replicas.difference(&self.leaving).copied()
+    }
+
+    /// The same with what the file asks for now. Who was let go meanwhile, and is not named at all, goes on leaving.
+    pub(crate) fn with(&self, wanted: Wanted) -> Result<Self, ConfigError> {
+        if let Some(stranger) = wanted.replicas.difference(&self.replicas).next() {
+            return Err(ConfigError::Stranger(*stranger));
+        }
+        let gone = self.replicas.difference(&wanted.replicas).copied();
+        let config = Self {
+            leaving: wanted.leaving.iter().copied().chain(gone).collect(),
+            home: wanted.home,
+            copies: wanted.copies,
+            ..self.clone()
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    pub fn wanted(&self) -> Wanted {
+        Wanted {
+            replicas: self.replicas.clone(),
+            leaving: self.leaving.clone(),
+            home: self.home,
+            copies: self.copies,
+        }
+    }
+
+    pub fn stays(&self, replica: ReplicaId) -> bool {
+        self.replicas.contains(&replica) && !self.leaving.contains(&replica)
     }
 
     /// The other replicas, in order.

@@ -63,6 +63,9 @@ pub struct Cohort {
     pub version: CohortVersion,
     pub system_identifier: SystemIdentifier,
     pub members: Members,
+    /// How many copies of each commit elections may rely on. Absent until every replica of the file was admitted once:
+    /// till then as many as are configured.
+    pub copies: Option<u8>,
     /// Commits are, or were until a moment ago, answered with fewer copies than promised.
     pub solo: Option<Solo>,
     /// What was given up, newest last, at most [`Loss::LIMIT`] of them.

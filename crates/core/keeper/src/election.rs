@@ -212,15 +212,16 @@ impl Keeper {
                 refused,
                 ..
             } => {
-                let all = self.config.replicas.len();
-                let needed = self.pre_votes_needed();
-                let hopeless = all - refused.len() < needed;
+                let asked = self.pre_voters();
+                let among = |said: &BTreeSet<ReplicaId>| said.intersection(&asked).count();
+                let (needed, granted) = (majority(asked.len()), among(granted));
+                let hopeless = asked.len() - among(refused) < needed;
                 let over = self.now.since(*started) >= self.config.timings.pre_vote;
                 if self.lost_since.is_none() || over || hopeless {
                     self.rest();
                     return true;
                 }
-                granted.len() >= needed && self.begin_recruiting(None)
+                granted >= needed && self.begin_recruiting(None)
             }
             Election::Recruiting { .. } => self.run_recruiting(),
             Election::Elected { .. } => self.run_elected(),
@@ -264,19 +265,21 @@ impl Keeper {
         Some(since + self.config.timings.stagger * places)
     }
 
-    /// A lineage begins with fewer members than the file has replicas.
-    fn pre_votes_needed(&self) -> usize {
-        let lineage = self
-            .durable
-            .cohort
-            .as_ref()
-            .filter(|_| self.durable.lineage.is_forced());
-        majority(lineage.map_or(self.config.replicas.len(), |cohort| cohort.members.len()))
+    /// Whose word decides whether the primary is lost: those that count, and before all do those of the file.
+    fn pre_voters(&self) -> BTreeSet<ReplicaId> {
+        let cohort = self.durable.cohort.as_ref();
+        let decided =
+            self.durable.lineage.is_forced() || cohort.is_some_and(|c| c.copies.is_some());
+        match cohort.filter(|_| decided) {
+            Some(cohort) => cohort.members.keys().copied().collect(),
+            None => self.config.replicas.clone(),
+        }
     }
 
     /// Who of two coordinators goes first: every keeper that was told the same home says the same.
-    fn precedence(&self, replica: ReplicaId) -> (bool, Reverse<ReplicaId>) {
-        (replica == self.config.home, Reverse(replica))
+    fn precedence(&self, replica: ReplicaId) -> (bool, bool, Reverse<ReplicaId>) {
+        let stays = !self.config.leaving.contains(&replica);
+        (stays, replica == self.config.home, Reverse(replica))
     }
 
     /// Two recruit for the same term, each bound to itself, and neither may get enough. Who goes first gives the term
@@ -498,7 +501,7 @@ impl Keeper {
         let needed = if self.has(PlantedBug::PromotionWithoutMajority) {
             1
         } else {
-            newest.recruits_needed(self.config.copies)
+            newest.recruits_needed(self.copies_by(Some(newest)))
         };
         if counted().count() < needed {
             return None;

@@ -107,6 +107,7 @@ impl Keeper {
             version: CohortVersion::FOUNDING,
             system_identifier,
             members: Members::from([(self.config.me, member)]),
+            copies: None,
             solo: None,
             losses: alloc::vec::Vec::new(),
             regained: alloc::vec::Vec::new(),

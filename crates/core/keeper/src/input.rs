@@ -1,6 +1,6 @@
 //! Everything that can happen to a keeper.
 
-use crate::config::ReplicaId;
+use crate::config::{ReplicaId, Wanted};
 use crate::message::Message;
 use crate::postgres::{Observation, OperationId, Outcome};
 
@@ -26,6 +26,8 @@ pub enum Input {
     Persisted { sequence: u64 },
     /// It is not, and it cannot be known what is: the keeper halts and its process must end.
     PersistFailed { sequence: u64 },
+    /// The platform file asks for something else now. Nothing happens where that contradicts itself.
+    Wanted(Wanted),
     /// An operator asks; answered once by [`crate::Effect::Answer`].
     Operator {
         request: RequestId,

@@ -169,6 +169,11 @@ impl Keeper {
             }
             Input::Persisted { sequence } => self.gate.persisted(sequence),
             Input::PersistFailed { .. } => self.halt(HaltReason::PersistFailed),
+            Input::Wanted(wanted) => {
+                if let Ok(config) = self.config.with(wanted) {
+                    self.config = config;
+                }
+            }
             Input::Operator { request, command } => self.handle_operator(request, command),
         }
     }
@@ -486,7 +491,7 @@ impl Keeper {
                     Reason::LogRemovedNeeded
                 }
             }
-            State::Unopened if !self.cohort_is_full() => Reason::AwaitingMembers,
+            State::Unopened if !self.cohort_is_complete() => Reason::AwaitingMembers,
             State::Empty if self.durable.cohort.is_none() => Reason::AwaitingFounding,
             State::Detached | State::Ranking | State::Ranked => match self.election {
                 Election::Asking { .. } => Reason::AskingPreVotes,
@@ -567,6 +572,11 @@ impl Keeper {
     /// What this keeper says of itself.
     pub fn status(&self) -> &Status {
         &self.status
+    }
+
+    /// What the platform file asked for last.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// What is on disk, or will be when the pending `Persist` is done.

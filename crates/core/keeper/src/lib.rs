@@ -61,6 +61,7 @@ mod random;
 mod refill;
 mod rejoin;
 mod renewal;
+mod reshape;
 mod server;
 mod solo;
 mod status;
@@ -68,7 +69,7 @@ mod switchover;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, ConfigError, ReplicaId, Timings};
+pub use config::{Config, ConfigError, ReplicaId, Timings, Wanted};
 pub use durable::{Cohort, CohortVersion, Durable, Loss, Member, Promise, Solo};
 pub use effect::Effect;
 pub use input::{Input, Operator, RequestId};

@@ -378,8 +378,7 @@ impl Keeper {
     /// No quorum can come from them, so none is waited for.
     pub(crate) fn members_are_too_few(&self) -> bool {
         let cohort = self.durable.cohort.as_ref();
-        let few =
-            cohort.is_some_and(|cohort| cohort.members.len() < usize::from(self.config.copies));
+        let few = cohort.is_some_and(|cohort| cohort.members.len() < usize::from(self.copies()));
         few && self.durable.lineage.is_forced()
     }
 
@@ -444,7 +443,7 @@ impl Keeper {
     /// A lineage begins, and begins again after a crash, with fewer members than a commit needs: then its primary
     /// serves alone, as it was ordered to.
     pub(crate) fn carry_order_on(&self, cohort: &mut Cohort, winner: ReplicaId) {
-        let few = cohort.members.len() < usize::from(self.config.copies);
+        let few = cohort.members.len() < usize::from(self.copies_by(Some(cohort)));
         let member = cohort.members.get(&winner).copied();
         if let (Some(solo), Some(member), true) = (
             cohort.solo.as_mut(),

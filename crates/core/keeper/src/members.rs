@@ -33,6 +33,10 @@ impl Members {
         }
     }
 
+    pub fn remove(&mut self, replica: &ReplicaId) {
+        self.0.retain(|(known, _)| known != replica);
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -90,5 +94,9 @@ mod tests {
         assert_eq!(members.get(&ReplicaId(3)), Some(&of(31)));
         assert!(!members.contains_key(&ReplicaId(4)));
         assert_eq!(members.len(), 3);
+        members.remove(&ReplicaId(2));
+        members.remove(&ReplicaId(4));
+        let ids: Vec<u8> = members.keys().map(|replica| replica.0).collect();
+        assert_eq!(ids, [1, 3]);
     }
 }

@@ -72,6 +72,13 @@ pub enum PlantedBug {
     ForcedLossUnrecorded,
     /// A lineage is begun although a primary is heard.
     ForcedBesidePrimary,
+    // Other replicas, and other numbers of copies.
+    /// A replica that leaves is taken out of the record before the others have what it has.
+    LeaverForgottenEarly,
+    /// Elections rely on more copies before what was written earlier has as many.
+    MoreCopiesClaimedEarly,
+    /// Commits wait for fewer copies before elections know of it.
+    FewerCopiesInOneStep,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -81,7 +88,15 @@ impl PlantedBug {
         matches!(self, Self::LivingStreamIgnored | Self::ForcedBesidePrimary)
     }
 
-    pub const ALL: [Self; 38] = [
+    /// It is about other replicas or numbers of copies: looked for in schedules that ask for them.
+    pub fn is_of_reshaping(self) -> bool {
+        matches!(
+            self,
+            Self::LeaverForgottenEarly | Self::MoreCopiesClaimedEarly | Self::FewerCopiesInOneStep
+        )
+    }
+
+    pub const ALL: [Self; 41] = [
         Self::PromiseWithoutFsync,
         Self::PromiseCountedAsRank,
         Self::TimelineClashUnnoticed,
@@ -120,6 +135,9 @@ impl PlantedBug {
         Self::FolderKeptAcrossLineages,
         Self::ForcedLossUnrecorded,
         Self::ForcedBesidePrimary,
+        Self::LeaverForgottenEarly,
+        Self::MoreCopiesClaimedEarly,
+        Self::FewerCopiesInOneStep,
     ];
 }
 

@@ -56,6 +56,8 @@ pub(crate) struct Primary {
     pub lease_written: Option<Instant>,
     kept_asked: Option<Instant>,
     pub renewals: Renewals,
+    /// When a replica came or went for the last time.
+    pub members_changed: Option<Instant>,
 }
 
 /// What `synchronous_standby_names` follows.
@@ -63,6 +65,14 @@ pub(crate) struct Primary {
 pub(crate) struct Setting {
     pub cohort: CohortVersion,
     pub waits: Waits,
+    pub stance: Stance,
+}
+
+/// How many copies a commit waits for, and of whom it waits for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stance {
+    pub copies: u8,
+    pub without: Option<ReplicaId>,
 }
 
 /// Whom a commit waits for.
@@ -117,6 +127,7 @@ impl Primary {
             lease_written: None,
             kept_asked: None,
             renewals: Renewals::default(),
+            members_changed: None,
         }
     }
 }
@@ -131,12 +142,21 @@ impl Keeper {
         }
     }
 
-    pub(crate) fn standbys(&self, cohort: &Cohort, term: Term) -> SynchronousStandbys {
-        cohort.standbys(self.config.me, self.spoken_term(term), self.config.copies)
+    pub(crate) fn standbys(
+        &self,
+        cohort: &Cohort,
+        term: Term,
+        stance: Stance,
+    ) -> SynchronousStandbys {
+        cohort.standbys(self.config.me, self.spoken_term(term), stance)
     }
 
     /// Members whose receivers stream under this term and have flushed `beyond`.
     pub(crate) fn acknowledging(&self, beyond: Lsn) -> usize {
+        self.acknowledging_without(None, beyond)
+    }
+
+    pub(crate) fn acknowledging_without(&self, without: Option<ReplicaId>, beyond: Lsn) -> usize {
         let (Some(seen), Some(primary), Some(cohort)) =
             (self.server.fresh(), &self.primary, &self.durable.cohort)
         else {
@@ -147,13 +167,15 @@ impl Keeper {
             .members
             .iter()
             .filter(|(replica, member)| {
-                seen.clients.iter().any(|client| {
-                    client.name.replica == **replica
-                        && client.name.term == term
-                        && client.name.incarnation == member.incarnation
-                        && client.state == ClientState::Streaming
-                        && client.flushed >= beyond
-                })
+                let counts = without != Some(**replica);
+                counts
+                    && seen.clients.iter().any(|client| {
+                        client.name.replica == **replica
+                            && client.name.term == term
+                            && client.name.incarnation == member.incarnation
+                            && client.state == ClientState::Streaming
+                            && client.flushed >= beyond
+                    })
             })
             .count()
     }
@@ -165,7 +187,7 @@ impl Keeper {
             self.primary.as_ref()?,
             self.durable.cohort.as_ref()?,
         );
-        let needed = usize::from(self.config.copies).checked_sub(2)?;
+        let needed = usize::from(self.copies()).checked_sub(2)?;
         let term = self.spoken_term(primary.term);
         let flushed = seen
             .clients
@@ -186,7 +208,7 @@ impl Keeper {
     }
 
     pub(crate) fn quorum_acknowledges(&self, beyond: Lsn) -> bool {
-        self.acknowledging(beyond) + 1 >= usize::from(self.config.copies)
+        self.acknowledging(beyond) + 1 >= usize::from(self.copies())
     }
 
     pub(crate) fn quorum_is_missing(&self) -> bool {
@@ -230,20 +252,10 @@ impl Keeper {
             && !self.has(PlantedBug::BoundMemberLeftOut)
     }
 
-    /// Works, and should not be relied on: a standby that is well takes over by plan.
+    /// Works, and should not be relied on, or is to leave: a standby that is well takes over by plan.
     pub(crate) fn must_hand_over(&self) -> bool {
-        self.server.ailment().is_some() && !self.has(PlantedBug::AilingPrimaryKept)
-    }
-
-    /// Every replica of the file counts: needed once, before the first opening. A lineage opens with whom it has.
-    pub(crate) fn cohort_is_full(&self) -> bool {
-        if self.durable.lineage.is_forced() {
-            return true;
-        }
-        self.durable
-            .cohort
-            .as_ref()
-            .is_some_and(|cohort| cohort.members.len() == self.config.replicas.len())
+        let ails = self.server.ailment().is_some() && !self.has(PlantedBug::AilingPrimaryKept);
+        ails || self.config.leaving.contains(&self.config.me)
     }
 
     /// The present record is on the disks of a majority of its members, and of the ones before it.
@@ -281,7 +293,7 @@ impl Keeper {
         self.server.fresh().is_some()
             && primary.first_record_end.is_valid()
             && quorum
-            && self.cohort_is_full()
+            && self.cohort_is_complete()
             && self.cohort_is_durable()
             && self.setting_follows(cohort.version)
             && self.has_lease()
@@ -306,7 +318,7 @@ impl Keeper {
         self.spread_cohort();
         self.keep_setting();
         self.run_renewals();
-        self.admit() | self.end_solo()
+        self.admit() | self.end_solo() || self.reshape()
     }
 
     fn note_settled(&mut self) {
@@ -452,6 +464,7 @@ impl Keeper {
         let wanted = Setting {
             cohort: cohort.version,
             waits: self.waits_wanted(),
+            stance: self.stance_wanted(cohort),
         };
         let heedless = self.has(PlantedBug::SoloWithoutRecord) && wanted.waits == Waits::ForNobody;
         let durable =
@@ -460,7 +473,7 @@ impl Keeper {
             return;
         }
         let standbys = match wanted.waits {
-            Waits::ForQuorum => self.standbys(cohort, primary.term),
+            Waits::ForQuorum => self.standbys(cohort, primary.term, wanted.stance),
             Waits::ForNobody => SynchronousStandbys::Off,
         };
         let operation = self.duty(Command::SetSynchronousStandbys(standbys));
@@ -538,9 +551,17 @@ impl Keeper {
         if !self.nobody_was_elected_with(admission) {
             return false;
         }
+        let cohort = self.durable.cohort.as_ref();
+        let comes = cohort.is_some_and(|cohort| !cohort.members.contains_key(&replica));
+        if comes && !self.grants_are_of_these_members() {
+            return false;
+        }
         self.change_cohort(|cohort| {
             cohort.members.insert(replica, Member { incarnation });
         });
+        if comes {
+            self.note_other_members();
+        }
         true
     }
 
@@ -564,7 +585,7 @@ impl Keeper {
             .keys()
             .filter(|replica| **replica != self.config.me && !answered(**replica))
             .count();
-        silent < cohort.recruits_needed(self.config.copies)
+        silent < cohort.recruits_needed(self.copies_by(Some(cohort)))
     }
 
     fn admission_candidate(&self) -> Option<(Client, Lsn)> {
@@ -588,10 +609,16 @@ impl Keeper {
                 !cohort.counts(client.name.replica, client.name.incarnation)
                     && client.name.term == self.spoken_term(primary.term)
                     && client.name.replica != self.config.me
-                    && self.config.replicas.contains(&client.name.replica)
+                    && self.may_count(cohort, client.name.replica)
                     && self.incarnation_is_current(client)
             })
             .map(|client| (*client, flushed))
+    }
+
+    /// Also one that leaves, where it was filled anew before it was let go: until then the others may need it.
+    fn may_count(&self, cohort: &Cohort, replica: ReplicaId) -> bool {
+        let leaves = self.config.leaving.contains(&replica);
+        self.config.stays(replica) || (leaves && cohort.members.contains_key(&replica))
     }
 
     /// The keeper of that replica says the same: not a receiver that a folder's former filling left.

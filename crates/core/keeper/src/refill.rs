@@ -76,7 +76,7 @@ impl Keeper {
                     && cohort.counts(*peer, heartbeat.incarnation)
             })
         });
-        follow.count() + 1 >= usize::from(self.config.copies)
+        follow.count() + 1 >= usize::from(self.copies())
     }
 
     /// It would be filled by order alone, and is needed, or its source may be gone already.

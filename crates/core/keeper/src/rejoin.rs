@@ -5,14 +5,13 @@
 //! well the folder is of no use and must be rebuilt; who could not be spared for that makes a copy of it first, and
 //! goes back to it.
 //!
-//! To be rebuilt is to forget. It is done only while the rest can do without this replica: a majority of the members,
-//! this one not counted, keeps the primary's cohort record. Then the primary can readmit it alone.
+//! To be rebuilt is to forget. It is done only while the rest can do without this replica: as many members as an election
+//! needs, this one not counted, keep the primary's cohort record. Then the primary can readmit it alone.
 
 use core::time::Duration;
 
 use mainstay_units::Instant;
 
-use crate::cohort::majority;
 use crate::config::ReplicaId;
 use crate::keeper::Keeper;
 use crate::machine::{Event, State};
@@ -69,7 +68,8 @@ impl Keeper {
                     && stays(*peer, heartbeat)
             })
             .count();
-        others >= majority(cohort.members.len())
+        // With many replicas and few copies that is more than a majority.
+        others >= cohort.recruits_needed(self.copies())
     }
 
     /// Whether this replica may leave its log and take the primary's instead. A primary that does not open is given

@@ -59,7 +59,7 @@ impl Keeper {
 
     /// Commits and elections go on without one of those that acknowledge now.
     fn can_spare_one(&self) -> bool {
-        self.acknowledging(Lsn::INVALID) >= usize::from(self.config.copies)
+        self.acknowledging(Lsn::INVALID) >= usize::from(self.copies())
     }
 
     fn is_refused_anywhere(&self) -> bool {

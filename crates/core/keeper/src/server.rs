@@ -565,10 +565,12 @@ impl Keeper {
                 self.peers.forget_grants();
                 self.primary = Some(Primary::new(term));
                 if let Some(cohort) = &self.durable.cohort {
-                    let standbys = self.standbys(cohort, term);
+                    let stance = self.stance_kept(cohort);
+                    let standbys = self.standbys(cohort, term, stance);
                     let setting = Setting {
                         cohort: cohort.version,
                         waits: Waits::ForQuorum,
+                        stance,
                     };
                     if let Some(primary) = self.primary.as_mut() {
                         primary.setting = Some(setting);

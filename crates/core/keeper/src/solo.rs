@@ -75,7 +75,7 @@ impl Keeper {
             let primary = self.leader().map(|(replica, _)| replica);
             return Some(SoloRefusal::NotPrimary { primary });
         };
-        if self.config.copies <= 1 {
+        if self.copies() <= 1 {
             return Some(SoloRefusal::OneCopy);
         }
         if self.is_anyone_bound_away(primary.term) {

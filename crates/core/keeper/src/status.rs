@@ -209,6 +209,8 @@ pub enum SwitchoverRefusal {
     },
     AlreadyThere,
     UnknownReplica,
+    /// The platform file does not name the target any more.
+    TargetLeaves,
     /// The target does not count, or does not stream.
     TargetNotFollowing,
     /// The target did not have the whole log in time.

@@ -52,6 +52,9 @@ impl Keeper {
         if !self.config.replicas.contains(&to) {
             return Some(SwitchoverRefusal::UnknownReplica);
         }
+        if self.config.leaving.contains(&to) {
+            return Some(SwitchoverRefusal::TargetLeaves);
+        }
         if self.durable.paused {
             return Some(SwitchoverRefusal::Paused);
         }
@@ -117,9 +120,11 @@ impl Keeper {
             .config
             .peers()
             .filter(|peer| self.target_stream(*peer).is_some() && (renews || is_well(*peer)))
+            .filter(|peer| renews || !self.config.leaving.contains(peer))
             .max_by_key(|peer| {
                 (
                     is_well(*peer),
+                    !self.config.leaving.contains(peer),
                     *peer == self.config.home,
                     core::cmp::Reverse(*peer),
                 )

@@ -4,6 +4,7 @@ mod admission;
 mod lineage;
 mod refill;
 mod renewal;
+mod reshape;
 mod solo;
 mod split;
 mod trips;
@@ -74,6 +75,7 @@ fn cohort(members: u8) -> Cohort {
                 (ReplicaId(id), Member { incarnation })
             })
             .collect(),
+        copies: Some(2),
         solo: None,
         losses: alloc::vec::Vec::new(),
         regained: alloc::vec::Vec::new(),
@@ -118,6 +120,7 @@ fn following() -> Keeper {
     let config = Config {
         me: ReplicaId(2),
         replicas: (1..=3).map(ReplicaId).collect::<BTreeSet<_>>(),
+        leaving: BTreeSet::new(),
         home: ReplicaId(1),
         copies: 2,
         fingerprint: 1,

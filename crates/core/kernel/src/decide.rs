@@ -5,6 +5,7 @@ mod timers;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -13,7 +14,7 @@ use mainstay_model::name::HostName;
 use mainstay_model::people::Permission;
 
 use crate::alert;
-use crate::authority::{Actor, authorize};
+use crate::authority::{Actor, By, authorize};
 use crate::desired::Desired;
 use crate::difference::plan;
 use crate::effect::{EffectId, Executor, Outcome};
@@ -186,12 +187,16 @@ fn adopt(
         if state.digest.as_deref() == Some(digest) {
             return Err(Refusal::FileInForce);
         }
-        if let Some(database) = crate::difference::cohort_changes(old, desired) {
-            return Err(match desired.databases.contains_key(&database) {
-                true => Refusal::CohortChange(database),
-                false => Refusal::DatabaseRemoved(database),
-            });
+        if let Some(gone) = old
+            .databases
+            .keys()
+            .find(|name| !desired.databases.contains_key(*name))
+        {
+            return Err(Refusal::DatabaseRemoved(gone.clone()));
         }
+    }
+    if let Some(refusal) = replicas_refused(state, desired) {
+        return Err(refusal);
     }
     let generation = state.generation.next().unwrap_or(state.generation);
     let mut events = vec![Event::PlatformAdopted {
@@ -199,10 +204,11 @@ fn adopt(
         digest: digest.to_string(),
         desired: Box::new(desired.clone()),
         plan: plan(state.desired.as_ref(), desired),
-        by,
+        by: by.clone(),
         reason: reason.to_string(),
     }];
     if state.paused.is_none() {
+        events.extend(moved_homes(state, desired, &by));
         let mut lost = state.lost.clone();
         lost.retain(|host, _| desired.hosts.contains_key(host));
         // With a new file its own numbers of instances hold.
@@ -210,6 +216,53 @@ fn adopt(
         events.extend(place(desired, &lost, &state.placed, &counts));
     }
     Ok(events)
+}
+
+/// Where a home moves, the primary does, if a replica is there already; one that comes with the same file is not ready.
+fn moved_homes(state: &State, desired: &Desired, by: &By) -> Vec<Event> {
+    let old = state.desired.iter().flat_map(|old| &old.databases);
+    let ordered = old.filter_map(|(name, before)| {
+        let database = desired.databases.get(name)?;
+        let from = state.databases.get(name)?.primary.as_ref()?;
+        let lies_in = |host: &HostName| desired.hosts.get(host) == Some(&database.home);
+        if database.home == before.home || lies_in(from) {
+            return None;
+        }
+        let ready = |host: &&HostName| {
+            lies_in(host) && before.replicas.contains(*host) && !state.lost.contains_key(*host)
+        };
+        let to = database.replicas.iter().find(ready)?;
+        Some(Event::SwitchoverOrdered {
+            database: name.clone(),
+            from: from.clone(),
+            to: to.clone(),
+            by: by.clone(),
+            reason: format!(
+                "the file moves its home from {} to {}",
+                before.home, database.home
+            ),
+        })
+    });
+    ordered.collect()
+}
+
+/// Who shall leave and cannot yet. The rest is carried out by the keepers, one step after the other.
+fn replicas_refused(state: &State, desired: &Desired) -> Option<Refusal> {
+    state.replicas.iter().find_map(|(database, replicas)| {
+        let wanted = &desired.databases.get(database)?.replicas;
+        let view = state.databases.get(database);
+        let primary = view.and_then(|view| view.primary.as_ref());
+        let goes = |host: &&HostName| !wanted.contains(host);
+        let mut going = replicas.hosts().filter(goes);
+        going.find_map(|host| {
+            let (database, host) = (database.clone(), host.clone());
+            if primary == Some(&host) {
+                return Some(Refusal::ReplicaIsPrimary { database, host });
+            }
+            let stays = desired.hosts.contains_key(&host);
+            (!stays).then_some(Refusal::ReplicaStillThere { database, host })
+        })
+    })
 }
 
 fn reported(state: &State, report: &Report) -> Decision {
@@ -231,6 +284,10 @@ fn reported(state: &State, report: &Report) -> Decision {
         Reflex::LoopEnded { instance, .. } => {
             let mut loops = state.incidents.loops_on(report.host.as_str());
             !loops.any(|known| known == incidents::plain(instance))
+        }
+        Reflex::ReplicaLetGo { database, from } => {
+            let replicas = state.replicas.get(database);
+            !replicas.is_some_and(|replicas| replicas.leaving().contains(from))
         }
         Reflex::LeftPrimary { .. }
         | Reflex::InstanceRestarted { .. }

@@ -41,6 +41,11 @@ pub enum Step {
         database: DatabaseName,
         host: HostName,
     },
+    /// Once the others have what it has, and those that come in its place.
+    RemoveReplica {
+        database: DatabaseName,
+        host: HostName,
+    },
     StartGateway {
         gateway: GatewayName,
         host: HostName,
@@ -113,14 +118,6 @@ pub fn plan(old: Option<&Desired>, new: &Desired) -> Plan {
     plan
 }
 
-/// Databases that both files have, with other replicas: a change of the cohort.
-pub(crate) fn cohort_changes(old: &Desired, new: &Desired) -> Option<DatabaseName> {
-    let changed = |name: &DatabaseName| {
-        new.databases.get(name).map(|d| &d.replicas) != old.databases.get(name).map(|d| &d.replicas)
-    };
-    old.databases.keys().find(|name| changed(name)).cloned()
-}
-
 fn compare<K: Ord + ToString, V: PartialEq>(
     subject: Subject,
     old: &BTreeMap<K, V>,
@@ -145,10 +142,20 @@ fn compare<K: Ord + ToString, V: PartialEq>(
 
 fn database_steps(old: &Desired, new: &Desired, steps: &mut Vec<Step>) {
     for (name, database) in &new.databases {
-        if old.databases.contains_key(name) {
-            continue;
-        }
-        steps.extend(database.replicas.iter().map(|host| Step::CreateReplica {
+        let known = old.databases.get(name);
+        let known: &[HostName] = known.map_or(&[], |known| &known.replicas);
+        let comes = database
+            .replicas
+            .iter()
+            .filter(|host| !known.contains(host));
+        steps.extend(comes.map(|host| Step::CreateReplica {
+            database: name.clone(),
+            host: host.clone(),
+        }));
+        let goes = known
+            .iter()
+            .filter(|host| !database.replicas.contains(host));
+        steps.extend(goes.map(|host| Step::RemoveReplica {
             database: name.clone(),
             host: host.clone(),
         }));

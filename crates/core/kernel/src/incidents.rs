@@ -379,6 +379,7 @@ fn reflex(report: &Report) -> Option<Sign> {
         },
         Reflex::HoldOpened { database, .. }
         | Reflex::HoldClosed { database, .. }
+        | Reflex::ReplicaLetGo { database, .. }
         | Reflex::PromiseChanged { database, .. } => happened(Thing::database(database.as_str())),
         Reflex::Archived { database, deed } => {
             let database = database.to_string();

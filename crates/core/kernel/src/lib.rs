@@ -51,6 +51,7 @@ mod lead;
 mod notices;
 mod placement;
 mod playbook;
+mod replicas;
 mod signal;
 mod state;
 mod upgrade;

@@ -176,6 +176,12 @@ pub enum Reflex {
         term: Term,
         what: String,
     },
+    /// The keeper of the primary: nothing rests on the replica on that host any more, which the file names no more. It may
+    /// be taken down.
+    ReplicaLetGo {
+        database: DatabaseName,
+        from: HostName,
+    },
     /// The archiver of a database did something that one wants to find again.
     Archived {
         database: DatabaseName,

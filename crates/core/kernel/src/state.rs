@@ -21,6 +21,7 @@ use crate::experiment::{self, Experiment, ExperimentNews};
 use crate::fault::{FaultId, FaultKind, FaultSpec};
 use crate::incidents;
 use crate::playbook::{self, Work};
+use crate::replicas::Replicas;
 use crate::signal::{ArchiveDeed, Reflex, Report};
 use crate::upgrade::{self, Program, Upgrade};
 
@@ -49,6 +50,7 @@ pub struct State {
     /// Which hosts run an instance of a service.
     pub placed: BTreeMap<ServiceName, BTreeSet<HostName>>,
     pub databases: BTreeMap<DatabaseName, DatabaseView>,
+    pub replicas: BTreeMap<DatabaseName, Replicas>,
     pub faults: BTreeMap<FaultId, Fault>,
     pub faults_ever: u64,
     pub outstanding: BTreeMap<EffectId, Outstanding>,
@@ -239,6 +241,10 @@ impl State {
                 services.any(|(name, known)| name.as_str() == service && known.follows.is_none())
                     && regions.any(|known| known.as_str() == region)
             });
+            for (name, database) in &desired.databases {
+                let replicas = self.replicas.entry(name.clone()).or_default();
+                replicas.follow(&database.replicas);
+            }
             self.desired = Some((**desired).clone());
         }
     }
@@ -497,6 +503,11 @@ impl State {
                     self.faults.remove(&fault);
                 }
             }
+            Reflex::ReplicaLetGo { database, from } => {
+                if let Some(replicas) = self.replicas.get_mut(database) {
+                    replicas.let_go(from);
+                }
+            }
             Reflex::HoldOpened { .. }
             | Reflex::HoldClosed { .. }
             | Reflex::PromiseChanged { .. }
@@ -540,6 +551,7 @@ pub(crate) fn stream_of(reflex: &Reflex) -> String {
         } => ("release", alloc::format!("{gateway}/{database}")),
         Reflex::FaultUndone { fault, .. } => ("undone", fault.clone()),
         Reflex::PromiseChanged { database, .. } => ("promise", database.to_string()),
+        Reflex::ReplicaLetGo { database, from } => ("let-go", alloc::format!("{database}/{from}")),
         Reflex::Archived { database, deed } => {
             let what = match deed {
                 ArchiveDeed::BackupMade { .. } => "backup",

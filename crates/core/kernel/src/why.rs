@@ -136,8 +136,16 @@ pub enum Refusal {
     OtherPlatform {
         named: String,
     },
-    /// Replicas of an existing database cannot be changed by this version.
-    CohortChange(DatabaseName),
+    /// A replica that shall leave is the primary.
+    ReplicaIsPrimary {
+        database: DatabaseName,
+        host: HostName,
+    },
+    /// The file has a host no more whose replica has not left yet.
+    ReplicaStillThere {
+        database: DatabaseName,
+        host: HostName,
+    },
     DatabaseRemoved(DatabaseName),
     Incident(mainstay_incident::Refusal),
     NoSuchSilence(u64),
@@ -184,7 +192,8 @@ impl Refusal {
             Self::FileInForce => "file_in_force",
             Self::Playbook(why) => why.code(),
             Self::OtherPlatform { .. } => "other_platform",
-            Self::CohortChange(_) => "cohort_change",
+            Self::ReplicaIsPrimary { .. } => "replica_is_primary",
+            Self::ReplicaStillThere { .. } => "replica_still_there",
             Self::DatabaseRemoved(_) => "database_removed",
             Self::Incident(refusal) => refusal.code(),
             Self::NoSuchSilence(_) => "no_such_silence",
@@ -243,9 +252,9 @@ impl Refusal {
             Self::HostLost(_) => "wait until the host is back, or choose another region",
             Self::Playbook(why) => why.next_step(),
             Self::OtherPlatform { .. } => "use another --data folder for another platform",
-            Self::CohortChange(_) | Self::DatabaseRemoved(_) => {
-                "leave existing databases as they are in the file"
-            }
+            Self::ReplicaIsPrimary { .. } => Self::next_step_of(b"replica_is_primary"),
+            Self::ReplicaStillThere { .. } => Self::next_step_of(b"replica_still_there"),
+            Self::DatabaseRemoved(_) => Self::next_step_of(b"database_removed"),
             Self::Incident(refusal) => Self::next_step_of(refusal.code().as_bytes()),
             Self::NoSuchSilence(_) => Self::next_step_of(b"no_such_silence"),
             Self::Silence(_) => Self::next_step_of(b"silence"),
@@ -302,8 +311,10 @@ impl Refusal {
             b"no_such_silence" => "`mainstay silence list` shows those that last",
             b"silence" => "correct the command",
             b"incident_into_itself" | b"incident_text" | b"incident_links" => "correct the command",
-            b"cohort_change" | b"database_removed" => {
-                "leave existing databases as they are in the file"
+            b"database_removed" => "leave existing databases in the file",
+            b"replica_is_primary" => "`mainstay switchover` first, to a replica that stays",
+            b"replica_still_there" => {
+                "leave the host in the file until `mainstay journal show` tells that its replica was let go"
             }
             code => mainstay_playbook::Refusal::next_step_of(code),
         }
@@ -399,12 +410,16 @@ impl fmt::Display for Refusal {
             Self::Playbook(why) => why.fmt(f),
             Self::FileInForce => f.write_str("this file is in force already"),
             Self::OtherPlatform { named } => write!(f, "the file describes the platform {named}"),
-            Self::CohortChange(database) => {
+            Self::ReplicaIsPrimary { database, host } => {
                 write!(
                     f,
-                    "the replicas of {database} differ; changing them is not possible yet"
+                    "the replica of {database} on {host} is the primary and cannot leave"
                 )
             }
+            Self::ReplicaStillThere { database, host } => write!(
+                f,
+                "host {host} is missing, and its replica of {database} has not left yet"
+            ),
             Self::DatabaseRemoved(database) => {
                 write!(
                     f,

@@ -102,6 +102,13 @@ pub struct Replica {
     pub region: RegionName,
 }
 
+/// A replica by the number that its keepers know it by, and whether it leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaFate {
+    pub replica: Replica,
+    pub leaves: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Database {
     pub name: DatabaseName,
@@ -114,6 +121,10 @@ pub struct Database {
     pub filling_rate_kib: Option<u32>,
     /// In the order of the file, at least one; one of them is in the home region.
     pub replicas: Vec<Replica>,
+    /// Those that the file names no more and that something may still rest on; no file says so, the journal does.
+    pub leaving: Vec<Replica>,
+    /// How many replicas came after the database was created.
+    pub additions: u32,
     pub backup: Option<Backup>,
     /// What PostgreSQL is told besides what the keeper tells it; none of them is the keeper's.
     pub parameters: BTreeMap<String, String>,
@@ -160,8 +171,26 @@ impl Database {
     pub const REPLICAS_MAX: usize = 9;
     pub const PARAMETERS_MAX: usize = 200;
 
+    /// Also one that leaves.
     pub fn replica_on(&self, host: &HostName) -> Option<&Replica> {
-        self.replicas.iter().find(|replica| replica.host == *host)
+        let mut all = self.replicas.iter().chain(&self.leaving);
+        all.find(|replica| replica.host == *host)
+    }
+
+    /// What became of its replicas since it was created: the number of each, and which ones leave.
+    pub fn follow(&mut self, fates: &[ReplicaFate], additions: u32) {
+        self.additions = additions;
+        for fate in fates {
+            let known = self
+                .replicas
+                .iter_mut()
+                .find(|replica| replica.host == fate.replica.host);
+            match known {
+                Some(replica) => replica.id = fate.replica.id,
+                None if fate.leaves => self.leaving.push(fate.replica.clone()),
+                None => {}
+            }
+        }
     }
 
     /// The replica that is primary when the database is created: the first of the file in the home region.

@@ -215,6 +215,12 @@ impl Platform {
             .find(|database| database.name == *name)
     }
 
+    pub fn database_mut(&mut self, name: &str) -> Option<&mut Database> {
+        self.databases
+            .iter_mut()
+            .find(|database| database.name == *name)
+    }
+
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.iter().find(|service| service.name == *name)
     }

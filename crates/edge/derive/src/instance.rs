@@ -98,10 +98,17 @@ pub fn keeper_instance(
 ) -> InstanceSpec {
     let (here, name) = (host.name.as_str(), database.name.as_str());
     let config = machine.layout.keeper_config(here, name);
+    let search_path = machine.search_path();
+    let additions = database.additions.to_string();
+    let mut environment = vec![("PATH", search_path.as_str())];
+    if database.additions > 0 {
+        // A keeper comes to know a replica more when it starts: one that must is another process.
+        environment.push(("MAINSTAY_REPLICAS_ADDED", &additions));
+    }
     let process = Process {
         name: keeper_instance_name(name),
         command: machine.own(&["keeper", "--config"], Some(config)),
-        environment: labels(&[("PATH", &machine.search_path())]),
+        environment: labels(&environment),
         grace: Duration::from_secs(30),
         generation,
     };

@@ -30,7 +30,8 @@ pub fn keeper_config(
     let home = database.home_replica()?;
     let layout = machine.layout;
     let (here, name) = (host.name.as_str(), database.name.as_str());
-    let replicas = database.replicas.iter();
+    let replicas = database.replicas.iter().chain(&database.leaving);
+    let leaving = database.leaving.iter();
     Some(KeeperConfig {
         version: VERSION,
         platform: machine.platform.name().to_string(),
@@ -39,6 +40,7 @@ pub fn keeper_config(
         replicas: replicas
             .filter_map(|replica| keeper_replica(machine, database, host, replica))
             .collect(),
+        leaving: leaving.map(|replica| u32::from(replica.id.0)).collect(),
         copies: u32::from(database.quorum.commit),
         home: u32::from(home.id.0),
         listen: KeeperListen {

@@ -68,7 +68,8 @@ fn server_ports(machine: &Machine<'_>, host: &Host) -> BTreeSet<u16> {
 /// whoever gives figures to a watch elsewhere.
 fn ports(machine: &Machine<'_>, host: &Host) -> BTreeSet<u16> {
     let mut ports = BTreeSet::from([NODE_PORT]);
-    for (database, _) in machine.platform.replicas_on(&host.name) {
+    // Also where no replica is: one may come, or not be let go yet.
+    for database in machine.platform.databases() {
         ports.extend([
             database.ports.postgres,
             database.ports.peer,

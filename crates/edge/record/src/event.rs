@@ -202,6 +202,7 @@ pub enum SubjectWord {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum StepRecord {
     CreateReplica { database: String, host: String },
+    RemoveReplica { database: String, host: String },
     StartGateway { gateway: String, host: String },
     ReloadGateway { gateway: String, host: String },
     StopGateway { gateway: String, host: String },
@@ -558,6 +559,10 @@ pub enum ReflexRecord {
         database: String,
         term: u32,
         what: String,
+    },
+    ReplicaLetGo {
+        database: String,
+        from: String,
     },
     Archived {
         database: String,

@@ -27,6 +27,9 @@ pub struct KeeperConfig {
     pub replica: u32,
     /// Every replica, this one included, the same list on every host but for the addresses.
     pub replicas: Vec<KeeperReplica>,
+    /// Of these, the ones that the platform file names no more: they shall count no longer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<u32>,
     /// Copies, the primary's own included, that a commit needs on disk. Two of three for `survive: region`.
     pub copies: u32,
     /// The replica that creates the cluster, and is preferred as primary afterwards.
@@ -242,7 +245,17 @@ pub struct ParametersStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CohortStatus {
     pub epoch: u64,
+    /// That each commit has, and that elections rely on.
     pub copies: u32,
+    /// That the platform file asks for.
+    #[serde(default)]
+    pub wanted_copies: u32,
+    /// Of a primary: hosts of replicas that leave and that are needed for nothing any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub let_go: Vec<String>,
+    /// Hosts of replicas that leave, and are needed still.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<String>,
     /// Hosts whose acknowledgement counts.
     pub members: Vec<String>,
 }

@@ -426,6 +426,8 @@ pub struct Cohort {
     /// Replica to incarnation.
     pub members: BTreeMap<u8, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub solo: Option<Solo>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<Loss>,

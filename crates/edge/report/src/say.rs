@@ -192,6 +192,9 @@ fn reflex(reflex: &ReflexRecord) -> String {
         } => {
             format!("the promise for {database} changed (term {term}): {what}")
         }
+        ReflexRecord::ReplicaLetGo { database, from } => {
+            format!("the replica of {database} on {from} was let go: nothing rests on it any more")
+        }
         ReflexRecord::Archived { database, deed } => match deed {
             ArchiveDeedRecord::BackupMade { backup, bytes } => {
                 format!("backup {backup} of {database} was made ({bytes} bytes)")

@@ -438,7 +438,6 @@ async fn replayed(local: &mut Local, mine: Identity) -> Result<Lsn, ServerError>
 }
 
 async fn acknowledge(local: &mut Local, standbys: &SynchronousStandbys) -> Result<(), ServerError> {
-    let action = "set who acknowledges";
     let acknowledging = match standbys {
         SynchronousStandbys::Any { count, names } => Acknowledging::Any {
             count: *count,
@@ -447,6 +446,25 @@ async fn acknowledge(local: &mut Local, standbys: &SynchronousStandbys) -> Resul
         SynchronousStandbys::Nobody => Acknowledging::Nobody,
         SynchronousStandbys::Off => Acknowledging::Off,
     };
+    if is_other_count(&local.stance.acknowledging, &acknowledging) {
+        // Of senders that show the same place before and after, nobody could say by which number they count.
+        take_in(local, Acknowledging::Nobody).await?;
+    }
+    take_in(local, acknowledging).await
+}
+
+/// The same standbys, and another number of them: nothing else in it is seen from outside.
+fn is_other_count(before: &Acknowledging, after: &Acknowledging) -> bool {
+    match (before, after) {
+        (Acknowledging::Any { count: one, .. }, Acknowledging::Any { count: other, .. }) => {
+            one != other
+        }
+        _ => false,
+    }
+}
+
+async fn take_in(local: &mut Local, acknowledging: Acknowledging) -> Result<(), ServerError> {
+    let action = "set who acknowledges";
     local.change(action, |stance| stance.acknowledging = acknowledging)?;
     let shown = settings::shown_synchronous(&local.stance);
     local

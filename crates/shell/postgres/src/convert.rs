@@ -144,6 +144,7 @@ fn cohort_out(cohort: &core::Cohort) -> form::Cohort {
         version: version_out(cohort.version),
         system_identifier: cohort.system_identifier.0,
         members: members.collect(),
+        copies: cohort.copies,
         solo: cohort.solo.map(|solo| form::Solo {
             term: solo.term.0,
             primary: solo.primary.0,
@@ -202,6 +203,7 @@ fn cohort_in(cohort: &form::Cohort) -> Result<core::Cohort, ConvertError> {
         version: version_in(cohort.version),
         system_identifier: SystemIdentifier(cohort.system_identifier),
         members,
+        copies: cohort.copies,
         solo: cohort.solo.as_ref().map(solo_in).transpose()?,
         losses: cohort.losses.iter().map(loss_in).collect(),
         regained: cohort.regained.iter().map(loss_in).collect(),
@@ -524,6 +526,7 @@ mod tests {
     fn cohort() -> core::Cohort {
         let incarnation = Incarnation(u128::MAX);
         core::Cohort {
+            copies: Some(3),
             solo: Some(core::Solo {
                 term: Term(3),
                 primary: core::ReplicaId(2),

@@ -209,6 +209,7 @@ fn config(folder: &Path, block: u8, id: u32) -> KeeperConfig {
                 postgres_address: address(id, 5432),
             })
             .collect(),
+        leaving: Vec::new(),
         copies: 2,
         home: 1,
         listen: KeeperListen {

@@ -271,6 +271,10 @@ fn refused(setup: &Setup, refusal: SwitchoverRefusal) -> String {
         SwitchoverRefusal::NotPrimary { primary } => not_primary(setup, primary),
         SwitchoverRefusal::AlreadyThere => "it is the primary already".to_owned(),
         SwitchoverRefusal::UnknownReplica => "it is no replica of this database".to_owned(),
+        SwitchoverRefusal::TargetLeaves => {
+            "the platform file names no replica there any more: it is about to be taken down"
+                .to_owned()
+        }
         SwitchoverRefusal::TargetNotFollowing => {
             "it does not follow, or does not count yet".to_owned()
         }

@@ -21,7 +21,7 @@
 //! - `settings`: its configuration files; `parameters`: what the platform adds to them; `certificate`: what it shows. `history`: its timelines. `data`: its folder.
 //! - `sql`, `replication`: the two ways of asking a server.
 //! - `commands`: what the core can order, one function each. `hands`, `eyes`, `memory`, `mind`, `peers`,
-//!   `face`: the parts of the body; `supply`, `pulse`, `weakened` feel for the eyes what takes time to feel. `figures`, `page`: what the server
+//!   `face`: the parts of the body; `wanted`: what the file asks for meanwhile; `supply`, `pulse`, `weakened` feel for the eyes what takes time to feel. `figures`, `page`: what the server
 //!   says of itself, for whoever watches. `promise`, `lease`: the two files. `convert`: core and JSON.
 
 mod certificate;
@@ -55,6 +55,7 @@ mod spare;
 mod sql;
 mod supply;
 mod wait;
+mod wanted;
 mod weakened;
 
 use std::collections::BTreeMap;
@@ -196,6 +197,7 @@ async fn live(
     let (seeding, progress) = watch::channel(None);
     let (shown, seen) = watch::channel(mind::shown(&setup, keeper.status()));
 
+    let wanted = report.clone();
     let own = setup.clone();
     on_a_thread("eyes", move || {
         hurry(NICE);
@@ -215,6 +217,7 @@ async fn live(
     let setup = Rc::new(setup);
     let peers = meet(&setup, tell)?;
     show(&setup, asks, seen)?;
+    tokio::task::spawn_local(wanted::watch(Rc::clone(&setup), wanted));
     let lease = lease::LeaseFile::open(&setup.config.lease_file)?;
     let action = "listen for SIGTERM";
     let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())

@@ -350,13 +350,7 @@ impl Mind {
             timeline: status.timeline.0,
             promised_term: status.promise.highest.0,
             promised_to: status.promise.coordinator.and_then(host),
-            cohort: CohortStatus {
-                epoch: cohort.map_or(0, |cohort| cohort.version.epoch),
-                copies: u32::from(self.setup.core.copies),
-                members: cohort
-                    .map(|cohort| cohort.members.keys().filter_map(|id| host(*id)).collect())
-                    .unwrap_or_default(),
-            },
+            cohort: self.cohort_status(),
             peers: self
                 .setup
                 .core
@@ -375,6 +369,27 @@ impl Mind {
             left_behind: status.left_behind,
             not_understood: self.not_understood(),
             refill_ordered: self.keeper.is_to_be_refilled(),
+        }
+    }
+
+    fn cohort_status(&self) -> CohortStatus {
+        let core = self.keeper.config();
+        let cohort = self.keeper.durable().cohort.as_ref();
+        let name = |id: &ReplicaId| Some(self.setup.replica(*id)?.host.clone());
+        let (let_go, leaving): (Vec<ReplicaId>, Vec<ReplicaId>) = core
+            .leaving
+            .iter()
+            .partition(|id| self.keeper.has_let_go(**id));
+        let copies = cohort.and_then(|cohort| cohort.copies);
+        CohortStatus {
+            epoch: cohort.map_or(0, |cohort| cohort.version.epoch),
+            copies: u32::from(copies.unwrap_or(core.copies)),
+            wanted_copies: u32::from(core.copies),
+            let_go: let_go.iter().filter_map(name).collect(),
+            leaving: leaving.iter().filter_map(name).collect(),
+            members: cohort
+                .map(|cohort| cohort.members.keys().filter_map(name).collect())
+                .unwrap_or_default(),
         }
     }
 

@@ -379,7 +379,7 @@ fn is_name(name: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
 }
 
-fn core_config(config: &KeeperConfig) -> Result<Config, SetupError> {
+pub(crate) fn core_config(config: &KeeperConfig) -> Result<Config, SetupError> {
     let small = |number: u32, what: &str| {
         u8::try_from(number).map_err(|_| SetupError::Invalid {
             what: format!("{what} {number} exceeds 255"),
@@ -392,9 +392,14 @@ fn core_config(config: &KeeperConfig) -> Result<Config, SetupError> {
             return Err(SetupError::Invalid { what });
         }
     }
+    let mut leaving = std::collections::BTreeSet::new();
+    for id in &config.leaving {
+        leaving.insert(ReplicaId(small(*id, "replica")?));
+    }
     let core = Config {
         me: ReplicaId(small(config.replica, "replica")?),
         replicas,
+        leaving,
         home: ReplicaId(small(config.home, "home")?),
         copies: small(config.copies, "copies")?,
         fingerprint: fingerprint(config),
@@ -411,18 +416,9 @@ fn core_config(config: &KeeperConfig) -> Result<Config, SetupError> {
 /// A majority that was only cut off would have to elect as often before routes and archives could prefer it.
 const TERMS_SKIPPED: u32 = 16;
 
-/// Of what all keepers of a database must have been told alike.
+/// Of which database this is: what its keepers are told alike, whichever version of the platform file they know.
 fn fingerprint(config: &KeeperConfig) -> u64 {
-    let mut replicas: Vec<_> = config
-        .replicas
-        .iter()
-        .map(|replica| (replica.id, &replica.host, &replica.region))
-        .collect();
-    replicas.sort();
-    let told = format!(
-        "{:?} {:?} {:?} {} {}",
-        config.platform, config.database, replicas, config.home, config.copies
-    );
+    let told = format!("{:?} {:?}", config.platform, config.database);
     let digest: [u8; 32] = Sha256::digest(told.as_bytes()).into();
     let mut first = [0; 8];
     first.copy_from_slice(&digest[..8]);

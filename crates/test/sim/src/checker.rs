@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::lineage::{Bases, Era};
 use crate::postgres::log::{Log, Record, is_in_place};
 use crate::postgres::{FIRST_RECORD, Waiter};
+use crate::reshape::Shape;
 use crate::shell::index;
 use crate::solo::Windows;
 
@@ -66,6 +67,10 @@ pub enum Invariant {
     LeasesOverlap,
     /// A standby was stopped in order while another one that was had not come back.
     RenewedTogether,
+    /// The record relies on what is not on enough of the disks that it names.
+    ReshapedEarly,
+    /// Healed, and who counts, or of how many copies, is not what the file says.
+    ReshapeLeft,
     /// Healed, and a server still waits for its start.
     RenewalLeft,
     /// Healed, and not available.
@@ -143,6 +148,10 @@ pub struct Checker {
     /// How many were answered alone.
     pub alone: u32,
     pub windows: Windows,
+    /// Who counts changes: the disks that decide are those that a record names.
+    pub reshapes: bool,
+    /// How often a primary let a replica go, or promised more copies.
+    pub reshapings: u32,
 }
 
 impl Checker {
@@ -175,6 +184,8 @@ impl Checker {
             roles: vec![Role::Starting; hosts],
             alone: 0,
             windows: Windows::default(),
+            reshapes: false,
+            reshapings: 0,
         }
     }
 
@@ -228,6 +239,7 @@ impl Checker {
                 self.broken(Invariant::PromisedTwice, detail);
             }
         }
+        self.note_reshaping(host, durable, hosts);
         self.disks[host] = Some(durable.clone());
         let voices = self.voices(durable);
         self.windows.recorded(durable, &self.disks, &voices);
@@ -250,6 +262,32 @@ impl Checker {
         }
     }
 
+    fn note_reshaping(&mut self, host: usize, durable: &Durable, hosts: &[Host]) {
+        let own = durable.promise.coordinator.is_some() || hosts[host].is_open();
+        let known = self.disks[host]
+            .as_ref()
+            .and_then(|disk| disk.cohort.clone());
+        if let (true, Some(before), Some(after)) = (own, known, &durable.cohort)
+            && before.version.term == after.version.term
+        {
+            let era = (durable.lineage, after.version.term.0);
+            self.reshaped(era, (&before, after), hosts);
+        }
+    }
+
+    /// How many of these hosts have a write on disk, or had it until the disk was lost.
+    pub fn holders(&self, write: u64, among: &[usize], hosts: &[Host]) -> usize {
+        let had = |host: &&usize| {
+            let folder = hosts[**host].server.folder.as_ref();
+            folder.is_some_and(|folder| contains(folder.log.flushed_records(), write))
+                || self
+                    .graves
+                    .iter()
+                    .any(|(other, log)| other == *host && contains(log.flushed_records(), write))
+        };
+        among.iter().filter(had).count()
+    }
+
     /// Of the hosts, or in a lineage that was begun by order of whom its record names.
     fn is_known_to_majority(&self, durable: &Durable, member: (u8, u128)) -> bool {
         let names = |disk: &Durable| {
@@ -268,7 +306,7 @@ impl Checker {
 
     /// Whose disks decide: in a lineage that was begun by order, and where nobody was let in yet, those that are named.
     pub fn voices(&self, durable: &Durable) -> Vec<usize> {
-        let grows = durable.lineage.is_forced() || self.opened.is_empty();
+        let grows = durable.lineage.is_forced() || self.opened.is_empty() || self.reshapes;
         match &durable.cohort {
             Some(cohort) if grows => {
                 let named = cohort.members.keys().copied();
@@ -643,7 +681,11 @@ impl Checker {
             let detail = format!("write {write} by host {}", host + 1);
             self.broken(Invariant::AloneUndeclared, detail);
         }
-        if copies < self.copies && !alone {
+        let record = hosts[host].disk.record.as_ref();
+        let promised = record
+            .and_then(|disk| disk.cohort.as_ref()?.copies)
+            .map_or(self.copies, usize::from);
+        if copies < promised.max(self.copies) && !alone {
             let detail = format!(
                 "write {write} acknowledged by host {} with {copies} copies",
                 host + 1
@@ -743,10 +785,10 @@ impl Checker {
     }
 
     /// Whoever follows has what was acknowledged some seconds ago, and counts again.
-    fn lack(&self, primary: usize, hosts: &[Host]) -> Option<String> {
+    fn lack(&self, primary: usize, shape: &Shape, hosts: &[Host]) -> Option<String> {
         let kept = |known: &&Acknowledged| !self.is_given_up(known, &hosts[primary]);
         let settled = self.acknowledged.iter().rev().filter(kept).nth(SETTLED - 1);
-        let behind = (0..hosts.len()).find(|other| {
+        let behind = shape.staying().find(|other| {
             let folder = hosts[*other].server.folder.as_ref();
             !folder.is_some_and(|folder| {
                 settled.is_none_or(|known| contains(folder.log.records(), known.write))
@@ -760,12 +802,12 @@ impl Checker {
         let damaged = hosts
             .iter()
             .any(|host| host.server.folder.as_ref().is_some_and(|f| f.damaged));
-        let whole = behind.is_none() && counted + 1 >= hosts.len() && !damaged;
+        let whole = behind.is_none() && counted + 1 >= shape.staying().count() && !damaged;
         (!whole).then(|| format!("{counted} count, {behind:?} is behind, damaged: {damaged}"))
     }
 
     /// Everything is over: the database must serve, hold all that was acknowledged and nothing else.
-    pub fn finish(&mut self, hosts: &[Host]) {
+    pub fn finish(&mut self, shape: &Shape, hosts: &[Host]) {
         if self.violation.is_some() {
             return;
         }
@@ -783,7 +825,7 @@ impl Checker {
                     .is_some_and(|process| process.receiver.is_some())
             })
             .count();
-        if open.len() != 1 || since_heal < 5 || followers + 1 < hosts.len() {
+        if open.len() != 1 || since_heal < 5 || followers + 1 < shape.staying().count() {
             let detail = format!(
                 "{} open, {since_heal} writes since healing, {followers} follow; {states:?}",
                 open.len()
@@ -791,21 +833,25 @@ impl Checker {
             self.broken(Invariant::Unavailable, detail);
             return;
         }
-        let waiting = hosts
-            .iter()
-            .position(|host| host.renewal != Renewal::NotNeeded);
+        let waiting = shape
+            .staying()
+            .find(|host| hosts[*host].renewal != Renewal::NotNeeded);
         if let Some(host) = waiting {
             let detail = format!("host {} still waits for its start; {states:?}", host + 1);
             self.broken(Invariant::RenewalLeft, detail);
             return;
         }
         let host = open[0];
-        if let Some(lack) = self.lack(host, hosts) {
+        if let Some(left) = left_to_do(&hosts[host], shape) {
+            self.broken(Invariant::ReshapeLeft, left);
+            return;
+        }
+        if let Some(lack) = self.lack(host, shape, hosts) {
             self.broken(Invariant::Unavailable, format!("{lack}; {states:?}"));
             return;
         }
         let last = self.bases.last();
-        if hosts.iter().any(|host| host.lineage() != last) {
+        if shape.staying().any(|host| hosts[host].lineage() != last) {
             self.broken(
                 Invariant::Unavailable,
                 format!("not all are of {last:?}; {states:?}"),
@@ -831,6 +877,19 @@ impl Checker {
             }
         }
     }
+}
+
+/// Where a primary's record is not what the file says.
+fn left_to_do(primary: &Host, shape: &Shape) -> Option<String> {
+    let cohort = primary.disk.record.as_ref()?.cohort.as_ref()?;
+    let members: Vec<usize> = cohort
+        .members
+        .keys()
+        .map(|id| usize::from(id.0) - 1)
+        .collect();
+    let wanted: Vec<usize> = shape.staying().collect();
+    let copies = cohort.copies.is_none_or(|copies| copies == shape.copies);
+    (members != wanted || !copies).then(|| format!("{cohort:?}, and the file says {shape:?}"))
 }
 
 /// What a host's keeper is at.

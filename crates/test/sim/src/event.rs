@@ -111,6 +111,12 @@ pub enum Event {
         host: usize,
         ended: ReplicaId,
     },
+    /// The platform file changes.
+    Reshape,
+    /// A keeper is started anew with what the file says.
+    Told {
+        host: usize,
+    },
     /// Every server is given what only a start takes.
     Renew,
     /// The keeper of this host is late, and its voice repeats what it said last.
@@ -144,6 +150,7 @@ impl Event {
             | Self::Reload { host }
             | Self::PeerClosed { host, .. }
             | Self::Voice { host, .. }
+            | Self::Told { host }
             | Self::StartKeeper { host, .. } => Some(*host),
             Self::Clients { .. }
             | Self::Cancel { .. }
@@ -151,6 +158,7 @@ impl Event {
             | Self::Order { .. }
             | Self::LoseMajority
             | Self::Nemesis
+            | Self::Reshape
             | Self::Renew
             | Self::End(_)
             | Self::Heal

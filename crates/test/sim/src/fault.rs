@@ -220,17 +220,22 @@ impl World {
         self.hosts[host].lease = None;
         if lost {
             self.checker.disk_losses += 1;
-            let token = self.next_token;
-            if let Some(folder) = self.hosts[host].server.folder.take() {
-                self.checker.forgotten(host, folder.incarnation, token);
-                self.checker.buried(host, folder.log);
-            }
-            self.hosts[host].disk.record = None;
-            self.hosts[host].promoted = 0;
-            self.checker.disk_lost(host);
+            self.lose_disk(host);
         }
         let lasting = lasting.unwrap_or_else(|| self.random.between(300_000, 9_000_000));
         self.plan(lasting, Event::End(Fault::Crash { host }));
+    }
+
+    /// Its folder, and what its keeper wrote.
+    pub fn lose_disk(&mut self, host: usize) {
+        let token = self.next_token;
+        if let Some(folder) = self.hosts[host].server.folder.take() {
+            self.checker.forgotten(host, folder.incarnation, token);
+            self.checker.buried(host, folder.log);
+        }
+        self.hosts[host].disk.record = None;
+        self.hosts[host].promoted = 0;
+        self.checker.disk_lost(host);
     }
 
     fn boot(&mut self, host: usize) {
@@ -261,7 +266,10 @@ impl World {
         if known > self.hosts[primary].lineage() {
             return false;
         }
-        (0..self.plan.hosts)
+        self.shape
+            .replicas
+            .iter()
+            .copied()
             .filter(|other| *other != host)
             .all(|other| {
                 let own = &self.hosts[other];
@@ -330,7 +338,7 @@ impl World {
     }
 
     /// The kernel of a host that lives closes what a process had open.
-    fn tell_of_end(&mut self, host: usize) {
+    pub fn tell_of_end(&mut self, host: usize) {
         let ended = self.hosts[host].id;
         for other in (0..self.plan.hosts).filter(|other| *other != host) {
             if self.network.is_open(host, other) {

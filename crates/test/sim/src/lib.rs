@@ -27,6 +27,7 @@ pub mod postgres;
 pub mod random;
 pub mod recovery;
 mod replication;
+mod reshape;
 pub mod schedule;
 mod shell;
 mod solo;

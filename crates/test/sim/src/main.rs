@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use mainstay_keeper::{PlantedBug, TABLE};
 use mainstay_sim::campaign::{Summary, campaign, hunt};
 use mainstay_sim::recovery::{Class, gap, gaps, percentile};
-use mainstay_sim::schedule::{Narration, Outcome, hex, run, run_calm, run_refilled};
+use mainstay_sim::schedule::{Narration, Outcome, hex, run, run_calm, run_refilled, run_reshaped};
 
 #[global_allocator]
 static HEAP: heap::Heap = heap::Heap;
@@ -21,8 +21,9 @@ Usage:
   mainstay-sim calm [--schedules N] [--seed S]
       Run N schedules in which nothing is lost: nobody may be promoted.
   mainstay-sim refills [--schedules N] [--seed S]
+  mainstay-sim reshapes [--schedules N] [--seed S]
       Run N schedules in which replicas are ordered to be filled anew besides.
-  mainstay-sim case SEED [--calm | --refills] [--bug NAME]
+  mainstay-sim case SEED [--calm | --refills | --reshapes] [--bug NAME]
       Run one seed aloud: what every host does, then the outcome.
   mainstay-sim plant [--all | NAME] [--schedules N] [--seed S]
       Plant one bug, or each of them in turn, and look for it in at most N schedules (default 3000).
@@ -47,6 +48,7 @@ struct Options {
     calm: bool,
     class: Option<Class>,
     refills: bool,
+    reshapes: bool,
 }
 
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
@@ -60,6 +62,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
         calm: false,
         class: None,
         refills: false,
+        reshapes: false,
     };
     let mut arguments = arguments;
     while let Some(word) = arguments.next() {
@@ -77,6 +80,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
             "--all" => options.all = true,
             "--calm" => options.calm = true,
             "--refills" => options.refills = true,
+            "--reshapes" => options.reshapes = true,
             _ if word.starts_with("--") => return Err(format!("unknown option {word}")),
             _ => options.words.push(word),
         }
@@ -107,6 +111,7 @@ fn main() -> ExitCode {
             Some("run") => Ok(run_many(&options)),
             Some("calm") => Ok(run_each(&options, "nothing is lost", run_calm)),
             Some("refills") => Ok(run_each(&options, "replicas are filled anew", run_refilled)),
+            Some("reshapes") => Ok(run_each(&options, "the file changes", run_reshaped)),
             Some("case") => run_case(&options),
             Some("plant") => plant(&options),
             Some("recovery") => recovery(&options),
@@ -217,6 +222,8 @@ fn run_case(options: &Options) -> Result<ExitCode, String> {
     }
     let outcome = if options.calm {
         run_calm(seed, options.bug, Narration::Aloud)
+    } else if options.reshapes {
+        run_reshaped(seed, options.bug, Narration::Aloud)
     } else if options.refills {
         run_refilled(seed, options.bug, Narration::Aloud)
     } else {

@@ -23,6 +23,8 @@ pub struct Outcome {
     /// Begun by order, and what their last one lacks of what was acknowledged before.
     pub lineages: usize,
     pub given_up: u32,
+    /// Replicas that were let go, and promises of more copies.
+    pub reshapings: u32,
     pub simulated_us: u64,
     /// Which rows of the keeper's state table were used, one bit each.
     pub rows_used: u128,
@@ -43,7 +45,15 @@ pub fn run(seed: u64, bug: Option<PlantedBug>, narration: Narration) -> Outcome 
     if bug.is_some_and(PlantedBug::is_haste) {
         return run_calm(seed, bug, narration);
     }
+    if bug.is_some_and(PlantedBug::is_of_reshaping) {
+        return run_reshaped(seed, bug, narration);
+    }
     run_world(seed, World::new(seed, bug), narration)
+}
+
+/// Runs one seed in which the platform file changes.
+pub fn run_reshaped(seed: u64, bug: Option<PlantedBug>, narration: Narration) -> Outcome {
+    run_world(seed, World::reshaped(seed, bug), narration)
 }
 
 /// Runs one seed in which nothing is lost.
@@ -74,6 +84,7 @@ fn run_world(seed: u64, mut world: World, narration: Narration) -> Outcome {
         alone_lost: world.checker.windows.lost,
         lineages: world.checker.bases.count(),
         given_up: world.checker.bases.given_up,
+        reshapings: world.checker.reshapings,
         simulated_us: world.now,
         rows_used: world.rows_used,
         trace: std::mem::take(&mut world.trace).close(),

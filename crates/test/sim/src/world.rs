@@ -15,6 +15,7 @@ use crate::lineage::LOST_EVERY;
 use crate::network::Network;
 use crate::random::Random;
 use crate::recovery::{Class, Recovery};
+use crate::reshape::Shape;
 use crate::trace::Trace;
 
 /// Clocks start this far from zero, so that subtracting from them is safe.
@@ -63,6 +64,7 @@ pub struct Plan {
 
 pub struct World {
     pub plan: Plan,
+    pub shape: Shape,
     pub now: u64,
     pub queue: Queue,
     pub random: Random,
@@ -110,6 +112,20 @@ impl World {
         let mut random = Random::new(seed);
         let hosts = if random.per_mille(30) { 5 } else { 3 };
         let copies = if hosts == 5 { 3 } else { 2 };
+        Self::drawn(seed, bug, random, (hosts, copies))
+    }
+
+    /// The same, of so many hosts.
+    pub fn unpopulated(seed: u64, bug: Option<PlantedBug>, hosts: usize, copies: u8) -> Self {
+        Self::drawn(seed, bug, Random::new(seed), (hosts, copies))
+    }
+
+    fn drawn(
+        seed: u64,
+        bug: Option<PlantedBug>,
+        mut random: Random,
+        (hosts, copies): (usize, u8),
+    ) -> Self {
         let network = Network::new(hosts, &mut random);
         let plan = Plan {
             hosts,
@@ -142,6 +158,7 @@ impl World {
             narrate: false,
             recovery: Recovery::default(),
             effects: VecDeque::new(),
+            shape: Shape::of(hosts, copies),
             plan,
             random,
         };
@@ -192,6 +209,7 @@ impl World {
         world.plan.finish_at_us = world.plan.heal_at_us + 18_000_000;
         world.network = Network::local(3);
         world.checker = Checker::new(3, 2);
+        world.shape = Shape::of(3, 2);
         world.populate();
         world
     }
@@ -216,7 +234,7 @@ impl World {
         world
     }
 
-    fn populate(&mut self) {
+    pub fn populate(&mut self) {
         for id in 0..self.plan.hosts {
             let clock = Clock {
                 offset_us: CLOCK_ORIGIN_US + self.random.below(CLOCK_ORIGIN_US),
@@ -263,7 +281,7 @@ impl World {
                 self.rows_used |= keeper.rows_used();
             }
         }
-        self.checker.finish(&self.hosts);
+        self.checker.finish(&self.shape, &self.hosts);
         if self.plan.calm {
             self.checker.stayed();
         }
@@ -371,6 +389,8 @@ impl World {
                 Some(class) => self.strike_once(class),
                 None => self.nemesis(),
             },
+            Event::Reshape => self.reshape(),
+            Event::Told { host } => self.told(host),
             Event::Renew => self.renew(),
             Event::End(fault) => self.end_fault(fault),
             Event::Heal => self.heal(),
@@ -429,13 +449,15 @@ impl World {
         }
     }
 
-    fn config(&mut self, host: usize) -> Config {
+    pub fn config(&mut self, host: usize) -> Config {
         let seed = (u128::from(self.random.draw()) << 64) | u128::from(self.random.draw());
+        let id = |host: usize| ReplicaId(host as u8 + 1);
         Config {
             me: self.hosts[host].id,
-            replicas: (1..=self.plan.hosts as u8).map(ReplicaId).collect(),
-            home: ReplicaId(1),
-            copies: self.plan.copies,
+            replicas: self.shape.replicas.iter().copied().map(id).collect(),
+            leaving: self.shape.leaving.iter().copied().map(id).collect(),
+            home: id(self.shape.home),
+            copies: self.shape.copies,
             fingerprint: 7,
             terms_skipped: self.plan.terms_skipped,
             seed,
@@ -444,7 +466,9 @@ impl World {
     }
 
     pub fn start_keeper(&mut self, host: usize, generation: u32) {
-        if self.hosts[host].generation != generation || self.hosts[host].keeper.is_some() {
+        let known = self.shape.replicas.contains(&host);
+        if !known || self.hosts[host].generation != generation || self.hosts[host].keeper.is_some()
+        {
             return;
         }
         let config = self.config(host);

@@ -277,6 +277,10 @@ fn reflex_record(reflex: &Reflex) -> ReflexRecord {
             term: term.0,
             what: what.clone(),
         },
+        Reflex::ReplicaLetGo { database, from } => ReflexRecord::ReplicaLetGo {
+            database: database.to_string(),
+            from: from.to_string(),
+        },
         Reflex::Archived { database, deed } => ReflexRecord::Archived {
             database: database.to_string(),
             deed: deed_record(deed),
@@ -384,6 +388,10 @@ pub(super) fn report_of(record: ReportRecord) -> Result<Report, ReadError> {
             term: Term(term),
             what,
         },
+        ReflexRecord::ReplicaLetGo { database, from } => Reflex::ReplicaLetGo {
+            database: database.parse()?,
+            from: from.parse()?,
+        },
         ReflexRecord::Archived { database, deed } => Reflex::Archived {
             database: database.parse()?,
             deed: deed_of(deed),
@@ -442,6 +450,10 @@ pub(super) fn step_record(step: &Step) -> StepRecord {
             database: database.to_string(),
             host: host.to_string(),
         },
+        Step::RemoveReplica { database, host } => StepRecord::RemoveReplica {
+            database: database.to_string(),
+            host: host.to_string(),
+        },
         Step::StartGateway { gateway, host } => StepRecord::StartGateway {
             gateway: gateway.to_string(),
             host: host.to_string(),
@@ -470,6 +482,10 @@ pub(super) fn step_record(step: &Step) -> StepRecord {
 pub(super) fn step_of(record: StepRecord) -> Result<Step, ReadError> {
     Ok(match record {
         StepRecord::CreateReplica { database, host } => Step::CreateReplica {
+            database: database.parse()?,
+            host: host.parse()?,
+        },
+        StepRecord::RemoveReplica { database, host } => Step::RemoveReplica {
             database: database.parse()?,
             host: host.parse()?,
         },

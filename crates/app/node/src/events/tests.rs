@@ -108,6 +108,10 @@ fn plan() -> Plan {
             database: name("ledger"),
             host: name("h1"),
         },
+        Step::RemoveReplica {
+            database: name("ledger"),
+            host: name("h2"),
+        },
         Step::StartGateway {
             gateway: name("edge"),
             host: name("h1"),
@@ -248,6 +252,10 @@ fn reports() -> Vec<Report> {
             database: name("ledger"),
             term: Term(3),
             what: text(),
+        },
+        Reflex::ReplicaLetGo {
+            database: name("ledger"),
+            from: name("h2"),
         },
     ];
     let archived = deeds().into_iter().map(|deed| Reflex::Archived {

@@ -9,6 +9,7 @@ mod incidents;
 mod kills;
 mod playbooks;
 mod properties;
+mod replicas;
 mod service_actions;
 mod stage;
 mod transcripts;

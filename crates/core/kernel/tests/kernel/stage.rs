@@ -311,6 +311,7 @@ fn tell_reflex(reflex: &Reflex) -> String {
             term,
             what,
         } => format!("{database} in term {term}: {what}"),
+        Reflex::ReplicaLetGo { database, from } => format!("{database} lets go of {from}"),
         Reflex::Archived { database, deed } => format!("archive of {database}: {deed:?}"),
     }
 }

@@ -710,21 +710,21 @@ fn a_changed_file_is_a_plan() {
     check(
         &mut stage,
         expect![[r#"
-        2000 > uid 1000 asks: apply
-             #8 file beef in force as generation 2 by owner: 3 changes, 3 steps
-             #9 engine off h1: not wanted
-             #10 engine off h2: not wanted
-             #11 engine off h3: not wanted
-             #12 web on h3: wanted
-        2100 > uid 1000 asks: apply
-             #13 refused apply: this file is in force already (file_in_force)
-        2200 > uid 1000 asks: apply
-             #14 refused apply: the replicas of ledger differ; changing them is not possible yet (cohort_change)
-        2300 > uid 1000 asks: apply
-             #15 refused apply: database ledger is missing; removing one is not possible yet (database_removed)
-        2400 > uid 1000 asks: apply
-             #16 refused apply: the file describes the platform another (other_platform)
-    "#]],
+            2000 > uid 1000 asks: apply
+                 #8 file beef in force as generation 2 by owner: 3 changes, 3 steps
+                 #9 engine off h1: not wanted
+                 #10 engine off h2: not wanted
+                 #11 engine off h3: not wanted
+                 #12 web on h3: wanted
+            2100 > uid 1000 asks: apply
+                 #13 refused apply: this file is in force already (file_in_force)
+            2200 > uid 1000 asks: apply
+                 #14 file c0c0 in force as generation 3 by owner: 1 changes, 1 steps
+            2300 > uid 1000 asks: apply
+                 #15 refused apply: database ledger is missing; removing one is not possible yet (database_removed)
+            2400 > uid 1000 asks: apply
+                 #16 refused apply: the file describes the platform another (other_platform)
+        "#]],
     );
 }
 

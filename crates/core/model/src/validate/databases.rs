@@ -51,6 +51,8 @@ pub(super) fn databases(
             ports,
             filling_rate_kib,
             replicas,
+            leaving: Vec::new(),
+            additions: 0,
             backup: declared
                 .backup
                 .as_ref()

@@ -296,6 +296,7 @@ impl Cluster {
             database: "orders".to_owned(),
             replica: which as u32 + 1,
             replicas,
+            leaving: Vec::new(),
             copies: 2,
             home: 1,
             listen: KeeperListen {

@@ -1,0 +1,176 @@
+//! Replicas that go and other numbers of copies: setting and record follow each other, never both at once.
+
+use super::admission::{adopted, perform_all, primary};
+use super::*;
+use crate::postgres::{Client, ClientState, Command, SynchronousStandbys};
+
+/// What the file says now: replica 3 leaves, or commits shall have so many copies.
+fn told(leaving: &[u8], copies: u8) -> Keeper {
+    let mut keeper = adopted();
+    keeper.config.leaving = leaving.iter().copied().map(ReplicaId).collect();
+    keeper.config.copies = copies;
+    keeper
+}
+
+fn stream(replica: u8, flushed: u64) -> Client {
+    Client {
+        name: ReceiverName {
+            term: Term(2),
+            replica: ReplicaId(replica),
+            incarnation: Incarnation(u128::from(replica)),
+        },
+        state: ClientState::Streaming,
+        flushed: Lsn(flushed),
+    }
+}
+
+/// A look at the server, with everybody alive; what the keeper orders then.
+fn look(keeper: &mut Keeper, at_ms: u64, flushed: [u64; 2]) -> Vec<SynchronousStandbys> {
+    let now = Instant::from_millis(at_ms);
+    for id in [2, 3] {
+        let mut beat = keeper.heartbeat();
+        beat.role = Role::Standby;
+        beat.reason = crate::Reason::Following;
+        beat.incarnation = Incarnation(u128::from(id));
+        beat.sent = now;
+        keeper.handle(now, from(id, Body::Heartbeat(Box::new(beat))));
+        let echo = Instant::from_millis(at_ms - 1);
+        let term = Term(2);
+        keeper.handle(now, from(id, Body::Grant { term, echo }));
+    }
+    let clients = alloc::vec![stream(2, flushed[0]), stream(3, flushed[1])];
+    keeper.handle(now, Input::Observed(primary(clients)));
+    let settings = |command| match command {
+        Command::SetSynchronousStandbys(standbys) => Some(standbys),
+        _ => None,
+    };
+    perform_all(keeper, at_ms)
+        .into_iter()
+        .filter_map(settings)
+        .collect()
+}
+
+/// The other members keep the present record.
+fn keep(keeper: &mut Keeper, at_ms: u64) {
+    let version = record(keeper).version;
+    for id in [2, 3] {
+        let incarnation = Incarnation(u128::from(id));
+        let kept = Body::CohortKept {
+            version,
+            incarnation,
+        };
+        keeper.handle(Instant::from_millis(at_ms), from(id, kept));
+    }
+}
+
+fn record(keeper: &Keeper) -> Cohort {
+    keeper.durable().cohort.clone().expect("a cohort")
+}
+
+fn told_apart(standbys: &SynchronousStandbys) -> (u8, Vec<u8>) {
+    match standbys {
+        SynchronousStandbys::Any { count, names } => {
+            (*count, names.iter().map(|name| name.replica.0).collect())
+        }
+        SynchronousStandbys::Nobody | SynchronousStandbys::Off => (0, Vec::new()),
+    }
+}
+
+/// Looks until something is ordered; the last setting.
+fn settled(keeper: &mut Keeper, from_ms: u64, flushed: [u64; 2]) -> (u8, Vec<u8>) {
+    let ordered: Vec<_> = (from_ms..from_ms + 60)
+        .step_by(10)
+        .flat_map(|at_ms| look(keeper, at_ms, flushed))
+        .collect();
+    told_apart(ordered.last().expect("a setting"))
+}
+
+#[test]
+fn who_leaves_goes_from_the_setting_first_and_then_from_the_record() {
+    let mut keeper = told(&[3], 2);
+    // The other standby lacks the end of the log, which may be answered by the one that leaves.
+    assert_eq!(settled(&mut keeper, 20, [90, 100]), (1, alloc::vec![2]));
+    assert!(record(&keeper).members.contains_key(&ReplicaId(3)));
+    assert!(!keeper.has_let_go(ReplicaId(3)));
+    look(&mut keeper, 200, [99, 100]);
+    assert!(record(&keeper).members.contains_key(&ReplicaId(3)));
+    look(&mut keeper, 210, [100, 100]);
+    assert!(!record(&keeper).members.contains_key(&ReplicaId(3)));
+    assert!(!keeper.has_let_go(ReplicaId(3)), "it is not decided");
+    keep(&mut keeper, 220);
+    assert!(keeper.has_let_go(ReplicaId(3)));
+    assert!(!keeper.has_let_go(ReplicaId(2)));
+}
+
+#[test]
+fn the_setting_asks_for_more_copies_before_the_record_promises_them() {
+    let mut keeper = told(&[], 3);
+    assert_eq!(settled(&mut keeper, 20, [100, 90]), (2, alloc::vec![2, 3]));
+    assert_eq!(record(&keeper).copies, Some(2));
+    look(&mut keeper, 200, [100, 99]);
+    assert_eq!(record(&keeper).copies, Some(2));
+    look(&mut keeper, 210, [100, 100]);
+    assert_eq!(record(&keeper).copies, Some(3));
+}
+
+#[test]
+fn the_record_promises_fewer_copies_before_the_setting_asks_for_them() {
+    let mut keeper = told(&[], 3);
+    settled(&mut keeper, 20, [100, 100]);
+    keep(&mut keeper, 100);
+    assert_eq!(settled(&mut keeper, 110, [100, 100]).0, 2);
+    keeper.config.copies = 2;
+    let ordered = look(&mut keeper, 200, [100, 100]);
+    assert_eq!(record(&keeper).copies, Some(2));
+    assert!(ordered.is_empty(), "before a majority knows: {ordered:?}");
+    keep(&mut keeper, 210);
+    assert_eq!(settled(&mut keeper, 220, [100, 100]).0, 1);
+}
+
+/// More copies than there are standbys for are not asked for: commits would wait.
+#[test]
+fn nothing_is_raised_that_cannot_be_kept_and_nobody_let_go_who_is_needed() {
+    let mut keeper = told(&[], 3);
+    let now = Instant::from_millis(20);
+    keeper.handle(now, Input::Observed(primary(alloc::vec![stream(2, 100)])));
+    let ordered = perform_all(&mut keeper, 20);
+    let count = ordered.iter().find_map(|command| match command {
+        Command::SetSynchronousStandbys(standbys) => Some(told_apart(standbys).0),
+        _ => None,
+    });
+    assert!(count.is_none_or(|count| count == 1), "{ordered:?}");
+
+    let mut keeper = told(&[2, 3], 2);
+    keeper.config.replicas.insert(ReplicaId(4));
+    for at_ms in (20..200).step_by(10) {
+        look(&mut keeper, at_ms, [100, 100]);
+    }
+    assert_eq!(record(&keeper).members.len(), 3);
+}
+
+/// A primary that the file names no more hands over by itself.
+#[test]
+fn a_primary_that_leaves_hands_over() {
+    let mut keeper = told(&[1], 2);
+    keeper.config.home = ReplicaId(2);
+    for at_ms in (20..200).step_by(10) {
+        look(&mut keeper, at_ms, [100, 100]);
+    }
+    assert!(keeper.switchover.is_some(), "{:?}", keeper.status());
+    // And nobody hands over to one that leaves.
+    let mut keeper = told(&[3], 2);
+    look(&mut keeper, 20, [100, 100]);
+    perform_all(&mut keeper, 21);
+    let command = crate::Operator::Switchover { to: ReplicaId(3) };
+    let request = crate::RequestId(1);
+    keeper.handle(
+        Instant::from_millis(22),
+        Input::Operator { request, command },
+    );
+    let answer = core::iter::from_fn(|| keeper.poll_effect()).find_map(|effect| match effect {
+        Effect::Answer { answer, .. } => Some(answer),
+        _ => None,
+    });
+    let refusal = crate::SwitchoverRefusal::TargetLeaves;
+    assert_eq!(answer, Some(crate::Answer::Refused(refusal)));
+}
