@@ -242,6 +242,6 @@ fn a_seed_has_one_trace() {
     let trace = |seed| hex(&run(seed, None, Narration::Silent).trace);
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
-    expect!["d1ace42dd8de904fcab50cee83fd16d21a152382b300a0c5d3df7036c72da0ff"]
+    expect!["b37d5cfd6ea20c631615d1cd3251852f63f717a2c60f2b9894cd13426d857dbd"]
         .assert_eq(&trace(7));
 }
