@@ -283,6 +283,25 @@ impl Keeper {
         by_majority(cohort) && primary.previous.as_ref().is_none_or(by_majority)
     }
 
+    /// Sessions that waited for the quorum were ended, and so everybody who comes sees what they wrote: where the log
+    /// ends now must be looked up.
+    pub(crate) fn forget_end_of_log(&mut self) {
+        if let Some(primary) = self.primary.as_mut() {
+            primary.first_record_end = Lsn::INVALID;
+        }
+    }
+
+    /// Of a server that nobody can write to: nobody is let in again before the quorum has all that is visible there.
+    pub(crate) fn note_end_of_log(&mut self) {
+        let seen = self.server.fresh().map(|seen| seen.process);
+        if let (State::Unopened, Some(ProcessState::Primary { flushed, .. }), Some(primary)) =
+            (self.server.state, seen, self.primary.as_mut())
+            && !primary.first_record_end.is_valid()
+        {
+            primary.first_record_end = flushed;
+        }
+    }
+
     pub(crate) fn may_open(&self) -> bool {
         let (Some(primary), Some(cohort)) = (&self.primary, &self.durable.cohort) else {
             return false;

@@ -177,6 +177,7 @@ impl Keeper {
         self.server.observation = Some(observation);
         self.server.observed_at = self.now;
         self.server.fresh = true;
+        self.note_end_of_log();
     }
 
     fn note_stream(&mut self, observation: &Observation) {
@@ -526,7 +527,10 @@ impl Keeper {
             (State::Ranked, Event::PrimaryKnown) => self.server.diverged = false,
             (State::Unopened, Event::QuorumReached) => self.note_opening(),
             // Not before: what the server says last, it says under the lease. It is not renewed meanwhile.
-            (State::Closing, _) => self.clear_lease(),
+            (State::Closing, _) => {
+                self.clear_lease();
+                self.forget_end_of_log();
+            }
             _ => {}
         }
         if from.is_primary() && !to.is_primary() {

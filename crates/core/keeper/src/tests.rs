@@ -1,6 +1,7 @@
 //! The parts that can be shown by tables of data, and one transcript of a recruitment.
 
 mod admission;
+mod foreign;
 mod lineage;
 mod refill;
 mod renewal;

@@ -274,6 +274,9 @@ pub struct PeerStatus {
     pub acknowledges: bool,
     pub flushed: Option<String>,
     pub lag_bytes: Option<u64>,
+    /// Of a primary: for so long it has sent log to it all the time, and its lag has not shrunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catches_up_in_vain_ms: Option<u64>,
     /// Of heartbeats to its keeper and back, smoothed; `null` before it was measured.
     #[serde(default)]
     pub round_trip_us: Option<u64>,

@@ -186,6 +186,15 @@ pub enum DatabaseReason {
         copies: u32,
         needed: u32,
     },
+    /// The file asks for more copies of each commit than there are replicas for.
+    FewerCopiesPromised {
+        promised: u32,
+        wanted: u32,
+    },
+    /// The file names it no more, and the others cannot do without it yet.
+    ReplicaLeaving {
+        host: String,
+    },
     Archive(ArchiveReason),
 }
 
@@ -247,6 +256,11 @@ pub enum ReplicaReason {
     },
     Lags {
         bytes: u64,
+    },
+    /// It gets log as fast as it can, and for so long it has come no nearer.
+    NeverCatchesUp {
+        bytes: u64,
+        ms: u64,
     },
 }
 

@@ -216,7 +216,7 @@ impl<'a> View<'a> {
             let why = status.sight.reason.clone();
             note(Verdict::Broken, DatabaseReason::PrimaryClosed { why });
         }
-        let needed = u32::from(self.database.quorum.commit);
+        let needed = status.cohort.copies;
         if let Some(solo) = &status.solo {
             let reason = DatabaseReason::ServesAlone {
                 needed,
@@ -301,6 +301,10 @@ impl<'a> View<'a> {
         if let Some(bytes) = lag_bytes.filter(|bytes| *bytes > LAG_BYTES_MAX) {
             note(ReplicaReason::Lags { bytes });
         }
+        let vain_ms = peer.and_then(|peer| peer.catches_up_in_vain_ms);
+        if let (Some(ms), Some(bytes)) = (vain_ms, lag_bytes) {
+            note(ReplicaReason::NeverCatchesUp { bytes, ms });
+        }
         if status.paused {
             note(ReplicaReason::Paused);
         }
@@ -372,7 +376,15 @@ fn doubts(status: &KeeperStatus) -> Vec<DatabaseReason> {
     let weakened = parameters
         .flat_map(|parameters| &parameters.weakened)
         .map(|what| DatabaseReason::CommitsWeakened { what: what.clone() });
-    lost.chain(weakened).collect()
+    let cohort = &status.cohort;
+    let fewer =
+        (cohort.wanted_copies > cohort.copies).then_some(DatabaseReason::FewerCopiesPromised {
+            promised: cohort.copies,
+            wanted: cohort.wanted_copies,
+        });
+    let leaving = cohort.leaving.iter();
+    let leaving = leaving.map(|host| DatabaseReason::ReplicaLeaving { host: host.clone() });
+    lost.chain(weakened).chain(fewer).chain(leaving).collect()
 }
 
 fn peer<'a>(primary: &'a KeeperStatus, host: &str) -> Option<&'a PeerStatus> {

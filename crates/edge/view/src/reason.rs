@@ -146,6 +146,18 @@ fn database(reason: &DatabaseReason) -> Words {
             ),
             "bring back a replica: waiting commits then finish, none is lost",
         ),
+        DatabaseReason::FewerCopiesPromised { promised, wanted } => words(
+            format!(
+                "the file asks for {wanted} copies of each commit, and {promised} are promised until so many replicas follow"
+            ),
+            "bring back the replicas that are missing",
+        ),
+        DatabaseReason::ReplicaLeaving { host } => words(
+            format!(
+                "its replica on {host} is to leave, and is needed until the others, and who comes in its place, have what it has"
+            ),
+            "it is let go by itself; the lines of the replicas say what it waits for",
+        ),
         DatabaseReason::Archive(reason) => archive(reason),
         DatabaseReason::NoSpareCopy { copies, needed } => words(
             format!(
@@ -266,6 +278,14 @@ fn replica(reason: &ReplicaReason) -> Words {
         ReplicaReason::Lags { bytes } => words(
             format!("it is {} behind the primary", size(*bytes)),
             "if that does not shrink, look at the disk and the network of that host",
+        ),
+        ReplicaReason::NeverCatchesUp { bytes, ms } => words(
+            format!(
+                "it gets log all the time and has come no nearer for {}: it is {} behind the primary",
+                span(*ms),
+                size(*bytes)
+            ),
+            "give its disk and its way to the primary more room, or the database less to write; to fill it anew helps only where that is faster",
         ),
     }
 }

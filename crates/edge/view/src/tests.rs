@@ -72,6 +72,7 @@ fn keeper(platform: &Platform, host: &Host, primary: &str) -> KeeperStatus {
         .iter()
         .filter(|peer| peer.name != host.name);
     let peers = peers.zip(1..).map(|(peer, replica)| PeerStatus {
+        catches_up_in_vain_ms: None,
         replica,
         host: peer.name.to_string(),
         region: peer.region.to_string(),
@@ -493,6 +494,20 @@ fn what_is_at_stake_while_a_primary_serves_alone_is_counted() {
             Degraded database ledger on usw2-a: it does not count for commits (standby): follows the primary
             Degraded database ledger on euw1-a: it does not count for commits (standby): follows the primary
         "#]],
+    );
+}
+
+#[test]
+fn what_a_changed_file_asks_for_and_is_not_so_yet_is_told() {
+    check_why(
+        |gathered| {
+            let keeper = ledger(gathered, "use1-a");
+            keeper.cohort.wanted_copies = 3;
+            keeper.cohort.leaving = vec!["usw2-b".to_owned()];
+            keeper.peers[0].catches_up_in_vain_ms = Some(45_000);
+            keeper.peers[0].lag_bytes = Some(80 << 20);
+        },
+        expect![[r#""#]],
     );
 }
 

@@ -24,6 +24,7 @@
 //!   `face`: the parts of the body; `wanted`: what the file asks for meanwhile; `supply`, `pulse`, `weakened` feel for the eyes what takes time to feel. `figures`, `page`: what the server
 //!   says of itself, for whoever watches. `promise`, `lease`: the two files. `convert`: core and JSON.
 
+mod catch_up;
 mod certificate;
 mod commands;
 mod convert;

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use mainstay_keeper::{
-    Answer, Body, ClientState, Effect, HaltReason, Input, Keeper, Message, Observation, Reason,
-    ReplicaId, RequestId, Role, Status,
+    Answer, Body, ClientState, Effect, HaltReason, Input, Keeper, Message, Observation,
+    ProcessState, Reason, ReplicaId, RequestId, Role, Status,
 };
 use mainstay_record::keeper::{
     CohortStatus, KeeperEvent, KeeperStatus, LossStatus, NotUnderstood, PeerStatus, SeedingStatus,
@@ -20,6 +20,7 @@ use mainstay_record::process::ProcessIdentity;
 use mainstay_units::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::catch_up::CatchUp;
 use crate::commands::chain;
 use crate::eyes::{Attention, Sighting};
 use crate::face::{Ask, Shown};
@@ -63,6 +64,7 @@ pub struct Mind {
     next_request: u64,
     heard: BTreeMap<ReplicaId, Heard>,
     observation: Option<Observation>,
+    catch_up: CatchUp,
     postmaster: Option<ProcessIdentity>,
     events: VecDeque<KeeperEvent>,
     last: Option<(Role, Reason, u32)>,
@@ -90,6 +92,7 @@ impl Mind {
             next_request: 0,
             heard: BTreeMap::new(),
             observation: None,
+            catch_up: CatchUp::default(),
             postmaster: None,
             events: VecDeque::new(),
             last: None,
@@ -205,6 +208,11 @@ impl Mind {
             return;
         }
         self.postmaster = sighting.postmaster;
+        if let ProcessState::Primary { flushed, .. } = sighting.observation.process {
+            let now = mainstay_rt::clock::now();
+            self.catch_up
+                .see(now, flushed, &sighting.observation.clients);
+        }
         self.observation = Some(sighting.observation.clone());
         self.tell(Input::Observed(sighting.observation));
     }
@@ -433,6 +441,11 @@ impl Mind {
                 && client.is_some_and(|client| client.state == ClientState::Streaming),
             flushed: flushed.map(|lsn| lsn.to_string()),
             lag_bytes: flushed.map(|lsn| own.bytes_since(lsn)),
+            catches_up_in_vain_ms: self
+                .catch_up
+                .in_vain(mainstay_rt::clock::now(), id)
+                .filter(|_| client.is_some())
+                .map(|vain| u64::try_from(vain.as_millis()).unwrap_or(u64::MAX)),
             round_trip_us: self
                 .keeper
                 .round_trip(id)
