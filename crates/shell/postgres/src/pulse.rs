@@ -254,13 +254,8 @@ mod tests {
     }
 
     fn wait(what: &str, mut look: impl FnMut() -> bool) {
-        for _ in 0..1_000 {
-            if look() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("waited ten seconds for {what}");
+        let limit = Duration::from_secs(10);
+        mainstay_testkit::wait::wait_for(what, limit, || look().then_some(())).unwrap();
     }
 
     fn make_fifo(path: &Path) {
@@ -293,7 +288,7 @@ mod tests {
         std::fs::remove_file(file).unwrap();
         drop(reader);
         wait("a beat", || !begun(hurt(&pulse)));
-        assert_eq!(pulse.finding_at(now() + LATE), None);
+        assert_eq!(hurt(&pulse).finding(now() + LATE), None);
         assert_eq!(std::fs::read(file).unwrap(), BYTES);
     }
 
