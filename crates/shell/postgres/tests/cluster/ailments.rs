@@ -1,8 +1,10 @@
-//! Servers that live and should not be relied on, and a keeper that is away while its server is well.
+//! Servers that live and should not be relied on, and a keeper that is away or stands still while its server is well.
 
 use std::io::{Seek, SeekFrom, Write};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::{self, Writer};
 use crate::cluster::{COUNT, Cluster};
@@ -37,7 +39,7 @@ pub fn keeper_away() -> Result<()> {
         let (primary, term) = cluster.await_healthy()?;
         let postmaster = cluster.postmaster(primary)?;
         cluster.kill_keeper(primary);
-        cluster.pause(std::time::Duration::from_millis(away_ms));
+        cluster.pause(Duration::from_millis(away_ms));
         cluster.start_keeper(primary)?;
         let (_, after) = cluster.await_healthy()?;
         println!("  away for {away_ms} ms: term {term}, then {after}");
@@ -45,6 +47,70 @@ pub fn keeper_away() -> Result<()> {
         ensure!(cluster.postmaster(primary)? == postmaster, "restarted");
     }
     Ok(())
+}
+
+/// The primary's keeper stands still for a moment, and for longer than a silent host is borne: its server streams and
+/// commits go on meanwhile, nobody is promoted, and nothing is restarted when it goes on.
+pub fn keeper_paused() -> Result<()> {
+    let cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    for still_ms in [700, 3_000] {
+        let (primary, term) = cluster.await_healthy()?;
+        let postmaster = cluster.postmaster(primary)?;
+        writer.await_more(&cluster, 20)?;
+        cluster.signal_keeper(primary, Signal::STOP)?;
+        let before = writer.count();
+        cluster.pause(Duration::from_millis(still_ms));
+        let during = writer.count() - before;
+        cluster.signal_keeper(primary, Signal::CONT)?;
+        let now = cluster.await_healthy()?;
+        // What it finds when it goes on is done by now.
+        writer.await_more(&cluster, 50)?;
+        let after = cluster.await_healthy()?;
+        println!("  still for {still_ms} ms: {during} commits, then {now:?}");
+        ensure!(during > 0, "no commit while the keeper stood still");
+        for now in [now, after] {
+            ensure!(now == (primary, term), "{now:?}, was {:?}", (primary, term));
+        }
+        ensure!(cluster.postmaster(primary)? == postmaster, "restarted");
+    }
+    client::check(&cluster, &writer.finish()?)
+}
+
+/// The walreceiver of a standby stands still, and nothing wakes it: commits go on by the other standby, its keeper
+/// begins the stream anew and says so, and the primary is left alone.
+pub fn receiver_stuck() -> Result<()> {
+    let cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 20)?;
+    let (primary, term) = cluster.await_primary(0)?;
+    let postmaster = cluster.postmaster(primary)?;
+    let victim = (primary + 1) % COUNT;
+    let receiver = || {
+        let question = "SELECT pid FROM pg_stat_wal_receiver WHERE status = 'streaming'";
+        let pid = client::superuser(&cluster, victim, question).ok()??;
+        Pid::from_raw(pid.parse().ok()?)
+    };
+    let stuck = cluster.wait("a walreceiver", receiver)?;
+    kill_process(stuck, Signal::STOP)?;
+    writer.await_more(&cluster, 50)?;
+    cluster.wait("the standby to say so", || {
+        let status = cluster.status(victim).ok()?;
+        let said = status.events.iter().map(|event| &event.detail);
+        said.chain([&status.sight.reason])
+            .any(|reason| reason.contains("the stream stands still"))
+            .then_some(())
+    })?;
+    cluster.wait("another walreceiver", || {
+        receiver().filter(|now| *now != stuck)
+    })?;
+    writer.await_more(&cluster, 50)?;
+    let now = cluster.await_healthy()?;
+    ensure!(now == (primary, term), "{now:?}, was {:?}", (primary, term));
+    ensure!(cluster.postmaster(primary)? == postmaster, "restarted");
+    client::check(&cluster, &writer.finish()?)
 }
 
 /// A page of a standby is damaged and read: the standby says so, is filled anew, and counts again.

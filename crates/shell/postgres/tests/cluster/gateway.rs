@@ -18,8 +18,8 @@ use crate::tls::{psql, said};
 const WHO: &str =
     "SELECT inet_server_addr(), ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
 
-/// So many times a busy machine may be too slow to tell a session.
-const HANDOVERS: usize = 6;
+/// Of so many handovers most must be told by the server itself: a busy machine may be too slow now and then.
+const HANDOVERS: usize = 5;
 
 struct Gateway(Child);
 
@@ -68,14 +68,14 @@ pub fn gateway_passed() -> Result<()> {
     Ok(())
 }
 
-/// Hands over by plan under a session that sleeps, until one was told by the server itself: a server that takes longer
-/// for it than the lease lasts has its sessions cut instead, which is right too.
+/// Hands over by plan under a session that sleeps, again and again; most of them must be told by the server itself. One
+/// that takes longer for it than the lease lasts has its sessions cut instead, which is right too, and rare.
 fn hand_over(
     cluster: &Cluster,
     (mut primary, mut term): (usize, u32),
     (place, believed): (&str, &Path),
 ) -> Result<(usize, u32)> {
-    let mut said_last = String::new();
+    let mut said_else = Vec::new();
     for _ in 0..HANDOVERS {
         let asleep = sleeper(place, believed)?;
         cluster.wait("a session that sleeps", || {
@@ -93,13 +93,19 @@ fn hand_over(
             primary == target,
             "the primary is on {primary}, not {target}"
         );
-        said_last = said(&told.stderr);
-        if said_last.contains("57P01") {
-            return Ok((primary, term));
+        let heard = said(&told.stderr);
+        if !heard.contains("57P01") {
+            said_else.push(heard);
         }
         cluster.await_healthy()?;
     }
-    anyhow::bail!("nobody was told in {HANDOVERS} switchovers: {said_last}")
+    let told = HANDOVERS - said_else.len();
+    println!("  told in {told} of {HANDOVERS} switchovers");
+    ensure!(
+        told > HANDOVERS / 2,
+        "told in {told} of {HANDOVERS} switchovers only; else it was {said_else:?}"
+    );
+    Ok((primary, term))
 }
 
 /// A session that does not end by itself, and tells the code with which it ends.

@@ -2,7 +2,7 @@
 //!
 //! The words are the test; this is only a reader of a few phrases. The whole file is understood before the first
 //! server starts, so a phrase with a mistake fails at once and with its line. What the file says about other
-//! tests is held to it: a scenario or a file that it names must exist.
+//! tests is held to it: a scenario, a test function or a target of make that it names must exist.
 
 use std::path::Path;
 use std::time::Duration;
@@ -84,6 +84,12 @@ pub fn golden() -> Result<()> {
     for mistake in [
         "WHEN the host of nobody is killed",
         "BY cluster nothing",
+        "BY make nothing",
+        "BY crates/core/keeper/src/tests.rs",
+        "BY crates/core/keeper/src/tests.rs nothing_of_the_kind",
+        // There, and not a test.
+        "BY crates/core/keeper/src/tests.rs following",
+        "BY crates/core/keeper/src/nowhere.rs a_failed_write_halts",
         "IF so",
     ] {
         let text = format!("SCENARIO with a mistake\n  {mistake}");
@@ -135,14 +141,32 @@ fn read(text: &str) -> Result<Book> {
     Ok(book)
 }
 
+/// `cluster SCENARIO`, `make TARGET`, or a file and a test function in it.
 fn exists(test: &str) -> bool {
-    match test.strip_prefix("cluster ") {
-        Some(name) => scenarios::ALL.iter().any(|(known, _)| *known == name),
-        None => Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../..")
-            .join(test)
-            .is_file(),
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
+    match test.split_once(' ') {
+        Some(("cluster", name)) => scenarios::ALL.iter().any(|(known, _)| *known == name),
+        Some(("make", target)) => {
+            let target = target.split(' ').next().unwrap_or_default();
+            let rule = format!("{target}:");
+            read("Makefile").lines().any(|line| line.starts_with(&rule))
+        }
+        Some((path, name)) => is_test(&read(path), name),
+        None => false,
     }
+}
+
+/// Whether there is such a function, and an attribute above it that makes it a test.
+fn is_test(source: &str, name: &str) -> bool {
+    let head = format!("fn {name}()");
+    let lines: Vec<&str> = source.lines().map(str::trim).collect();
+    let found = lines
+        .iter()
+        .position(|line| line.trim_start_matches("async ").starts_with(&head));
+    let above = &lines[..found.unwrap_or(0)];
+    let mut attributes = above.iter().rev().take_while(|line| line.starts_with("#["));
+    attributes.any(|line| line.ends_with("test]"))
 }
 
 fn step(phrase: &str) -> Option<Step> {
@@ -306,10 +330,11 @@ impl Play<'_> {
                 ensure!(now == wanted, "the primary is on {now}, not {wanted}");
             }
             Step::NobodyFor(seconds) => {
-                let term = self.term;
-                for _ in 0..seconds * 10 {
+                // A look at hosts that do not answer takes its time too.
+                let begun = mainstay_rt::clock::now();
+                while mainstay_rt::clock::now().since(begun) < Duration::from_secs(seconds) {
                     cluster.pause(Duration::from_millis(100));
-                    let newer = cluster.primary().filter(|(_, now)| *now > term);
+                    let newer = cluster.primary().filter(|(_, now)| *now > self.term);
                     ensure!(newer.is_none(), "{newer:?} is primary");
                 }
             }

@@ -9,6 +9,7 @@ mod ahead;
 mod ailments;
 mod client;
 mod cluster;
+mod disks;
 mod forced;
 mod gateway;
 mod golden;
