@@ -164,6 +164,9 @@ pub struct BoardAlert {
     /// Another one raised it, and told of it.
     #[serde(default)]
     pub received: bool,
+    /// It ended without having been measured: no target that is asked could tell of it any more.
+    #[serde(default)]
+    pub unasked: bool,
     pub summary: String,
     pub value: String,
     /// When its condition began to hold, when it fired, and when it came into this state.
