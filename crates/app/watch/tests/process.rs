@@ -201,6 +201,7 @@ async fn questions_are_answered_in_the_form_of_prometheus() {
     let target = target(Arc::default()).await;
     let watch = start(folder.path(), &target).await;
     answers(&watch).await;
+    of_grafana(&watch).await;
     refusals(&watch).await;
     rules(&watch).await;
     watch.end().await;
@@ -272,10 +273,31 @@ async fn answers(watch: &Watch) {
     );
 }
 
+/// What Grafana asks besides.
+async fn of_grafana(watch: &Watch) {
+    for (path, wanted) in [
+        (
+            "format_query?query=sum(up)by(job)",
+            json!("sum by (job) (up)"),
+        ),
+        ("query_exemplars?query=up", json!([])),
+        ("status/flags", json!({})),
+        ("status/config", json!({ "yaml": "" })),
+    ] {
+        let (status, found) = watch.get(&format!("/api/v1/{path}")).await;
+        assert_eq!((status, &found["data"]), (200, &wanted), "{path}: {found}");
+    }
+    let (_, told) = watch.get("/api/v1/status/tsdb").await;
+    let series = told["data"]["headStats"]["numSeries"].as_u64();
+    assert!(series.is_some_and(|count| count > 0), "{told}");
+}
+
 async fn refusals(watch: &Watch) {
     for (path, status, kind) in [
         ("query?query=up%20%3D%3D", 400, "bad_data"),
         ("query?query=1&time=tomorrow", 400, "bad_data"),
+        ("format_query?query=up%20%3D%3D", 400, "bad_data"),
+        ("query_exemplars?query=up%20%3D%3D", 400, "bad_data"),
         ("query_range?query=1&start=10&end=9&step=1", 400, "bad_data"),
         (
             "query_range?query=1&start=0&end=11001&step=1",
@@ -323,4 +345,6 @@ async fn rules(watch: &Watch) {
     assert!(refused.contains("wrong.yaml:1:"), "{refused}");
     assert_eq!(watch.get("/-/healthy").await.0, 200);
     assert_eq!(watch.get("/api/v1/status/buildinfo").await.0, 200);
+    let (_, told) = watch.get("/api/v1/status/runtimeinfo").await;
+    assert_eq!(told["data"]["reloadConfigSuccess"], false, "{told}");
 }
