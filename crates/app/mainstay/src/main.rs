@@ -11,6 +11,7 @@ mod down;
 mod drill;
 mod evidence;
 mod exit;
+mod glob;
 mod incident;
 mod interrupt;
 mod journal;

@@ -12,6 +12,7 @@ use mainstay_yaml::FILE_BYTES_MAX;
 
 use crate::arguments::{Rules, RulesLint};
 use crate::exit::{Failure, Outcome};
+use crate::glob;
 use crate::print::{self, json, line, problem};
 
 pub fn run(command: &Rules) -> Outcome {
@@ -68,14 +69,7 @@ fn test(paths: &[PathBuf]) -> Outcome {
     for path in paths {
         let suite = Suite::read(&path.display().to_string(), &text(path)?)
             .map_err(|failure| Failure::Finding(failure.to_string()))?;
-        // Rule files are named from where the test stands.
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let rules: Vec<PathBuf> = suite
-            .rule_files
-            .iter()
-            .map(|file| folder.join(file))
-            .collect();
-        let groups = load(&rules)?;
+        let groups = load(&rule_files(path, &suite.rule_files)?)?;
         run += suite.len();
         failed.extend(suite.run(&groups).iter().map(ToString::to_string));
     }
@@ -83,6 +77,27 @@ fn test(paths: &[PathBuf]) -> Outcome {
         return line(format_args!("passed: {run} tests"));
     }
     Err(Failure::Finding(failed.join("\n")))
+}
+
+/// Rule files are named from where the test stands, by themselves or by a pattern.
+fn rule_files(suite: &Path, named: &[String]) -> Result<Vec<PathBuf>, Failure> {
+    let folder = suite.parent().unwrap_or(Path::new(""));
+    let mut found = Vec::new();
+    for named in named {
+        let unusable = |why: String| {
+            let suite = suite.display();
+            Failure::Usage(format!(
+                "{suite}: rule_files: {named}: {why}\n  next: name rule files from where the tests stand"
+            ))
+        };
+        let files = glob::expand(&folder.join(named));
+        let files = files.map_err(|error| unusable(error.to_string()))?;
+        if files.is_empty() {
+            return Err(unusable("no file fits this pattern".to_owned()));
+        }
+        found.extend(files);
+    }
+    Ok(found)
 }
 
 fn criticise(arguments: &RulesLint) -> Outcome {

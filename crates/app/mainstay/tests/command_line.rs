@@ -137,6 +137,36 @@ fn rules_made_of_objectives_pass_check_lint_and_unit_tests() {
     }
 }
 
+/// As promtool reads them, from where the tests stand.
+#[test]
+fn rule_tests_name_rule_files_by_patterns() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("rules")).expect("made");
+    for (file, alert) in [("a.yaml", "A"), ("b.yaml", "B"), ("c.txt", "C")] {
+        let text = format!("groups: [{{name: g, rules: [{{alert: {alert}, expr: up == 0}}]}}]");
+        std::fs::write(at("rules").join(file), text).expect("written");
+    }
+    let suite = |named: &str, alert: &str| {
+        let text = format!(
+            "rule_files: ['{named}']\ntests:\n- interval: 1m\n  input_series: [{{series: up, values: '0x5'}}]\n  \
+             alert_rule_test: [{{eval_time: 2m, alertname: {alert}, exp_alerts: [{{}}]}}]\n"
+        );
+        std::fs::write(at("suite.yaml"), text).expect("written");
+        let file = at("suite.yaml").display().to_string();
+        let ended = mainstay(&["rules", "test", &file]).output().expect("ended");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        (ended.status.code(), said)
+    };
+    for (alert, code) in [("A", 0), ("B", 0), ("C", 1)] {
+        let (ended, said) = suite("rules/*.yaml", alert);
+        assert_eq!(ended, Some(code), "{alert}: {said}");
+    }
+    let (ended, said) = suite("rules/[x-z]*.yaml", "A");
+    assert_eq!(ended, Some(2), "{said}");
+    assert!(said.contains("no file fits this pattern"), "{said}");
+}
+
 /// The rules that are shipped, too.
 #[test]
 fn shipped_rules_pass_check_lint_and_unit_tests() {

@@ -74,6 +74,10 @@ impl AlertTeller {
             BoardState::Resolved if alert.received => {
                 (AlertState::Resolved, "whoever raised it says that it ended")
             }
+            BoardState::Resolved if alert.unasked => (
+                AlertState::Resolved,
+                "the target that it is about is not asked any more",
+            ),
             BoardState::Resolved => (
                 AlertState::Resolved,
                 "it was measured that its condition ended",
@@ -166,6 +170,7 @@ mod tests {
                     labels: [("alertname".to_owned(), "A".to_owned())].into(),
                     state: *state,
                     received: false,
+                    unasked: false,
                     summary: String::new(),
                     value: "1".to_owned(),
                     active_ms: *fired_ms,
@@ -246,6 +251,26 @@ mod tests {
             &board(&[("A{x=\"1\"}", BoardState::Pending, 200)]),
             &[],
         );
+    }
+
+    #[test]
+    fn the_journal_is_told_why_an_alert_ended() {
+        let mut state = State::default();
+        let firing = board(&[("A", BoardState::Firing, 200)]);
+        let news = AlertTeller::new(host()).compare(&firing, &state, 1_000);
+        record(&mut state, news);
+        for (unasked, wanted) in [
+            (false, "it was measured that its condition ended"),
+            (true, "the target that it is about is not asked any more"),
+        ] {
+            let mut ended = board(&[("A", BoardState::Resolved, 200)]);
+            ended.alerts[0].unasked = unasked;
+            let news = AlertTeller::new(host()).compare(&ended, &state, 1_000);
+            let [Signal::AlertTold(news)] = news.as_slice() else {
+                panic!("{news:?}");
+            };
+            assert_eq!(news.why, wanted);
+        }
     }
 
     #[test]

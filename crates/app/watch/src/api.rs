@@ -79,7 +79,14 @@ fn question(world: &World, call: &Call, now: i64) -> Result<Found, Refusal> {
         "rules" => Ok(rules(world, &form).into()),
         "alerts" => Ok(alerts(world).into()),
         "targets" => Ok(targets(world).into()),
+        "format_query" => Ok(Json::from(expression(&form)?.to_string()).into()),
+        // Samples carry no traces here.
+        "query_exemplars" => expression(&form).map(|_| Json::from(Vec::<Json>::new()).into()),
         "status/buildinfo" => Ok(build().into()),
+        "status/flags" => Ok(Json::Object(Map::new()).into()),
+        "status/config" => Ok(json!({ "yaml": "" }).into()),
+        "status/runtimeinfo" => Ok(runtime(world).into()),
+        "status/tsdb" => Ok(store(world).into()),
         path => known(world, path, &form).unwrap_or_else(|| {
             let why = format!("{} is not answered here", call.path);
             Err(Refusal::NotFound(why))
@@ -494,6 +501,29 @@ fn url(target: &WatchTarget) -> String {
         (None, true) => format!("{address}{path}"),
         (None, false) => format!("http://{address}{path}"),
     }
+}
+
+/// What is known of it: clients show it, and none decides by it.
+fn runtime(world: &World) -> Json {
+    let (series, _, _) = world.store.read().size();
+    let begun = i64::try_from(world.begun_ms).unwrap_or(i64::MAX);
+    json!({
+        "startTime": moment::show(begun),
+        "timeSeriesCount": series,
+        "reloadConfigSuccess": world.refused.is_empty(),
+    })
+}
+
+/// How much is at hand; what has most series is not counted here.
+fn store(world: &World) -> Json {
+    let (series, samples, bytes) = world.store.read().size();
+    json!({
+        "headStats": { "numSeries": series, "numSamples": samples, "packedBytes": bytes },
+        "seriesCountByMetricName": [],
+        "labelValueCountByLabelName": [],
+        "memoryInBytesByLabelName": [],
+        "seriesCountByLabelValuePair": [],
+    })
 }
 
 /// Clients choose by the version what they may ask: of Prometheus, which this API follows.

@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::StatusCode;
 use mainstay_identity::{Identity, web};
 use mainstay_record::watch::WatchConfig;
-use mainstay_rt::http::{Answer, Call, serve_tcp, serve_unix, text};
+use mainstay_rt::http::{Answer, Call, Standing, serve_tcp, serve_unix, text};
+use mainstay_rt::secret;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -16,7 +18,7 @@ use crate::api;
 use crate::beyond;
 use crate::run::{WatchError, now};
 use crate::silences;
-use crate::world::World;
+use crate::world::{World, chain};
 
 /// Opens them; they are closed when the tasks are dropped.
 pub async fn open(
@@ -53,12 +55,30 @@ pub async fn open(
     }
     if let Some(address) = config.listen {
         let listener = bound(address).await?;
-        match identity {
-            Some(identity) => {
-                tasks.spawn_local(web::serve(listener, identity, handler(world)));
+        let shown = config.token_file.clone().map(Rc::new);
+        let asked = handler(world);
+        let guarded = {
+            let (shown, asked) = (shown.clone(), asked.clone());
+            move |call: Call| {
+                let (shown, asked) = (shown.clone(), asked.clone());
+                async move {
+                    match shown.map_or(Ok(()), |token| admit(&call, &token)) {
+                        Ok(()) => asked(call).await,
+                        Err(why) => text(StatusCode::UNAUTHORIZED, format!("{why}\n")),
+                    }
+                }
             }
-            None => {
-                tasks.spawn_local(serve_tcp(listener, handler(world)));
+        };
+        match (identity, shown) {
+            // Whoever has no leaf is not heard at all.
+            (Some(identity), None) => {
+                tasks.spawn_local(web::serve(listener, identity, asked));
+            }
+            (Some(identity), Some(_)) => {
+                tasks.spawn_local(web::serve_any(listener, identity, guarded));
+            }
+            (None, _) => {
+                tasks.spawn_local(serve_tcp(listener, guarded));
             }
         }
     }
@@ -71,6 +91,22 @@ pub async fn open(
         });
     }
     Ok(tasks)
+}
+
+/// By a leaf of the platform, or by the token.
+pub fn admit(call: &Call, token_file: &Path) -> Result<(), String> {
+    if call.standing == Standing::Proven {
+        return Ok(());
+    }
+    let token = secret::read(&token_file.to_string_lossy()).map_err(|error| {
+        let why = chain(&error);
+        tracing::error!(why, "nobody without a leaf is admitted");
+        "the token cannot be read here".to_owned()
+    })?;
+    match &call.bearer {
+        Some(bearer) if bearer.is(&token) => Ok(()),
+        _ => Err("show the token (Authorization: Bearer), or a leaf of the platform".to_owned()),
+    }
 }
 
 async fn answer(world: &RefCell<World>, call: &Call) -> Answer {

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mainstay_promql::labels::Labels;
 use mainstay_rt::files;
 use mainstay_rules::file::{Group, read};
 use mainstay_rules::group::{Memory, Saved, next_slot};
@@ -35,6 +36,8 @@ pub struct Refused {
 pub struct Followed {
     pub duties: Vec<Duty>,
     pub refused: Vec<Refused>,
+    /// Series of groups that are not there any more.
+    pub gone: Vec<Labels>,
 }
 
 /// What tells two states of a file apart.
@@ -57,7 +60,14 @@ pub fn load(
     known: &[Duty],
     (interval, now): (i64, i64),
 ) -> Followed {
-    let duty_of = |group: Arc<Group>| Duty::new(group, saved, interval, now);
+    let duty_of = |group: Arc<Group>| {
+        let mut duty = Duty::new(group, saved, interval, now);
+        if let Some(before) = known.iter().find(|known| known.is_of(&duty.group)) {
+            let heritage = (&*before.group, &before.memory);
+            duty.memory.inherit(&duty.group, heritage);
+        }
+        duty
+    };
     let mut duties: Vec<Duty> = given.into_iter().map(Arc::new).map(duty_of).collect();
     let mut refused = Vec::new();
     for path in files {
@@ -71,7 +81,26 @@ pub fn load(
             }
         }
     }
-    Followed { duties, refused }
+    let gone = gone(&duties, &refused, saved, known);
+    Followed {
+        duties,
+        refused,
+        gone,
+    }
+}
+
+/// What groups gave that no file has any more. Of a file that cannot be read nobody knows.
+fn gone(duties: &[Duty], refused: &[Refused], saved: &[Saved], known: &[Duty]) -> Vec<Labels> {
+    let is_gone = |file: &str, name: &str| {
+        let is_it = |duty: &Duty| duty.group.file == file && duty.group.name == name;
+        !duties.iter().any(is_it) && !refused.iter().any(|refused| refused.file == file)
+    };
+    let saved = saved.iter();
+    let saved = saved.filter(|saved| is_gone(&saved.file, &saved.group));
+    let known = known.iter();
+    let known = known.filter(|duty| is_gone(&duty.group.file, &duty.group.name));
+    let given = known.flat_map(|duty| duty.memory.given().cloned());
+    given.chain(saved.flat_map(Saved::given)).collect()
 }
 
 fn groups(file: &str, path: &Path) -> Result<Vec<Group>, String> {
@@ -103,6 +132,10 @@ impl Duty {
             took_ms: 0,
             missed: 0,
         }
+    }
+
+    fn is_of(&self, group: &Group) -> bool {
+        self.group.file == group.file && self.group.name == group.name
     }
 
     /// The moment to go through the orders for, if their bell has rung. A bell that was slept through is not made up for.

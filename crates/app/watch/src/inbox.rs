@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 
 use http::{Method, StatusCode};
 use mainstay_record::watch::WatchAlerts;
-use mainstay_rt::http::{Answer, Call, Peer, Standing, json, text};
-use mainstay_rt::{files, secret};
+use mainstay_rt::files;
+use mainstay_rt::http::{Answer, Call, Peer, json, text};
 use mainstay_rules::alert::{Active, State};
 use mainstay_rules::received::{Inbox, Received, Told};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json as form};
 
+use crate::doors;
 use crate::moment;
 use crate::silences::{self, Asked, Problem};
-use crate::world::chain;
 
 const VERSION: u32 = 1;
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -144,21 +144,7 @@ impl Post {
 
     /// By a leaf of the platform, or by the token.
     fn admit(&self, call: &Call) -> Result<(), String> {
-        if call.standing == Standing::Proven {
-            return Ok(());
-        }
-        let token = secret::read(&self.config.token_file.to_string_lossy());
-        let token = token.map_err(|error| {
-            let why = chain(&error);
-            tracing::error!(why, "nobody without a leaf can tell of alerts");
-            "the token cannot be read here".to_owned()
-        })?;
-        match &call.bearer {
-            Some(bearer) if bearer.is(&token) => Ok(()),
-            _ => {
-                Err("show the token (Authorization: Bearer), or a leaf of the platform".to_owned())
-            }
-        }
+        doors::admit(call, &self.config.token_file)
     }
 
     /// Takes every alert that has a form, and says what is wrong with the others.

@@ -26,7 +26,7 @@ use crate::duty::{self, Duty, Followed, Stamp};
 use crate::hand::{Done, Hand};
 use crate::inbox::Post;
 use crate::source::{self, Heard};
-use crate::world::{Seen, World, chain, endpoint};
+use crate::world::{Seen, World, asked, chain, endpoint};
 
 /// The configuration cannot be used.
 const EXIT_CONFIG: u8 = 2;
@@ -159,6 +159,7 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
         "samples of the last watch"
     );
     let (keeper, saved) = Keeper::open(&config.folder).map_err(WatchError::Start)?;
+    let opened_at = now();
     let followed = follow_rules(config, &saved, &[]);
     let server = config.metrics.as_ref().map(source::server).transpose();
     let server = server.map_err(WatchError::Source)?;
@@ -190,10 +191,13 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
         meanings: std::collections::BTreeMap::new(),
         surroundings: Surroundings {
             external_url: external_url(config),
+            asked: asked(config),
             ..Surroundings::default()
         },
         beyond_limit: 0,
     };
+    world.end_unasked(opened_at)?;
+    world.end(&followed.gone, opened_at)?;
     Ok((world, keeper))
 }
 
@@ -274,7 +278,7 @@ async fn serve(config: WatchConfig, told: impl Future<Output = ()>) -> Result<()
             _ = post.tick() => step_post(&world)?,
             _ = maintain.tick() => world.borrow().store.write().maintain(now())?,
             // A group that is under way comes back to the place that it was given out from.
-            _ = look.tick(), if !hand.is_busy() => look_at_rules(&config, &world, &mut stamps),
+            _ = look.tick(), if !hand.is_busy() => look_at_rules(&config, &world, &mut stamps)?,
             () = &mut told => break,
             _ = terminated.recv() => break,
             _ = interrupted.recv() => break,
@@ -329,16 +333,22 @@ fn finish(world: &RefCell<World>, done: Done, keeper: &mut Keeper) -> Result<(),
     keeper.keep(world.saved()).map_err(WatchError::Board)
 }
 
-fn look_at_rules(config: &WatchConfig, world: &RefCell<World>, stamps: &mut Vec<Stamp>) {
+fn look_at_rules(
+    config: &WatchConfig,
+    world: &RefCell<World>,
+    stamps: &mut Vec<Stamp>,
+) -> Result<(), WatchError> {
     let found = duty::stamps(&config.rules);
     if found != *stamps {
         *stamps = found;
         let mut world = world.borrow_mut();
         let followed = follow_rules(config, &world.saved(), &world.duties);
+        world.end(&followed.gone, now())?;
         world.own = source::own(&followed.duties);
         (world.duties, world.refused) = (followed.duties, followed.refused);
         tracing::info!("rule files have changed and were read again");
     }
+    Ok(())
 }
 
 fn until_due(world: &World) -> Duration {

@@ -124,6 +124,7 @@ fn shown(alert: &Active) -> Option<BoardAlert> {
         labels: alert.labels.clone(),
         state,
         received: false,
+        unasked: alert.unasked,
         summary: summary.chars().take(SUMMARY_MAX).collect(),
         value: mainstay_promql::number::plain(alert.value),
         active_ms: millis(alert.active_at),

@@ -10,6 +10,7 @@ use mainstay_promql::labels::{Labels, NAME};
 use mainstay_record::watch::{WatchConfig, WatchTarget};
 pub use mainstay_rt::error::chain;
 use mainstay_rules::group::{Saved, Surroundings};
+use mainstay_rules::sight::Asked;
 use mainstay_samples::SamplesError;
 use mainstay_scrape::exposition::{Limits, Meaning, Type};
 use mainstay_scrape::target::{STALE, Silence};
@@ -67,6 +68,24 @@ pub struct World {
     pub beyond_limit: usize,
 }
 
+/// What a target's series bear beside their own labels.
+fn labels(target: &WatchTarget) -> Vec<(String, String)> {
+    let mut labels = vec![
+        ("instance".to_owned(), target.instance.clone()),
+        ("job".to_owned(), target.job.clone()),
+    ];
+    labels.extend(target.labels.clone());
+    labels.sort();
+    labels
+}
+
+/// Whom rules may learn something from; where another server scrapes, only that one knows.
+pub fn asked(config: &WatchConfig) -> Option<Asked> {
+    let targets = config.targets.iter();
+    let targets = targets.map(|target| Labels::new(labels(target))).collect();
+    config.metrics.is_none().then(|| Asked::new(targets))
+}
+
 /// How a target is asked. One that must prove its name needs somebody who can prove theirs.
 pub fn endpoint(
     config: &WatchConfig,
@@ -74,12 +93,7 @@ pub fn endpoint(
     identity: Option<&Arc<Identity>>,
 ) -> Option<Endpoint> {
     let interval = Duration::from_millis(config.interval_ms);
-    let mut labels = vec![
-        ("instance".to_owned(), target.instance.clone()),
-        ("job".to_owned(), target.job.clone()),
-    ];
-    labels.extend(target.labels.clone());
-    labels.sort();
+    let labels = labels(target);
     let address = target.address.clone();
     let reach = match (&target.name, address.strip_prefix("unix:")) {
         (Some(name), _) => Reach::Named {
@@ -199,6 +213,36 @@ impl World {
             })
             .map(|labels| (labels.clone(), *at, f64::from_bits(STALE)))
             .collect()
+    }
+
+    /// Ends what the last watch saw of targets that are not asked any more, and what rules said of them.
+    pub fn end_unasked(&self, at: i64) -> Result<(), SamplesError> {
+        if self.source.is_some() {
+            return Ok(());
+        }
+        let targets = self.seen.iter().map(|seen| &seen.target);
+        let asked: BTreeSet<(&str, &str)> = targets
+            .map(|target| (target.job.as_str(), target.instance.as_str()))
+            .collect();
+        let lookback = self.surroundings.options.lookback;
+        let is_unasked = |labels: &&Labels| {
+            let (job, instance) = (labels.get("job"), labels.get("instance"));
+            !job.is_empty() && !instance.is_empty() && !asked.contains(&(job, instance))
+        };
+        let unasked: Vec<Labels> = {
+            let head = self.store.read();
+            let recent = head.series(&[], at.saturating_sub(lookback), at);
+            recent.filter(is_unasked).cloned().collect()
+        };
+        self.end(&unasked, at)
+    }
+
+    /// Marks series as ended.
+    pub fn end(&self, series: &[Labels], at: i64) -> Result<(), SamplesError> {
+        let ended = series
+            .iter()
+            .map(|labels| (labels, at, f64::from_bits(STALE)));
+        self.store.write().append(ended).map(drop)
     }
 
     fn learn(&mut self, meanings: Vec<(String, Meaning)>) {

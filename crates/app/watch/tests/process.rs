@@ -102,12 +102,106 @@ async fn an_alert_outlives_the_watch_and_missing_data_does_not_resolve_it() {
     watch.end().await;
 }
 
+/// What an instant query has now: the values, by what stands in this label.
+async fn now(watch: &Watch, query: &str, label: &str) -> Vec<(String, String)> {
+    let (status, found) = watch.get(&format!("/api/v1/query?query={query}")).await;
+    assert_eq!(status, 200, "{query}: {found}");
+    let result = found["data"]["result"].as_array().expect("a vector");
+    let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let each = result.iter();
+    each.map(|one| (word(&one["metric"][label]), word(&one["value"][1])))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_target_that_is_asked_no_more_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let target = target(Arc::new(AtomicUsize::new(1))).await;
+    let watch = start(folder.path(), &target).await;
+    watch.until_alert("LowLiquidity", false).await;
+    watch
+        .until(
+            "/api/v1/query?query=ALERTS%7Balertname=%22LowLiquidity%22%7D",
+            |found| found["data"]["result"][0].is_object(),
+        )
+        .await;
+    watch.end().await;
+    // It stands elsewhere now, under another name.
+    let path = folder.path().join("config.json");
+    let text = std::fs::read(&path).expect("read");
+    let mut config: WatchConfig = serde_json::from_slice(&text).expect("JSON");
+    config.targets[0].instance = "there".to_owned();
+    config.listen = Some(shared::free_address().await);
+    let watch = shared::start(folder.path(), &config);
+    let alone = |found: &serde_json::Value| {
+        let all = found["data"]["alerts"].as_array();
+        all.is_some_and(|all| all.len() == 1 && all[0]["labels"]["instance"] == "there")
+    };
+    watch.until("/api/v1/alerts", alone).await;
+    let there = "there".to_owned();
+    let up = now(&watch, "up", "instance").await;
+    assert_eq!(up, [(there.clone(), "1".to_owned())]);
+    for query in ["liquidity_usd", "liquidity:double", "ALERTS"] {
+        let found = now(&watch, query, "instance").await;
+        assert_eq!(
+            found.iter().map(|(at, _)| at).collect::<Vec<_>>(),
+            [&there],
+            "{query}"
+        );
+    }
+    let (_, board) = watch.get("/v1/board").await;
+    let all = board["alerts"].as_array().expect("a list");
+    let ended = all.iter().find(|one| one["labels"]["instance"] == "here");
+    let ended = ended.expect("it is remembered for a while");
+    assert_eq!(
+        (&ended["state"], &ended["unasked"]),
+        (&json!("resolved"), &json!(true))
+    );
+    watch.end().await;
+}
+
+#[tokio::test]
+async fn what_rules_gave_ends_with_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let target = target(Arc::new(AtomicUsize::new(1))).await;
+    let watch = start(folder.path(), &target).await;
+    watch.until_alert("LowLiquidity", false).await;
+    for query in ["liquidity:double", "ALERTS"] {
+        let path = format!("/api/v1/query?query={query}");
+        watch
+            .until(&path, |found| found["data"]["result"][0].is_object())
+            .await;
+    }
+    // One rule has another name, one is gone, one stays.
+    let rules = folder.path().join("rules.yaml");
+    let kept = RULES.replace("liquidity:double", "liquidity:twice");
+    let kept: Vec<&str> = kept
+        .lines()
+        .filter(|line| !line.contains("LowLiquidity"))
+        .collect();
+    std::fs::write(&rules, kept.join("\n")).expect("written");
+    let twice = "/api/v1/query?query=liquidity%3Atwice";
+    watch
+        .until(twice, |found| found["data"]["result"][0].is_object())
+        .await;
+    for query in ["liquidity:double", "ALERTS", "ALERTS_FOR_STATE"] {
+        assert_eq!(now(&watch, query, "instance").await, [], "{query}");
+    }
+    // The whole group goes.
+    std::fs::write(&rules, "groups: []").expect("written");
+    watch
+        .until(twice, |found| found["data"]["result"] == json!([]))
+        .await;
+    watch.end().await;
+}
+
 #[tokio::test]
 async fn questions_are_answered_in_the_form_of_prometheus() {
     let folder = tempfile::tempdir().expect("a folder");
     let target = target(Arc::default()).await;
     let watch = start(folder.path(), &target).await;
     answers(&watch).await;
+    of_grafana(&watch).await;
     refusals(&watch).await;
     rules(&watch).await;
     watch.end().await;
@@ -179,10 +273,31 @@ async fn answers(watch: &Watch) {
     );
 }
 
+/// What Grafana asks besides.
+async fn of_grafana(watch: &Watch) {
+    for (path, wanted) in [
+        (
+            "format_query?query=sum(up)by(job)",
+            json!("sum by (job) (up)"),
+        ),
+        ("query_exemplars?query=up", json!([])),
+        ("status/flags", json!({})),
+        ("status/config", json!({ "yaml": "" })),
+    ] {
+        let (status, found) = watch.get(&format!("/api/v1/{path}")).await;
+        assert_eq!((status, &found["data"]), (200, &wanted), "{path}: {found}");
+    }
+    let (_, told) = watch.get("/api/v1/status/tsdb").await;
+    let series = told["data"]["headStats"]["numSeries"].as_u64();
+    assert!(series.is_some_and(|count| count > 0), "{told}");
+}
+
 async fn refusals(watch: &Watch) {
     for (path, status, kind) in [
         ("query?query=up%20%3D%3D", 400, "bad_data"),
         ("query?query=1&time=tomorrow", 400, "bad_data"),
+        ("format_query?query=up%20%3D%3D", 400, "bad_data"),
+        ("query_exemplars?query=up%20%3D%3D", 400, "bad_data"),
         ("query_range?query=1&start=10&end=9&step=1", 400, "bad_data"),
         (
             "query_range?query=1&start=0&end=11001&step=1",
@@ -230,4 +345,6 @@ async fn rules(watch: &Watch) {
     assert!(refused.contains("wrong.yaml:1:"), "{refused}");
     assert_eq!(watch.get("/-/healthy").await.0, 200);
     assert_eq!(watch.get("/api/v1/status/buildinfo").await.0, 200);
+    let (_, told) = watch.get("/api/v1/status/runtimeinfo").await;
+    assert_eq!(told["data"]["reloadConfigSuccess"], false, "{told}");
 }

@@ -360,6 +360,7 @@ pub struct WatchDraft {
     pub regions: Vec<String>,
     pub hosts: Vec<String>,
     pub port: Option<u16>,
+    pub token_file: Option<String>,
     pub interval: Option<Duration>,
     pub retention: Option<Duration>,
     /// Rule files, beside the platform file unless absolute.

@@ -15,6 +15,8 @@ pub struct Watch {
     /// Where it answers questions to whoever proves to be of the platform, and where watches ask each other. Without
     /// one, questions come over the socket of its host alone.
     pub port: Option<u16>,
+    /// An absolute path on each host of a watch: whoever shows the token that it holds may ask as well.
+    pub token_file: Option<String>,
     /// From one question to the next, and from one evaluation to the next where a group of rules says nothing else.
     pub interval: Duration,
     pub retention: Duration,

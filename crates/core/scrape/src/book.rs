@@ -154,14 +154,6 @@ impl Book {
         self.series.len()
     }
 
-    /// What is current as of the last page.
-    pub fn current(&self) -> impl Iterator<Item = Arc<Labels>> {
-        self.series
-            .iter()
-            .filter(|known| known.current == Some(self.page))
-            .map(|known| Arc::clone(&known.labels))
-    }
-
     /// Drops series that the last page did not give, where there are many of them.
     fn forget(&mut self, given: usize) {
         if self.series.len() <= given * 2 + FORGOTTEN_MIN {

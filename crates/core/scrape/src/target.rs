@@ -133,11 +133,6 @@ impl Target {
         });
         stored.chain(ended(entry.ended, at)).chain(own).collect()
     }
-
-    /// Ends every series of a target that is not asked any more.
-    pub fn vanish(self, at: i64) -> Vec<Write> {
-        ended(self.book.current().chain(self.own), at).collect()
-    }
 }
 
 fn ended(series: impl IntoIterator<Item = Arc<Labels>>, at: i64) -> impl Iterator<Item = Write> {
@@ -272,7 +267,6 @@ mod tests {
             writes.contains(&"__name__=up,instance=h:1,job=j 0 @2000".to_string()),
             "{writes:?}"
         );
-        assert_eq!(target.vanish(5_000).len(), 5);
     }
 
     /// What is known from the page before changes nothing of what is read.

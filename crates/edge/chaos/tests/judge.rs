@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use expect_test::{expect, expect_file};
 use mainstay_chaos::check;
 use mainstay_chaos::document::Mode;
 use mainstay_chaos::experiment::{Alerts, BlastRadius, Condition, Judged, Question};
@@ -330,26 +331,40 @@ fn alerts_and_bounds() {
     assert!(radius.exceeded(4, 100).is_some() && radius.exceeded(3, 5).is_some());
 }
 
-/// The documents that are given as an example of what one meets, where they are at hand.
+/// What people bring: two documents that Chaos Mesh refuses, and that have weaknesses besides.
 #[test]
 fn the_sample_is_repaired() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../../../shared/inputs/chaos-experiments.yaml"
-    );
-    let Ok(text) = std::fs::read_to_string(path) else {
-        return;
-    };
-    let findings = check("sample", &text).findings;
-    let errors: Vec<_> = findings
+    let text = include_str!("data/sample.yaml");
+    let findings = check("sample.yaml", text).findings;
+    let found: String = findings
         .iter()
-        .filter(|f| f.code.is_error())
-        .map(|f| (f.place.line, f.place.column))
+        .map(|found| {
+            let (line, column) = (found.place.line, found.place.column);
+            format!("{line}:{column} {}\n", found.code.name())
+        })
         .collect();
-    assert_eq!(errors, [(19, 5), (32, 10)], "{}", render(&findings));
-    let fixed = mainstay_chaos::finding::repaired(&text, &findings);
+    expect![[r#"
+        1:1 no-steady-state
+        1:1 no-abort
+        1:1 no-blast-radius
+        7:3 never-ends
+        16:5 jitter-uncorrelated
+        19:5 missing-field
+        25:1 no-steady-state
+        25:1 no-abort
+        25:1 no-blast-radius
+        28:9 name-says-otherwise
+        32:10 type
+        37:7 labels-disagree
+        39:3 without-effect
+    "#]]
+    .assert_eq(&found);
+    let errors = findings.iter().filter(|found| found.code.is_error());
+    assert_eq!(errors.count(), 2, "what Chaos Mesh itself refuses");
+    let fixed = mainstay_chaos::finding::repaired(text, &findings);
+    expect_file!["data/sample-repaired.yaml"].assert_eq(&fixed);
     let left = check("repaired", &fixed).findings;
-    assert!(left.is_empty(), "{fixed}\n{}", render(&left));
+    assert!(left.is_empty(), "{}", render(&left));
     for judgement in judged(&platform("platform-chaos.yaml"), None, &fixed) {
         assert_eq!(judgement.fidelity, Fidelity::Exact, "{judgement:?}");
     }

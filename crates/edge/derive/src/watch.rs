@@ -47,6 +47,7 @@ pub fn watch_config(
         platform: machine.platform.name().to_string(),
         host: here.to_owned(),
         listen: watch.port.map(|port| machine.listen(host, port)),
+        token_file: watch.token_file.as_ref().map(Into::into),
         socket: Some(layout.watch_socket(here)),
         identity: Some(identity_files(machine, host, WATCH_ROLE)),
         folder: layout.watch(here),

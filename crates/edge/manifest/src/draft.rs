@@ -191,6 +191,7 @@ fn watch(form: &file::Watch) -> model::WatchDraft {
         regions: form.regions.clone(),
         hosts: form.hosts.clone(),
         port: form.port,
+        token_file: form.token_file.clone(),
         interval: time(form.interval),
         retention: time(form.retention),
         rules: form.rules.clone(),

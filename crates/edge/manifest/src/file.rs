@@ -157,10 +157,13 @@ pub(crate) struct Watch {
     /// A watch on each of these hosts.
     #[serde(default, deserialize_with = "list")]
     pub(crate) hosts: Vec<String>,
-    /// Where it answers questions in the form of Prometheus's API, to processes of the platform only; watches ask
-    /// each other there. Without one, `mainstay query` asks over a socket of the host.
+    /// Where it answers questions in the form of Prometheus's API, over TLS, to processes of the platform and to whoever
+    /// shows the token of `tokenFile`; watches ask each other there. Without one, `mainstay query` asks over a socket of the host.
     #[serde(default)]
     pub(crate) port: Option<u16>,
+    /// Absolute path of a file of mode 0600 on every host of a watch: the token by which outsiders such as Grafana may ask.
+    #[serde(default)]
+    pub(crate) token_file: Option<String>,
     /// From one question to the next (default `5s`), `100ms` to `2m`.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) interval: Option<Span>,

@@ -19,10 +19,13 @@ pub struct WatchConfig {
     pub platform: String,
     /// Where this watch runs.
     pub host: String,
-    /// Where it answers questions, in the form of Prometheus: to processes of the platform if it has an identity,
-    /// otherwise to everybody.
+    /// Where it answers questions, in the form of Prometheus: to processes of the platform if it has an identity and
+    /// to whoever shows the token if there is one; without either, to everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
+    /// Of mode 0600: the token of those who ask there and have no leaf of the platform's authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
     /// Where it answers the same to people and programs of its host that may open the socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket: Option<PathBuf>,
@@ -164,6 +167,9 @@ pub struct BoardAlert {
     /// Another one raised it, and told of it.
     #[serde(default)]
     pub received: bool,
+    /// It ended without having been measured: no target that is asked could tell of it any more.
+    #[serde(default)]
+    pub unasked: bool,
     pub summary: String,
     pub value: String,
     /// When its condition began to hold, when it fired, and when it came into this state.

@@ -8,6 +8,9 @@
 //! | missing  | firing                 | resolved, after keep-firing  | missing                |
 //! | resolved | pending or firing      | forgotten after a while      | forgotten after a while|
 //!
+//! An alert whose series vanished because nobody is asked about it any more is resolved: it never comes back, and says so
+//! with [`Active::unasked`].
+//!
 //! "Ended" means that the series the rule looks at are there and the condition is false; "vanished" that
 //! none of them is there any more. Prometheus takes the second for the first and sends "resolved" when an
 //! exporter dies; here, missing data never resolves anything. [`State`] is plain data: whoever keeps it over
@@ -47,6 +50,9 @@ pub struct Active {
     pub kept_since: Option<i64>,
     /// First evaluation at which nothing was measured.
     pub missing_since: Option<i64>,
+    /// Whether it ended without having been measured, because nobody is asked about it any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unasked: bool,
 }
 
 /// What an evaluation found.
@@ -70,6 +76,8 @@ pub enum Sight {
     Measured,
     /// No series that the rule selects and that fits the alert had a current sample.
     Nothing,
+    /// Nor will have one: no target that is asked could give it.
+    Unasked,
 }
 
 /// Alerts of one rule, by their labels.
@@ -143,6 +151,7 @@ fn new(labels: &Labels, now: i64) -> Active {
         resolved_at: None,
         kept_since: None,
         missing_since: None,
+        unasked: false,
     }
 }
 
@@ -153,6 +162,13 @@ fn without_condition(alert: &mut Active, sight: Sight, patience: Patience, now: 
         (State::Firing | State::Missing, Sight::Nothing) => {
             alert.state = State::Missing;
             alert.missing_since.get_or_insert(now);
+            true
+        }
+        (State::Firing | State::Missing, Sight::Unasked) => {
+            alert.state = State::Resolved;
+            alert.resolved_at = Some(now);
+            alert.kept_since = None;
+            alert.unasked = true;
             true
         }
         (State::Firing | State::Missing, Sight::Measured) => {
@@ -194,7 +210,7 @@ mod tests {
 
     const MINUTE: i64 = 60_000;
 
-    /// One letter per evaluation, a minute apart: `+` holds, `-` does not, `?` nothing measured, `!` nobody heard.
+    /// One letter per evaluation, a minute apart: `+` holds, `-` does not, `?` nothing measured, `x` nobody asked, `!` nobody heard.
     fn check(story: &str, hold: i64, keep_firing: i64, wanted: &str) {
         let mut alerts = Alerts::new();
         let patience = Patience {
@@ -215,10 +231,10 @@ mod tests {
             } else {
                 Vec::new()
             };
-            let sight = if letter == '?' {
-                Sight::Nothing
-            } else {
-                Sight::Measured
+            let sight = match letter {
+                '?' => Sight::Nothing,
+                'x' => Sight::Unasked,
+                _ => Sight::Measured,
             };
             // Over a restart: what is written down is all that is known.
             let saved = serde_json::to_string(&alerts.values().collect::<Vec<_>>()).expect("saved");
@@ -264,5 +280,13 @@ mod tests {
         check("++!!+", 0, 0, "FFmmF");
         check("+!+", 2, 0, "ppF");
         check("+-!", 0, 0, "Frr");
+    }
+
+    #[test]
+    fn what_nobody_is_asked_about_any_more_ends() {
+        check("++?xx", 0, 0, "FFmrr");
+        check("++x+", 0, 0, "FFrF");
+        check("++xx", 0, 5, "FFrr");
+        check("+x+", 2, 0, "p.p");
     }
 }

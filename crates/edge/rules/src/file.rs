@@ -120,6 +120,25 @@ pub fn read(file: &str, text: &str) -> Result<Vec<Group>, Vec<Problem>> {
     }
 }
 
+/// Whether a text is meant as a rule file. One that cannot be parsed is, where a line says so: then its fault is told
+/// instead of its rules being passed over.
+fn is_rule_file(text: &str) -> bool {
+    let has_groups = |nodes: Vec<Node>| nodes.iter().any(|node| node.get("groups").is_some());
+    documents(text).map_or_else(|_| text.lines().any(begins_groups), has_groups)
+}
+
+/// With the key in quotes too, and in JSON behind a brace.
+fn begins_groups(line: &str) -> bool {
+    let line = line.strip_prefix('{').map_or(line, str::trim_start);
+    let quote = line.chars().next().filter(|c| matches!(c, '"' | '\''));
+    let word = quote.map_or(line, |_| line.get(1..).unwrap_or(""));
+    let Some(rest) = word.strip_prefix("groups") else {
+        return false;
+    };
+    let rest = quote.map_or(Some(rest), |quote| rest.strip_prefix(quote));
+    rest.is_some_and(|rest| rest.trim_start().starts_with(':'))
+}
+
 struct Reader {
     file: String,
     groups: Vec<Group>,
@@ -181,10 +200,7 @@ impl Reader {
 
     fn embedded(&mut self, text: &str, entry: &Entry) -> bool {
         let content = entry.value.text().unwrap_or("");
-        if !content
-            .lines()
-            .any(|line| line.trim_end().starts_with("groups:"))
-        {
+        if !is_rule_file(content) {
             return false;
         }
         let outer = std::mem::take(&mut self.file);

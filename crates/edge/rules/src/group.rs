@@ -1,7 +1,8 @@
 //! One evaluation of a group: its rules in order, each seeing what the ones before it wrote.
 //!
 //! A rule that fails changes nothing of its own, and the others go on. A series that a rule gave last time
-//! and does not give now is marked as ended. The slot of an evaluation is a hash of file and name within
+//! and does not give now is marked as ended; so is what a rule gave that is not there any more when the file was read
+//! again. The slot of an evaluation is a hash of file and name within
 //! the interval, so that groups do not all ask at once and timestamps are the same after a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::{Active, Alerts, Found, Patience, Sight, State, step, unheard};
 use crate::file::{Alert, Group, Kind, Rule};
-use crate::sight::Scene;
+use crate::sight::{Asked, Scene};
 use crate::template::Context;
 
 /// The label of an alert's name.
@@ -30,12 +31,16 @@ pub struct Surroundings {
     pub external_labels: Labels,
     pub external_url: String,
     pub options: Options,
+    /// Whoever is asked; nothing where this is not known.
+    pub asked: Option<Asked>,
 }
 
 /// What a group remembers between two evaluations.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     rules: Vec<Remembered>,
+    /// What rules gave that are not there any more, until it is marked as ended.
+    gone: BTreeSet<Labels>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -62,6 +67,28 @@ pub struct SavedRule {
     /// Label templates as they are written: with the name, the identity of a rule.
     pub labels: BTreeMap<String, String>,
     pub alerts: Vec<Active>,
+}
+
+impl Saved {
+    /// What passes for current because of these alerts.
+    pub fn given(&self) -> impl Iterator<Item = Labels> {
+        self.rules.iter().flat_map(SavedRule::given)
+    }
+}
+
+impl SavedRule {
+    fn alerts(&self) -> Alerts {
+        let alerts = self.alerts.iter().map(|alert| {
+            let pairs = alert.labels.iter().map(|(n, v)| (n.clone(), v.clone()));
+            (Labels::new(pairs), alert.clone())
+        });
+        alerts.collect()
+    }
+
+    fn given(&self) -> impl Iterator<Item = Labels> + use<> {
+        let writes = recorded(&self.alerts(), 0).into_iter();
+        writes.map(|write| write.labels)
+    }
 }
 
 /// A sample that the group wants written.
@@ -155,6 +182,7 @@ impl Memory {
     pub fn new(group: &Group) -> Self {
         Self {
             rules: group.rules.iter().map(|_| Remembered::default()).collect(),
+            gone: BTreeSet::new(),
         }
     }
 
@@ -162,21 +190,38 @@ impl Memory {
     /// expression do not make an alert young again.
     pub fn restore(group: &Group, saved: &Saved) -> Self {
         let mut memory = Self::new(group);
-        let mut taken = BTreeSet::new();
-        for (rule, remembered) in group.rules.iter().zip(&mut memory.rules) {
-            let found = saved.rules.iter().enumerate().find(|(at, saved)| {
-                !taken.contains(at)
-                    && saved.name == rule.name()
-                    && saved.labels == written_labels(rule)
-            });
-            let Some((at, saved)) = found else { continue };
-            taken.insert(at);
-            for alert in &saved.alerts {
-                let pairs = alert.labels.iter().map(|(n, v)| (n.clone(), v.clone()));
-                remembered.alerts.insert(Labels::new(pairs), alert.clone());
+        let names = saved.rules.iter();
+        let names = names.map(|saved| (saved.name.as_str(), saved.labels.clone()));
+        let mut successors = successors(group, names);
+        for saved in &saved.rules {
+            let successor = successors.next().flatten();
+            match successor.and_then(|at| memory.rules.get_mut(at)) {
+                Some(known) => {
+                    known.given.extend(saved.given());
+                    known.alerts = saved.alerts();
+                }
+                None => memory.gone.extend(saved.given()),
             }
         }
         memory
+    }
+
+    /// Takes over what the rules of before gave last, which is not on paper.
+    pub fn inherit(&mut self, group: &Group, (before, theirs): (&Group, &Self)) {
+        let names = before.rules.iter();
+        let names = names.map(|rule| (rule.name(), written_labels(rule)));
+        for (successor, known) in successors(group, names).zip(&theirs.rules) {
+            let successor = successor.and_then(|at| self.rules.get_mut(at));
+            let heir = successor.map_or(&mut self.gone, |rule| &mut rule.given);
+            heir.extend(known.given.iter().cloned());
+        }
+        self.gone.extend(theirs.gone.iter().cloned());
+    }
+
+    /// Everything that passes for current because of this group.
+    pub fn given(&self) -> impl Iterator<Item = &Labels> {
+        let given = self.rules.iter().flat_map(|known| &known.given);
+        given.chain(&self.gone)
     }
 
     pub fn save(&self, group: &Group) -> Saved {
@@ -213,6 +258,24 @@ impl Memory {
     }
 }
 
+/// For each rule of before, in their order, the one that goes on with what is remembered of it: the first of the same name
+/// and labels that no other one before it has taken.
+fn successors<'g>(
+    group: &'g Group,
+    before: impl Iterator<Item = (&'g str, BTreeMap<String, String>)> + 'g,
+) -> impl Iterator<Item = Option<usize>> + 'g {
+    let mut taken = BTreeSet::new();
+    before.map(move |(name, labels)| {
+        let mut rules = group.rules.iter().enumerate();
+        let found = rules.find(|(at, rule)| {
+            !taken.contains(at) && rule.name() == name && written_labels(rule) == labels
+        });
+        found.map(|(at, _)| at).inspect(|at| {
+            taken.insert(*at);
+        })
+    })
+}
+
 fn written_labels(rule: &Rule) -> BTreeMap<String, String> {
     rule.labels
         .iter()
@@ -247,17 +310,29 @@ pub fn evaluate(
                 remembered.problem = None;
                 let given: BTreeSet<Labels> =
                     writes.iter().map(|write| write.labels.clone()).collect();
-                let ended = remembered.given.difference(&given).map(|labels| Write {
-                    labels: labels.clone(),
-                    at,
-                    value: Value::stale(),
-                });
-                let all: Vec<Write> = ended.chain(writes).collect();
+                let gone = remembered.given.difference(&given);
+                let gone = gone.map(|labels| ended(labels, at));
+                let all: Vec<Write> = gone.chain(writes).collect();
                 storage.write(&all);
                 remembered.given = given;
             }
             Err(problem) => remembered.problem = Some(problem),
         }
+    }
+    let gone = std::mem::take(&mut memory.gone);
+    let given: BTreeSet<&Labels> = memory.given().collect();
+    let gone = gone.iter().filter(|labels| !given.contains(labels));
+    let gone: Vec<Write> = gone.map(|labels| ended(labels, at)).collect();
+    if !gone.is_empty() {
+        storage.write(&gone);
+    }
+}
+
+fn ended(labels: &Labels, at: i64) -> Write {
+    Write {
+        labels: labels.clone(),
+        at,
+        value: Value::stale(),
     }
 }
 
@@ -358,11 +433,14 @@ fn alerting(
             return Sight::Nothing;
         }
         let scene = scene.get_or_insert_with(|| Scene::new(&rule.expr, storage, at, options));
-        let shown = scene.shows(&labels.keep(|name| !written(name)));
-        if shown {
+        let labels = labels.keep(|name| !written(name));
+        let is_asked = |asked: &Asked| asked.may_give(&labels);
+        if scene.shows(&labels) {
             Sight::Measured
-        } else {
+        } else if surroundings.asked.as_ref().is_none_or(is_asked) {
             Sight::Nothing
+        } else {
+            Sight::Unasked
         }
     };
     let patience = Patience {

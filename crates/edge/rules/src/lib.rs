@@ -18,6 +18,6 @@ pub mod group;
 pub mod lint;
 pub mod received;
 pub mod replay;
-mod sight;
+pub mod sight;
 pub mod template;
 pub mod unit;

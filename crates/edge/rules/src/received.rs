@@ -164,6 +164,7 @@ impl Received {
                 resolved_at: None,
                 kept_since: None,
                 missing_since: None,
+                unasked: false,
             },
             words: BTreeMap::new(),
             begun: Vec::new(),

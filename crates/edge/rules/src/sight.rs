@@ -4,7 +4,7 @@
 //! condition did not end: nobody knows. A series fits if it has no other value for any of the labels; a
 //! label that it lacks was joined or written by the rule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_promql::ast::{BinaryOperator, Cardinality, Edges, Expr, Kind, Matching, Selector};
 use mainstay_promql::eval::{Options, Output};
@@ -12,6 +12,29 @@ use mainstay_promql::functions::find;
 use mainstay_promql::labels::Labels;
 
 use crate::group::Storage;
+
+/// Whoever is asked: the labels that each target puts on its series.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    targets: Vec<Labels>,
+    names: BTreeSet<String>,
+}
+
+impl Asked {
+    pub fn new(targets: Vec<Labels>) -> Self {
+        let own = ["instance", "job"].map(str::to_owned);
+        let given = targets.iter().flat_map(Labels::iter);
+        let names = given.map(|(name, _)| name.to_owned()).chain(own).collect();
+        Self { targets, names }
+    }
+
+    /// Whether a target may give series with these labels. What no target puts on its series may come from anywhere.
+    pub fn may_give(&self, labels: &Labels) -> bool {
+        let of_targets = labels.keep(|name| self.names.contains(name));
+        let unknown = of_targets.iter().next().is_none();
+        unknown || self.targets.iter().any(|target| fits(target, &of_targets))
+    }
+}
 
 /// What each selector of a rule sees at one moment.
 pub struct Scene<'a> {

@@ -17,11 +17,14 @@ pub use format::{humanize, humanize_duration, humanize_percentage};
 /// Longest text that an expansion may give, and most nodes that it may visit.
 const TEXT_MAX: usize = 64 * 1024;
 const STEPS_MAX: usize = 100_000;
+/// Deepest nesting of parts that a text defines; one may be a part of itself.
+const PARTS_MAX: usize = 64;
 
 #[derive(Clone, Debug)]
 pub struct Template {
     text: String,
     nodes: Vec<Node>,
+    definitions: parser::Definitions,
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +34,20 @@ pub(crate) enum Node {
     If(Vec<(Pipeline, Vec<Node>)>, Vec<Node>),
     With(Pipeline, Vec<Node>, Vec<Node>),
     Range(Pipeline, Vec<Node>, Vec<Node>),
+    /// A part that the text defines, and what it is given.
+    Template(String, Option<Pipeline>),
+    Break,
+    Continue,
+}
+
+/// How the walk goes on after a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    On,
+    /// The range ends.
+    Break,
+    /// Its next item is due.
+    Continue,
 }
 
 /// Commands, each of which takes the result of the one before as its last argument.
@@ -84,13 +101,16 @@ impl Template {
         Self {
             text: text.to_owned(),
             nodes: vec![Node::Text(text.to_owned())],
+            definitions: parser::Definitions::new(),
         }
     }
 
     pub fn parse(text: &str) -> Result<Self, String> {
+        let (nodes, definitions) = parser::parse(text)?;
         Ok(Self {
             text: text.to_owned(),
-            nodes: parser::parse(text)?,
+            nodes,
+            definitions,
         })
     }
 
@@ -117,8 +137,10 @@ impl Template {
         ]));
         let mut walk = Walk {
             context,
+            definitions: &self.definitions,
             output: String::new(),
             steps: 0,
+            depth: 0,
             variables: Vec::new(),
         };
         for (name, value) in [
@@ -131,7 +153,7 @@ impl Template {
             walk.variables.push((name.to_owned(), value));
         }
         match walk.nodes(&self.nodes, &dot) {
-            Ok(()) => walk.output,
+            Ok(_) => walk.output,
             Err(problem) => format!("<error expanding template: {problem}>"),
         }
     }
@@ -139,34 +161,43 @@ impl Template {
 
 pub(crate) struct Walk<'a> {
     context: &'a Context<'a>,
+    definitions: &'a parser::Definitions,
     output: String,
     steps: usize,
+    /// Parts that the present one is a part of.
+    depth: usize,
     variables: Vec<(String, Value)>,
 }
 
 impl Walk<'_> {
-    fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<(), String> {
+    fn nodes(&mut self, nodes: &[Node], dot: &Value) -> Result<Flow, String> {
         for node in nodes {
             self.steps += 1;
             if self.steps > STEPS_MAX || self.output.len() > TEXT_MAX {
                 return Err("the text is too long".to_owned());
             }
-            self.node(node, dot)?;
+            let flow = self.node(node, dot)?;
+            if flow != Flow::On {
+                return Ok(flow);
+            }
         }
-        Ok(())
+        Ok(Flow::On)
     }
 
-    fn node(&mut self, node: &Node, dot: &Value) -> Result<(), String> {
+    fn node(&mut self, node: &Node, dot: &Value) -> Result<Flow, String> {
         let known = self.variables.len();
-        match node {
-            Node::Text(text) => self.output.push_str(text),
+        let flow = match node {
+            Node::Text(text) => {
+                self.output.push_str(text);
+                Flow::On
+            }
             Node::Print(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?;
                 if pipeline.variables.is_empty() {
                     self.output.push_str(&format::print(&value));
                 }
                 // A variable lives on behind its definition.
-                return Ok(());
+                return Ok(Flow::On);
             }
             Node::If(branches, otherwise) => {
                 let mut taken = otherwise;
@@ -176,21 +207,46 @@ impl Walk<'_> {
                         break;
                     }
                 }
-                self.nodes(taken, dot)?;
+                self.nodes(taken, dot)?
             }
             Node::With(pipeline, nodes, otherwise) => {
                 let value = self.pipeline(pipeline, dot)?;
                 if is_true(&value) {
-                    self.nodes(nodes, &value)?;
+                    self.nodes(nodes, &value)?
                 } else {
-                    self.nodes(otherwise, dot)?;
+                    self.nodes(otherwise, dot)?
                 }
             }
             Node::Range(pipeline, nodes, otherwise) => {
                 self.range(pipeline, nodes, otherwise, dot)?
             }
-        }
+            Node::Template(name, data) => {
+                let data = data.as_ref().map(|data| self.pipeline(data, dot));
+                self.part(name, data.transpose()?.unwrap_or(Value::Nothing))?;
+                Flow::On
+            }
+            Node::Break => Flow::Break,
+            Node::Continue => Flow::Continue,
+        };
         self.variables.truncate(known);
+        Ok(flow)
+    }
+
+    /// A part that the text defines: it sees what it is given, and nothing else.
+    fn part(&mut self, name: &str, dot: Value) -> Result<(), String> {
+        let definitions = self.definitions;
+        let nodes = definitions
+            .get(name)
+            .ok_or_else(|| format!("template {name:?} not defined"))?;
+        if self.depth >= PARTS_MAX {
+            return Err(format!("more than {PARTS_MAX} parts within each other"));
+        }
+        let own = vec![("$".to_owned(), dot.clone())];
+        let around = std::mem::replace(&mut self.variables, own);
+        self.depth += 1;
+        self.nodes(nodes, &dot)?;
+        self.depth -= 1;
+        self.variables = around;
         Ok(())
     }
 
@@ -200,7 +256,7 @@ impl Walk<'_> {
         nodes: &[Node],
         otherwise: &[Node],
         dot: &Value,
-    ) -> Result<(), String> {
+    ) -> Result<Flow, String> {
         let plain = Pipeline {
             variables: Vec::new(),
             commands: pipeline.commands.clone(),
@@ -232,10 +288,13 @@ impl Walk<'_> {
                 }
                 _ => {}
             }
-            self.nodes(nodes, &value)?;
+            let flow = self.nodes(nodes, &value)?;
             self.variables.truncate(known);
+            if flow == Flow::Break {
+                break;
+            }
         }
-        Ok(())
+        Ok(Flow::On)
     }
 
     fn pipeline(&mut self, pipeline: &Pipeline, dot: &Value) -> Result<Value, String> {

@@ -193,6 +193,7 @@ impl Run<'_> {
         let mut store = Store::default();
         let end = load(test, &mut store, start, interval.max(1))?;
         let surroundings = Surroundings {
+            asked: None,
             external_labels: Labels::new(pairs(test.get("external_labels"))),
             external_url: text(test.get("external_url")).to_owned(),
             options: Options::default(),

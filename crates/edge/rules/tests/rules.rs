@@ -10,6 +10,7 @@ use mainstay_rules::alert::State;
 use mainstay_rules::file::{Group, read};
 use mainstay_rules::group::{Memory, Saved, Surroundings, evaluate, next_slot};
 use mainstay_rules::lint::{Known, lint, render};
+use mainstay_rules::sight::Asked;
 use mainstay_rules::unit::Suite;
 use proptest::prelude::*;
 
@@ -76,37 +77,65 @@ fn a_repaired_copy_is_clean() {
     assert!(found.is_empty(), "{}", render(&found));
 }
 
-/// The sample that customers bring, where it is at hand.
+/// Rules as people bring them, in a ConfigMap: the file is read as it is, and each weakness is named once. What a
+/// repaired copy is like stands in `repaired.yaml`.
 #[test]
-fn the_sample_is_read_unmodified() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = path.join("../../../../shared/inputs/prometheus-rules-configmap.yaml");
-    let Ok(text) = std::fs::read_to_string(path) else {
-        return;
-    };
+fn a_sample_is_read_unmodified_and_its_weaknesses_are_named() {
+    let text = data("configmap.yaml")
+        .replace("0.7", "0.5")
+        .replace("for: 30s", "for: 1m");
     let groups = read("sample.yaml", &text).expect("the sample is valid");
-    assert_eq!(
-        groups.iter().map(|group| group.rules.len()).sum::<usize>(),
-        3
-    );
-    let codes: Vec<(String, &str)> = lint(&groups, &Known::default())
+    let rules = groups.iter().flat_map(|group| &group.rules);
+    assert_eq!(rules.count(), 3);
+    let codes: String = lint(&groups, &Known::default())
         .iter()
-        .map(|finding| (finding.rule.clone(), finding.code.name()))
+        .map(|finding| format!("{} {}\n", finding.rule, finding.code.name()))
         .collect();
-    for (rule, code) in [
-        ("HighOrderLatency", "quantile-without-le"),
-        ("HighOrderLatency", "no-traffic-floor"),
-        ("HighOrderLatency", "silent-when-absent"),
-        ("ElevatedTransactionFailureRate", "rate-called-share"),
-        ("ElevatedTransactionFailureRate", "silent-when-absent"),
-        ("InsufficientLiquidity", "silent-when-absent"),
-        ("InsufficientLiquidity", "no-severity"),
-        ("InsufficientLiquidity", "no-runbook"),
+    expect![[r#"
+        SlowOrders quantile-without-le
+        SlowOrders no-traffic-floor
+        SlowOrders silent-when-absent
+        SlowOrders no-severity
+        SlowOrders no-runbook
+        FailedOrders rate-called-share
+        FailedOrders no-traffic-floor
+        FailedOrders silent-when-absent
+        FailedOrders no-severity
+        FailedOrders no-runbook
+        LowLiquidity silent-when-absent
+        LowLiquidity no-severity
+        LowLiquidity no-runbook
+    "#]]
+    .assert_eq(&codes);
+}
+
+/// However its key is written; and what is meant as one and cannot be parsed is told.
+#[test]
+fn a_rule_file_in_a_config_map_is_known_by_its_groups() {
+    let rule = "rules: [{alert: A, expr: up == 0}]";
+    for (content, wanted) in [
+        (format!("groups:\n- name: g\n  {rule}"), "A"),
+        (format!("\"groups\":\n- name: g\n  {rule}"), "A"),
+        (format!("'groups' : [{{name: g, {rule}}}]"), "A"),
+        (
+            r#"{"groups": [{"name": "g", "rules": [{"alert": "A", "expr": "up == 0"}]}]}"#.to_owned(),
+            "A",
+        ),
+        (
+            "{\n  \"groups\": [\n    {\"name\": \"g\", \"rules\": [{\"alert\": \"A\", \"expr\": \"up == 0\"}]}\n  ]\n}".to_owned(),
+            "A",
+        ),
+        ("scrape_configs:\n  groups: []".to_owned(), "no rules are in this file"),
+        ("\"groups\": [{name: g".to_owned(), "m.yaml#k:5"),
+        ("{\"groups\": [".to_owned(), "m.yaml#k:5"),
     ] {
-        assert!(
-            codes.contains(&(rule.to_owned(), code)),
-            "{rule} {code}: {codes:?}"
-        );
+        let content: String = content.lines().map(|line| format!("    {line}\n")).collect();
+        let text = format!("kind: ConfigMap\napiVersion: v1\ndata:\n  k: |\n{content}");
+        let found = match read("m.yaml", &text) {
+            Ok(groups) => groups.iter().flat_map(|group| &group.rules).map(|rule| rule.name().to_owned()).collect(),
+            Err(problems) => problems.iter().map(ToString::to_string).collect::<String>(),
+        };
+        assert!(found.contains(wanted), "{text}\n{found}");
     }
 }
 
@@ -243,6 +272,124 @@ fn one_of_many_that_vanishes_is_missing() {
             ("c".to_owned(), State::Resolved)
         ]
     );
+}
+
+/// Names of what is current at this minute.
+fn current(store: &Store, minute: i64) -> Vec<String> {
+    let all = mainstay_promql::parse::parse("{__name__!=\"\"}").expect("a selector");
+    let options = mainstay_promql::eval::Options::default();
+    let given = mainstay_rules::group::measured(&all, store, minute * MINUTE, &options);
+    let mainstay_promql::eval::Output::Vector(items) = given.expect("an answer").output else {
+        panic!("no vector");
+    };
+    let mut names: Vec<String> = items
+        .iter()
+        .map(|item| item.labels.get("__name__").to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// A file is read again: what is there as before goes on, and ends when it would have; the rest ends at once.
+#[test]
+fn what_rules_gave_is_known_to_those_that_follow_them() {
+    let group = |rules: &str| {
+        let text = format!("groups: [{{name: g, rules: [{rules}]}}]");
+        read("g.yml", &text).expect("valid").remove(0)
+    };
+    let hot = "{alert: Hot, expr: temperature > 50}";
+    let before = group(&format!(
+        "{{record: kept, expr: temperature > 50}}, {{record: dropped, expr: temperature}}, {hot}"
+    ));
+    let after = group("{record: kept, expr: temperature > 60}");
+    let mut store = Store::default();
+    let room = Labels::of(&[("__name__", "temperature")]);
+    for (minute, value) in (0..4).zip([55.0, 55.0, 55.0, 55.0]) {
+        store.append(&room, minute * MINUTE, Value::Float(value));
+    }
+    let surroundings = Surroundings::default();
+    let mut first = Memory::new(&before);
+    evaluate(&before, &mut first, &mut store, 0, &surroundings);
+    let all = [
+        "ALERTS",
+        "ALERTS_FOR_STATE",
+        "dropped",
+        "kept",
+        "temperature",
+    ];
+    assert_eq!(current(&store, 0), all);
+    let mut second = Memory::restore(&before, &first.save(&before));
+    second.inherit(&before, (&before, &first));
+    evaluate(&before, &mut second, &mut store, MINUTE, &surroundings);
+    assert_eq!(current(&store, 1), all);
+    // As another process does, that has only the paper: it knows of alerts, and the rest ages.
+    let mut restarted = Memory::restore(&after, &second.save(&before));
+    let mut elsewhere = store.clone();
+    evaluate(
+        &after,
+        &mut restarted,
+        &mut elsewhere,
+        2 * MINUTE,
+        &surroundings,
+    );
+    assert_eq!(current(&elsewhere, 2), ["dropped", "kept", "temperature"]);
+    let mut third = Memory::restore(&after, &second.save(&before));
+    third.inherit(&after, (&before, &second));
+    evaluate(&after, &mut third, &mut store, 2 * MINUTE, &surroundings);
+    assert_eq!(current(&store, 2), ["temperature"]);
+    assert_eq!(third.given().count(), 0);
+}
+
+/// A target that is asked no more: only an alert that nobody else can tell of ends.
+#[test]
+fn an_alert_ends_when_nobody_is_asked_about_it_any_more() {
+    let text =
+        "groups: [{name: g, rules: [{alert: Hot, expr: temperature > 50, labels: {team: a}}]}]";
+    let group = read("g.yml", text).expect("valid").remove(0);
+    let target = |host: &str| Labels::of(&[("instance", host), ("job", "room"), ("host", host)]);
+    for (labels, wanted) in [
+        (
+            &[("instance", "gone"), ("job", "room")][..],
+            State::Resolved,
+        ),
+        (&[("host", "gone")], State::Resolved),
+        (
+            &[("instance", "here"), ("job", "room"), ("host", "here")],
+            State::Missing,
+        ),
+        (&[("host", "here"), ("side", "left")], State::Missing),
+        // No target says such a thing of itself: whose it was is not known.
+        (&[("side", "left")], State::Missing),
+    ] {
+        let mut store = Store::default();
+        let series = labels.iter().fold(Labels::default(), |all, (name, value)| {
+            all.with(name, value)
+        });
+        store.append(
+            &series.with("__name__", "temperature"),
+            0,
+            Value::Float(60.0),
+        );
+        let mut surroundings = Surroundings::default();
+        let mut memory = Memory::new(&group);
+        evaluate(&group, &mut memory, &mut store, 0, &surroundings);
+        for asked in [None, Some(vec![target("here"), target("there")])] {
+            let wanted = if asked.is_some() {
+                wanted
+            } else {
+                State::Missing
+            };
+            surroundings.asked = asked.map(Asked::new);
+            evaluate(&group, &mut memory, &mut store, 10 * MINUTE, &surroundings);
+            let found: Vec<&State> = memory
+                .alerts(&group)
+                .map(|(_, alert)| &alert.state)
+                .collect();
+            assert_eq!(found, [&wanted], "{labels:?}");
+            let ended = memory.alerts(&group).all(|(_, alert)| alert.unasked);
+            assert_eq!(ended, wanted == State::Resolved, "{labels:?}");
+        }
+    }
 }
 
 /// A side that a value stands in for may be gone; a window with edges is measured like any other.

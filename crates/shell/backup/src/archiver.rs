@@ -172,7 +172,7 @@ impl Archiver {
     }
 
     fn place(&self) -> Place {
-        Place::of(&self.own)
+        Place::of(&self.archive, &self.own)
     }
 
     async fn live(&mut self) {
@@ -216,7 +216,7 @@ impl Archiver {
         if primary.server.host == self.own.host {
             return Ok(());
         }
-        let primary = Place::of(&primary.server);
+        let primary = Place::of(&self.archive, &primary.server);
         if let Some(stored) = slots::follow(&self.archive, &primary, &own).await? {
             // Of a time when this one was primary.
             handed::forget_before(&self.archive, stored, self.archive.size()?)?;

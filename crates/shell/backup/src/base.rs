@@ -78,7 +78,7 @@ pub async fn create(archive: &mut Archive) -> Result<BackupRecord, BaseError> {
     );
     let folder = archive.name(&format!("backups/{id}"));
     let host = from.server.host.clone();
-    let place = Place::of(&from.server);
+    let place = Place::of(archive, &from.server);
     let data = DataKey::draw();
     let copied = match copy(archive, &place, &host, &folder, &data).await {
         Ok(copied) => copied,

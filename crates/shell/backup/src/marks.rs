@@ -41,8 +41,8 @@ const SCHEMA: &str = "SET client_min_messages = warning; \
         (number bigint PRIMARY KEY, at_ms bigint NOT NULL, lsn pg_lsn NOT NULL, \
          totals text NOT NULL, digest bytea NOT NULL);";
 
-fn place(primary: &Found) -> Place {
-    Place::of(&primary.server)
+fn place(archive: &Archive, primary: &Found) -> Place {
+    Place::of(archive, &primary.server)
 }
 
 /// Has the cluster say which archive is its own, and finds that. A cluster that has none gets one; a restored one was
@@ -60,7 +60,7 @@ pub async fn join(archive: &mut Archive, primary: &Found) -> Result<(), MarkErro
     let action = "ask the primary which archive is its own";
     let rows = ask(
         &archive.programs,
-        &place(primary),
+        &place(archive, primary),
         OWN_DATABASE,
         action,
         &sql,
@@ -96,7 +96,7 @@ pub fn new_identity() -> String {
 /// # Errors
 /// When the primary cannot be asked.
 pub async fn write_mark(archive: &Archive, primary: &Found) -> Result<MarkRecord, MarkError> {
-    let place = place(primary);
+    let place = place(archive, primary);
     let programs = &archive.programs;
     let totals = books::totals(programs, &place, &archive.config.application).await?;
     // One writer at a time: each sees its predecessor committed, in the table and in the log.
@@ -211,7 +211,7 @@ pub async fn name_point(
         let name = name.to_owned();
         return Err(MarkError::PointName { name });
     }
-    let place = place(primary);
+    let place = place(archive, primary);
     let action = "write the point into the log";
     let sql = format!("SELECT pg_create_restore_point('{name}')");
     let lsn = value(&archive.programs, &place, OWN_DATABASE, action, &sql).await?;

@@ -169,7 +169,7 @@ fn since(began: Instant) -> Duration {
 async fn living(archive: &Archive) -> Option<Vec<MarkRecord>> {
     let sources = Sources::look(&archive.config).await;
     let primary = sources.primary().ok()?;
-    let place = Place::of(&primary.server);
+    let place = Place::of(archive, &primary.server);
     marks::read(&archive.programs, &place).await.ok()
 }
 

@@ -2,17 +2,20 @@
 //!
 //! Keepers say who is primary; a server's own word is not taken, since a primary that was replaced still believes it is
 //! one. SQL goes through PostgreSQL's own `psql`, which needs no second implementation of anything.
+//!
+//! A server that is reached over the network proves its name first, by a leaf of the platform's authority: what it
+//! hands out becomes the archive, and what it is handed is the password of its superuser.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mainstay_identity::{Identity, web};
 use mainstay_record::backup::{BackupConfig, BackupServer};
-use mainstay_record::identity::{identity_name, keeper_role};
+use mainstay_record::identity::{identity_name, keeper_role, server_role};
 use mainstay_record::keeper::{KeeperStatus, SightRole};
 
-use crate::archive::SUPERUSER;
+use crate::archive::{Archive, SUPERUSER};
 use crate::programs::{ProgramError, Programs};
 
 /// For a keeper's answer; one that is slower does not count.
@@ -22,6 +25,9 @@ pub const SQL_LIMIT: Duration = Duration::from_secs(120);
 /// The database that holds marks and the archive's identity.
 pub const OWN_DATABASE: &str = "postgres";
 const SEPARATOR: char = '\u{1f}';
+/// In an archiver's folder: the roots as the user that runs PostgreSQL's programs may read them.
+const ROOTS: &str = "roots.pem";
+const ROOTS_LIMIT: u64 = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -143,31 +149,73 @@ pub async fn status_of(
 /// How libpq is told whom to connect to.
 #[derive(Clone, Debug)]
 pub enum Place {
-    Address(SocketAddr),
+    /// Over the network, where the server must prove its name; without a proof where the archiver has no identity either.
+    Address(SocketAddr, Option<Proof>),
     /// A folder with a socket, and the port that the socket is named after.
-    Socket(std::path::PathBuf, u16),
+    Socket(PathBuf, u16),
+}
+
+/// What a server must show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// The name in its leaf.
+    pub name: String,
+    /// Who is believed, readable for the user that runs PostgreSQL's programs.
+    pub roots: PathBuf,
 }
 
 impl Place {
     /// By its socket where that is at hand.
-    pub fn of(server: &BackupServer) -> Self {
+    pub fn of(archive: &Archive, server: &BackupServer) -> Self {
         match &server.local {
             Some(local) => Self::Socket(local.sockets.clone(), server.postgres.port()),
-            None => Self::Address(server.postgres),
+            None => Self::Address(server.postgres, proof(archive, server)),
         }
     }
 
     pub fn conninfo(&self, database: &str, more: &str) -> String {
         let host = match self {
-            Self::Address(address) => {
+            Self::Address(address, None) => {
                 format!("host={} port={}", address.ip(), address.port())
             }
+            Self::Address(address, Some(Proof { name, roots })) => format!(
+                "host={name} hostaddr={} port={} sslmode=verify-full sslrootcert={} \
+                 ssl_min_protocol_version=TLSv1.3 channel_binding=require",
+                address.ip(),
+                address.port(),
+                quote(roots),
+            ),
             Self::Socket(folder, port) => {
                 format!("host={} port={port}", quote(folder))
             }
         };
         format!("{host} user={SUPERUSER} dbname={database} {more}")
     }
+}
+
+/// The roots are looked at each time: the authority may have got another key since.
+fn proof(archive: &Archive, server: &BackupServer) -> Option<Proof> {
+    let config = &archive.config;
+    let believed = &config.identity.as_ref()?.roots;
+    let roots = config.folder.join(ROOTS);
+    if let Err(error) = hand_on(&archive.programs, believed, &roots) {
+        tracing::warn!(
+            error = crate::chain(&error),
+            from = %believed.display(),
+            "servers of other hosts are proven by the roots that were known before"
+        );
+    }
+    let role = server_role(&config.database);
+    let name = identity_name(&role, &server.host, &config.platform);
+    Some(Proof { name, roots })
+}
+
+fn hand_on(programs: &Programs, from: &Path, to: &Path) -> std::io::Result<()> {
+    let roots = mainstay_rt::files::read_limited(from, ROOTS_LIMIT)?;
+    if std::fs::read(to).is_ok_and(|known| known == roots) {
+        return Ok(());
+    }
+    mainstay_rt::files::write_atomic_for(to, &roots, |path| programs.give(path))
 }
 
 fn quote(path: &Path) -> String {

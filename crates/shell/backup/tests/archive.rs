@@ -3,6 +3,8 @@
 //! The keeper is played by a page that says what a keeper would say; everything else is the real thing. One test, because
 //! a cluster takes seconds to make and every step needs what the one before left.
 
+mod proof;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -44,6 +46,8 @@ fn from_a_row_to_the_archive_and_back() -> Result<()> {
          CREATE TABLE hands (n bigint)",
     )?;
     let place = Place::new(&server)?;
+    proof::begin(&server, place.folder.path())?;
+    proof::is_demanded(&server, place.folder.path(), &place.config)?;
     let archiver = place.archive();
 
     let archive = place.open(&place.config)?;

@@ -232,6 +232,25 @@ fn keeper(page: &mut Page, status: &KeeperStatus) {
         "Whether commits are answered with fewer copies than promised, by order.",
         number(alone),
     );
+    unprotected(page, status);
+}
+
+/// What would be lost with this host alone: told by the primary, and by whoever still has to hand it on.
+fn unprotected(page: &mut Page, status: &KeeperStatus) {
+    let solo = status.solo.as_ref();
+    if solo.is_none() && status.sight.role != SightRole::Primary {
+        return;
+    }
+    page.gauge(
+        "mainstay_keeper_unprotected_bytes",
+        "Log that was answered for on fewer disks than promised, by order, and is not on enough of them yet.",
+        solo.map_or(0.0, |solo| solo.unprotected_bytes as f64),
+    );
+    page.gauge(
+        "mainstay_keeper_solo_seconds",
+        "Since fewer copies than promised were ordered to do, until all that was answered so is on enough disks; else 0.",
+        solo.map_or(0.0, |solo| solo.since_ms as f64 / 1e3),
+    );
 }
 
 /// A column, if the row has it and it is a number.
@@ -416,6 +435,7 @@ fn sizes(page: &mut Page, rows: &[Row]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mainstay_record::keeper::CohortStatus;
     use mainstay_scrape::exposition::{Format, Limits, parse};
 
     #[test]
@@ -433,5 +453,51 @@ mod tests {
                 .any(|sample| named(sample, "pg_up") && sample.value == 0.0)
         );
         assert!(!text.contains("pg_replication_lag_seconds"));
+    }
+
+    /// The figures about serving alone, as the page says them.
+    fn alone(role: &str, solo: &serde_json::Value) -> String {
+        let status = serde_json::json!({
+            "version": 1, "platform": "p", "paused": false, "incarnation": "", "system_identifier": null,
+            "timeline": 3, "promised_term": 3, "promised_to": null, "peers": [], "seeding": null,
+            "postmaster": null, "events": [], "solo": solo, "cohort": CohortStatus::default(),
+            "sight": {
+                "version": 1, "database": "ledger", "replica": 1, "host": "a", "region": "r", "role": role,
+                "term": 3, "open": true, "switchover": false, "lease_remaining_ms": 900, "lsn": "0/5000000",
+                "primary": "a", "reason": "test",
+            },
+        });
+        let status: KeeperStatus = serde_json::from_value(status).expect("a status");
+        let text = page(Some(&status), &Answer::default());
+        let told = |line: &&str| line.contains("_solo") || line.contains("_unprotected");
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.filter(told).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn what_only_one_disk_has_is_counted_until_enough_of_them_have_it() {
+        let solo = |alone: bool, bytes: u64| {
+            serde_json::json!({
+                "term": 3, "since_wall_ms": 1, "since_ms": 90_500, "protected": "0/4000000",
+                "unprotected_bytes": bytes, "alone": alone,
+            })
+        };
+        for (role, solo, said) in [
+            ("primary", serde_json::Value::Null, ["0", "0", "0"]),
+            ("primary", solo(true, 4_096), ["1", "4096", "90.5"]),
+            // The quorum is back, and not all of it has arrived there.
+            ("primary", solo(false, 512), ["0", "512", "90.5"]),
+            ("fenced", solo(false, 512), ["0", "512", "90.5"]),
+        ] {
+            let [alone_now, bytes, seconds] = said;
+            let expected = format!(
+                "mainstay_keeper_solo {alone_now}\nmainstay_keeper_unprotected_bytes {bytes}\n\
+                 mainstay_keeper_solo_seconds {seconds}"
+            );
+            assert_eq!(alone(role, &solo), expected, "{role}");
+        }
+        // A standby does not know what its primary was answered for, and does not guess.
+        let standby = alone("standby", &serde_json::Value::Null);
+        assert_eq!(standby, "mainstay_keeper_solo 0");
     }
 }

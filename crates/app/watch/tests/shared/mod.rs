@@ -42,6 +42,7 @@ pub async fn config(folder: &Path) -> WatchConfig {
         platform: "p".to_owned(),
         host: "h".to_owned(),
         listen: Some(free_address().await),
+        token_file: None,
         socket: None,
         identity: None,
         folder: folder.join("own"),

@@ -565,6 +565,26 @@ fn watched(draft: &mut PlatformDraft) {
 }
 
 #[test]
+fn a_token_opens_a_door_that_is_there() {
+    let with = |file: &'static str, port: Option<u16>| {
+        move |draft: &mut PlatformDraft| {
+            watched(draft);
+            if let Some(watch) = &mut draft.watch {
+                (watch.token_file, watch.port) = (Some(file.into()), port);
+            }
+        }
+    };
+    check(with("/etc/mainstay/watch.token", Some(9190)), expect![[""]]);
+    check(
+        with("watch.token", None),
+        expect![[r#"
+            /spec/watch/tokenFile: invalid-value: "watch.token" is no absolute path (help: a file of mode 0600 on every host of a watch)
+            /spec/watch/tokenFile: invalid-value: there is no door that it opens (help: give the watch a `port`)
+        "#]],
+    );
+}
+
+#[test]
 fn a_watch_runs_on_the_first_host_of_each_region_and_can_be_off() {
     check(watched, expect![[""]]);
     let mut draft = sound();

@@ -51,6 +51,7 @@ pub(super) fn watch(
     let targets = targets(inspector, draft, declared);
     let metrics = metrics(inspector, declared);
     let alerts = alerts(inspector, declared);
+    token(inspector, declared);
     let objectives = objectives::objectives(inspector, draft, declared, gateways, services);
     let hosts = places(inspector, draft, declared, hosts);
     if is_on && metrics.is_none() {
@@ -59,6 +60,7 @@ pub(super) fn watch(
     is_on.then_some(Watch {
         hosts,
         port: declared.port,
+        token_file: declared.token_file.clone(),
         interval,
         retention,
         rules,
@@ -67,6 +69,28 @@ pub(super) fn watch(
         metrics,
         alerts,
     })
+}
+
+/// By what outsiders may ask.
+fn token(inspector: &mut Inspector, watch: &WatchDraft) {
+    let Some(path) = &watch.token_file else {
+        return;
+    };
+    let at = || format!("{PATH}/tokenFile");
+    if !path.starts_with('/') {
+        inspector
+            .report(
+                at(),
+                Code::InvalidValue,
+                format!("{path:?} is no absolute path"),
+            )
+            .help("a file of mode 0600 on every host of a watch");
+    }
+    if watch.port.is_none() {
+        inspector
+            .report(at(), Code::InvalidValue, "there is no door that it opens")
+            .help("give the watch a `port`");
+    }
 }
 
 /// Where others tell of alerts.

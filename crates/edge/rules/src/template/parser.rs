@@ -1,18 +1,27 @@
 //! From text to nodes: `{{ … }}` with trimming dashes, blocks closed by `end`, pipelines of terms.
 
+use std::collections::BTreeMap;
+
 use super::{Node, Pipeline, Term, Value, functions};
 
 /// Deepest nesting of blocks and parentheses.
 const DEPTH_MAX: usize = 32;
 
-pub(super) fn parse(text: &str) -> Result<Vec<Node>, String> {
-    let mut parts = parts(text)?.into_iter().peekable();
-    let mut variables: Vec<String> = ["$", "$labels", "$value", "$externalLabels", "$externalURL"]
-        .map(str::to_owned)
-        .to_vec();
-    let (nodes, closed) = block(&mut parts, &mut variables, 0)?;
+/// What a text defines for itself: parts by their names.
+pub(super) type Definitions = BTreeMap<String, Vec<Node>>;
+
+pub(super) fn parse(text: &str) -> Result<(Vec<Node>, Definitions), String> {
+    let mut parser = Parser {
+        parts: parts(text)?.into_iter(),
+        variables: ["$", "$labels", "$value", "$externalLabels", "$externalURL"]
+            .map(str::to_owned)
+            .to_vec(),
+        definitions: Definitions::new(),
+        ranges: 0,
+    };
+    let (nodes, closed) = parser.block(0)?;
     match closed {
-        None => Ok(nodes),
+        None => Ok((nodes, parser.definitions)),
         Some(word) => Err(format!("unexpected {{{{{word}}}}}")),
     }
 }
@@ -72,95 +81,166 @@ fn close(text: &str) -> Option<usize> {
     None
 }
 
-type Parts = std::iter::Peekable<std::vec::IntoIter<Part>>;
-
-/// Nodes up to `end` or `else`, which are given back with what follows the word.
-fn block(
-    parts: &mut Parts,
-    variables: &mut Vec<String>,
-    depth: usize,
-) -> Result<(Vec<Node>, Option<String>), String> {
-    if depth > DEPTH_MAX {
-        return Err(format!("nested deeper than {DEPTH_MAX}"));
-    }
-    let mut nodes = Vec::new();
-    while let Some(part) = parts.next() {
-        let action = match part {
-            Part::Text(text) => {
-                nodes.push(Node::Text(text));
-                continue;
-            }
-            Part::Action(action) => action,
-        };
-        let (word, rest) = action
-            .split_once(char::is_whitespace)
-            .unwrap_or((&action, ""));
-        let known = variables.len();
-        match word {
-            "end" | "else" => return Ok((nodes, Some(action))),
-            "if" => {
-                nodes.push(branches(parts, variables, rest, depth)?);
-                variables.truncate(known);
-            }
-            "with" | "range" => {
-                let pipeline = pipeline(rest, variables, word == "range")?;
-                let (inner, closed) = block(parts, variables, depth + 1)?;
-                let mut otherwise = Vec::new();
-                match closed.as_deref() {
-                    Some("end") => {}
-                    Some("else") => {
-                        let (nodes, closed) = block(parts, variables, depth + 1)?;
-                        if closed.as_deref() != Some("end") {
-                            return Err("unexpected EOF".to_owned());
-                        }
-                        otherwise = nodes;
-                    }
-                    _ => return Err(format!("{word} without end")),
-                }
-                variables.truncate(known);
-                nodes.push(if word == "with" {
-                    Node::With(pipeline, inner, otherwise)
-                } else {
-                    Node::Range(pipeline, inner, otherwise)
-                });
-            }
-            "define" | "template" | "block" | "break" | "continue" => {
-                return Err(format!("{word} is not supported"));
-            }
-            _ => nodes.push(Node::Print(pipeline(&action, variables, false)?)),
-        }
-    }
-    if depth > 0 {
-        return Err("unexpected EOF".to_owned());
-    }
-    Ok((nodes, None))
+struct Parser {
+    parts: std::vec::IntoIter<Part>,
+    variables: Vec<String>,
+    definitions: Definitions,
+    /// How many `range` the present place is within.
+    ranges: usize,
 }
 
-fn branches(
-    parts: &mut Parts,
-    variables: &mut Vec<String>,
-    condition: &str,
-    depth: usize,
-) -> Result<Node, String> {
-    let mut all = Vec::new();
-    let mut condition = pipeline(condition, variables, false)?;
-    loop {
-        let (nodes, closed) = block(parts, variables, depth + 1)?;
-        all.push((condition, nodes));
-        let closed = closed.ok_or("if without end")?;
-        if closed == "end" {
-            return Ok(Node::If(all, Vec::new()));
+impl Parser {
+    /// Nodes up to `end` or `else`, which are given back with what follows the word.
+    fn block(&mut self, depth: usize) -> Result<(Vec<Node>, Option<String>), String> {
+        if depth > DEPTH_MAX {
+            return Err(format!("nested deeper than {DEPTH_MAX}"));
         }
-        if let Some(next) = closed.strip_prefix("else if ") {
-            condition = pipeline(next, variables, false)?;
-            continue;
+        let mut nodes = Vec::new();
+        while let Some(part) = self.parts.next() {
+            let action = match part {
+                Part::Text(text) => {
+                    nodes.push(Node::Text(text));
+                    continue;
+                }
+                Part::Action(action) => action,
+            };
+            let (word, rest) = action
+                .split_once(char::is_whitespace)
+                .unwrap_or((&action, ""));
+            let known = self.variables.len();
+            match word {
+                "end" | "else" => return Ok((nodes, Some(action))),
+                "if" => {
+                    nodes.push(self.branches(rest, depth)?);
+                    self.variables.truncate(known);
+                }
+                "with" | "range" => {
+                    nodes.push(self.scope(word, rest, depth)?);
+                    self.variables.truncate(known);
+                }
+                "break" | "continue" => nodes.push(self.leave(word, rest)?),
+                "define" if depth > 0 => return Err(format!("unexpected {{{{{word}}}}}")),
+                "define" => {
+                    let (name, after) = name_of(word, rest)?;
+                    if !after.is_empty() {
+                        return Err(format!("unexpected {after:?} in define clause"));
+                    }
+                    self.define(name, depth)?;
+                }
+                "template" => {
+                    let (name, data) = name_of(word, rest)?;
+                    nodes.push(Node::Template(name, self.data(&data)?));
+                }
+                "block" => {
+                    let (name, data) = name_of(word, rest)?;
+                    let data = self.data(&data)?;
+                    if data.is_none() {
+                        return Err("missing value for block clause".to_owned());
+                    }
+                    self.define(name.clone(), depth)?;
+                    nodes.push(Node::Template(name, data));
+                }
+                _ => nodes.push(Node::Print(pipeline(&action, &mut self.variables, false)?)),
+            }
         }
-        let (otherwise, closed) = block(parts, variables, depth + 1)?;
-        return match closed.as_deref() {
-            Some("end") => Ok(Node::If(all, otherwise)),
-            _ => Err("expected end".to_owned()),
-        };
+        if depth > 0 {
+            return Err("unexpected EOF".to_owned());
+        }
+        Ok((nodes, None))
     }
+
+    fn branches(&mut self, condition: &str, depth: usize) -> Result<Node, String> {
+        let mut all = Vec::new();
+        let mut condition = pipeline(condition, &mut self.variables, false)?;
+        loop {
+            let (nodes, closed) = self.block(depth + 1)?;
+            all.push((condition, nodes));
+            let closed = closed.ok_or("if without end")?;
+            if closed == "end" {
+                return Ok(Node::If(all, Vec::new()));
+            }
+            if let Some(next) = closed.strip_prefix("else if ") {
+                condition = pipeline(next, &mut self.variables, false)?;
+                continue;
+            }
+            let (otherwise, closed) = self.block(depth + 1)?;
+            return match closed.as_deref() {
+                Some("end") => Ok(Node::If(all, otherwise)),
+                _ => Err("expected end".to_owned()),
+            };
+        }
+    }
+
+    /// `with` and `range`.
+    fn scope(&mut self, word: &str, rest: &str, depth: usize) -> Result<Node, String> {
+        let is_range = word == "range";
+        let pipeline = pipeline(rest, &mut self.variables, is_range)?;
+        self.ranges += usize::from(is_range);
+        let (inner, closed) = self.block(depth + 1)?;
+        self.ranges -= usize::from(is_range);
+        let mut otherwise = Vec::new();
+        match closed.as_deref() {
+            Some("end") => {}
+            Some("else") => {
+                let (nodes, closed) = self.block(depth + 1)?;
+                if closed.as_deref() != Some("end") {
+                    return Err("unexpected EOF".to_owned());
+                }
+                otherwise = nodes;
+            }
+            _ => return Err(format!("{word} without end")),
+        }
+        Ok(if is_range {
+            Node::Range(pipeline, inner, otherwise)
+        } else {
+            Node::With(pipeline, inner, otherwise)
+        })
+    }
+
+    fn leave(&self, word: &str, rest: &str) -> Result<Node, String> {
+        if !rest.trim().is_empty() {
+            return Err(format!("unexpected {rest:?} in {{{{{word}}}}}"));
+        }
+        match (self.ranges, word) {
+            (0, _) => Err(format!("{{{{{word}}}}} outside {{{{range}}}}")),
+            (_, "break") => Ok(Node::Break),
+            (_, _) => Ok(Node::Continue),
+        }
+    }
+
+    /// A part with a name of its own. It knows what it is given, and none of the variables around it.
+    fn define(&mut self, name: String, depth: usize) -> Result<(), String> {
+        let variables = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
+        let ranges = std::mem::take(&mut self.ranges);
+        let (nodes, closed) = self.block(depth + 1)?;
+        (self.variables, self.ranges) = (variables, ranges);
+        if closed.as_deref() != Some("end") {
+            return Err(format!("{name:?} is not closed by end"));
+        }
+        self.definitions.insert(name, nodes);
+        Ok(())
+    }
+
+    /// What a part is given; nothing where nothing is written.
+    fn data(&mut self, text: &str) -> Result<Option<Pipeline>, String> {
+        let known = self.variables.len();
+        let data = match text.is_empty() {
+            true => None,
+            false => Some(pipeline(text, &mut self.variables, false)?),
+        };
+        self.variables.truncate(known);
+        Ok(data)
+    }
+}
+
+/// The quoted name after a word, and what follows it.
+fn name_of(word: &str, rest: &str) -> Result<(String, String), String> {
+    let rest = rest.trim_start();
+    let quote = rest.chars().next().filter(|c| matches!(c, '"' | '`'));
+    let quote = quote.ok_or_else(|| format!("{word} needs a name in quotes"))?;
+    let (name, length) = quoted(rest, quote)?;
+    let after = rest.get(length..).unwrap_or("").trim();
+    Ok((name, after.to_owned()))
 }
 
 fn pipeline(text: &str, variables: &mut Vec<String>, is_range: bool) -> Result<Pipeline, String> {

@@ -108,3 +108,83 @@ fn what_cannot_be_parsed_is_refused() {
         check(text, wanted);
     }
 }
+
+#[test]
+fn parts_are_defined_once_and_used_where_they_are_wanted() {
+    for (text, wanted) in [
+        (
+            "{{ define \"who\" }}{{ .instance }} of {{ $.job }}{{ end }}{{ template \"who\" $labels }}, {{ template \"who\" .Labels }}",
+            "db1.example.com:9100 of db, db1.example.com:9100 of db",
+        ),
+        (
+            "{{ template \"later\" 3 }}{{ define `later` }}<{{ . }}>{{ end }}",
+            "<3>",
+        ),
+        (
+            "{{ block \"b\" $value }}[{{ . }}]{{ end }}{{ template \"b\" 1 }}",
+            "[0.0531][1]",
+        ),
+        (
+            "{{ define \"x\" }}{{ $value }}{{ end }}",
+            "undefined variable \"$value\"",
+        ),
+        (
+            "{{ template \"nobody\" . }}",
+            "<error expanding template: template \"nobody\" not defined>",
+        ),
+        (
+            "{{ define \"loop\" }}{{ template \"loop\" . }}{{ end }}{{ template \"loop\" . }}",
+            "<error expanding template: more than 64 parts within each other>",
+        ),
+        (
+            "{{ if true }}{{ define \"x\" }}{{ end }}{{ end }}",
+            "unexpected {{define}}",
+        ),
+        ("{{ define x }}{{ end }}", "define needs a name in quotes"),
+        ("{{ define \"x\" }}", "unexpected EOF"),
+        (
+            "{{ block \"x\" }}{{ end }}",
+            "missing value for block clause",
+        ),
+        // What a part sets is its own.
+        (
+            "{{ define \"x\" }}{{ $y := 2 }}{{ end }}{{ $y := 1 }}{{ template \"x\" }}{{ $y }}",
+            "1",
+        ),
+    ] {
+        check(text, wanted);
+    }
+}
+
+#[test]
+fn a_range_can_be_left_and_an_item_passed_over() {
+    for (text, wanted) in [
+        (
+            "{{ range query \"two\" }}{{ .Labels.x }}{{ break }}never{{ end }}!",
+            "b!",
+        ),
+        (
+            "{{ range query \"two\" }}{{ if eq .Labels.x \"b\" }}{{ continue }}{{ end }}{{ .Labels.x }}{{ end }}!",
+            "a!",
+        ),
+        (
+            "{{ range query \"two\" }}{{ range query \"two\" }}{{ .Labels.x }}{{ break }}{{ end }};{{ end }}",
+            "b;b;",
+        ),
+        ("{{ break }}", "{{break}} outside {{range}}"),
+        (
+            "{{ if true }}{{ continue }}{{ end }}",
+            "{{continue}} outside {{range}}",
+        ),
+        (
+            "{{ range query \"two\" }}{{ else }}{{ break }}{{ end }}",
+            "{{break}} outside {{range}}",
+        ),
+        (
+            "{{ range query \"two\" }}{{ block \"x\" . }}{{ break }}{{ end }}{{ end }}",
+            "{{break}} outside {{range}}",
+        ),
+    ] {
+        check(text, wanted);
+    }
+}
