@@ -117,7 +117,11 @@ fn keeper(platform: &Platform, host: &Host, primary: &str) -> KeeperStatus {
         timeline: 1,
         promised_term: 1,
         promised_to: None,
-        cohort: CohortStatus::default(),
+        cohort: CohortStatus {
+            copies: 2,
+            wanted_copies: 2,
+            ..CohortStatus::default()
+        },
         peers: peers.collect(),
         solo: None,
         losses: Vec::new(),
@@ -507,7 +511,13 @@ fn what_a_changed_file_asks_for_and_is_not_so_yet_is_told() {
             keeper.peers[0].catches_up_in_vain_ms = Some(45_000);
             keeper.peers[0].lag_bytes = Some(80 << 20);
         },
-        expect![[r#""#]],
+        expect![[r#"
+            Degraded
+            Degraded database ledger: the file asks for 3 copies of each commit, and 2 are promised until so many replicas follow
+            Degraded database ledger: its replica on usw2-b is to leave, and is needed until the others, and who comes in its place, have what it has
+            Degraded database ledger on usw2-a: it is 80.0 MiB behind the primary
+            Degraded database ledger on usw2-a: it gets log all the time and has come no nearer for 45.0s: it is 80.0 MiB behind the primary
+        "#]],
     );
 }
 

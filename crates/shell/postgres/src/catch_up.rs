@@ -41,6 +41,10 @@ impl CatchUp {
             .filter(|client| client.state == ClientState::CatchUp)
         {
             let lacks = end.bytes_since(client.flushed);
+            if lacks == 0 {
+                self.chases.remove(&client.name.replica);
+                continue;
+            }
             let chase = self.chases.entry(client.name.replica).or_insert(Chase {
                 least: lacks,
                 since: now,

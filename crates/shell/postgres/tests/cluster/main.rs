@@ -15,6 +15,7 @@ mod gateway;
 mod golden;
 mod identity;
 mod parameters;
+mod reopened;
 mod scenarios;
 mod solo;
 mod tls;

@@ -15,6 +15,10 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("host_crashed", host_crashed),
     ("host_frozen", host_frozen),
     ("quorum_missing", quorum_missing),
+    (
+        "reopened_with_its_log",
+        crate::reopened::reopened_with_its_log,
+    ),
     ("keeper_killed", keeper_killed),
     ("disk_lost", disk_lost),
     ("data_deleted", data_deleted),
