@@ -59,6 +59,8 @@ pub enum PlantedBug {
     SoloEndedBeforeLog,
     /// A new primary does not say what it began without.
     SoloLossUnrecorded,
+    /// A primary that closed opens again although its quorum lacks what is visible there.
+    ReopenedWithoutLog,
     /// A primary's keeper that is gone for a moment counts as a lost primary, although its server streams.
     LivingStreamIgnored,
     /// A standby is started anew without having been named.
@@ -96,7 +98,7 @@ impl PlantedBug {
         )
     }
 
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::PromiseWithoutFsync,
         Self::PromiseCountedAsRank,
         Self::TimelineClashUnnoticed,
@@ -129,6 +131,7 @@ impl PlantedBug {
         Self::SoloCommitCountedAsProtected,
         Self::SoloEndedBeforeLog,
         Self::SoloLossUnrecorded,
+        Self::ReopenedWithoutLog,
         Self::LivingStreamIgnored,
         Self::RenewedUnasked,
         Self::LineageIgnored,

@@ -79,6 +79,8 @@ pub enum Invariant {
     AloneUndeclared,
     /// The full promise was claimed again, or something counted as protected, before enough disks had it.
     ClaimedTooMuch,
+    /// A primary opened again with what not enough disks have.
+    ReopenedEarly,
     /// A new primary lacks what was answered alone, and its record does not say so.
     LossUnknown,
     /// Another primary where nothing was lost.
@@ -581,8 +583,22 @@ impl Checker {
         };
         let timeline = process.timeline;
         let era = (hosts[host].lineage(), timeline);
-        if self.opened.insert(era) && self.opened.len() > 1 {
+        let again = !self.opened.insert(era);
+        if !again && self.opened.len() > 1 {
             self.failovers += 1;
+        }
+        // Whoever waited was sent away when it closed, and what he wrote is seen by whoever comes now.
+        let last = hosts[host].server.folder.as_ref().and_then(|folder| {
+            let records = folder.log.flushed_records();
+            records.last().copied()
+        });
+        let seen = last.map_or(0, |record| self.copies(&record, hosts));
+        if again && seen < self.copies && !self.windows.is_open(era) {
+            let detail = format!(
+                "host {} opened {timeline} again with {seen} copies",
+                host + 1
+            );
+            self.broken(Invariant::ReopenedEarly, detail);
         }
         let first = hosts[host].server.folder.as_ref().and_then(|folder| {
             let marker = self.timelines.get(&era)?.1;
