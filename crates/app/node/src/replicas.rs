@@ -21,11 +21,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::stop::states_in;
+use crate::workloads::LastPlacements;
 
 /// Between two looks whether a keeper is gone, and for how long it is looked for.
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
 const KEEPER_LIMIT: Duration = Duration::from_secs(60);
 const SERVER_LIMIT: Duration = Duration::from_secs(60);
+/// Until what could not be taken down is tried again.
+const RETRY_PERIOD: Duration = Duration::from_secs(30);
 
 /// The replicas of one database, as last journalled.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,38 +86,65 @@ pub fn follow(platform: &mut Platform, known: &[KnownReplicas]) {
     }
 }
 
-/// Takes down what is left on this host of replicas that were let go. Done again after each restart of the node until it is
-/// done; nothing is touched where the journal does not say who the replicas are.
-pub async fn take_down(context: Context, known: Vec<KnownReplicas>) {
-    let databases = context.layout.host(context.name()).join("databases");
-    for entry in std::fs::read_dir(&databases)
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(one) = known.iter().find(|one| one.database == name) else {
-            continue;
-        };
-        let is_here = one
-            .replicas
-            .iter()
-            .any(|replica| replica.host == context.name());
-        if is_here || one.replicas.is_empty() {
-            continue;
-        }
-        match put_aside(&context, &name, &entry.path()).await {
-            Ok(place) => {
-                tracing::info!(database = name, aside = %place.display(), "a replica that was let go is down")
-            }
-            Err(error) => {
-                tracing::error!(database = name, %error, "a replica that was let go is not down")
-            }
-        }
+impl KnownReplicas {
+    pub fn leaving(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        let leaving = self.replicas.iter().filter(|replica| replica.leaves);
+        leaving.map(|replica| (self.database.clone(), replica.host.clone()))
+    }
+
+    /// Nothing of it belongs on this host, as far as the journal was heard.
+    fn has_left(&self, host: &str) -> bool {
+        !self.replicas.is_empty() && !self.replicas.iter().any(|replica| replica.host == host)
     }
 }
 
-async fn put_aside(context: &Context, database: &str, folder: &Path) -> io::Result<PathBuf> {
+/// Takes down what is left on this host of replicas that were let go, and tries again until it is done. Nothing is touched where the
+/// journal does not say who the replicas are.
+pub async fn take_down(context: Context) {
+    let databases = context.layout.host(context.name()).join("databases");
+    loop {
+        let mut left = false;
+        for entry in std::fs::read_dir(&databases)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !has_left(&context, &name) {
+                continue;
+            }
+            match put_aside(&context, &name, &entry.path()).await {
+                Ok(Some(place)) => {
+                    let aside = place.display().to_string();
+                    tracing::info!(database = name, aside, "a replica that was let go is down");
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    left = true;
+                    tracing::error!(database = name, %error, "a replica that was let go is not down");
+                }
+            }
+        }
+        if !left {
+            return;
+        }
+        tokio::time::sleep(RETRY_PERIOD).await;
+    }
+}
+
+/// By what is kept on disk, which is written before anything is started for it.
+fn has_left(context: &Context, database: &str) -> bool {
+    let known = LastPlacements::read(context).replicas;
+    let mut known = known.iter();
+    known.any(|one| one.database == database && one.has_left(context.name()))
+}
+
+/// Where it is now; nothing if it is wanted again meanwhile.
+async fn put_aside(
+    context: &Context,
+    database: &str,
+    folder: &Path,
+) -> io::Result<Option<PathBuf>> {
     let keeper = keeper_instance_name(database);
     let instance = context.layout.instance(context.name(), &keeper);
     let deadline = clock::now() + KEEPER_LIMIT;
@@ -124,26 +154,34 @@ async fn put_aside(context: &Context, database: &str, folder: &Path) -> io::Resu
         }
         tokio::time::sleep(LOOK_PERIOD).await;
     }
-    for shim in running(folder) {
-        identity::signal(shim, Signal::TERM)?;
-        let gone = tokio::time::timeout(SERVER_LIMIT, launch::wait_gone(shim)).await;
+    for (process, signal) in running(folder) {
+        if !has_left(context, database) {
+            return Ok(None);
+        }
+        identity::signal(process, signal)?;
+        let gone = tokio::time::timeout(SERVER_LIMIT, launch::wait_gone(process)).await;
         gone.map_err(|_| io::Error::other("its server does not stop"))??;
+    }
+    if !has_left(context, database) {
+        return Ok(None);
     }
     let aside = context.layout.host(context.name()).join("left");
     std::fs::create_dir_all(&aside)?;
     let place = aside.join(format!("{database}-{}", clock::wall_ms()));
-    match std::fs::rename(folder, &place) {
-        // Somebody was as fast.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(place),
-        moved => moved.map(|()| place),
-    }
+    std::fs::rename(folder, &place)?;
+    Ok(Some(place))
 }
 
-fn running(folder: &Path) -> Vec<ProcessIdentity> {
+/// Shims, each with the signal by which it stops what it runs, and what runs on without its shim.
+fn running(folder: &Path) -> Vec<(ProcessIdentity, Signal)> {
+    let alive = |identity: &ProcessIdentity| identity::is_alive(*identity);
     states_in(folder)
         .iter()
         .filter_map(|path| shim::read_state(path))
-        .map(|state| state.shim)
-        .filter(|shim| identity::is_alive(*shim))
+        .filter_map(|state| {
+            let orphan = || Some((state.child.filter(alive)?, Signal::INT));
+            let shim = Some(state.shim).filter(alive);
+            shim.map(|shim| (shim, Signal::TERM)).or_else(orphan)
+        })
         .collect()
 }

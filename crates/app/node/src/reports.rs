@@ -84,14 +84,16 @@ impl Reporter {
     }
 
     /// What changed since it was last looked.
-    pub fn look(&mut self, sight: &Sight) -> Vec<Signal> {
+    pub fn look(&mut self, sight: &Sight, leaving: &BTreeSet<(String, String)>) -> Vec<Signal> {
         let now_ms = clock::wall_ms();
         let mut signals = Vec::new();
         for (database, fact) in &*sight.keepers.borrow() {
             if let Some(status) = fact.latest() {
                 signals.extend(self.keeper(database, &status.sight, now_ms));
                 signals.extend(self.promise(database, status, now_ms));
-                signals.extend(self.let_go(database, status, now_ms));
+            }
+            if let Some(status) = fact.fresh(clock::now()) {
+                signals.extend(self.let_go(database, status, leaving, now_ms));
             }
         }
         for (gateway, fact) in &*sight.gateways.borrow() {
@@ -159,11 +161,21 @@ impl Reporter {
     }
 
     /// Said again until the journal has it: then nobody leaves there any more.
-    fn let_go(&mut self, name: &str, status: &KeeperStatus, now_ms: u64) -> Vec<Signal> {
-        let Ok(database) = DatabaseName::new(name) else {
+    fn let_go(
+        &mut self,
+        name: &str,
+        status: &KeeperStatus,
+        leaving: &BTreeSet<(String, String)>,
+        now_ms: u64,
+    ) -> Vec<Signal> {
+        let open = status.sight.role == SightRole::Primary && status.sight.open;
+        let Some(database) = DatabaseName::new(name).ok().filter(|_| open) else {
             return Vec::new();
         };
         let told = |host: &String| {
+            if !leaving.contains(&(name.to_owned(), host.clone())) {
+                return None;
+            }
             let from = HostName::new(host).ok()?;
             let at_ms = self.let_go.get(&(name.to_owned(), host.clone()));
             if at_ms.is_some_and(|at_ms| now_ms.saturating_sub(*at_ms) < LET_GO_AGAIN_MS) {

@@ -83,6 +83,8 @@ struct Node {
     moved: mpsc::Receiver<Moved>,
     assigned: mpsc::UnboundedReceiver<Assigned>,
     placements: LastPlacements,
+    /// Begun anew with every change of what shall run.
+    taking_down: Option<tokio::task::JoinHandle<()>>,
     reporter: Reporter,
     alerts: AlertTeller,
     loops: LoopWatcher,
@@ -154,6 +156,7 @@ impl Node {
             moved,
             assigned,
             placements,
+            taking_down: None,
             reporter,
             alerts,
             loops,
@@ -198,7 +201,7 @@ impl Node {
                     }
                 }
                 _ = look.tick() => {
-                    for signal in self.reporter.look(&self.desk.sight) {
+                    for signal in self.reporter.look(&self.desk.sight, &self.placements.leaving()) {
                         self.desk.deputy.submit(signal);
                     }
                     self.tell_alerts();
@@ -249,6 +252,10 @@ impl Node {
                         error = format!("{error:#}"),
                         "the journalled file cannot be used"
                     );
+                    // Looked at again with the next word of the journal.
+                    if others {
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -268,9 +275,14 @@ impl Node {
                 .keep(&self.context)
                 .context("keep the placements")?;
             self.placements = placements;
+            if let Some(task) = self.taking_down.take() {
+                task.abort();
+            }
             self.wish().await?;
-            let (context, known) = (self.context.clone(), self.placements.replicas.clone());
-            tokio::task::spawn_local(replicas::take_down(context, known));
+        }
+        if state.desired.is_some() && self.taking_down.is_none() {
+            let task = replicas::take_down(self.context.clone());
+            self.taking_down = Some(tokio::task::spawn_local(task));
         }
         Ok(())
     }

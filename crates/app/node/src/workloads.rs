@@ -81,6 +81,14 @@ impl LastPlacements {
         files::write_atomic(&path(context), &serde_json::to_vec(self)?)
     }
 
+    /// Databases and hosts of replicas that are not let go yet.
+    pub fn leaving(&self) -> BTreeSet<(String, String)> {
+        self.replicas
+            .iter()
+            .flat_map(KnownReplicas::leaving)
+            .collect()
+    }
+
     fn services_on(&self, host: &str) -> BTreeSet<&str> {
         let here = |(_, hosts): &&(String, Vec<String>)| hosts.iter().any(|other| other == host);
         self.placed

@@ -276,7 +276,8 @@ impl Keeper {
         }
     }
 
-    /// Who of two coordinators goes first: every keeper that was told the same home says the same.
+    /// Who goes first of those that could. Keepers that know different files say different things, so between two that ask for the
+    /// same term the number alone decides.
     fn precedence(&self, replica: ReplicaId) -> (bool, bool, Reverse<ReplicaId>) {
         let stays = !self.config.leaving.contains(&replica);
         (stays, replica == self.config.home, Reverse(replica))
@@ -290,7 +291,7 @@ impl Keeper {
         };
         let prefer = *prefer;
         let split = *term == asked && self.durable.promise.highest == asked;
-        if !split || self.precedence(other) > self.precedence(self.config.me) {
+        if !split || Reverse(other) > Reverse(self.config.me) {
             return false;
         }
         self.abort_election();

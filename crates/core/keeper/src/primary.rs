@@ -252,10 +252,9 @@ impl Keeper {
             && !self.has(PlantedBug::BoundMemberLeftOut)
     }
 
-    /// Works, and should not be relied on, or is to leave: a standby that is well takes over by plan.
+    /// Works, and should not be relied on: a standby that is well takes over by plan.
     pub(crate) fn must_hand_over(&self) -> bool {
-        let ails = self.server.ailment().is_some() && !self.has(PlantedBug::AilingPrimaryKept);
-        ails || self.config.leaving.contains(&self.config.me)
+        self.server.ailment().is_some() && !self.has(PlantedBug::AilingPrimaryKept)
     }
 
     /// The present record is on the disks of a majority of its members, and of the ones before it.
@@ -296,7 +295,10 @@ impl Keeper {
 
     /// Of a server that nobody can write to: nobody is let in again before the quorum has all that is visible there.
     pub(crate) fn note_end_of_log(&mut self) {
-        let seen = self.server.fresh().map(|seen| seen.process);
+        // A look that got no answer repeats the last position.
+        let seen = self.server.fresh();
+        let seen = seen.filter(|seen| seen.serviceability.is_answering());
+        let seen = seen.map(|seen| seen.process);
         if let (State::Unopened, Some(ProcessState::Primary { flushed, .. }), Some(primary)) =
             (self.server.state, seen, self.primary.as_mut())
             && !primary.first_record_end.is_valid()

@@ -12,6 +12,7 @@ use core::time::Duration;
 
 use mainstay_units::Instant;
 
+use crate::cohort::majority;
 use crate::config::ReplicaId;
 use crate::keeper::Keeper;
 use crate::machine::{Event, State};
@@ -69,7 +70,10 @@ impl Keeper {
             })
             .count();
         // With many replicas and few copies that is more than a majority.
-        others >= cohort.recruits_needed(self.copies())
+        let members = cohort.members.len();
+        let electing = cohort.recruits_needed(self.copies());
+        // Where it takes all of them, none is elected without the primary anyway.
+        others >= electing.min(members - 1).max(majority(members))
     }
 
     /// Whether this replica may leave its log and take the primary's instead. A primary that does not open is given

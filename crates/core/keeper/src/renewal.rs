@@ -37,6 +37,11 @@ pub(crate) struct Renewals {
 }
 
 impl Renewals {
+    /// The last attempt was not called off a moment ago.
+    pub fn may_hand_over(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|at| now >= at)
+    }
+
     /// Written out or not, it is not tried again: the stop only takes longer.
     pub fn note_outcome(&mut self, operation: OperationId) {
         if self.flushing == Some(operation) {

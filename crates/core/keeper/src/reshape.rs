@@ -22,6 +22,9 @@ use crate::machine::State;
 use crate::planted::PlantedBug;
 use crate::primary::{Barrier, Stance, Waits};
 
+/// Who leaves, and was silent for so many times the suspicion (a minute), is not waited for until it is replaced.
+const GONE_AFTER: u32 = 50;
+
 /// What the record is to say next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
@@ -30,6 +33,20 @@ enum Change {
 }
 
 impl Keeper {
+    /// The file names this primary no more, and enough others are there to elect one.
+    pub(crate) fn must_withdraw(&self) -> bool {
+        let (Some(primary), Some(cohort)) = (&self.primary, &self.durable.cohort) else {
+            return false;
+        };
+        let others = cohort.members.iter().filter(|(replica, member)| {
+            let said = self.peers.alive(self.now, &self.config.timings, **replica);
+            said.is_some_and(|heartbeat| heartbeat.incarnation == member.incarnation)
+        });
+        let enough = others.count() + 1 >= cohort.recruits_needed(self.copies());
+        let due = primary.renewals.may_hand_over(self.now);
+        self.config.leaving.contains(&self.config.me) && enough && due
+    }
+
     /// An open primary whose decided record does not name this replica any more: it may be taken down.
     pub fn has_let_go(&self, replica: ReplicaId) -> bool {
         let cohort = self.durable.cohort.as_ref();
@@ -71,11 +88,21 @@ impl Keeper {
         members
             .filter(|member| !self.config.stays(*member) && *member != self.config.me)
             .find(|member| {
-                let useless = self.target_stream(*member).is_none();
+                let useless = self.is_gone_for_long(*member);
                 cohort.members.len() > copies
                     && (replaced || useless)
                     && self.acknowledging_without(Some(*member), Lsn::INVALID) + 1 >= copies
             })
+    }
+
+    /// Neither its keeper nor its server was heard: not one that was started anew, or attaches later than others.
+    fn is_gone_for_long(&self, member: ReplicaId) -> bool {
+        let limit = self.config.timings.suspicion * GONE_AFTER;
+        let silent = self
+            .peers
+            .get(member)
+            .is_none_or(|peer| self.peers.silence(self.now, peer) >= limit);
+        silent && self.target_stream(member).is_none()
     }
 
     pub(crate) fn stance_kept(&self, cohort: &Cohort) -> Stance {
@@ -146,8 +173,8 @@ impl Keeper {
             .primary
             .as_ref()
             .and_then(|primary| primary.members_changed);
-        let open = self.server.state == State::Open;
-        !open || changed.is_none_or(|at| self.now.since(at) > lease + lease / 10)
+        let closed = self.server.state == State::Unopened;
+        closed || changed.is_none_or(|at| self.now.since(at) > lease + lease / 10)
     }
 
     pub(crate) fn note_other_members(&mut self) {
@@ -163,6 +190,10 @@ impl Keeper {
         let Some(recorded) = cohort.copies else {
             return self.holds_all(cohort).then_some(Change::Copies(configured));
         };
+        // Elections then only ask for more, also while commits are answered alone, which may end by it.
+        if configured < recorded {
+            return Some(Change::Copies(configured));
+        }
         if self.solo_is_recorded() || cohort.solo.is_some() {
             return None;
         }
@@ -176,6 +207,9 @@ impl Keeper {
             Barrier::Unknown | Barrier::Due => false,
         };
         if let Some(leaver) = stance.without {
+            if self.leaver(cohort) != Some(leaver) {
+                return None;
+            }
             let safe = has(Some(leaver), recorded) || self.has(PlantedBug::LeaverForgottenEarly);
             return safe.then_some(Change::Without(leaver));
         }
@@ -183,6 +217,6 @@ impl Keeper {
             let safe = has(None, stance.copies) || self.has(PlantedBug::MoreCopiesClaimedEarly);
             return safe.then_some(Change::Copies(stance.copies));
         }
-        (configured < recorded).then_some(Change::Copies(configured))
+        None
     }
 }

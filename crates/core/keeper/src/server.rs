@@ -311,7 +311,9 @@ impl Keeper {
             ProcessState::Standby { .. } => {
                 let name = seen.receiver.and_then(|receiver| receiver.name);
                 let kept = name.is_some_and(|name| {
-                    name.term >= promise.floor && name.incarnation == self.durable.incarnation
+                    name.term >= promise.floor
+                        && name.replica == self.config.me
+                        && name.incarnation == self.durable.incarnation
                 });
                 if kept {
                     Some(Event::SeenFollower)

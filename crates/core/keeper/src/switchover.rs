@@ -106,7 +106,7 @@ impl Keeper {
             return false;
         }
         let renews = self.must_renew_term();
-        if !(renews || self.must_hand_over() || self.must_retire()) {
+        if !(renews || self.must_hand_over() || self.must_withdraw() || self.must_retire()) {
             return false;
         }
         // One that ails too is no better, and would hand over in turn: it will do only where nobody else

@@ -24,7 +24,7 @@ use crate::incidents;
 use crate::placement::place;
 use crate::playbook;
 use crate::signal::{Reflex, Report, Signal};
-use crate::state::{State, stream_of};
+use crate::state::{Outstanding, State, moved, stream_of};
 use crate::why::{Refusal, Why};
 
 /// A host whose heartbeat stands still for so long is lost: interchangeable instances start elsewhere. Long
@@ -198,6 +198,10 @@ fn adopt(
     if let Some(refusal) = replicas_refused(state, desired) {
         return Err(refusal);
     }
+    // Keepers are started anew for a replica that comes, and while automation is paused nothing is started.
+    if state.paused.is_some() && state.desired.is_some() && adds_replicas(state, desired) {
+        return Err(Refusal::Paused);
+    }
     let generation = state.generation.next().unwrap_or(state.generation);
     let mut events = vec![Event::PlatformAdopted {
         generation,
@@ -225,7 +229,9 @@ fn moved_homes(state: &State, desired: &Desired, by: &By) -> Vec<Event> {
         let database = desired.databases.get(name)?;
         let from = state.databases.get(name)?.primary.as_ref()?;
         let lies_in = |host: &HostName| desired.hosts.get(host) == Some(&database.home);
-        if database.home == before.home || lies_in(from) {
+        let moves = |order: &Outstanding| moved(&order.effect).as_ref() == Some(name);
+        let under_way = state.outstanding.values().any(moves);
+        if database.home == before.home || lies_in(from) || under_way {
             return None;
         }
         let ready = |host: &&HostName| {
@@ -246,6 +252,14 @@ fn moved_homes(state: &State, desired: &Desired, by: &By) -> Vec<Event> {
     ordered.collect()
 }
 
+fn adds_replicas(state: &State, desired: &Desired) -> bool {
+    desired.databases.iter().any(|(name, database)| {
+        let known = state.replicas.get(name);
+        let comes = |host: &HostName| known.is_some_and(|known| known.number(host).is_none());
+        database.replicas.iter().any(comes)
+    })
+}
+
 /// Who shall leave and cannot yet. The rest is carried out by the keepers, one step after the other.
 fn replicas_refused(state: &State, desired: &Desired) -> Option<Refusal> {
     state.replicas.iter().find_map(|(database, replicas)| {
@@ -258,6 +272,9 @@ fn replicas_refused(state: &State, desired: &Desired) -> Option<Refusal> {
             let (database, host) = (database.clone(), host.clone());
             if primary == Some(&host) {
                 return Some(Refusal::ReplicaIsPrimary { database, host });
+            }
+            if primary.is_none() && !state.lost.contains_key(&host) {
+                return Some(Refusal::PrimaryUnknown(database));
             }
             let stays = desired.hosts.contains_key(&host);
             (!stays).then_some(Refusal::ReplicaStillThere { database, host })
@@ -285,9 +302,13 @@ fn reported(state: &State, report: &Report) -> Decision {
             let mut loops = state.incidents.loops_on(report.host.as_str());
             !loops.any(|known| known == incidents::plain(instance))
         }
+        // Only whoever has the primary can know.
         Reflex::ReplicaLetGo { database, from } => {
-            let replicas = state.replicas.get(database);
-            !replicas.is_some_and(|replicas| replicas.leaving().contains(from))
+            let leaves = state.replicas.get(database);
+            let leaves = leaves.is_some_and(|replicas| replicas.leaving().contains(from));
+            let view = state.databases.get(database);
+            let primary = view.and_then(|view| view.primary.as_ref());
+            !leaves || primary != Some(&report.host)
         }
         Reflex::LeftPrimary { .. }
         | Reflex::InstanceRestarted { .. }

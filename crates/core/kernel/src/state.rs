@@ -517,7 +517,7 @@ impl State {
 }
 
 /// The database whose primary an effect moves.
-fn moved(effect: &Effect) -> Option<DatabaseName> {
+pub(crate) fn moved(effect: &Effect) -> Option<DatabaseName> {
     match effect {
         Effect::Switchover { database, .. } => Some(database.clone()),
         Effect::Playbook(Work::Act {

@@ -24,7 +24,8 @@ pub fn archiver_config(
     let backup = database.backup.as_ref()?;
     let layout = machine.layout;
     let (here, name) = (host.name.as_str(), database.name.as_str());
-    let servers = database.replicas.iter().filter_map(|replica| {
+    let all = database.replicas.iter().chain(&database.leaving);
+    let servers = all.filter_map(|replica| {
         let server = machine.platform.host(replica.host.as_str())?;
         Some(BackupServer {
             host: server.name.to_string(),

@@ -265,7 +265,9 @@ fn database(
 ) -> Option<record::DatabaseTarget> {
     let database = machine.platform.database(name.as_str())?;
     let ports = database.ports;
-    let replicas = database.replicas.iter().filter_map(|replica| {
+    // One that leaves may be primary for a moment yet.
+    let all = database.replicas.iter().chain(&database.leaving);
+    let replicas = all.filter_map(|replica| {
         let host = machine.platform.host(replica.host.as_str())?;
         let local = host.name == reader.name;
         let lease = machine.layout.lease(host.name.as_str(), name.as_str());

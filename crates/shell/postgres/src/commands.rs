@@ -446,11 +446,59 @@ async fn acknowledge(local: &mut Local, standbys: &SynchronousStandbys) -> Resul
         SynchronousStandbys::Nobody => Acknowledging::Nobody,
         SynchronousStandbys::Off => Acknowledging::Off,
     };
-    if is_other_count(&local.stance.acknowledging, &acknowledging) {
+    if local.stance.acknowledging == Acknowledging::Off && acknowledging != Acknowledging::Off {
+        take_in(local, Acknowledging::Nobody).await?;
+        see_a_commit_wait(local).await?;
+    } else if is_other_count(&local.stance.acknowledging, &acknowledging) {
         // Of senders that show the same place before and after, nobody could say by which number they count.
         take_in(local, Acknowledging::Nobody).await?;
     }
     take_in(local, acknowledging).await
+}
+
+/// That commits wait at all is said to them by the checkpointer, which may be busy with a disk for long after everybody else has read
+/// the setting: so one is tried, under a setting that answers none.
+async fn see_a_commit_wait(local: &mut Local) -> Result<(), ServerError> {
+    let action = "see that commits wait";
+    let probe = server::login(&local.setup, ANSWER_LIMIT).await?;
+    let recovers = probe.value(action, "SELECT pg_is_in_recovery()::text", ANSWER_LIMIT);
+    if recovers.await? == "true" {
+        // Nobody commits there.
+        return Ok(());
+    }
+    let on = "SET synchronous_commit = on";
+    probe.ask(action, on, ANSWER_LIMIT).await?;
+    let own = "SELECT pg_backend_pid()::text";
+    let pid = probe.value(action, own, ANSWER_LIMIT).await?;
+    let waits =
+        format!("SELECT FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'SyncRep'");
+    let cancel = format!("SELECT pg_cancel_backend({pid})");
+    let deadline = mainstay_rt::clock::now() + EFFECT_LIMIT;
+    while mainstay_rt::clock::now() < deadline {
+        let commit = "SELECT pg_logical_emit_message(true, 'mainstay', 'does it wait?')";
+        let commit = probe.ask(action, commit, EFFECT_LIMIT);
+        let mut commit = std::pin::pin!(commit);
+        let mut seen = false;
+        loop {
+            tokio::select! {
+                // Answered, or cancelled; what came of it is nobody's.
+                _ = &mut commit => break,
+                () = tokio::time::sleep(PAUSE) => {
+                    let session = local.session().await?;
+                    let rows = session.ask(action, &waits, ANSWER_LIMIT).await?;
+                    if !rows.is_empty() {
+                        seen = true;
+                        session.ask(action, &cancel, ANSWER_LIMIT).await?;
+                    }
+                }
+            }
+        }
+        if seen {
+            return Ok(());
+        }
+    }
+    let limit = EFFECT_LIMIT;
+    Err(ServerError::Late { action, limit })
 }
 
 /// The same standbys, and another number of them: nothing else in it is seen from outside.
@@ -592,12 +640,17 @@ async fn knock(local: &Local) -> Result<(), crate::sql::SqlError> {
     Session::open(login, ANSWER_LIMIT).await.map(drop)
 }
 
-/// Ends every session that is not a keeper's or a replica's.
-fn end_sessions() -> String {
+/// Ends every session that is not a keeper's or a replica's; while others are there, or may come, not those that wait for other
+/// copies of their commit. One row for each session that was there.
+fn end_sessions(shut: bool) -> String {
+    let theirs = format!(
+        "backend_type = 'client backend' AND usename NOT IN ('{SUPERUSER}', '{REPLICATION_ROLE}')"
+    );
+    let others = "wait_event IS DISTINCT FROM 'SyncRep'";
     format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-         WHERE backend_type = 'client backend' \
-         AND usename NOT IN ('{SUPERUSER}', '{REPLICATION_ROLE}')"
+        "SELECT CASE WHEN {others} OR ({shut} AND NOT EXISTS \
+         (SELECT FROM pg_stat_activity WHERE {theirs} AND {others})) \
+         THEN pg_terminate_backend(pid) END FROM pg_stat_activity WHERE {theirs}"
     )
 }
 
@@ -608,16 +661,18 @@ async fn close(local: &mut Local) -> Result<(), ServerError> {
     turn_away(local).await
 }
 
-/// Waits until the shut door is shut, and ends every session that came through it.
+/// Waits until the shut door is shut, and ends every session that came through it. Who waits for other copies goes last: when his
+/// session ends, his commit is seen by whoever is there, and whoever saw it, or waited for its row, could take it for written.
 async fn turn_away(local: &mut Local) -> Result<(), ServerError> {
     let action = "turn applications away";
     let deadline = mainstay_rt::clock::now() + EFFECT_LIMIT;
-    let question = end_sessions();
     loop {
         // First the door, then the room: whoever came in before the door was shut is seen.
         let shut = knock(local).await.is_err();
         let session = local.session().await?;
-        let left = session.ask(action, &question, ANSWER_LIMIT).await?;
+        let left = session
+            .ask(action, &end_sessions(shut), ANSWER_LIMIT)
+            .await?;
         if shut && left.is_empty() {
             return Ok(());
         }

@@ -126,6 +126,8 @@ pub struct Checker {
     /// Who coordinated the promotion to a timeline.
     coordinators: BTreeMap<Era, Coordinator>,
     opened: BTreeSet<Era>,
+    /// Closed, and not opened again since.
+    closed: BTreeSet<Era>,
     /// Who durably promised a term, with which of its disks, and to whom. A disk that is lost takes back nothing that it said.
     promised: BTreeMap<Era, BTreeMap<(usize, u32), Option<Coordinator>>>,
     /// How many disks each host has lost.
@@ -171,6 +173,7 @@ impl Checker {
             timelines: BTreeMap::new(),
             coordinators: BTreeMap::new(),
             opened: BTreeSet::new(),
+            closed: BTreeSet::new(),
             promised: BTreeMap::new(),
             lives: vec![0; hosts],
             reported: vec![(Lineage::ORIGIN, 0); hosts],
@@ -576,6 +579,14 @@ impl Checker {
         (0..hosts.len()).filter(|host| had(*host)).count()
     }
 
+    /// Applications were sent away.
+    pub fn closed(&mut self, host: usize, hosts: &[Host]) {
+        if let Some(process) = hosts[host].server.process.as_ref() {
+            self.closed
+                .insert((hosts[host].lineage(), process.timeline));
+        }
+    }
+
     /// Applications are let in.
     pub fn opened(&mut self, host: usize, now: u64, hosts: &[Host]) {
         let Some(process) = hosts[host].server.process.as_ref() else {
@@ -583,10 +594,10 @@ impl Checker {
         };
         let timeline = process.timeline;
         let era = (hosts[host].lineage(), timeline);
-        let again = !self.opened.insert(era);
-        if !again && self.opened.len() > 1 {
+        if self.opened.insert(era) && self.opened.len() > 1 {
             self.failovers += 1;
         }
+        let again = self.closed.remove(&era);
         // Whoever waited was sent away when it closed, and what he wrote is seen by whoever comes now.
         let last = hosts[host].server.folder.as_ref().and_then(|folder| {
             let records = folder.log.flushed_records();

@@ -1,7 +1,7 @@
 //! The platform file changes while the database serves: replicas come, go and are replaced, commits shall have more copies
 //! or fewer, the home moves. Every keeper learns of it at another moment, by being started anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_keeper::{Cohort, Input, Lineage, PlantedBug, ReplicaId};
 
@@ -14,6 +14,8 @@ use crate::world::World;
 const FROM_US: u64 = 10_000_000;
 const EVERY_US: (u64, u64) = (2_500_000, 6_500_000);
 const REST_US: u64 = 3_000_000;
+/// No server shows the stream of a host that was left for so long.
+const FORGOTTEN_AFTER_US: u64 = 12_000_000;
 /// So late a keeper may learn of it.
 const LATENESS_US: u64 = 2_500_000;
 
@@ -25,6 +27,9 @@ pub struct Shape {
     pub leaving: BTreeSet<usize>,
     pub copies: u8,
     pub home: usize,
+    /// When a host was left. A replica that comes there has another number, and what was left of the former one is not taken for it: here
+    /// numbers are of hosts, so it comes only when nobody can.
+    left: BTreeMap<usize, u64>,
 }
 
 impl Shape {
@@ -34,6 +39,7 @@ impl Shape {
             leaving: BTreeSet::new(),
             copies,
             home: 0,
+            left: BTreeMap::new(),
         }
     }
 
@@ -96,6 +102,7 @@ impl World {
             self.say(|| format!("host {} has left", host + 1));
             self.shape.replicas.remove(&host);
             self.shape.leaving.remove(&host);
+            self.shape.left.insert(host, self.now);
             self.stop_keeper(host);
             self.end_process(host);
             self.lose_disk(host);
@@ -104,7 +111,12 @@ impl World {
 
     fn change_file(&mut self) {
         let staying: Vec<usize> = self.shape.staying().collect();
+        let free = |host: &usize| {
+            let left = self.shape.left.get(host);
+            left.is_none_or(|at| self.now - at > FORGOTTEN_AFTER_US)
+        };
         let spare = (0..self.plan.hosts).filter(|host| !self.shape.replicas.contains(host));
+        let spare = spare.filter(free);
         let spare: Vec<usize> = spare.collect();
         let pick = |from: &[usize], draw: u64| from.get(draw as usize % from.len().max(1)).copied();
         let (a, b) = (self.random.draw(), self.random.draw());

@@ -412,6 +412,7 @@ impl World {
         if open {
             self.checker.opened(host, self.now, &self.hosts);
         } else {
+            self.checker.closed(host, &self.hosts);
             self.hosts[host].engine = None;
             if let Some(process) = &mut self.hosts[host].server.process {
                 process.waiters.clear();

@@ -719,7 +719,7 @@ fn a_changed_file_is_a_plan() {
             2100 > uid 1000 asks: apply
                  #13 refused apply: this file is in force already (file_in_force)
             2200 > uid 1000 asks: apply
-                 #14 file c0c0 in force as generation 3 by owner: 1 changes, 1 steps
+                 #14 refused apply: where the primary of ledger is, is not known (primary_unknown)
             2300 > uid 1000 asks: apply
                  #15 refused apply: database ledger is missing; removing one is not possible yet (database_removed)
             2400 > uid 1000 asks: apply
