@@ -321,6 +321,25 @@ impl Refusal {
     }
 }
 
+/// Why a replica, or its host, cannot leave.
+fn stays(
+    database: &DatabaseName,
+    host: &HostName,
+    is_primary: bool,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    if is_primary {
+        return write!(
+            f,
+            "the replica of {database} on {host} is the primary and cannot leave"
+        );
+    }
+    write!(
+        f,
+        "host {host} is missing, and its replica of {database} has not left yet"
+    )
+}
+
 /// Why a database does not go on without a majority of its replicas.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FailoverRefusal {
@@ -410,16 +429,8 @@ impl fmt::Display for Refusal {
             Self::Playbook(why) => why.fmt(f),
             Self::FileInForce => f.write_str("this file is in force already"),
             Self::OtherPlatform { named } => write!(f, "the file describes the platform {named}"),
-            Self::ReplicaIsPrimary { database, host } => {
-                write!(
-                    f,
-                    "the replica of {database} on {host} is the primary and cannot leave"
-                )
-            }
-            Self::ReplicaStillThere { database, host } => write!(
-                f,
-                "host {host} is missing, and its replica of {database} has not left yet"
-            ),
+            Self::ReplicaIsPrimary { database, host } => stays(database, host, true, f),
+            Self::ReplicaStillThere { database, host } => stays(database, host, false, f),
             Self::DatabaseRemoved(database) => {
                 write!(
                     f,

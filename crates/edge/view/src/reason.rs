@@ -146,18 +146,10 @@ fn database(reason: &DatabaseReason) -> Words {
             ),
             "bring back a replica: waiting commits then finish, none is lost",
         ),
-        DatabaseReason::FewerCopiesPromised { promised, wanted } => words(
-            format!(
-                "the file asks for {wanted} copies of each commit, and {promised} are promised until so many replicas follow"
-            ),
-            "bring back the replicas that are missing",
-        ),
-        DatabaseReason::ReplicaLeaving { host } => words(
-            format!(
-                "its replica on {host} is to leave, and is needed until the others, and who comes in its place, have what it has"
-            ),
-            "it is let go by itself; the lines of the replicas say what it waits for",
-        ),
+        DatabaseReason::FewerCopiesPromised { promised, wanted } => {
+            fewer_copies(*promised, *wanted)
+        }
+        DatabaseReason::ReplicaLeaving { host } => leaving(host),
         DatabaseReason::Archive(reason) => archive(reason),
         DatabaseReason::NoSpareCopy { copies, needed } => words(
             format!(
@@ -288,6 +280,24 @@ fn replica(reason: &ReplicaReason) -> Words {
             "give its disk and its way to the primary more room, or the database less to write; to fill it anew helps only where that is faster",
         ),
     }
+}
+
+fn fewer_copies(promised: u32, wanted: u32) -> Words {
+    words(
+        format!(
+            "the file asks for {wanted} copies of each commit, and {promised} are promised until so many replicas follow"
+        ),
+        "bring back the replicas that are missing",
+    )
+}
+
+fn leaving(host: &str) -> Words {
+    words(
+        format!(
+            "its replica on {host} is to leave, and is needed until the others, and who comes in its place, have what it has"
+        ),
+        "it is let go by itself; the lines of the replicas say what it waits for",
+    )
 }
 
 fn service(reason: &ServiceReason) -> Words {

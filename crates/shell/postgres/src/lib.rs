@@ -198,27 +198,20 @@ async fn live(
     let (seeding, progress) = watch::channel(None);
     let (shown, seen) = watch::channel(mind::shown(&setup, keeper.status()));
 
-    let wanted = report.clone();
     let own = setup.clone();
     on_a_thread("eyes", move || {
         hurry(NICE);
         eyes::watch(Rc::new(own), attended, sighting)
     })?;
     lend_hands(setup.clone(), orders, finished, seeding)?;
-    std::thread::Builder::new()
-        .name("memory".to_owned())
-        .spawn(move || memory::keep(promises, records, &report))
-        .map_err(|source| RunError::System {
-            action: "start a thread",
-            source,
-        })?;
+    remember(promises, records, report.clone())?;
 
     // After the threads that start processes: those inherit how much their parent hurries.
     hurry(NICE);
     let setup = Rc::new(setup);
     let peers = meet(&setup, tell)?;
     show(&setup, asks, seen)?;
-    tokio::task::spawn_local(wanted::watch(Rc::clone(&setup), wanted));
+    tokio::task::spawn_local(wanted::watch(Rc::clone(&setup), report));
     let lease = lease::LeaseFile::open(&setup.config.lease_file)?;
     let action = "listen for SIGTERM";
     let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
@@ -241,6 +234,22 @@ async fn live(
         terminate,
     };
     Ok(Mind::new(setup, keeper, outbox).live(inbox).await)
+}
+
+/// The thread that keeps promises.
+fn remember(
+    promises: promise::PromiseFile,
+    records: mpsc::UnboundedReceiver<(u64, mainstay_keeper::Durable)>,
+    report: mpsc::UnboundedSender<mainstay_keeper::Input>,
+) -> Result<(), RunError> {
+    std::thread::Builder::new()
+        .name("memory".to_owned())
+        .spawn(move || memory::keep(promises, records, &report))
+        .map(drop)
+        .map_err(|source| RunError::System {
+            action: "start a thread",
+            source,
+        })
 }
 
 /// The thread that does what is ordered, and takes what is new in the file between two orders.

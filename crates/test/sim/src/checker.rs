@@ -708,11 +708,7 @@ impl Checker {
             let detail = format!("write {write} by host {}", host + 1);
             self.broken(Invariant::AloneUndeclared, detail);
         }
-        let record = hosts[host].disk.record.as_ref();
-        let promised = record
-            .and_then(|disk| disk.cohort.as_ref()?.copies)
-            .map_or(self.copies, usize::from);
-        if copies < promised.max(self.copies) && !alone {
+        if copies < promised(&hosts[host]).max(self.copies) && !alone {
             let detail = format!(
                 "write {write} acknowledged by host {} with {copies} copies",
                 host + 1
@@ -904,6 +900,13 @@ impl Checker {
             }
         }
     }
+}
+
+/// The copies of each commit that a primary's record promises.
+fn promised(primary: &Host) -> usize {
+    let record = primary.disk.record.as_ref();
+    let copies = record.and_then(|disk| disk.cohort.as_ref()?.copies);
+    copies.map_or(0, usize::from)
 }
 
 /// Where a primary's record is not what the file says.

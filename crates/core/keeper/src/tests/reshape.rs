@@ -40,14 +40,16 @@ fn look(keeper: &mut Keeper, at_ms: u64, flushed: [u64; 2]) -> Vec<SynchronousSt
     }
     let clients = alloc::vec![stream(2, flushed[0]), stream(3, flushed[1])];
     keeper.handle(now, Input::Observed(primary(clients)));
-    let settings = |command| match command {
-        Command::SetSynchronousStandbys(standbys) => Some(standbys),
-        _ => None,
-    };
-    perform_all(keeper, at_ms)
-        .into_iter()
-        .filter_map(settings)
-        .collect()
+    let ordered = perform_all(keeper, at_ms);
+    ordered.iter().filter_map(setting).cloned().collect()
+}
+
+fn setting(command: &Command) -> Option<&SynchronousStandbys> {
+    if let Command::SetSynchronousStandbys(standbys) = command {
+        Some(standbys)
+    } else {
+        None
+    }
 }
 
 /// The other members keep the present record.
@@ -134,10 +136,8 @@ fn nothing_is_raised_that_cannot_be_kept_and_nobody_let_go_who_is_needed() {
     let now = Instant::from_millis(20);
     keeper.handle(now, Input::Observed(primary(alloc::vec![stream(2, 100)])));
     let ordered = perform_all(&mut keeper, 20);
-    let count = ordered.iter().find_map(|command| match command {
-        Command::SetSynchronousStandbys(standbys) => Some(told_apart(standbys).0),
-        _ => None,
-    });
+    let count = ordered.iter().find_map(setting);
+    let count = count.map(|standbys| told_apart(standbys).0);
     assert!(count.is_none_or(|count| count == 1), "{ordered:?}");
 
     let mut keeper = told(&[2, 3], 2);
@@ -167,9 +167,12 @@ fn a_primary_that_leaves_hands_over() {
         Instant::from_millis(22),
         Input::Operator { request, command },
     );
-    let answer = core::iter::from_fn(|| keeper.poll_effect()).find_map(|effect| match effect {
-        Effect::Answer { answer, .. } => Some(answer),
-        _ => None,
+    let answer = core::iter::from_fn(|| keeper.poll_effect()).find_map(|effect| {
+        if let Effect::Answer { answer, .. } = effect {
+            Some(answer)
+        } else {
+            None
+        }
     });
     let refusal = crate::SwitchoverRefusal::TargetLeaves;
     assert_eq!(answer, Some(crate::Answer::Refused(refusal)));
