@@ -1,8 +1,8 @@
-//! All tests of the workspace, in two lanes.
+//! All tests of the workspace, in three lanes.
 //!
-//! What starts processes stands in the front lane, one after another, as if it were alone. What only computes (cores
-//! and edges know no clock, so nothing that runs beside them changes what they find) takes what the front lane leaves
-//! over of the processors. Every test runs to its end even if one fails; what failed and what it said is repeated
+//! What starts processes stands in the front lane, one after another, but for the longest, which is beside them from
+//! the beginning. What only computes (cores and edges know no clock, so nothing that runs beside them changes what they
+//! find) takes what the others leave over of the processors. Every test runs to its end even if one fails; what failed and what it said is repeated
 //! last, where whoever reads the log looks first. Nothing in the documentation is a test, so nothing of it is asked.
 
 use std::collections::VecDeque;
@@ -27,6 +27,9 @@ const COMPUTING: [&str; 5] = [
     "crates/test/sim/src/",
     "crates/test/sim/tests/schedules.rs",
 ];
+/// The longest of those that start processes. It waits more than it works, and each of its scenarios for as long as it must: so it has a lane
+/// of its own, and all others are over meanwhile.
+const WAITING: &str = "crates/shell/postgres/tests/cluster/";
 /// Lines of a failed test's own words that are repeated at the end.
 const WORDS_LIMIT: usize = 40;
 /// Of the longest, named at the end.
@@ -53,9 +56,12 @@ struct Outcome {
 
 /// Builds every program and every test with the features of both, and runs the tests.
 pub fn run() -> Result<()> {
-    let (computing, front): (Vec<Trial>, Vec<Trial>) =
+    let (computing, others): (Vec<Trial>, Vec<Trial>) =
         build()?.into_iter().partition(|trial| trial.computes);
-    let count = computing.len() + front.len();
+    let (waiting, front): (Vec<Trial>, Vec<Trial>) = others
+        .into_iter()
+        .partition(|trial| trial.name.starts_with(WAITING));
+    let count = computing.len() + waiting.len() + front.len();
     let begun = now();
     let beside = Mutex::new(VecDeque::from(computing));
     let mut outcomes = std::thread::scope(|scope| {
@@ -66,12 +72,14 @@ pub fn run() -> Result<()> {
             }
             outcomes
         });
+        let long = scope.spawn(|| waiting.iter().map(Trial::run_apart).collect::<Vec<_>>());
         let mut outcomes: Vec<Outcome> = front.iter().map(Trial::run_in_front).collect();
         // Nobody is in front any more.
         while let Some(trial) = next(&beside) {
             outcomes.push(trial.run_in_front());
         }
         outcomes.extend(lane.join().unwrap_or_default());
+        outcomes.extend(long.join().unwrap_or_default());
         outcomes
     });
     outcomes.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
@@ -189,6 +197,15 @@ impl Trial {
     fn run_beside(&self) -> Outcome {
         let mut command = self.command("nice");
         command.args(["-n", "10"]).arg(&self.program);
+        self.run_quietly(command)
+    }
+
+    fn run_apart(&self) -> Outcome {
+        self.run_quietly(self.command(&self.program.display().to_string()))
+    }
+
+    /// What it says is said when it is over.
+    fn run_quietly(&self, command: Command) -> Outcome {
         let mut words = vec![format!("\n      Beside {}", self.name)];
         let outcome = self.watch(command, |line| words.push(line.clone()));
         say(&words);
