@@ -8,6 +8,7 @@
 mod caller;
 mod identity;
 mod listener;
+mod turns;
 
 pub use caller::Caller;
 pub use identity::{Identity, IdentityError};

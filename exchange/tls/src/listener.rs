@@ -14,6 +14,7 @@ use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
+use crate::turns::Turns;
 use crate::{Caller, Identity};
 
 const PROOF_MAX: Duration = Duration::from_secs(5);
@@ -23,11 +24,16 @@ const PROOF_MAX: Duration = Duration::from_secs(5);
 pub struct Guarded<L> {
     listener: L,
     identity: Option<Arc<Identity>>,
+    turns: Turns,
 }
 
 impl<L> Guarded<L> {
     pub fn new(listener: L, identity: Option<Arc<Identity>>) -> Self {
-        Self { listener, identity }
+        Self {
+            listener,
+            identity,
+            turns: Turns::new(),
+        }
     }
 }
 
@@ -53,7 +59,7 @@ where
         let Some(identity) = &self.identity else {
             return (Stream::Clear(stream), address);
         };
-        let proof = identity.acceptor().accept(stream);
+        let proof = self.turns.pace(identity.acceptor().accept(stream));
         let proof = async move {
             let proof = tokio::time::timeout(PROOF_MAX, proof).await;
             proof.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))

@@ -59,6 +59,10 @@ pub enum NothingWhy {
     StaleConnection,
     /// The instance said that it did nothing: it is not the active one.
     RefusedNotActive,
+    /// It waited for a connection, and was sent back: another one failed, or its instance is no longer the one.
+    NoConnection,
+    /// The request's deadline passed before there was a connection for it.
+    DeadlinePassed,
 }
 
 /// Why nobody knows.
@@ -173,6 +177,9 @@ impl History {
         };
         match outcome {
             Outcome::Answered => Verdict::PassAnswer,
+            Outcome::Nothing(NothingWhy::DeadlinePassed) => {
+                Verdict::End(self.end(EndWhy::DeadlinePassed))
+            }
             Outcome::Nothing(why) => Verdict::Repeat(RepeatWhy::NothingHappened(why)),
             Outcome::Unknown(cause) => self.judge_unknown(cause),
         }

@@ -43,6 +43,13 @@ fn one_attempt_one_verdict() {
     let rows = [
         (I::Once, Outcome::Answered, 1, 1, Verdict::PassAnswer),
         (I::Once, nothing, 1, 1, again),
+        (
+            I::Once,
+            Outcome::Nothing(NothingWhy::DeadlinePassed),
+            1,
+            1,
+            Verdict::End(EndWhy::DeadlinePassed),
+        ),
         (I::Once, lost, 1, 1, unknown(U::ConnectionLost)),
         (I::Once, late, 1, 1, unknown(U::DeadlinePassed)),
         (I::Once, Outcome::Answered, 1, 2, unknown(U::Superseded)),

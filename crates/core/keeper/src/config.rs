@@ -16,6 +16,31 @@ impl fmt::Display for ReplicaId {
     }
 }
 
+/// Some of the replicas, by number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Roster([u64; 4]);
+
+impl Roster {
+    pub fn contains(&self, replica: ReplicaId) -> bool {
+        self.0[usize::from(replica.0 / 64)] & (1 << (replica.0 % 64)) != 0
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        let all = (0..=u8::MAX).map(ReplicaId);
+        all.filter(|replica| self.contains(*replica))
+    }
+}
+
+impl FromIterator<ReplicaId> for Roster {
+    fn from_iter<I: IntoIterator<Item = ReplicaId>>(replicas: I) -> Self {
+        let mut roster = Self::default();
+        for replica in replicas {
+            roster.0[usize::from(replica.0 / 64)] |= 1 << (replica.0 % 64);
+        }
+        roster
+    }
+}
+
 /// A keeper's configuration. Build it, then hand it to [`crate::Keeper::new`], which checks it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {

@@ -377,6 +377,7 @@ impl Keeper {
             streams: self.server.streams(),
             renewal: self.server.renewal(),
             renews: self.renews(),
+            staying: Some(self.config.staying().collect()),
         }
     }
 

@@ -69,7 +69,7 @@ mod switchover;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, ConfigError, ReplicaId, Timings, Wanted};
+pub use config::{Config, ConfigError, ReplicaId, Roster, Timings, Wanted};
 pub use durable::{Cohort, CohortVersion, Durable, Loss, Member, Promise, Solo};
 pub use effect::Effect;
 pub use input::{Input, Operator, RequestId};

@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use mainstay_units::{Incarnation, Instant, Lsn, SystemIdentifier, Term, Timeline};
 
-use crate::config::ReplicaId;
+use crate::config::{ReplicaId, Roster};
 use crate::durable::{Cohort, CohortVersion, Promise};
 use crate::lineage::Lineage;
 use crate::postgres::{Rank, Renewal, TimelineHistory};
@@ -130,6 +130,8 @@ pub struct Heartbeat {
     pub renewal: Renewal,
     /// A primary only: whose server may be started anew now; the rest can do without it.
     pub renews: Option<Renews>,
+    /// The replicas that shall count, as the sender was told. A keeper of a version before does not say.
+    pub staying: Option<Roster>,
 }
 
 /// The primary's word that a standby may go. It answers what that one said at `echo`, by its own clock, and is worth

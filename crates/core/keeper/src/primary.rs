@@ -577,7 +577,7 @@ impl Keeper {
         }
         let cohort = self.durable.cohort.as_ref();
         let comes = cohort.is_some_and(|cohort| !cohort.members.contains_key(&replica));
-        if comes && !self.grants_are_of_these_members() {
+        if comes && !(self.others_know_of(replica) && self.grants_are_of_these_members()) {
             return false;
         }
         self.change_cohort(|cohort| {

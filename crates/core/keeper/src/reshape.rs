@@ -177,6 +177,21 @@ impl Keeper {
         closed || changed.is_none_or(|at| self.now.since(at) > lease + lease / 10)
     }
 
+    /// Every member that is heard was told of `replica`. Its votes are worth something only to a keeper that knows where
+    /// to ask for them; and where others were told that it leaves, it is this keeper that was told late.
+    pub(crate) fn others_know_of(&self, replica: ReplicaId) -> bool {
+        let Some(cohort) = &self.durable.cohort else {
+            return false;
+        };
+        let members = cohort.members.keys();
+        let mut heard =
+            members.filter_map(|member| self.peers.alive(self.now, &self.config.timings, *member));
+        heard.all(|heartbeat| {
+            let told = heartbeat.staying;
+            told.is_none_or(|staying| staying.contains(replica))
+        })
+    }
+
     pub(crate) fn note_other_members(&mut self) {
         let now = self.now;
         if let Some(primary) = self.primary.as_mut() {

@@ -249,6 +249,9 @@ pub struct Heartbeat {
     pub age_ns: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub echo: Option<Echo>,
+    /// The replicas that shall count, as the sender was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staying: Option<Vec<u8>>,
 }
 
 /// The receiver's own heartbeat that was heard last: when it was sent, by the receiver's clock, and how long ago it was

@@ -264,6 +264,9 @@ fn heartbeat_out(heartbeat: &core::Heartbeat) -> form::Heartbeat {
             sent_ns: echo.sent.as_nanos(),
             held_ns: nanos_out(echo.held),
         }),
+        staying: heartbeat
+            .staying
+            .map(|staying| staying.iter().map(|replica| replica.0).collect()),
     }
 }
 
@@ -296,6 +299,10 @@ fn heartbeat_in(heartbeat: &form::Heartbeat) -> Result<core::Heartbeat, ConvertE
             replica: core::ReplicaId(renews.replica),
             echo: Instant::from_nanos(renews.echo_ns),
         }),
+        staying: heartbeat
+            .staying
+            .as_ref()
+            .map(|staying| staying.iter().copied().map(core::ReplicaId).collect()),
     })
 }
 
@@ -611,6 +618,7 @@ mod tests {
                     replica: core::ReplicaId(3),
                     echo: Instant::from_millis(4),
                 }),
+                staying: Some([1, 2, 200].map(core::ReplicaId).into_iter().collect()),
             })),
             core::Body::Grant {
                 term: Term(1),

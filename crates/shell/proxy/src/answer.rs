@@ -16,7 +16,7 @@ use mainstay_gateway::retry::EndWhy;
 use mainstay_gateway::routing::RouteMiss;
 
 use crate::stats::CODES;
-use crate::upstream::Streaming;
+use crate::streaming::Streaming;
 
 /// Why the gateway answered itself. The order is that of [`CODES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! Who this gateway is to those whom it calls: keepers, and instances of services that want to know.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mainstay_identity::{Identity, IdentityError};
@@ -43,9 +42,8 @@ impl Caller {
         Ok(known.clone())
     }
 
-    /// Connects to an instance, and over TLS to one that must prove a name.
-    pub async fn reach(&self, address: SocketAddr, name: Option<&str>) -> io::Result<Line> {
-        let stream = TcpStream::connect(address).await?;
+    /// Shakes hands over a connection to an instance, with one that must prove a name.
+    pub async fn greet(&self, stream: TcpStream, name: Option<&str>) -> io::Result<Line> {
         stream.set_nodelay(true).ok();
         let Some(name) = name else {
             return Ok(Line::Clear(stream));
@@ -54,7 +52,7 @@ impl Caller {
         let identity = identity.ok_or(io::ErrorKind::PermissionDenied)?;
         let proven = identity.reconnect(stream, name).await;
         let refused = |error: &io::Error| {
-            tracing::debug!(%address, name, %error, "no proof of an instance");
+            tracing::debug!(name, %error, "no proof of an instance");
         };
         Ok(Line::Proven(Box::new(proven.inspect_err(refused)?)))
     }

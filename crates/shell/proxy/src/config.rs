@@ -415,7 +415,7 @@ fn declared(route: &HttpRoute, limits: &GatewayLimits) -> RouteDeclared {
     }
 }
 
-fn bounds(limits: &GatewayLimits, workers: u16) -> Result<Bounds, ConfigError> {
+pub fn bounds(limits: &GatewayLimits, workers: u16) -> Result<Bounds, ConfigError> {
     let positive: [(&'static str, u64); 10] = [
         ("connections", limits.connections.into()),
         ("requests", limits.requests.into()),

@@ -14,9 +14,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_gateway::retry::Outcome;
 use mainstay_gateway::routing::{CellId, DatabaseId, ServiceId};
 use mainstay_gateway::sight::{
-    CellView, InstanceFact, InstanceState, KeeperFact, KeeperRole, Sight, SightLimits, View,
+    AbsentWhy, CellView, InstanceFact, InstanceState, KeeperFact, KeeperRole, Sight, SightLimits,
+    View,
 };
 use mainstay_record::gateway::ReadinessAnswer;
 use mainstay_record::identity::{identity_name, keeper_role};
@@ -85,6 +87,8 @@ pub struct Eyes {
     reports: mpsc::UnboundedSender<(u64, Seen)>,
     /// Reports of watchers of an earlier round are not believed.
     round: u64,
+    /// What last became of a request whose instance is suspected for it.
+    accused: Option<Outcome>,
 }
 
 fn sight_of(now: Instant, config: &Config) -> Sight {
@@ -158,6 +162,7 @@ impl Eyes {
             tasks: vec![],
             reports,
             round: 0,
+            accused: None,
         };
         eyes.watch();
         eyes
@@ -287,6 +292,7 @@ impl Eyes {
             return;
         }
         let service = ServiceId(suspicion.service);
+        self.accused = Some(suspicion.outcome);
         self.sight
             .handle_suspicion(service, suspicion.instance, suspicion.at);
         if let Some(urgency) = self.urgency.get(usize::from(suspicion.service)) {
@@ -358,9 +364,11 @@ impl Eyes {
                 );
             }
             CellView::Absent(why) => {
+                let accused = self.accused.filter(|_| *why == AbsentWhy::Suspected);
                 tracing::info!(
                     database,
                     ?why,
+                    accused = accused.map(tracing::field::debug),
                     "the cell has no active instance: requests wait"
                 );
             }

@@ -19,7 +19,8 @@ use crate::answer::{Code, OutBody};
 use crate::client::{Own, Prepared};
 use crate::gate::{Entered, Gate, Place, Woken};
 use crate::stats::RouteStats;
-use crate::upstream::{Failure, Streaming};
+use crate::streaming::Streaming;
+use crate::upstream::{Failure, GREETING_LIMIT};
 use crate::worker::Worker;
 
 /// Attempts at a service whose instances are equal: more would only find more of the same.
@@ -82,7 +83,12 @@ pub async fn to_service(
             .map_err(|why| ended(why, history.attempts()))?;
         let upstream = &upstreams[usize::from(instance)];
         let sent = upstream
-            .send(local.bounds(), prepared.request(), prepared.deadline)
+            .send(
+                local.bounds(),
+                prepared.request(),
+                prepared.deadline,
+                local.bounds().connect_timeout,
+            )
             .await;
         let outcome = match sent {
             Ok(response) => {
@@ -97,7 +103,8 @@ pub async fn to_service(
             Err(Failure::Outcome(outcome)) => outcome,
         };
         if accuses(outcome) {
-            worker.suspect(&local, service.0, instance, mainstay_rt::clock::now());
+            let now = mainstay_rt::clock::now();
+            worker.suspect(&local, (service.0, instance), now, outcome);
         }
         match history.judge(outcome, Term::ZERO, Term::ZERO) {
             Verdict::Repeat(_) => {
@@ -127,7 +134,9 @@ fn accuses(outcome: Outcome) -> bool {
         | Outcome::Unknown(
             UnknownCause::ConnectionLost | UnknownCause::AnswerTorn | UnknownCause::SaidUnknown,
         ) => true,
-        Outcome::Nothing(NothingWhy::StaleConnection)
+        Outcome::Nothing(
+            NothingWhy::StaleConnection | NothingWhy::NoConnection | NothingWhy::DeadlinePassed,
+        )
         | Outcome::Answered
         | Outcome::Unknown(
             UnknownCause::Superseded | UnknownCause::DeadlinePassed | UnknownCause::Isolated,
@@ -244,8 +253,8 @@ impl Way<'_> {
         if accuses(outcome) {
             self.gate.handle_failure(now, to);
             let local = self.worker.local();
-            self.worker
-                .suspect(&local, self.gate.service_index, to.instance, now);
+            let accused = (self.gate.service_index, to.instance);
+            self.worker.suspect(&local, accused, now, outcome);
         }
         place.again(now, self.load)
     }
@@ -281,6 +290,7 @@ impl Way<'_> {
             local.bounds(),
             self.prepared.request(),
             self.prepared.deadline,
+            GREETING_LIMIT,
         );
         let response = sent.await.map_err(|failure| self.explain(failure))?;
         let (mut head, body) = response.into_parts();

@@ -6,27 +6,33 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use mainstay_gateway::retry::{NothingWhy, Outcome, UnknownCause};
 use mainstay_units::Instant;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use crate::caller::{Caller, Line};
 use crate::config::Bounds;
+use crate::counted::Counted;
+use crate::ramp::{Ramp, SentBack};
 use crate::stats::UpstreamStats;
+use crate::streaming::{Asked, Streaming};
+
+/// So long the only instance that may be asked may take to shake hands once it has taken the connection. One that is
+/// slow is busy, and one that is frozen is found out by the eyes, which ask over connections that they have: both are
+/// left to them, since a gateway that takes a busy instance for a dead one sends it the same crowd again.
+pub const GREETING_LIMIT: Duration = Duration::from_secs(5);
 
 pub type OutRequest = Request<Full<Bytes>>;
 
@@ -39,6 +45,9 @@ pub struct Upstream {
     pub stats: Arc<UpstreamStats>,
     /// Requests under way.
     pub pending: Cell<u32>,
+    /// Answers that are read off though nobody waits for them.
+    left: Cell<u32>,
+    ramp: Ramp,
     idle: RefCell<Vec<Conn>>,
     /// Open connections, busy ones included.
     tasks: RefCell<BTreeMap<u64, AbortHandle>>,
@@ -50,10 +59,19 @@ pub struct Upstream {
 /// A connection that nobody else uses.
 #[derive(Debug)]
 pub struct Conn {
-    sender: SendRequest<Full<Bytes>>,
+    pub sender: SendRequest<Full<Bytes>>,
     written: Rc<Cell<u64>>,
     cuts: u64,
     idle_since: Instant,
+}
+
+/// How the making of a connection ended.
+#[derive(Debug)]
+enum Connected {
+    Made(Conn),
+    Refused,
+    /// It took longer than it may.
+    Late,
 }
 
 /// Why an attempt brought no answer.
@@ -77,7 +95,7 @@ impl From<UnknownCause> for Failure {
 }
 
 /// Counts a request under way for as long as it lives.
-struct Pending<'a>(&'a Cell<u32>);
+pub struct Pending<'a>(&'a Cell<u32>);
 
 impl<'a> Pending<'a> {
     fn new(count: &'a Cell<u32>) -> Self {
@@ -105,6 +123,8 @@ impl Upstream {
             caller,
             stats,
             pending: Cell::new(0),
+            left: Cell::new(0),
+            ramp: Ramp::new(),
             idle: RefCell::default(),
             tasks: RefCell::default(),
             next_id: Cell::new(0),
@@ -117,20 +137,24 @@ impl Upstream {
         (self.address, self.name.clone())
     }
 
-    /// Sends the request and waits for the head of the answer, until `deadline`.
+    /// Sends the request and waits for the head of the answer, until `deadline`. A new connection may take `greeting`
+    /// to be shaken hands over.
     pub async fn send(
         self: &Rc<Self>,
         bounds: &Bounds,
         request: OutRequest,
         deadline: Instant,
+        greeting: Duration,
     ) -> Result<Response<Streaming>, Failure> {
         let _pending = Pending::new(&self.pending);
         let started = mainstay_rt::clock::now();
         let left = deadline.since(started);
-        let result = match tokio::time::timeout(left, self.exchange(bounds, request)).await {
+        let handed = Cell::new(false);
+        let exchange = self.exchange(bounds, request, &handed, greeting);
+        let result = match tokio::time::timeout(left, exchange).await {
             Ok(result) => result,
-            // The connection is dropped with the future: a late answer finds nobody.
-            Err(_) => Err(UnknownCause::DeadlinePassed.into()),
+            Err(_) if handed.get() => Err(UnknownCause::DeadlinePassed.into()),
+            Err(_) => Err(NothingWhy::DeadlinePassed.into()),
         };
         match &result {
             Ok(_) => {
@@ -149,40 +173,63 @@ impl Upstream {
         self: &Rc<Self>,
         bounds: &Bounds,
         request: OutRequest,
+        handed: &Cell<bool>,
+        greeting: Duration,
     ) -> Result<Response<Streaming>, Failure> {
         let mut request = request;
-        // A stale connection says nothing about the instance; a fresh one does.
-        while let Some(mut conn) = self.take_idle().await {
+        loop {
+            let (conn, fresh) = self.line(bounds, greeting).await?;
             let before = conn.written.get();
-            match conn.sender.try_send_request(request).await {
-                Ok(response) => return Ok(self.streaming(bounds, response, conn)),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None if conn.written.get() == before => {
-                        return Err(NothingWhy::StaleConnection.into());
-                    }
-                    None => return Err(UnknownCause::ConnectionLost.into()),
-                },
+            handed.set(true);
+            let asked = Asked::new(self, bounds.upstream_idle, conn, request);
+            let (mut error, conn) = match asked.answer().await {
+                Ok(response) => return Ok(response),
+                Err(failed) => failed,
+            };
+            let written = conn.written.get() != before;
+            match (fresh, error.take_message()) {
+                // A stale connection says nothing about the instance; a fresh one does.
+                (false, Some(unsent)) => request = unsent,
+                (false, None) if !written => return Err(NothingWhy::StaleConnection.into()),
+                (true, _) if !written => return Err(NothingWhy::ConnectFailed.into()),
+                (true | false, _) => return Err(UnknownCause::ConnectionLost.into()),
             }
-        }
-        let mut conn = self.connect(bounds).await?;
-        match conn.sender.try_send_request(request).await {
-            Ok(response) => Ok(self.streaming(bounds, response, conn)),
-            Err(_) if conn.written.get() == 0 => Err(NothingWhy::ConnectFailed.into()),
-            Err(_) => Err(UnknownCause::ConnectionLost.into()),
+            handed.set(false);
         }
     }
 
-    fn streaming(
+    /// A connection for one request, and whether it is a new one: whichever comes first of one that somebody is done
+    /// with and a turn at making one.
+    async fn line(
         self: &Rc<Self>,
         bounds: &Bounds,
-        response: Response<Incoming>,
-        conn: Conn,
-    ) -> Response<Streaming> {
-        response.map(|incoming| Streaming {
-            incoming,
-            home: Some((Rc::downgrade(self), conn, bounds.upstream_idle)),
-        })
+        greeting: Duration,
+    ) -> Result<(Conn, bool), Failure> {
+        loop {
+            if let Some(conn) = self.take_idle().await {
+                return Ok((conn, false));
+            }
+            let Some(turn) = self.ramp.enter() else {
+                let changed = self.ramp.changed().await;
+                changed.map_err(|SentBack| NothingWhy::NoConnection)?;
+                continue;
+            };
+            let connected = tokio::select! {
+                biased;
+                SentBack = self.ramp.sent_back() => return Err(NothingWhy::NoConnection.into()),
+                connected = self.connect(bounds, greeting) => connected?,
+            };
+            match connected {
+                Connected::Made(conn) => {
+                    turn.made();
+                    return Ok((conn, true));
+                }
+                Connected::Late => turn.late(),
+                Connected::Refused => {}
+            }
+            self.ramp.send_back();
+            return Err(NothingWhy::ConnectFailed.into());
+        }
     }
 
     async fn take_idle(&self) -> Option<Conn> {
@@ -194,19 +241,29 @@ impl Upstream {
         }
     }
 
-    async fn connect(self: &Rc<Self>, bounds: &Bounds) -> Result<Conn, Failure> {
+    async fn connect(
+        self: &Rc<Self>,
+        bounds: &Bounds,
+        greeting: Duration,
+    ) -> Result<Connected, Failure> {
         if self.tasks.borrow().len() >= bounds.upstream_connections as usize {
             return Err(Failure::NoConnectionLeft);
         }
-        let connecting = self.caller.reach(self.address, self.name.as_deref());
-        match tokio::time::timeout(bounds.connect_timeout, connecting).await {
-            Ok(Ok(Line::Clear(stream))) => self.converse(stream).await,
-            Ok(Ok(Line::Proven(stream))) => self.converse(stream).await,
-            Ok(Err(_)) | Err(_) => Err(NothingWhy::ConnectFailed.into()),
+        let connecting = TcpStream::connect(self.address);
+        let stream = match tokio::time::timeout(bounds.connect_timeout, connecting).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(_)) | Err(_) => return Ok(Connected::Refused),
+        };
+        let greeted = self.caller.greet(stream, self.name.as_deref());
+        match tokio::time::timeout(greeting, greeted).await {
+            Ok(Ok(Line::Clear(stream))) => Ok(self.converse(stream).await),
+            Ok(Ok(Line::Proven(stream))) => Ok(self.converse(stream).await),
+            Ok(Err(_)) => Ok(Connected::Refused),
+            Err(_) => Ok(Connected::Late),
         }
     }
 
-    async fn converse<S>(self: &Rc<Self>, stream: S) -> Result<Conn, Failure>
+    async fn converse<S>(self: &Rc<Self>, stream: S) -> Connected
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -215,10 +272,9 @@ impl Upstream {
             stream,
             written: Rc::clone(&written),
         });
-        let (sender, connection) = Builder::new()
-            .handshake::<_, Full<Bytes>>(io)
-            .await
-            .map_err(|_| NothingWhy::ConnectFailed)?;
+        let Ok((sender, connection)) = Builder::new().handshake::<_, Full<Bytes>>(io).await else {
+            return Connected::Refused;
+        };
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         let home = Rc::downgrade(self);
@@ -230,7 +286,7 @@ impl Upstream {
             }
         });
         self.tasks.borrow_mut().insert(id, task.abort_handle());
-        Ok(Conn {
+        Connected::Made(Conn {
             sender,
             written,
             cuts: self.cuts.get(),
@@ -245,6 +301,31 @@ impl Upstream {
         for (_, task) in std::mem::take(&mut *self.tasks.borrow_mut()) {
             task.abort();
         }
+        self.ramp.send_back();
+    }
+
+    /// Takes a connection back from a request that is over.
+    pub fn take_back(&self, mut conn: Conn, idle_limit: usize) {
+        if conn.cuts != self.cuts.get() || conn.sender.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < idle_limit {
+            conn.idle_since = mainstay_rt::clock::now();
+            idle.push(conn);
+            drop(idle);
+            self.ramp.pass_on();
+        }
+    }
+
+    /// May the answer on this connection be read off for nobody? No more of them than connections may be idle.
+    pub fn may_leave(&self, conn: &Conn, idle_limit: usize) -> bool {
+        conn.cuts == self.cuts.get() && (self.left.get() as usize) < idle_limit
+    }
+
+    /// One answer more that is read off for nobody, for as long as what is returned lives.
+    pub fn leave(&self) -> Pending<'_> {
+        Pending::new(&self.left)
     }
 
     pub fn close_idle_since(&self, before: Instant) {
@@ -254,110 +335,6 @@ impl Upstream {
     }
 }
 
-/// The body of an answer. When it has been read whole its connection goes back to the pool.
-#[derive(Debug)]
-pub struct Streaming {
-    incoming: Incoming,
-    home: Option<(Weak<Upstream>, Conn, usize)>,
-}
-
-impl Streaming {
-    pub fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = Pin::new(&mut self.incoming).poll_frame(context);
-        if matches!(frame, Poll::Ready(None)) {
-            self.go_home();
-        }
-        frame
-    }
-
-    pub fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    pub fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
-    }
-
-    fn go_home(&mut self) {
-        let Some((home, mut conn, idle_limit)) = self.home.take() else {
-            return;
-        };
-        let Some(home) = home.upgrade() else { return };
-        let mut idle = home.idle.borrow_mut();
-        if conn.cuts == home.cuts.get() && !conn.sender.is_closed() && idle.len() < idle_limit {
-            conn.idle_since = mainstay_rt::clock::now();
-            idle.push(conn);
-        }
-    }
-}
-
-impl Drop for Streaming {
-    fn drop(&mut self) {
-        // The library asks a body of known length for no more than its length.
-        if self.incoming.is_end_stream() {
-            self.go_home();
-        }
-    }
-}
-
-/// A stream that counts what has been written to it. Over TLS that is what was handed to be encrypted: of what the
-/// count leaves out, nothing can have been sent.
-#[derive(Debug)]
-struct Counted<S> {
-    stream: S,
-    written: Rc<Cell<u64>>,
-}
-
-impl<S> Counted<S> {
-    fn count(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(count)) = result {
-            self.written.set(self.written.get() + count as u64);
-        }
-        result
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.count(result)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.count(result)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
+#[cfg(test)]
+#[path = "upstream_tests.rs"]
+mod tests;

@@ -102,7 +102,8 @@ async fn connect_to_instance(
     limit: Duration,
 ) -> Result<Conversation, Trouble> {
     within(limit, async {
-        match caller.reach(place.address, place.name.as_deref()).await {
+        let stream = TcpStream::connect(place.address).await.ok()?;
+        match caller.greet(stream, place.name.as_deref()).await {
             Ok(caller::Line::Clear(stream)) => converse(stream).await,
             Ok(caller::Line::Proven(stream)) => converse(stream).await,
             Err(_) => None,

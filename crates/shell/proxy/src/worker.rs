@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_gateway::retry::Outcome;
 use mainstay_record::gateway::ListenerTls;
 use mainstay_units::Instant;
 use tokio::sync::Notify;
@@ -119,7 +120,13 @@ impl Worker {
         x.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    pub fn suspect(&self, local: &Local, service: u16, instance: u16, at: Instant) {
+    pub fn suspect(
+        &self,
+        local: &Local,
+        (service, instance): (u16, u16),
+        at: Instant,
+        outcome: Outcome,
+    ) {
         let generation = local.world.config.snapshot.generation;
         // If the eyes are gone the process is about to end.
         self.shared
@@ -129,6 +136,7 @@ impl Worker {
                 instance,
                 at,
                 generation,
+                outcome,
             })
             .ok();
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use mainstay_gateway::retry::Outcome;
 use mainstay_gateway::sight::View;
 use mainstay_units::Instant;
 use tokio::sync::{mpsc, watch};
@@ -30,6 +31,8 @@ pub struct Suspicion {
     pub at: Instant,
     /// Of the routing that the indices belong to.
     pub generation: u64,
+    /// What became of the request that accuses it.
+    pub outcome: Outcome,
 }
 
 #[derive(Debug)]

@@ -50,7 +50,14 @@ pub(super) fn primary(clients: Vec<Client>) -> Observation {
 
 /// A primary of term 2 that its restarted keeper adopted, with a settled record of all three replicas.
 pub(super) fn adopted() -> Keeper {
+    adopted_beside(&[])
+}
+
+/// The same; these replicas it knows too, and nobody has admitted them.
+pub(super) fn adopted_beside(others: &[u8]) -> Keeper {
     let mut follower = following();
+    let others = others.iter().copied().map(ReplicaId);
+    follower.config.replicas.extend(others);
     follower.config.me = ReplicaId(1);
     let durable = Durable {
         incarnation: Incarnation(1),

@@ -1,6 +1,6 @@
 //! Replicas that go and other numbers of copies: setting and record follow each other, never both at once.
 
-use super::admission::{adopted, perform_all, primary};
+use super::admission::{adopted, adopted_beside, perform_all, primary};
 use super::*;
 use crate::postgres::{Client, ClientState, Command, SynchronousStandbys};
 
@@ -27,8 +27,21 @@ fn stream(replica: u8, flushed: u64) -> Client {
 /// A look at the server, with everybody alive; what the keeper orders then.
 fn look(keeper: &mut Keeper, at_ms: u64, flushed: [u64; 2]) -> Vec<SynchronousStandbys> {
     let now = Instant::from_millis(at_ms);
-    for id in [2, 3] {
+    hear_all(keeper, at_ms, None);
+    let clients = alloc::vec![stream(2, flushed[0]), stream(3, flushed[1])];
+    keeper.handle(now, Input::Observed(primary(clients)));
+    let ordered = perform_all(keeper, at_ms);
+    ordered.iter().filter_map(setting).cloned().collect()
+}
+
+/// Everybody is alive and answers; 2 was told of the same replicas as the primary, or of these.
+fn hear_all(keeper: &mut Keeper, at_ms: u64, two_was_told: Option<crate::Roster>) {
+    let now = Instant::from_millis(at_ms);
+    for id in [2, 3, 4] {
         let mut beat = keeper.heartbeat();
+        if id == 2 && two_was_told.is_some() {
+            beat.staying = two_was_told;
+        }
         beat.role = Role::Standby;
         beat.reason = crate::Reason::Following;
         beat.incarnation = Incarnation(u128::from(id));
@@ -38,10 +51,6 @@ fn look(keeper: &mut Keeper, at_ms: u64, flushed: [u64; 2]) -> Vec<SynchronousSt
         let term = Term(2);
         keeper.handle(now, from(id, Body::Grant { term, echo }));
     }
-    let clients = alloc::vec![stream(2, flushed[0]), stream(3, flushed[1])];
-    keeper.handle(now, Input::Observed(primary(clients)));
-    let ordered = perform_all(keeper, at_ms);
-    ordered.iter().filter_map(setting).cloned().collect()
 }
 
 fn setting(command: &Command) -> Option<&SynchronousStandbys> {
@@ -176,4 +185,40 @@ fn a_primary_that_leaves_hands_over() {
     });
     let refusal = crate::SwitchoverRefusal::TargetLeaves;
     assert_eq!(answer, Some(crate::Answer::Refused(refusal)));
+}
+
+/// Replica 4 comes, and streams. Is it admitted?
+fn newcomer_is_admitted(
+    keeper: &mut Keeper,
+    at_ms: u64,
+    two_was_told: Option<crate::Roster>,
+) -> bool {
+    hear_all(keeper, at_ms, two_was_told);
+    let clients = [2, 3, 4].map(|replica| stream(replica, 100)).to_vec();
+    let now = Instant::from_millis(at_ms);
+    keeper.handle(now, Input::Observed(primary(clients)));
+    perform_all(keeper, at_ms);
+    record(keeper).members.contains_key(&ReplicaId(4))
+}
+
+/// Whoever was not told of it would not ask for its vote; and one that was let go is not taken back by a primary that
+/// was told late.
+#[test]
+fn a_newcomer_is_admitted_when_every_member_that_is_heard_was_told_of_it() {
+    let mut keeper = adopted_beside(&[4]);
+    let before = Some([1, 2, 3].map(ReplicaId).into_iter().collect());
+    for at_ms in (20..200).step_by(10) {
+        assert!(!newcomer_is_admitted(&mut keeper, at_ms, before));
+    }
+    let admitted = (200..400)
+        .step_by(10)
+        .any(|at_ms| newcomer_is_admitted(&mut keeper, at_ms, None));
+    assert!(admitted);
+}
+
+#[test]
+fn a_roster_names_whom_it_was_made_of() {
+    let named = [0, 3, 63, 64, 200, 255].map(ReplicaId);
+    let roster: crate::Roster = named.into_iter().collect();
+    assert!(roster.iter().eq(named));
 }
