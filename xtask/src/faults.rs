@@ -2,21 +2,24 @@
 //!
 //! A platform of its own is started, the flow runs through the gateways of all regions, and one fault
 //! after the other is set through the command line, as an operator would. What happened is told by the
-//! clients' witness logs and the auditor, never by the platform. Stalls are printed; they never decide.
+//! clients' witness logs and the auditor, never by the platform. Stalls are printed, and how soon the platform itself saw
+//! and answered each fault; neither decides.
 //! What decides: no acknowledged intent is lost, duplicated, altered or invented, no intent failed, the
 //! journal verifies, and every change made to copies of it is found.
 
 pub mod scenario;
+mod times;
 mod verdict;
 
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::flow::{Flow, Source};
+use crate::flow::{Flow, Source, wall_ms};
 use crate::platform::{Afterwards, Example, Platform, now, pause};
 use crate::step::Profile;
 use scenario::Scenario;
+use times::Occasion;
 
 /// How long the platform may take to be healthy again after a fault before the suite gives up.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(90);
@@ -86,7 +89,7 @@ fn at_distance(arguments: &Arguments, distance_ms: u64) -> Result<()> {
     let chosen = scenario::chosen(&arguments.only)?;
     // The recorded flow for the first half of the scenarios, the generated one for the second.
     let half = chosen.len().div_ceil(2);
-    let mut results = Vec::new();
+    let (mut results, mut occasions) = (Vec::new(), Vec::new());
     for (source, scenarios) in [
         (Source::Recorded, &chosen[..half]),
         (Source::Generated, &chosen[half..]),
@@ -101,17 +104,18 @@ fn at_distance(arguments: &Arguments, distance_ms: u64) -> Result<()> {
             arguments.rate,
             Duration::from_secs(share),
         )?;
-        set_faults(
+        occasions.extend(set_faults(
             &platform,
             &flow,
             scenarios,
             Duration::from_secs(share),
             arguments,
-        )?;
+        )?);
         results.push(flow.finish()?);
     }
     platform.wait_healthy(RECOVERY_LIMIT)?;
     verdict::print(&results);
+    times::print(&platform.journal("")?, &occasions, wall_ms()?);
     let judged = verdict::judge(&platform, &results, arguments.mutations);
     let restarted = verdict::survives_the_end_of_everything(&platform, distance_ms);
     judged.and(restarted)?;
@@ -126,8 +130,9 @@ fn set_faults(
     scenarios: &[Scenario],
     time: Duration,
     arguments: &Arguments,
-) -> Result<()> {
+) -> Result<Vec<Occasion>> {
     let started = now();
+    let mut occasions = Vec::new();
     let slot = time.saturating_sub(MARGIN * 2) / u32::try_from(scenarios.len())?;
     pause(MARGIN);
     for (place, scenario) in scenarios.iter().enumerate() {
@@ -138,6 +143,10 @@ fn set_faults(
             scenario.name()
         );
         flow.mark(scenario.name())?;
+        occasions.push(Occasion {
+            name: scenario.name(),
+            given_ms: wall_ms()?,
+        });
         scenario.set(
             platform,
             &status,
@@ -148,5 +157,5 @@ fn set_faults(
     }
     platform.wait_healthy(RECOVERY_LIMIT)?;
     flow.mark("end")?;
-    Ok(())
+    Ok(occasions)
 }

@@ -245,7 +245,7 @@ impl Drop for Flow {
     clippy::disallowed_methods,
     reason = "marks carry the time of day, as witness logs do"
 )]
-fn wall_ms() -> Result<u64> {
+pub fn wall_ms() -> Result<u64> {
     Ok(u64::try_from(
         SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis(),
     )?)

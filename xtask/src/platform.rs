@@ -174,13 +174,16 @@ impl Platform {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// The journal's entries of one kind, in order.
+    /// The journal's entries of one kind, in order; of all kinds where none is named.
     pub fn journal(&self, kind: &str) -> Result<Vec<Value>> {
-        let lines = self.mainstay(&["journal", "show", "--json", "--kind", kind])?;
+        let all = ["journal", "show", "--json", "--kind", kind];
+        let wanted = if kind.is_empty() { &all[..3] } else { &all };
+        let lines = self.mainstay(wanted)?;
         let entries = lines
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        Ok(entries.filter(|entry| entry["kind"] == kind).collect())
+        let is_wanted = |entry: &Value| kind.is_empty() || entry["kind"] == kind;
+        Ok(entries.filter(is_wanted).collect())
     }
 
     fn output(&self, arguments: &[&str]) -> Result<Output> {

@@ -2,7 +2,8 @@
 //!
 //! A thread of its own asks, with a session of its own, so that nothing that matters waits for an answer. It asks
 //! only while somebody is interested, every two seconds at most, and what is expensive (sizes on disk) once a
-//! minute. Whoever comes reads the last answer, which has an age; one that is too old is no answer.
+//! minute. Whoever comes reads the last answer, which has an age; one that is too old is no answer, nor is one of a
+//! server that is gone.
 
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -151,6 +152,9 @@ async fn ask_again(setup: Rc<Setup>, shared: Arc<Mutex<Shared>>) {
                 }
                 Err(error) => {
                     session = None;
+                    if is_gone(&error) {
+                        answer.heard = None;
+                    }
                     answer.problem = Some(chain(&error));
                 }
             }
@@ -160,6 +164,13 @@ async fn ask_again(setup: Rc<Setup>, shared: Arc<Mutex<Shared>>) {
         }
         tokio::time::sleep(PERIOD).await;
     }
+}
+
+/// Nobody listens where the server would: what it said before says nothing of now. One that is there and does not
+/// answer is given time instead.
+fn is_gone(error: &SqlError) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    matches!(error, SqlError::Connect { source, .. } if matches!(source.kind(), ConnectionRefused | NotFound))
 }
 
 async fn ask(setup: &Setup, session: &mut Option<Session>) -> Result<Vec<Row>, SqlError> {
