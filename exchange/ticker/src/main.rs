@@ -6,16 +6,20 @@
 //! how long ago that was; whoever reads it decides whether that is good enough.
 
 mod clock;
+mod metrics;
 mod serve;
 mod watch;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use exchange_tls::Identity;
 use tracing_subscriber::EnvFilter;
+
+use crate::metrics::Metrics;
 
 const ENVIRONMENT: &str = "\
 Environment:
@@ -54,8 +58,15 @@ fn main() -> anyhow::Result<()> {
         .context("start a runtime")?;
     runtime.block_on(async {
         let (board, seen) = tokio::sync::watch::channel(None);
-        tokio::spawn(watch::run(gateway, arguments.cell, period, board));
-        serve::run(listen, identity, seen).await
+        let metrics = Arc::new(Metrics::default());
+        let walk = watch::run(
+            gateway,
+            arguments.cell,
+            period,
+            (board, Arc::clone(&metrics)),
+        );
+        tokio::spawn(walk);
+        serve::run(listen, identity, serve::Hall { seen, metrics }).await
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use exchange_tls::{Guarded, Identity};
@@ -16,22 +16,28 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch::Receiver;
 
 use crate::clock::wall_ms;
+use crate::metrics::Metrics;
 use crate::watch::Reading;
 
-type Seen = Receiver<Option<Reading>>;
+/// What everybody who asks is answered from.
+#[derive(Clone)]
+pub struct Hall {
+    pub seen: Receiver<Option<Reading>>,
+    pub metrics: Arc<Metrics>,
+}
 
 /// Until SIGTERM.
 pub async fn run(
     listen: SocketAddr,
     identity: Option<Arc<Identity>>,
-    seen: Seen,
+    hall: Hall,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("listen at {listen}"))?;
     let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
     tracing::info!(%listen, "serving");
-    axum::serve(Guarded::new(listener, identity), router(seen))
+    axum::serve(Guarded::new(listener, identity), router(hall))
         .with_graceful_shutdown(async move {
             terminate.recv().await;
         })
@@ -39,20 +45,35 @@ pub async fn run(
         .context("serve")
 }
 
-fn router(seen: Seen) -> Router {
+fn router(hall: Hall) -> Router {
     Router::new()
         .route("/v1/ticker", get(ticker))
         .route("/health/startup", get(alive))
         .route("/health/live", get(alive))
         .route("/health/ready", get(ready))
-        .with_state(seen)
+        .route("/metrics", get(metrics))
+        .with_state(hall)
 }
 
-async fn ticker(State(seen): State<Seen>) -> Response {
-    match seen.borrow().as_ref() {
-        Some(reading) => Json(describe(reading, wall_ms())).into_response(),
-        None => nothing_seen(),
+async fn ticker(State(hall): State<Hall>) -> Response {
+    match hall.seen.borrow().as_ref() {
+        Some(reading) => {
+            hall.metrics.asked("shown");
+            Json(describe(reading, wall_ms())).into_response()
+        }
+        None => {
+            hall.metrics.asked("nothing");
+            nothing_seen()
+        }
     }
+}
+
+/// In OpenMetrics text.
+async fn metrics(State(hall): State<Hall>) -> Response {
+    let text = hall.metrics.render(hall.seen.borrow().as_ref(), wall_ms());
+    let kind =
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 fn describe(reading: &Reading, now_ms: u64) -> Value {
@@ -74,8 +95,8 @@ async fn alive() -> StatusCode {
 }
 
 /// Ready once there is something to show. It stays so when prices grow old: they say their age.
-async fn ready(State(seen): State<Seen>) -> Response {
-    if seen.borrow().is_some() {
+async fn ready(State(hall): State<Hall>) -> Response {
+    if hall.seen.borrow().is_some() {
         Json(json!({ "ready": true })).into_response()
     } else {
         nothing_seen()

@@ -1,6 +1,7 @@
 //! The walk to the trading floor: reads the top of the book through a gateway, again and again.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -14,6 +15,7 @@ use tokio::sync::watch::Sender;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::clock::wall_ms;
+use crate::metrics::Metrics;
 
 /// A look that takes longer is given up; the gateway is told, so that it does not hold it longer either.
 const LOOK_MAX: Duration = Duration::from_secs(1);
@@ -48,7 +50,7 @@ pub async fn run(
     gateway: SocketAddr,
     cell: String,
     period: Duration,
-    board: Sender<Option<Reading>>,
+    (board, metrics): (Sender<Option<Reading>>, Arc<Metrics>),
 ) {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -62,10 +64,12 @@ pub async fn run(
                     tracing::info!(%gateway, cell, "prices are back");
                 }
                 in_trouble = false;
+                metrics.looked("read");
                 let read_ms = wall_ms();
                 board.send_replace(Some(Reading { book, read_ms }));
             }
             Err(error) => {
+                metrics.looked("failed");
                 if !in_trouble {
                     tracing::info!(%gateway, cell, error = format!("{error:#}"), "no prices for now");
                 }

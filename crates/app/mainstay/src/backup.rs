@@ -468,6 +468,7 @@ pub fn detached(database: &str, stores: Vec<String>, key: PathBuf, user: &str) -
             period_ms: u64::MAX,
             count: u32::MAX,
         },
+        listen: None,
     }
 }
 

@@ -1,15 +1,25 @@
-//! The rule files that a platform file names: read from beside it, and laid where the watches follow them.
+//! The rule files that a platform file names: read from beside it, laid where the watches follow them, and journalled.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
-use mainstay_derive::{Layout, objective_rules};
+use http::{Method, StatusCode};
+use mainstay_derive::{Layout, OBJECTIVES_FILE, objective_rules};
+use mainstay_kernel::{RULES_PART_BYTES_MAX, written_bytes};
 use mainstay_model::Platform;
 use mainstay_model::watch::Watch;
+use mainstay_node::digest_of;
+use mainstay_record::node::{Command, CommandOutcome};
+use mainstay_record::rules::{RulesShown, RulesTextRecord};
 use mainstay_rt::files;
 use mainstay_yaml::FILE_BYTES_MAX;
 
+use crate::client::{ask_best_with, send};
 use crate::exit::{Failure, Outcome};
+use crate::print::progress;
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// What a file is called where it is followed, and its text.
 pub type RuleFile = (String, String);
@@ -56,6 +66,88 @@ pub fn read(platform: &Platform, file: &Path) -> Result<Vec<RuleFile>, Failure> 
     }
 }
 
+/// Every text that the watches follow: the files, and what is made of the objectives.
+pub fn texts(platform: &Platform, found: &[RuleFile]) -> Vec<RuleFile> {
+    let made = platform.watch().and_then(objective_rules);
+    let made = made.map(|text| (OBJECTIVES_FILE.to_owned(), text));
+    // As a watch tells two files of one name apart.
+    let named = found.iter().map(|(name, text)| match &made {
+        Some((taken, _)) if taken == name => (format!("rules.{name}"), text.clone()),
+        Some(_) | None => (name.clone(), text.clone()),
+    });
+    named.chain(made.clone()).collect()
+}
+
+/// Has the journal say what stands in them, where it does not yet. What the watches follow they say themselves.
+pub fn put_in_force(layout: &Layout, texts: &[RuleFile], reason: &str) -> Outcome {
+    if texts.is_empty() {
+        return Ok(());
+    }
+    let (status, body) = ask_best_with(layout, Method::GET, "/v1/rules", Vec::new(), LIMIT)?;
+    if status == StatusCode::NOT_FOUND {
+        progress(
+            "the nodes are of a version that does not journal rule files: upgrade, and run this again",
+        );
+        return Ok(());
+    }
+    let shown: RulesShown = serde_json::from_slice(&body)
+        .with_context(|| format!("read the answer: {}", String::from_utf8_lossy(&body)))?;
+    for (file, text) in texts {
+        let digest = digest_of(text.as_bytes());
+        let known = shown.adopted.get(file);
+        if known.is_none_or(|known| known.digest != digest) {
+            adopt(layout, (file, &digest), text, reason)?;
+        }
+    }
+    Ok(())
+}
+
+fn adopt(layout: &Layout, (file, digest): (&str, &str), text: &str, reason: &str) -> Outcome {
+    let parts = parts(text);
+    let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+    for (part, text) in (1..).zip(parts) {
+        let text = RulesTextRecord {
+            file: file.to_owned(),
+            digest: digest.to_owned(),
+            part,
+            parts: count,
+            text: text.to_owned(),
+        };
+        match send(layout, Command::AdoptRules(text), reason)? {
+            CommandOutcome::Done { position, detail } => {
+                progress(format_args!("{detail} (journal entry {position})"));
+            }
+            // An earlier attempt, whose answer was lost, has done it.
+            CommandOutcome::Refused { code, .. } if code == "rules_in_force" => return Ok(()),
+            CommandOutcome::Refused { code, why, next } => {
+                return Err(Failure::Refused { code, why, next });
+            }
+            CommandOutcome::Unknown { why, .. } => return Err(Failure::Unknown { why }),
+        }
+    }
+    Ok(())
+}
+
+/// As long as entries of the journal can be.
+fn parts(text: &str) -> Vec<&str> {
+    let (mut parts, mut from, mut written) = (Vec::new(), 0, 0);
+    for (at, letter) in text.char_indices() {
+        let end = at + letter.len_utf8();
+        let takes: usize = text.as_bytes()[at..end]
+            .iter()
+            .copied()
+            .map(written_bytes)
+            .sum();
+        if written + takes > RULES_PART_BYTES_MAX {
+            parts.push(&text[from..at]);
+            (from, written) = (at, 0);
+        }
+        written += takes;
+    }
+    parts.push(&text[from..]);
+    parts
+}
+
 /// Lays the files where the watches follow them, which take them up by themselves. What is there already is left.
 pub fn lay_down(layout: &Layout, found: &[RuleFile]) -> Outcome {
     let folder = layout.rules();
@@ -71,4 +163,27 @@ pub fn lay_down(layout: &Layout, found: &[RuleFile]) -> Outcome {
             .with_context(|| format!("lay down {}", path.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_journalled_in_parts_that_fit() {
+        assert_eq!(parts("groups: []\n"), ["groups: []\n"]);
+        assert_eq!(parts(""), [""]);
+        let line = "a: \"\u{e9}\"\n";
+        let text = line.repeat(20_000);
+        let parts = parts(&text);
+        assert_eq!(parts.concat(), text);
+        assert!(parts.len() > 4, "{}", parts.len());
+        for part in parts {
+            let written: usize = part.bytes().map(written_bytes).sum();
+            assert!(written <= RULES_PART_BYTES_MAX);
+            // As it stands in an entry, with quotes around it.
+            let json = serde_json::to_string(part).expect("it can be written");
+            assert_eq!(json.len(), written + 2);
+        }
+    }
 }

@@ -28,6 +28,7 @@ use crate::down::stop;
 use crate::exit::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::print::{line, progress};
+use crate::rule_files::RuleFile;
 use crate::status::{current, palette, watch};
 use crate::validate::read_valid;
 use crate::{playbook_files, rule_files};
@@ -47,12 +48,7 @@ pub fn up(arguments: &Up) -> Outcome {
     let interrupt = Interrupt::catch()?;
     let data = data_folder(&arguments.platform)?;
     let program = std::env::current_exe().context("find this program's own path")?;
-    coordination::is_installed(&platform, &program).map_err(|why| Failure::Refused {
-        code: "no_etcd".to_owned(),
-        why,
-        next: "install it (`apt-get install etcd-server`), or name an etcd that others run by `endpoints`"
-            .to_owned(),
-    })?;
+    has_coordination(&platform, &program)?;
     let distance_us = arguments
         .distance
         .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
@@ -62,6 +58,10 @@ pub fn up(arguments: &Up) -> Outcome {
     let (record, layout) = prepare::prepare(&data, first, first_text, distance_us, program)
         .map_err(|error| unprepared(&data, &error))?;
     rule_files::lay_down(&layout, &rules)?;
+    let wanted = Wanted {
+        playbooks: &playbooks,
+        rules: &rule_files::texts(&platform, &rules),
+    };
     start_machine(&layout, &record.program)?;
     progress(format_args!(
         "platform {} in {}",
@@ -76,11 +76,11 @@ pub fn up(arguments: &Up) -> Outcome {
                 known_text,
                 new: &platform,
                 text: &text,
-                playbooks: &playbooks,
+                wanted,
             };
             change.carry_out(&layout, arguments, &interrupt, deadline)
         }
-        Some(_) | None => go_on(&layout, arguments, &playbooks, &interrupt, deadline),
+        Some(_) | None => go_on(&layout, arguments, wanted, &interrupt, deadline),
     };
     match begun {
         Err(Failure::Interrupted) if !arguments.detach => {}
@@ -113,25 +113,49 @@ pub fn up(arguments: &Up) -> Outcome {
     stop(&layout, "interrupted where `mainstay up` ran")
 }
 
+fn has_coordination(platform: &Platform, program: &Path) -> Outcome {
+    coordination::is_installed(platform, program).map_err(|why| Failure::Refused {
+        code: "no_etcd".to_owned(),
+        why,
+        next: "install it (`apt-get install etcd-server`), or name an etcd that others run by `endpoints`"
+            .to_owned(),
+    })
+}
+
 /// With the file that is in force already, or the first one.
 fn go_on(
     layout: &Layout,
     arguments: &Up,
-    playbooks: &[NamedPlaybook],
+    wanted: Wanted<'_>,
     interrupt: &Interrupt,
     deadline: Instant,
 ) -> Result<Status, Failure> {
     // They may be the cure: nobody waits for health first.
-    if !playbooks.is_empty() {
+    let has_any = !wanted.playbooks.is_empty() || !wanted.rules.is_empty();
+    if has_any {
         wait_leader(layout, interrupt, deadline)?;
-        playbook_files::put_in_force(layout, playbooks, &arguments.reason)?;
+        wanted.put_in_force(layout, &arguments.reason)?;
     }
     let status = wait_healthy(layout, interrupt, deadline, 0, 1)?;
     // Left over where an earlier `up` was interrupted.
-    if playbooks.is_empty() {
-        playbook_files::put_in_force(layout, playbooks, &arguments.reason)?;
+    if !has_any {
+        wanted.put_in_force(layout, &arguments.reason)?;
     }
     Ok(status)
+}
+
+/// What the platform file names and the journal has to say as text.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    playbooks: &'a [NamedPlaybook],
+    rules: &'a [RuleFile],
+}
+
+impl Wanted<'_> {
+    fn put_in_force(self, layout: &Layout, reason: &str) -> Outcome {
+        rule_files::put_in_force(layout, self.rules, reason)?;
+        playbook_files::put_in_force(layout, self.playbooks, reason)
+    }
 }
 
 fn wait_for(interrupt: &Interrupt, is_over: impl Fn() -> bool) {
@@ -305,7 +329,7 @@ struct Change<'a> {
     known_text: &'a str,
     new: &'a Platform,
     text: &'a str,
-    playbooks: &'a [NamedPlaybook],
+    wanted: Wanted<'a>,
 }
 
 impl Change<'_> {
@@ -327,7 +351,7 @@ impl Change<'_> {
         progress(changes::difference(self.known_text, self.text));
         progress(changes::plan(self.old, self.new));
         let generation = wait_leader(layout, interrupt, deadline)?;
-        playbook_files::fit(layout, self.playbooks)?;
+        playbook_files::fit(layout, self.wanted.playbooks)?;
         // The nodes look for passwords as soon as the file is journalled.
         prepare::make_secrets(layout, self.new).context("draw passwords of new databases")?;
         let command = Command::Apply {
@@ -350,7 +374,7 @@ impl Change<'_> {
         }
         let changed = prepare::extend(layout, self.new, self.text)
             .map_err(|error| unprepared(layout.data(), &error))?;
-        playbook_files::put_in_force(layout, self.playbooks, &arguments.reason)?;
+        self.wanted.put_in_force(layout, &arguments.reason)?;
         renew_wires(&changed, deadline)?;
         wait_healthy(layout, interrupt, deadline, generation + 1, STEADY_LOOKS)
     }

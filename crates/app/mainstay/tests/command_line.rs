@@ -175,6 +175,9 @@ fn shipped_rules_pass_check_lint_and_unit_tests() {
         ("check", "exchange.yaml"),
         ("lint", "exchange.yaml"),
         ("test", "exchange.test.yaml"),
+        ("check", "backup.yaml"),
+        ("lint", "backup.yaml"),
+        ("test", "backup.test.yaml"),
     ] {
         let file = root
             .join("examples/exchange/rules")

@@ -1,11 +1,11 @@
-//! What this host's watch says of alerts, compared with what the journal says, and told to the kernel.
+//! What this host's watch says of alerts, and of the rules that it follows, compared with what the journal says, and told to the kernel.
 //!
 //! Nothing is remembered that matters: whatever differs is told until the journal says the same. So a node, a watch or
 //! a leader that dies in between loses nothing, and an alert that changed while none of them ran is told when they do.
 
 use std::collections::BTreeMap;
 
-use mainstay_kernel::{AlertNews, AlertState, Signal, State};
+use mainstay_kernel::{AlertNews, AlertState, FollowedRules, Signal, State};
 use mainstay_model::name::HostName;
 use mainstay_record::watch::{BoardAlert, BoardState, WatchBoard};
 
@@ -18,6 +18,8 @@ const NEWS_MAX: usize = 64;
 pub struct AlertTeller {
     host: HostName,
     told: BTreeMap<String, (AlertState, u64)>,
+    /// What was told of rule files last, and when.
+    told_rules: Option<(FollowedRules, u64)>,
 }
 
 impl AlertTeller {
@@ -25,6 +27,7 @@ impl AlertTeller {
         Self {
             host,
             told: BTreeMap::new(),
+            told_rules: None,
         }
     }
 
@@ -49,6 +52,28 @@ impl AlertTeller {
             self.told.insert(news.alert.clone(), (news.state, now_ms));
         }
         news.into_iter().map(Signal::AlertTold).collect()
+    }
+
+    /// Which rule files the watch follows, if the journal does not say so yet.
+    pub fn compare_rules(
+        &mut self,
+        board: &WatchBoard,
+        state: &State,
+        now_ms: u64,
+    ) -> Option<Signal> {
+        let followed = board.followed.as_ref()?;
+        let on_its_way = self.told_rules.as_ref().is_some_and(|(files, at_ms)| {
+            *files == followed.files && now_ms.saturating_sub(*at_ms) < PATIENCE_MS
+        });
+        if on_its_way || !state.rules.is_news(&self.host, &followed.files) {
+            return None;
+        }
+        self.told_rules = Some((followed.files.clone(), now_ms));
+        Some(Signal::RulesTold {
+            watch: self.host.clone(),
+            at_ms: followed.since_ms,
+            files: followed.files.clone(),
+        })
     }
 
     fn known<'s>(&self, state: &'s State, alert: &str) -> Option<&'s AlertNews> {
@@ -143,7 +168,7 @@ impl AlertTeller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mainstay_kernel::{Event, Record};
+    use mainstay_kernel::{Event, Record, RulesNews};
     use mainstay_units::{Epoch, Position};
 
     fn host() -> HostName {
@@ -161,6 +186,7 @@ mod tests {
             silent: Vec::new(),
             rules: vec!["A".to_owned()],
             refused: Vec::new(),
+            followed: None,
             receives: false,
             budgets: Vec::new(),
             alerts: states
@@ -251,6 +277,78 @@ mod tests {
             &board(&[("A{x=\"1\"}", BoardState::Pending, 200)]),
             &[],
         );
+    }
+
+    /// Somebody has adopted a rule file.
+    fn adopted() -> RulesNews {
+        RulesNews::Adopted {
+            text: mainstay_kernel::RulesText {
+                file: "a.yaml".to_owned(),
+                digest: "d".repeat(64),
+                part: 1,
+                parts: 1,
+                text: "groups: []".to_owned(),
+            },
+            by: mainstay_kernel::By {
+                actor: mainstay_kernel::Actor { uid: 0, user: None },
+                operator: None,
+            },
+            reason: String::new(),
+        }
+    }
+
+    fn follows(digest: &str) -> WatchBoard {
+        WatchBoard {
+            followed: Some(mainstay_record::watch::BoardRules {
+                since_ms: 40,
+                files: [("a.yaml".to_owned(), digest.to_owned())].into(),
+            }),
+            ..board(&[])
+        }
+    }
+
+    #[test]
+    fn which_rules_a_watch_follows_is_told_once_texts_are_journalled() {
+        let mut state = State::default();
+        let apply = |state: &mut State, news| {
+            state.apply(&Record {
+                position: state.next,
+                at_ms: 1,
+                epoch: Epoch(1),
+                cause: None,
+                event: Event::Rules(news),
+            });
+        };
+        let mut teller = AlertTeller::new(host());
+        let (one, two) = (follows("one"), follows("two"));
+        assert_eq!(teller.compare_rules(&one, &state, 1_000), None);
+        apply(&mut state, adopted());
+        let silent = teller.compare_rules(&board(&[]), &state, 1_000);
+        assert_eq!(silent, None, "a watch of a version before does not say");
+        let first = teller.compare_rules(&one, &state, 1_000);
+        let Some(Signal::RulesTold {
+            watch,
+            at_ms,
+            files,
+        }) = first.clone()
+        else {
+            panic!("nothing was told");
+        };
+        assert_eq!(at_ms, 40);
+        let soon = teller.compare_rules(&one, &state, 1_500);
+        assert_eq!(soon, None, "it is on its way");
+        let later = teller.compare_rules(&one, &state, 9_000);
+        assert_eq!(later, first, "it may have been lost on its way");
+        apply(
+            &mut state,
+            RulesNews::Followed {
+                watch,
+                at_ms,
+                files,
+            },
+        );
+        assert_eq!(teller.compare_rules(&one, &state, 19_000), None);
+        assert!(teller.compare_rules(&two, &state, 19_000).is_some());
     }
 
     #[test]

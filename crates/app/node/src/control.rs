@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use mainstay_host::faults;
 use mainstay_kernel::{
     Actor, Answer, Ask, Command, Desired, FaultKind, FaultSpec, FaultTarget, Program, Refusal,
-    Signal, authorize,
+    Signal, State, authorize,
 };
 use mainstay_manifest::{load, render};
 use mainstay_model::name::{DatabaseName, HostName, RegionName};
@@ -23,13 +23,14 @@ use mainstay_record::node::{
 use mainstay_rt::clock;
 use mainstay_rt::error::chain;
 use mainstay_rt::http::{self as api, Call, Peer};
+use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::context::{Context, keep_file};
 use crate::deputy::Deputy;
 use crate::events::{
     alert_record, detail_of, drill_ask_of, drills_shown, experiment_ask_of, experiment_facts,
-    incident_ask_of, notice_ask_of,
+    incident_ask_of, notice_ask_of, rules_shown, rules_text_of,
 };
 use crate::facts::{gather, seen};
 use crate::figures;
@@ -42,6 +43,7 @@ use mainstay_host::supervisor::Supervisor;
 
 /// Drills in force, under way and over.
 const DRILLS: &str = "/v1/drills";
+const RULES: &str = "/v1/rules";
 
 /// What the handlers share.
 pub struct Desk {
@@ -105,8 +107,9 @@ impl Desk {
             (method, path) if path == incidents::PATH || path.starts_with(incidents::BELOW) => {
                 self.incidents(&method, &call).await
             }
-            (Method::GET, DRILLS) => self.drills(&call),
-            (Method::GET, playbooks::PATH) => self.playbooks(&call),
+            (Method::GET, DRILLS) => self.of_state(&call, |state| drills_shown(&state.drills)),
+            (Method::GET, playbooks::PATH) => self.of_state(&call, playbooks::shown),
+            (Method::GET, RULES) => self.of_state(&call, rules_shown),
             (Method::POST, playbooks::DRY_RUN) => {
                 match self.may(&call.peer, Permission::StatusRead) {
                     Ok(()) => playbooks::dry_run(&self, &self.context, &call.body).await,
@@ -130,28 +133,13 @@ impl Desk {
         }
     }
 
-    fn playbooks(&self, call: &Call) -> api::Answer {
-        if let Err(refusal) = self.may(&call.peer, Permission::StatusRead) {
-            return forbidden(&refusal);
-        }
-        let view = self.deputy.view.borrow();
-        match &view.state {
-            Some(state) => api::json(StatusCode::OK, &playbooks::shown(state)),
-            None => api::error(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "deaf",
-                "this node has not read the journal to its end",
-                "ask another node, or wait",
-            ),
-        }
-    }
-
-    fn drills(&self, call: &Call) -> api::Answer {
+    /// What the journal says, once it was read to its end.
+    fn of_state<T: Serialize>(&self, call: &Call, shown: impl Fn(&State) -> T) -> api::Answer {
         if let Err(refusal) = self.may(&call.peer, Permission::StatusRead) {
             return forbidden(&refusal);
         }
         match self.deputy.view.borrow().state.as_ref() {
-            Some(state) => api::json(StatusCode::OK, &drills_shown(&state.drills)),
+            Some(state) => api::json(StatusCode::OK, &shown(state)),
             None => incidents::deaf(),
         }
     }
@@ -265,6 +253,7 @@ impl Desk {
             CommandRecord::Resume => Ask::Resume,
             CommandRecord::Stop => Ask::Stop,
             CommandRecord::Playbook(ask) => playbooks::ask(ask)?,
+            CommandRecord::AdoptRules(text) => Ask::AdoptRules(rules_text_of(text)),
             CommandRecord::ClearFault { id } => Ask::ClearFault { fault: id },
             CommandRecord::InjectFault(fault) => Ask::InjectFault(fault_spec(&fault)?),
             CommandRecord::Experiment(ask) => Ask::Experiment(

@@ -12,6 +12,7 @@ mod incidents;
 mod notices;
 mod parts;
 mod playbooks;
+mod rules;
 mod signals;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use incidents::{incident_ask_of, incident_summaries, incident_view};
 pub use notices::notice_ask_of;
 pub use parts::{deed_of, detail_of, detail_record};
 pub use playbooks::playbook_ask;
+pub use rules::{rules_shown, rules_text_of};
 pub use signals::{signal_of, signal_record};
 
 use bodies::{body_of, event_of};

@@ -322,7 +322,10 @@ impl Node {
         let (Some(state), Some(board)) = (&view.state, fresh) else {
             return;
         };
-        for signal in self.alerts.compare(board, state, clock::wall_ms()) {
+        let now_ms = clock::wall_ms();
+        let rules = self.alerts.compare_rules(board, state, now_ms);
+        let alerts = self.alerts.compare(board, state, now_ms);
+        for signal in alerts.into_iter().chain(rules) {
             self.desk.deputy.submit(signal);
         }
     }

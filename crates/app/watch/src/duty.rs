@@ -1,5 +1,6 @@
 //! Groups of rules at their bells.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use mainstay_rt::files;
 use mainstay_rules::file::{Group, read};
 use mainstay_rules::group::{Memory, Saved, next_slot};
 use mainstay_yaml::FILE_BYTES_MAX;
+use sha2::{Digest, Sha256};
 
 /// A group, what it remembers, and when it is due.
 #[derive(Debug)]
@@ -36,9 +38,14 @@ pub struct Refused {
 pub struct Followed {
     pub duties: Vec<Duty>,
     pub refused: Vec<Refused>,
+    /// SHA-256 of each file as it is followed, hexadecimal.
+    pub digests: Digests,
     /// Series of groups that are not there any more.
     pub gone: Vec<Labels>,
 }
+
+/// By files, as they are named here.
+pub type Digests = BTreeMap<String, String>;
 
 /// What tells two states of a file apart.
 pub type Stamp = Option<(u64, i64, i64, u64)>;
@@ -57,7 +64,7 @@ pub fn load(
     files: &[PathBuf],
     given: Vec<Group>,
     saved: &[Saved],
-    known: &[Duty],
+    (known, known_digests): (&[Duty], &Digests),
     (interval, now): (i64, i64),
 ) -> Followed {
     let duty_of = |group: Arc<Group>| {
@@ -69,14 +76,19 @@ pub fn load(
         duty
     };
     let mut duties: Vec<Duty> = given.into_iter().map(Arc::new).map(duty_of).collect();
-    let mut refused = Vec::new();
+    let (mut refused, mut digests) = (Vec::new(), Digests::new());
     for path in files {
         let file = path.display().to_string();
         match groups(&file, path) {
-            Ok(groups) => duties.extend(groups.into_iter().map(Arc::new).map(duty_of)),
+            Ok((groups, digest)) => {
+                duties.extend(groups.into_iter().map(Arc::new).map(duty_of));
+                digests.insert(file, digest);
+            }
             Err(why) => {
                 let before = known.iter().filter(|duty| duty.group.file == file);
                 duties.extend(before.map(|duty| duty_of(Arc::clone(&duty.group))));
+                let before = known_digests.get(&file).cloned();
+                digests.extend(before.map(|digest| (file.clone(), digest)));
                 refused.push(Refused { file, why });
             }
         }
@@ -85,6 +97,7 @@ pub fn load(
     Followed {
         duties,
         refused,
+        digests,
         gone,
     }
 }
@@ -103,14 +116,18 @@ fn gone(duties: &[Duty], refused: &[Refused], saved: &[Saved], known: &[Duty]) -
     given.chain(saved.flat_map(Saved::given)).collect()
 }
 
-fn groups(file: &str, path: &Path) -> Result<Vec<Group>, String> {
+/// The groups of a file, and the digest of what they were read from.
+fn groups(file: &str, path: &Path) -> Result<(Vec<Group>, String), String> {
     let bytes = files::read_limited(path, FILE_BYTES_MAX as u64)
         .map_err(|error| format!("{file}: {error}"))?;
+    let digest = Sha256::digest(&bytes);
+    let digest = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let text = String::from_utf8(bytes).map_err(|error| format!("{file}: not UTF-8: {error}"))?;
-    read(file, &text).map_err(|problems| {
+    let groups = read(file, &text).map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         problems.join("; ")
-    })
+    })?;
+    Ok((groups, digest))
 }
 
 impl Duty {

@@ -22,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use crate::board::Keeper;
 use crate::desk::{Beyond, Desk, Store};
 use crate::doors;
-use crate::duty::{self, Duty, Followed, Stamp};
+use crate::duty::{self, Digests, Duty, Followed, Stamp};
 use crate::hand::{Done, Hand};
 use crate::inbox::Post;
 use crate::source::{self, Heard};
@@ -56,8 +56,8 @@ pub enum WatchError {
     Version { path: PathBuf, found: u32 },
     #[error("nobody could ask this watch: the configuration names neither `listen` nor `socket`")]
     Nowhere,
-    #[error("target {0} must prove its name, and this watch has no identity to prove its own")]
-    Nameless(String),
+    #[error("target {0} cannot be asked: {1}")]
+    Target(String, String),
     #[error("take up the identity")]
     Identity(#[from] IdentityError),
     #[error("start the watch")]
@@ -79,7 +79,7 @@ pub enum WatchError {
 impl WatchError {
     fn code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Config(..) | Self::Version { .. } | Self::Nowhere | Self::Nameless(_) => {
+            Self::Config(..) | Self::Version { .. } | Self::Nowhere | Self::Target(..) => {
                 EXIT_CONFIG
             }
             Self::Start(_)
@@ -160,7 +160,7 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
     );
     let (keeper, saved) = Keeper::open(&config.folder).map_err(WatchError::Start)?;
     let opened_at = now();
-    let followed = follow_rules(config, &saved, &[]);
+    let followed = follow_rules(config, &saved, (&[], &Digests::new()));
     let server = config.metrics.as_ref().map(source::server).transpose();
     let server = server.map_err(WatchError::Source)?;
     let post = config.alerts.as_ref();
@@ -187,6 +187,7 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
         post: post.map_err(WatchError::Start)?,
         duties: followed.duties,
         refused: followed.refused,
+        digests: (followed.digests, opened_at),
         seen: seen.collect(),
         meanings: std::collections::BTreeMap::new(),
         surroundings: Surroundings {
@@ -211,7 +212,7 @@ fn external_url(config: &WatchConfig) -> String {
 }
 
 /// The rules as their files stand now, with what is remembered of them.
-fn follow_rules(config: &WatchConfig, saved: &[Saved], known: &[Duty]) -> Followed {
+fn follow_rules(config: &WatchConfig, saved: &[Saved], known: (&[Duty], &Digests)) -> Followed {
     let interval = millis(config.interval_ms).max(1);
     let given = match &config.metrics {
         Some(_) => source::groups(),
@@ -234,10 +235,11 @@ fn endpoints(
     identity: Option<&Arc<Identity>>,
 ) -> Result<Vec<Endpoint>, WatchError> {
     let targets = config.targets.iter();
-    let nameless = |target: &WatchTarget| WatchError::Nameless(target.address.clone());
-    targets
-        .map(|target| endpoint(config, target, identity).ok_or_else(|| nameless(target)))
-        .collect()
+    let endpoint = |target: &WatchTarget| {
+        let failed = |why| WatchError::Target(target.address.clone(), why);
+        endpoint(config, target, identity).map_err(failed)
+    };
+    targets.map(endpoint).collect()
 }
 
 async fn serve(config: WatchConfig, told: impl Future<Output = ()>) -> Result<(), WatchError> {
@@ -342,10 +344,14 @@ fn look_at_rules(
     if found != *stamps {
         *stamps = found;
         let mut world = world.borrow_mut();
-        let followed = follow_rules(config, &world.saved(), &world.duties);
+        let known = (world.duties.as_slice(), &world.digests.0);
+        let followed = follow_rules(config, &world.saved(), known);
         world.end(&followed.gone, now())?;
         world.own = source::own(&followed.duties);
         (world.duties, world.refused) = (followed.duties, followed.refused);
+        if world.digests.0 != followed.digests {
+            world.digests = (followed.digests, now());
+        }
         tracing::info!("rule files have changed and were read again");
     }
     Ok(())

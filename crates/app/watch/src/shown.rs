@@ -5,7 +5,9 @@ use std::fmt::Write;
 
 use mainstay_promql::matcher::Matcher;
 use mainstay_promql::sample::Source;
-use mainstay_record::watch::{BoardAlert, BoardBudget, BoardState, VERSION, WatchBoard};
+use mainstay_record::watch::{
+    BoardAlert, BoardBudget, BoardRules, BoardState, VERSION, WatchBoard,
+};
 use mainstay_rules::alert::{Active, State};
 
 use crate::world::World;
@@ -59,9 +61,28 @@ pub fn board(world: &World, now: i64) -> WatchBoard {
             .filter_map(|rule| Some(rule.alert()?.name.clone()))
             .collect(),
         refused: refused.map(|refused| refused.why.clone()).collect(),
+        followed: Some(followed(world)),
         receives: world.post.is_some(),
         alerts,
         budgets: budgets(world, now),
+    }
+}
+
+/// Files by the last part of their paths, as the platform knows them; of two with the same one, the later by its folder too.
+fn followed(world: &World) -> BoardRules {
+    let (digests, since) = &world.digests;
+    let mut files = BTreeMap::new();
+    for (path, digest) in digests {
+        let mut parts = path.rsplit('/');
+        let mut name = parts.next().unwrap_or(path).to_owned();
+        if files.contains_key(&name) {
+            name = format!("{}.{name}", parts.next().unwrap_or_default());
+        }
+        files.insert(name, digest.clone());
+    }
+    BoardRules {
+        since_ms: millis(*since),
+        files,
     }
 }
 

@@ -75,6 +75,7 @@ pub fn server(config: &WatchServer) -> Result<Server, String> {
         url: config.url.clone(),
         proof,
         authority_file: config.authority_file.clone(),
+        headers: config.headers.clone(),
     })
 }
 

@@ -15,10 +15,11 @@ use mainstay_samples::SamplesError;
 use mainstay_scrape::exposition::{Limits, Meaning, Type};
 use mainstay_scrape::target::{STALE, Silence};
 use mainstay_scraper::server::Server;
+use mainstay_scraper::web::Web;
 use mainstay_scraper::{Account, Endpoint, Reach};
 
 use crate::desk::Store;
-use crate::duty::{Duty, Refused};
+use crate::duty::{Digests, Duty, Refused};
 use crate::far::Own;
 use crate::hand::{Done, Job};
 use crate::inbox::Post;
@@ -54,6 +55,8 @@ pub struct World {
     pub store: Store,
     pub duties: Vec<Duty>,
     pub refused: Vec<Refused>,
+    /// What the rules were read from, and since when that is so.
+    pub digests: (Digests, i64),
     pub seen: Vec<Seen>,
     /// Who scrapes instead.
     pub source: Option<source::Seen>,
@@ -86,26 +89,35 @@ pub fn asked(config: &WatchConfig) -> Option<Asked> {
     config.metrics.is_none().then(|| Asked::new(targets))
 }
 
-/// How a target is asked. One that must prove its name needs somebody who can prove theirs.
+/// How a target is asked, or why it cannot be. One that must prove its name needs somebody who can prove theirs.
 pub fn endpoint(
     config: &WatchConfig,
     target: &WatchTarget,
     identity: Option<&Arc<Identity>>,
-) -> Option<Endpoint> {
+) -> Result<Endpoint, String> {
     let interval = Duration::from_millis(config.interval_ms);
     let labels = labels(target);
     let address = target.address.clone();
-    let reach = match (&target.name, address.strip_prefix("unix:")) {
-        (Some(name), _) => Reach::Named {
-            address,
-            name: name.clone(),
-            identity: Arc::clone(identity?),
-        },
-        (None, Some(path)) => Reach::Unix(path.into()),
-        (None, None) => Reach::Tcp(address),
+    let reach = match (&target.name, &target.tls, address.strip_prefix("unix:")) {
+        (Some(name), _, _) => {
+            let identity = identity
+                .ok_or("it must prove its name, and this watch has no identity to prove its own")?;
+            Reach::Named {
+                address,
+                name: name.clone(),
+                identity: Arc::clone(identity),
+            }
+        }
+        (None, Some(tls), None) => {
+            let authority = tls.authority_file.clone();
+            Reach::Web(Web::new(&address, &tls.server_name, authority))
+        }
+        (None, _, Some(path)) => Reach::Unix(path.into()),
+        (None, None, None) => Reach::Tcp(address),
     };
-    Some(Endpoint {
+    Ok(Endpoint {
         reach,
+        token_file: target.token_file.clone(),
         path: target.path.clone(),
         labels,
         honor_labels: false,

@@ -4,6 +4,7 @@
 
 mod shared;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,10 @@ use mainstay_identity::authority::Authority;
 use mainstay_identity::{Identity, web};
 use mainstay_record::identity::{IdentityFiles, identity_name};
 use mainstay_record::watch::WatchConfig;
+use mainstay_scrape::exposition::Limits;
 use mainstay_scraper::server::{NoReply, Place, Proof, Server};
+use mainstay_scraper::web::Web;
+use mainstay_scraper::{Endpoint, NoAnswer, Reach, ask};
 use shared::{LIMIT, Watch};
 
 fn secret(folder: &Path, name: &str, text: &str) -> PathBuf {
@@ -52,6 +56,7 @@ async fn asks(to: SocketAddr, roots: &Path, proof: Proof) -> Result<String, NoRe
         url: format!("https://{to}"),
         proof,
         authority_file: Some(roots.to_owned()),
+        headers: BTreeMap::new(),
     };
     let server = Server::new(place).expect("an authority");
     let form = [("query".to_owned(), "1 + 1".to_owned())];
@@ -95,6 +100,61 @@ async fn a_token_opens_the_door_to_whoever_shows_it() {
         let said = refused.expect_err("it is refused").to_string();
         assert!(said.contains("401"), "{said}");
     }
+    watch.end().await;
+}
+
+/// A watch is asked here as a target that is not of the platform: whoever asks knows its authority, its name and a token.
+#[tokio::test]
+async fn a_target_over_tls_proves_its_name_and_is_shown_a_token() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = secret(folder.path(), "token", "open sesame");
+    let (watch, own) = start(folder.path(), Some(token.clone())).await;
+    until_heard(watch.listen, folder.path()).await;
+    let address = watch.listen.to_string();
+    let name = identity_name("watch", "h", "p");
+    let endpoint = |name: &str, authority: &Path, token_file: Option<PathBuf>| Endpoint {
+        reach: Reach::Web(Web::new(&address, name, Some(authority.to_owned()))),
+        token_file,
+        path: "/metrics".to_owned(),
+        labels: Vec::new(),
+        honor_labels: false,
+        interval: LIMIT,
+        timeout: LIMIT,
+        limits: Limits::default(),
+    };
+    let shown = || Some(token.clone());
+    let known = endpoint(&name, &own.roots, shown());
+    let answer = ask(&known).await.expect("an answer");
+    assert!(!answer.samples.is_empty());
+    // By its address, which is in its certificate too.
+    let answer = ask(&endpoint("127.0.0.1", &own.roots, shown())).await;
+    answer.expect("an answer");
+    let refused = ask(&endpoint(&name, &own.roots, None)).await;
+    assert!(matches!(refused, Err(NoAnswer::Status(status)) if status == 401));
+    let other = identity_name("watch", "other", "p");
+    let refused = ask(&endpoint(&other, &own.roots, shown())).await;
+    assert!(
+        matches!(refused, Err(NoAnswer::Web(_))),
+        "another name was believed"
+    );
+    let late = folder.path().join("late.pem");
+    let unknown = endpoint(&name, &late, shown());
+    let refused = ask(&unknown).await;
+    assert!(
+        matches!(refused, Err(NoAnswer::Web(_))),
+        "an authority that is not there was believed"
+    );
+    // The same target, once somebody has laid the file down.
+    std::fs::copy(&own.roots, &late).expect("copied");
+    ask(&unknown).await.expect("an answer");
+    let open = secret(folder.path(), "open", "open sesame");
+    let readable = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(&open, readable).expect("set");
+    let refused = ask(&endpoint(&name, &own.roots, Some(open))).await;
+    assert!(
+        matches!(refused, Err(NoAnswer::Token(_))),
+        "a token that others can read was shown"
+    );
     watch.end().await;
 }
 

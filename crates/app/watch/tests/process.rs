@@ -65,6 +65,8 @@ async fn start(folder: &Path, target: &str) -> Watch {
             name: None,
             path: "/metrics".to_owned(),
             labels: [("region".to_owned(), "r".to_owned())].into(),
+            tls: None,
+            token_file: None,
         }],
         ..shared::config(folder).await
     };

@@ -49,6 +49,7 @@ struct Script {
     /// Those that wait for ever.
     waiting: usize,
     proofs: BTreeSet<String>,
+    tenants: BTreeSet<String>,
 }
 
 type Shared = Arc<Mutex<Script>>;
@@ -69,6 +70,7 @@ async fn server() -> (String, Shared) {
         asked: BTreeSet::new(),
         waiting: 0,
         proofs: BTreeSet::new(),
+        tenants: BTreeSet::new(),
     }));
     let shared = Arc::clone(&script);
     tokio::spawn(async move {
@@ -93,6 +95,9 @@ async fn serve(stream: TcpStream, script: Shared) -> Option<()> {
                 "content-length" => length = value.trim().parse().ok()?,
                 "authorization" => {
                     locked(&script).proofs.insert(value.trim().to_owned());
+                }
+                "x-scope-orgid" => {
+                    locked(&script).tenants.insert(value.trim().to_owned());
                 }
                 _ => {}
             }
@@ -168,6 +173,7 @@ async fn start(folder: &Path, url: &str, proof: Option<ServerProof>) -> Watch {
             url: url.to_owned(),
             proof,
             authority_file: None,
+            headers: [("X-Scope-OrgID".to_owned(), "desk".to_owned())].into(),
         }),
         ..shared::config(folder).await
     };
@@ -258,6 +264,8 @@ async fn questions(watch: &Watch, script: &Shared) {
     assert_eq!(asked, ["1", "liquidity_usd", "sum(liquidity_usd)"]);
     let proofs: Vec<&str> = script.proofs.iter().map(String::as_str).collect();
     assert_eq!(proofs, ["Basic d2F0Y2g6b3BlbiBzZXNhbWU="]);
+    let tenants: Vec<&str> = script.tenants.iter().map(String::as_str).collect();
+    assert_eq!(tenants, ["desk"]);
 }
 
 /// A rule that waits for its answer keeps nobody else waiting.

@@ -142,7 +142,7 @@ impl Topology {
             ("keeper", Some(name)) if self.databases.contains_key(&name) => {
                 Some(Thing::on(What::Database(name), host))
             }
-            ("node" | "watch", _) => Some(Thing::on(What::Process(job.to_string()), host)),
+            ("node" | "watch" | "etcd", _) => Some(Thing::on(What::Process(job.to_string()), host)),
             _ => None,
         }
     }

@@ -23,6 +23,7 @@ use crate::experiment;
 use crate::incidents;
 use crate::placement::place;
 use crate::playbook;
+use crate::rules;
 use crate::signal::{Reflex, Report, Signal};
 use crate::state::{Outstanding, State, moved, stream_of};
 use crate::why::{Refusal, Why};
@@ -84,6 +85,11 @@ fn decide_signal(state: &State, now_ms: u64, signal: &Signal) -> Decision {
         Signal::AlertTold(news) => {
             playbook::after_alert(state, now_ms, news, alert::told(state, news))
         }
+        Signal::RulesTold {
+            watch,
+            at_ms,
+            files,
+        } => rules::told(state, watch, *at_ms, files),
         Signal::Answered { effect, outcome } => answered(state, *effect, outcome),
         Signal::Experiment(told) => experiment::desk::told(state, now_ms, told),
     }

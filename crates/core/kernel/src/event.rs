@@ -16,6 +16,7 @@ use crate::drill::DrillNews;
 use crate::effect::{EffectId, Outcome};
 use crate::experiment::{ExperimentId, ExperimentNews};
 use crate::fault::{FaultId, FaultSpec};
+use crate::rules::RulesNews;
 use crate::signal::Report;
 use crate::upgrade::Program;
 use crate::why::Refusal;
@@ -158,6 +159,8 @@ pub enum Event {
     Playbook(playbook::Event),
     /// Somebody is told of an incident, or is not to be.
     Notice(mainstay_notify::Event),
+    /// A rule file was adopted, or a watch follows others.
+    Rules(RulesNews),
     /// An entry of a kind or version that this version of Mainstay does not know.
     Unknown {
         kind: String,

@@ -289,6 +289,7 @@ fn sign(state: &State, event: &Event) -> Option<Sign> {
         | Event::Experiment(_)
         | Event::Playbook(_)
         | Event::Notice(_)
+        | Event::Rules(_)
         | Event::Unknown { .. } => return None,
     })
 }

@@ -52,6 +52,7 @@ mod notices;
 mod placement;
 mod playbook;
 mod replicas;
+mod rules;
 mod signal;
 mod state;
 mod upgrade;
@@ -83,6 +84,10 @@ pub use fault::{
 pub use lead::{Batch, Beat, Driver, LEADER_SILENT_AFTER, Opening, Passed, Role};
 pub use notices::{NoticeAsk, reached};
 pub use playbook::{Stamp, Work, view};
+pub use rules::{
+    AdoptedRules, FollowedRules, RULES_PART_BYTES_MAX, RULES_PARTS_MAX, Rules, RulesNews,
+    RulesText, written_bytes,
+};
 pub use signal::{ArchiveDeed, Ask, Command, Reflex, Report, Signal, Stood};
 pub use state::{CannotLead, DatabaseView, Fault, FaultPhase, Outstanding, State};
 pub use upgrade::{Program, Upgrade};

@@ -15,6 +15,7 @@ use crate::effect::{EffectId, Outcome};
 use crate::experiment::{ExperimentAsk, ExperimentTold};
 use crate::fault::FaultSpec;
 use crate::notices::NoticeAsk;
+use crate::rules::{FollowedRules, RulesText};
 use crate::upgrade::Program;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,13 @@ pub enum Signal {
     Reported(Report),
     /// A watch says something new of an alert.
     AlertTold(AlertNews),
+    /// A watch follows these rule files.
+    RulesTold {
+        watch: HostName,
+        /// Since when, by its clock.
+        at_ms: u64,
+        files: FollowedRules,
+    },
     /// What became of an effect.
     Answered {
         effect: EffectId,
@@ -101,6 +109,8 @@ pub enum Ask {
     Drill(DrillAsk),
     Playbook(playbook::Ask),
     Notice(NoticeAsk),
+    /// A part of a rule file's text.
+    AdoptRules(RulesText),
 }
 
 impl Ask {
@@ -121,6 +131,7 @@ impl Ask {
             Self::Drill(ask) => ask.as_str(),
             Self::Playbook(ask) => ask.as_str(),
             Self::Notice(ask) => ask.as_str(),
+            Self::AdoptRules(_) => "rules adopt",
         }
     }
 }

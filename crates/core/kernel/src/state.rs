@@ -22,6 +22,7 @@ use crate::fault::{FaultId, FaultKind, FaultSpec};
 use crate::incidents;
 use crate::playbook::{self, Work};
 use crate::replicas::Replicas;
+use crate::rules::Rules;
 use crate::signal::{ArchiveDeed, Reflex, Report};
 use crate::upgrade::{self, Program, Upgrade};
 
@@ -74,6 +75,7 @@ pub struct State {
     pub playbooks: mainstay_playbook::State,
     /// Who was told of them.
     pub notices: Notices,
+    pub rules: Rules,
     /// Kinds (and versions) in the journal that this version does not understand.
     pub unknown: BTreeSet<(String, u32)>,
 }
@@ -211,6 +213,7 @@ impl State {
             Event::Drill(news) => self.drills.apply(record, news),
             Event::Playbook(event) => self.apply_playbook(record, event),
             Event::Notice(event) => self.apply_notice(record, event),
+            Event::Rules(news) => self.rules.apply(record, news),
             Event::CommandRefused { .. } => {}
             Event::Unknown { kind, version } => {
                 self.unknown.insert((kind.clone(), *version));
@@ -235,6 +238,8 @@ impl State {
             // A watch that the file does not want any more will say nothing more of its alerts.
             self.alerts
                 .retain(|(watch, _), _| desired.watches.contains(watch));
+            let followed = &mut self.rules.followed;
+            followed.retain(|watch, _| desired.watches.contains(watch));
             self.playbooks.file_changed(|service, region| {
                 let mut services = desired.services.iter();
                 let mut regions = desired.hosts.values();

@@ -82,6 +82,7 @@ impl Waiting {
             return;
         }
         let position = record.position;
+        let done = |detail| Answer::Done { position, detail };
         let answer = match &record.event {
             Event::FaultInjected { .. }
             | Event::FaultEnding { .. }
@@ -95,18 +96,9 @@ impl Waiting {
                 position,
                 why: why.clone(),
             },
-            Event::Playbook(event) => Answer::Done {
-                position,
-                detail: playbook::told(event),
-            },
-            Event::Incident(event) => Answer::Done {
-                position,
-                detail: incidents::told(event),
-            },
-            Event::Notice(event) => Answer::Done {
-                position,
-                detail: notices::told(event),
-            },
+            Event::Playbook(event) => done(playbook::told(event)),
+            Event::Incident(event) => done(incidents::told(event)),
+            Event::Notice(event) => done(notices::told(event)),
             Event::Opened { .. }
             | Event::KeyAdmitted { .. }
             | Event::Claimed { .. }
@@ -124,18 +116,10 @@ impl Waiting {
             | Event::UpgradeEnded(_)
             | Event::ReflexRecorded(_)
             | Event::AlertChanged(_)
-            | Event::Unknown { .. } => Answer::Done {
-                position,
-                detail: String::new(),
-            },
-            Event::Experiment(news) => Answer::Done {
-                position,
-                detail: news.detail(),
-            },
-            Event::Drill(news) => Answer::Done {
-                position,
-                detail: news.detail(),
-            },
+            | Event::Unknown { .. } => done(String::new()),
+            Event::Experiment(news) => done(news.detail()),
+            Event::Drill(news) => done(news.detail()),
+            Event::Rules(news) => done(news.detail()),
         };
         self.unanswered.remove(cause);
         self.answers.push((cause.clone(), answer));

@@ -150,6 +150,8 @@ pub enum Refusal {
     Incident(mainstay_incident::Refusal),
     NoSuchSilence(u64),
     Silence(&'static str),
+    RulesInForce(String),
+    Rules(&'static str),
     /// Written by a newer version.
     Other {
         code: String,
@@ -198,6 +200,8 @@ impl Refusal {
             Self::Incident(refusal) => refusal.code(),
             Self::NoSuchSilence(_) => "no_such_silence",
             Self::Silence(_) => "silence",
+            Self::RulesInForce(_) => "rules_in_force",
+            Self::Rules(_) => "rules",
             Self::Other { code, .. } => return code.clone(),
         };
         code.to_string()
@@ -258,6 +262,8 @@ impl Refusal {
             Self::Incident(refusal) => Self::next_step_of(refusal.code().as_bytes()),
             Self::NoSuchSilence(_) => Self::next_step_of(b"no_such_silence"),
             Self::Silence(_) => Self::next_step_of(b"silence"),
+            Self::RulesInForce(_) => Self::next_step_of(b"rules_in_force"),
+            Self::Rules(_) => Self::next_step_of(b"rules"),
             Self::Other { code, .. } => Self::next_step_of(code.as_bytes()),
         }
     }
@@ -310,6 +316,8 @@ impl Refusal {
             b"no_such_thing" => "`mainstay status` lists hosts, databases, services and gateways",
             b"no_such_silence" => "`mainstay silence list` shows those that last",
             b"silence" => "correct the command",
+            b"rules_in_force" => "nothing needs to be done",
+            b"rules" => "run `mainstay up` again: it begins with the first part",
             b"incident_into_itself" | b"incident_text" | b"incident_links" => "correct the command",
             b"database_removed" => "leave existing databases in the file",
             b"replica_is_primary" => "`mainstay switchover` first, to a replica that stays",
@@ -440,6 +448,8 @@ impl fmt::Display for Refusal {
             Self::Incident(refusal) => refusal.fmt(f),
             Self::NoSuchSilence(silence) => write!(f, "there is no silence s{silence}"),
             Self::Silence(why) => write!(f, "that is no silence: {why}"),
+            Self::RulesInForce(file) => write!(f, "this text of {file} is in force already"),
+            Self::Rules(why) => write!(f, "that cannot be adopted: {why}"),
             Self::Other { text, .. } => f.write_str(text),
         }
     }

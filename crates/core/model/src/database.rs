@@ -151,6 +151,8 @@ pub struct Backup {
     pub alarm_after: Duration,
     /// Bytes of log that may wait on the primary's host while no store takes it.
     pub backlog_limit: u64,
+    /// Where archivers tell their figures to watches.
+    pub metrics_port: Option<u16>,
 }
 
 /// How a store in a cloud is reached; what proves who we are to it stands elsewhere.

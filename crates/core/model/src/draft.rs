@@ -145,6 +145,7 @@ pub struct BackupDraft {
     pub alarm_after: Option<Duration>,
     /// Bytes.
     pub backlog_limit: Option<u64>,
+    pub metrics_port: Option<u16>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -390,6 +391,7 @@ pub struct MetricsServerDraft {
     pub user: Option<String>,
     pub password_file: Option<String>,
     pub authority_file: Option<String>,
+    pub headers: BTreeMap<String, String>,
 }
 
 /// Exactly one of a gateway and expressions says what is counted.
@@ -420,6 +422,14 @@ pub struct WatchTargetDraft {
     pub address: String,
     pub path: Option<String>,
     pub labels: BTreeMap<String, String>,
+    pub tls: Option<TargetTlsDraft>,
+    pub token_file: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetTlsDraft {
+    pub authority_file: Option<String>,
+    pub server_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -20,6 +20,7 @@ mod playbooks;
 mod ports;
 mod resilience;
 mod services;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod topology;

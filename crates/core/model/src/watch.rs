@@ -50,6 +50,8 @@ pub struct Server {
     pub proof: Proof,
     /// Whom it must be certified by, instead of whom the system trusts.
     pub authority_file: Option<String>,
+    /// Said with every question, such as the name of a tenant; no secrets.
+    pub headers: BTreeMap<String, String>,
 }
 
 /// How a watch proves to a server who it is. Files are absolute paths on each host of a watch.
@@ -61,8 +63,11 @@ pub enum Proof {
 }
 
 impl Watch {
-    /// Jobs that the platform's own targets have.
+    /// Jobs that targets of every platform have.
     pub const OWN_JOBS: [&str; 4] = ["gateway", "keeper", "node", "watch"];
+    /// The job of archivers, where they have a port for figures, and of members of etcd, where Mainstay runs them.
+    pub const ARCHIVER_JOB: &str = "archiver";
+    pub const ETCD_JOB: &str = "etcd";
 
     /// The last part of a rule file's path: what it is called where it is followed.
     pub fn rule_name(path: &str) -> &str {
@@ -77,12 +82,22 @@ pub struct WatchTarget {
     pub address: TargetAddress,
     pub path: String,
     pub labels: BTreeMap<String, String>,
+    /// An absolute path on each host of a watch: the token that is shown to it.
+    pub token_file: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetAddress {
     /// `HOST:PORT`, in the clear.
     Tcp(String),
+    /// `HOST:PORT`, over TLS.
+    Tls {
+        address: String,
+        /// What it must be certified to be.
+        server_name: String,
+        /// Whom it must be certified by, instead of whom the system trusts: an absolute path on each host of a watch.
+        authority_file: Option<String>,
+    },
     /// The absolute path of a socket.
     Unix(String),
 }

@@ -82,6 +82,7 @@ pub fn archiver_config(
             alarm_ms: millis(backup.alarm_after),
             backlog_bytes: backup.backlog_limit,
         },
+        listen: backup.metrics_port.map(|port| machine.listen(host, port)),
     })
 }
 

@@ -74,6 +74,11 @@ pub fn etcd_endpoints(machine: &Machine<'_>, reader: Option<&Host>) -> Vec<(Sock
     members.iter().map(reach).collect()
 }
 
+/// Where the member of a host is asked, and for its figures too. `None` if it has none.
+pub(crate) fn etcd_client_port(machine: &Machine<'_>, host: &Host) -> Option<u16> {
+    member_of(machine, host).map(|(_, ports)| ports.client)
+}
+
 /// Ports of a host's member that other regions knock at.
 pub(crate) fn etcd_ports(machine: &Machine<'_>, host: &Host) -> Vec<u16> {
     match member_of(machine, host) {

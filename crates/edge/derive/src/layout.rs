@@ -23,6 +23,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// What the rules that are made from objectives are called, where they are followed and in the journal.
+pub const OBJECTIVES_FILE: &str = "objectives.yaml";
+
 /// Name of the instance that keeps a replica of the database.
 pub fn keeper_instance_name(database: &str) -> String {
     format!("keeper-{database}")
@@ -243,7 +246,7 @@ impl Layout {
 
     /// Rules that are made from the objectives of the platform file.
     pub fn watch_objectives(&self, host: &str) -> PathBuf {
-        self.instance(host, WATCH_INSTANCE).join("objectives.yaml")
+        self.instance(host, WATCH_INSTANCE).join(OBJECTIVES_FILE)
     }
 
     pub fn watch_socket(&self, host: &str) -> PathBuf {

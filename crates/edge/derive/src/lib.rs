@@ -36,8 +36,8 @@ pub use instance::{
 };
 pub use keeper::{APPLICATION_ROLE, KEEPER_ROLES, keeper_config};
 pub use layout::{
-    Layout, WATCH_INSTANCE, archiver_instance_name, gateway_instance_name, keeper_instance_name,
-    password_file_text,
+    Layout, OBJECTIVES_FILE, WATCH_INSTANCE, archiver_instance_name, gateway_instance_name,
+    keeper_instance_name, password_file_text,
 };
 pub use machine::{Machine, NODE_PORT, search_path};
 pub use objectives::{BURN_ALERT, OBJECTIVE_PREFIX, objective_rules};

@@ -5,8 +5,12 @@
 //! | `node`     | `HOST`          | over TLS; it proves to be the node of that host                |
 //! | `keeper`   | `HOST/DATABASE` | over TLS, likewise                                             |
 //! | `gateway`  | `HOST/GATEWAY`  | over TLS, likewise                                             |
+//! | `archiver` | `HOST/DATABASE` | over TLS, likewise, where `backup` has a port for figures      |
+//! | `etcd`     | `HOST`          | over TLS, likewise; the members that Mainstay runs             |
 //! | `watch`    | `HOST`          | over TLS, likewise; its own figures over its socket            |
 //! | a service  | `HOST/SERVICE`  | over TLS, likewise, where its port says so; else in the clear  |
+//!
+//! Targets that the file names are asked as it says.
 //!
 //! All series bear `host` and `region`, so that what happens in one place can be seen as one thing.
 
@@ -14,14 +18,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mainstay_model::Host;
+use mainstay_model::database::Database;
 use mainstay_model::name::HostName;
 use mainstay_model::service::{Placement, Service};
 use mainstay_model::watch::{Proof, Server, TargetAddress, Watch, WatchTarget as Declared};
-use mainstay_record::identity::{NODE_ROLE, WATCH_ROLE, gateway_role, identity_name, keeper_role};
+use mainstay_record::identity::{
+    ETCD_ROLE, NODE_ROLE, WATCH_ROLE, archiver_role, gateway_role, identity_name, keeper_role,
+};
 use mainstay_record::watch::{
-    ServerProof, VERSION, WatchAlerts, WatchConfig, WatchLonger, WatchServer, WatchTarget,
+    ServerProof, TargetTls, VERSION, WatchAlerts, WatchConfig, WatchLonger, WatchServer,
+    WatchTarget,
 };
 
+use crate::coordination::etcd_client_port;
 use crate::gateway::Placements;
 use crate::identity::{identity_files, service_identity};
 use crate::machine::{Machine, NODE_PORT};
@@ -93,6 +102,7 @@ fn server(server: &Server) -> WatchServer {
             }),
         },
         authority_file: server.authority_file.as_ref().map(Into::into),
+        headers: server.headers.clone(),
     }
 }
 
@@ -118,16 +128,10 @@ fn targets(
         };
         targets.push(asked.named("node", None, NODE_PORT, NODE_ROLE));
         for (database, _) in platform.replicas_on(&host.name) {
-            let name = database.name.as_str();
-            let mut target = asked.named(
-                "keeper",
-                Some(name),
-                database.ports.sight,
-                &keeper_role(name),
-            );
-            target.labels.insert("database".to_owned(), name.to_owned());
-            targets.push(target);
+            targets.extend(asked.replica(database));
         }
+        let member = etcd_client_port(machine, host);
+        targets.extend(member.map(|port| asked.named(Watch::ETCD_JOB, None, port, ETCD_ROLE)));
         for gateway in platform.gateways_on(&host.name) {
             let name = gateway.name.as_str();
             let port = gateway.metrics_port;
@@ -157,12 +161,24 @@ fn declared(target: &Declared) -> WatchTarget {
         job: target.job.clone(),
         instance: target.instance.clone(),
         address: match &target.address {
-            TargetAddress::Tcp(address) => address.clone(),
+            TargetAddress::Tcp(address) | TargetAddress::Tls { address, .. } => address.clone(),
             TargetAddress::Unix(path) => format!("unix:{path}"),
         },
         name: None,
         path: target.path.clone(),
         labels: target.labels.clone(),
+        tls: match &target.address {
+            TargetAddress::Tls {
+                server_name,
+                authority_file,
+                ..
+            } => Some(TargetTls {
+                server_name: server_name.clone(),
+                authority_file: authority_file.as_ref().map(Into::into),
+            }),
+            TargetAddress::Tcp(_) | TargetAddress::Unix(_) => None,
+        },
+        token_file: target.token_file.as_ref().map(Into::into),
     }
 }
 
@@ -191,6 +207,8 @@ impl Asked<'_> {
             name: None,
             path: METRICS.to_owned(),
             labels: self.labels(),
+            tls: None,
+            token_file: None,
         }
     }
 
@@ -206,6 +224,25 @@ impl Asked<'_> {
             name: Some(identity_name(role, self.host.name.as_str(), platform)),
             ..self.target(job, name, self.reach(port))
         }
+    }
+
+    /// Whoever looks after a replica: its keeper, and its archiver if it has a port for figures.
+    fn replica(&self, database: &Database) -> impl Iterator<Item = WatchTarget> {
+        let name = database.name.as_str();
+        let sight = database.ports.sight;
+        let keeper = self.named("keeper", Some(name), sight, &keeper_role(name));
+        let port = database
+            .backup
+            .as_ref()
+            .and_then(|backup| backup.metrics_port);
+        let archiver = port
+            .map(|port| self.named(Watch::ARCHIVER_JOB, Some(name), port, &archiver_role(name)));
+        std::iter::once(keeper)
+            .chain(archiver)
+            .map(move |mut target| {
+                target.labels.insert("database".to_owned(), name.to_owned());
+                target
+            })
     }
 
     fn watch(&self, watch: &Watch) -> Option<WatchTarget> {

@@ -75,6 +75,12 @@ fn ports(machine: &Machine<'_>, host: &Host) -> BTreeSet<u16> {
             database.ports.peer,
             database.ports.sight,
         ]);
+        ports.extend(
+            database
+                .backup
+                .as_ref()
+                .and_then(|backup| backup.metrics_port),
+        );
     }
     for service in machine.platform.services() {
         if service.allowed_hosts().contains(&host.name) {

@@ -22,8 +22,12 @@ fn load(text: &str) -> Platform {
 }
 
 fn example() -> String {
+    variant("platform-80ms.yaml")
+}
+
+fn variant(name: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
-    std::fs::read_to_string(root.join("examples/exchange/platform-80ms.yaml")).expect("the example")
+    std::fs::read_to_string(root.join("examples/exchange").join(name)).expect("the example")
 }
 
 /// The example with a second host in one region, so that doors have to tell hosts apart.
@@ -333,10 +337,56 @@ fn a_watch_is_told_everybody_as_seen_from_its_host() {
     });
 }
 
+/// Job, instance, address and name of those with this job, as the watch on a host asks for them.
+fn asked(file: &str, job: &str) -> Vec<String> {
+    let mut asked = Vec::new();
+    with_machine(&variant(file), |machine| {
+        let config = watch_config(machine, host(machine, "euw1-a"), &Placements::new());
+        let targets = config.expect("runs").targets.into_iter();
+        asked.extend(targets.filter(|target| target.job == job).map(|target| {
+            let name = target.name.unwrap_or_default();
+            format!("{} {} {name}", target.instance, target.address)
+        }));
+    });
+    asked
+}
+
+#[test]
+fn members_of_etcd_and_archivers_are_asked_where_there_are_any() {
+    assert_eq!(
+        asked("platform-etcd.yaml", "etcd"),
+        [
+            "use1-a 127.7.1.13:2379 etcd.use1-a.exchange.mainstay",
+            "usw2-a 127.7.2.13:2379 etcd.usw2-a.exchange.mainstay",
+            "euw1-a 127.7.3.1:2379 etcd.euw1-a.exchange.mainstay",
+        ]
+    );
+    assert_eq!(
+        asked("platform-backup.yaml", "archiver"),
+        [
+            "use1-a/ledger 127.7.1.13:7434 archiver-ledger.use1-a.exchange.mainstay",
+            "usw2-a/ledger 127.7.2.13:7434 archiver-ledger.usw2-a.exchange.mainstay",
+            "euw1-a/ledger 127.7.3.1:7434 archiver-ledger.euw1-a.exchange.mainstay",
+        ]
+    );
+    assert_eq!(asked("platform.yaml", "etcd"), Vec::<String>::new());
+    assert_eq!(asked("platform.yaml", "archiver"), Vec::<String>::new());
+}
+
 /// Whoever is asked in another region must be reached through a door that a wire opens.
 #[test]
 fn every_target_of_a_watch_is_behind_a_door_or_near() {
-    with_machine(&crowded(), |machine| {
+    for text in [
+        crowded(),
+        variant("platform-etcd.yaml"),
+        variant("platform-backup.yaml"),
+    ] {
+        every_target_is_behind_a_door_or_near(&text);
+    }
+}
+
+fn every_target_is_behind_a_door_or_near(text: &str) {
+    with_machine(text, |machine| {
         let placements = placements(machine.platform);
         let doors: BTreeSet<SocketAddr> = wire_specs(machine)
             .iter()

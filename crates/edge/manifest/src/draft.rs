@@ -201,6 +201,11 @@ fn watch(form: &file::Watch) -> model::WatchDraft {
             address: target.address.clone(),
             path: target.path.clone(),
             labels: target.labels.clone(),
+            tls: target.tls.as_ref().map(|tls| model::TargetTlsDraft {
+                authority_file: tls.authority_file.clone(),
+                server_name: tls.server_name.clone(),
+            }),
+            token_file: target.token_file.clone(),
         }),
         objectives: each(&form.objectives, |objective| model::ObjectiveDraft {
             name: objective.name.clone(),
@@ -225,6 +230,7 @@ fn watch(form: &file::Watch) -> model::WatchDraft {
                 user: metrics.user.clone(),
                 password_file: metrics.password_file.clone(),
                 authority_file: metrics.authority_file.clone(),
+                headers: metrics.headers.clone(),
             }),
         alerts: form.alerts.as_ref().map(|alerts| model::AlertsDoorDraft {
             port: alerts.port,
@@ -268,6 +274,7 @@ fn database(form: &file::Database) -> model::DatabaseDraft {
             keep_count: backup.keep_count,
             alarm_after: time(backup.alarm_after),
             backlog_limit: backup.backlog_limit.map(|bytes| bytes.0),
+            metrics_port: backup.metrics_port,
         }),
         parameters: (form.parameters.iter())
             .map(|(name, value)| (name.clone(), value.0.clone()))

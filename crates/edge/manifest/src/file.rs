@@ -224,6 +224,9 @@ pub(crate) struct MetricsServer {
     /// Absolute path of a PEM file: whom the server must be certified by, instead of whom the system trusts.
     #[serde(default)]
     pub(crate) authority_file: Option<String>,
+    /// Said with every question, such as the tenant whose samples are asked for (`X-Scope-OrgID: desk`). No secrets.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) headers: BTreeMap<String, String>,
 }
 
 /// What is counted is said by a `gateway` (and a `route`, and `within`), or by the expressions `bad` and `total`.
@@ -271,7 +274,7 @@ pub(crate) struct WatchTarget {
     /// Which one: the label `instance`; the address if absent.
     #[serde(default)]
     pub(crate) instance: Option<String>,
-    /// `HOST:PORT`, asked in the clear, or `unix:/PATH` of a socket on the watch's host.
+    /// `HOST:PORT`, asked in the clear unless `tls` says how, or `unix:/PATH` of a socket on the watch's host.
     pub(crate) address: String,
     /// Default `/metrics`.
     #[serde(default)]
@@ -279,6 +282,24 @@ pub(crate) struct WatchTarget {
     /// Further labels of its series.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) labels: BTreeMap<String, String>,
+    /// Asked over TLS; `{}` for whoever the system trusts to be `HOST`.
+    #[serde(default, deserialize_with = "tolerant")]
+    pub(crate) tls: Option<TargetTls>,
+    /// Absolute path of a file of mode 0600 on every host of a watch: the token that it is shown (`Authorization: Bearer`).
+    #[serde(default)]
+    pub(crate) token_file: Option<String>,
+}
+
+/// Who a target must prove to be.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct TargetTls {
+    /// Absolute path of a PEM file on every host of a watch: whom it must be certified by, instead of whom the system trusts.
+    #[serde(default)]
+    pub(crate) authority_file: Option<String>,
+    /// The name, or the address, in its certificate; the `HOST` of its address if absent.
+    #[serde(default)]
+    pub(crate) server_name: Option<String>,
 }
 
 /// What kind of place this platform is.
@@ -381,6 +402,10 @@ pub(crate) struct Backup {
     /// hole and an alarm, because a full disk would stop the database.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) backlog_limit: Option<Bytes>,
+    /// Where archivers tell their figures to watches, over TLS and to processes of the platform alone. Without one, no watch
+    /// asks them.
+    #[serde(default)]
+    pub(crate) metrics_port: Option<u16>,
 }
 
 /// How one of `stores` is reached.

@@ -130,7 +130,7 @@ fn mistakes_about_own_members_of_etcd_are_told_where_they_are() {
             p.yaml:55:23: error[port-clash]: port 5432 is taken by PostgreSQL of database `ledger`
                55 |       ports: {client: 5432}
                   |                       ^
-                  = see p.yaml:78:19: postgres: 5432
+                  = see p.yaml:79:19: postgres: 5432
                   = help: port 5433 is free
         "#]],
     );
@@ -226,22 +226,22 @@ fn mistakes_of_form_are_all_found_at_once() {
                62 |       survive: regoin
                   |                ^
                   = help: did you mean `region`?
-            p.yaml:75:15: error[wrong-type]: the number is out of bounds
-               75 |         peer: 74320
+            p.yaml:76:15: error[wrong-type]: the number is out of bounds
+               76 |         peer: 74320
                   |               ^
                   = help: choose from 0 to 65535
-            p.yaml:88:17: error[wrong-type]: a whole number is expected here, not a text
-               88 |           port: http
+            p.yaml:89:17: error[wrong-type]: a whole number is expected here, not a text
+               89 |           port: http
                   |                 ^
-            p.yaml:110:11: error[unknown-field]: the field `perod` is not known here
-              110 |           perod: 100ms
+            p.yaml:111:11: error[unknown-field]: the field `perod` is not known here
+              111 |           perod: 100ms
                   |           ^
                   = help: did you mean `period`?
-            p.yaml:135:17: error[wrong-type]: a whole number is expected here, not a text
-              135 |       replicas: two
+            p.yaml:138:17: error[wrong-type]: a whole number is expected here, not a text
+              138 |       replicas: two
                   |                 ^
-            p.yaml:182:30: error[unknown-value]: `HAED` is not known here
-              182 |               methods: [GET, HAED]
+            p.yaml:185:30: error[unknown-value]: `HAED` is not known here
+              185 |               methods: [GET, HAED]
                   |                              ^
                   = help: did you mean `HEAD`?
         "#]],
@@ -272,21 +272,21 @@ fn mistakes_of_meaning_are_all_found_at_once() {
                   |                 ^
                   = see p.yaml:65:17: - host: use1-a
                   = help: two copies on one host are lost together: use another host
-            p.yaml:102:18: error[unknown-reference]: there is no database `leger`
-              102 |         follows: leger
+            p.yaml:103:18: error[unknown-reference]: there is no database `leger`
+              103 |         follows: leger
                   |                  ^
                   = help: did you mean `ledger`?
-            p.yaml:134:17: error[port-clash]: port 8100 is taken by `http` of service `venue`
-              134 |           port: 8100
+            p.yaml:135:17: error[port-clash]: port 8100 is taken by `http` of service `venue`
+              135 |           port: 8100
                   |                 ^
-                  = see p.yaml:89:17: port: 8100
+                  = see p.yaml:90:17: port: 8100
                   = help: port 8101 is free
-            p.yaml:180:23: error[invalid-value]: a hold of 840s is out of bounds
-              180 |                 time: 14m
+            p.yaml:183:23: error[invalid-value]: a hold of 840s is out of bounds
+              183 |                 time: 14m
                   |                       ^
                   = help: choose from 1ms to 60s
-            p.yaml:216:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
-              216 |         drillEvery: 30d
+            p.yaml:219:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
+              219 |         drillEvery: 30d
                   |                     ^
                   = help: give `recovery`, or name a route whose services have an `rto`
         "#]],
@@ -299,8 +299,8 @@ fn mistakes_of_meaning_are_all_found_at_once() {
                   |                ^
                   = see p.yaml:64:7: replicas:
                   = help: add a replica on `euw1-a` (region `eu-west-1`); what is needed is one replica in each of three regions
-            p.yaml:215:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
-              215 |         drillEvery: 30d
+            p.yaml:218:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
+              218 |         drillEvery: 30d
                   |                     ^
                   = help: give `recovery`, or name a route whose services have an `rto`
         "#]],

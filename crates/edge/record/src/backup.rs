@@ -56,6 +56,9 @@ pub struct BackupConfig {
     pub retention: BackupRetention,
     #[serde(default)]
     pub limits: BackupLimits,
+    /// Where it tells its figures: over TLS to processes of the platform, if it has an identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
 }
 
 /// How a store in a cloud is reached.

@@ -30,6 +30,7 @@ use crate::notice::{
 };
 use crate::playbook::{PlaybookAsk, PlaybookBody};
 use crate::process::{FaultDetail, FaultKind};
+use crate::rules::{RulesAdoptedBody, RulesFollowedBody, RulesTextRecord};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident($body:ty) = $kind:literal, $version:literal;)*) => {
@@ -136,6 +137,8 @@ kinds! {
     NoticeOrdered(NoticeOrderedBody) = "notice.ordered", 1;
     SilenceSet(SilenceSetBody) = "silence.set", 1;
     SilenceEnded(SilenceEndedBody) = "silence.ended", 1;
+    RulesAdopted(RulesAdoptedBody) = "rules.adopted", 1;
+    RulesFollowed(RulesFollowedBody) = "rules.followed", 1;
 }
 
 /// Who asked.
@@ -650,6 +653,7 @@ pub enum SignalRecord {
     },
     Reported(ReportRecord),
     AlertTold(AlertRecord),
+    RulesTold(RulesFollowedBody),
     Answered(EffectFinishedBody),
     Experiment(ExperimentToldRecord),
 }
@@ -686,4 +690,5 @@ pub enum AskRecord {
     Incident(IncidentAskRecord),
     Playbook(PlaybookAsk),
     Notice(NoticeAskRecord),
+    AdoptRules(RulesTextRecord),
 }

@@ -14,5 +14,6 @@ pub mod node;
 pub mod notice;
 pub mod playbook;
 pub mod process;
+pub mod rules;
 pub mod status;
 pub mod watch;

@@ -15,6 +15,7 @@ use crate::keeper::KeeperStatus;
 use crate::notice::NoticeAskRecord;
 use crate::playbook::PlaybookAsk;
 use crate::process::{FaultDetail, FaultStatus, InstanceStatus};
+use crate::rules::RulesTextRecord;
 use crate::watch::WatchBoard;
 
 /// The version that this code writes, and the only one it reads.
@@ -236,6 +237,8 @@ pub enum Command {
     },
     Incident(IncidentAskRecord),
     Notice(NoticeAskRecord),
+    /// A part of a rule file's text that the watches follow, or are about to.
+    AdoptRules(RulesTextRecord),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -81,6 +81,9 @@ pub struct WatchServer {
     /// PEM: whom the server must be certified by, instead of whom the system trusts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority_file: Option<PathBuf>,
+    /// Said with every question.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
 }
 
 /// Secrets stand in files of mode 0600.
@@ -118,6 +121,22 @@ pub struct WatchTarget {
     /// Besides `job` and `instance`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Over TLS to somebody who is not of the platform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TargetTls>,
+    /// Of mode 0600: the token that the target is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetTls {
+    /// A name or an address: what the target must be certified to be.
+    pub server_name: String,
+    /// PEM: whom it must be certified by, instead of whom the system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority_file: Option<PathBuf>,
 }
 
 /// What a watch shows to the node of its host: `GET /v1/board`.
@@ -137,6 +156,9 @@ pub struct WatchBoard {
     pub rules: Vec<String>,
     /// Rule files that it does not follow as they stand, with the reason.
     pub refused: Vec<String>,
+    /// What it follows: SHA-256 of each file as it was read, by the file's name. A watch of an earlier version does not say.
+    #[serde(default)]
+    pub followed: Option<BoardRules>,
     /// Whether others tell it of alerts, whose rules it does not know.
     #[serde(default)]
     pub receives: bool,
@@ -145,6 +167,12 @@ pub struct WatchBoard {
     /// What its rules measured last of each objective.
     #[serde(default)]
     pub budgets: Vec<BoardBudget>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoardRules {
+    pub since_ms: u64,
+    pub files: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

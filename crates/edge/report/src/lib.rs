@@ -9,6 +9,7 @@
 //! - [`Recorded`] and [`Figures`]: what a watch measured meanwhile, and what follows for requests, budgets and money.
 //! - [`Document`]: the report, written as Markdown or HTML with plots of our own.
 //!
+//! - [`rules_held`]: which rules its watches followed meanwhile, and who wanted them.
 //! - [`evidence`]: what an auditor can check of a drill without asking anybody.
 //!
 //! Nothing here reads a clock or a file: entries and samples are arguments.
@@ -24,6 +25,7 @@ mod markdown;
 mod plot;
 mod recorded;
 mod report;
+mod rules;
 mod say;
 mod story;
 mod time;
@@ -36,6 +38,7 @@ pub use markdown::markdown;
 pub use plot::Plot;
 pub use recorded::{Recorded, RecordedError, Series};
 pub use report::report;
+pub use rules::{RulesAdoption, RulesHeld, rules_held};
 pub use say::words;
 pub use story::{ActionTold, Class, LessonTold, Line, Moment, Moments, Story, StoryError, actions};
 pub use time::{day_and_time, span, time_of_day};

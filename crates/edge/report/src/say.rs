@@ -65,7 +65,8 @@ pub(crate) fn say(entry: &Entry) -> String {
             .or_else(|| fault(event))
             .or_else(|| incident(event))
             .or_else(|| review(event))
-            .or_else(|| notice(event));
+            .or_else(|| notice(event))
+            .or_else(|| rules(event));
         told.or_else(|| experiment(event)).or_else(|| drill(event))
     });
     known.unwrap_or_else(|| format!("{}: {}", entry.kind, words(&entry.body)))
@@ -361,6 +362,28 @@ fn notice(event: &EventBody) -> Option<String> {
             body.why
         ),
         EventBody::NoticeExhausted(body) => format!("nobody came: {}", body.why),
+        _ => return None,
+    })
+}
+
+fn rules(event: &EventBody) -> Option<String> {
+    let short = |digest: &String| digest.chars().take(12).collect::<String>();
+    Some(match event {
+        EventBody::RulesAdopted(body) => format!(
+            "{} adopted rules {} {} (part {} of {}): {}",
+            actor(&body.by),
+            body.file,
+            short(&body.digest),
+            body.part,
+            body.parts,
+            body.reason
+        ),
+        EventBody::RulesFollowed(body) => {
+            let files = body.files.iter();
+            let files = files.map(|(file, digest)| format!("{file} {}", short(digest)));
+            let files: Vec<String> = files.collect();
+            format!("the watch on {} follows {}", body.watch, files.join(", "))
+        }
         _ => return None,
     })
 }

@@ -515,6 +515,7 @@ fn class(entry: &Entry) -> Class {
             _ => Class::Decided,
         },
         EventBody::CommandRefused(_) | EventBody::NoticeExhausted(_) => Class::Refused,
+        EventBody::RulesAdopted(_) => Class::Person,
         EventBody::Playbook(body) => playbook_class(body),
         EventBody::FaultEnding(body) => match body.why {
             EndRecord::Cleared { .. } => Class::Person,

@@ -245,6 +245,7 @@ fn board(host: &Host) -> WatchBoard {
         silent: Vec::new(),
         rules: vec!["TargetSilent".to_owned()],
         refused: Vec::new(),
+        followed: None,
         receives: false,
         alerts: Vec::new(),
         budgets: Vec::new(),

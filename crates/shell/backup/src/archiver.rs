@@ -24,6 +24,7 @@ use crate::archive::{
 };
 use crate::base::{create, warn_of};
 use crate::chain;
+use crate::figures::Figures;
 use crate::handed;
 use crate::marks;
 use crate::programs::ProgramError;
@@ -87,10 +88,14 @@ pub fn serve(config: &Path, end: impl Future<Output = ()>) -> Result<(), Archive
             what: config.display().to_string(),
             why: "its own host is none of the servers".to_owned(),
         })?;
-    runtime(config)?.block_on(async {
+    let tasks = tokio::task::LocalSet::new();
+    tasks.block_on(&runtime(config)?, async {
         let mut archiver = Archiver::new(archive, own, config.to_owned());
+        let door = archiver.archive.config.clone();
+        let door = archiver.figures.clone().answer(&door);
         tokio::select! {
             () = archiver.live() => {}
+            () = door => {}
             () = end => {}
         }
     });
@@ -138,6 +143,7 @@ struct Archiver {
     /// A store lacks something that another has.
     uneven: bool,
     waiting: Waiting,
+    figures: Figures,
 }
 
 impl Archiver {
@@ -168,6 +174,7 @@ impl Archiver {
             level_at: zero,
             uneven: true,
             waiting: Waiting::default(),
+            figures: Figures::default(),
         }
     }
 
@@ -182,6 +189,7 @@ impl Archiver {
         loop {
             let status = status_of(&self.archive.config, &self.own).await.ok();
             let primary = status.filter(is_open_primary);
+            self.figures.change().at_work = primary.is_some();
             match primary {
                 Some(status) if !self.halted => self.serve(status).await,
                 Some(_) | None => self.stand_by().await,
@@ -273,6 +281,8 @@ impl Archiver {
             Ok(()) => self.calm(),
             Err(error) => {
                 self.halted = matches!(error, ArchiveError::Store(StoreError::Conflict { .. }));
+                self.figures.change().store_errors +=
+                    u64::from(matches!(error, ArchiveError::Store(_)));
                 self.alarm(&format!("carry the log away: {}", chain(&error)));
             }
         }
@@ -417,6 +427,7 @@ impl Archiver {
                 (last.number, last.timeline) < (segment.number, segment.timeline)
             }) {
                 self.put_file(name, name, None).await?;
+                self.figures.change().segments += 1;
                 self.shipped = Some(*segment);
                 self.reached(segment.end(size));
                 self.drop_partials(*segment).await?;
@@ -485,6 +496,10 @@ impl Archiver {
             .put(&object, &bytes, &DataKey::draw())
             .await?;
         self.uneven |= !taken.missing.is_empty();
+        let mut told = self.figures.change();
+        told.log_bytes += bytes.len() as u64;
+        told.store_errors += taken.missing.len() as u64;
+        drop(told);
         warn_of(&taken.missing);
         Ok(())
     }
@@ -588,13 +603,14 @@ impl Archiver {
 
     fn keep_state(&mut self) {
         let now = mainstay_rt::clock::now();
+        self.state.at_ms = mainstay_rt::clock::wall_ms();
+        self.state.waiting_bytes = self.waiting.bytes();
+        self.state.waiting_since_ms = self.waiting.since_ms();
+        self.figures.change().state = self.state.clone();
         if now < self.state_at {
             return;
         }
         self.state_at = now + STATE_EVERY;
-        self.state.at_ms = mainstay_rt::clock::wall_ms();
-        self.state.waiting_bytes = self.waiting.bytes();
-        self.state.waiting_since_ms = self.waiting.since_ms();
         let path = self.archive.config.folder.join("state.json");
         let written = serde_json::to_vec(&self.state)
             .map_err(std::io::Error::from)
@@ -611,6 +627,10 @@ impl Archiver {
             match done.try_recv() {
                 Err(oneshot::error::TryRecvError::Empty) => return,
                 Ok(Ok(())) => {
+                    let mut told = self.figures.change();
+                    told.backups += u64::from(work == Work::Base);
+                    told.proofs += u64::from(work == Work::Proof);
+                    drop(told);
                     self.hole &= work != Work::Base;
                     if work == Work::Proof {
                         self.state.proof_failed = None;
@@ -625,6 +645,7 @@ impl Archiver {
                     }
                 }
                 Ok(Err(why)) => {
+                    self.figures.change().failed_jobs += 1;
                     self.job_at = now + JOB_RETRY;
                     if work == Work::Proof {
                         let at_ms = mainstay_rt::clock::wall_ms();
@@ -666,7 +687,9 @@ impl Archiver {
         });
         let schedule = &self.archive.config.schedule;
         let now_ms = mainstay_rt::clock::wall_ms();
-        let Some(newest) = catalogue.entries.first() else {
+        let newest = catalogue.entries.first();
+        self.figures.change().backup_ms = newest.map(|newest| newest.record.stopped_ms);
+        let Some(newest) = newest else {
             return Ok(Some(Work::Base));
         };
         let is_old = newest.record.stopped_ms.saturating_add(schedule.base_ms) <= now_ms;

@@ -28,6 +28,7 @@ mod archive;
 mod archiver;
 mod base;
 mod books;
+mod figures;
 mod handed;
 mod key;
 mod marks;

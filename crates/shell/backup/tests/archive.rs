@@ -71,6 +71,7 @@ fn from_a_row_to_the_archive_and_back() -> Result<()> {
     )?;
     let written = server.psql("postgres", "SELECT pg_current_wal_lsn()")?;
     place.wait_until_shipped(&written)?;
+    figures(&place)?;
 
     proven(&place, &archive, &first)?;
     let second = place.block_on(async {
@@ -98,6 +99,63 @@ fn from_a_row_to_the_archive_and_back() -> Result<()> {
 }
 
 /// The proof goes through, and says what it measured.
+/// Whoever is of the platform is told how the archive stands, and nobody else.
+fn figures(place: &Place) -> Result<()> {
+    let bytes = std::fs::read(&place.config)?;
+    let config: BackupConfig = serde_json::from_slice(&bytes)?;
+    let address = config.listen.context("no port for figures")?;
+    let own = Identity::open(identity(place.folder.path(), "watch")?)?;
+    let name = identity_name("archiver-ledger", "a", "test");
+    let tasks = tokio::task::LocalSet::new();
+    let page = || {
+        let asked = mainstay_identity::web::request(
+            &own,
+            (address, name.as_str()),
+            http::Method::GET,
+            "/metrics",
+            Vec::new(),
+            PATIENCE,
+        );
+        let (_, page) = tasks.block_on(&place.runtime, asked).ok()?;
+        Some(String::from_utf8_lossy(&page).into_owned())
+    };
+    let value = |page: &str, name: &str| -> Option<f64> {
+        let line = page.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().last()?.parse().ok()
+    };
+    let page = wait_for("figures of a backup", PATIENCE, || {
+        let page = page()?;
+        value(&page, "mainstay_archive_backup_timestamp_seconds ").map(|_| page)
+    })?;
+    let at_least_one = [
+        "mainstay_archive_at_work ",
+        "mainstay_archive_receiving ",
+        "mainstay_archive_segments_total ",
+        "mainstay_archive_log_bytes_total ",
+        "mainstay_archive_backups_total ",
+    ];
+    for name in at_least_one {
+        ensure!(value(&page, name) >= Some(1.0), "{name}: {page}");
+    }
+    ensure!(
+        value(&page, "mainstay_archive_alarm ") == Some(0.0),
+        "{page}"
+    );
+    let open = mainstay_rt::http::request_tcp(
+        address,
+        http::Method::GET,
+        "/metrics",
+        Vec::new(),
+        Duration::from_secs(5),
+    );
+    let open = tasks.block_on(&place.runtime, open);
+    ensure!(
+        open.is_err(),
+        "it was told to nobody in particular: {open:?}"
+    );
+    Ok(())
+}
+
 fn proven(place: &Place, archive: &Archive, backup: &str) -> Result<()> {
     // Milestones lie after the backup: two marks and one beyond them, all archived.
     let proof = wait_for("a proof with milestones", PATIENCE, || {
@@ -638,6 +696,7 @@ impl Place {
                 period_ms: 1,
                 count: 1,
             },
+            listen: Some(free_address(server.address().ip())?),
         };
         std::fs::create_dir(at("run"))?;
         std::fs::set_permissions(at("run"), std::fs::Permissions::from_mode(0o711))?;
@@ -756,6 +815,11 @@ impl Place {
         std::fs::write(&path, serde_json::to_vec(&config)?)?;
         Ok((path, store))
     }
+}
+
+/// One that was free a moment ago.
+fn free_address(at: std::net::IpAddr) -> Result<std::net::SocketAddr> {
+    Ok(std::net::TcpListener::bind((at, 0))?.local_addr()?)
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {

@@ -8,9 +8,11 @@
 //! A connection is kept from one beat to the next, since proving an identity anew each second would cost more than
 //! all the rest. One that ended meanwhile is opened anew, once.
 //!
-//! Where somebody else scrapes, [`server`] asks them.
+//! Those of the platform prove who they are by its own authority; others by one that is named, or by those whom the system
+//! trusts ([`web`]). Where somebody else scrapes, [`server`] asks them.
 
 pub mod server;
+pub mod web;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,10 +21,12 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::SendRequest;
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use mainstay_identity::Identity;
 use mainstay_rt::clock;
+use mainstay_rt::secret::{self, SecretError};
 use mainstay_scrape::exposition::{Exposition, Fault, Format, Labels, Limits, Meaning, parse};
 use mainstay_scrape::target::{Attempt, Found, Silence, Target, Write};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -30,6 +34,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+
+use crate::web::Web;
 
 /// What is asked for: OpenMetrics first, text otherwise.
 const ACCEPT: &str =
@@ -47,6 +53,8 @@ pub enum Reach {
         name: String,
         identity: Arc<Identity>,
     },
+    /// `HOST:PORT` over TLS, somebody who is not of the platform.
+    Web(Web),
 }
 
 impl Reach {
@@ -55,6 +63,7 @@ impl Reach {
         match self {
             Self::Tcp(address) | Self::Named { address, .. } => address.clone(),
             Self::Unix(path) => path.display().to_string(),
+            Self::Web(web) => web.address().to_owned(),
         }
     }
 
@@ -63,6 +72,7 @@ impl Reach {
         match self {
             Self::Tcp(address) | Self::Named { address, .. } => address,
             Self::Unix(_) => "localhost",
+            Self::Web(web) => web.address(),
         }
     }
 }
@@ -70,6 +80,8 @@ impl Reach {
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     pub reach: Reach,
+    /// Of mode 0600: the token that it is shown. Read for each question, so that a changed one needs no restart.
+    pub token_file: Option<PathBuf>,
     pub path: String,
     /// Labels of everything that it gives: `job`, `instance` and others, sorted.
     pub labels: Labels,
@@ -88,6 +100,10 @@ pub enum NoAnswer {
     Proof(String, #[source] std::io::Error),
     #[error("speak HTTP")]
     Http(#[source] hyper::Error),
+    #[error("ask over TLS: {0}")]
+    Web(String),
+    #[error("show it the token")]
+    Token(#[source] SecretError),
     #[error("the target answered {0}")]
     Status(StatusCode),
     #[error("read the answer: {0}")]
@@ -151,6 +167,9 @@ impl Answer {
 async fn ask_over(endpoint: &Endpoint, line: &mut Option<Line>) -> Result<Answer, NoAnswer> {
     let limit = endpoint.timeout;
     let asked = timeout(limit, async {
+        if let Reach::Web(web) = &endpoint.reach {
+            return web.ask(endpoint).await;
+        }
         let kept = line.take().filter(|line| !line.sender.is_closed());
         let (mut used, response) = send(endpoint, kept).await?;
         let found = read(endpoint, response).await?;
@@ -179,15 +198,30 @@ async fn send(
 }
 
 fn request(endpoint: &Endpoint) -> Result<Request<Empty<Bytes>>, NoAnswer> {
-    Request::get(&endpoint.path)
+    let mut request = Request::get(&endpoint.path)
         .header(header::HOST, endpoint.reach.host())
-        .header(header::ACCEPT, ACCEPT)
-        .header(
-            "x-prometheus-scrape-timeout-seconds",
-            endpoint.timeout.as_secs_f64().to_string(),
-        )
         .body(Empty::<Bytes>::new())
-        .map_err(|_| NoAnswer::Address)
+        .map_err(|_| NoAnswer::Address)?;
+    request.headers_mut().extend(headers(endpoint)?);
+    Ok(request)
+}
+
+/// What is said of the question, and who asks.
+fn headers(endpoint: &Endpoint) -> Result<HeaderMap, NoAnswer> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
+    let patience = endpoint.timeout.as_secs_f64().to_string();
+    if let Ok(patience) = HeaderValue::from_str(&patience) {
+        headers.insert("x-prometheus-scrape-timeout-seconds", patience);
+    }
+    if let Some(file) = &endpoint.token_file {
+        let token = secret::read(&file.to_string_lossy()).map_err(NoAnswer::Token)?;
+        let form = |_| NoAnswer::Token(SecretError::Form(file.clone()));
+        let mut shown = HeaderValue::from_str(&format!("Bearer {token}")).map_err(form)?;
+        shown.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, shown);
+    }
+    Ok(headers)
 }
 
 async fn open(reach: &Reach) -> Result<Line, NoAnswer> {
@@ -196,6 +230,8 @@ async fn open(reach: &Reach) -> Result<Line, NoAnswer> {
         Reach::Unix(path) => {
             speak(UnixStream::connect(path).await.map_err(NoAnswer::Connect)?).await
         }
+        // Keeps its connections itself.
+        Reach::Web(_) => Err(NoAnswer::Address),
         Reach::Named {
             address,
             name,

@@ -4,12 +4,13 @@
 //! *Unheard* is everything else (no connection, no answer in time, a proof that is not accepted, an answer that cannot be
 //! read): then nothing is known. Secrets are read for each question, so that changed ones need no restart.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mainstay_rt::error::chain;
 use mainstay_rt::{files, secret};
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Client, RequestBuilder, StatusCode, redirect};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -41,6 +42,8 @@ pub struct Place {
     pub proof: Proof,
     /// PEM: whom the server must be certified by, instead of whom the system trusts.
     pub authority_file: Option<PathBuf>,
+    /// Said with every question, such as the name of a tenant.
+    pub headers: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,9 +83,10 @@ pub struct Server {
 
 impl Server {
     /// # Errors
-    /// Where the authority's file cannot be used.
+    /// Where the authority's file or a header cannot be used.
     pub fn new(place: Place) -> Result<Self, String> {
         let mut builder = Client::builder()
+            .default_headers(said(&place.headers)?)
             .redirect(redirect::Policy::none())
             .no_proxy()
             .pool_idle_timeout(IDLE)
@@ -163,7 +167,7 @@ impl Server {
     }
 }
 
-fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
+pub(crate) fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
     let failed = |why: String| format!("use the authority in {}: {why}", path.display());
     let pem = files::read_limited(path, AUTHORITY_BYTES).map_err(|error| failed(chain(&error)))?;
     let found = Certificate::from_pem_bundle(&pem).map_err(|error| failed(chain(&error)))?;
@@ -171,6 +175,17 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, String> {
         return Err(failed("there is no certificate in it".to_owned()));
     }
     Ok(found)
+}
+
+fn said(headers: &BTreeMap<String, String>) -> Result<HeaderMap, String> {
+    let mut said = HeaderMap::new();
+    for (name, value) in headers {
+        let failed = |why: String| format!("say {name}: {why}");
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| failed(chain(&e)))?;
+        let value = HeaderValue::from_str(value).map_err(|e| failed(chain(&e)))?;
+        said.insert(name, value);
+    }
+    Ok(said)
 }
 
 fn read(status: StatusCode, body: &[u8]) -> Result<Reply, NoReply> {

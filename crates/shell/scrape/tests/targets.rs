@@ -56,6 +56,7 @@ fn endpoint(address: String) -> Endpoint {
             ("job".to_owned(), "j".to_owned()),
         ],
         reach: Reach::Tcp(address),
+        token_file: None,
         path: "/metrics".to_owned(),
         honor_labels: false,
         interval: Duration::from_millis(300),

@@ -194,6 +194,7 @@ fn config(server: &TemporaryServer, folder: &Path, sight: SocketAddr) -> Result<
             count: 1,
         },
         limits: BackupLimits::default(),
+        listen: None,
     })
 }
 

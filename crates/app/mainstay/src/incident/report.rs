@@ -9,8 +9,8 @@ use mainstay_model::Platform;
 use mainstay_model::gateway::Target;
 use mainstay_model::watch::Events;
 use mainstay_report::{
-    ActionTold, Block, Cost, Counted, Entry, Expectations, Figures, Promise, Recorded, Story,
-    actions, day_and_time, figures, html, markdown, report, span, time_of_day,
+    ActionTold, Block, Cost, Counted, Entry, Expectations, Figures, Promise, Recorded, RulesHeld,
+    Story, actions, day_and_time, figures, html, markdown, report, rules_held, span, time_of_day,
 };
 use mainstay_rt::{clock, files};
 use mainstay_rules::replay::{Fired, Replayed, called, replay as play, written};
@@ -278,6 +278,7 @@ pub fn replay(arguments: &Replay) -> Outcome {
         moment(recorded.interval_ms),
     );
     let (from_ms, to_ms) = story.felt(clock::wall_ms());
+    let held = rules_held(&ground.entries, from_ms, to_ms);
     // What fired long before and went on says nothing, where it is known when it began.
     let is_known = story.moments.began.is_some();
     let caught = replayed.fired.iter().find(|fired| {
@@ -286,8 +287,8 @@ pub fn replay(arguments: &Replay) -> Outcome {
         fired.fired_at <= moment(to_ms) && goes_on && comes
     });
     match arguments.look.json {
-        true => in_json(&story, &replayed, caught.is_some())?,
-        false => in_words(&story, &recorded, &replayed)?,
+        true => in_json(&story, &replayed, caught.is_some(), &held)?,
+        false => in_words(&story, &recorded, &replayed, &held)?,
     }
     if let Some(cut_at) = replayed.cut_at {
         return Err(Failure::Usage(format!(
@@ -304,7 +305,7 @@ pub fn replay(arguments: &Replay) -> Outcome {
     }
 }
 
-fn in_json(story: &Story, replayed: &Replayed, caught: bool) -> Outcome {
+fn in_json(story: &Story, replayed: &Replayed, caught: bool, held: &[RulesHeld]) -> Outcome {
     let at = |moment: &Option<mainstay_report::Moment>| moment.as_ref().map(|moment| moment.at_ms);
     let fired = replayed.fired.iter().map(|fired| {
         object!({
@@ -314,9 +315,20 @@ fn in_json(story: &Story, replayed: &Replayed, caught: bool) -> Outcome {
             "ended_ms": fired.ended_at,
         })
     });
+    let held = held.iter().map(|held| {
+        object!({
+            "watch": held.watch,
+            "file": held.file,
+            "digest": held.digest,
+            "since_ms": held.since_ms,
+            "position": held.position,
+            "adopted": held.adopted.as_ref().map(|adopted| adopted.position),
+        })
+    });
     json(&object!({
         "version": 1,
         "incident": story.incident,
+        "followed": held.collect::<Vec<_>>(),
         "began_ms": at(&story.moments.began),
         "noticed_ms": at(&story.moments.detected),
         "mitigated_ms": at(&story.moments.mitigated),
@@ -328,7 +340,12 @@ fn in_json(story: &Story, replayed: &Replayed, caught: bool) -> Outcome {
     }))
 }
 
-fn in_words(story: &Story, recorded: &Recorded, replayed: &Replayed) -> Outcome {
+fn in_words(
+    story: &Story,
+    recorded: &Recorded,
+    replayed: &Replayed,
+    held: &[RulesHeld],
+) -> Outcome {
     line(format_args!(
         "incident {}: {}\n  measured by the watch on {} from {} to {}: {} samples; {} evaluations",
         story.incident,
@@ -340,6 +357,12 @@ fn in_words(story: &Story, recorded: &Recorded, replayed: &Replayed) -> Outcome 
         replayed.evaluations
     ))?;
     then(story)?;
+    for held in held {
+        line(format_args!(
+            "  was followed by the watch on {}",
+            held.told()
+        ))?;
+    }
     for fired in &replayed.fired {
         now(story, fired)?;
     }

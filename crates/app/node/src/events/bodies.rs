@@ -24,6 +24,7 @@ use super::parts::{
     step_of, step_record,
 };
 use super::playbooks::{playbook_body, playbook_event};
+use super::rules::{self, rules_body};
 use super::{EncodeError, ReadError};
 
 pub(super) fn body_of(event: &Event) -> Result<EventBody, EncodeError> {
@@ -193,6 +194,7 @@ fn action_body(event: &Event) -> Option<EventBody> {
         Event::Experiment(news) => news_body(news),
         Event::Drill(news) => drills::news_body(news),
         Event::Playbook(event) => EventBody::Playbook(playbook_body(event)),
+        Event::Rules(news) => rules_body(news),
         _ => return None,
     })
 }
@@ -352,6 +354,8 @@ fn drill_of(body: EventBody) -> Result<Event, ReadError> {
         | EventBody::DrillDeviated(_)
         | EventBody::DrillEnded(_)
         | EventBody::DrillSigned(_) => Event::Drill(drills::news_of(body)?),
+        EventBody::RulesAdopted(body) => rules::adopted(body)?,
+        EventBody::RulesFollowed(body) => rules::followed(body)?,
         other => incident_of(other)?,
     })
 }

@@ -2,6 +2,7 @@
 
 use mainstay_kernel::{Ask, Command, EffectId, Signal};
 use mainstay_record::event::{AskRecord, SignalRecord};
+use mainstay_record::rules::RulesFollowedBody;
 use mainstay_units::Position;
 
 use super::ReadError;
@@ -16,6 +17,7 @@ use super::parts::{
     report_record, spec_of, spec_record,
 };
 use super::playbooks::{playbook_ask, playbook_ask_record};
+use super::rules::{rules_text_of, text_record};
 
 /// What a heartbeat carries of a signal; `None` for those that only the leader itself makes.
 pub fn signal_record(signal: &Signal) -> Option<SignalRecord> {
@@ -36,6 +38,15 @@ pub fn signal_record(signal: &Signal) -> Option<SignalRecord> {
         },
         Signal::Reported(report) => SignalRecord::Reported(report_record(report)),
         Signal::AlertTold(news) => SignalRecord::AlertTold(alert_record(news)),
+        Signal::RulesTold {
+            watch,
+            at_ms,
+            files,
+        } => SignalRecord::RulesTold(RulesFollowedBody {
+            watch: watch.to_string(),
+            at_ms: *at_ms,
+            files: files.clone(),
+        }),
         Signal::Answered { effect, outcome } => {
             SignalRecord::Answered(finished_body(*effect, outcome))
         }
@@ -67,6 +78,11 @@ pub fn signal_of(record: SignalRecord) -> Result<Signal, ReadError> {
         }),
         SignalRecord::Reported(report) => Signal::Reported(report_of(report)?),
         SignalRecord::AlertTold(record) => Signal::AlertTold(alert_of(record)?),
+        SignalRecord::RulesTold(body) => Signal::RulesTold {
+            watch: body.watch.parse()?,
+            at_ms: body.at_ms,
+            files: body.files,
+        },
         SignalRecord::Answered(body) => Signal::Answered {
             effect: EffectId(Position(body.effect)),
             outcome: outcome_of(body.outcome),
@@ -110,6 +126,7 @@ fn ask_record(ask: &Ask) -> AskRecord {
         Ask::Experiment(ask) => AskRecord::Experiment(experiment_ask_record(ask)),
         Ask::Playbook(ask) => AskRecord::Playbook(playbook_ask_record(ask)),
         Ask::Notice(ask) => AskRecord::Notice(notice_ask_record(ask)),
+        Ask::AdoptRules(text) => AskRecord::AdoptRules(text_record(text)),
     }
 }
 
@@ -148,5 +165,6 @@ fn ask_of(record: AskRecord) -> Result<Ask, ReadError> {
         AskRecord::Experiment(ask) => Ask::Experiment(experiment_ask_of(ask)?),
         AskRecord::Playbook(ask) => Ask::Playbook(playbook_ask(ask)?),
         AskRecord::Notice(ask) => Ask::Notice(notice_ask_of(ask)?),
+        AskRecord::AdoptRules(text) => Ask::AdoptRules(rules_text_of(text)),
     })
 }

@@ -414,6 +414,7 @@ fn events() -> Vec<Event> {
     );
     events.extend(reports().into_iter().map(Event::ReflexRecorded));
     events.extend(alerts().into_iter().map(Event::AlertChanged));
+    events.extend(super::rules::samples().into_iter().map(Event::Rules));
     events.extend(incidents().into_iter().map(Event::Incident));
     events.extend(experiments().into_iter().map(Event::Experiment));
     events.extend(super::drills::tests::news().into_iter().map(Event::Drill));
@@ -919,6 +920,11 @@ fn every_signal_that_travels_there_and_back() {
             .into_iter()
             .map(Ask::Playbook),
     );
+    asks.extend(
+        super::rules::samples()
+            .into_iter()
+            .filter_map(super::rules::asked),
+    );
     asks.extend([
         Ask::Notice(mainstay_kernel::NoticeAsk::EndSilence { silence: 4 }),
         Ask::Notice(mainstay_kernel::NoticeAsk::Silence {
@@ -946,6 +952,11 @@ fn every_signal_that_travels_there_and_back() {
         .chain(answers)
         .chain(reports().into_iter().map(Signal::Reported))
         .chain(told())
+        .chain(
+            super::rules::samples()
+                .into_iter()
+                .filter_map(super::rules::told),
+        )
         .chain([file]);
     for signal in signals {
         let text = serde_json::to_string(&signal_record(&signal).unwrap()).unwrap();

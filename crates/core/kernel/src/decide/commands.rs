@@ -21,6 +21,7 @@ use crate::incidents;
 use crate::notices;
 use crate::placement::place;
 use crate::playbook::{self, Work};
+use crate::rules;
 use crate::signal::{Ask, Command};
 use crate::state::{FaultPhase, State};
 use crate::upgrade::{Program, order};
@@ -65,6 +66,7 @@ fn carried_out(state: &State, now_ms: u64, command: &Command) -> Result<Vec<Even
         Ask::Drill(ask) => drill::desk::asked(state, now_ms, command, ask),
         Ask::Playbook(ask) => playbook::asked(state, now_ms, command, ask),
         Ask::Notice(ask) => notices::asked(state, now_ms, command, ask),
+        Ask::AdoptRules(text) => rules::asked(state, command, text),
     }
 }
 

@@ -10,6 +10,7 @@ mod kills;
 mod playbooks;
 mod properties;
 mod replicas;
+mod rules;
 mod service_actions;
 mod stage;
 mod transcripts;

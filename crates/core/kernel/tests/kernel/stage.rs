@@ -7,8 +7,8 @@ use mainstay_incident::Change;
 use mainstay_kernel::{
     Actor, Ask, Command, Desired, DesiredDatabase, DesiredOperator, DesiredRoute, DesiredService,
     EndReason, Event, ExperimentNews, FaultDetail, FaultKind, FaultSpec, FaultTarget, Outcome,
-    PlacedBecause, Record, Reflex, Report, Signal, State, Told, UpgradeEnd, WithdrawnBecause,
-    decide,
+    PlacedBecause, Record, Reflex, Report, RulesNews, Signal, State, Told, UpgradeEnd,
+    WithdrawnBecause, decide,
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
@@ -260,6 +260,9 @@ fn tell_signal(signal: &Signal) -> String {
             news.alert,
             news.state.as_str()
         ),
+        Signal::RulesTold { watch, files, .. } => {
+            format!("the watch on {watch} follows {} files", files.len())
+        }
         Signal::Answered { effect, outcome } => format!("#{effect} is {}", tell_outcome(outcome)),
         Signal::Experiment(told) => match &told.told {
             Told::Looked { seen, .. } => format!("#{} saw {} things", told.effect, seen.len()),
@@ -618,7 +621,34 @@ fn tell(event: &Event) -> String {
         }
         Event::Playbook(event) => tell_playbook(event),
         Event::Notice(event) => tell_notice(event),
+        Event::Rules(news) => tell_rules(news),
         Event::Unknown { kind, version } => format!("unknown {kind}/{version}"),
+    }
+}
+
+fn tell_rules(news: &RulesNews) -> String {
+    match news {
+        RulesNews::Adopted { text, by, .. } => format!(
+            "rules {} {:.6} part {} of {} by {}",
+            text.file,
+            text.digest,
+            text.part,
+            text.parts,
+            self::by(by)
+        ),
+        RulesNews::Followed {
+            watch,
+            at_ms,
+            files,
+        } => {
+            let files = files.iter();
+            let files = files.map(|(file, digest)| format!("{file} {digest:.6}"));
+            let files: Vec<String> = files.collect();
+            format!(
+                "the watch on {watch} follows {} since {at_ms}",
+                files.join(", ")
+            )
+        }
     }
 }
 

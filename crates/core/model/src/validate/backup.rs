@@ -94,6 +94,7 @@ pub(super) fn backup(inspector: &mut Inspector, draft: &BackupDraft, path: &str)
         log_every,
         keep_for,
         keep_count,
+        metrics_port: draft.metrics_port,
     }
 }
 

@@ -109,6 +109,15 @@ fn claims(draft: &PlatformDraft, hosts: u16) -> Vec<Claim> {
             let owner = format!("{what} of database `{}`", database.name);
             claim(path, owner, port, hosts);
         }
+        let backup = database.backup.as_ref();
+        if let Some(port) = backup.and_then(|backup| backup.metrics_port) {
+            let path = format!("/spec/databases/{place}/backup/metricsPort");
+            let owner = format!(
+                "the figures of the archivers of database `{}`",
+                database.name
+            );
+            claim(path, owner, port, hosts);
+        }
     }
     for (place, service) in draft.services.iter().enumerate() {
         for (number, port) in service.ports.iter().enumerate() {

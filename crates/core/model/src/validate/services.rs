@@ -286,7 +286,7 @@ fn figures(
     path: &str,
 ) -> Option<Metrics> {
     let asked = draft.path.clone().unwrap_or_else(|| "/metrics".into());
-    if !super::watch::is_request_path(&asked) {
+    if !super::targets::is_request_path(&asked) {
         let message = format!("{asked:?} is not a path that can be asked for");
         inspector
             .report(format!("{path}/metrics/path"), Code::InvalidValue, message)

@@ -12,6 +12,7 @@ use crate::database::Survive;
 use crate::draft::*;
 use crate::platform::Platform;
 use crate::service::Placement;
+use crate::watch::TargetAddress;
 
 fn sound() -> PlatformDraft {
     let region = |name: &str| RegionDraft { name: name.into() };
@@ -666,7 +667,7 @@ fn a_watch_is_placed_and_can_ask() {
             /spec/watch/regions/0: duplicate-name: a watch runs on host `e1` already (help: remove one of them: a host has one watch)
             /spec/watch/regions/1: unknown-reference: there is no region `weest` (help: did you mean `west`?)
             /spec/gateways/0: missing: the watch cannot ask gateway `edge`: it has no port for its figures (help: give it one, such as `metricsPort: 8090`; only processes of the platform are answered there)
-            /spec/services/1/name: invalid-name: `keeper` is what the watch calls targets of Mainstay's own (help: choose another name; not `gateway`, `keeper`, `node` or `watch`)
+            /spec/services/1/name: invalid-name: `keeper` is what the watch calls targets of Mainstay's own (help: choose another name; not `archiver`, `etcd`, `gateway`, `keeper`, `node` or `watch`)
         "#]],
     );
     check(
@@ -726,6 +727,12 @@ fn a_server_that_scrapes_instead() {
             watch.metrics = Some(MetricsServerDraft {
                 bearer_token_file: Some("token".into()),
                 user: Some("watch".into()),
+                headers: [
+                    ("X-Scope-OrgID".into(), "desk".into()),
+                    ("Authorization".into(), "Bearer x".into()),
+                    ("X-Tenant".into(), "a\nb".into()),
+                ]
+                .into(),
                 ..server("graphite", "https://watch:pa55@h")
             });
         },
@@ -736,6 +743,84 @@ fn a_server_that_scrapes_instead() {
             /spec/watch/targets: invalid-value: targets are asked by nobody where a server scrapes instead of the watch (help: let that server scrape them, and remove them here)
             /spec/watch/metrics: invalid-value: a server is asked with `bearerTokenFile`, or with `user` and `passwordFile` (help: keep one of the two ways, whole)
         "#]],
+    );
+}
+
+#[test]
+fn a_target_is_asked_over_tls_and_shown_a_token_there_alone() {
+    let target = |name: &str, address: &str, tls: Option<TargetTlsDraft>| WatchTargetDraft {
+        job: "balancer".into(),
+        instance: Some(name.into()),
+        address: address.into(),
+        tls,
+        token_file: Some("/etc/mainstay/balancer.token".into()),
+        ..WatchTargetDraft::default()
+    };
+    let named = |authority: &str, name: &str| {
+        Some(TargetTlsDraft {
+            authority_file: Some(authority.into()),
+            server_name: Some(name.into()),
+        })
+    };
+    let with = |targets: Vec<WatchTargetDraft>| {
+        move |draft: &mut PlatformDraft| {
+            watched(draft);
+            draft.watch.as_mut().expect("declared").targets = targets;
+        }
+    };
+    let sound_ones = vec![
+        target(
+            "a",
+            "10.0.0.9:9100",
+            named("/etc/b.pem", "balancer.example.com"),
+        ),
+        target("b", "[::1]:9100", Some(TargetTlsDraft::default())),
+        target("c", "unix:/run/c.sock", None),
+    ];
+    let mut draft = sound();
+    with(sound_ones)(&mut draft);
+    let platform = Platform::from_draft(&draft).expect("sound");
+    let targets = &platform.watch().expect("on").targets;
+    let name_of = |place: usize| match &targets[place].address {
+        TargetAddress::Tls { server_name, .. } => server_name.as_str(),
+        TargetAddress::Tcp(_) | TargetAddress::Unix(_) => "none",
+    };
+    assert_eq!(
+        [name_of(0), name_of(1), name_of(2)],
+        ["balancer.example.com", "::1", "none"]
+    );
+    check(
+        with(vec![
+            target("a", "10.0.0.9:9100", None),
+            target("b", "unix:/run/c.sock", named("/a", "b")),
+            target("c", "h:1", named("ca.pem", "a b")),
+        ]),
+        expect![[r#"
+            /spec/watch/targets/0/tokenFile: invalid-value: the token would be shown in the clear to whoever listens (help: give the target `tls`, or ask it over a socket of the watch's host)
+            /spec/watch/targets/1/tls: invalid-value: a socket of the watch's host is not spoken to over TLS (help: take `tls` out, or write `HOST:PORT`)
+            /spec/watch/targets/2/tls/serverName: invalid-value: "a b" is no name that a certificate could have (help: write the name, or the address, that stands in the target's certificate)
+            /spec/watch/targets/2/tls/authorityFile: invalid-value: "ca.pem" is no absolute path (help: a PEM file on every host of a watch)
+        "#]],
+    );
+}
+
+#[test]
+fn archivers_and_members_of_etcd_are_jobs_where_they_are_asked() {
+    let job = |draft: &mut PlatformDraft, job: &str| {
+        watched(draft);
+        draft.watch.as_mut().expect("declared").targets[0].job = job.into();
+    };
+    check(|draft| job(draft, "archiver"), expect![[""]]);
+    check(|draft| job(draft, "etcd"), expect![[""]]);
+    check(
+        |draft| {
+            job(draft, "archiver");
+            draft.databases[0].backup = Some(BackupDraft {
+                metrics_port: Some(draft.databases[0].ports.sight),
+                ..BackupDraft::default()
+            });
+        },
+        expect![[""]],
     );
 }
 

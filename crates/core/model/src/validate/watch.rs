@@ -6,15 +6,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::draft::{PlatformDraft, WatchDraft, WatchTargetDraft};
+use crate::draft::{MetricsServerDraft, PlatformDraft, WatchDraft};
 use crate::gateway::Gateway;
 use crate::name::HostName;
 use crate::platform::Host;
 use crate::service::Service;
 use crate::violation::Code;
-use crate::watch::{AlertsDoor, Proof, Server, TargetAddress, Watch, WatchTarget};
+use crate::watch::{AlertsDoor, Proof, Server, Watch};
 
 use super::inspector::{Inspector, millis, seconds};
+use super::targets::{can_be_asked, targets};
 use super::{LIST_MAX, objectives, oncall};
 
 const INTERVAL: Duration = seconds(5);
@@ -189,11 +190,38 @@ fn metrics(inspector: &mut Inspector, watch: &WatchDraft) -> Option<Server> {
             Proof::None
         }
     };
+    headers(inspector, declared);
     Some(Server {
         url: declared.url.clone(),
         proof,
         authority_file: declared.authority_file.clone(),
+        headers: declared.headers.clone(),
     })
+}
+
+/// What is said of whom the question is asked for; how it is asked, and who asks, have fields of their own.
+fn headers(inspector: &mut Inspector, server: &MetricsServerDraft) {
+    const OWN: [&str; 6] = [
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "transfer-encoding",
+    ];
+    let is_name = |c: u8| c.is_ascii_alphanumeric() || b"-_".contains(&c);
+    for (name, value) in &server.headers {
+        let fits = !name.is_empty() && name.len() <= 64 && name.bytes().all(is_name);
+        let is_own = OWN.iter().any(|own| name.eq_ignore_ascii_case(own));
+        let is_value = |c: u8| c.is_ascii_graphic() || c == b' ';
+        let says = value.len() <= 1024 && value.trim() == value && value.bytes().all(is_value);
+        if !fits || is_own || !says || value.is_empty() {
+            let message = format!("{name:?} with {value:?} cannot be said to a server");
+            inspector
+                .report(format!("{PATH}/metrics/headers"), Code::InvalidValue, message)
+                .help("write a header such as `X-Scope-OrgID: desk`; tokens and passwords stand in files of their own");
+        }
+    }
 }
 
 /// The hosts that are named, and the first of each region that is named.
@@ -280,150 +308,4 @@ fn rules(inspector: &mut Inspector, watch: &WatchDraft) -> Vec<String> {
         }
     }
     watch.rules.clone()
-}
-
-fn targets(
-    inspector: &mut Inspector,
-    draft: &PlatformDraft,
-    watch: &WatchDraft,
-) -> Vec<WatchTarget> {
-    let list = format!("{PATH}/targets");
-    if !inspector.list_length(&list, watch.targets.len(), LIST_MAX) {
-        return Vec::new();
-    }
-    let mut seen: BTreeMap<(String, String), usize> = BTreeMap::new();
-    let mut targets = Vec::new();
-    for (place, declared) in watch.targets.iter().enumerate() {
-        let path = format!("{list}/{place}");
-        job(inspector, draft, declared, &path);
-        labels(inspector, declared, &path);
-        let metrics_path = declared.path.clone().unwrap_or_else(|| "/metrics".into());
-        if !is_request_path(&metrics_path) {
-            inspector
-                .report(
-                    format!("{path}/path"),
-                    Code::InvalidValue,
-                    format!("{metrics_path:?} is not a path that can be asked for"),
-                )
-                .help("write an absolute path such as `/metrics`");
-        }
-        let Some(address) = address(inspector, declared, &path) else {
-            continue;
-        };
-        let instance = declared.instance.as_ref().unwrap_or(&declared.address);
-        let key = (declared.job.clone(), instance.clone());
-        if let Some(first) = seen.insert(key, place) {
-            let message = format!("`{instance}` of job `{}` is named twice", declared.job);
-            inspector
-                .report(&path, Code::DuplicateName, message)
-                .help("their series would be the same: give one another `instance`")
-                .related(format!("{list}/{first}"));
-        }
-        targets.push(WatchTarget {
-            job: declared.job.clone(),
-            instance: instance.clone(),
-            address,
-            path: metrics_path,
-            labels: declared.labels.clone(),
-        });
-    }
-    targets
-}
-
-fn job(inspector: &mut Inspector, draft: &PlatformDraft, target: &WatchTargetDraft, path: &str) {
-    let path = format!("{path}/job");
-    let job = target.job.as_str();
-    let is_taken =
-        Watch::OWN_JOBS.contains(&job) || draft.services.iter().any(|service| service.name == job);
-    if job.is_empty() || job.len() > 128 {
-        inspector
-            .report(path, Code::InvalidValue, "a job needs a name")
-            .help("write what kind of thing it is, such as `load-balancer`");
-    } else if is_taken {
-        let message = format!("`{job}` is the job of targets that the platform has itself");
-        inspector
-            .report(path, Code::DuplicateName, message)
-            .help("choose another name");
-    }
-}
-
-fn labels(inspector: &mut Inspector, target: &WatchTargetDraft, path: &str) {
-    for name in target.labels.keys() {
-        let first_fits = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-        let fits = first_fits && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        let is_own = matches!(name.as_str(), "job" | "instance") || name.starts_with("__");
-        if !fits || is_own {
-            let message = format!("{name:?} cannot be the name of a label here");
-            inspector
-                .report(format!("{path}/labels"), Code::InvalidName, message)
-                .help("use letters, digits and '_'; `job` and `instance` are fields of their own");
-        }
-    }
-}
-
-fn address(
-    inspector: &mut Inspector,
-    target: &WatchTargetDraft,
-    path: &str,
-) -> Option<TargetAddress> {
-    let text = target.address.as_str();
-    if let Some(socket) = text.strip_prefix("unix:") {
-        if socket.starts_with('/') && socket.len() < 108 && !socket.contains('\0') {
-            return Some(TargetAddress::Unix(socket.into()));
-        }
-    } else if let Some((host, port)) = text.rsplit_once(':') {
-        let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
-        let is_host = !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic() && c != '/');
-        if is_port && is_host {
-            return Some(TargetAddress::Tcp(text.into()));
-        }
-    }
-    inspector
-        .report(
-            format!("{path}/address"),
-            Code::InvalidValue,
-            format!("{text:?} cannot be asked"),
-        )
-        .help("write `HOST:PORT`, or `unix:/PATH` for a socket of the watch's host");
-    None
-}
-
-pub(super) fn is_request_path(path: &str) -> bool {
-    path.starts_with('/') && path.chars().all(|c| c.is_ascii_graphic() && c != '#')
-}
-
-/// Everybody of the platform must be reachable for the watch, and have a name that tells it from Mainstay's own.
-fn can_be_asked(inspector: &mut Inspector, draft: &PlatformDraft) {
-    for (place, gateway) in draft.gateways.iter().enumerate() {
-        if gateway.metrics_port.is_none() {
-            let message = format!(
-                "the watch cannot ask gateway `{}`: it has no port for its figures",
-                gateway.name
-            );
-            inspector
-                .report(
-                    format!("/spec/gateways/{place}"),
-                    Code::Missing,
-                    message,
-                )
-                .help("give it one, such as `metricsPort: 8090`; only processes of the platform are answered there")
-                .related(PATH);
-        }
-    }
-    for (place, service) in draft.services.iter().enumerate() {
-        if Watch::OWN_JOBS.contains(&service.name.as_str()) {
-            let message = format!(
-                "`{}` is what the watch calls targets of Mainstay's own",
-                service.name
-            );
-            inspector
-                .report(
-                    format!("/spec/services/{place}/name"),
-                    Code::InvalidName,
-                    message,
-                )
-                .help("choose another name; not `gateway`, `keeper`, `node` or `watch`")
-                .related(PATH);
-        }
-    }
 }

@@ -1,12 +1,13 @@
 //! Items that are made of what happened: steps, alerts, deviations, deficiencies; and of the record itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::items::{DAY_MS, Part, manual, missing, shown};
 use super::scope::{Scope, Subject, who};
 use crate::entry::Entry;
+use crate::rules::{RulesHeld, rules_held};
 use crate::say::say;
 use crate::story::actions;
 use crate::time::{day_and_time, span, time_of_day};
@@ -117,7 +118,26 @@ pub(crate) fn alerts(scope: &Scope) -> Vec<Part> {
         ),
         false => shown("communications", row(&said), &said),
     };
-    vec![alerts, told]
+    let mut parts = vec![alerts, told];
+    parts.extend(rules(scope));
+    parts
+}
+
+/// By which rules alerts were raised. Logs of versions before tell nothing of that, and have no such part.
+fn rules(scope: &Scope) -> Option<Part> {
+    let until_ms = scope.ended.map_or(u64::MAX, |ended| ended.at_ms);
+    let held = rules_held(scope.all, scope.begun.at_ms, until_ms);
+    let named = held.iter().flat_map(|held| {
+        let adopted = held.adopted.as_ref().map(|adopted| adopted.position);
+        std::iter::once(held.position).chain(adopted)
+    });
+    let named: BTreeSet<u64> = named.collect();
+    let entries = scope.all.iter();
+    let entries: Vec<&Entry> = entries
+        .filter(|entry| named.contains(&entry.position))
+        .collect();
+    let told: Vec<String> = held.iter().map(RulesHeld::told).collect();
+    (!held.is_empty()).then(|| shown("rules", told.join("; "), &entries))
 }
 
 pub(crate) fn deviations(scope: &Scope) -> Vec<Part> {

@@ -9,7 +9,7 @@ use crate::violation::Code;
 
 use super::port_reference;
 use crate::validate::inspector::Inspector;
-use crate::validate::watch::is_request_path;
+use crate::validate::targets::is_request_path;
 
 const NAME_CHARACTERS_MAX: usize = 32;
 
