@@ -7,6 +7,7 @@ use mainstay_derive::{Layout, objective_rules};
 use mainstay_model::Platform;
 use mainstay_model::watch::Watch;
 use mainstay_rt::files;
+use mainstay_rules::file::Group;
 use mainstay_yaml::FILE_BYTES_MAX;
 
 use crate::exit::{Failure, Outcome};
@@ -54,6 +55,30 @@ pub fn read(platform: &Platform, file: &Path) -> Result<Vec<RuleFile>, Failure> 
     } else {
         Err(Failure::Finding(problems.join("\n")))
     }
+}
+
+/// The rules that the watches follow now, with those that are made of objectives.
+pub fn followed(layout: &Layout, watch: Option<&Watch>) -> Result<Vec<Group>, Failure> {
+    let mut groups = Vec::new();
+    let Some(watch) = watch else {
+        return Ok(groups);
+    };
+    let mut texts = Vec::new();
+    for declared in &watch.rules {
+        let path = layout.rules().join(Watch::rule_name(declared));
+        let bytes = files::read_limited(&path, FILE_BYTES_MAX as u64)
+            .with_context(|| format!("read {}", path.display()))?;
+        texts.push((
+            declared.clone(),
+            String::from_utf8_lossy(&bytes).into_owned(),
+        ));
+    }
+    texts.extend(objective_rules(watch).map(|text| ("objectives".to_owned(), text)));
+    for (file, text) in &texts {
+        // What cannot be read is followed by nobody.
+        groups.extend(mainstay_rules::file::read(file, text).unwrap_or_default());
+    }
+    Ok(groups)
 }
 
 /// Lays the files where the watches follow them, which take them up by themselves. What is there already is left.

@@ -16,6 +16,7 @@ use crate::drill::DrillNews;
 use crate::effect::{EffectId, Outcome};
 use crate::experiment::{ExperimentId, ExperimentNews};
 use crate::fault::{FaultId, FaultSpec};
+use crate::gate::Found;
 use crate::signal::Report;
 use crate::upgrade::Program;
 use crate::why::Refusal;
@@ -71,6 +72,15 @@ pub enum Event {
         uid: u32,
         reason: String,
         why: Refusal,
+    },
+    /// Somebody passed a gate that was not open.
+    GateOverridden {
+        gate: String,
+        asked: String,
+        found: Found,
+        why: String,
+        by: By,
+        reason: String,
     },
     Paused {
         by: By,

@@ -46,6 +46,7 @@ mod effect;
 mod event;
 mod experiment;
 mod fault;
+mod gate;
 mod incidents;
 mod lead;
 mod notices;
@@ -80,9 +81,10 @@ pub use experiment::{
 pub use fault::{
     FaultDetail, FaultDoor, FaultId, FaultKind, FaultSpec, FaultTarget, FaultTargetError, Ways,
 };
+pub use gate::{Found, GateReading, gates_before};
 pub use lead::{Batch, Beat, Driver, LEADER_SILENT_AFTER, Opening, Passed, Role};
 pub use notices::{NoticeAsk, reached};
-pub use playbook::{Stamp, Work, view};
+pub use playbook::{Stamp, Work, calendar, view};
 pub use signal::{ArchiveDeed, Ask, Command, Reflex, Report, Signal, Stood};
 pub use state::{CannotLead, DatabaseView, Fault, FaultPhase, Outstanding, State};
 pub use upgrade::{Program, Upgrade};

@@ -211,7 +211,7 @@ impl State {
             Event::Drill(news) => self.drills.apply(record, news),
             Event::Playbook(event) => self.apply_playbook(record, event),
             Event::Notice(event) => self.apply_notice(record, event),
-            Event::CommandRefused { .. } => {}
+            Event::CommandRefused { .. } | Event::GateOverridden { .. } => {}
             Event::Unknown { kind, version } => {
                 self.unknown.insert((kind.clone(), *version));
             }

@@ -108,6 +108,15 @@ fn platform(event: &EventBody) -> Option<String> {
             "refused to uid {}: {} ({}): {}",
             body.uid, body.asked, body.code, body.why
         ),
+        EventBody::GateOverridden(body) => format!(
+            "{} passed the gate {} for {} although it was {} ({}): {}",
+            actor(&body.by),
+            body.gate,
+            body.asked,
+            body.found,
+            body.why,
+            body.reason
+        ),
         EventBody::Paused(body) => {
             format!("{} paused the automation: {}", actor(&body.by), body.reason)
         }

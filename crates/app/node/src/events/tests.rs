@@ -88,6 +88,7 @@ fn desired() -> Desired {
             services: vec![name("engine")],
         }],
         oncall: oncall(),
+        gates: super::gates::samples(),
         objectives: [
             (name("all"), (name("edge"), None)),
             (name("some"), (name("edge"), Some("/v1".to_string()))),
@@ -291,6 +292,14 @@ fn events() -> Vec<Event> {
             digest: "f00d".to_string(),
             desired: Box::new(desired()),
             plan: plan(),
+            by: by(),
+            reason: reason(),
+        },
+        Event::GateOverridden {
+            gate: "close".to_string(),
+            asked: "up".to_string(),
+            found: mainstay_kernel::Found::NotMeasured,
+            why: text(),
             by: by(),
             reason: reason(),
         },
@@ -641,7 +650,7 @@ fn incident_asks() -> Vec<mainstay_incident::Ask> {
         }),
         review(Review::FinishAction {
             number: 1,
-            became: Some(text()),
+            became: Some("rule:StandbyFar".parse().unwrap()),
         }),
         review(Review::FinishAction {
             number: 2,
@@ -931,6 +940,8 @@ fn every_signal_that_travels_there_and_back() {
             actor: actor(),
             reason: text(),
             ask,
+            readings: super::gates::readings(),
+            overrides: ["g".to_string()].into(),
         })
     });
     let effect = EffectId(Position(8));

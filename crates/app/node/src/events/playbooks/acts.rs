@@ -1,6 +1,6 @@
 //! What a step does, as stored.
 
-use mainstay_playbook::{Act, Call, Due, Method, WorkItem};
+use mainstay_playbook::{Act, Allowance, Call, Due, Method, WorkItem};
 use mainstay_record::playbook::{ActRecord, CallRecord, DueRecord};
 
 use super::ReadError;
@@ -43,10 +43,13 @@ pub(super) fn act_record(act: &Act) -> ActRecord {
             host,
             program,
             arguments,
+            allows,
         } => ActRecord::Run {
             host,
             program,
             arguments,
+            reads: allows.reads,
+            connects: allows.connects,
         },
         Act::Replace { host, service, to } => ActRecord::Replace { host, service, to },
         Act::Rebuild { database, host } => ActRecord::Rebuild { database, host },
@@ -111,10 +114,13 @@ pub(super) fn act_of(record: ActRecord) -> Result<Act, ReadError> {
             host,
             program,
             arguments,
+            reads,
+            connects,
         } => Act::Run {
             host,
             program,
             arguments,
+            allows: Allowance { reads, connects },
         },
         ActRecord::Replace { host, service, to } => Act::Replace { host, service, to },
         ActRecord::Rebuild { database, host } => Act::Rebuild { database, host },
@@ -193,6 +199,10 @@ pub(super) fn acts(text: &str) -> Vec<Act> {
             host: host.clone(),
             program: "/bin/true".to_owned(),
             arguments: vec![text.to_owned()],
+            allows: Allowance {
+                reads: vec!["/opt/x".to_owned()],
+                connects: vec![5432],
+            },
         },
         Act::Replace {
             host: host.clone(),
