@@ -1,5 +1,6 @@
 //! The rule files that a platform file names: read from beside it, and laid where the watches follow them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context;
@@ -7,7 +8,7 @@ use mainstay_derive::{Layout, objective_rules};
 use mainstay_model::Platform;
 use mainstay_model::watch::Watch;
 use mainstay_rt::files;
-use mainstay_rules::file::Group;
+use mainstay_rules::file::{Group, Rule};
 use mainstay_yaml::FILE_BYTES_MAX;
 
 use crate::exit::{Failure, Outcome};
@@ -81,6 +82,30 @@ pub fn followed(layout: &Layout, watch: Option<&Watch>) -> Result<Vec<Group>, Fa
     Ok(groups)
 }
 
+/// Of these rules, one by its name and those that record what it asks for, and what they ask for in turn. Following all of
+/// them over what was measured takes minutes where one takes seconds.
+pub fn needed_by(rule: &str, mut groups: Vec<Group>) -> Vec<Group> {
+    let mut needed = BTreeSet::from([rule.to_owned()]);
+    loop {
+        let before = needed.len();
+        let rules = groups.iter().flat_map(|group| &group.rules);
+        let (those, others): (Vec<&Rule>, Vec<&Rule>) =
+            rules.partition(|rule| needed.contains(rule.name()));
+        let asked = others.iter().map(|rule| rule.name());
+        let asked = asked.filter(|name| those.iter().any(|rule| rule.text.contains(name)));
+        let asked: Vec<String> = asked.map(ToOwned::to_owned).collect();
+        needed.extend(asked);
+        if needed.len() == before {
+            break;
+        }
+    }
+    for group in &mut groups {
+        group.rules.retain(|rule| needed.contains(rule.name()));
+    }
+    groups.retain(|group| !group.rules.is_empty());
+    groups
+}
+
 /// Lays the files where the watches follow them, which take them up by themselves. What is there already is left.
 pub fn lay_down(layout: &Layout, found: &[RuleFile]) -> Outcome {
     let folder = layout.rules();
@@ -96,4 +121,21 @@ pub fn lay_down(layout: &Layout, found: &[RuleFile]) -> Outcome {
             .with_context(|| format!("lay down {}", path.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_needs_what_it_asks_for_and_no_more() {
+        let text = "groups:\n- name: a\n  rules:\n  - {record: x:rate, expr: rate(x[1m])}\n  - {record: y:rate, expr: rate(y[1m])}\n\
+                    - name: b\n  rules:\n  - {record: x:share, expr: 'x:rate / 2'}\n  - {alert: Slow, expr: 'x:share > 1'}\n\
+                    - name: c\n  rules:\n  - {alert: Fast, expr: 'y:rate > 1'}\n";
+        let groups = mainstay_rules::file::read("r.yaml", text).expect("rules");
+        let needed = needed_by("Slow", groups);
+        let rules = needed.iter().flat_map(|group| &group.rules);
+        let names: Vec<&str> = rules.map(|rule| rule.name()).collect();
+        assert_eq!(names, ["x:rate", "x:share", "Slow"]);
+    }
 }

@@ -346,8 +346,14 @@ fn review(event: &EventBody) -> Option<String> {
             body.incident, body.action, body.owner, body.due, body.reason
         ),
         EventBody::IncidentActionDone(body) => format!(
-            "action {}/a{} is done: {}",
-            body.incident, body.action, body.reason
+            "action {}/a{} is done{}: {}",
+            body.incident,
+            body.action,
+            match &body.became {
+                Some(became) => format!(", it became {became}"),
+                None => String::new(),
+            },
+            body.reason
         ),
         _ => return None,
     })

@@ -339,7 +339,7 @@ pub fn said_of_rule(platform: &crate::arguments::Platform, id: &str, rule: &str)
 fn catches(platform: &crate::arguments::Platform, id: &str, rule: &str) -> Result<String, Failure> {
     let ground = Ground::find(platform)?;
     let watch = ground.platform.as_ref().and_then(Platform::watch);
-    let groups = rule_files::followed(&ground.layout, watch)?;
+    let groups = rule_files::needed_by(rule, rule_files::followed(&ground.layout, watch)?);
     let mut rules = groups.iter().flat_map(|group| &group.rules);
     if !rules.any(|known| known.name() == rule && known.alert().is_some()) {
         return Ok(format!("{rule} records a series and raises no alert"));
