@@ -405,6 +405,36 @@ impl fmt::Display for FailoverRefusal {
     }
 }
 
+impl Refusal {
+    /// Of gates, and of what an action may become.
+    fn fmt_gate(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::GateShut {
+            gate,
+            found,
+            why,
+            reason,
+        } = self
+        {
+            let found = found.as_str();
+            write!(
+                f,
+                "the gate {gate} is {found}: {why}; it stands there because {reason}"
+            )?;
+        }
+        if let Self::NotInForce(became) = self {
+            write!(f, "no {} {} is in force", became.kind(), became.name())?;
+        }
+        if let Self::NoSuchGate { gate, gates } = self {
+            let gates = gates.join(", ");
+            return match gates.is_empty() {
+                true => write!(f, "no gate stands before this, so none is called {gate}"),
+                false => write!(f, "no gate before this is called {gate}; there is {gates}"),
+            };
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -438,25 +468,8 @@ impl fmt::Display for Refusal {
             Self::NoSuchFault { fault } => write!(f, "no fault {fault} is in force"),
             Self::FaultEndsAlready { fault } => write!(f, "fault {fault} is being ended"),
             Self::NoSuchDatabase(database) => write!(f, "there is no database {database}"),
-            Self::GateShut {
-                gate,
-                found,
-                why,
-                reason,
-            } => write!(
-                f,
-                "the gate {gate} is {}: {why}; it stands there because {reason}",
-                found.as_str()
-            ),
-            Self::NotInForce(became) => {
-                write!(f, "no {} {} is in force", became.kind(), became.name())
-            }
-            Self::NoSuchGate { gate, gates } if gates.is_empty() => {
-                write!(f, "no gate stands before this, so none is called {gate}")
-            }
-            Self::NoSuchGate { gate, gates } => {
-                let gates = gates.join(", ");
-                write!(f, "no gate before this is called {gate}; there is {gates}")
+            Self::GateShut { .. } | Self::NoSuchGate { .. } | Self::NotInForce(_) => {
+                self.fmt_gate(f)
             }
             Self::NoReplicaIn { database, region } => {
                 write!(f, "database {database} has no replica in {region}")

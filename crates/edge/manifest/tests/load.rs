@@ -547,7 +547,7 @@ fn check_gates(gates: &str, expected: Expect) {
 }
 
 #[test]
-fn gates_are_read_and_their_mistakes_told_where_they_are() {
+fn gates_are_read() {
     check_gates(
         "    - name: standby-close
       before: [switchover, up]
@@ -561,6 +561,10 @@ fn gates_are_read_and_their_mistakes_told_where_they_are() {
 ",
         expect![[r#""#]],
     );
+}
+
+#[test]
+fn mistakes_about_gates_are_told_where_they_are() {
     check_gates(
         "    - name: a
       before: [swichover]

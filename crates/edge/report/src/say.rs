@@ -3,7 +3,7 @@
 use mainstay_record::drill::StepOutcomeWord;
 use mainstay_record::event::{
     ActorRecord, ArchiveDeedRecord, EndRecord, EventBody, FaultSpecRecord, FaultTargetRecord,
-    OutcomeRecord, ReflexRecord, WithdrawnRecord,
+    GateOverriddenBody, OutcomeRecord, ReflexRecord, WithdrawnRecord,
 };
 use mainstay_record::playbook::{
     ActRecord, ConditionRecord, OpeningRecord, OriginRecord, PlaybookBody, WhoRecord,
@@ -71,6 +71,18 @@ pub(crate) fn say(entry: &Entry) -> String {
     known.unwrap_or_else(|| format!("{}: {}", entry.kind, words(&entry.body)))
 }
 
+fn overridden(body: &GateOverriddenBody) -> String {
+    format!(
+        "{} passed the gate {} for {} although it was {} ({}): {}",
+        actor(&body.by),
+        body.gate,
+        body.asked,
+        body.found,
+        body.why,
+        body.reason
+    )
+}
+
 fn platform(event: &EventBody) -> Option<String> {
     Some(match event {
         EventBody::Claimed(body) => {
@@ -108,15 +120,7 @@ fn platform(event: &EventBody) -> Option<String> {
             "refused to uid {}: {} ({}): {}",
             body.uid, body.asked, body.code, body.why
         ),
-        EventBody::GateOverridden(body) => format!(
-            "{} passed the gate {} for {} although it was {} ({}): {}",
-            actor(&body.by),
-            body.gate,
-            body.asked,
-            body.found,
-            body.why,
-            body.reason
-        ),
+        EventBody::GateOverridden(body) => overridden(body),
         EventBody::Paused(body) => {
             format!("{} paused the automation: {}", actor(&body.by), body.reason)
         }

@@ -327,9 +327,7 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
             host: body.host.parse()?,
             silent_ms: body.silent_ms,
         },
-        EventBody::HostReturned(body) => Event::HostReturned {
-            host: body.host.parse()?,
-        },
+        EventBody::HostReturned(body) => returned(&body)?,
         EventBody::InstancePlaced(body) => placed(body)?,
         EventBody::InstanceWithdrawn(body) => withdrawn(body)?,
         EventBody::FaultInjected(body) => injected(body)?,
@@ -470,6 +468,11 @@ fn upgrade_ended(body: UpgradeEndedBody) -> Result<Event, ReadError> {
             why,
         },
     }))
+}
+
+fn returned(body: &HostReturnedBody) -> Result<Event, ReadError> {
+    let host = body.host.parse()?;
+    Ok(Event::HostReturned { host })
 }
 
 fn switchover(body: SwitchoverOrderedBody) -> Result<Event, ReadError> {

@@ -890,6 +890,16 @@ fn a_refusal_comes_back_as_code_and_text() {
     );
 }
 
+fn commanded(ask: Ask) -> Signal {
+    Signal::Commanded(Command {
+        actor: actor(),
+        reason: text(),
+        ask,
+        readings: super::gates::readings(),
+        overrides: ["g".to_string()].into(),
+    })
+}
+
 #[test]
 fn every_signal_that_travels_there_and_back() {
     let desired = || Box::new(desired());
@@ -935,15 +945,7 @@ fn every_signal_that_travels_there_and_back() {
             lasts_ms: 7,
         }),
     ]);
-    let commands = asks.into_iter().map(|ask| {
-        Signal::Commanded(Command {
-            actor: actor(),
-            reason: text(),
-            ask,
-            readings: super::gates::readings(),
-            overrides: ["g".to_string()].into(),
-        })
-    });
+    let commands = asks.into_iter().map(|ask| commanded(ask));
     let effect = EffectId(Position(8));
     let answers = outcomes()
         .into_iter()

@@ -124,15 +124,7 @@ pub(super) fn act_of(record: ActRecord) -> Result<Act, ReadError> {
         },
         ActRecord::Replace { host, service, to } => Act::Replace { host, service, to },
         ActRecord::Rebuild { database, host } => Act::Rebuild { database, host },
-        ActRecord::Http(call) => Act::Http(Box::new(Call {
-            method: Method::parse(&call.method).ok_or(ReadError::Form("method"))?,
-            host: call.host,
-            url: call.url,
-            body: call.body,
-            headers_file: call.headers_file,
-            authority_file: call.authority_file,
-            expect: call.expect,
-        })),
+        ActRecord::Http(call) => Act::Http(Box::new(call_of(*call)?)),
         ActRecord::Notify { to, text } => Act::Notify { to, text },
         ActRecord::WorkItem {
             title,
@@ -148,6 +140,18 @@ pub(super) fn act_of(record: ActRecord) -> Result<Act, ReadError> {
             },
             incident: Some(incident),
         })),
+    })
+}
+
+fn call_of(call: CallRecord) -> Result<Call, ReadError> {
+    Ok(Call {
+        method: Method::parse(&call.method).ok_or(ReadError::Form("method"))?,
+        host: call.host,
+        url: call.url,
+        body: call.body,
+        headers_file: call.headers_file,
+        authority_file: call.authority_file,
+        expect: call.expect,
     })
 }
 
