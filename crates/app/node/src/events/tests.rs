@@ -945,7 +945,7 @@ fn every_signal_that_travels_there_and_back() {
             lasts_ms: 7,
         }),
     ]);
-    let commands = asks.into_iter().map(|ask| commanded(ask));
+    let commands = asks.into_iter().map(commanded);
     let effect = EffectId(Position(8));
     let answers = outcomes()
         .into_iter()
