@@ -342,6 +342,8 @@ pub struct Up {
     /// Why, for the journal
     #[arg(long, default_value = "mainstay up")]
     pub reason: String,
+    #[command(flatten)]
+    pub gates: Gates,
 }
 
 #[derive(Debug, Args)]
@@ -423,6 +425,14 @@ pub struct Act {
     pub json: bool,
 }
 
+/// Gates of the platform file that stand before a command.
+#[derive(Debug, Args)]
+pub struct Gates {
+    /// Pass this gate although it is not open (docs/gates.md); more than once for several
+    #[arg(long = "override-gate", value_name = "NAME")]
+    pub overrides: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 pub struct Slo {
     /// A platform file instead of the one in force
@@ -468,6 +478,8 @@ pub struct Switchover {
     #[arg(long, value_name = "REGION")]
     pub to: String,
     #[command(flatten)]
+    pub gates: Gates,
+    #[command(flatten)]
     pub act: Act,
 }
 
@@ -482,6 +494,8 @@ pub struct Upgrade {
     /// Return as soon as it is journalled
     #[arg(long)]
     pub detach: bool,
+    #[command(flatten)]
+    pub gates: Gates,
     #[command(flatten)]
     pub act: Act,
 }
@@ -743,9 +757,18 @@ pub enum Process {
     Guardian(SpecFile),
     #[command(hide = true)]
     Stress(SpecFile),
+    /// Become a program of a playbook that may do next to nothing (docs/security.md)
+    #[command(hide = true)]
+    Confine(ConfineProcess),
     /// Numbered writes of a drill (docs/drills.md)
     #[command(hide = true)]
     Probe(ProbeProcess),
+}
+
+#[derive(Debug, Args)]
+pub struct ConfineProcess {
+    /// What it becomes, as JSON
+    pub spec: String,
 }
 
 #[derive(Debug, Args)]

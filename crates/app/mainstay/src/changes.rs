@@ -74,6 +74,7 @@ pub fn plan(old: &Platform, new: &Platform) -> String {
             Subject::Gateway => "gateway",
             Subject::Operator => "operator",
             Subject::Watch => "watch on",
+            Subject::Gate => "gate",
         };
         // Writing to a string cannot fail.
         write!(text, "\n  {mark} {subject} {}", change.name).ok();

@@ -20,7 +20,7 @@ use mainstay_rt::http::{RequestError, request_unix};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use crate::arguments::{Act, Platform};
+use crate::arguments::{Act, Gates, Platform};
 use crate::exit::{Failure, Outcome};
 use crate::print::{json, line};
 
@@ -222,7 +222,16 @@ pub fn command(act: &Act, command: Command) -> Outcome {
 /// As [`command`]; `said` stands for an outcome that has no words of its own.
 pub fn command_saying(act: &Act, command: Command, said: &str) -> Outcome {
     let (_, layout) = find(&act.platform)?;
-    let outcome = send(&layout, command, &act.reason)?;
+    say(act, send(&layout, command, &act.reason)?, said)
+}
+
+/// As [`command`], past the gates that are named.
+pub fn command_past(act: &Act, command: Command, gates: &Gates) -> Outcome {
+    let (_, layout) = find(&act.platform)?;
+    say(act, send_past(&layout, command, &act.reason, gates)?, "")
+}
+
+fn say(act: &Act, outcome: CommandOutcome, said: &str) -> Outcome {
     if act.json {
         json(&outcome)?;
     }
@@ -312,6 +321,17 @@ pub fn send(layout: &Layout, command: Command, reason: &str) -> Result<CommandOu
     send_within(layout, command, reason, COMMAND_LIMIT)
 }
 
+/// As [`send`], past the gates that are named.
+pub fn send_past(
+    layout: &Layout,
+    command: Command,
+    reason: &str,
+    gates: &Gates,
+) -> Result<CommandOutcome, Failure> {
+    let overrides = gates.overrides.iter().cloned().collect();
+    submit(layout, command, (reason, overrides), COMMAND_LIMIT)
+}
+
 /// As [`send`], for a caller that does not wait for long.
 pub fn send_within(
     layout: &Layout,
@@ -319,9 +339,19 @@ pub fn send_within(
     reason: &str,
     limit: Duration,
 ) -> Result<CommandOutcome, Failure> {
+    submit(layout, command, (reason, BTreeSet::new()), limit)
+}
+
+fn submit(
+    layout: &Layout,
+    command: Command,
+    (reason, overrides): (&str, BTreeSet<String>),
+    limit: Duration,
+) -> Result<CommandOutcome, Failure> {
     let request = CommandRequest {
         command,
         reason: reason.to_owned(),
+        overrides,
     };
     let body = serde_json::to_vec(&request).context("write the command")?;
     let mut problems = Vec::new();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use http::{Method, StatusCode};
 use mainstay_derive::Layout;
-use mainstay_incident::{Day, IncidentId, Lesson, Role, Severity, Thing};
+use mainstay_incident::{Became, Day, IncidentId, Lesson, Role, Severity, Thing};
 use mainstay_record::incident::{IncidentAnswer, IncidentAskRecord, IncidentView, IncidentsAnswer};
 use mainstay_record::journal::EntryRecord;
 use mainstay_record::node::{Command, CommandOutcome};
@@ -176,12 +176,21 @@ fn done(arguments: &arguments::ActionDone) -> Outcome {
             arguments.action
         )));
     };
+    let incident = id(incident)?;
     let ask = IncidentAskRecord::FinishAction {
-        incident: id(incident)?,
+        incident: incident.clone(),
         action,
-        became: arguments.became.clone(),
+        became: arguments.became.as_ref().map(ToString::to_string),
     };
-    send(&arguments.act, ask)
+    send(&arguments.act, ask)?;
+    match &arguments.became {
+        Some(Became::Rule(rule)) if !arguments.act.json => line(report::said_of_rule(
+            &arguments.act.platform,
+            &incident,
+            rule,
+        )),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What the node that knows best answers to a GET.

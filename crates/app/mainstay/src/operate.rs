@@ -7,7 +7,7 @@ use mainstay_record::keeper::ControlAnswer;
 use mainstay_record::node::{Command, InjectFault};
 
 use crate::arguments::{Act, Clear, Failover, Inject, Solo, Switchover};
-use crate::client::{ask, chain, command, command_saying, find, look};
+use crate::client::{ask, chain, command, command_past, command_saying, find, look};
 use crate::exit::{Failure, Outcome};
 use crate::print::line;
 
@@ -83,7 +83,7 @@ pub fn switchover(arguments: &Switchover) -> Outcome {
         database: arguments.database.clone(),
         region: arguments.to.clone(),
     };
-    command(&arguments.act, command_)
+    command_past(&arguments.act, command_, &arguments.gates)
 }
 
 pub fn failover(arguments: &Failover) -> Outcome {

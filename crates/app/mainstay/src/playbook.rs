@@ -7,14 +7,15 @@ use anyhow::Context;
 use http::{Method, StatusCode};
 use mainstay_derive::Layout;
 use mainstay_manifest::{
-    Diagnostic, FILE_BYTES_MAX, criticise_playbook, playbook_schema, render, render_criticism,
-    render_json,
+    Diagnostic, FILE_BYTES_MAX, criticise_playbook, due_times, playbook_schema, render,
+    render_criticism, render_json,
 };
 use mainstay_record::node::{Command, CommandOutcome};
 use mainstay_record::playbook::{
     DryRun, DryRunRequest, PlaybookAsk, PlaybookShown, PlaybooksShown, RunShown, ValuesRecord,
 };
-use mainstay_rt::files;
+use mainstay_report::day_and_time;
+use mainstay_rt::{clock, files};
 use mainstay_view::beside_lines;
 use serde::de::DeserializeOwned;
 
@@ -29,6 +30,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 const LOOK_PERIOD: Duration = Duration::from_millis(200);
 /// So many runs that ended are listed.
 const ENDED_LISTED: usize = 10;
+/// So many moments of a schedule are told.
+const TIMES_SHOWN: usize = 3;
 
 pub fn run(command: &arguments::Playbook) -> Outcome {
     use arguments::Playbook;
@@ -100,10 +103,27 @@ fn check(arguments: &arguments::Check) -> Outcome {
         let text = render(&errors) + &render_criticism(&findings);
         problem(text.trim_end());
     }
+    if !arguments.json {
+        arguments.files.iter().try_for_each(|path| times(path))?;
+    }
     match all.len() {
         0 => Ok(()),
         count => Err(Failure::Finding(print::findings(count))),
     }
+}
+
+/// When a playbook's schedules are due next; of one that cannot be read, its errors tell enough.
+fn times(path: &Path) -> Outcome {
+    let Ok(book) = mainstay_manifest::load_playbook(&path.display().to_string(), &text(path)?)
+    else {
+        return Ok(());
+    };
+    for (cron, moments) in due_times(&book, clock::wall_ms(), TIMES_SHOWN) {
+        let moments: Vec<String> = moments.into_iter().map(day_and_time).collect();
+        let moments = moments.join(", ");
+        line(format_args!("{}: `{cron}` is due {moments}", book.name))?;
+    }
+    Ok(())
 }
 
 /// Every file is read before the first is put in force.
@@ -361,6 +381,9 @@ fn print_book(book: &PlaybookShown) -> Outcome {
         for text in texts {
             line(format_args!("  {word} {text}"))?;
         }
+    }
+    if let Some(due_ms) = book.due_ms {
+        line(format_args!("  due {}", day_and_time(due_ms)))?;
     }
     Ok(())
 }

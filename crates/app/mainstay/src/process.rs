@@ -10,6 +10,7 @@ pub fn run(process: &Process) -> ExitCode {
         Process::Wire(file) => return mainstay_host::wire::run(&file.spec),
         Process::Guardian(file) => return mainstay_host::guardian::run(&file.spec),
         Process::Stress(file) => return mainstay_host::faults::stress::run(&file.spec),
+        Process::Confine(confined) => return mainstay_host::confine::run(&confined.spec),
         Process::Probe(probe) => return crate::drill::probe(probe),
         Process::Node(_)
         | Process::Machine(_)
@@ -38,6 +39,7 @@ pub fn run(process: &Process) -> ExitCode {
         | Process::Wire(_)
         | Process::Guardian(_)
         | Process::Stress(_)
+        | Process::Confine(_)
         | Process::Probe(_) => ExitCode::FAILURE,
     }
 }

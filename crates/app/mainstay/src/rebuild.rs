@@ -18,7 +18,7 @@ use mainstay_rt::{clock, files};
 use mainstay_storage::{Place, verify};
 use mainstay_units::Instant;
 
-use crate::arguments::{Rebuild, Up};
+use crate::arguments::{Gates, Rebuild, Up};
 use crate::backup::{detached, own_folder, refused};
 use crate::client::data_folder;
 use crate::exit::{Failure, Outcome};
@@ -74,6 +74,9 @@ pub fn run(arguments: &Rebuild) -> Outcome {
         distance: None,
         timeout: arguments.timeout,
         reason: "total rebuild".to_owned(),
+        gates: Gates {
+            overrides: Vec::new(),
+        },
     })?;
     steps.done("nodes and keepers started, every replica filled, every service ready");
     for tail in tails {

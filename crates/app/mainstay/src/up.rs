@@ -23,7 +23,7 @@ use rustix::process::Signal;
 
 use crate::arguments::Up;
 use crate::changes;
-use crate::client::{all_have_file, chain, data_folder, look, not_yours, send};
+use crate::client::{all_have_file, chain, data_folder, look, not_yours, send_past};
 use crate::down::stop;
 use crate::exit::{Failure, Outcome};
 use crate::interrupt::Interrupt;
@@ -357,7 +357,7 @@ impl Change<'_> {
         let command = Command::Apply {
             file: self.text.to_owned(),
         };
-        match send(layout, command, &arguments.reason)? {
+        match send_past(layout, command, &arguments.reason, &arguments.gates)? {
             CommandOutcome::Done { position, .. } => {
                 progress(format_args!(
                     "the changed file is in force (journal entry {position})"

@@ -10,7 +10,7 @@ use mainstay_record::node::{Command, CommandOutcome, UpgradeFacts};
 use mainstay_rt::clock;
 
 use crate::arguments::Upgrade;
-use crate::client::{find, look, send};
+use crate::client::{find, look, send_past};
 use crate::exit::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::print::{json, line, progress};
@@ -31,7 +31,7 @@ pub fn run(arguments: &Upgrade) -> Outcome {
         digest: digest.clone(),
         version: version.clone(),
     };
-    let position = match send(&layout, command, &arguments.act.reason)? {
+    let position = match send_past(&layout, command, &arguments.act.reason, &arguments.gates)? {
         CommandOutcome::Done { position, .. } => position,
         CommandOutcome::Refused { code, why, next } => {
             return Err(Failure::Refused { code, why, next });

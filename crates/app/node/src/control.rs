@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use http::{Method, StatusCode};
 use mainstay_host::faults;
+use mainstay_incident::{Became, Review};
 use mainstay_kernel::{
     Actor, Answer, Ask, Command, Desired, FaultKind, FaultSpec, FaultTarget, Program, Refusal,
     Signal, State, authorize,
@@ -34,6 +35,7 @@ use crate::events::{
 };
 use crate::facts::{gather, seen};
 use crate::figures;
+use crate::gates;
 use crate::incidents;
 use crate::oncall;
 use crate::playbooks;
@@ -207,9 +209,14 @@ impl Desk {
             Ok(ask) => ask,
             Err(refused) => return api::json(StatusCode::OK, &refused),
         };
+        if let Err(refused) = self.is_followed(&ask) {
+            return api::json(StatusCode::OK, &refused);
+        }
         let command = Command {
             actor,
             reason: request.reason,
+            readings: gates::readings(self, &self.context_in_force(), &ask).await,
+            overrides: request.overrides,
             ask,
         };
         let answer = self.deputy.command(Signal::Commanded(command)).await;
@@ -218,6 +225,31 @@ impl Desk {
             why.push_str(&self.what_exists(code, why).unwrap_or_default());
         }
         api::json(StatusCode::OK, &outcome)
+    }
+
+    /// By the platform file in force, which may be another one than this node was started with.
+    fn context_in_force(&self) -> Context {
+        let view = self.deputy.view.borrow();
+        let digest = view.state.as_ref().and_then(|state| state.digest.clone());
+        let other = digest.filter(|digest| *digest != self.context.digest);
+        let in_force = other.and_then(|digest| self.context.with_file(&digest).ok());
+        in_force.unwrap_or_else(|| self.context.clone())
+    }
+
+    /// Rules are not in the journal: whether one is followed is looked for where they are.
+    fn is_followed(&self, ask: &Ask) -> Result<(), CommandOutcome> {
+        match ask {
+            Ask::Incident(mainstay_incident::Ask::Review {
+                review:
+                    Review::FinishAction {
+                        became: Some(Became::Rule(name)),
+                        ..
+                    },
+                ..
+            }) => gates::follows_rule(&self.context_in_force(), name)
+                .map_err(|why| refused("not_in_force", why)),
+            _ => Ok(()),
+        }
     }
 
     /// What could have been meant instead of something that is not there. Refusals may come from the journal,

@@ -7,24 +7,22 @@
 mod http;
 pub(crate) mod modes;
 mod notify;
+mod program;
 mod rebuild;
 mod replace;
 
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_host::identity;
 use mainstay_host::supervisor::Supervisor;
 use mainstay_kernel::{Manner, Outcome, Stamp};
 use mainstay_model::name::{DatabaseName, HostName};
 use mainstay_playbook::Act;
 use mainstay_record::process::ProcessIdentity;
 use mainstay_rt::{clock, files};
-use rustix::process::{Pid, Signal, getuid, kill_process_group};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncReadExt};
+
+pub(crate) use program::tell_confinement;
 
 use crate::context::Context;
 use crate::control::Desk;
@@ -35,12 +33,6 @@ const DEEDS_KEPT: usize = 200;
 const DEED_BYTES_MAX: u64 = 64 << 10;
 /// Between two looks at an instance that is being restarted.
 const LOOK_PERIOD: Duration = Duration::from_millis(50);
-/// Of a program's output, so much is kept and journalled.
-const OUTPUT_BYTES_MAX: usize = 4 << 10;
-/// Whom a program runs as where Mainstay runs as root: nobody.
-const NOBODY: u32 = 65_534;
-/// All that a program is told of its surroundings.
-const SEARCHED: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// An order.
 #[derive(Debug)]
@@ -116,8 +108,11 @@ pub async fn carry_out(desk: &Desk, context: &Context, deed: &Deed, act: Act) ->
         Act::Http(call) => http::call(context, deed, &call).await,
         Act::Notify { to, text } => notify::say(desk, context, deed, &to, &text).await,
         Act::Run {
-            program, arguments, ..
-        } => run(context, deed, &program, &arguments).await,
+            program,
+            arguments,
+            allows,
+            ..
+        } => program::run(context, deed, (&program, &arguments), &allows).await,
         Act::Mode { service, mode, .. } => modes::tell(context, deed, &service, &mode).await,
         Act::ClearFaults { .. }
         | Act::Drain { .. }
@@ -240,137 +235,5 @@ async fn restart(
             return unknown(format!("{name} has no new process in time: {phase}"));
         }
         tokio::time::sleep(LOOK_PERIOD).await;
-    }
-}
-
-/// A process group of its own, nothing inherited but a path to search, a folder of its own, limits of time and
-/// output; and nobody's rights where Mainstay has root's.
-async fn run(context: &Context, deed: &Deed, program: &str, arguments: &[String]) -> Outcome {
-    let what = format!("{program} {}", arguments.join(" "));
-    let mut begun = Begun::of(what);
-    match begin(context, deed, &begun) {
-        Ok(Known::New) => {}
-        Ok(Known::Before(begun)) => return abandoned(&begun),
-        Err(outcome) => return outcome,
-    }
-    let place = match make_place(context, deed.number) {
-        Ok(place) => place,
-        Err(error) => return failed(format!("make a folder for it: {error}")),
-    };
-    let mut command = std::process::Command::new(program);
-    command
-        .args(arguments)
-        .env_clear()
-        .env("PATH", SEARCHED)
-        .current_dir(&place)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
-    if getuid().is_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    let mut child = match tokio::process::Command::from(command).spawn() {
-        Ok(child) => child,
-        Err(error) => return failed(format!("start {program}: {error}")),
-    };
-    let group = child
-        .id()
-        .and_then(|pid| i32::try_from(pid).ok())
-        .and_then(Pid::from_raw);
-    begun.process = child.id().and_then(identity::row).map(|row| row.identity);
-    if let Err(error) = note(context, deed, &begun) {
-        tracing::warn!(%error, program, "the process of a step is not written down");
-    }
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let reading = async { tokio::join!(read(stdout), read(stderr)) };
-    let all = async { tokio::join!(child.wait(), reading) };
-    let ended = tokio::time::timeout(deed.limit, all).await;
-    // Also what it left behind.
-    let killed = group.map(|group| kill_process_group(group, Signal::KILL));
-    tracing::debug!(?killed, program, "the process group of a step is over");
-    std::fs::remove_dir_all(&place).ok();
-    match ended {
-        Ok((Ok(status), (out, err))) => {
-            let text = format!("{}{}", said("", &out), said("errors: ", &err));
-            match (status.success(), status.code(), status.signal()) {
-                (true, ..) => done(format!("it left with code 0{text}")),
-                (false, Some(code), _) => failed(format!("it left with code {code}{text}")),
-                (false, None, signal) => unknown(format!("signal {signal:?} ended it{text}")),
-            }
-        }
-        Ok((Err(error), _)) => unknown(format!("wait for {program}: {error}")),
-        Err(_) => unknown(format!(
-            "{program} was not done after {} ms and was killed",
-            deed.limit.as_millis()
-        )),
-    }
-}
-
-/// Its node ended while it ran: nobody knows what it has done by now, and it shall do no more.
-fn abandoned(begun: &Begun) -> Outcome {
-    if let Some(process) = begun.process.filter(|process| identity::is_alive(*process))
-        && let Some(group) = i32::try_from(process.pid).ok().and_then(Pid::from_raw)
-    {
-        let killed = kill_process_group(group, Signal::KILL);
-        tracing::info!(
-            ?killed,
-            what = begun.what,
-            "stopped what an earlier node began"
-        );
-    }
-    unknown(format!("{}: its node ended while it ran", begun.what))
-}
-
-fn make_place(context: &Context, number: u64) -> std::io::Result<PathBuf> {
-    use std::os::unix::fs::{DirBuilderExt, chown};
-    let place = context
-        .layout
-        .run_host(context.name())
-        .join(format!("deed-{number}"));
-    std::fs::DirBuilder::new()
-        .mode(0o700)
-        .recursive(true)
-        .create(&place)?;
-    if getuid().is_root() {
-        chown(&place, Some(NOBODY), Some(NOBODY))?;
-        passable(&place)?;
-    }
-    Ok(place)
-}
-
-/// The folders above must let it through.
-fn passable(place: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    for folder in place.ancestors().skip(1) {
-        if folder.metadata()?.mode() & 0o001 == 0 {
-            return Err(std::io::Error::other(format!(
-                "{} lets nobody through",
-                folder.display()
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// The beginning of a stream; the rest is read and thrown away, so that the writer is never held up.
-async fn read(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
-    let Some(mut stream) = stream else {
-        return Vec::new();
-    };
-    let mut kept = Vec::new();
-    let mut buffer = [0; 4 << 10];
-    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-        let room = OUTPUT_BYTES_MAX.saturating_sub(kept.len()).min(count);
-        kept.extend_from_slice(&buffer[..room]);
-    }
-    kept
-}
-
-fn said(lead: &str, bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    match text.trim() {
-        "" => String::new(),
-        text => format!("; {lead}{text}"),
     }
 }

@@ -32,7 +32,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 /// What the thread is asked.
 pub enum Ask {
-    Submit(Signal),
+    Submit(Box<Signal>),
     /// The answer is sent when the journal has it.
     Watch(Box<Signal>, oneshot::Sender<Answer>),
 }
@@ -114,7 +114,7 @@ impl Deputy {
 
     pub fn submit(&self, signal: Signal) {
         // The thread ends only with the process.
-        self.asks.send(Ask::Submit(signal)).ok();
+        self.asks.send(Ask::Submit(Box::new(signal))).ok();
     }
 
     /// What becomes of a command, as the journal tells it.
@@ -177,7 +177,7 @@ impl Thread {
     fn take(&mut self, ask: Ask) {
         match ask {
             Ask::Submit(signal) => {
-                if self.runner.submit(signal).is_none() {
+                if self.runner.submit(*signal).is_none() {
                     tracing::warn!("a signal was dropped: too many wait for a leader");
                 }
             }

@@ -8,6 +8,7 @@ mod bodies;
 mod desired;
 mod drills;
 mod experiments;
+mod gates;
 mod incidents;
 mod notices;
 mod parts;

@@ -141,6 +141,7 @@ pub fn request(method: &Method, path: &str, body: &[u8]) -> Result<CommandReques
     Ok(CommandRequest {
         command: Command::Incident(ask),
         reason,
+        overrides: BTreeSet::new(),
     })
 }
 
@@ -178,8 +179,11 @@ fn fault(ask: &IncidentAskRecord) -> Option<String> {
             let day: Result<Day, _> = due.parse();
             day.err().map(|error| chain(&error))
         }
+        IncidentAskRecord::FinishAction { became, .. } => {
+            let became = became.as_deref()?.parse::<mainstay_incident::Became>();
+            became.err().map(|error| chain(&error))
+        }
         IncidentAskRecord::Acknowledge { .. }
-        | IncidentAskRecord::FinishAction { .. }
         | IncidentAskRecord::Note { .. }
         | IncidentAskRecord::Link { .. }
         | IncidentAskRecord::Mitigate { .. }

@@ -27,6 +27,7 @@ pub mod events;
 mod experiments;
 mod facts;
 mod figures;
+mod gates;
 mod incidents;
 pub mod kernel_runner;
 mod loops;

@@ -353,28 +353,45 @@ fn quiet(desk: &Desk, alert: &str) -> Reading {
 
 /// Asks the watch of this host.
 async fn ask(context: &Context, query: &str) -> Reading {
-    let socket = context.layout.watch_socket(context.name());
-    let body = format!("query={}", escaped(query)).into_bytes();
-    let asked = request_unix(&socket, Method::POST, "/api/v1/query", body, QUERY_LIMIT);
-    let answer: Value = match asked.await {
-        Ok((_, body)) => match serde_json::from_slice(&body) {
-            Ok(answer) => answer,
-            Err(error) => return Reading::Missing(format!("the watch: {error}")),
-        },
-        Err(error) => return Reading::Missing(format!("the watch: {}", chain(&error))),
-    };
-    judge(query, &answer)
+    judged(context, context.name(), query).await
 }
 
-/// Holds if there is a result that is not 0; a result of nothing is no answer that anything is well.
-fn judge(query: &str, answer: &Value) -> Reading {
+/// Asks the watch of a host, as far as it can be reached from here.
+pub async fn judged(context: &Context, host: &str, query: &str) -> Reading {
+    match answer(context, host, query).await {
+        Ok(answer) => judge(query, &answer),
+        Err(why) => Reading::Missing(why),
+    }
+}
+
+/// The values of all series that a query gives, by the watch of a host.
+///
+/// # Errors
+/// Why nobody can say.
+pub async fn numbers(context: &Context, host: &str, query: &str) -> Result<Vec<f64>, String> {
+    let answer = answer(context, host, query).await?;
+    let values = values(query, &answer)?;
+    Ok(values.iter().filter_map(|text| text.parse().ok()).collect())
+}
+
+async fn answer(context: &Context, host: &str, query: &str) -> Result<Value, String> {
+    let socket = context.layout.watch_socket(host);
+    let body = format!("query={}", escaped(query)).into_bytes();
+    let asked = request_unix(&socket, Method::POST, "/api/v1/query", body, QUERY_LIMIT);
+    let (_, body) = asked
+        .await
+        .map_err(|error| format!("the watch: {}", chain(&error)))?;
+    serde_json::from_slice(&body).map_err(|error| format!("the watch: {error}"))
+}
+
+fn values(query: &str, answer: &Value) -> Result<Vec<String>, String> {
     if answer["status"] != "success" {
         let why = answer["error"].as_str().unwrap_or("it gives no reason");
-        return Reading::Missing(format!("the watch refuses {query}: {why}"));
+        return Err(format!("the watch refuses {query}: {why}"));
     }
     let result = &answer["data"]["result"];
     let number = |sample: &Value| sample.get(1).and_then(Value::as_str).map(str::to_owned);
-    let values: Vec<String> = match answer["data"]["resultType"].as_str() {
+    Ok(match answer["data"]["resultType"].as_str() {
         Some("scalar") => number(result).into_iter().collect(),
         _ => {
             let series = result.as_array().into_iter().flatten();
@@ -382,6 +399,14 @@ fn judge(query: &str, answer: &Value) -> Reading {
                 .filter_map(|series| number(&series["value"]))
                 .collect()
         }
+    })
+}
+
+/// Holds if there is a result that is not 0; a result of nothing is no answer that anything is well.
+fn judge(query: &str, answer: &Value) -> Reading {
+    let values = match values(query, answer) {
+        Ok(values) => values,
+        Err(why) => return Reading::Missing(why),
     };
     let is_true = |text: &String| {
         text.parse::<f64>()

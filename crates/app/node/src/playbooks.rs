@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::StatusCode;
-use mainstay_kernel::{Ask, State, view};
+use mainstay_kernel::{Ask, State, calendar, view};
 use mainstay_manifest::{load_playbook, render};
 use mainstay_playbook::guard::{self, Verdict};
 use mainstay_playbook::step::{Need, next};
@@ -108,6 +108,7 @@ fn book_shown(state: &State, known: &Known) -> PlaybookShown {
         steps: book.steps.iter().map(step).collect(),
         runs: track.map_or(0, |track| track.runs),
         successes: track.map_or(0, |track| track.successes),
+        due_ms: playbook::due_ms(&state.playbooks, known, &calendar),
     }
 }
 
@@ -134,6 +135,7 @@ fn trigger(trigger: &Trigger) -> String {
             )
         }
         Trigger::Every { every_ms } => format!("every {} s", every_ms / 1_000),
+        Trigger::Schedule { cron } => format!("schedule {cron} (UTC)"),
     }
 }
 
@@ -190,7 +192,8 @@ fn action(action: &Action) -> String {
             host,
             program,
             arguments,
-        } => format!("on {host}: {program} {}", arguments.join(" ")),
+            allows,
+        } => format!("on {host}: {program} {}{allows}", arguments.join(" ")),
         Action::Replace { host, instance } => {
             format!("move the instance of {instance} on {host} to another host")
         }

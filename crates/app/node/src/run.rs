@@ -27,7 +27,7 @@ use tokio::task::LocalSet;
 use crate::alerts::AlertTeller;
 use crate::context::Context;
 use crate::control::{Desk, user_name};
-use crate::deeds::{self, Deed};
+use crate::deeds::{self, Deed, tell_confinement};
 use crate::deputy::{Deputy, View};
 use crate::drills::Starter;
 use crate::effects::{carry_out, chain, stands};
@@ -115,6 +115,7 @@ impl Node {
         )
         .context("record how this node was started")?;
         sweep(&context).await;
+        tell_confinement();
         let mut leaves = Leaves::new(Authority::new(
             &layout.authority(),
             context.platform.name().as_str(),

@@ -57,6 +57,7 @@ fn desired() -> Desired {
         gateways: BTreeMap::from([("edge".parse().unwrap(), (hosts, 7))]),
         watches: std::collections::BTreeSet::new(),
         routes: Vec::new(),
+        gates: Vec::new(),
         objectives: BTreeMap::new(),
         oncall: Default::default(),
         operators: BTreeMap::from([("owner".parse().unwrap(), operator)]),
@@ -241,6 +242,8 @@ fn command(ask: Ask) -> Signal {
         actor: actor(),
         reason: "a test".to_string(),
         ask,
+        readings: Vec::new(),
+        overrides: Default::default(),
     })
 }
 

@@ -11,7 +11,7 @@
 //! A silence here begins at once and compares by equality: what cannot be kept so is refused, never kept otherwise. Who asks
 //! is the user that the watch runs as; whom the request names stands in the reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -322,6 +322,7 @@ async fn command(node: &Path, ask_for: NoticeAskRecord, reason: &str) -> Result<
     let request = CommandRequest {
         command: Command::Notice(ask_for),
         reason: reason.to_owned(),
+        overrides: BTreeSet::new(),
     };
     let body = serde_json::to_vec(&request).map_err(|error| unreadable(&chain(&error)))?;
     let body = ask(node, Method::POST, "/v1/command", body).await?;

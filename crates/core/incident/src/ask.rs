@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
+use crate::became::Became;
 use crate::book::Incidents;
 use crate::event::{By, Change, Event, Person};
 use crate::incident::{Action, Day, Incident, IncidentId, Lesson, Phase, Role};
@@ -63,7 +64,7 @@ pub enum Ask {
 pub enum Review {
     Learn(Lesson),
     AddAction { owner: String, due: Day },
-    FinishAction { number: u32, became: Option<String> },
+    FinishAction { number: u32, became: Option<Became> },
 }
 
 impl Ask {
@@ -288,7 +289,7 @@ impl Incidents {
                 added(incident, self.find(incident)?, owner, *due, operators)
             }
             Review::FinishAction { number, became } => {
-                self.finished(incident, *number, became.as_deref())
+                self.finished(incident, *number, became.as_ref())
             }
         }
     }
@@ -314,7 +315,7 @@ impl Incidents {
         &self,
         incident: IncidentId,
         number: u32,
-        became: Option<&str>,
+        became: Option<&Became>,
     ) -> Result<Change, Refusal> {
         let known = self.get(incident);
         let actions = &known.ok_or(Refusal::NoSuchIncident(incident))?.actions;
@@ -322,13 +323,10 @@ impl Incidents {
         match found.next() {
             None => Err(Refusal::NoSuchAction { incident, number }),
             Some((_, true)) => Err(Refusal::DoneAlready { incident, number }),
-            Some((_, false)) => {
-                became.map(text).transpose()?;
-                Ok(Change::ActionDone {
-                    number,
-                    became: became.map(ToString::to_string),
-                })
-            }
+            Some((_, false)) => Ok(Change::ActionDone {
+                number,
+                became: became.map(ToString::to_string),
+            }),
         }
     }
 

@@ -90,7 +90,7 @@ pub enum Change {
     /// It was done; the reason says how.
     ActionDone {
         number: u32,
-        /// The rule, drill or gate that it became.
+        /// The rule, drill or gate that it became, as [`crate::Became`] writes it; versions before wrote any text.
         became: Option<String>,
     },
     Linked {

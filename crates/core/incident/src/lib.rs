@@ -33,6 +33,7 @@
 extern crate alloc;
 
 mod ask;
+mod became;
 mod book;
 mod event;
 mod incident;
@@ -45,6 +46,7 @@ mod thing;
 mod topology;
 
 pub use ask::{Ask, Refusal, Review, TEXT_BYTES_MAX};
+pub use became::{Became, ParseBecameError};
 pub use book::{Incidents, KEPT_MAX, Standing};
 pub use event::{By, Change, Event, Person};
 pub use incident::{

@@ -48,6 +48,7 @@ pub fn authorize(state: &State, actor: &Actor, permission: Permission) -> Result
             | Permission::FaultInject
             | Permission::FaultClear
             | Permission::FaultApprove
+            | Permission::GateOverride
             | Permission::DrillAdopt
             | Permission::DrillRun
             | Permission::DrillConfirm

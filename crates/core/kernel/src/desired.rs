@@ -9,6 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 
+use mainstay_model::gate::Gate;
 use mainstay_model::gateway::Target;
 use mainstay_model::name::{
     DatabaseName, GatewayName, HostName, ObjectiveName, OperatorName, PlatformName, RegionName,
@@ -44,6 +45,8 @@ pub struct Desired {
     pub objectives: BTreeMap<ObjectiveName, (GatewayName, Option<String>)>,
     /// Who is called, in which order, by which channels.
     pub oncall: Settings,
+    /// What must be measured to be well before some commands.
+    pub gates: Vec<Gate>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +137,7 @@ impl Desired {
                 .unwrap_or_default(),
             routes: routes(platform),
             objectives: objectives(platform),
+            gates: platform.gates().to_vec(),
             oncall: platform.oncall().map(notices::settings).unwrap_or_default(),
         }
     }

@@ -4,7 +4,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use mainstay_model::name::{DatabaseName, GatewayName, HostName, ServiceName};
+use mainstay_model::gate::Gate;
+use mainstay_model::name::{DatabaseName, GateName, GatewayName, HostName, ServiceName};
 
 use crate::desired::Desired;
 
@@ -32,6 +33,7 @@ pub enum Subject {
     Operator,
     /// Named by its host.
     Watch,
+    Gate,
 }
 
 /// One thing that will be done; hosts do their own, in this order.
@@ -91,6 +93,7 @@ pub fn plan(old: Option<&Desired>, new: &Desired) -> Plan {
         routes: Vec::new(),
         objectives: BTreeMap::new(),
         oncall: mainstay_notify::Settings::default(),
+        gates: Vec::new(),
     };
     let old = old.unwrap_or(&nothing);
     let mut plan = Plan::default();
@@ -112,6 +115,13 @@ pub fn plan(old: Option<&Desired>, new: &Desired) -> Plan {
         hosts.map(|host| (host.clone(), ())).collect()
     };
     compare(Subject::Watch, &each(old), &each(new), changes);
+    let gates = |desired: &Desired| -> BTreeMap<GateName, Gate> {
+        let gates = desired.gates.iter();
+        gates
+            .map(|gate| (gate.name.clone(), gate.clone()))
+            .collect()
+    };
+    compare(Subject::Gate, &gates(old), &gates(new), changes);
     database_steps(old, new, &mut plan.steps);
     gateway_steps(old, new, &mut plan.steps);
     service_steps(old, new, &mut plan.steps);

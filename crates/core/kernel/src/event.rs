@@ -17,6 +17,7 @@ use crate::effect::{EffectId, Outcome};
 use crate::experiment::{ExperimentId, ExperimentNews};
 use crate::fault::{FaultId, FaultSpec};
 use crate::rules::RulesNews;
+use crate::gate::Found;
 use crate::signal::Report;
 use crate::upgrade::Program;
 use crate::why::Refusal;
@@ -72,6 +73,15 @@ pub enum Event {
         uid: u32,
         reason: String,
         why: Refusal,
+    },
+    /// Somebody passed a gate that was not open.
+    GateOverridden {
+        gate: String,
+        asked: String,
+        found: Found,
+        why: String,
+        by: By,
+        reason: String,
     },
     Paused {
         by: By,

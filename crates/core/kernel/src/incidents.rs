@@ -9,7 +9,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use mainstay_incident::{
-    Ask, Change, Incidents, Objective, Person, Route, Seen, Sign, Thing, Told, Topology, What,
+    Ask, Became, Change, Incidents, Objective, Person, Review, Route, Seen, Sign, Thing, Told,
+    Topology, What,
 };
 use mainstay_model::people::Permission;
 use mainstay_notify::Notices;
@@ -135,6 +136,16 @@ pub(crate) fn asked(state: &State, command: &Command, ask: &Ask) -> Result<Vec<E
     let by = authorize(state, &command.actor, Permission::IncidentManage)?;
     let desired = state.desired.as_ref().ok_or(Refusal::NoPlatform)?;
     let operators: BTreeSet<String> = desired.operators.keys().map(ToString::to_string).collect();
+    if let Ask::Review {
+        review: Review::FinishAction {
+            became: Some(became),
+            ..
+        },
+        ..
+    } = ask
+    {
+        is_there(state, desired, became)?;
+    }
     let topology = topology(desired);
     let answer = state
         .incidents
@@ -142,6 +153,19 @@ pub(crate) fn asked(state: &State, command: &Command, ask: &Ask) -> Result<Vec<E
     answer
         .map(|event| vec![Event::Incident(event)])
         .map_err(Refusal::Incident)
+}
+
+/// What an action became is in force by then. Of rules the node knew that was asked: the journal does not have them.
+fn is_there(state: &State, desired: &Desired, became: &Became) -> Result<(), Refusal> {
+    let is_there = match became {
+        Became::Rule(_) => true,
+        Became::Drill(name) => state.drills.adopted.contains_key(name),
+        Became::Gate(name) => desired.gates.iter().any(|gate| gate.name == **name),
+    };
+    match is_there {
+        true => Ok(()),
+        false => Err(Refusal::NotInForce(became.clone())),
+    }
 }
 
 fn person(by: &By) -> Person {
@@ -279,6 +303,7 @@ fn sign(state: &State, event: &Event) -> Option<Sign> {
         | Event::KeyAdmitted { .. }
         | Event::Claimed { .. }
         | Event::CommandRefused { .. }
+        | Event::GateOverridden { .. }
         | Event::Paused { .. }
         | Event::Resumed { .. }
         | Event::UpgradeBegun { .. }

@@ -46,6 +46,7 @@ mod effect;
 mod event;
 mod experiment;
 mod fault;
+mod gate;
 mod incidents;
 mod lead;
 mod notices;
@@ -81,9 +82,10 @@ pub use experiment::{
 pub use fault::{
     FaultDetail, FaultDoor, FaultId, FaultKind, FaultSpec, FaultTarget, FaultTargetError, Ways,
 };
+pub use gate::{Found, GateReading, gates_before};
 pub use lead::{Batch, Beat, Driver, LEADER_SILENT_AFTER, Opening, Passed, Role};
 pub use notices::{NoticeAsk, reached};
-pub use playbook::{Stamp, Work, view};
+pub use playbook::{Stamp, Work, calendar, view};
 pub use rules::{
     AdoptedRules, FollowedRules, RULES_PART_BYTES_MAX, RULES_PARTS_MAX, Rules, RulesNews,
     RulesText, written_bytes,

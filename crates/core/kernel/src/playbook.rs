@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use mainstay_incident::{Condition, Incident, IncidentId, Phase, Severity};
 use mainstay_model::people::Permission;
 use mainstay_playbook as playbook;
+use mainstay_schedule::Cron;
 use mainstay_units::Position;
 use playbook::{Act, Ask, Asked, Look, RunId, View, ViewDatabase, ViewService, Who};
 
@@ -356,10 +357,16 @@ pub(crate) fn due(state: &State, now_ms: u64) -> Vec<Event> {
         events.extend(place(desired, &state.lost, &state.placed, &counts));
     }
     if state.paused.is_none() {
-        let scheduled = playbook::scheduled(&state.playbooks, now_ms, &view);
+        let scheduled = playbook::scheduled(&state.playbooks, now_ms, &view, &calendar);
         events.extend(scheduled.into_iter().map(Event::Playbook));
     }
     events
+}
+
+/// What playbooks know of the calendar: when cron is due first after a moment.
+pub fn calendar(cron: &str, after_ms: u64) -> Option<u64> {
+    let cron = Cron::parse(cron, |_| Err("`every` is a trigger of its own".to_string()));
+    cron.ok()?.next(after_ms / 1_000)?.checked_mul(1_000)
 }
 
 pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
@@ -367,7 +374,7 @@ pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
     let runs = playbook::step::next_due_ms(&state.playbooks, paused, || view(state));
     let scheduled = match paused {
         true => None,
-        false => playbook::next_scheduled_ms(&state.playbooks),
+        false => playbook::next_scheduled_ms(&state.playbooks, &calendar),
     };
     runs.into_iter().chain(scheduled).min()
 }

@@ -1,7 +1,9 @@
 //! What the kernel is told.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use mainstay_model::name::{DatabaseName, GatewayName, HostName, RegionName};
 use mainstay_playbook as playbook;
@@ -14,6 +16,7 @@ use crate::drill::DrillAsk;
 use crate::effect::{EffectId, Outcome};
 use crate::experiment::{ExperimentAsk, ExperimentTold};
 use crate::fault::FaultSpec;
+use crate::gate::GateReading;
 use crate::notices::NoticeAsk;
 use crate::rules::{FollowedRules, RulesText};
 use crate::upgrade::Program;
@@ -68,6 +71,10 @@ pub struct Command {
     pub actor: Actor,
     pub reason: String,
     pub ask: Ask,
+    /// What the node that was asked measured at the gates before it.
+    pub readings: Vec<GateReading>,
+    /// Gates that whoever asks wants to pass although they are shut.
+    pub overrides: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -214,7 +214,7 @@ impl State {
             Event::Playbook(event) => self.apply_playbook(record, event),
             Event::Notice(event) => self.apply_notice(record, event),
             Event::Rules(news) => self.rules.apply(record, news),
-            Event::CommandRefused { .. } => {}
+            Event::CommandRefused { .. } | Event::GateOverridden { .. } => {}
             Event::Unknown { kind, version } => {
                 self.unknown.insert((kind.clone(), *version));
             }

@@ -92,6 +92,8 @@ impl Waiting {
                 *waits = Some(EffectId(position));
                 return;
             }
+            // What the command did follows.
+            Event::GateOverridden { .. } => return,
             Event::CommandRefused { why, .. } => Answer::Refused {
                 position,
                 why: why.clone(),

@@ -1,13 +1,16 @@
 //! Why nothing was done: as much a result as any other.
 
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 
+use mainstay_incident::Became;
 use mainstay_model::name::{DatabaseName, HostName, OperatorName, RegionName};
 use mainstay_model::people::Permission;
 
 use crate::effect::EffectId;
 use crate::fault::{FAULT_MS_MAX, FaultTargetError};
+use crate::gate::Found;
 
 /// Why a signal led to no event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +115,21 @@ pub enum Refusal {
     FaultEndsAlready {
         fault: String,
     },
+    /// A gate of the platform file does not let it pass.
+    GateShut {
+        gate: String,
+        found: Found,
+        why: String,
+        /// Why the gate stands there.
+        reason: String,
+    },
+    /// What an action is said to have become.
+    NotInForce(Became),
+    /// No gate of that name stands before this.
+    NoSuchGate {
+        gate: String,
+        gates: Vec<String>,
+    },
     NoSuchDatabase(DatabaseName),
     NoReplicaIn {
         database: DatabaseName,
@@ -181,6 +199,9 @@ impl Refusal {
             Self::NoSuchDrill { .. } => "no_such_drill",
             Self::NoSuchFault { .. } => "no_such_fault",
             Self::FaultEndsAlready { .. } => "fault_ends_already",
+            Self::GateShut { .. } => "gate_shut",
+            Self::NoSuchGate { .. } => "no_such_gate",
+            Self::NotInForce(_) => "not_in_force",
             Self::NoSuchDatabase(_) => "no_such_database",
             Self::NoReplicaIn { .. } => "no_replica",
             Self::Failover(why) => why.code(),
@@ -239,6 +260,9 @@ impl Refusal {
             Self::NoSuchFault { .. } | Self::FaultEndsAlready { .. } => {
                 "`mainstay fault list` shows faults in force"
             }
+            Self::GateShut { .. } => Self::next_step_of(b"gate_shut"),
+            Self::NoSuchGate { .. } => Self::next_step_of(b"no_such_gate"),
+            Self::NotInForce(_) => Self::next_step_of(b"not_in_force"),
             Self::NoSuchDatabase(_)
             | Self::NoReplicaIn { .. }
             | Self::Failover(FailoverRefusal::NoReplicaOn { .. })
@@ -281,6 +305,13 @@ impl Refusal {
             b"already_paused" | b"not_paused" | b"file_in_force" | b"program_in_force" => {
                 "nothing needs to be done"
             }
+            b"gate_shut" => {
+                "see to what it measures, and wait until it opens; or, with gate.override, --override-gate NAME and the reason"
+            }
+            b"not_in_force" => {
+                "put it in force first (`mainstay drill adopt`; a gate or rule with the platform file), then say what it became"
+            }
+            b"no_such_gate" => "correct --override-gate; nothing was done",
             b"paused" => "`mainstay resume` first",
             b"production_unapproved" => {
                 "let an operator with fault.approve inject it, or rehearse elsewhere"
@@ -382,6 +413,36 @@ impl fmt::Display for FailoverRefusal {
     }
 }
 
+impl Refusal {
+    /// Of gates, and of what an action may become.
+    fn fmt_gate(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::GateShut {
+            gate,
+            found,
+            why,
+            reason,
+        } = self
+        {
+            let found = found.as_str();
+            write!(
+                f,
+                "the gate {gate} is {found}: {why}; it stands there because {reason}"
+            )?;
+        }
+        if let Self::NotInForce(became) = self {
+            write!(f, "no {} {} is in force", became.kind(), became.name())?;
+        }
+        if let Self::NoSuchGate { gate, gates } = self {
+            let gates = gates.join(", ");
+            return match gates.is_empty() {
+                true => write!(f, "no gate stands before this, so none is called {gate}"),
+                false => write!(f, "no gate before this is called {gate}; there is {gates}"),
+            };
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -415,6 +476,9 @@ impl fmt::Display for Refusal {
             Self::NoSuchFault { fault } => write!(f, "no fault {fault} is in force"),
             Self::FaultEndsAlready { fault } => write!(f, "fault {fault} is being ended"),
             Self::NoSuchDatabase(database) => write!(f, "there is no database {database}"),
+            Self::GateShut { .. } | Self::NoSuchGate { .. } | Self::NotInForce(_) => {
+                self.fmt_gate(f)
+            }
             Self::NoReplicaIn { database, region } => {
                 write!(f, "database {database} has no replica in {region}")
             }
@@ -475,6 +539,16 @@ mod tests {
             Refusal::NoSuchDrill { drill: "d1".into() },
             Refusal::NoSuchFault { fault: "f1".into() },
             Refusal::FaultDuration { lasts_ms: 0 },
+            Refusal::GateShut {
+                gate: "g".into(),
+                found: Found::Shut,
+                why: "x is 1".into(),
+                reason: "y".into(),
+            },
+            Refusal::NoSuchGate {
+                gate: "g".into(),
+                gates: Vec::new(),
+            },
         ] {
             let read = Refusal::Other {
                 code: refusal.code(),

@@ -32,6 +32,24 @@ pub struct PlatformDraft {
     pub coordination: Option<CoordinationDraft>,
     /// Paths beside the platform file.
     pub playbooks: Vec<String>,
+    pub gates: Vec<GateDraft>,
+}
+
+/// Exactly one of query and budget.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GateDraft {
+    pub name: String,
+    pub before: Vec<String>,
+    pub query: Option<String>,
+    pub budget: Option<GateBudgetDraft>,
+    pub reason: String,
+    pub action: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GateBudgetDraft {
+    pub objective: String,
+    pub left_at_least: String,
 }
 
 /// Where the journal stands; in the embedded folder if it says nothing.

@@ -25,6 +25,7 @@ pub mod coordination;
 pub mod cost;
 pub mod database;
 pub mod draft;
+pub mod gate;
 pub mod gateway;
 pub mod name;
 pub mod nearest;

@@ -166,6 +166,10 @@ name!(
     ObjectiveName
 );
 name!(
+    /// Something that must be well before something is done.
+    GateName
+);
+name!(
     /// A way to reach people.
     ChannelName
 );

@@ -22,6 +22,7 @@ pub enum Permission {
     FaultInject,
     FaultClear,
     FaultApprove,
+    GateOverride,
     DrillAdopt,
     DrillRun,
     DrillConfirm,
@@ -32,7 +33,7 @@ pub enum Permission {
 }
 
 impl Permission {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::StatusRead,
         Self::JournalRead,
         Self::PlatformApply,
@@ -45,6 +46,7 @@ impl Permission {
         Self::FaultInject,
         Self::FaultClear,
         Self::FaultApprove,
+        Self::GateOverride,
         Self::DrillAdopt,
         Self::DrillRun,
         Self::DrillConfirm,
@@ -76,6 +78,7 @@ impl Permission {
             Self::FaultInject => "fault.inject",
             Self::FaultClear => "fault.clear",
             Self::FaultApprove => "fault.approve",
+            Self::GateOverride => "gate.override",
             Self::DrillAdopt => "drill.adopt",
             Self::DrillRun => "drill.run",
             Self::DrillConfirm => "drill.confirm",

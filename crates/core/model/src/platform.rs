@@ -12,6 +12,7 @@ use crate::coordination::Coordination;
 use crate::cost::CostPerMinute;
 use crate::database::{Database, Replica};
 use crate::draft::PlatformDraft;
+use crate::gate::Gate;
 use crate::gateway::Gateway;
 use crate::name::{
     DatabaseName, EnvironmentName, GatewayName, HostName, PlatformName, RegionName, RoleName,
@@ -45,6 +46,7 @@ pub struct Platform {
     pub(crate) cost_per_minute: Option<CostPerMinute>,
     pub(crate) coordination: Coordination,
     pub(crate) playbooks: Vec<String>,
+    pub(crate) gates: Vec<Gate>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,6 +183,11 @@ impl Platform {
     /// Files of playbooks that are in force with this file; paths beside it unless absolute.
     pub fn playbooks(&self) -> &[String] {
         &self.playbooks
+    }
+
+    /// What must be measured to be well before somebody changes, moves or rehearses something.
+    pub fn gates(&self) -> &[Gate] {
+        &self.gates
     }
 
     pub fn cost_per_minute(&self) -> Option<&CostPerMinute> {

@@ -11,6 +11,7 @@ mod coordination;
 mod cost;
 mod databases;
 mod door;
+mod gates;
 mod gateways;
 mod inspector;
 mod objectives;
@@ -100,6 +101,7 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
     let cost_per_minute = cost::cost(inspector, draft);
     let coordination = coordination::coordination(inspector, draft, &hosts);
     let playbooks = playbooks::playbooks(inspector, draft);
+    let gates = gates::gates(inspector, draft, watch.as_ref());
     if topology_is_sound {
         resilience::single_points(inspector, draft, &hosts, &databases, &services, &gateways);
     }
@@ -124,5 +126,6 @@ fn inspect(inspector: &mut Inspector, draft: &PlatformDraft) -> Option<Platform>
         oncall,
         coordination,
         playbooks,
+        gates,
     })
 }

@@ -6,7 +6,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::book::{Action, Condition, ParameterKind, Place};
+use crate::book::{Action, Allowance, Condition, ParameterKind, Place};
 use crate::call::Call;
 use crate::guard::Target;
 use crate::value::Values;
@@ -41,6 +41,7 @@ pub enum Act {
         host: String,
         program: String,
         arguments: Vec<String>,
+        allows: Allowance,
     },
     /// An instance of `service` is started on `to`, and stopped on `host` when that one is ready.
     Replace {
@@ -134,7 +135,8 @@ impl core::fmt::Display for Act {
                 host,
                 program,
                 arguments,
-            } => write!(f, "on {host}: {program} {}", arguments.join(" ")),
+                allows,
+            } => write!(f, "on {host}: {program} {}{allows}", arguments.join(" ")),
             Self::Replace { host, service, to } => {
                 write!(f, "move the instance of {service} on {host} to {to}")
             }
@@ -272,12 +274,14 @@ fn resolve_filled(
             host,
             program,
             arguments,
+            allows,
         } => {
             alive(&host, view)?;
             Resolved::Act(Act::Run {
                 host,
                 program,
                 arguments,
+                allows,
             })
         }
         Action::Replace { host, instance } => {

@@ -75,6 +75,8 @@ pub enum Trigger {
     },
     /// Again and again, at least so long after the last run began.
     Every { every_ms: u64 },
+    /// At times of the calendar: cron, in UTC. Whoever composes this crate reads it.
+    Schedule { cron: String },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -278,6 +280,7 @@ pub enum Action {
         host: String,
         program: String,
         arguments: Vec<String>,
+        allows: Allowance,
     },
     /// Moves an instance of a service off its host, to another one.
     Replace {
@@ -316,6 +319,31 @@ pub enum Action {
     },
     /// Nothing but looking, until it holds or the step's time is over.
     Wait(Box<Condition>),
+}
+
+/// What a program may beyond reading the system's programs and writing in its own folder. No parameter decides it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// Paths that it may read too, and run programs from.
+    pub reads: Vec<String>,
+    /// TCP ports that it may connect to.
+    pub connects: Vec<u16>,
+}
+
+impl core::fmt::Display for Allowance {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        if !self.reads.is_empty() {
+            write!(f, "; it may read {}", self.reads.join(", "))?;
+        }
+        for (index, port) in self.connects.iter().enumerate() {
+            let lead = match index {
+                0 => "; it may connect to port ",
+                _ => ", ",
+            };
+            write!(f, "{lead}{port}")?;
+        }
+        Ok(())
+    }
 }
 
 /// In place of a number of instances: as many as the platform file says.

@@ -57,8 +57,9 @@ mod work_item;
 pub use act::{Act, Awaited, Look, Resolved, resolve};
 pub use ask::{Ask, Asked, asked};
 pub use book::{
-    AS_FILE, Action, Approval, Book, Condition, Expiry, Gravity, Guardrails, IncidentState, Mode,
-    Parameter, ParameterKind, Place, Promotion, Rate, Retry, Routed, Step, Trigger, Verify, Window,
+    AS_FILE, Action, Allowance, Approval, Book, Condition, Expiry, Gravity, Guardrails,
+    IncidentState, Mode, Parameter, ParameterKind, Place, Promotion, Rate, Retry, Routed, Step,
+    Trigger, Verify, Window,
 };
 pub use call::{Call, Method};
 pub use event::{Ending, Event, Opening, Origin, Purpose, Source, Who};
@@ -66,7 +67,9 @@ pub use run::{Outcome, Phase, Run, RunId, Seen, Stopped};
 pub use scale::count_of;
 pub use shift::{WHOLE, share_of};
 pub use state::{BOOKS_MAX, ENDED_MAX, Ended, Known, RUNS_MAX, State, Track};
-pub use trigger::{Case, next_scheduled_ms, scheduled, triggered, triggered_by_incident};
+pub use trigger::{
+    Calendar, Case, due_ms, next_scheduled_ms, scheduled, triggered, triggered_by_incident,
+};
 pub use value::{FillError, Values, fill, names_in, values_of};
 pub use view::{View, ViewDatabase, ViewService};
 pub use why::Refusal;

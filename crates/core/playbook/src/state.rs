@@ -36,6 +36,8 @@ pub struct State {
     pub counts: BTreeMap<String, u16>,
     /// When a run of each book was opened last.
     pub opened: BTreeMap<String, u64>,
+    /// When the schedule of each book opened a run last, or was declined one.
+    pub kept: BTreeMap<String, u64>,
 }
 
 /// A book in force.
@@ -110,9 +112,7 @@ impl State {
                 origin,
                 opening,
             } => self.open(at_ms, *run, (book, values, origin), opening),
-            Event::Declined { book, .. } => {
-                self.opened.insert(book.clone(), at_ms);
-            }
+            Event::Declined { book, origin, .. } => self.begin(at_ms, book, origin),
             Event::Ended { run, ending, why } => self.end(at_ms, *run, *ending, why),
             Event::Begun { run, act, undo, .. } => {
                 self.apply_act(act);
@@ -134,6 +134,13 @@ impl State {
         }
     }
 
+    fn begin(&mut self, at_ms: u64, book: &str, origin: &Origin) {
+        self.opened.insert(book.to_string(), at_ms);
+        if *origin == Origin::Schedule {
+            self.kept.insert(book.to_string(), at_ms);
+        }
+    }
+
     fn open(
         &mut self,
         at_ms: u64,
@@ -142,7 +149,7 @@ impl State {
         opening: &Opening,
     ) {
         self.runs_ever = self.runs_ever.max(id.0);
-        self.opened.insert(book.to_string(), at_ms);
+        self.begin(at_ms, book, origin);
         let Some(known) = self.books.get(book) else {
             return;
         };

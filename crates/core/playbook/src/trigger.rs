@@ -32,7 +32,7 @@ pub fn triggered(
                 let mut wanted = wanted.iter();
                 wanted.all(|(name, value)| labels.get(name) == Some(value))
             }
-            Trigger::Incident { .. } | Trigger::Every { .. } => false,
+            Trigger::Incident { .. } | Trigger::Every { .. } | Trigger::Schedule { .. } => false,
         };
         if known.book.triggers.iter().any(matches) {
             opener.open(known, &origin, labels);
@@ -120,10 +120,10 @@ pub fn triggered_by_incident(
 }
 
 /// The runs whose time has come.
-pub fn scheduled(state: &State, now_ms: u64, view: &View) -> Vec<Event> {
+pub fn scheduled(state: &State, now_ms: u64, view: &View, calendar: Calendar<'_>) -> Vec<Event> {
     let mut opener = Opener::new(state, now_ms, view);
     for known in state.books.values() {
-        if due_ms(state, known).is_some_and(|due_ms| now_ms >= due_ms) {
+        if due_ms(state, known, calendar).is_some_and(|due_ms| now_ms >= due_ms) {
             opener.open(known, &Origin::Schedule, &BTreeMap::new());
         }
     }
@@ -131,27 +131,39 @@ pub fn scheduled(state: &State, now_ms: u64, view: &View) -> Vec<Event> {
 }
 
 /// When [`scheduled`] will have something to say.
-pub fn next_scheduled_ms(state: &State) -> Option<u64> {
+pub fn next_scheduled_ms(state: &State, calendar: Calendar<'_>) -> Option<u64> {
     let books = state.books.values();
-    books.filter_map(|known| due_ms(state, known)).min()
+    books
+        .filter_map(|known| due_ms(state, known, calendar))
+        .min()
 }
 
-/// Counted from when the book was adopted or last opened; never while a run of it is under way.
-fn due_ms(state: &State, known: &Known) -> Option<u64> {
+/// When a schedule is due first after a moment; both in milliseconds since 1970. A schedule that means nothing, or never
+/// comes, is never due.
+pub type Calendar<'a> = &'a dyn Fn(&str, u64) -> Option<u64>;
+
+/// Never while a run of the book is under way. What repeats itself is counted from when the book was adopted or last
+/// opened; a time of the calendar from when the book was adopted or last opened *by its schedule*, so that a time that
+/// passed while nobody could keep it is kept once, as soon as somebody can, and no other run stands in for it.
+pub fn due_ms(state: &State, known: &Known, calendar: Calendar<'_>) -> Option<u64> {
     let name = &known.book.name;
     if state.runs.values().any(|run| run.book.name == *name) {
         return None;
     }
-    let every = known
+    let since = |moments: &BTreeMap<String, u64>| {
+        let last = moments.get(name).copied().unwrap_or(0);
+        last.max(known.since_ms)
+    };
+    let due = known
         .book
         .triggers
         .iter()
         .filter_map(|trigger| match trigger {
-            Trigger::Every { every_ms } => Some(*every_ms),
+            Trigger::Every { every_ms } => Some(since(&state.opened).saturating_add(*every_ms)),
+            Trigger::Schedule { cron } => calendar(cron, since(&state.kept)),
             Trigger::Alert { .. } | Trigger::Incident { .. } => None,
         });
-    let opened = state.opened.get(name).copied().unwrap_or(0);
-    Some(opened.max(known.since_ms).saturating_add(every.min()?))
+    due.min()
 }
 
 struct Opener<'a> {

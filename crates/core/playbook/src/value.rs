@@ -98,12 +98,14 @@ impl Action {
                 host,
                 program,
                 arguments,
+                allows,
             } => {
                 let arguments: Result<_, _> = arguments.iter().map(|text| fill(text)).collect();
                 Self::Run {
                     host: fill(host)?,
                     program: fill(program)?,
                     arguments: arguments?,
+                    allows: allows.clone(),
                 }
             }
             Self::Replace { host, instance } => Self::Replace {

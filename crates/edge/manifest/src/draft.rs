@@ -87,6 +87,17 @@ pub(crate) fn from_file(form: &file::PlatformFile) -> PlatformDraft {
         }),
         coordination: spec.coordination.as_ref().map(coordination),
         playbooks: spec.playbooks.clone(),
+        gates: each(&spec.gates, |gate| model::GateDraft {
+            name: gate.name.clone(),
+            before: gate.before.clone(),
+            query: gate.query.clone(),
+            budget: gate.budget.as_ref().map(|budget| model::GateBudgetDraft {
+                objective: budget.objective.clone(),
+                left_at_least: budget.left_at_least.0.clone(),
+            }),
+            reason: gate.reason.clone(),
+            action: gate.action.clone(),
+        }),
     }
 }
 

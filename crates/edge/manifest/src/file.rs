@@ -4,6 +4,7 @@
 //! type, and an editor can complete it. Defaults stand in the model, not here.
 
 pub(crate) mod coordination;
+pub(crate) mod gate;
 pub(crate) mod oncall;
 
 use std::collections::BTreeMap;
@@ -92,6 +93,9 @@ pub(crate) struct Spec {
     /// retires those that are named no more (docs/playbooks.md).
     #[serde(default, deserialize_with = "list")]
     pub(crate) playbooks: Vec<String>,
+    /// What must be measured to be well before somebody changes, moves or rehearses something (docs/gates.md).
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) gates: Vec<gate::Gate>,
 }
 
 /// For each minute in which every request fails; a minute in which half of them do costs half of it.
@@ -810,7 +814,7 @@ pub(crate) struct Role {
     pub(crate) name: String,
     /// Such as `status.read`, `journal.read`, `platform.apply`, `platform.stop`, `automation.pause`,
     /// `database.switchover`, `database.solo`, `database.failover`, `fault.inject`, `fault.clear`, `fault.approve`,
-    /// `incident.manage`; `*` for all of them.
+    /// `gate.override`, `incident.manage`; `*` for all of them.
     #[serde(deserialize_with = "list")]
     pub(crate) permissions: Vec<String>,
 }

@@ -13,9 +13,11 @@ mod decode;
 mod diagnostic;
 mod draft;
 mod file;
+mod gates;
 mod playbook;
 mod playbook_critic;
 mod playbook_file;
+mod playbook_times;
 mod playbooks_named;
 mod quantity;
 mod tree;
@@ -25,6 +27,7 @@ use mainstay_model::Platform;
 pub use diagnostic::{Diagnostic, Place, Related, render, render_json};
 pub use playbook::{load_playbook, playbook_schema};
 pub use playbook_critic::{criticise_playbook, render_criticism};
+pub use playbook_times::due_times;
 pub use playbooks_named::{NamedPlaybook, named_playbooks};
 
 /// The longest platform file, in bytes.
@@ -49,12 +52,16 @@ pub fn load(path: &str, text: &str) -> Result<Platform, Vec<Diagnostic>> {
     };
     let form = decode::document(&tree, &document).map_err(|faults| reader.all(faults))?;
     let draft = draft::from_file(&form);
-    Platform::from_draft(&draft).map_err(|violations| {
+    let platform = Platform::from_draft(&draft).map_err(|violations| {
         let faults = violations
             .iter()
             .map(|violation| draft::fault(&tree, violation));
         reader.all(faults.collect())
-    })
+    })?;
+    match gates::unreadable(&tree, &platform) {
+        faults if faults.is_empty() => Ok(platform),
+        faults => Err(reader.all(faults)),
+    }
 }
 
 /// The JSON Schema of the platform file, for editors.

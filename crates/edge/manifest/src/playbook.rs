@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use mainstay_playbook as core;
 use mainstay_playbook::names_in;
+use mainstay_schedule::Cron;
 
 use crate::decode::{Document, document};
 use crate::diagnostic::{Diagnostic, Fault, Source};
@@ -214,12 +215,16 @@ impl Reader<'_> {
             let burn = form.burn.as_ref().map(|form| self.on_burn(&path, form));
             let incident = form.incident.as_ref();
             let incident = incident.map(|form| self.on_incident(&path, form));
-            let every = form.every.map(|span| self.on_schedule(&path, span));
-            let mut given = [alert, burn, incident, every].into_iter().flatten();
+            let every = form.every.map(|span| self.again(&path, span));
+            let schedule = form.schedule.as_ref();
+            let schedule = schedule.map(|cron| self.on_schedule(&path, cron));
+            let mut given = [alert, burn, incident, every, schedule]
+                .into_iter()
+                .flatten();
             match (given.next(), given.next()) {
                 (Some(one), None) => triggers.push(one),
                 (Some(_), Some(_)) | (None, _) => {
-                    self.one_of(&path, "alert, burn, incident, every");
+                    self.one_of(&path, "alert, burn, incident, every, schedule");
                 }
             }
         }
@@ -285,7 +290,23 @@ impl Reader<'_> {
         }
     }
 
-    fn on_schedule(&mut self, path: &str, every: Span) -> core::Trigger {
+    fn on_schedule(&mut self, path: &str, text: &str) -> core::Trigger {
+        let help = "`15 3 * * 1-5` is 03:15 UTC from Monday to Friday; for something that repeats itself write `every: 1h`";
+        let every = |_: &str| Err("a schedule is of times of the calendar".to_owned());
+        let why = match Cron::parse(text, every) {
+            Err(why) => Some(why),
+            Ok(cron) if cron.next(0).is_none() => Some(format!("{text:?} never comes")),
+            Ok(_) => None,
+        };
+        if let Some(why) = why {
+            self.wrong(&format!("{path}/schedule"), "invalid-value", why, help);
+        }
+        core::Trigger::Schedule {
+            cron: text.to_owned(),
+        }
+    }
+
+    fn again(&mut self, path: &str, every: Span) -> core::Trigger {
         let every_ms = ms(Some(every), 0);
         if every_ms < 1_000 {
             self.wrong(
@@ -546,6 +567,7 @@ impl Reader<'_> {
             let arguments = form.arguments.iter().map(|text| self.text(path, text));
             actions.push(core::Action::Run {
                 arguments: arguments.collect(),
+                allows: self.allowance(&format!("{path}/run"), form),
                 host: self.text(path, &form.host),
                 program: self.text(path, &form.program),
             });

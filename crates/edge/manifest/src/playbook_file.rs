@@ -112,6 +112,9 @@ pub(crate) struct TriggerForm {
     /// Again and again, so long after the last run began.
     #[serde(default, deserialize_with = "tolerant")]
     pub(crate) every: Option<Span>,
+    /// At times of the calendar: cron in UTC, five fields (minute, hour, day, month, weekday) or six with seconds first.
+    #[serde(default)]
+    pub(crate) schedule: Option<String>,
 }
 
 /// Whose budget, and how fast it burns.
@@ -450,6 +453,12 @@ pub(crate) struct RunForm {
     /// Each is one argument, whatever stands in it.
     #[serde(default, deserialize_with = "list")]
     pub(crate) arguments: Vec<String>,
+    /// Absolute paths that it may read, and run programs from, beside the system's own programs and libraries.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) reads: Vec<String>,
+    /// TCP ports that it may connect to; without any it has no network.
+    #[serde(default, deserialize_with = "list")]
+    pub(crate) connects: Vec<u16>,
 }
 
 /// Exactly one of these. Texts may hold `${parameter}`.

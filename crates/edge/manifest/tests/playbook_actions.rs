@@ -182,6 +182,29 @@ fn mistakes_are_told_where_they_are() {
 }
 
 #[test]
+fn what_a_program_may_stands_in_the_text() {
+    wrong(
+        "    - id: a
+      action: {run: {host: h, program: /bin/df, reads: [etc/x, '/opt/${host}', /opt/tools], connects: [0, 5432]}}
+",
+        expect![[r#"
+            p.yaml:12:57: error[invalid-value]: "etc/x" is no absolute path
+               12 |       action: {run: {host: h, program: /bin/df, reads: [etc/x, '/opt/${host}', /opt/tools], connects: [0, 5432]}}
+                  |                                                         ^
+                  = help: name one file from the root that is the same on every host
+            p.yaml:12:64: error[invalid-value]: "/opt/${host}" is no absolute path
+               12 |       action: {run: {host: h, program: /bin/df, reads: [etc/x, '/opt/${host}', /opt/tools], connects: [0, 5432]}}
+                  |                                                                ^
+                  = help: name one file from the root that is the same on every host
+            p.yaml:12:104: error[invalid-value]: 0 is no port that one connects to
+               12 |       action: {run: {host: h, program: /bin/df, reads: [etc/x, '/opt/${host}', /opt/tools], connects: [0, 5432]}}
+                  |                                                                                                        ^
+                  = help: give 1 to 65535
+        "#]],
+    );
+}
+
+#[test]
 fn what_is_unwise_is_criticised() {
     let platform = platform("");
     let found = criticise_playbook("p.yaml", &text(ALL), Some(&platform)).unwrap();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use expect_test::{Expect, expect};
 use mainstay_manifest::{
-    criticise_playbook, load, load_playbook, playbook_schema, render, render_criticism,
+    criticise_playbook, due_times, load, load_playbook, playbook_schema, render, render_criticism,
 };
 use mainstay_playbook::Trigger;
 
@@ -234,7 +234,7 @@ fn the_meaning_is_told_with_line_column_and_way_out() {
             p.yaml:10:7: error[exactly-one]: exactly one is expected here
                10 |     - {}
                   |       ^
-                  = help: give one of alert, burn, incident, every
+                  = help: give one of alert, burn, incident, every, schedule
             p.yaml:12:45: error[invalid-value]: the default does not fit: at most 3
                12 |     - {name: count, kind: integer, default: 9, most: 3}
                   |                                             ^
@@ -519,5 +519,45 @@ fn a_trigger_says_what_it_waits_for() {
                   |                         ^
                   = help: known here: `open`, `acknowledged`, `mitigated`, `resolved`
         "#]],
+    );
+    wrong(
+        &text(
+            "    - schedule: 15 3 * *\n    - schedule: 0 0 31 2 *\n    - schedule: '@every 1h'\n    \
+             - {schedule: 0 6 1 * *, every: 1h}\n",
+        ),
+        expect![[r#"
+            p.yaml:8:17: error[invalid-value]: "15 3 * *" has 4 fields, not five or six
+                8 |     - schedule: 15 3 * *
+                  |                 ^
+                  = help: `15 3 * * 1-5` is 03:15 UTC from Monday to Friday; for something that repeats itself write `every: 1h`
+            p.yaml:9:17: error[invalid-value]: "0 0 31 2 *" never comes
+                9 |     - schedule: 0 0 31 2 *
+                  |                 ^
+                  = help: `15 3 * * 1-5` is 03:15 UTC from Monday to Friday; for something that repeats itself write `every: 1h`
+            p.yaml:10:17: error[invalid-value]: a schedule is of times of the calendar
+               10 |     - schedule: '@every 1h'
+                  |                 ^
+                  = help: `15 3 * * 1-5` is 03:15 UTC from Monday to Friday; for something that repeats itself write `every: 1h`
+            p.yaml:11:7: error[exactly-one]: exactly one is expected here
+               11 |     - {schedule: 0 6 1 * *, every: 1h}
+                  |       ^
+                  = help: give one of alert, burn, incident, every, schedule
+        "#]],
+    );
+}
+
+#[test]
+fn a_schedule_tells_its_next_times() {
+    let text = "apiVersion: mainstay/v1\nkind: Playbook\nmetadata: {name: look, version: 1}\nspec:\n  summary: look\n  mode: observe\n  \
+                triggers:\n    - schedule: 15 3 * * 1-5\n    - every: 1h\n  steps:\n    - id: look\n      action: {wait: {noFaults: {}}}\n";
+    let book = load_playbook("p.yaml", text).unwrap_or_else(|errors| panic!("{}", render(&errors)));
+    // 2026-11-27T12:00:00Z, a Friday; then Monday, Tuesday and Wednesday at a quarter past three.
+    let friday = 1_795_780_800_000;
+    let monday = friday + (2 * 24 + 15) * 3_600_000 + 900_000;
+    let day = 24 * 3_600_000;
+    let times = vec![monday, monday + day, monday + 2 * day];
+    assert_eq!(
+        due_times(&book, friday, 3),
+        [("15 3 * * 1-5".to_owned(), times)]
     );
 }

@@ -79,6 +79,7 @@ kinds! {
     Claimed(ClaimedBody) = "leadership.claimed", 1;
     PlatformAdopted(Box<PlatformAdoptedBody>) = "platform.adopted", 1;
     CommandRefused(CommandRefusedBody) = "command.refused", 1;
+    GateOverridden(GateOverriddenBody) = "gate.overridden", 1;
     Paused(ByBody) = "automation.paused", 1;
     Resumed(ByBody) = "automation.resumed", 1;
     Stopping(ByBody) = "platform.stopping", 1;
@@ -199,6 +200,7 @@ pub enum SubjectWord {
     Gateway,
     Operator,
     Watch,
+    Gate,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,6 +240,31 @@ pub struct DesiredRecord {
     /// Who is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oncall: Option<OncallRecord>,
+    /// What must be measured to be well before some commands. A version before gates does not read a file that has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<DesiredGateRecord>,
+}
+
+/// Exactly one of query and budget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesiredGateRecord {
+    pub name: String,
+    pub before: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<GateBudgetRecord>,
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateBudgetRecord {
+    pub objective: String,
+    pub left_millionths: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -307,6 +334,29 @@ pub struct CommandRefusedBody {
     pub uid: u32,
     pub reason: String,
     pub code: String,
+    pub why: String,
+}
+
+/// A gate that was not open, and that somebody passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateOverriddenBody {
+    pub gate: String,
+    pub asked: String,
+    /// `shut` or `not measured`.
+    pub found: String,
+    pub why: String,
+    pub by: ActorRecord,
+    pub reason: String,
+}
+
+/// What a node measured at a gate for a command, on its way to the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateReadingRecord {
+    pub gate: String,
+    /// `open`, `shut` or `not measured`.
+    pub found: String,
     pub why: String,
 }
 
@@ -650,6 +700,11 @@ pub enum SignalRecord {
         actor: ActorRecord,
         reason: String,
         ask: AskRecord,
+        /// Only where the file has gates before it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        readings: Vec<GateReadingRecord>,
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        overrides: BTreeSet<String>,
     },
     Reported(ReportRecord),
     AlertTold(AlertRecord),

@@ -1,6 +1,6 @@
 //! What nodes say to each other and to the command line, and what a machine remembers of a platform.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -196,6 +196,9 @@ pub struct ShiftFact {
 pub struct CommandRequest {
     pub command: Command,
     pub reason: String,
+    /// Gates that are to be passed although they are shut.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub overrides: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

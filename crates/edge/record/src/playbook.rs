@@ -186,6 +186,11 @@ pub enum ActRecord {
         host: String,
         program: String,
         arguments: Vec<String>,
+        /// What it may beyond its own folder; a version before gave every program more.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reads: Vec<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        connects: Vec<u16>,
     },
     Replace {
         host: String,
@@ -357,6 +362,9 @@ pub struct PlaybookShown {
     /// Runs that acted, and how many of the last ones in a row ended well.
     pub runs: u32,
     pub successes: u32,
+    /// When the time opens the next run, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

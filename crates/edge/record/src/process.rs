@@ -55,6 +55,28 @@ pub struct ShimSpec {
     pub generation: u64,
 }
 
+/// What `mainstay confine` becomes, and what that may do. Read once, by the program of the host that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfineSpec {
+    pub version: u32,
+    /// An absolute path.
+    pub program: String,
+    pub arguments: Vec<String>,
+    /// The only folder in which it may write.
+    pub place: PathBuf,
+    /// Paths that it may read beside the system's programs and libraries.
+    #[serde(default)]
+    pub reads: Vec<PathBuf>,
+    /// TCP ports that it may connect to.
+    #[serde(default)]
+    pub connects: Vec<u16>,
+    /// Processor time of one process of it.
+    pub processor_seconds: u64,
+    /// User and group to become; possible for root only. Absent: those of whoever starts it.
+    #[serde(default)]
+    pub user: Option<u32>,
+}
+
 /// What the file holds, between two texts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

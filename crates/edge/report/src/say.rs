@@ -3,7 +3,7 @@
 use mainstay_record::drill::StepOutcomeWord;
 use mainstay_record::event::{
     ActorRecord, ArchiveDeedRecord, EndRecord, EventBody, FaultSpecRecord, FaultTargetRecord,
-    OutcomeRecord, ReflexRecord, WithdrawnRecord,
+    GateOverriddenBody, OutcomeRecord, ReflexRecord, WithdrawnRecord,
 };
 use mainstay_record::playbook::{
     ActRecord, ConditionRecord, OpeningRecord, OriginRecord, PlaybookBody, WhoRecord,
@@ -72,6 +72,18 @@ pub(crate) fn say(entry: &Entry) -> String {
     known.unwrap_or_else(|| format!("{}: {}", entry.kind, words(&entry.body)))
 }
 
+fn overridden(body: &GateOverriddenBody) -> String {
+    format!(
+        "{} passed the gate {} for {} although it was {} ({}): {}",
+        actor(&body.by),
+        body.gate,
+        body.asked,
+        body.found,
+        body.why,
+        body.reason
+    )
+}
+
 fn platform(event: &EventBody) -> Option<String> {
     Some(match event {
         EventBody::Claimed(body) => {
@@ -109,6 +121,7 @@ fn platform(event: &EventBody) -> Option<String> {
             "refused to uid {}: {} ({}): {}",
             body.uid, body.asked, body.code, body.why
         ),
+        EventBody::GateOverridden(body) => overridden(body),
         EventBody::Paused(body) => {
             format!("{} paused the automation: {}", actor(&body.by), body.reason)
         }
@@ -338,8 +351,14 @@ fn review(event: &EventBody) -> Option<String> {
             body.incident, body.action, body.owner, body.due, body.reason
         ),
         EventBody::IncidentActionDone(body) => format!(
-            "action {}/a{} is done: {}",
-            body.incident, body.action, body.reason
+            "action {}/a{} is done{}: {}",
+            body.incident,
+            body.action,
+            match &body.became {
+                Some(became) => format!(", it became {became}"),
+                None => String::new(),
+            },
+            body.reason
         ),
         _ => return None,
     })

@@ -305,7 +305,9 @@ impl Story {
                 Some(EventBody::CommandRefused(body)) => {
                     meanwhile && !body.asked.starts_with("incident ")
                 }
-                Some(EventBody::Paused(_) | EventBody::Resumed(_)) => meanwhile,
+                Some(
+                    EventBody::Paused(_) | EventBody::Resumed(_) | EventBody::GateOverridden(_),
+                ) => meanwhile,
                 _ => false,
             };
             if belongs {
@@ -569,6 +571,7 @@ fn person_class(event: &EventBody) -> Class {
         | EventBody::IncidentActionDone(_)
         | EventBody::SwitchoverOrdered(_)
         | EventBody::SoloOrdered(_)
+        | EventBody::GateOverridden(_)
         | EventBody::Paused(_)
         | EventBody::Resumed(_)
         | EventBody::ExperimentBegun(_)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{Act, Look, Platform, duration};
+use super::{Act, Gates, Look, Platform, duration};
 
 const CHECK_HELP: &str = "\
 Says what Chaos Mesh itself would refuse (its schema and its webhooks), what it accepts and an experienced hand would
@@ -98,6 +98,8 @@ pub struct ChaosPlan {
 pub struct ChaosRun {
     #[command(flatten)]
     pub choice: ChaosChoice,
+    #[command(flatten)]
+    pub gates: Gates,
     #[command(flatten)]
     pub act: Act,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Act, Look, Platform};
+use super::{Act, Gates, Look, Platform};
 
 const CHECK_HELP: &str = "\
 Everything that is wrong at once, with line, column and what to write; with --platform also what the platform does not
@@ -117,6 +117,8 @@ pub struct Run {
     /// Only if this very text is in force
     #[arg(long)]
     pub adopted: bool,
+    #[command(flatten)]
+    pub gates: Gates,
     #[command(flatten)]
     pub act: Act,
 }

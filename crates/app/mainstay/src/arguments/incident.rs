@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use mainstay_incident::Became;
 
 use super::{Act, Look, Platform};
 
@@ -50,10 +51,11 @@ was measured.";
 
 const ACTION_HELP: &str = "\
 Each has an owner, whom the platform file names as an operator, and a day. One that is done may name what it became: a
-rule, a drill, a gate.
+rule that the watches follow, a drill that is adopted, a gate of the platform file. Of a rule it is said whether it would
+have caught the incident, by what was measured then.
 
   mainstay incident action add i3 'alert on the standby's distance' --owner ada --due 2026-12-24
-  mainstay incident action done i3/a1 --became rules/ledger.yaml:StandbyFar --reason 'followed since Monday'
+  mainstay incident action done i3/a1 --became rule:StandbyFar --reason 'followed since Monday'
   mainstay incident action list";
 
 #[derive(Debug, Subcommand)]
@@ -131,9 +133,9 @@ pub struct ActionAdd {
 pub struct ActionDone {
     /// Such as i3/a1
     pub action: String,
-    /// The rule, drill or gate that it became
+    /// What it became and what is in force by now: rule:NAME, drill:NAME, gate:NAME
     #[arg(long, value_name = "WHAT")]
-    pub became: Option<String>,
+    pub became: Option<Became>,
     #[command(flatten)]
     pub act: Act,
 }

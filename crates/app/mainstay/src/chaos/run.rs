@@ -20,8 +20,8 @@ use mainstay_record::node::{Command, CommandOutcome, MachineRecord};
 use super::ask;
 use super::bench::{self, Trial};
 use super::follow::Follower;
-use crate::arguments::{ChaosRun, ChaosStop};
-use crate::client::{command, find, send};
+use crate::arguments::{ChaosRun, ChaosStop, Gates};
+use crate::client::{command, find, send_past};
 use crate::exit::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::print::{json, line, progress};
@@ -43,6 +43,7 @@ pub fn all(arguments: &ChaosRun) -> Outcome {
             platform: &platform,
             file: &arguments.choice.file,
             reason: &arguments.act.reason,
+            gates: &arguments.gates,
             interrupt: &interrupt,
             is_quiet: arguments.act.json,
         };
@@ -86,6 +87,7 @@ struct Table<'a> {
     platform: &'a Platform,
     file: &'a Path,
     reason: &'a str,
+    gates: &'a Gates,
     interrupt: &'a Interrupt,
     is_quiet: bool,
 }
@@ -170,7 +172,12 @@ impl Table<'_> {
 
     /// Journals, and returns what the journal has to say.
     fn tell(&self, ask: ExperimentAskRecord) -> Result<String, Failure> {
-        match send(self.layout, Command::Experiment(ask), self.reason)? {
+        match send_past(
+            self.layout,
+            Command::Experiment(ask),
+            self.reason,
+            self.gates,
+        )? {
             CommandOutcome::Done { detail, .. } => Ok(detail),
             CommandOutcome::Refused { code, why, next } => {
                 Err(Failure::Refused { code, why, next })

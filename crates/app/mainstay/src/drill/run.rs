@@ -26,6 +26,7 @@ use super::load::{Field, doors, found};
 use super::results::{Results, deficiencies};
 use super::step::{End, Stage, end_record};
 use super::{read, tell};
+use crate::arguments::Gates;
 use crate::arguments::drill::Run;
 use crate::chaos::ask;
 use crate::client::find;
@@ -60,6 +61,7 @@ pub fn run(arguments: &Run) -> Outcome {
         text: &text,
         seed,
         reason: &arguments.act.reason,
+        gates: &arguments.gates,
         is_quiet: arguments.act.json,
         interrupt: Interrupt::catch()?,
     };
@@ -90,6 +92,7 @@ struct Play<'a> {
     text: &'a str,
     seed: u64,
     reason: &'a str,
+    gates: &'a Gates,
     is_quiet: bool,
     interrupt: Interrupt,
 }
@@ -119,7 +122,7 @@ impl Play<'_> {
         if let Some(why) = self.short_budget() {
             return Err(self.refused(why));
         }
-        let id = self.tell(&DrillAskRecord::Begin(Box::new(self.plan())))?;
+        let id = tell::begin(self.layout, self.plan(), self.reason, self.gates)?;
         self.say(format_args!(
             "{id} {} begun, seed {}",
             self.document.title, self.seed

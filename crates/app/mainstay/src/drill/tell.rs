@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use mainstay_derive::Layout;
-use mainstay_record::drill::{DrillAskRecord, DrillsShown};
+use mainstay_record::drill::{DrillAskRecord, DrillPlanRecord, DrillsShown};
 use mainstay_record::node::{Command, CommandOutcome};
 use mainstay_rt::clock;
 
-use crate::client::{ask_best, send_within};
+use crate::arguments::Gates;
+use crate::client::{ask_best, send_past, send_within};
 use crate::exit::Failure;
 
 /// For one attempt.
@@ -17,6 +18,23 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(300);
 const LOOK_LIMIT: Duration = Duration::from_secs(3);
+
+/// Begins a run, and says what it is called. Asked once: nobody may begin two drills because the first answer was lost.
+pub fn begin(
+    layout: &Layout,
+    plan: DrillPlanRecord,
+    reason: &str,
+    gates: &Gates,
+) -> Result<String, Failure> {
+    let command = Command::Drill(DrillAskRecord::Begin(Box::new(plan)));
+    match send_past(layout, command, reason, gates)? {
+        CommandOutcome::Done { detail, .. } => Ok(detail),
+        CommandOutcome::Refused { code, why, next } => Err(Failure::Refused { code, why, next }),
+        CommandOutcome::Unknown { position, why } => Err(Failure::Unknown {
+            why: format!("journal entry {position}: {why}"),
+        }),
+    }
+}
 
 /// Journals, and says what the journal answered. What is told here may be told twice without harm: the journal refuses
 /// a step that has begun or ended already, and an end of what has ended.
@@ -38,8 +56,7 @@ pub fn tell(layout: &Layout, ask: &DrillAskRecord, reason: &str) -> Result<Strin
             Err(failure @ (Failure::Unknown { .. } | Failure::NoAnswer { .. })) => failure,
             Err(other) => return Err(other),
         };
-        // Nobody may begin two drills because the first answer was lost.
-        if matches!(ask, DrillAskRecord::Begin(_)) || clock::now() >= deadline {
+        if clock::now() >= deadline {
             return Err(failure);
         }
         is_again = true;

@@ -13,6 +13,7 @@ use mainstay_report::{
     Story, actions, day_and_time, figures, html, markdown, report, rules_held, span, time_of_day,
 };
 use mainstay_rt::{clock, files};
+use mainstay_rules::file::Group;
 use mainstay_rules::replay::{Fired, Replayed, called, replay as play, written};
 use serde_json::json as object;
 
@@ -22,6 +23,7 @@ use crate::client::find;
 use crate::exit::{Failure, Outcome};
 use crate::journal;
 use crate::print::{json, line, picture, progress};
+use crate::rule_files;
 use crate::rules;
 use crate::validate::read_valid;
 
@@ -29,6 +31,8 @@ use crate::validate::read_valid;
 const AROUND_MS: u64 = 60_000;
 /// From one sample to the next, where the file does not say it.
 const INTERVAL_MS: u64 = 5_000;
+/// Taken of what was before, so that a rule finds its past.
+const RULE_BEFORE_MS: u64 = 15 * 60_000;
 
 /// What is known of a platform whose journal is read.
 struct Ground {
@@ -270,22 +274,10 @@ pub fn replay(arguments: &Replay) -> Outcome {
             "nothing is left of what was measured over incident {id}\n  next: with --figures, name a folder that `mainstay incident report {id} --keep FOLDER` wrote in time"
         )));
     }
-    let moment = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-    let replayed = play(
-        &groups,
-        recorded.store(&written(&groups)),
-        (moment(recorded.from_ms), moment(recorded.to_ms)),
-        moment(recorded.interval_ms),
-    );
     let (from_ms, to_ms) = story.felt(clock::wall_ms());
     let held = rules_held(&ground.entries, from_ms, to_ms);
-    // What fired long before and went on says nothing, where it is known when it began.
-    let is_known = story.moments.began.is_some();
-    let caught = replayed.fired.iter().find(|fired| {
-        let goes_on = fired.ended_at.is_none_or(|ended| ended >= moment(from_ms));
-        let comes = fired.fired_at >= moment(from_ms) || !is_known;
-        fired.fired_at <= moment(to_ms) && goes_on && comes
-    });
+    let replayed = played(&groups, &recorded);
+    let caught = caught(&story, &replayed, |_| true);
     match arguments.look.json {
         true => in_json(&story, &replayed, caught.is_some(), &held)?,
         false => in_words(&story, &recorded, &replayed, &held)?,
@@ -303,6 +295,82 @@ pub fn replay(arguments: &Replay) -> Outcome {
             "with these rules no alert would have fired while incident {id} was felt"
         ))),
     }
+}
+
+fn moment(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+fn played(groups: &[Group], recorded: &Recorded) -> Replayed {
+    play(
+        groups,
+        recorded.store(&written(groups)),
+        (moment(recorded.from_ms), moment(recorded.to_ms)),
+        moment(recorded.interval_ms),
+    )
+}
+
+/// The first of these alerts that would have fired while the incident was felt.
+fn caught<'a>(
+    story: &Story,
+    replayed: &'a Replayed,
+    is_meant: impl Fn(&Fired) -> bool,
+) -> Option<&'a Fired> {
+    let (from_ms, to_ms) = story.felt(clock::wall_ms());
+    // What fired long before and went on says nothing, where it is known when it began.
+    let is_known = story.moments.began.is_some();
+    let mut fired = replayed.fired.iter();
+    fired.find(|fired| {
+        let goes_on = fired.ended_at.is_none_or(|ended| ended >= moment(from_ms));
+        let comes = fired.fired_at >= moment(from_ms) || !is_known;
+        is_meant(fired) && fired.fired_at <= moment(to_ms) && goes_on && comes
+    })
+}
+
+/// Whether a rule that the platform follows would have caught an incident, in words; also that nobody can say.
+pub fn said_of_rule(platform: &crate::arguments::Platform, id: &str, rule: &str) -> String {
+    match catches(platform, id, rule) {
+        Ok(text) => text,
+        Err(failure) => format!(
+            "whether {rule} would have caught incident {id} cannot be said: {}",
+            first_line(&failure)
+        ),
+    }
+}
+
+fn catches(platform: &crate::arguments::Platform, id: &str, rule: &str) -> Result<String, Failure> {
+    let ground = Ground::find(platform)?;
+    let watch = ground.platform.as_ref().and_then(Platform::watch);
+    let groups = rule_files::needed_by(rule, rule_files::followed(&ground.layout, watch)?);
+    let mut rules = groups.iter().flat_map(|group| &group.rules);
+    if !rules.any(|known| known.name() == rule && known.alert().is_some()) {
+        return Ok(format!("{rule} records a series and raises no alert"));
+    }
+    let story = ground.story(id)?;
+    let recorded = ground.measured(&story, None, (EVERYTHING, RULE_BEFORE_MS))?;
+    if recorded.sample_count() == 0 {
+        return Err(Failure::Usage(
+            "nothing is left of what was measured then".to_owned(),
+        ));
+    }
+    let replayed = played(&groups, &recorded);
+    let caught = caught(&story, &replayed, |fired| fired.alert == rule);
+    Ok(match caught {
+        Some(fired) => {
+            let at_ms = u64::try_from(fired.fired_at).unwrap_or_default();
+            let noticed = story.moments.detected.as_ref();
+            let noticed = noticed.map_or(String::new(), |noticed| {
+                format!("; it was noticed {}", day_and_time(noticed.at_ms))
+            });
+            format!(
+                "{rule} would have caught incident {id}: it would have fired {}{noticed}",
+                day_and_time(at_ms)
+            )
+        }
+        None => format!(
+            "{rule} would NOT have caught incident {id}: it would not have fired while that was felt"
+        ),
+    })
 }
 
 fn in_json(story: &Story, replayed: &Replayed, caught: bool, held: &[RulesHeld]) -> Outcome {

@@ -5,9 +5,9 @@ use mainstay_kernel::{
 };
 use mainstay_record::event::{
     ByBody, CommandRefusedBody, EndRecord, EventBody, FailoverForcedBody, FaultEndingBody,
-    FaultInjectedBody, HostLostBody, HostReturnedBody, InstancePlacedBody, InstanceWithdrawnBody,
-    PlacedRecord, PlatformAdoptedBody, SoloOrderedBody, SwitchoverOrderedBody, UpgradeBegunBody,
-    UpgradeEndedBody, UpgradeOrderedBody, WithdrawnRecord,
+    FaultInjectedBody, GateOverriddenBody, HostLostBody, HostReturnedBody, InstancePlacedBody,
+    InstanceWithdrawnBody, PlacedRecord, PlatformAdoptedBody, SoloOrderedBody,
+    SwitchoverOrderedBody, UpgradeBegunBody, UpgradeEndedBody, UpgradeOrderedBody, WithdrawnRecord,
 };
 use mainstay_record::journal::{ClaimedBody, KeyAdmittedBody, OpenedBody};
 use mainstay_units::{Epoch, Generation, Position};
@@ -16,6 +16,7 @@ use super::alerts::{alert_of, alert_record};
 use super::desired::{desired_of, desired_record};
 use super::drills;
 use super::experiments::{experiment_of, news_body};
+use super::gates::overridden;
 use super::incidents::{incident_body, incident_of};
 use super::notices::notice_body;
 use super::parts::{
@@ -75,6 +76,21 @@ fn log_body(event: &Event) -> Option<EventBody> {
             reason: reason.clone(),
         }),
         Event::Stopping { by, reason } => EventBody::Stopping(ByBody {
+            by: by_record(by),
+            reason: reason.clone(),
+        }),
+        Event::GateOverridden {
+            gate,
+            asked,
+            found,
+            why,
+            by,
+            reason,
+        } => EventBody::GateOverridden(GateOverriddenBody {
+            gate: gate.clone(),
+            asked: asked.clone(),
+            found: found.as_str().to_owned(),
+            why: why.clone(),
             by: by_record(by),
             reason: reason.clone(),
         }),
@@ -296,6 +312,7 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
                 text: body.why,
             },
         },
+        EventBody::GateOverridden(body) => overridden(body)?,
         EventBody::Paused(ByBody { by, reason }) => Event::Paused {
             by: by_of(by)?,
             reason,
@@ -312,9 +329,7 @@ pub(super) fn event_of(body: EventBody) -> Result<Event, ReadError> {
             host: body.host.parse()?,
             silent_ms: body.silent_ms,
         },
-        EventBody::HostReturned(body) => Event::HostReturned {
-            host: body.host.parse()?,
-        },
+        EventBody::HostReturned(body) => returned(&body)?,
         EventBody::InstancePlaced(body) => placed(body)?,
         EventBody::InstanceWithdrawn(body) => withdrawn(body)?,
         EventBody::FaultInjected(body) => injected(body)?,
@@ -457,6 +472,11 @@ fn upgrade_ended(body: UpgradeEndedBody) -> Result<Event, ReadError> {
             why,
         },
     }))
+}
+
+fn returned(body: &HostReturnedBody) -> Result<Event, ReadError> {
+    let host = body.host.parse()?;
+    Ok(Event::HostReturned { host })
 }
 
 fn switchover(body: SwitchoverOrderedBody) -> Result<Event, ReadError> {

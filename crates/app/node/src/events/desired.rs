@@ -9,6 +9,7 @@ use mainstay_record::event::{
 };
 
 use super::ReadError;
+use super::gates::{gate_of, gate_record};
 use super::notices::{oncall_of, oncall_record};
 
 pub(super) fn desired_record(desired: &Desired) -> DesiredRecord {
@@ -70,6 +71,7 @@ pub(super) fn desired_record(desired: &Desired) -> DesiredRecord {
         watches: desired.watches.iter().map(ToString::to_string).collect(),
         routes: desired.routes.iter().map(route_record).collect(),
         objectives: objectives.collect(),
+        gates: desired.gates.iter().map(gate_record).collect(),
         oncall: (desired.oncall != Default::default()).then(|| oncall_record(&desired.oncall)),
     }
 }
@@ -94,6 +96,11 @@ pub(super) fn desired_of(record: DesiredRecord) -> Result<Desired, ReadError> {
             .map(route_of)
             .collect::<Result<_, _>>()?,
         objectives: Default::default(),
+        gates: record
+            .gates
+            .into_iter()
+            .map(gate_of)
+            .collect::<Result<_, _>>()?,
         oncall: record
             .oncall
             .map(oncall_of)

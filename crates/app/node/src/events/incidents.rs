@@ -1,8 +1,8 @@
 //! Incidents as stored, sent and shown.
 
 use mainstay_incident::{
-    Action, Ask, By, Change, Event as IncidentEvent, Incident, IncidentId, Incidents, Lesson,
-    Person, Phase, Review, Role, Severity,
+    Action, Ask, Became, By, Change, Event as IncidentEvent, Incident, IncidentId, Incidents,
+    Lesson, Person, Phase, Review, Role, Severity,
 };
 use mainstay_kernel::Event;
 use mainstay_record::event::{ActorRecord, EventBody};
@@ -320,9 +320,14 @@ fn review_record(incident: String, review: &Review) -> IncidentAskRecord {
         Review::FinishAction { number, became } => IncidentAskRecord::FinishAction {
             incident,
             action: *number,
-            became: became.clone(),
+            became: became.as_ref().map(ToString::to_string),
         },
     }
+}
+
+fn became_of(text: &str) -> Result<Became, ReadError> {
+    text.parse()
+        .map_err(|_| ReadError::Form("what an action became"))
 }
 
 pub(super) fn incident_ask_record(ask: &Ask) -> IncidentAskRecord {
@@ -413,7 +418,7 @@ pub fn incident_ask_of(record: IncidentAskRecord) -> Result<Ask, ReadError> {
             incident: id_of(&incident)?,
             review: Review::FinishAction {
                 number: action,
-                became,
+                became: became.as_deref().map(became_of).transpose()?,
             },
         },
         IncidentAskRecord::Link { incident, link } => Ask::Link {

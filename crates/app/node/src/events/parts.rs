@@ -419,6 +419,7 @@ pub(super) fn change_record(change: &Change) -> ChangeRecord {
             Subject::Gateway => SubjectWord::Gateway,
             Subject::Operator => SubjectWord::Operator,
             Subject::Watch => SubjectWord::Watch,
+            Subject::Gate => SubjectWord::Gate,
         },
         name: change.name.clone(),
     }
@@ -439,6 +440,7 @@ pub(super) fn change_of(record: ChangeRecord) -> Change {
             SubjectWord::Gateway => Subject::Gateway,
             SubjectWord::Operator => Subject::Operator,
             SubjectWord::Watch => Subject::Watch,
+            SubjectWord::Gate => Subject::Gate,
         },
         name: record.name,
     }

@@ -10,6 +10,7 @@ use super::alerts::{alert_of, alert_record};
 use super::desired::{desired_of, desired_record};
 use super::drills::{drill_ask_of, drill_ask_record};
 use super::experiments::{experiment_ask_of, experiment_ask_record, told_of, told_record};
+use super::gates::{reading_of, reading_record};
 use super::incidents::{incident_ask_of, incident_ask_record};
 use super::notices::{notice_ask_of, notice_ask_record};
 use super::parts::{
@@ -35,6 +36,8 @@ pub fn signal_record(signal: &Signal) -> Option<SignalRecord> {
             actor: actor_record(&command.actor),
             reason: command.reason.clone(),
             ask: ask_record(&command.ask),
+            readings: command.readings.iter().map(reading_record).collect(),
+            overrides: command.overrides.clone(),
         },
         Signal::Reported(report) => SignalRecord::Reported(report_record(report)),
         Signal::AlertTold(news) => SignalRecord::AlertTold(alert_record(news)),
@@ -71,10 +74,21 @@ pub fn signal_of(record: SignalRecord) -> Result<Signal, ReadError> {
             desired: Box::new(desired_of(*desired)?),
             actor: actor_of(actor),
         },
-        SignalRecord::Commanded { actor, reason, ask } => Signal::Commanded(Command {
+        SignalRecord::Commanded {
+            actor,
+            reason,
+            ask,
+            readings,
+            overrides,
+        } => Signal::Commanded(Command {
             actor: actor_of(actor),
             reason,
             ask: ask_of(ask)?,
+            readings: readings
+                .into_iter()
+                .map(reading_of)
+                .collect::<Result<_, _>>()?,
+            overrides,
         }),
         SignalRecord::Reported(report) => Signal::Reported(report_of(report)?),
         SignalRecord::AlertTold(record) => Signal::AlertTold(alert_of(record)?),

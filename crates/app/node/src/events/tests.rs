@@ -88,6 +88,7 @@ fn desired() -> Desired {
             services: vec![name("engine")],
         }],
         oncall: oncall(),
+        gates: super::gates::samples(),
         objectives: [
             (name("all"), (name("edge"), None)),
             (name("some"), (name("edge"), Some("/v1".to_string()))),
@@ -291,6 +292,14 @@ fn events() -> Vec<Event> {
             digest: "f00d".to_string(),
             desired: Box::new(desired()),
             plan: plan(),
+            by: by(),
+            reason: reason(),
+        },
+        Event::GateOverridden {
+            gate: "close".to_string(),
+            asked: "up".to_string(),
+            found: mainstay_kernel::Found::NotMeasured,
+            why: text(),
             by: by(),
             reason: reason(),
         },
@@ -642,7 +651,7 @@ fn incident_asks() -> Vec<mainstay_incident::Ask> {
         }),
         review(Review::FinishAction {
             number: 1,
-            became: Some(text()),
+            became: Some("rule:StandbyFar".parse().unwrap()),
         }),
         review(Review::FinishAction {
             number: 2,
@@ -882,6 +891,16 @@ fn a_refusal_comes_back_as_code_and_text() {
     );
 }
 
+fn commanded(ask: Ask) -> Signal {
+    Signal::Commanded(Command {
+        actor: actor(),
+        reason: text(),
+        ask,
+        readings: super::gates::readings(),
+        overrides: ["g".to_string()].into(),
+    })
+}
+
 #[test]
 fn every_signal_that_travels_there_and_back() {
     let desired = || Box::new(desired());
@@ -932,13 +951,7 @@ fn every_signal_that_travels_there_and_back() {
             lasts_ms: 7,
         }),
     ]);
-    let commands = asks.into_iter().map(|ask| {
-        Signal::Commanded(Command {
-            actor: actor(),
-            reason: text(),
-            ask,
-        })
-    });
+    let commands = asks.into_iter().map(commanded);
     let effect = EffectId(Position(8));
     let answers = outcomes()
         .into_iter()

@@ -17,6 +17,7 @@ use crate::effect::Effect;
 use crate::event::{EndReason, Event};
 use crate::experiment;
 use crate::fault::{FaultId, FaultSpec};
+use crate::gate;
 use crate::incidents;
 use crate::notices;
 use crate::placement::place;
@@ -31,7 +32,12 @@ pub(super) fn commanded(state: &State, now_ms: u64, command: &Command) -> Decisi
     let events = if command.reason.trim().is_empty() {
         Err(Refusal::NoReason)
     } else {
-        carried_out(state, now_ms, command)
+        // Who may not do it, or cannot, hears of that first.
+        carried_out(state, now_ms, command).and_then(|done| {
+            let mut events = gate::passed(state, command)?;
+            events.extend(done);
+            Ok(events)
+        })
     };
     Decision::of(events.unwrap_or_else(|why| {
         vec![Event::CommandRefused {

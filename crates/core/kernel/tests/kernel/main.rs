@@ -5,6 +5,7 @@ mod acts;
 mod carried;
 mod drills;
 mod experiments;
+mod gates;
 mod incidents;
 mod kills;
 mod playbooks;

@@ -644,3 +644,112 @@ fn a_successor_reads_the_same_at_every_moment() {
     assert_eq!(state, stage.state);
     assert_eq!(out_max, 1);
 }
+
+/// 2026-11-30T00:00:00Z, a Monday.
+const MONDAY: u64 = 1_795_996_800_000;
+const HOUR: u64 = 3_600_000;
+
+/// A book that restarts `web` on h2 at a quarter past three from Monday to Friday.
+fn nightly(mode: Mode) -> Book {
+    let mut book = book(mode);
+    book.triggers = vec![Trigger::Schedule {
+        cron: "15 3 * * 1-5".to_string(),
+    }];
+    book.parameters[0].label = None;
+    book.parameters[0].default = Some("h2".to_string());
+    book
+}
+
+fn opened(stage: &Stage) -> u64 {
+    stage.state.playbooks.runs_ever
+}
+
+fn due_ms(state: &State) -> Option<u64> {
+    let known = &state.playbooks.books["restart-web"];
+    playbook::due_ms(&state.playbooks, known, &mainstay_kernel::calendar)
+}
+
+#[test]
+fn a_time_of_the_calendar_opens_one_run_whoever_leads() {
+    let mut stage = with(book(Mode::Observe));
+    stage.at(
+        MONDAY,
+        &adopt(Book {
+            version: 2,
+            ..nightly(Mode::Observe)
+        }),
+    );
+    let quarter_past = MONDAY + 3 * HOUR + HOUR / 4;
+    assert_eq!(due_ms(&stage.state), Some(quarter_past));
+    stage.at(quarter_past - 1, &Signal::Tick);
+    assert_eq!(opened(&stage), 0, "not before its time");
+    settle(&mut stage, quarter_past);
+    assert_eq!(opened(&stage), 1);
+    // A successor reads the journal, and its clock is behind: the time is kept all the same.
+    let mut successor = State::default();
+    stage
+        .records
+        .iter()
+        .for_each(|record| successor.apply(record));
+    for now_ms in [quarter_past - 5_000, quarter_past, quarter_past + 60_000] {
+        let decision = decide(&successor, now_ms, &Signal::Tick);
+        assert!(decision.events.is_empty(), "{:?}", decision.events);
+    }
+    // Friday, and then Monday again.
+    let friday = quarter_past + 4 * 24 * HOUR;
+    for day in 1..=4 {
+        settle(&mut stage, quarter_past + day * 24 * HOUR);
+    }
+    assert_eq!(opened(&stage), 5);
+    settle(&mut stage, friday + 47 * HOUR);
+    assert_eq!(opened(&stage), 5, "not at a weekend");
+    assert_eq!(due_ms(&stage.state), Some(friday + 72 * HOUR));
+}
+
+#[test]
+fn times_that_passed_unkept_are_kept_once() {
+    let mut stage = with(book(Mode::Observe));
+    stage.at(
+        MONDAY,
+        &adopt(Book {
+            version: 2,
+            ..nightly(Mode::Observe)
+        }),
+    );
+    stage.at(MONDAY + HOUR, &command(owner(), Ask::Pause));
+    // A run by hand meanwhile is another matter.
+    stage.at(MONDAY + 4 * HOUR, &run("restart-web", "h3"));
+    let by_hand = opened(&stage);
+    let thursday = MONDAY + 3 * 24 * HOUR + 12 * HOUR;
+    stage.at(thursday, &Signal::Tick);
+    assert_eq!(opened(&stage), by_hand, "hands off");
+    let abort = playbook::Ask::Abort {
+        run: RunId(by_hand).to_string(),
+        undo: false,
+    };
+    stage.at(thursday + 1_000, &asks(abort));
+    stage.at(thursday + 2_000, &command(owner(), Ask::Resume));
+    settle(&mut stage, thursday + 3_000);
+    assert_eq!(opened(&stage), by_hand + 1, "three times passed, one run");
+    assert_eq!(
+        due_ms(&stage.state),
+        Some(MONDAY + 4 * 24 * HOUR + 3 * HOUR + HOUR / 4)
+    );
+}
+
+#[test]
+fn a_time_at_which_no_run_can_be_opened_is_over() {
+    let mut stage = with(book(Mode::Observe));
+    let mut wrong = nightly(Mode::Observe);
+    wrong.version = 2;
+    wrong.parameters[0].default = None;
+    stage.at(MONDAY, &adopt(wrong));
+    settle(&mut stage, MONDAY + 4 * HOUR);
+    let declined =
+        |event: &Event| matches!(event, Event::Playbook(playbook::Event::Declined { .. }));
+    let times = stage
+        .records
+        .iter()
+        .filter(|record| declined(&record.event));
+    assert_eq!((times.count(), opened(&stage)), (1, 0));
+}

@@ -1,6 +1,6 @@
 //! A small platform, and a stage on which signals are decided, applied, and written down as a person would.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use mainstay_incident::Change;
@@ -71,6 +71,7 @@ pub fn desired() -> Desired {
         watches: [name("h1"), name("h2")].into(),
         routes: vec![route()],
         oncall: mainstay_notify::Settings::default(),
+        gates: Vec::new(),
         objectives: BTreeMap::from([(
             name("answered"),
             (name("edge"), Some("/v1/cells/{cell}".to_string())),
@@ -120,6 +121,8 @@ pub fn command(actor: Actor, ask: Ask) -> Signal {
         actor,
         reason: "a rehearsal".to_string(),
         ask,
+        readings: Vec::new(),
+        overrides: BTreeSet::new(),
     })
 }
 
@@ -516,6 +519,18 @@ fn tell(event: &Event) -> String {
         Event::CommandRefused { asked, why, .. } => {
             format!("refused {asked}: {why} ({})", why.code())
         }
+        Event::GateOverridden {
+            gate,
+            asked,
+            found,
+            why,
+            by: who,
+            ..
+        } => format!(
+            "gate {gate} passed for {asked} by {} although {} ({why})",
+            by(who),
+            found.as_str()
+        ),
         Event::Paused { by: who, .. } => format!("paused by {}", by(who)),
         Event::Resumed { by: who, .. } => format!("resumed by {}", by(who)),
         Event::Stopping { by: who, .. } => format!("stopped by {}", by(who)),

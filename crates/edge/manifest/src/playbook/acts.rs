@@ -4,12 +4,14 @@ use mainstay_playbook as core;
 use mainstay_playbook::names_in;
 
 use super::Reader;
-use crate::playbook_file::{ActionForm, HttpForm, NotifyForm, ReplicaForm, WorkItemForm};
+use crate::playbook_file::{ActionForm, HttpForm, NotifyForm, ReplicaForm, RunForm, WorkItemForm};
 use crate::quantity::Span;
 
 const EXPECTED: (u16, u16) = (200, 299);
 const BODY_BYTES_MAX: usize = 16 << 10;
 const TEXT_BYTES_MAX: usize = 1_000;
+/// Paths and ports that one program may have beside the system's.
+const ALLOWED_MAX: usize = 20;
 const DAY_SECONDS: u64 = 86_400;
 const DAYS_MAX: u64 = 3_650;
 
@@ -76,6 +78,34 @@ impl Reader<'_> {
             headers_file: headers.clone(),
             authority_file: authority.clone(),
             expect: self.expect(&format!("{path}/expect"), form.expect.as_deref()),
+        }
+    }
+
+    /// What a program may beyond its own folder stands in the text: no value decides it.
+    pub(super) fn allowance(&mut self, path: &str, form: &RunForm) -> core::Allowance {
+        for (index, read) in form.reads.iter().enumerate() {
+            self.file(&format!("{path}/reads/{index}"), &Some(read.clone()), "");
+        }
+        for (index, port) in form.connects.iter().enumerate() {
+            if *port == 0 {
+                let message = "0 is no port that one connects to".to_owned();
+                let path = format!("{path}/connects/{index}");
+                self.wrong(&path, "invalid-value", message, "give 1 to 65535");
+            }
+        }
+        for (word, count) in [
+            ("reads", form.reads.len()),
+            ("connects", form.connects.len()),
+        ] {
+            if count > ALLOWED_MAX {
+                let message = format!("{count} are more than the {ALLOWED_MAX} that are possible");
+                let help = "name the folder above them, or make several steps of it";
+                self.wrong(&format!("{path}/{word}"), "invalid-value", message, help);
+            }
+        }
+        core::Allowance {
+            reads: form.reads.clone(),
+            connects: form.connects.clone(),
         }
     }
 

@@ -216,6 +216,7 @@ pub(crate) fn is_manual(entry: &Entry) -> bool {
     match event {
         EventBody::SwitchoverOrdered(_)
         | EventBody::SoloOrdered(_)
+        | EventBody::GateOverridden(_)
         | EventBody::Paused(_)
         | EventBody::Resumed(_)
         | EventBody::PlatformAdopted(_)

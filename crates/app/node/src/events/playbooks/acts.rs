@@ -1,6 +1,6 @@
 //! What a step does, as stored.
 
-use mainstay_playbook::{Act, Call, Due, Method, WorkItem};
+use mainstay_playbook::{Act, Allowance, Call, Due, Method, WorkItem};
 use mainstay_record::playbook::{ActRecord, CallRecord, DueRecord};
 
 use super::ReadError;
@@ -43,10 +43,13 @@ pub(super) fn act_record(act: &Act) -> ActRecord {
             host,
             program,
             arguments,
+            allows,
         } => ActRecord::Run {
             host,
             program,
             arguments,
+            reads: allows.reads,
+            connects: allows.connects,
         },
         Act::Replace { host, service, to } => ActRecord::Replace { host, service, to },
         Act::Rebuild { database, host } => ActRecord::Rebuild { database, host },
@@ -111,22 +114,17 @@ pub(super) fn act_of(record: ActRecord) -> Result<Act, ReadError> {
             host,
             program,
             arguments,
+            reads,
+            connects,
         } => Act::Run {
             host,
             program,
             arguments,
+            allows: Allowance { reads, connects },
         },
         ActRecord::Replace { host, service, to } => Act::Replace { host, service, to },
         ActRecord::Rebuild { database, host } => Act::Rebuild { database, host },
-        ActRecord::Http(call) => Act::Http(Box::new(Call {
-            method: Method::parse(&call.method).ok_or(ReadError::Form("method"))?,
-            host: call.host,
-            url: call.url,
-            body: call.body,
-            headers_file: call.headers_file,
-            authority_file: call.authority_file,
-            expect: call.expect,
-        })),
+        ActRecord::Http(call) => Act::Http(Box::new(call_of(*call)?)),
         ActRecord::Notify { to, text } => Act::Notify { to, text },
         ActRecord::WorkItem {
             title,
@@ -142,6 +140,18 @@ pub(super) fn act_of(record: ActRecord) -> Result<Act, ReadError> {
             },
             incident: Some(incident),
         })),
+    })
+}
+
+fn call_of(call: CallRecord) -> Result<Call, ReadError> {
+    Ok(Call {
+        method: Method::parse(&call.method).ok_or(ReadError::Form("method"))?,
+        host: call.host,
+        url: call.url,
+        body: call.body,
+        headers_file: call.headers_file,
+        authority_file: call.authority_file,
+        expect: call.expect,
     })
 }
 
@@ -193,6 +203,10 @@ pub(super) fn acts(text: &str) -> Vec<Act> {
             host: host.clone(),
             program: "/bin/true".to_owned(),
             arguments: vec![text.to_owned()],
+            allows: Allowance {
+                reads: vec!["/opt/x".to_owned()],
+                connects: vec![5432],
+            },
         },
         Act::Replace {
             host: host.clone(),

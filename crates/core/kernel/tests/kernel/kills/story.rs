@@ -14,8 +14,8 @@ use mainstay_kernel::{
 use mainstay_model::name::HostName;
 use mainstay_notify::{Level, Policy, Settings, Severity, Target};
 use mainstay_playbook::{
-    self as playbook, Action, Approval, Book, Condition, Expiry, Guardrails, Mode, Parameter,
-    ParameterKind, Phase, Place, Retry, Step, Trigger, Verify,
+    self as playbook, Action, Allowance, Approval, Book, Condition, Expiry, Guardrails, Mode,
+    Parameter, ParameterKind, Phase, Place, Retry, Step, Trigger, Verify,
 };
 
 use super::checker::Told;
@@ -102,6 +102,7 @@ fn book() -> Book {
         host: host(),
         program: "/bin/warm".to_string(),
         arguments: Vec::new(),
+        allows: Allowance::default(),
     };
     let switchover = Action::Switchover {
         database: "ledger".to_string(),
