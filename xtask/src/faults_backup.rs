@@ -1,4 +1,5 @@
-//! Random faults on backups, round by round, each from a seed; and bugs planted in the programs, each of which must be found.
+//! Random faults on backups, round by round, each from a seed; a platform that loses its primary while it is put away; and bugs
+//! planted in the programs, each of which must be found.
 //!
 //! A bug is planted by changing the text of a copy of the checkout, so that no product code knows of it. The copy is built with a
 //! target folder of its own, and the checker, built from the checkout itself, must find something wrong within a few rounds.
@@ -120,6 +121,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             found.unwrap_or_default()
         );
     }
+    let mut on_platform = Command::new(&checker);
+    on_platform.arg("--platform").arg("--program").arg(&program);
+    let found = ran(&mut on_platform)?;
+    ensure!(found.is_none(), "{}", found.unwrap_or_default());
     if let Some(part) = &arguments.planted {
         for plant in PLANTS.iter().filter(|plant| plant.name.contains(part)) {
             planted(plant, &checker, arguments.seed)?;
@@ -128,14 +133,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// `None` if all was right, else what was wrong.
+/// As a checker says it.
 fn round(checker: &Path, program: &Path, seed: u64) -> Result<Option<String>> {
-    let output = Command::new(checker)
+    ran(Command::new(checker)
         .arg("--program")
         .arg(program)
-        .args(["--seed", &seed.to_string()])
-        .output()
-        .context("start the checker")?;
+        .args(["--seed", &seed.to_string()]))
+}
+
+/// `None` if all was right, else what was wrong.
+fn ran(checker: &mut Command) -> Result<Option<String>> {
+    let output = checker.output().context("start the checker")?;
     print!("{}", String::from_utf8_lossy(&output.stdout));
     if output.status.success() {
         return Ok(None);

@@ -1,17 +1,20 @@
 //! A database in three regions with its journal in etcd, as real processes: members that Mainstay runs lose their quorum
-//! and get it back, and a host is lost with its member and with whoever leads.
+//! and get it back, a host is lost with its member and with whoever leads, and sealed parts go to a bucket that is away for
+//! a while.
 
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::ops::Deref;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mainstay_testkit::etcd::or_skip;
+use mainstay_testkit::objects::ObjectService;
 use mainstay_testkit::platform::{self, said};
 use mainstay_testkit::wait::wait_for;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -23,14 +26,29 @@ const HOSTS: [&str; 3] = ["use1-a", "usw2-a", "euw1-a"];
 /// Longer than anything here takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-const MEMBERS: &str = "
+const KEY: &str = "AKIDEXAMPLE";
+const SECRET: &str = "wJalrXUtnFEMIKEXAMPLEKEY";
+
+/// Members on each host, and a bucket for all but the newest parts of the journal.
+fn coordination(bucket: &ObjectService) -> String {
+    format!(
+        "
   coordination:
     etcd:
       members:
         - host: use1-a
         - host: usw2-a
         - host: euw1-a
-";
+      keepParts: 16
+      archive: s3://vault/journal
+      archiveOptions:
+        region: eu-central-1
+        endpoint: {}
+        allowHttp: true
+",
+        bucket.endpoint()
+    )
+}
 
 struct Platform(platform::Platform);
 
@@ -43,14 +61,20 @@ impl Deref for Platform {
 }
 
 impl Platform {
-    fn start() -> Self {
+    fn start(bucket: &ObjectService) -> Self {
         let platform = Self(platform::Platform::new(env!("CARGO_BIN_EXE_mainstay")));
+        let secrets = platform.data().join("secrets");
+        let mut owners = std::fs::DirBuilder::new();
+        owners.recursive(true).mode(0o700);
+        owners.create(secrets).expect("a folder");
+        let credentials = format!("AWS_ACCESS_KEY_ID={KEY}\nAWS_SECRET_ACCESS_KEY={SECRET}\n");
+        platform.write("data/secrets/journal.store-credentials", credentials, 0o600);
         let example = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../../../examples/database/platform.yaml"
         );
         let text = std::fs::read_to_string(example).expect("the example");
-        let file = platform.write("platform.yaml", text + MEMBERS, 0o644);
+        let file = platform.write("platform.yaml", text + &coordination(bucket), 0o644);
         platform.0.start(&file);
         platform
     }
@@ -193,9 +217,12 @@ fn the_journal_in_etcd_goes_on_without_a_gap_after_a_lost_quorum_and_a_lost_host
     if !or_skip("a platform with its journal in etcd") {
         return;
     }
-    let platform = Platform::start();
+    let bucket = ObjectService::s3("vault", KEY).expect("a bucket");
+    let platform = Platform::start(&bucket);
     relays_know_their_members_only(&platform);
     let before = platform.verified();
+    // Whatever happens next, happens without the bucket.
+    bucket.set_down(true);
 
     let members = HOSTS[1..].iter().filter_map(|host| platform.member(host));
     let frozen = Frozen::freeze(members.collect());
@@ -209,7 +236,10 @@ fn the_journal_in_etcd_goes_on_without_a_gap_after_a_lost_quorum_and_a_lost_host
     platform.until("a leader again", |status| {
         leader(status).is_some() && is_healthy(status)
     });
+    // Who verifies asks the bucket itself.
+    bucket.set_down(false);
     let after = platform.verified();
+    bucket.set_down(true);
     assert!(after >= before, "{after} of {before}");
 
     // A host is lost: whoever leads, with its member.
@@ -233,5 +263,35 @@ fn the_journal_in_etcd_goes_on_without_a_gap_after_a_lost_quorum_and_a_lost_host
     platform.comes_home();
     let back = platform.member(&first).expect("a member again");
     assert_ne!(back, member);
-    assert!(platform.verified() > after);
+    sealed_parts_are_in_the_bucket(&platform, &bucket, after);
+}
+
+/// They go there as soon as it answers; who verifies asks the bucket itself, and finds what is not as it was.
+fn sealed_parts_are_in_the_bucket(platform: &Platform, bucket: &ObjectService, before: u64) {
+    let parts = || {
+        let names = bucket.objects().into_keys();
+        let parts: Vec<String> = names
+            .filter(|name| name.starts_with("journal/parts/"))
+            .collect();
+        (!parts.is_empty()).then_some(parts)
+    };
+    bucket.set_down(false);
+    let parts = wait_for("sealed parts in the bucket", PATIENCE, parts).expect("an archive");
+    assert!(platform.verified() > before);
+    let first = parts.first().expect("a part");
+    let flip = |bytes: &mut Vec<u8>| {
+        if let Some(last) = bytes.last_mut() {
+            *last ^= 1;
+        }
+    };
+    assert!(bucket.change(first, flip));
+    let damaged = platform.mainstay(&["journal", "verify"]);
+    assert!(!damaged.status.success(), "a flipped bit was not found");
+    assert!(bucket.change(first, flip));
+    bucket.set_down(true);
+    let away = platform.mainstay(&["journal", "verify"]);
+    assert!(!away.status.success(), "verified without the bucket");
+    bucket.set_down(false);
+    assert!(platform.verified() > before);
+    assert_eq!(bucket.wrong(), Vec::<String>::new());
 }

@@ -3,13 +3,12 @@
 
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use mainstay_testkit::asker::Asker;
 use mainstay_testkit::platform::{Platform, said, until};
-use mainstay_testkit::postgres::program;
 use serde_json::Value;
 
 const EXAMPLE: &str = concat!(
@@ -31,57 +30,6 @@ fn file(platform: &Platform, name: &str, changes: &[(&str, &str)]) -> String {
         text = text.replacen(from, to, 1);
     }
     platform.write(name, text, 0o644)
-}
-
-/// Asks the server of whoever is primary.
-#[derive(Clone)]
-struct Asker {
-    password: String,
-    folders: Vec<PathBuf>,
-}
-
-impl Asker {
-    fn of(platform: &Platform) -> Self {
-        let secret = platform.data().join("secrets/orders-application");
-        let password = std::fs::read_to_string(secret).expect("a password");
-        let folder = |host: &&str| platform.run_folder().join(host).join("pg-orders");
-        Self {
-            password: password.trim().to_owned(),
-            folders: HOSTS.iter().map(folder).collect(),
-        }
-    }
-
-    /// What the first server answers that takes this.
-    fn ask(&self, sql: &str) -> Option<String> {
-        self.folders.iter().find_map(|folder| {
-            let sockets = std::fs::read_dir(folder).ok()?.flatten();
-            let names = sockets.map(|entry| entry.file_name().to_string_lossy().into_owned());
-            let port = names
-                .filter(|name| !name.ends_with(".lock"))
-                .find_map(|name| name.strip_prefix(".s.PGSQL.").map(str::to_owned))?;
-            let output = program("psql")
-                .ok()?
-                .args([
-                    "--no-psqlrc",
-                    "-qtA",
-                    "-U",
-                    "application",
-                    "-d",
-                    "orders",
-                    "-p",
-                    &port,
-                ])
-                .arg("-h")
-                .arg(folder)
-                .args(["-c", sql])
-                .env("PGPASSWORD", &self.password)
-                .env("PGCONNECT_TIMEOUT", "5")
-                .output()
-                .ok()?;
-            let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            output.status.success().then_some(text)
-        })
-    }
 }
 
 /// Writes one number after the other, and again where nobody answered that it was written.
@@ -191,7 +139,7 @@ fn a_primary_stays(platform: &Platform) {
 fn a_changed_file_is_followed_and_costs_no_acknowledged_write() {
     let platform = Platform::new(env!("CARGO_BIN_EXE_mainstay"));
     platform.start(&file(&platform, "first.yaml", &[]));
-    let asker = Asker::of(&platform);
+    let asker = Asker::of(&platform, "orders", &HOSTS);
     let writer = Writer::start(asker.clone());
 
     a_primary_stays(&platform);

@@ -43,4 +43,4 @@ pub use history::{History, HistoryError};
 pub use retention::{Day, Kept, Policy, Proof, Retained, days, retain};
 pub use route::{Base, Refusal, Route, Shelf, Target, route};
 pub use segment::{Segment, SegmentSize, SegmentSizeError};
-pub use spool::{Footing, footing};
+pub use spool::{Footing, footing, in_turn};

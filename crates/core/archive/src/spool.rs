@@ -4,6 +4,7 @@
 //! follows, without a gap, what the archive has; everything else is asked of the server again.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 use mainstay_units::Lsn;
 
@@ -63,10 +64,28 @@ pub fn footing(
     }
 }
 
+/// Full segments that may be put away now, in order: each follows what was put away before it. A folder that is listed while
+/// segments get their names may show a later one and not the one before; whoever put that one away would leave a hole.
+pub fn in_turn(shipped: Option<Segment>, spooled: &BTreeSet<Segment>) -> Vec<Segment> {
+    let mut waiting: Vec<Segment> = spooled.iter().copied().collect();
+    waiting.sort_by_key(|segment| (segment.number, segment.timeline));
+    let (mut last, mut turn) = (shipped, Vec::new());
+    for segment in waiting {
+        match last {
+            Some(last) if (segment.number, segment.timeline) <= (last.number, last.timeline) => {
+                continue;
+            }
+            Some(last) if segment.number > last.number + 1 => break,
+            Some(_) | None => turn.push(segment),
+        }
+        last = Some(segment);
+    }
+    turn
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::format;
-    use alloc::vec::Vec;
 
     use mainstay_units::Timeline;
 
@@ -119,6 +138,26 @@ mod tests {
         check(&[(1, 4)], &[(1, 5), (1, 6)], &[]);
         check(&[(2, 8)], &[(2, 9)], &[]);
         check(&[(1, 6)], &[(1, 4), (2, 5)], &[(1, 4), (2, 5)]);
+    }
+
+    #[test]
+    fn what_was_received_is_put_away_without_a_gap() {
+        let check = |shipped: Option<(u32, u64)>, spooled: &[(u32, u64)], wanted: &[(u32, u64)]| {
+            let of = |pairs: &[(u32, u64)]| pairs.iter().map(|(t, n)| segment(*t, *n)).collect();
+            let (spooled, wanted): (Vec<Segment>, Vec<Segment>) = (of(spooled), of(wanted));
+            let shipped = shipped.map(|(timeline, number)| segment(timeline, number));
+            let turn = in_turn(shipped, &spooled.iter().copied().collect());
+            assert_eq!(turn, wanted, "{shipped:?}, {spooled:?}");
+        };
+        check(None, &[(1, 4), (1, 5)], &[(1, 4), (1, 5)]);
+        check(Some((1, 4)), &[(1, 4), (1, 5), (1, 6)], &[(1, 5), (1, 6)]);
+        // Segment 5 got its name while the folder was listed.
+        check(Some((1, 4)), &[(1, 4), (1, 6), (1, 7)], &[]);
+        check(Some((1, 4)), &[(1, 5), (1, 7)], &[(1, 5)]);
+        // Into a history that begins in the middle of segment 5.
+        check(Some((1, 4)), &[(1, 4), (2, 5), (2, 6)], &[(2, 5), (2, 6)]);
+        check(Some((1, 5)), &[(1, 4), (2, 5)], &[(2, 5)]);
+        check(Some((2, 6)), &[(1, 4), (2, 5), (2, 6)], &[]);
     }
 
     #[test]

@@ -12,6 +12,10 @@ use crate::identity::IdentityFiles;
 /// The version that this code writes, and the only one it reads.
 pub const VERSION: u32 = 1;
 
+/// The slot from which an archiver's receiver reads, on the primary only.
+pub const RECEIVED_SLOT: &str = "mainstay_archive";
+/// The slot that holds back log which no store has yet, on every server.
+pub const KEPT_SLOT: &str = "mainstay_archive_kept";
 /// In an archiver's folder: the script that PostgreSQL's `archive_command` runs with a segment's path and name.
 pub const HAND_OVER: &str = "hand-over";
 

@@ -8,11 +8,12 @@
 //! It needs no node, kernel or journal, and nothing waits for it: if it stands still, the database goes on, and the
 //! alarm says what is not safe any more.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use mainstay_archive::{Segment, Target, route};
+use mainstay_archive::{Segment, SegmentSize, Target, in_turn, route};
 use mainstay_record::backup::{ArchiverState, BackupServer, ProofFailure, ProofSummary, VERSION};
 use mainstay_record::event::ArchiveDeedRecord;
 use mainstay_record::keeper::KeeperStatus;
@@ -225,9 +226,9 @@ impl Archiver {
             return Ok(());
         }
         let primary = Place::of(&self.archive, &primary.server);
-        if let Some(stored) = slots::follow(&self.archive, &primary, &own).await? {
+        if let Some((stored, size)) = slots::follow(&self.archive, &primary, &own).await? {
             // Of a time when this one was primary.
-            handed::forget_before(&self.archive, stored, self.archive.size()?)?;
+            handed::forget_before(&self.archive, stored, size)?;
         }
         Ok(())
     }
@@ -409,9 +410,9 @@ impl Archiver {
     async fn ship_spooled(&mut self) -> Result<(), ArchiveError> {
         let size = self.archive.size()?;
         let names = spool::names(&self.archive)?;
-        let full: Vec<(Segment, &String)> = names
+        let full: BTreeMap<Segment, String> = names
             .iter()
-            .filter_map(|name| Some((Segment::parse(name, size)?, name)))
+            .filter_map(|name| Some((Segment::parse(name, size)?, name.clone())))
             .collect();
         for name in names
             .iter()
@@ -420,24 +421,70 @@ impl Archiver {
             self.put_file(name, name, None).await?;
             self.forget(name)?;
         }
-        let newest = full.iter().max_by_key(|(s, _)| (s.number, s.timeline));
-        let newest = newest.map(|(segment, _)| *segment);
+        let newest = full.keys().max_by_key(|s| (s.number, s.timeline)).copied();
+        if self.lacks_one(&full, size) {
+            return Ok(());
+        }
+        for segment in in_turn(self.shipped, &full.keys().copied().collect()) {
+            let name = segment.name(size);
+            self.put_file(&name, &name, None).await?;
+            self.figures.change().segments += 1;
+            self.shipped = Some(segment);
+            self.reached(segment.end(size));
+            self.drop_partials(segment).await?;
+        }
+        let Some(shipped) = self.shipped else {
+            return Ok(());
+        };
         for (segment, name) in &full {
-            if self.shipped.is_none_or(|last| {
-                (last.number, last.timeline) < (segment.number, segment.timeline)
-            }) {
-                self.put_file(name, name, None).await?;
-                self.figures.change().segments += 1;
-                self.shipped = Some(*segment);
-                self.reached(segment.end(size));
-                self.drop_partials(*segment).await?;
-            }
+            let is_stored =
+                (segment.number, segment.timeline) <= (shipped.number, shipped.timeline);
             // The newest stays: the receiver goes on from it.
-            if Some(*segment) != newest {
+            if is_stored && Some(*segment) != newest {
                 self.forget(name)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether what was received begins or goes on behind a segment that was not seen. It may have got its name while the folder
+    /// was looked into; else a receiver that starts again asks the server for it.
+    fn lacks_one(&mut self, full: &BTreeMap<Segment, String>, size: SegmentSize) -> bool {
+        let is_there = |segment: Segment| {
+            let path = spool::path(&self.archive).join(segment.name(size));
+            path.exists()
+        };
+        let before = |segment: &Segment| Segment {
+            number: segment.number.saturating_sub(1),
+            ..*segment
+        };
+        let first = full.keys().min_by_key(|s| (s.number, s.timeline));
+        let Some(shipped) = self.shipped else {
+            return first.map(before).is_some_and(is_there);
+        };
+        let mut beyond = full.keys().filter(|s| s.number > shipped.number + 1);
+        let lacks = in_turn(self.shipped, &full.keys().copied().collect()).is_empty()
+            && beyond.next().is_some();
+        let next = Segment {
+            timeline: self
+                .receiver
+                .as_ref()
+                .map_or(shipped.timeline, |r| r.timeline),
+            number: shipped.number + 1,
+        };
+        let same = Segment {
+            timeline: shipped.timeline,
+            ..next
+        };
+        if lacks && !is_there(next) && !is_there(same) {
+            let name = next.name(size);
+            tracing::error!(
+                name,
+                "received log lacks a segment; the receiver starts again"
+            );
+            self.receiver = None;
+        }
+        lacks
     }
 
     async fn ship_partial(&mut self) -> Result<(), ArchiveError> {
@@ -449,6 +496,16 @@ impl Archiver {
         let Some((segment, name)) = begun.max_by_key(|(s, _)| (s.number, s.timeline)) else {
             return Ok(());
         };
+        // A segment that became full since the full ones were put away comes first: nothing is there that does not follow.
+        let follows = match self.shipped {
+            Some(shipped) => segment.number <= shipped.number + 1,
+            None => !spool::names(&self.archive)?
+                .iter()
+                .any(|name| Segment::parse(name, size).is_some()),
+        };
+        if !follows {
+            return Ok(());
+        }
         let path = spool::path(&self.archive).join(&name);
         let mut bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,

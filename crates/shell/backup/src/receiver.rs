@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use mainstay_archive::{History, Segment};
+use mainstay_record::backup::RECEIVED_SLOT;
 use mainstay_units::Timeline;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
@@ -146,7 +147,7 @@ fn launch(
         "--dbname",
         &conninfo,
         "--slot",
-        slots::RECEIVED,
+        RECEIVED_SLOT,
         "--no-password",
         "--no-loop",
         "--synchronous",

@@ -6,17 +6,15 @@
 //!
 //! Standbys have the second as well, moved after the primary's: whichever of them is promoted has what no store has yet. What a
 //! slot may hold back is bounded by `max_slot_wal_keep_size`, so that an archive that stands still never fills a server's disk: the
-//! slot is lost then, and made anew.
+//! slot is lost then, and made anew. When `backup:` leaves the platform's file, the keepers drop both.
 
+use mainstay_archive::SegmentSize;
+use mainstay_record::backup::{KEPT_SLOT as KEPT, RECEIVED_SLOT as RECEIVED};
 use mainstay_units::Lsn;
 
 use crate::archive::Archive;
-use crate::source::{OWN_DATABASE, Place, SourceError, ask, value};
+use crate::source::{OWN_DATABASE, Place, SourceError, ask};
 
-/// The receiver's; on the primary only.
-pub const RECEIVED: &str = "mainstay_archive";
-/// Log that no store has yet.
-pub const KEPT: &str = "mainstay_archive_kept";
 /// For a walsender whose receiver is gone, until it has let go of the slot.
 const LINGER_MS: u32 = 2_000;
 
@@ -62,23 +60,36 @@ pub async fn release(archive: &Archive, place: &Place, stored: Lsn) -> Result<()
     asked.await.map(drop)
 }
 
-/// Has a standby keep what its primary keeps. A store has everything before the position that is returned.
+/// Has a standby keep what its primary keeps. A store has everything before the position that is returned, in segments of that size:
+/// whoever never was primary has not asked yet which archive it is.
 pub async fn follow(
     archive: &Archive,
     primary: &Place,
     own: &Place,
-) -> Result<Option<Lsn>, SourceError> {
+) -> Result<Option<(Lsn, SegmentSize)>, SourceError> {
     let sql = format!(
-        "SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = '{KEPT}' AND wal_status <> 'lost'"
+        "SELECT restart_lsn, pg_size_bytes(current_setting('wal_segment_size')) FROM pg_replication_slots \
+         WHERE slot_name = '{KEPT}' AND wal_status <> 'lost'"
     );
     let action = "ask what the primary keeps for the archive";
-    let kept = value(&archive.programs, primary, OWN_DATABASE, action, &sql).await?;
+    let rows = ask(&archive.programs, primary, OWN_DATABASE, action, &sql).await?;
+    let Some([kept, size]) = rows.first().map(Vec::as_slice) else {
+        return Ok(None);
+    };
     // It may keep nothing yet.
-    let stored: Option<Lsn> = kept.parse().ok();
-    if let Some(stored) = stored {
-        release(archive, own, stored).await?;
-    }
-    Ok(stored)
+    let Ok(stored) = kept.parse::<Lsn>() else {
+        return Ok(None);
+    };
+    let size = size
+        .parse()
+        .ok()
+        .and_then(|bytes| SegmentSize::new(bytes).ok());
+    let size = size.ok_or_else(|| SourceError::Answer {
+        action,
+        answer: format!("{rows:?}"),
+    })?;
+    release(archive, own, stored).await?;
+    Ok(Some((stored, size)))
 }
 
 /// Drops the receiver's slot on a server that is not the primary.

@@ -84,10 +84,10 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Addresses are absolute paths of folders, made if missing, or URLs of buckets.
+    /// Addresses are absolute paths of folders, made if missing, or URLs of buckets. Of two folders one may be away.
     ///
     /// # Errors
-    /// When there are none or too many, or one cannot be opened.
+    /// When there are none or too many, one is no address, or none can be opened.
     pub fn open(
         addresses: &[String],
         access: &Access,
@@ -101,10 +101,10 @@ impl Stores {
             return Err(refuse("one store or two are possible"));
         }
         let stores = addresses.iter().map(|address| Store::open(address, access));
-        Ok(Self {
-            stores: stores.collect::<Result<_, _>>()?,
-            master,
-        })
+        let stores: Vec<Store> = stores.collect::<Result<_, _>>()?;
+        let opened = stores.iter().map(|store| store.objects().map(drop));
+        opened.reduce(Result::or).unwrap_or(Ok(()))?;
+        Ok(Self { stores, master })
     }
 
     pub fn addresses(&self) -> Vec<&str> {
@@ -307,7 +307,11 @@ impl Stores {
 
     async fn is_anywhere(&self, name: &str) -> bool {
         for store in &self.stores {
-            let head = store.objects.head(&Path::from(name)).await;
+            // What cannot be looked at may be there.
+            let Ok(objects) = store.objects() else {
+                return true;
+            };
+            let head = objects.head(&Path::from(name)).await;
             if !matches!(head, Err(object_store::Error::NotFound { .. })) {
                 return true;
             }
@@ -331,7 +335,7 @@ impl Stores {
 
     async fn remove_from(&self, store: &Store, name: &str) -> Result<(), StoreError> {
         store.is_at_hand()?;
-        match store.objects.delete(&Path::from(name)).await {
+        match store.objects()?.delete(&Path::from(name)).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
             outcome => store.noted("remove", name, outcome),
         }
@@ -351,7 +355,7 @@ pub struct Levelled {
 async fn list_one(store: &Store, prefix: &str) -> Result<Listing, StoreError> {
     store.is_at_hand()?;
     let path = Path::from(prefix);
-    let listed = store.objects.list_with_delimiter(Some(&path)).await;
+    let listed = store.objects()?.list_with_delimiter(Some(&path)).await;
     let found = store.noted("list", prefix, listed)?;
     let name = |path: &Path| path.filename().unwrap_or_default().to_owned();
     Ok(Listing {
@@ -437,6 +441,28 @@ mod tests {
         assert_eq!(both.level("wal").await.unwrap().copied, 1);
         let mended = stores(&[one.path()]).get("wal/1").await.unwrap();
         assert_eq!(mended, b"history");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_away_at_first_is_used_when_it_is_back() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let away = two.path().join("store");
+        std::fs::write(&away, "no folder").unwrap();
+        let both = stores(&[one.path(), &away]);
+        let taken = both.put("wal/1", b"history", &DataKey::draw()).await;
+        assert_eq!(taken.unwrap().missing.len(), 1);
+        assert_eq!(both.get("wal/1").await.unwrap(), b"history");
+        let address = away.display().to_string();
+        let master = MasterKey {
+            bytes: [7; KEY_BYTES],
+        };
+        let alone = Stores::open(&[address], &Access::default(), master);
+        assert!(matches!(alone, Err(StoreError::Folder { .. })));
+        std::fs::remove_file(&away).unwrap();
+        // As a program does that begins now; this one waits before it tries again.
+        let both = stores(&[one.path(), &away]);
+        assert_eq!(both.level("wal").await.unwrap().copied, 1);
+        assert_eq!(stores(&[&away]).get("wal/1").await.unwrap(), b"history");
     }
 
     #[tokio::test]

@@ -13,12 +13,14 @@ use mainstay_rt::clock;
 use mainstay_units::Instant;
 use tokio_postgres::error::SqlState;
 
+use crate::commands::chain;
 use crate::parameters;
 use crate::replication::{Connection, ReplicationError};
 use crate::server;
 use crate::settings::SUPERUSER;
 use crate::setup::Setup;
 use crate::sql::{Question, Session, SqlError};
+use crate::unarchived::Unarchived;
 use crate::weakened;
 
 /// How often somebody knocks, and the questions are asked.
@@ -33,6 +35,7 @@ const LIMIT: Duration = Duration::from_millis(700);
 /// Knocks for ever. It has a task of its own, because a postmaster that lets nobody in keeps the caller waiting.
 pub async fn again(setup: Rc<Setup>, found: Rc<Cell<Serviceability>>) {
     let mut survey = None;
+    let mut unarchived = Unarchived::default();
     loop {
         tokio::time::sleep(match found.get() {
             Serviceability::NoSlots | Serviceability::Hung => SHUT_PERIOD,
@@ -51,7 +54,13 @@ pub async fn again(setup: Rc<Setup>, found: Rc<Cell<Serviceability>>) {
         }
         if let (Serviceability::Good, Some(asked)) = (door, &survey) {
             match asked.ask(&setup).await {
-                Ok(condition) => door = condition,
+                Ok(condition) => {
+                    door = condition;
+                    let seen_to = unarchived.see_to(&setup.parameters, &asked.session, LIMIT);
+                    if let Err(error) = seen_to.await {
+                        tracing::debug!(error = chain(&error), "slots of an archive stay for now");
+                    }
+                }
                 // That says nothing of the door: who holds a lock on a catalogue does not hang the server.
                 Err(error) => {
                     tracing::debug!(%error, "the server does not say how it is");

@@ -21,7 +21,7 @@
 //! - `settings`: its configuration files; `parameters`: what the platform adds to them; `certificate`: what it shows. `history`: its timelines. `data`: its folder.
 //! - `sql`, `replication`: the two ways of asking a server.
 //! - `commands`: what the core can order, one function each. `hands`, `eyes`, `memory`, `mind`, `peers`,
-//!   `face`: the parts of the body; `wanted`: what the file asks for meanwhile; `supply`, `pulse`, `weakened` feel for the eyes what takes time to feel. `figures`, `page`: what the server
+//!   `face`: the parts of the body; `wanted`: what the file asks for meanwhile; `supply`, `pulse`, `weakened` feel for the eyes what takes time to feel. `unarchived`: slots that an archive leaves. `figures`, `page`: what the server
 //!   says of itself, for whoever watches. `promise`, `lease`: the two files. `convert`: core and JSON.
 
 mod catch_up;
@@ -55,6 +55,7 @@ mod setup;
 mod spare;
 mod sql;
 mod supply;
+mod unarchived;
 mod wait;
 mod wanted;
 mod weakened;

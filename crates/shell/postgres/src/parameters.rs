@@ -204,6 +204,13 @@ impl Parameters {
         state.kept_back = kept_back.collect();
     }
 
+    /// Whether finished log is handed to an archiver, by what the file says or what the server was last given.
+    pub fn are_archived(&self) -> bool {
+        let state = self.state();
+        let mut given = state.wanted.iter().chain(&state.used);
+        given.any(|setting| setting.name == "archive_mode" && setting.value != "off")
+    }
+
     /// Whose commits are weakened, and by what.
     pub fn note_weakened(&self, weakened: Vec<String>) {
         let mut state = self.state();

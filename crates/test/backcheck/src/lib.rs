@@ -6,10 +6,13 @@
 //! after the other, so that retention has work, under more kills ([`retained`]). A [`judge`] that knows nothing of archives says
 //! of each restore whether it is exactly what was acknowledged up to its target, or a refusal that says why; anything else is
 //! wrong. The programs are known from outside only: by their commands and by the files in the stores.
+//!
+//! All that has one server. What happens to the archive when a primary is lost is tried on a [`platform`] of three.
 
 pub mod damage;
 pub mod judge;
 mod place;
+pub mod platform;
 mod stages;
 
 use std::path::Path;

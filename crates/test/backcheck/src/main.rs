@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mainstay_backcheck::{Amount, run};
+use mainstay_backcheck::{Amount, platform, run};
 
 #[derive(Parser)]
 #[command(
@@ -17,6 +17,9 @@ struct Arguments {
     program: PathBuf,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Instead of a random run: a platform of three replicas that loses its primary's host while it is put away
+    #[arg(long)]
+    platform: bool,
     /// Archivers killed, stores away
     #[arg(long, default_value_t = 10)]
     interruptions: u32,
@@ -30,6 +33,18 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.platform {
+        return match platform::run(&arguments.program) {
+            Ok(told) => {
+                println!("{told}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("platform: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let amount = Amount {
         interruptions: arguments.interruptions,
         damages: arguments.damages,

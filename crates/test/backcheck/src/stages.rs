@@ -248,7 +248,7 @@ fn restore(
     let into = place.at("restored");
     let output = place.restore(stores, &into, target, backup)?;
     let outcome = match output.status.success() {
-        true => Outcome::Restored(rows(&into)?),
+        true => Outcome::Restored(rows(&into, "postgres")?),
         false => Outcome::Refused {
             said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             left: std::fs::read_dir(&into).is_ok_and(|mut entries| entries.next().is_some()),
@@ -258,10 +258,10 @@ fn restore(
     Ok(outcome)
 }
 
-/// What the restored cluster holds, read by a server in single-user mode.
-fn rows(data: &Path) -> Result<BTreeSet<u64>> {
+/// What a database of the restored cluster holds, read by a server in single-user mode.
+pub fn rows(data: &Path, database: &str) -> Result<BTreeSet<u64>> {
     let mut command = program("postgres")?;
-    command.arg("--single").arg("-D").arg(data).arg("postgres");
+    command.arg("--single").arg("-D").arg(data).arg(database);
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

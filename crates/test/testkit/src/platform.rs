@@ -1,6 +1,7 @@
 //! A platform of the program under test, as real processes, asked as a user asks: by the command.
 //!
-//! It is stopped in order when it is dropped, also when a test panics half-way. What does not come within
+//! It is stopped in order when it is dropped, also when a test panics half-way; where a test passed, none of its [`secrets`] may
+//! stand anywhere by then. What does not come within
 //! [`PATIENCE`] is a failed test that says what it waited for.
 
 #![allow(
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::secrets;
 use crate::wait::{now, pause};
 
 /// Longer than anything takes, also on a busy machine.
@@ -146,8 +148,14 @@ impl Platform {
 
 impl Drop for Platform {
     fn drop(&mut self) {
+        // While it runs, since arguments go with their processes.
+        let betrayed = match std::thread::panicking() {
+            true => Vec::new(),
+            false => secrets::betrayed(self),
+        };
         // What never ran answers that there is nothing.
         let _ = self.mainstay(&["down", "--reason", "the test is over"]);
+        assert!(betrayed.is_empty(), "{}", betrayed.join("\n"));
     }
 }
 

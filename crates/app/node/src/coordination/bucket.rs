@@ -110,7 +110,7 @@ impl Archive for BucketArchive {
 mod tests {
     use super::*;
     use mainstay_record::backup::StoreOptionsRecord;
-    use mainstay_testkit::s3::S3;
+    use mainstay_testkit::objects::ObjectService;
     use std::os::unix::fs::PermissionsExt;
 
     const URL: &str = "s3://vault/journal";
@@ -125,7 +125,7 @@ mod tests {
         )
         .unwrap();
         std::fs::set_permissions(&credentials, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let service = S3::start("vault", "k").unwrap();
+        let service = ObjectService::s3("vault", "k").unwrap();
         let access = Access {
             options: vec![StoreOptionsRecord {
                 store: URL.to_owned(),

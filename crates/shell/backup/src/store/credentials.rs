@@ -68,7 +68,13 @@ const SUFFICIENT: &[(&str, &[&[&str]])] = &[
                 "AZURE_STORAGE_CLIENT_SECRET",
                 "AZURE_STORAGE_TENANT_ID",
             ],
-            &["AZURE_STORAGE_ACCOUNT_NAME", "AZURE_FEDERATED_TOKEN_FILE"],
+            // Without client and tenant the file would not be looked at, and the machine's own identity asked for.
+            &[
+                "AZURE_STORAGE_ACCOUNT_NAME",
+                "AZURE_STORAGE_CLIENT_ID",
+                "AZURE_STORAGE_TENANT_ID",
+                "AZURE_FEDERATED_TOKEN_FILE",
+            ],
         ],
     ),
 ];

@@ -5,7 +5,7 @@
 //! left alone for a while, so that the other one is not held up by it.
 
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use mainstay_record::backup::StoreOptionsRecord;
@@ -51,7 +51,8 @@ pub struct Access {
 
 pub struct Store {
     pub address: String,
-    pub objects: Arc<dyn ObjectStore>,
+    /// Empty while the store's folder cannot be made or entered: of two stores one may be away when a program begins.
+    objects: OnceLock<Arc<dyn ObjectStore>>,
     standing: Mutex<Standing>,
 }
 
@@ -65,22 +66,49 @@ struct Standing {
 }
 
 impl Store {
+    /// A folder that cannot be used now is opened by whoever uses it first.
+    ///
     /// # Errors
-    /// When the address is none, or the folder or the credentials cannot be used.
+    /// When the address is none, or the credentials cannot be used.
     pub fn open(address: &str, access: &Access) -> Result<Self, StoreError> {
-        let (objects, is_proven) = match address.split_once("://") {
-            None => (folder(address, address)?, true),
-            Some(("file", path)) => (folder(address, path)?, true),
-            Some((scheme, rest)) => (bucket(address, scheme, rest, access)?, false),
-        };
-        Ok(Self {
+        let store = Self {
             address: address.to_owned(),
-            objects,
-            standing: Mutex::new(Standing {
-                is_proven,
-                ..Standing::default()
-            }),
-        })
+            objects: OnceLock::new(),
+            standing: Mutex::default(),
+        };
+        match folder_of(address) {
+            Some(path) if path.starts_with('/') => {
+                store.standing(|standing| standing.is_proven = true);
+                store.objects().ok();
+            }
+            Some(_) => {
+                return Err(StoreError::Address {
+                    store: address.to_owned(),
+                    why: "it is neither an absolute path nor the URL of a bucket",
+                });
+            }
+            None => {
+                let opened = bucket(address, access)?;
+                store.objects.get_or_init(|| opened);
+            }
+        }
+        Ok(store)
+    }
+
+    /// # Errors
+    /// While its folder cannot be made or entered.
+    pub fn objects(&self) -> Result<&Arc<dyn ObjectStore>, StoreError> {
+        if let Some(objects) = self.objects.get() {
+            return Ok(objects);
+        }
+        let path = folder_of(&self.address).unwrap_or_default();
+        match folder(&self.address, path) {
+            Ok(opened) => Ok(self.objects.get_or_init(|| opened)),
+            Err(error) => {
+                self.note_failure(&error);
+                Err(error)
+            }
+        }
     }
 
     fn standing<T>(&self, look: impl FnOnce(&mut Standing) -> T) -> T {
@@ -128,18 +156,23 @@ impl Store {
                     source: Box::new(source),
                 };
                 if !of_object {
-                    let now = mainstay_rt::clock::now();
-                    self.standing(|standing| {
-                        let times = 1_u32.checked_shl(standing.failures).unwrap_or(u32::MAX);
-                        let wait = AWAY_FIRST.saturating_mul(times).min(AWAY_MOST);
-                        standing.failures = standing.failures.saturating_add(1);
-                        standing.until = Some(now + wait);
-                        standing.why = crate::chain(&error);
-                    });
+                    self.note_failure(&error);
                 }
                 Err(error)
             }
         }
+    }
+
+    /// It is left alone for a while.
+    fn note_failure(&self, error: &StoreError) {
+        let now = mainstay_rt::clock::now();
+        self.standing(|standing| {
+            let times = 1_u32.checked_shl(standing.failures).unwrap_or(u32::MAX);
+            let wait = AWAY_FIRST.saturating_mul(times).min(AWAY_MOST);
+            standing.failures = standing.failures.saturating_add(1);
+            standing.until = Some(now + wait);
+            standing.why = crate::chain(error);
+        });
     }
 
     /// Puts under a name that must be free; `false` if it was taken.
@@ -157,7 +190,7 @@ impl Store {
     async fn create_unproven(&self, name: &str, payload: PutPayload) -> Result<bool, StoreError> {
         let options = PutOptions::from(PutMode::Create);
         let path = Path::from(name);
-        match self.objects.put_opts(&path, payload, options).await {
+        match self.objects()?.put_opts(&path, payload, options).await {
             Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
             outcome => self.noted("put", name, outcome.map(|_| true)),
         }
@@ -188,19 +221,23 @@ impl Store {
     /// # Errors
     /// When it does not answer, or has no such object.
     pub async fn read(&self, name: &str) -> Result<bytes::Bytes, StoreError> {
-        let read = async { self.objects.get(&Path::from(name)).await?.bytes().await };
+        let objects = self.objects()?;
+        let read = async { objects.get(&Path::from(name)).await?.bytes().await };
         let read = read.await;
         self.noted("read", name, read)
     }
 }
 
-fn folder(address: &str, path: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    if !path.starts_with('/') {
-        return Err(StoreError::Address {
-            store: address.to_owned(),
-            why: "it is neither an absolute path nor the URL of a bucket",
-        });
+/// The path of a store that is a folder.
+fn folder_of(address: &str) -> Option<&str> {
+    match address.split_once("://") {
+        None => Some(address),
+        Some(("file", path)) => Some(path),
+        Some(_) => None,
     }
+}
+
+fn folder(address: &str, path: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
     std::fs::create_dir_all(FilePath::new(path)).map_err(|source| StoreError::Folder {
         store: address.to_owned(),
         source,
@@ -219,12 +256,8 @@ fn open(address: &str) -> impl Fn(object_store::Error) -> StoreError {
     }
 }
 
-fn bucket(
-    address: &str,
-    scheme: &str,
-    rest: &str,
-    access: &Access,
-) -> Result<Arc<dyn ObjectStore>, StoreError> {
+fn bucket(address: &str, access: &Access) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
     let refuse = |why| StoreError::Address {
         // What is behind an `@` or a `?` may be a secret, and is not repeated.
         store: address

@@ -14,7 +14,9 @@ impl PlainStore {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(address: &str, access: &Access) -> Result<Self, StoreError> {
-        Store::open(address, access).map(Self)
+        let store = Store::open(address, access)?;
+        store.objects()?;
+        Ok(Self(store))
     }
 
     /// Puts under a name that must be free, and reads back what is there then. The same bytes count as put.
