@@ -20,6 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::ahead;
+use crate::clocks::Clocks;
 use crate::wires::{Wires, door};
 
 /// For everything that is waited for.
@@ -50,6 +51,8 @@ pub struct Cluster {
     settings: Vec<KeeperSetting>,
     /// PostgreSQL's.
     programs: PathBuf,
+    /// Where the hosts' wall clocks can be stepped.
+    clocks: Option<Clocks>,
     guard: Child,
     /// Who asks for the status.
     observer: Arc<Identity>,
@@ -108,10 +111,10 @@ fn standing_below(folder: &Path) -> Vec<Pid> {
 impl Cluster {
     /// Three keepers that have just been started beside nothing.
     pub fn start(settings: &[(&str, &str)]) -> Result<Self> {
-        Self::start_with(settings, mainstay_testkit::postgres::programs()?)
+        Self::start_with(settings, mainstay_testkit::postgres::programs()?, false)
     }
 
-    fn start_with(settings: &[(&str, &str)], programs: PathBuf) -> Result<Self> {
+    fn start_with(settings: &[(&str, &str)], programs: PathBuf, has_clocks: bool) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("mainstay-keepers-")
             .tempdir()?;
@@ -131,6 +134,8 @@ impl Cluster {
             .spawn()
             .context("start a guard")?;
         let observer = observer(folder.path())?;
+        let clocks = has_clocks.then(|| Clocks::build(folder.path()));
+        let clocks = clocks.transpose()?;
         let mut cluster = Self {
             guard,
             observer,
@@ -141,6 +146,7 @@ impl Cluster {
             second: None,
             settings: named(settings),
             programs,
+            clocks,
             runtime,
         };
         for which in 0..COUNT {
@@ -166,9 +172,23 @@ impl Cluster {
 
     /// The same, with PostgreSQL's programs from this folder.
     pub fn healthy_by(programs: &Path) -> Result<Self> {
-        let cluster = Self::start_with(&[], programs.to_owned())?;
+        let cluster = Self::start_with(&[], programs.to_owned(), false)?;
         cluster.await_healthy()?;
         Ok(cluster)
+    }
+
+    /// The same, and every host's wall clock can be stepped.
+    pub fn healthy_by_clocks() -> Result<Self> {
+        let cluster = Self::start_with(&[], mainstay_testkit::postgres::programs()?, true)?;
+        cluster.await_healthy()?;
+        Ok(cluster)
+    }
+
+    /// Has this host's keeper loaded a library of this name?
+    pub fn keeper_has_mapped(&self, which: usize, library: &str) -> Result<bool> {
+        let keeper = self.keepers[which].as_ref().context("no keeper runs")?;
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", keeper.id()))?;
+        Ok(maps.contains(library))
     }
 
     pub fn path(&self, which: usize) -> PathBuf {
@@ -264,6 +284,7 @@ impl Cluster {
         let child = Command::new(program)
             .args(arguments)
             .arg(&config)
+            .envs(self.environment(&own)?)
             .current_dir(&own)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -271,6 +292,13 @@ impl Cluster {
             .spawn()
             .context("start a keeper")?;
         Ok(child)
+    }
+
+    /// What a host's processes are started with besides.
+    fn environment(&self, own: &Path) -> Result<Vec<(&'static str, PathBuf)>> {
+        let clocks = self.clocks.as_ref();
+        let environment = clocks.map(|clocks| clocks.environment(own)).transpose()?;
+        Ok(environment.into_iter().flatten().collect())
     }
 
     fn config(&self, which: usize) -> Result<KeeperConfig> {
@@ -309,7 +337,7 @@ impl Cluster {
             run_folder: own.join("run"),
             control_socket: own.join("control"),
             lease_file: own.join("lease"),
-            shim: shim(&own, &self.programs),
+            shim: shim(&own, &self.programs, &self.environment(&own)?),
             programs: Some(self.programs.clone()),
             user,
             secrets: KeeperSecrets {
@@ -536,7 +564,7 @@ pub fn user() -> Option<String> {
 }
 
 /// The real shim if a binary is given, else a stand-in that only detaches.
-fn shim(own: &Path, programs: &Path) -> Vec<String> {
+fn shim(own: &Path, programs: &Path, environment: &[(&str, PathBuf)]) -> Vec<String> {
     if let Some(binary) = std::env::var_os("MAINSTAY") {
         let binary = binary.to_string_lossy().into_owned();
         return vec![binary, "shim".to_owned()];
@@ -546,8 +574,12 @@ fn shim(own: &Path, programs: &Path) -> Vec<String> {
         None => String::new(),
     };
     let postgres = programs.join("postgres");
+    let environment: String = environment
+        .iter()
+        .map(|(name, value)| format!(" {name}={}", value.display()))
+        .collect();
     let script = format!(
-        "exec setsid {become_user} {} -D {}/pgdata >>{}/postgres.log 2>&1",
+        "exec env{environment} setsid {become_user} {} -D {}/pgdata >>{}/postgres.log 2>&1",
         postgres.display(),
         own.display(),
         own.display()

@@ -8,6 +8,7 @@
 mod ahead;
 mod ailments;
 mod client;
+mod clocks;
 mod cluster;
 mod disks;
 mod forced;

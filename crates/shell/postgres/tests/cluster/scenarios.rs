@@ -31,6 +31,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("disk_full", crate::disks::disk_full),
     ("slots_exhausted", crate::ailments::slots_exhausted),
     ("standby_damaged", crate::ailments::standby_damaged),
+    ("clocks_stepped", crate::clocks::clocks_stepped),
     ("everything_killed", everything_killed),
     (
         "strangers_are_refused",
