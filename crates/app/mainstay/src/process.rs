@@ -11,6 +11,7 @@ pub fn run(process: &Process) -> ExitCode {
         Process::Guardian(file) => return mainstay_host::guardian::run(&file.spec),
         Process::Stress(file) => return mainstay_host::faults::stress::run(&file.spec),
         Process::Probe(probe) => return crate::drill::probe(probe),
+        Process::Tether(tether) => return crate::drill::tether(tether),
         Process::Node(_)
         | Process::Machine(_)
         | Process::Keeper(_)
@@ -38,6 +39,7 @@ pub fn run(process: &Process) -> ExitCode {
         | Process::Wire(_)
         | Process::Guardian(_)
         | Process::Stress(_)
-        | Process::Probe(_) => ExitCode::FAILURE,
+        | Process::Probe(_)
+        | Process::Tether(_) => ExitCode::FAILURE,
     }
 }

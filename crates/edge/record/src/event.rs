@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::drill::{
-    DrillAdoptedBody, DrillAskRecord, DrillBegunBody, DrillConfirmedBody, DrillDeviatedBody,
-    DrillEndedBody, DrillMeasuredBody, DrillMissedBody, DrillSignedBody, DrillStepBegunBody,
-    DrillStepEndedBody, DrillWithdrawnBody,
+    DrillAbandonedBody, DrillAdoptedBody, DrillAskRecord, DrillBegunBody, DrillConfirmedBody,
+    DrillDeviatedBody, DrillEndedBody, DrillMeasuredBody, DrillMissedBody, DrillSignedBody,
+    DrillStepBegunBody, DrillStepEndedBody, DrillWithdrawnBody,
 };
 use crate::experiment::{
     ExperimentAskRecord, ExperimentBegunBody, ExperimentChoosingBody, ExperimentChosenBody,
@@ -129,6 +129,7 @@ kinds! {
     DrillMeasured(DrillMeasuredBody) = "drill.measured", 1;
     DrillDeviated(DrillDeviatedBody) = "drill.deviated", 1;
     DrillEnded(DrillEndedBody) = "drill.ended", 1;
+    DrillAbandoned(DrillAbandonedBody) = "drill.abandoned", 1;
     DrillSigned(DrillSignedBody) = "drill.signed", 1;
     Playbook(PlaybookBody) = "playbook", 1;
     NoticeEscalated(NoticeEscalatedBody) = "notice.escalated", 1;
@@ -426,6 +427,7 @@ pub enum EndRecord {
     Playbook { run: String },
     Experiment { experiment: String },
     Again { failed: String },
+    Drill { drill: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -653,6 +655,7 @@ pub enum SignalRecord {
     Answered(EffectFinishedBody),
     Experiment(ExperimentToldRecord),
 }
+    DrillAbandoned(DrillAbandonedBody),
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

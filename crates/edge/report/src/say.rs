@@ -251,6 +251,10 @@ fn fault(event: &EventBody) -> Option<String> {
             EndRecord::Experiment { experiment } => {
                 format!("experiment {experiment} is over: fault {} ends", body.fault)
             }
+            EndRecord::Drill { drill } => format!(
+                "the command of drill {drill} died: fault {} ends",
+                body.fault
+            ),
             EndRecord::Again { failed } => format!(
                 "fault {} is ended once more, since that failed: {failed}",
                 body.fault
@@ -453,6 +457,9 @@ fn drill(event: &EventBody) -> Option<String> {
             "drill {} ({}) {}: {}",
             body.drill,
             body.name,
+        EventBody::DrillAbandoned(body) => {
+            format!("drill {}: the command that carried it has died", body.drill)
+        }
             body.end.verdict.as_str(),
             body.end.why
         ),

@@ -519,7 +519,9 @@ fn class(entry: &Entry) -> Class {
         EventBody::FaultEnding(body) => match body.why {
             EndRecord::Cleared { .. } => Class::Person,
             EndRecord::Expired | EndRecord::Again { .. } => Class::Other,
-            EndRecord::Playbook { .. } | EndRecord::Experiment { .. } => Class::Decided,
+            EndRecord::Playbook { .. } | EndRecord::Experiment { .. } | EndRecord::Drill { .. } => {
+                Class::Decided
+            }
         },
         EventBody::InstancePlaced(_)
         | EventBody::InstanceWithdrawn(_)

@@ -265,6 +265,7 @@ fn tell_signal(signal: &Signal) -> String {
             Told::Looked { seen, .. } => format!("#{} saw {} things", told.effect, seen.len()),
             Told::Chosen { what, .. } => format!("#{} chose {what}", told.effect),
         },
+        Signal::DrillAbandoned { drill } => format!("the command of {drill} has died"),
     }
 }
 
@@ -557,6 +558,7 @@ fn tell(event: &Event) -> String {
                 EndReason::Playbook { run } => format!("run {run} ends it"),
                 EndReason::Experiment { experiment } => format!("experiment {experiment} is over"),
                 EndReason::Again { failed } => format!("again, since {failed}"),
+                EndReason::Drill { drill } => format!("the command of {drill} has died"),
             }
         ),
         Event::SwitchoverOrdered {

@@ -132,6 +132,7 @@ pub(crate) fn deviations(scope: &Scope) -> Vec<Part> {
     let mut parts = Vec::new();
     let deviated: Vec<&Entry> = scope
         .own_of("drill.deviated")
+        .chain(scope.own_of("drill.abandoned"))
         .chain(
             scope
                 .own_of("experiment.observed")
