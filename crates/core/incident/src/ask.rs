@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::book::Incidents;
 use crate::event::{By, Change, Event, Person};
 use crate::incident::{Action, Day, Incident, IncidentId, Lesson, Phase, Role};
+use crate::page::{PageDigest, Signature};
 use crate::severity::Severity;
 use crate::thing::Thing;
 use crate::topology::Topology;
@@ -62,8 +63,19 @@ pub enum Ask {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Review {
     Learn(Lesson),
-    AddAction { owner: String, due: Day },
-    FinishAction { number: u32, became: Option<String> },
+    AddAction {
+        owner: String,
+        due: Day,
+    },
+    FinishAction {
+        number: u32,
+        became: Option<String>,
+    },
+    /// The reason is the statement.
+    Sign {
+        signature: Signature,
+        page: PageDigest,
+    },
 }
 
 impl Ask {
@@ -78,6 +90,7 @@ impl Ask {
                 Review::Learn(_) => "incident note",
                 Review::AddAction { .. } => "incident action add",
                 Review::FinishAction { .. } => "incident action done",
+                Review::Sign { .. } => "incident sign",
             },
             Self::Link { .. } => "incident link",
             Self::Merge { .. } => "incident merge",
@@ -290,6 +303,17 @@ impl Incidents {
             Review::FinishAction { number, became } => {
                 self.finished(incident, *number, became.as_deref())
             }
+            // Before it is over, no page tells how it ended.
+            Review::Sign { signature, page } => match self.find(incident)?.phase {
+                Phase::Resolved => Ok(Change::Signed {
+                    signature: *signature,
+                    page: page.clone(),
+                }),
+                phase @ (Phase::Open
+                | Phase::Acknowledged
+                | Phase::Mitigated
+                | Phase::Merged(_)) => Err(wrong(incident, phase, "signed")),
+            },
         }
     }
 

@@ -21,7 +21,7 @@ use crate::experiment::{
 use crate::incident::{
     IncidentActionAddedBody, IncidentActionDoneBody, IncidentAskRecord, IncidentAssignedBody,
     IncidentBody, IncidentJoinedBody, IncidentLearnedBody, IncidentLinkedBody, IncidentMergedBody,
-    IncidentOpenedBody, IncidentResolvedBody, IncidentSeverityBody,
+    IncidentOpenedBody, IncidentResolvedBody, IncidentSeverityBody, IncidentSignedBody,
 };
 use crate::journal::{ClaimedBody, KeyAdmittedBody, OpenedBody};
 use crate::notice::{
@@ -105,6 +105,7 @@ kinds! {
     IncidentLearned(IncidentLearnedBody) = "incident.learned", 1;
     IncidentActionAdded(IncidentActionAddedBody) = "incident.action_added", 1;
     IncidentActionDone(IncidentActionDoneBody) = "incident.action_done", 1;
+    IncidentSigned(IncidentSignedBody) = "incident.signed", 1;
     IncidentLinked(IncidentLinkedBody) = "incident.linked", 1;
     IncidentMitigated(IncidentBody) = "incident.mitigated", 1;
     IncidentResolved(IncidentResolvedBody) = "incident.resolved", 1;
@@ -128,8 +129,8 @@ kinds! {
     DrillConfirmed(DrillConfirmedBody) = "drill.confirmed", 1;
     DrillMeasured(DrillMeasuredBody) = "drill.measured", 1;
     DrillDeviated(DrillDeviatedBody) = "drill.deviated", 1;
-    DrillEnded(DrillEndedBody) = "drill.ended", 1;
     DrillAbandoned(DrillAbandonedBody) = "drill.abandoned", 1;
+    DrillEnded(DrillEndedBody) = "drill.ended", 1;
     DrillSigned(DrillSignedBody) = "drill.signed", 1;
     Playbook(PlaybookBody) = "playbook", 1;
     NoticeEscalated(NoticeEscalatedBody) = "notice.escalated", 1;
@@ -426,8 +427,8 @@ pub enum EndRecord {
     Cleared { by: ActorRecord, reason: String },
     Playbook { run: String },
     Experiment { experiment: String },
-    Again { failed: String },
     Drill { drill: String },
+    Again { failed: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -654,8 +655,8 @@ pub enum SignalRecord {
     AlertTold(AlertRecord),
     Answered(EffectFinishedBody),
     Experiment(ExperimentToldRecord),
-}
     DrillAbandoned(DrillAbandonedBody),
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

@@ -336,6 +336,13 @@ fn review(event: &EventBody) -> Option<String> {
             body.lesson,
             body.reason
         ),
+        EventBody::IncidentSigned(body) => format!(
+            "{} signs: {} the page {}…: {}",
+            by(body.by.as_ref()),
+            body.signature,
+            body.page.get(..8).unwrap_or(&body.page),
+            body.reason
+        ),
         EventBody::IncidentActionAdded(body) => format!(
             "action {}/a{} for {} until {}: {}",
             body.incident, body.action, body.owner, body.due, body.reason
@@ -450,6 +457,9 @@ fn drill(event: &EventBody) -> Option<String> {
             body.signature.as_str(),
             body.statement
         ),
+        EventBody::DrillAbandoned(body) => {
+            format!("drill {}: the command that carried it has died", body.drill)
+        }
         EventBody::DrillDeviated(body) => {
             format!("drill {} deviated: {}", body.drill, body.deviation.what)
         }
@@ -457,9 +467,6 @@ fn drill(event: &EventBody) -> Option<String> {
             "drill {} ({}) {}: {}",
             body.drill,
             body.name,
-        EventBody::DrillAbandoned(body) => {
-            format!("drill {}: the command that carried it has died", body.drill)
-        }
             body.end.verdict.as_str(),
             body.end.why
         ),

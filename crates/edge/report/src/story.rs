@@ -568,6 +568,7 @@ fn person_class(event: &EventBody) -> Class {
         | EventBody::IncidentLearned(_)
         | EventBody::IncidentActionAdded(_)
         | EventBody::IncidentActionDone(_)
+        | EventBody::IncidentSigned(_)
         | EventBody::SwitchoverOrdered(_)
         | EventBody::SoloOrdered(_)
         | EventBody::Paused(_)

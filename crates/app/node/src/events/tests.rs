@@ -608,6 +608,12 @@ fn reviews() -> Vec<mainstay_incident::Change> {
         },
     ];
     changes.extend(mainstay_incident::Lesson::ALL.map(Change::Learned));
+    changes.extend(
+        mainstay_incident::Signature::ALL.map(|signature| Change::Signed {
+            signature,
+            page: "0a".repeat(32).parse().unwrap(),
+        }),
+    );
     changes
 }
 
@@ -647,6 +653,10 @@ fn incident_asks() -> Vec<mainstay_incident::Ask> {
         review(Review::FinishAction {
             number: 2,
             became: None,
+        }),
+        review(Review::Sign {
+            signature: mainstay_incident::Signature::Refused,
+            page: "f9".repeat(32).parse().unwrap(),
         }),
         Ask::Link {
             incident: id,
