@@ -13,6 +13,7 @@ mod demo;
 mod dice;
 mod doors;
 mod faults;
+mod ear;
 mod faults_backup;
 mod faults_db;
 mod flow;
