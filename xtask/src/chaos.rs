@@ -5,12 +5,12 @@
 
 mod repaired;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::ear::Ear;
@@ -47,6 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     trial.what_was_written_is_criticised()?;
     let repaired = trial.repaired()?;
     pause(WARM_UP);
+    trial.its_start_is_over()?;
     trial.a_repaired_kill_pages_nobody(&repaired)?;
     trial.a_repaired_delay_fires_one_alert(&repaired)?;
     trial.a_kill_calls_nobody()?;
@@ -90,6 +91,41 @@ impl Trial {
         println!("{:>6.1} s  {what}", self.begun.elapsed().as_secs_f64());
     }
 
+    /// On a busy machine a watch hears nothing of servers that only just start, and says so. That is over before anything is
+    /// broken, and no part of what is asserted.
+    fn its_start_is_over(&self) -> Result<()> {
+        self.wait_for("every alert of its start to rest", PATIENCE, || {
+            self.nothing_fires()
+        })?;
+        for entry in self.platform.journal("incident.opened")? {
+            let id = text(&entry["body"]["incident"]);
+            let resolve = [
+                "incident",
+                "resolve",
+                id,
+                "--despite",
+                "--reason",
+                "it starts",
+            ];
+            // It may have been resolved by itself.
+            self.platform.mainstay(&resolve).ok();
+        }
+        self.wait_for("the last word of its start", PATIENCE, || {
+            let said = self.platform.journal("notice.ordered")?;
+            let last = said.last().map(|entry| text(&entry["body"]["kind"]));
+            Ok(last.is_none_or(|kind| kind == "resolve") && self.ear.heard().len() >= said.len())
+        })
+    }
+
+    fn nothing_fires(&self) -> Result<bool> {
+        let changes = self.platform.journal("alert.changed")?;
+        let last: BTreeMap<&str, &Value> = changes
+            .iter()
+            .map(|entry| (text(&entry["body"]["alert"]), &entry["body"]["state"]))
+            .collect();
+        Ok(last.values().all(|state| **state == "resolved"))
+    }
+
     fn a_kill_calls_nobody(&self) -> Result<()> {
         let faults = self.platform.journal("fault.injected")?.len();
         let incidents = self.platform.journal("incident.opened")?.len();
@@ -108,8 +144,11 @@ impl Trial {
 
     fn a_delay_is_heard_of_and_nothing_else(&self) -> Result<()> {
         let before = self.platform.journal("alert.changed")?.len();
+        let incidents = self.platform.journal("incident.opened")?.len();
         let ended = self.experiment(Path::new(DOCUMENTS), Some(DELAY))?.wait()?;
         ensure!(ended.success(), "the experiment {DELAY} ended with {ended}");
+        let opened = self.platform.journal("incident.opened")?.len() - incidents;
+        ensure!(opened == 1, "one incident was to be opened, not {opened}");
         let fired = self.fired_since(before)?;
         let wanted = BTreeSet::from([HEARD_OF.to_owned()]);
         ensure!(fired == wanted, "fired were {fired:?}, not only {HEARD_OF}");
@@ -132,9 +171,7 @@ impl Trial {
     /// The delay's alert opened one.
     fn an_open_incident_refuses(&self) -> Result<()> {
         let incidents = self.platform.journal("incident.opened")?;
-        let [_, incident] = incidents.as_slice() else {
-            bail!("one incident was to be opened by each delay: {incidents:?}");
-        };
+        let incident = incidents.last().context("the delay opened none")?;
         let id = text(&incident["body"]["incident"]);
         let faults = self.platform.journal("fault.injected")?.len();
         let ended = self.experiment(Path::new(DOCUMENTS), Some(KILL))?.wait()?;

@@ -91,17 +91,20 @@ impl Trial {
 
     pub(super) fn a_repaired_kill_pages_nobody(&self, file: &PathBuf) -> Result<()> {
         let faults = self.platform.journal("fault.injected")?.len();
+        let calls = ["incident.opened", "notice.ordered"];
+        let before = calls.map(|kind| self.count(kind));
+        let heard = self.ear.heard().len();
         let ended = self.experiment(file, Some(KILL))?.wait()?;
         ensure!(ended.success(), "the experiment {KILL} ended with {ended}");
         ensure!(
             self.platform.journal("fault.injected")?.len() == faults + 1,
             "not exactly one instance was killed"
         );
-        for kind in ["incident.opened", "notice.ordered"] {
-            let entries = self.platform.journal(kind)?;
-            ensure!(entries.is_empty(), "somebody is called: {entries:?}");
+        for (kind, before) in calls.into_iter().zip(before) {
+            let since = self.platform.journal(kind)?.split_off(before?);
+            ensure!(since.is_empty(), "somebody is called: {since:?}");
         }
-        let heard = self.ear.heard();
+        let heard = self.ear.heard().split_off(heard);
         ensure!(heard.is_empty(), "somebody was told: {heard:?}");
         self.left_nothing(KILL)?;
         self.tell("a venue was killed and came back: no incident, no notice, and whoever is on call heard nothing");
@@ -110,7 +113,9 @@ impl Trial {
 
     /// Whoever is on call hears of it: that the kill was silent was no deafness.
     pub(super) fn a_repaired_delay_fires_one_alert(&self, file: &PathBuf) -> Result<()> {
-        let before = self.platform.journal("alert.changed")?.len();
+        let before = self.count("alert.changed")?;
+        let known = self.count("incident.opened")?;
+        let heard = self.ear.heard().len();
         let ended = self.experiment(file, Some(DELAY))?.wait()?;
         ensure!(ended.success(), "the experiment {DELAY} ended with {ended}");
         let fired = self.fired_since(before)?;
@@ -118,12 +123,12 @@ impl Trial {
             fired == BTreeSet::from([HEARD_OF.to_owned()]),
             "fired were {fired:?}, not only {HEARD_OF}"
         );
-        let incidents = self.platform.journal("incident.opened")?;
+        let incidents = self.platform.journal("incident.opened")?.split_off(known);
         ensure!(
             incidents.len() == 1,
             "one incident was to be opened: {incidents:?}"
         );
-        self.wait_for("a notice", PATIENCE, || Ok(!self.ear.heard().is_empty()))?;
+        self.wait_for("a notice", PATIENCE, || Ok(self.ear.heard().len() > heard))?;
         self.left_nothing(DELAY)?;
         self.tell("half a second more fired HighOrderLatency and nothing else; one incident, and whoever is on call was told");
         let id = text(&incidents[0]["body"]["incident"]);
@@ -138,6 +143,11 @@ impl Trial {
         })?;
         self.platform.wait_healthy(PATIENCE)?;
         Ok(())
+    }
+
+    /// How many entries of a kind there are.
+    fn count(&self, kind: &str) -> Result<usize> {
+        Ok(self.platform.journal(kind)?.len())
     }
 
     /// No fault is in force, and the journal says that nothing was found where one had been.
