@@ -6,7 +6,7 @@ FILE ?= examples/exchange/platform.yaml
 , := ,
 XTASK := cargo run --quiet --locked --package xtask --
 
-.PHONY: help setup build up down status flow audit test lint sim bench demo-loop bench-failover bench-respond bench-watch test-faults test-calm test-chaos test-rebuild deny fmt
+.PHONY: help setup build up down status flow audit test lint sim bench demo-loop bench-failover bench-respond bench-watch test-faults test-calm test-chaos test-rehearse test-rebuild deny fmt
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ test-calm: build ## both cores oversubscribed four times for ten minutes: nobody
 
 test-chaos: build ## the example's chaos documents: what is heard of, refused, aborted, and left behind by a killed experimenter
 	$(XTASK) chaos
+
+test-rehearse: build ## the drill of the corrupted backup, signed; its evidence verified by us and by others, refused with any byte flipped
+	$(XTASK) rehearse
 
 test-rebuild: build ## every host lost at once under orders; rebuilt from file, backups and keys; every order looked for
 	$(XTASK) rebuild

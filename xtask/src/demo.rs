@@ -1,6 +1,7 @@
 //! The loop from end to end, told on the terminal: orders flow, the database slows, an alert becomes an incident, a
-//! playbook suggests and somebody says go, the report opens; then a whole region is lost by drill, and what the journal
-//! shows of it is packed, verified, and refused when one byte of it is another.
+//! playbook suggests and somebody says go, the report opens and the incident is replayed against other rules; then a whole
+//! region is lost by drill, and what the journal shows of it is signed, packed, verified by our code and by somebody else's, and
+//! refused when one byte of any part is another.
 //!
 //! Nothing is staged: every figure is read from the journal of the platform that runs.
 
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::c2sp::Peer;
+use crate::flipped::Pack;
 use crate::flow::{Flow, Source, audit};
 use crate::platform::{Afterwards, Platform, now, pause};
 use crate::step::{Profile, root};
@@ -20,6 +23,12 @@ const SLOW: &str = "examples/exchange/chaos/slow-home.yaml";
 const PLAYBOOK: &str = "examples/exchange/playbooks/leave-slow-database.yaml";
 const DRILL: &str = "examples/exchange/drills/region-lost.yaml";
 const ALERT: &str = "HighOrderLatency";
+const RULES: &str = "examples/exchange/chaos/rules.yaml";
+/// The item of a pack that tells who signed.
+const SIGN_OFF: u64 = 13;
+const PHASES: [&str; 6] = [
+    "detect", "decide", "fence", "promote", "reroute", "restored",
+];
 /// Orders a second, and for how long at most.
 const RATE: u32 = 40;
 const FLOW: Duration = Duration::from_secs(180);
@@ -143,7 +152,71 @@ impl Story {
             &[],
         )?;
         self.tell(&format!("what it was, cost and led to: {page}"));
+        self.replay(id)?;
+        self.sign(id, page)
+    }
+
+    /// The rules of the example would notice it again; without the one that did, nobody would have been called.
+    fn replay(&self, id: &str) -> Result<()> {
+        let rules = root()?.join(RULES);
+        let followed = std::fs::read_to_string(&rules).context("read the example's rules")?;
+        let caught = ["incident", "replay", id, "--json", "--rules"];
+        let said = self.does(&caught, &[&rules.display().to_string()])?;
+        let told: Value = serde_json::from_str(&said).context("read the replay")?;
+        let fired = told["fired"].as_array().context("alerts are listed")?;
+        let is_it = |fired: &Value| text(&fired["alert"]).contains(ALERT);
+        ensure!(
+            told["caught"] == true && fired.iter().any(is_it),
+            "its own rules would not have noticed it: {said}"
+        );
+        let deaf = self.out.join("deaf.yaml");
+        let never = followed
+            .replace("> 0.5", "> 500")
+            .replace("> 0.001", "> 10");
+        ensure!(never != followed, "the example's rules have other bounds");
+        std::fs::write(&deaf, never).context("write other rules")?;
+        let output = self
+            .mainstay(&caught)?
+            .arg(&deaf)
+            .output()
+            .context("start mainstay")?;
+        ensure!(
+            output.status.code() == Some(1),
+            "rules that fire at nothing would have noticed it"
+        );
+        self.tell(
+            "replayed: the rules that are followed would notice it again, deaf ones would not",
+        );
         Ok(())
+    }
+
+    /// Whoever resolved it signs too, which is told and is not enough.
+    fn sign(&self, id: &str, page: &str) -> Result<()> {
+        let statement = ["--reason", "as it was"];
+        self.does(&["incident", "sign", id, page], &statement)?;
+        let subject = ["--incident", id, "--attach", page];
+        let pack = Pack::make(&self.platform, &subject, &self.out.join("incident"))?;
+        pack.verified()?;
+        let signed = pack.item(SIGN_OFF)?.to_string();
+        ensure!(
+            signed.contains(&format!("{id}.html, which is attached"))
+                && signed.contains("who resolved it too"),
+            "the page that was signed is not told of: {signed}"
+        );
+        self.tell(
+            "the page is signed, packed with its evidence, and verified with nothing but the key",
+        );
+        Ok(())
+    }
+
+    fn mainstay(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(self.platform.program("mainstay")?);
+        command
+            .args(arguments)
+            .env("MAINSTAY_DATA", self.platform.data())
+            .current_dir(root()?)
+            .stdin(Stdio::null());
+        Ok(command)
     }
 
     /// From the drill to the byte that is refused.
@@ -162,37 +235,77 @@ impl Story {
             &["--reason", "the demonstration"],
         )?;
         self.platform.wait_healthy(PATIENCE)?;
-        let drill = Command::new(self.platform.program("mainstay")?)
-            .args(["drill", "run", DRILL, "--reason", "the demonstration"])
-            .env("MAINSTAY_DATA", self.platform.data())
-            .current_dir(root()?)
-            .stdin(Stdio::null())
+        let drill = self
+            .mainstay(&["drill", "run", DRILL, "--reason", "the demonstration"])?
             .status()
             .context("start the drill")?;
         ensure!(drill.success(), "the drill did not pass: {drill}");
         self.tell("the drill passed; its verdict stands in the journal");
         let ended = self.entry("drill.ended", |_| true)?;
         let id = text(&ended["body"]["drill"]).to_owned();
+        self.figures(&ended)?;
+        self.evidence(&id)
+    }
+
+    /// Every phase of the recovery was measured, and every promise was kept.
+    fn figures(&self, ended: &Value) -> Result<()> {
+        let services = ended["body"]["services"].as_array().context("services")?;
+        ensure!(!services.is_empty(), "no service was judged: {ended}");
+        for service in services {
+            let is_kept = ["rto", "rpo"].map(|of| text(&service[of]));
+            let is_left_out = service["objective"]["unmeasured"].is_string();
+            ensure!(
+                is_left_out
+                    || is_kept
+                        .iter()
+                        .all(|word| ["met", "no_objective"].contains(word)),
+                "a promise was not kept: {service}"
+            );
+        }
+        let measured = self.platform.journal("drill.measured")?;
+        let recoveries: Vec<&Value> = measured
+            .iter()
+            .map(|entry| &entry["body"]["measurement"])
+            .filter(|measured| measured["measured"] == "recovery")
+            .collect();
+        ensure!(!recoveries.is_empty(), "no recovery was measured");
+        for recovery in recoveries {
+            let values = recovery["values"].as_array().context("values")?;
+            let value = |name: &str| values.iter().find(|value| value["name"] == name);
+            for phase in PHASES {
+                let is_there = value(phase).is_some_and(|value| value["value"].is_u64());
+                ensure!(is_there, "{phase} was not measured: {recovery}");
+            }
+        }
+        self.tell(
+            "detect, decide, fence, promote, reroute, restored: each measured, for each load",
+        );
+        Ok(())
+    }
+
+    fn evidence(&self, drill: &str) -> Result<()> {
         self.chapter("What the journal shows of it, for somebody who was not there");
-        let pack = self.out.join("evidence");
-        let path = pack.to_str().context("a folder with a name in UTF-8")?;
-        let said = self.does(&["evidence", "pack", "--drill", &id, "--out", path], &[])?;
-        let key = said
-            .split_whitespace()
-            .map(|word| word.trim_matches('\''))
-            .find(|word| word.starts_with("mainstay/") && word.matches('+').count() >= 2)
-            .context("the pack's verifier key was not printed")?
-            .to_owned();
-        print!("{said}");
-        let verified = self.verify(path, &key)?;
-        ensure!(verified.0, "the pack is refused: {}", verified.1);
-        print!("{}", verified.1);
+        let sign = ["drill", "sign", drill];
+        self.does(&sign, &["--reason", "seen with the figures"])?;
+        let subject = ["--drill", drill];
+        let pack = Pack::make(&self.platform, &subject, &self.out.join("evidence"))?;
+        print!("{}", pack.verified()?);
         self.tell("verified, with nothing but the pack and the key");
-        flip_one_byte(&pack.join("items.json"))?;
-        let verified = self.verify(path, &key)?;
-        ensure!(!verified.0, "a pack with another byte was verified");
-        print!("{}", verified.1);
-        self.tell("one byte flipped: refused");
+        let signed = pack.item(SIGN_OFF)?.to_string();
+        ensure!(
+            signed.contains("seen with the figures"),
+            "the signature is not told of: {signed}"
+        );
+        let peer = Peer::build()?;
+        if let Some(peer) = &peer {
+            let key = [pack.key().to_owned()];
+            print!("{}", peer.reads(&pack.log(), &key, &[])?);
+            self.tell("the log is read by golang.org/x/mod/sumdb, too");
+        }
+        let files = pack.refused_flipped(peer.as_ref())?;
+        self.tell(&format!(
+            "one byte flipped, in each of its {files} files in turn: refused, and the file named"
+        ));
         Ok(())
     }
 
@@ -282,19 +395,6 @@ impl Story {
         self.tell(&format!("from the fault to: {}", intervals.join(", ")));
         Ok(())
     }
-
-    fn verify(&self, pack: &str, key: &str) -> Result<(bool, String)> {
-        let output = Command::new(self.platform.program("mainstay")?)
-            .args(["evidence", "verify", pack, "--key", key])
-            .stdin(Stdio::null())
-            .output()
-            .context("start mainstay")?;
-        let said = [output.stdout, output.stderr].concat();
-        Ok((
-            output.status.success(),
-            String::from_utf8_lossy(&said).into_owned(),
-        ))
-    }
 }
 
 /// As Ctrl-C would: it ends its faults, looks for residue and journals the end.
@@ -305,14 +405,6 @@ fn interrupt(process: &mut Child) -> Result<()> {
         .context("interrupt the experiment")?;
     process.wait().context("wait for the experiment")?;
     Ok(())
-}
-
-fn flip_one_byte(path: &Path) -> Result<()> {
-    let mut bytes = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
-    let middle = bytes.len() / 2;
-    let byte = bytes.get_mut(middle).context("an empty file")?;
-    *byte ^= 1;
-    std::fs::write(path, bytes).with_context(|| format!("write {}", path.display()))
 }
 
 fn text(value: &Value) -> &str {

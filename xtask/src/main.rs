@@ -7,18 +7,22 @@ mod bench;
 mod bench_failover;
 mod bench_respond;
 mod bench_watch;
+mod c2sp;
 mod calm;
 mod chaos;
 mod demo;
 mod dice;
 mod doors;
+mod ear;
 mod faults;
 mod faults_backup;
 mod faults_db;
+mod flipped;
 mod flow;
 mod lint;
 mod platform;
 mod rebuild;
+mod rehearse;
 mod step;
 mod suites;
 mod tidy;
@@ -65,6 +69,10 @@ enum Task {
     Calm(calm::Arguments),
     /// The example's chaos documents on real processes: what is heard of, refused, aborted, left behind.
     Chaos(chaos::Arguments),
+    /// The shipped drill of the corrupted backup, and its evidence: signed, verified, refused with any byte flipped.
+    Rehearse(rehearse::Arguments),
+    /// A pack or an exported log, read by somebody else's code (golang.org/x/mod/sumdb).
+    EvidencePeer(c2sp::Arguments),
     /// The client-side gap of each fault, beside Patroni where it is installed.
     BenchFailover(bench_failover::Arguments),
     /// The same faults answered by a playbook and by a simulated person: minutes saved.
@@ -103,6 +111,8 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Rebuild(arguments) => rebuild::run(&arguments),
         Task::Calm(arguments) => calm::run(&arguments),
         Task::Chaos(arguments) => chaos::run(&arguments),
+        Task::Rehearse(arguments) => rehearse::run(&arguments),
+        Task::EvidencePeer(arguments) => c2sp::run(&arguments),
         Task::BenchFailover(arguments) => bench_failover::run(&arguments),
         Task::BenchRespond(arguments) => bench_respond::run(&arguments),
         Task::BenchWatch(arguments) => bench_watch::run(&arguments),

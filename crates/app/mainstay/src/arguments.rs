@@ -763,6 +763,18 @@ pub enum Process {
     /// Numbered writes of a drill (docs/drills.md)
     #[command(hide = true)]
     Probe(ProbeProcess),
+    /// A program that ends with its parent: the load of a drill
+    #[command(hide = true)]
+    Tether(TetherProcess),
+}
+
+#[derive(Debug, Args)]
+pub struct TetherProcess {
+    /// The parent
+    #[arg(long, value_name = "PID")]
+    pub to: u32,
+    #[arg(required = true, last = true)]
+    pub program: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

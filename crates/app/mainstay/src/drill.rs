@@ -269,6 +269,8 @@ fn sign(arguments: &Sign) -> Outcome {
     command(&arguments.act, Command::Drill(ask))
 }
 
+pub use load::tether;
+
 /// One writer of a drill, as a process of its own.
 pub fn probe(arguments: &ProbeProcess) -> ExitCode {
     let login = mainstay_probe::Login::new(

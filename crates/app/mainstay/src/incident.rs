@@ -9,11 +9,14 @@ use std::time::Duration;
 use anyhow::Context;
 use http::{Method, StatusCode};
 use mainstay_derive::Layout;
-use mainstay_incident::{Became, Day, IncidentId, Lesson, Role, Severity, Thing};
+use mainstay_incident::{
+    Became, Day, IncidentId, Lesson, Role, Severity, Signature, Thing,
+};
+use mainstay_node::digest_of;
 use mainstay_record::incident::{IncidentAnswer, IncidentAskRecord, IncidentView, IncidentsAnswer};
 use mainstay_record::journal::EntryRecord;
 use mainstay_record::node::{Command, CommandOutcome};
-use mainstay_rt::clock;
+use mainstay_rt::{clock, files};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -24,6 +27,8 @@ use crate::journal::words;
 use crate::print::{json, line, time_of_day};
 
 const LIMIT: Duration = Duration::from_secs(10);
+/// Of a report with its pictures.
+const PAGE_BYTES_MAX: u64 = 64 << 20;
 
 pub fn run(command: &arguments::Incident) -> Outcome {
     use arguments::Incident;
@@ -69,6 +74,7 @@ pub fn run(command: &arguments::Incident) -> Outcome {
             };
             send(&arguments.act, ask)
         }
+        Incident::Sign(arguments) => sign(arguments),
         Incident::Action(action) => match action {
             arguments::Action::Add(arguments) => add(arguments),
             arguments::Action::Done(arguments) => done(arguments),
@@ -165,6 +171,22 @@ fn add(arguments: &arguments::ActionAdd) -> Outcome {
         due: due.to_string(),
     };
     send(&act, ask)
+}
+
+/// What is signed is the page, byte for byte.
+fn sign(arguments: &arguments::Sign) -> Outcome {
+    let page = files::read_limited(&arguments.page, PAGE_BYTES_MAX)
+        .map_err(|error| usage(format!("{}: {error}", arguments.page.display())))?;
+    let signature = match arguments.refuse {
+        true => Signature::Refused,
+        false => Signature::Accepted,
+    };
+    let ask = IncidentAskRecord::Sign {
+        incident: id(&arguments.id)?,
+        signature: signature.as_str().to_owned(),
+        page: digest_of(&page),
+    };
+    send(&arguments.act, ask)
 }
 
 fn done(arguments: &arguments::ActionDone) -> Outcome {

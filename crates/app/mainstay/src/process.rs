@@ -12,6 +12,7 @@ pub fn run(process: &Process) -> ExitCode {
         Process::Stress(file) => return mainstay_host::faults::stress::run(&file.spec),
         Process::Confine(confined) => return mainstay_host::confine::run(&confined.spec),
         Process::Probe(probe) => return crate::drill::probe(probe),
+        Process::Tether(tether) => return crate::drill::tether(tether),
         Process::Node(_)
         | Process::Machine(_)
         | Process::Keeper(_)
@@ -40,6 +41,7 @@ pub fn run(process: &Process) -> ExitCode {
         | Process::Guardian(_)
         | Process::Stress(_)
         | Process::Confine(_)
-        | Process::Probe(_) => ExitCode::FAILURE,
+        | Process::Probe(_)
+        | Process::Tether(_) => ExitCode::FAILURE,
     }
 }

@@ -4,7 +4,8 @@
 #![allow(clippy::expect_used, reason = "a test says what it expects")]
 
 use std::ops::Deref;
-use std::process::{Child, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 
 use mainstay_testkit::platform::{self, said, until};
 use serde_json::{Value, json};
@@ -29,6 +30,80 @@ impl Platform {
         let file = platform.write("platform.yaml", include_str!("drill/platform.yaml"), 0o644);
         platform.0.start(&file);
         platform
+    }
+
+    /// Entries of a kind, by everybody.
+    fn journal(&self, kind: &str) -> Vec<Value> {
+        self.0.entries(kind)
+    }
+
+    /// Waits until the run is in the step in which its fault is in force, and its load under way.
+    fn wait_broken(&self, drill: &str) {
+        until("a fault", || {
+            let shown = self.json(&["drill", "list", "--json"]);
+            let running = &shown["running"];
+            (running["drill"] == drill && running["step"] == "meanwhile").then_some(())
+        });
+        assert!(!self.load(drill).is_empty(), "its load is under way");
+    }
+
+    /// Processes that were started for this platform with these words.
+    fn processes(&self, words: &[&str]) -> Vec<i32> {
+        let folder = self.folder().display().to_string();
+        let processes = std::fs::read_dir("/proc").expect("processes").flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let is_meant = |pid: &i32| {
+            let line = std::fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline"));
+            let line = line.unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            line.contains(&folder) && words.iter().all(|word| line.contains(word))
+        };
+        pids.filter(is_meant).collect()
+    }
+
+    /// What writes for a run.
+    fn load(&self, drill: &str) -> Vec<i32> {
+        self.processes(&["probe", &format!("-{drill}-unattended")])
+    }
+
+    /// The command that a node has started.
+    fn carrier(&self, drill: &str) -> i32 {
+        let found = self.processes(&["drill", "run", "--adopted"]);
+        let [carrier] = found.as_slice() else {
+            panic!("{drill} is carried by {found:?}");
+        };
+        *carrier
+    }
+
+    fn wait_ended(&self, drill: &str) -> Value {
+        until("its end", || {
+            let shown = self.json(&["drill", "list", "--json"]);
+            let mut ended = shown["ended"].as_array()?.iter();
+            ended.find(|run| run["drill"] == drill).cloned()
+        })
+    }
+
+    /// Its command died in the middle: what it broke is mended, nobody writes any more, and the journal says so.
+    fn check_abandoned(&self, drill: &str) {
+        let ended = self.wait_ended(drill);
+        assert_eq!(ended["end"]["verdict"], "inconclusive", "{ended:#}");
+        assert_eq!(
+            ended["end"]["why"],
+            "the command that carried it died in step meanwhile"
+        );
+        assert_eq!(ended["end"]["residue"], json!([]), "{ended:#}");
+        let mended = self.journal("fault.ending");
+        let is_its = |entry: &Value| entry["body"]["why"]["drill"]["drill"] == drill;
+        assert!(mended.iter().any(is_its), "{mended:#?}");
+        until("the end of its load", || {
+            self.load(drill).is_empty().then_some(())
+        });
+        let entries = self.entries(drill);
+        let kinds: Vec<&str> = entries.iter().map(|(kind, _)| kind.as_str()).collect();
+        assert!(
+            kinds.ends_with(&["drill.abandoned", "drill.ended"]),
+            "{kinds:?}"
+        );
     }
 
     /// Bodies of the entries of a run, with their kinds.
@@ -81,6 +156,7 @@ fn a_region_is_lost_by_drill_and_each_phase_is_measured_and_nothing_acknowledged
     let platform = Platform::start();
     // The first: what comes of a lost region is an incident, and while one is open nothing starts by itself.
     whoever_leads_starts_what_is_due(&platform);
+    a_command_dies_and_nobody_goes_on(&platform);
     let file = platform.write("region.yaml", include_str!("drill/region.yaml"), 0o644);
     missed(&platform, &file);
     let arguments = ["drill", "run", &file, "--reason", "a test"];
@@ -98,12 +174,12 @@ fn a_region_is_lost_by_drill_and_each_phase_is_measured_and_nothing_acknowledged
         "one at a time: {}",
         said(&second)
     );
-    let early = platform.attempt(&["drill", "confirm", "d2", "whole"]);
+    let early = platform.attempt(&["drill", "confirm", "d4", "whole"]);
     assert_eq!(early.status.code(), Some(3), "{}", said(&early));
-    let confirmed = platform.attempt(&["drill", "confirm", "d2", "seen"]);
+    let confirmed = platform.attempt(&["drill", "confirm", "d4", "seen"]);
     assert!(confirmed.status.success(), "{}", said(&confirmed));
     let ended = run.ended();
-    let entries = platform.entries("d2");
+    let entries = platform.entries("d4");
     assert!(ended.status.success(), "{}\n{entries:#?}", said(&ended));
 
     let recovery = measured(&entries, "recovery");
@@ -134,30 +210,59 @@ fn a_region_is_lost_by_drill_and_each_phase_is_measured_and_nothing_acknowledged
     told_in_order(&entries);
 }
 
-/// Nobody starts it; the text that was approved is run, and no other.
+/// Nobody starts it; the text that was approved is run, and no other. Its command and the leader die at once: whoever leads
+/// then mends what it broke, and starts it once more.
 fn whoever_leads_starts_what_is_due(platform: &Platform) {
     let text = include_str!("drill/unattended.yaml");
     let file = platform.write("unattended.yaml", text, 0o644);
     let early = platform.attempt(&["drill", "run", &file, "--adopted"]);
     assert_eq!(early.status.code(), Some(3), "{}", said(&early));
     platform.act(&["drill", "adopt", &file]);
-    until("a run that nobody started", || {
+    platform.wait_broken("d1");
+    let leader = platform.leader().expect("somebody leads");
+    let node = platform.node(&leader).expect("its node runs");
+    let claims = platform.journal("leadership.claimed").len();
+    kill(&[platform.carrier("d1"), node]);
+    platform.check_abandoned("d1");
+    assert!(
+        platform.journal("leadership.claimed").len() > claims,
+        "the leader was killed, and somebody took over"
+    );
+    until("the same once more", || {
         let shown = platform.json(&["drill", "list", "--json"]);
-        (shown["running"]["plan"]["name"] == "unattended").then_some(())
+        (shown["running"]["drill"] == "d2").then_some(())
     });
     platform.act(&["drill", "withdraw", "unattended"]);
-    let ended = until("its end", || {
-        let shown = platform.json(&["drill", "list", "--json"]);
-        let ended = shown["ended"].as_array()?.iter();
-        let mut of_it = ended.filter(|run| run["name"] == "unattended");
-        of_it.next().cloned()
-    });
+    let ended = platform.wait_ended("d2");
     assert_eq!(ended["end"]["verdict"], "passed", "{ended:#}");
-    let drill = ended["drill"].as_str().expect("a name");
-    let (kind, begun) = platform.entries(drill).remove(0);
-    assert_eq!(kind, "drill.begun");
-    assert!(begun["approved"].is_u64(), "its text was adopted: {begun}");
-    assert_eq!(begun["reason"], "it is due");
+    let left = platform.json(&["fault", "list", "--json"]);
+    assert_eq!(left, json!([]), "its own step mended what it broke");
+    for drill in ["d1", "d2"] {
+        let (kind, begun) = platform.entries(drill).remove(0);
+        assert_eq!(kind, "drill.begun");
+        assert!(begun["approved"].is_u64(), "its text was adopted: {begun}");
+        assert_eq!(begun["reason"], "it is due");
+    }
+}
+
+/// A person's run ends with its command, although there is a text and a leader.
+fn a_command_dies_and_nobody_goes_on(platform: &Platform) {
+    let file = platform.folder().join("unattended.yaml");
+    let file = file.to_str().expect("UTF-8");
+    let mut command = platform.command(&["drill", "run", file, "--reason", "a test"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let run = Running(Some(command.spawn().expect("started")));
+    platform.wait_broken("d3");
+    // Killed, and waited for.
+    drop(run);
+    platform.check_abandoned("d3");
+}
+
+/// By SIGKILL, all at once.
+fn kill(pids: &[i32]) {
+    let pids = pids.iter().map(ToString::to_string);
+    let sent = Command::new("kill").arg("-9").args(pids).status();
+    assert!(sent.expect("ran").success());
 }
 
 /// Adopted with a schedule that nobody follows, it calls; and that alone does not stand in its way.

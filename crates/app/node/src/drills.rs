@@ -3,16 +3,18 @@
 //! Whoever leads starts the command that a person would type, with the text that was approved and no other. Whether it may
 //! begin is decided where it always is: what is refused (a budget is short) is tried again until one has begun. Two that
 //! lead one after the other may both start it; the journal lets one begin.
+//!
+//! Whoever leads also looks whether the command that carries a drill still lives, whoever started it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mainstay_host::{identity, launch};
-use mainstay_kernel::{State, unattended_drills};
+use mainstay_host::{carrier, identity, launch};
+use mainstay_kernel::{Signal, State, unattended_drills};
 use mainstay_record::process::ProcessIdentity;
 use mainstay_rt::clock;
 use mainstay_units::Instant;
-use rustix::process::Signal;
+use rustix::process;
 
 use crate::context::Context;
 use crate::effects::chain;
@@ -62,11 +64,19 @@ impl Starter {
     /// The platform stops: what was started here ends in order, its load too.
     pub fn end(&self) {
         let running = self.attempts.values().filter(|attempt| attempt.runs());
-        for process in running.filter_map(|attempt| attempt.process) {
+        for started in running.filter_map(|attempt| attempt.process) {
             // One that is gone needs no signal.
-            identity::signal(process, Signal::INT).ok();
+            identity::signal(started, process::Signal::INT).ok();
         }
     }
+}
+
+/// What the journal is told of a run whose command has died.
+pub fn abandoned(context: &Context, state: &State) -> Option<Signal> {
+    let run = state.drills.running.as_ref()?;
+    let known = run.abandoned_ms.is_some();
+    let is_gone = carrier::is_gone(&context.layout.drill_carrier(), &run.id.to_string());
+    (is_gone && !known).then_some(Signal::DrillAbandoned { drill: run.id })
 }
 
 fn start(context: &Context, name: &str, document: &str) -> Option<ProcessIdentity> {

@@ -147,7 +147,7 @@ pub fn request(method: &Method, path: &str, body: &[u8]) -> Result<CommandReques
 
 /// What cannot be meant, in words.
 fn fault(ask: &IncidentAskRecord) -> Option<String> {
-    use mainstay_incident::{Day, Lesson, Role, Severity, Thing};
+    use mainstay_incident::{Day, Lesson, PageDigest, Role, Severity, Signature, Thing};
     let severity_fault = |text: &String| {
         let known = Severity::ALL.map(Severity::as_str).join(", ");
         let is_none = Severity::parse(text).is_none();
@@ -174,6 +174,16 @@ fn fault(ask: &IncidentAskRecord) -> Option<String> {
             let known = Lesson::ALL.map(Lesson::as_str).join(", ");
             let is_none = Lesson::parse(lesson).is_none();
             is_none.then(|| format!("{lesson:?} is no lesson: there are {known}"))
+        }
+        IncidentAskRecord::Sign {
+            signature, page, ..
+        } => {
+            let known = Signature::ALL.map(Signature::as_str).join(", ");
+            let is_none = Signature::parse(signature).is_none();
+            let fault =
+                is_none.then(|| format!("{signature:?} is no signature: there are {known}"));
+            let digest: Result<PageDigest, _> = page.parse();
+            fault.or_else(|| digest.err().map(|error| chain(&error)))
         }
         IncidentAskRecord::AddAction { due, .. } => {
             let day: Result<Day, _> = due.parse();

@@ -29,7 +29,7 @@ use crate::context::Context;
 use crate::control::{Desk, user_name};
 use crate::deeds::{self, Deed, tell_confinement};
 use crate::deputy::{Deputy, View};
-use crate::drills::Starter;
+use crate::drills::{self, Starter};
 use crate::effects::{carry_out, chain, stands};
 use crate::experiments;
 use crate::kernel_runner::LEADING;
@@ -219,7 +219,7 @@ impl Node {
                     renew(&mut self.leaves, &self.context);
                     self.hold_if_down().await?;
                     self.tell_keepers();
-                    self.start_drills();
+                    self.look_at_drills();
                 }
             }
         }
@@ -413,9 +413,12 @@ impl Node {
         }
     }
 
-    fn start_drills(&mut self) {
+    fn look_at_drills(&mut self) {
         let view = self.desk.deputy.view.borrow().clone();
         if let Some(state) = view.state.filter(|_| view.facts.role == LEADING) {
+            if let Some(signal) = drills::abandoned(&self.context, &state) {
+                self.desk.deputy.submit(signal);
+            }
             self.drills.look(&self.context, &state);
         }
     }

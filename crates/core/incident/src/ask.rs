@@ -10,6 +10,7 @@ use crate::became::Became;
 use crate::book::Incidents;
 use crate::event::{By, Change, Event, Person};
 use crate::incident::{Action, Day, Incident, IncidentId, Lesson, Phase, Role};
+use crate::page::{PageDigest, Signature};
 use crate::severity::Severity;
 use crate::thing::Thing;
 use crate::topology::Topology;
@@ -63,8 +64,19 @@ pub enum Ask {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Review {
     Learn(Lesson),
-    AddAction { owner: String, due: Day },
-    FinishAction { number: u32, became: Option<Became> },
+    AddAction {
+        owner: String,
+        due: Day,
+    },
+    FinishAction {
+        number: u32,
+        became: Option<Became>,
+    },
+    /// The reason is the statement.
+    Sign {
+        signature: Signature,
+        page: PageDigest,
+    },
 }
 
 impl Ask {
@@ -79,6 +91,7 @@ impl Ask {
                 Review::Learn(_) => "incident note",
                 Review::AddAction { .. } => "incident action add",
                 Review::FinishAction { .. } => "incident action done",
+                Review::Sign { .. } => "incident sign",
             },
             Self::Link { .. } => "incident link",
             Self::Merge { .. } => "incident merge",
@@ -291,6 +304,17 @@ impl Incidents {
             Review::FinishAction { number, became } => {
                 self.finished(incident, *number, became.as_ref())
             }
+            // Before it is over, no page tells how it ended.
+            Review::Sign { signature, page } => match self.find(incident)?.phase {
+                Phase::Resolved => Ok(Change::Signed {
+                    signature: *signature,
+                    page: page.clone(),
+                }),
+                phase @ (Phase::Open
+                | Phase::Acknowledged
+                | Phase::Mitigated
+                | Phase::Merged(_)) => Err(wrong(incident, phase, "signed")),
+            },
         }
     }
 

@@ -414,6 +414,7 @@ impl Incidents {
             | Change::Learned(_)
             | Change::ActionAdded(_)
             | Change::ActionDone { .. }
+            | Change::Signed { .. }
             | Change::Linked { .. }
             | Change::Mitigated
             | Change::Resolved { .. }

@@ -8,6 +8,7 @@ use core::fmt;
 use mainstay_units::Position;
 
 use crate::incident::{Action, IncidentId, Lesson, Role};
+use crate::page::{PageDigest, Signature};
 use crate::seen::Condition;
 use crate::severity::Severity;
 use crate::thing::Thing;
@@ -92,6 +93,11 @@ pub enum Change {
         number: u32,
         /// The rule, drill or gate that it became, as [`crate::Became`] writes it; versions before wrote any text.
         became: Option<String>,
+    },
+    /// Somebody stands for a page that tells of it, or does not; the reason is the statement.
+    Signed {
+        signature: Signature,
+        page: PageDigest,
     },
     Linked {
         link: String,

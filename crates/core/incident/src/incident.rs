@@ -426,7 +426,7 @@ impl Incident {
                     *is_done = true;
                 }
             }
-            Change::Opened { .. } | Change::Noted | Change::Learned(_) => {}
+            Change::Opened { .. } | Change::Noted | Change::Learned(_) | Change::Signed { .. } => {}
         }
     }
 

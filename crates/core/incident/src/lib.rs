@@ -38,6 +38,7 @@ mod book;
 mod event;
 mod incident;
 mod next;
+mod page;
 mod seen;
 mod severity;
 #[cfg(test)]
@@ -54,6 +55,7 @@ pub use incident::{
     TIMELINE_MAX,
 };
 pub use next::{NEIGHBOURS_MS, SETTLE_MS, WINDOW_LONG_MS, WINDOW_MS};
+pub use page::{PageDigest, ParseDigestError, Signature};
 pub use seen::{Condition, Seen, Sign, Told};
 pub use severity::Severity;
 pub use thing::{ParseThingError, Thing, What};

@@ -7,11 +7,12 @@ use alloc::vec::Vec;
 use mainstay_units::Position;
 use proptest::prelude::*;
 
-use crate::ask::{Ask, Refusal};
+use crate::ask::{Ask, Refusal, Review};
 use crate::book::Incidents;
 use crate::event::{Change, Event, Person};
 use crate::incident::{Incident, IncidentId, Phase, Role};
 use crate::next::SETTLE_MS;
+use crate::page::{PageDigest, Signature};
 use crate::seen::{Condition, Seen, Sign, Told};
 use crate::severity::Severity;
 use crate::thing::{Thing, What};
@@ -686,6 +687,37 @@ fn people_have_the_last_word() {
     .unwrap();
     assert_eq!(desk.one().0, id);
     assert_eq!(desk.one().1.severity, Severity::Critical);
+}
+
+#[test]
+fn a_page_is_signed_once_the_incident_is_over() {
+    let mut desk = Desk::new();
+    let page: PageDigest = "0f".repeat(32).parse().unwrap();
+    let sign = |signature| Ask::Review {
+        incident: IncidentId(1),
+        review: Review::Sign {
+            signature,
+            page: page.clone(),
+        },
+    };
+    let text = "ServerDown severity=page host=h1 database=ledger";
+    desk.see(alert("h1", text, Told::Firing));
+    assert!(matches!(
+        desk.ask(sign(Signature::Accepted)),
+        Err(Refusal::WrongPhase { .. })
+    ));
+    let resolve = Ask::Resolve {
+        incident: IncidentId(1),
+        despite: true,
+    };
+    assert_eq!(desk.ask(resolve), Ok(()));
+    for signature in Signature::ALL {
+        assert_eq!(desk.ask(sign(signature)), Ok(()));
+    }
+    let upper = "0F".repeat(32);
+    for none in ["", "0f", upper.as_str()] {
+        assert!(none.parse::<PageDigest>().is_err(), "{none:?}");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::alert;
 use crate::authority::{Actor, By, authorize};
 use crate::desired::Desired;
 use crate::difference::plan;
+use crate::drill;
 use crate::effect::{EffectId, Executor, Outcome};
 use crate::event::Event;
 use crate::experiment;
@@ -92,6 +93,7 @@ fn decide_signal(state: &State, now_ms: u64, signal: &Signal) -> Decision {
         } => rules::told(state, watch, *at_ms, files),
         Signal::Answered { effect, outcome } => answered(state, *effect, outcome),
         Signal::Experiment(told) => experiment::desk::told(state, now_ms, told),
+        Signal::DrillAbandoned { drill } => drill::desk::abandoned(state, *drill),
     }
 }
 

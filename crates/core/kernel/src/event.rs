@@ -12,7 +12,7 @@ use crate::alert::AlertNews;
 use crate::authority::By;
 use crate::desired::Desired;
 use crate::difference::Plan;
-use crate::drill::DrillNews;
+use crate::drill::{DrillId, DrillNews};
 use crate::effect::{EffectId, Outcome};
 use crate::experiment::{ExperimentId, ExperimentNews};
 use crate::fault::{FaultId, FaultSpec};
@@ -237,6 +237,10 @@ pub enum EndReason {
     /// Its experiment is over.
     Experiment {
         experiment: ExperimentId,
+    },
+    /// The command that carried its drill has died.
+    Drill {
+        drill: DrillId,
     },
     /// The last attempt to end it failed.
     Again {

@@ -199,6 +199,9 @@ pub(crate) fn told(event: &mainstay_incident::Event) -> String {
             action.due
         ),
         Change::ActionDone { number, .. } => alloc::format!("{id}/a{number} is done"),
+        Change::Signed { signature, .. } => {
+            alloc::format!("the page of incident {id} is {}", signature.as_str())
+        }
         Change::Linked { .. } => alloc::format!("linked in incident {id}"),
         Change::Mitigated => alloc::format!("incident {id} is mitigated"),
         Change::Resolved { .. } => alloc::format!("incident {id} is resolved"),

@@ -12,7 +12,7 @@ use mainstay_units::Term;
 use crate::alert::AlertNews;
 use crate::authority::Actor;
 use crate::desired::Desired;
-use crate::drill::DrillAsk;
+use crate::drill::{DrillAsk, DrillId};
 use crate::effect::{EffectId, Outcome};
 use crate::experiment::{ExperimentAsk, ExperimentTold};
 use crate::fault::FaultSpec;
@@ -63,6 +63,10 @@ pub enum Signal {
     },
     /// What a node saw or chose for an experiment.
     Experiment(ExperimentTold),
+    /// The command that carried a drill has died: the leader's own node looks for it.
+    DrillAbandoned {
+        drill: DrillId,
+    },
 }
 
 /// An operator's wish.

@@ -37,6 +37,8 @@ pub enum Why {
     NotAWatch,
     /// More alerts stand than the journal follows.
     TooManyAlerts,
+    /// No drill of that number is carried by anybody.
+    DrillNotCarried,
     /// Nobody waits for the outcome of this effect any more.
     NotOutstanding {
         effect: EffectId,
@@ -63,6 +65,7 @@ impl fmt::Display for Why {
             Self::AlreadyRecorded => f.write_str("recorded already"),
             Self::NotAWatch => f.write_str("the platform file has no watch on that host"),
             Self::TooManyAlerts => f.write_str("more alerts stand than the journal follows"),
+            Self::DrillNotCarried => f.write_str("no such drill is carried by anybody"),
             Self::NotOutstanding { effect } => write!(f, "effect {effect} is not outstanding"),
         }
     }

@@ -89,6 +89,16 @@ impl Layout {
         self.data.join("faults")
     }
 
+    /// What drills leave: a folder for each run.
+    pub fn drills(&self) -> PathBuf {
+        self.data.join("drills")
+    }
+
+    /// Locked by the command that carries a drill.
+    pub fn drill_carrier(&self) -> PathBuf {
+        self.drills().join("carrier")
+    }
+
     pub fn secrets(&self) -> PathBuf {
         self.data.join("secrets")
     }

@@ -368,6 +368,12 @@ pub struct DrillDeviatedBody {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct DrillAbandonedBody {
+    pub drill: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DrillEndedBody {
     pub drill: String,
     pub name: String,

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::drill::{
-    DrillAdoptedBody, DrillAskRecord, DrillBegunBody, DrillConfirmedBody, DrillDeviatedBody,
-    DrillEndedBody, DrillMeasuredBody, DrillMissedBody, DrillSignedBody, DrillStepBegunBody,
-    DrillStepEndedBody, DrillWithdrawnBody,
+    DrillAbandonedBody, DrillAdoptedBody, DrillAskRecord, DrillBegunBody, DrillConfirmedBody,
+    DrillDeviatedBody, DrillEndedBody, DrillMeasuredBody, DrillMissedBody, DrillSignedBody,
+    DrillStepBegunBody, DrillStepEndedBody, DrillWithdrawnBody,
 };
 use crate::experiment::{
     ExperimentAskRecord, ExperimentBegunBody, ExperimentChoosingBody, ExperimentChosenBody,
@@ -21,7 +21,7 @@ use crate::experiment::{
 use crate::incident::{
     IncidentActionAddedBody, IncidentActionDoneBody, IncidentAskRecord, IncidentAssignedBody,
     IncidentBody, IncidentJoinedBody, IncidentLearnedBody, IncidentLinkedBody, IncidentMergedBody,
-    IncidentOpenedBody, IncidentResolvedBody, IncidentSeverityBody,
+    IncidentOpenedBody, IncidentResolvedBody, IncidentSeverityBody, IncidentSignedBody,
 };
 use crate::journal::{ClaimedBody, KeyAdmittedBody, OpenedBody};
 use crate::notice::{
@@ -107,6 +107,7 @@ kinds! {
     IncidentLearned(IncidentLearnedBody) = "incident.learned", 1;
     IncidentActionAdded(IncidentActionAddedBody) = "incident.action_added", 1;
     IncidentActionDone(IncidentActionDoneBody) = "incident.action_done", 1;
+    IncidentSigned(IncidentSignedBody) = "incident.signed", 1;
     IncidentLinked(IncidentLinkedBody) = "incident.linked", 1;
     IncidentMitigated(IncidentBody) = "incident.mitigated", 1;
     IncidentResolved(IncidentResolvedBody) = "incident.resolved", 1;
@@ -130,6 +131,7 @@ kinds! {
     DrillConfirmed(DrillConfirmedBody) = "drill.confirmed", 1;
     DrillMeasured(DrillMeasuredBody) = "drill.measured", 1;
     DrillDeviated(DrillDeviatedBody) = "drill.deviated", 1;
+    DrillAbandoned(DrillAbandonedBody) = "drill.abandoned", 1;
     DrillEnded(DrillEndedBody) = "drill.ended", 1;
     DrillSigned(DrillSignedBody) = "drill.signed", 1;
     Playbook(PlaybookBody) = "playbook", 1;
@@ -478,6 +480,7 @@ pub enum EndRecord {
     Cleared { by: ActorRecord, reason: String },
     Playbook { run: String },
     Experiment { experiment: String },
+    Drill { drill: String },
     Again { failed: String },
 }
 
@@ -711,6 +714,7 @@ pub enum SignalRecord {
     RulesTold(RulesFollowedBody),
     Answered(EffectFinishedBody),
     Experiment(ExperimentToldRecord),
+    DrillAbandoned(DrillAbandonedBody),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

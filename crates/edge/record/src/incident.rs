@@ -154,6 +154,20 @@ pub struct IncidentActionDoneBody {
     pub reason: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IncidentSignedBody {
+    pub incident: String,
+    /// `accepted`, `refused`
+    pub signature: String,
+    /// SHA-256 of the page, hexadecimal.
+    pub page: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<ActorRecord>,
+    /// In the words of whoever signs.
+    pub reason: String,
+}
+
 /// What somebody wants of an incident, on its way to a node and to the leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -193,6 +207,11 @@ pub enum IncidentAskRecord {
         action: u32,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         became: Option<String>,
+    },
+    Sign {
+        incident: String,
+        signature: String,
+        page: String,
     },
     Link {
         incident: String,

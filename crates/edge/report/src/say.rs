@@ -265,6 +265,10 @@ fn fault(event: &EventBody) -> Option<String> {
             EndRecord::Experiment { experiment } => {
                 format!("experiment {experiment} is over: fault {} ends", body.fault)
             }
+            EndRecord::Drill { drill } => format!(
+                "the command of drill {drill} died: fault {} ends",
+                body.fault
+            ),
             EndRecord::Again { failed } => format!(
                 "fault {} is ended once more, since that failed: {failed}",
                 body.fault
@@ -344,6 +348,13 @@ fn review(event: &EventBody) -> Option<String> {
             "{} noted ({}): {}",
             by(body.by.as_ref()),
             body.lesson,
+            body.reason
+        ),
+        EventBody::IncidentSigned(body) => format!(
+            "{} signs: {} the page {}…: {}",
+            by(body.by.as_ref()),
+            body.signature,
+            body.page.get(..8).unwrap_or(&body.page),
             body.reason
         ),
         EventBody::IncidentActionAdded(body) => format!(
@@ -488,6 +499,9 @@ fn drill(event: &EventBody) -> Option<String> {
             body.signature.as_str(),
             body.statement
         ),
+        EventBody::DrillAbandoned(body) => {
+            format!("drill {}: the command that carried it has died", body.drill)
+        }
         EventBody::DrillDeviated(body) => {
             format!("drill {} deviated: {}", body.drill, body.deviation.what)
         }

@@ -522,7 +522,9 @@ fn class(entry: &Entry) -> Class {
         EventBody::FaultEnding(body) => match body.why {
             EndRecord::Cleared { .. } => Class::Person,
             EndRecord::Expired | EndRecord::Again { .. } => Class::Other,
-            EndRecord::Playbook { .. } | EndRecord::Experiment { .. } => Class::Decided,
+            EndRecord::Playbook { .. } | EndRecord::Experiment { .. } | EndRecord::Drill { .. } => {
+                Class::Decided
+            }
         },
         EventBody::InstancePlaced(_)
         | EventBody::InstanceWithdrawn(_)
@@ -569,6 +571,7 @@ fn person_class(event: &EventBody) -> Class {
         | EventBody::IncidentLearned(_)
         | EventBody::IncidentActionAdded(_)
         | EventBody::IncidentActionDone(_)
+        | EventBody::IncidentSigned(_)
         | EventBody::SwitchoverOrdered(_)
         | EventBody::SoloOrdered(_)
         | EventBody::GateOverridden(_)

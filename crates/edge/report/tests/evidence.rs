@@ -363,6 +363,57 @@ fn the_result_is_signed_by_who_did_not_make_it() {
     );
 }
 
+/// What was signed is a page, byte for byte: another one, or none, is not it.
+#[test]
+fn the_page_of_an_incident_is_signed_by_who_did_not_resolve_it() {
+    const PAGE: &[u8] = b"# Incident i1";
+    let signed_by = |who: Option<&str>, page: Option<&[u8]>| {
+        let mut log = resolved_by("ada");
+        if let Some(who) = who {
+            let page = mainstay_journal::Hash::of(PAGE).to_string();
+            let body = json!({"incident": "i1", "signature": "accepted", "page": page, "by": by(who), "reason": "seen"});
+            log.add(3_000, "incident.signed", body);
+        }
+        let mut material = material(&log, "i1", START_MS + DAY_MS);
+        let page = page.map(|page| ("i1.md".to_owned(), page.to_vec()));
+        material.attached = page.into_iter().collect();
+        let verified = check(&sealed(&material, &key())).unwrap();
+        let part = &verified.items[12].parts[0];
+        (part.status, part.told.clone())
+    };
+    let page = Some(PAGE);
+    let (status, told) = signed_by(Some("grace"), page);
+    assert_eq!(status, Status::Shown, "{told}");
+    assert!(
+        told.contains("grace accepted i1.md, which is attached"),
+        "{told}"
+    );
+    for (who, page, why) in [
+        (None, page, "no entry by which anybody"),
+        (Some("ada"), page, "who resolved it too"),
+        (Some("grace"), None, "is not attached"),
+        (
+            Some("grace"),
+            Some(&b"# Incident i2"[..]),
+            "is not attached",
+        ),
+    ] {
+        let (status, told) = signed_by(who, page);
+        assert_eq!(status, Status::Missing, "{told}");
+        assert!(told.contains(why), "{told}");
+    }
+}
+
+fn resolved_by(who: &str) -> Log {
+    let mut log = Log::default();
+    log.begin();
+    let opened = json!({"incident": "i1", "title": "slow", "severity": "error", "reason": "x", "by": by(who)});
+    log.add(1_000, "incident.opened", opened);
+    let resolved = json!({"incident": "i1", "reason": "x", "by": by(who)});
+    log.add(2_000, "incident.resolved", resolved);
+    log
+}
+
 const WITNESS: &str = "witness.example/w1";
 
 /// A witness that is a program of somebody else's: a key, and what it signs by the letter of the specification.

@@ -11,11 +11,13 @@
 //! - [`wire`] carries the bytes between two regions, and is where a network is cut or slowed.
 //! - [`relay`] leads a process that knows the others by name to where they are from here.
 //! - [`confine`] turns a process into a program that may do next to nothing.
+//! - [`carrier`] tells whether the command that carries a drill still lives.
 //! - [`faults`] breaks things on purpose, under the eyes of a [`guardian`] that mends them in time.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod confine;
+pub mod carrier;
 pub mod faults;
 pub mod guardian;
 pub mod identity;

@@ -49,6 +49,14 @@ when each of its alerts would have fired, beside when the incident was opened.
 Exit codes: 0 an alert would have fired before it was mitigated; 1 none would; 2 the rules cannot be used, or nothing
 was measured.";
 
+const SIGN_HELP: &str = "\
+The page is a file that `mainstay incident report` wrote, as it will be handed on. The incident must be over. A pack of evidence to
+which the page is attached shows who signed it, and anybody can verify that without asking (docs/evidence.md).
+
+  mainstay incident report i3 --format html --out i3.html
+  mainstay incident sign i3 i3.html --reason 'seen with the desk'
+  mainstay evidence pack --incident i3 --attach i3.html --out i3.tar";
+
 const ACTION_HELP: &str = "\
 Each has an owner, whom the platform file names as an operator, and a day. One that is done may name what it became: a
 rule that the watches follow, a drill that is adopted, a gate of the platform file. Of a rule it is said whether it would
@@ -95,6 +103,9 @@ pub enum Incident {
     /// What it was, what it cost, what was done, and what follows from it
     #[command(after_help = REPORT_HELP)]
     Report(Report),
+    /// Stand for a page that tells of it, or do not: its SHA-256 is journalled
+    #[command(after_help = SIGN_HELP)]
+    Sign(Sign),
     /// Whether other rules would have noticed it, and when
     #[command(after_help = REPLAY_HELP)]
     Replay(Replay),
@@ -175,6 +186,20 @@ pub struct Report {
     pub before: String,
     #[command(flatten)]
     pub platform: Platform,
+}
+
+#[derive(Debug, Args)]
+pub struct Sign {
+    /// Such as i3
+    pub id: String,
+    /// The page
+    #[arg(value_name = "FILE")]
+    pub page: PathBuf,
+    /// Say that you do not stand for it
+    #[arg(long)]
+    pub refuse: bool,
+    #[command(flatten)]
+    pub act: Act,
 }
 
 #[derive(Debug, Args)]

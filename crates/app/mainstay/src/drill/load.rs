@@ -1,13 +1,15 @@
 //! Who uses the platform while it is rehearsed: programs of their own, each with its notes.
 //!
-//! They are children of the command, but they end by themselves: each is told how long it lasts. A region that is lost
+//! They are children of the command and do not outlive it: when it dies they are asked to end, and answer what is under way
+//! first. Besides, each is told how long it lasts. A region that is lost
 //! takes its clients with it, by SIGKILL; what they wrote down until then is evidence of what was promised.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +20,10 @@ use mainstay_model::Platform;
 use mainstay_model::address::Slot;
 use mainstay_recovery::interruption::{Fate, Request};
 use mainstay_rt::clock;
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::arguments::TetherProcess;
+use crate::print::problem;
 
 /// A witness log of a drill; more is no drill but a load test.
 const NOTES_BYTES_MAX: u64 = 1 << 30;
@@ -86,7 +92,7 @@ impl<'a> Field<'a> {
     ) -> Result<Self> {
         let began_ms = clock::wall_ms();
         let run = format!("{began_ms}-{id}-{}", document.name);
-        let folder = layout.data().join("drills").join(&run);
+        let folder = layout.drills().join(&run);
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("make the drill's folder {}", folder.display()))?;
         Ok(Self {
@@ -166,7 +172,7 @@ impl<'a> Field<'a> {
             .stderr(output.try_clone().context("share a client's output")?)
             .stdout(output)
             .spawn()
-            .with_context(|| format!("start {}", command.get_program().to_string_lossy()))?;
+            .with_context(|| format!("start the load {}", load.name))?;
         Ok(Client {
             load: index,
             region,
@@ -204,7 +210,7 @@ impl<'a> Field<'a> {
         let Some((program, arguments)) = words.split_first() else {
             bail!("there is no program");
         };
-        let mut command = Command::new(found(&fill(program, own))?);
+        let mut command = tethered(&found(&fill(program, own))?)?;
         command.args(arguments.iter().map(|word| fill(word, own)));
         for door in doors {
             command.args(each_gateway.iter().map(|word| fill(word, Some(door))));
@@ -222,7 +228,7 @@ impl<'a> Field<'a> {
         number: usize,
     ) -> Result<Command> {
         let own = std::env::current_exe().context("find this program's own path")?;
-        let mut command = Command::new(own);
+        let mut command = tethered(&own)?;
         command.args(["probe", "--database", database, "--run", &self.run]);
         command.arg("--writer").arg(number.to_string());
         command.arg("--rate").arg(rate.to_string());
@@ -240,6 +246,37 @@ impl<'a> Field<'a> {
         command.arg("--roots").arg(self.layout.roots());
         Ok(command)
     }
+}
+
+/// A program that is asked to end when this process dies, however that does.
+fn tethered(program: &Path) -> Result<Command> {
+    let own = std::env::current_exe().context("find this program's own path")?;
+    let mut command = Command::new(own);
+    command.args(["tether", "--to"]);
+    command.arg(std::process::id().to_string());
+    command.arg("--").arg(program);
+    Ok(command)
+}
+
+/// Becomes the program that it is given, having asked the system for a signal when its parent dies.
+pub fn tether(arguments: &TetherProcess) -> ExitCode {
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
+        problem(format_args!(
+            "ask for a signal at the parent's end: {error}"
+        ));
+        return ExitCode::FAILURE;
+    }
+    // It may have died before that: then whoever is the parent now would be waited for.
+    if std::os::unix::process::parent_id() != arguments.to {
+        return ExitCode::FAILURE;
+    }
+    let Some((program, words)) = arguments.program.split_first() else {
+        return ExitCode::FAILURE;
+    };
+    // Returns only if it fails.
+    let error = Command::new(program).args(words).exec();
+    problem(format_args!("start {}: {error}", program.display()));
+    ExitCode::FAILURE
 }
 
 /// A program by its path; by its name beside this one, or on the path.
@@ -291,7 +328,7 @@ impl Client {
         }
         let pid = i32::try_from(self.child.id()).ok();
         if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).ok();
+            rustix::process::kill_process(pid, Signal::TERM).ok();
         }
         let deadline = clock::now() + FAREWELL;
         while clock::now() < deadline {

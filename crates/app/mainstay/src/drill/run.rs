@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use mainstay_derive::Layout;
 use mainstay_drill::document::{Document, Load, Loss, Source, Step};
+use mainstay_host::carrier::Carrier;
 use mainstay_host::faults;
 use mainstay_model::Platform;
 use mainstay_model::address::Slot;
@@ -122,7 +123,14 @@ impl Play<'_> {
         if let Some(why) = self.short_budget() {
             return Err(self.refused(why));
         }
+        let mut carrier = self.carrier()?;
         let id = tell::begin(self.layout, self.plan(), self.reason, self.gates)?;
+        if let Err(error) = carrier.name(&id) {
+            // It is carried all the same; only if this process died, nobody would know before its time is over.
+            self.say(format_args!(
+                "its carrier's file cannot be written: {error}"
+            ));
+        }
         self.say(format_args!(
             "{id} {} begun, seed {}",
             self.document.title, self.seed
@@ -146,6 +154,13 @@ impl Play<'_> {
             DrillVerdictWord::Passed => Ok(()),
             other => Err(Failure::Finding(format!("{id} has {}", other.as_str()))),
         }
+    }
+
+    /// Held until this process ends, however it does: whoever leads sees by it that a drill is carried.
+    fn carrier(&self) -> Result<Carrier, Failure> {
+        let path = self.layout.drill_carrier();
+        let taken = Carrier::take(&path).with_context(|| format!("lock {}", path.display()))?;
+        taken.ok_or_else(|| self.refused("another command carries a drill".to_owned()))
     }
 
     fn refused(&self, why: String) -> Failure {

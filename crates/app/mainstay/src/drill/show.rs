@@ -115,6 +115,7 @@ fn drill_of(body: &EventBody) -> Option<&str> {
         EventBody::DrillConfirmed(body) => &body.drill,
         EventBody::DrillMeasured(body) => &body.drill,
         EventBody::DrillDeviated(body) => &body.drill,
+        EventBody::DrillAbandoned(body) => &body.drill,
         EventBody::DrillEnded(body) => &body.drill,
         EventBody::DrillSigned(body) => &body.drill,
         _ => return None,
@@ -178,6 +179,7 @@ fn told(body: &EventBody) -> Vec<String> {
         }
         EventBody::DrillConfirmed(body) => vec![format!("{} confirmed: {}", body.step, body.note)],
         EventBody::DrillDeviated(body) => vec![format!("deviation: {}", body.deviation.what)],
+        EventBody::DrillAbandoned(_) => vec!["the command that carried it has died".to_owned()],
         EventBody::DrillSigned(body) => {
             let operator = body.by.operator.as_deref().unwrap_or("somebody");
             let signature = body.signature.as_str();

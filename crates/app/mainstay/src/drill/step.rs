@@ -8,6 +8,7 @@ use mainstay_host::faults;
 use mainstay_record::drill::{DrillAskRecord, StepOutcomeWord};
 use mainstay_record::keeper::{KeeperStatus, SightRole};
 use mainstay_record::node::{Command, CommandOutcome, Gathered, InjectFault, Seen};
+use mainstay_record::process::FaultStatus;
 use mainstay_rt::clock;
 use mainstay_units::Instant;
 
@@ -241,7 +242,7 @@ impl Stage<'_> {
         let set = faults::in_force(self.field.layout.data());
         let set = set.into_iter().find(|fault| {
             fault.kind.name() == kind
-                && fault.target == target
+                && is_meant(fault, target)
                 && fault.injected_wall_ms + 1_000 >= ordered_ms
         });
         if let Some(set) = &set {
@@ -403,5 +404,18 @@ pub fn end_record(drill: &str, step: &str, end: End) -> DrillAskRecord {
             detail: end.detail,
             evidence: end.evidence,
         },
+    }
+}
+
+/// Whether a fault has the target that a document names. Of two regions, which may be parted in several ways, a guardian's record
+/// has one as the target and the other beside it.
+fn is_meant(fault: &FaultStatus, target: &str) -> bool {
+    let mut parts = target
+        .split([',', ':', ' '])
+        .flat_map(|part| part.split("--"));
+    let mut next = || parts.find(|part| !part.is_empty());
+    match &fault.parameters.to {
+        Some(to) => next() == Some(fault.target.as_str()) && next() == Some(to.as_str()),
+        None => fault.target == target,
     }
 }

@@ -197,6 +197,9 @@ fn action_body(event: &Event) -> Option<EventBody> {
                 EndReason::Experiment { experiment } => EndRecord::Experiment {
                     experiment: experiment.to_string(),
                 },
+                EndReason::Drill { drill } => EndRecord::Drill {
+                    drill: drill.to_string(),
+                },
                 EndReason::Again { failed } => EndRecord::Again {
                     failed: failed.clone(),
                 },
@@ -367,6 +370,7 @@ fn drill_of(body: EventBody) -> Result<Event, ReadError> {
         | EventBody::DrillConfirmed(_)
         | EventBody::DrillMeasured(_)
         | EventBody::DrillDeviated(_)
+        | EventBody::DrillAbandoned(_)
         | EventBody::DrillEnded(_)
         | EventBody::DrillSigned(_) => Event::Drill(drills::news_of(body)?),
         EventBody::RulesAdopted(body) => rules::adopted(body)?,
@@ -448,6 +452,9 @@ fn ending(body: FaultEndingBody) -> Result<Event, ReadError> {
             EndRecord::Playbook { run } => EndReason::Playbook { run },
             EndRecord::Experiment { experiment } => EndReason::Experiment {
                 experiment: (experiment.parse()).map_err(|()| ReadError::Form("experiment"))?,
+            },
+            EndRecord::Drill { drill } => EndReason::Drill {
+                drill: drill.parse().map_err(|()| ReadError::Form("drill"))?,
             },
             EndRecord::Again { failed } => EndReason::Again { failed },
         },

@@ -8,11 +8,11 @@ use mainstay_kernel::{
     Adoption, Deviation, DrillAsk, DrillId, DrillNews, DrillPlan, DrillStep, Drills, Signature,
 };
 use mainstay_record::drill::{
-    AdoptedShown, DeviationRecord, DrillAdoptedBody, DrillAdoptionRecord, DrillAskRecord,
-    DrillBegunBody, DrillConfirmedBody, DrillDeviatedBody, DrillEndedBody, DrillMeasuredBody,
-    DrillMissedBody, DrillPlanRecord, DrillShown, DrillSignedBody, DrillStepBegunBody,
-    DrillStepEndedBody, DrillStepRecord, DrillWithdrawnBody, DrillsShown, EndedShown,
-    SignatureWord,
+    AdoptedShown, DeviationRecord, DrillAbandonedBody, DrillAdoptedBody, DrillAdoptionRecord,
+    DrillAskRecord, DrillBegunBody, DrillConfirmedBody, DrillDeviatedBody, DrillEndedBody,
+    DrillMeasuredBody, DrillMissedBody, DrillPlanRecord, DrillShown, DrillSignedBody,
+    DrillStepBegunBody, DrillStepEndedBody, DrillStepRecord, DrillWithdrawnBody, DrillsShown,
+    EndedShown, SignatureWord,
 };
 use mainstay_record::event::EventBody;
 use mainstay_units::Position;
@@ -101,6 +101,7 @@ fn going_body(news: &DrillNews) -> EventBody {
             drill: drill.to_string(),
             deviation: deviation_record(deviation),
         }),
+        DrillNews::Abandoned { drill } => EventBody::DrillAbandoned(abandoned_body(*drill)),
         DrillNews::Ended {
             drill,
             name,
@@ -180,6 +181,9 @@ pub(super) fn news_of(body: EventBody) -> Result<DrillNews, ReadError> {
             drill: id(&body.drill)?,
             deviation: deviation_of(body.deviation),
         },
+        EventBody::DrillAbandoned(body) => DrillNews::Abandoned {
+            drill: abandoned_of(&body)?,
+        },
         EventBody::DrillEnded(body) => DrillNews::Ended {
             drill: id(&body.drill)?,
             name: body.name,
@@ -195,6 +199,16 @@ pub(super) fn news_of(body: EventBody) -> Result<DrillNews, ReadError> {
         },
         _ => return Err(ReadError::Form("drill")),
     })
+}
+
+pub(super) fn abandoned_body(drill: DrillId) -> DrillAbandonedBody {
+    DrillAbandonedBody {
+        drill: drill.to_string(),
+    }
+}
+
+pub(super) fn abandoned_of(body: &DrillAbandonedBody) -> Result<DrillId, ReadError> {
+    id(&body.drill)
 }
 
 pub(super) fn drill_ask_record(ask: &DrillAsk) -> DrillAskRecord {

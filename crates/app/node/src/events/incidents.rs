@@ -2,15 +2,15 @@
 
 use mainstay_incident::{
     Action, Ask, Became, By, Change, Event as IncidentEvent, Incident, IncidentId, Incidents,
-    Lesson, Person, Phase, Review, Role, Severity,
+    Lesson, PageDigest, Person, Phase, Review, Role, Severity, Signature,
 };
 use mainstay_kernel::Event;
 use mainstay_record::event::{ActorRecord, EventBody};
 use mainstay_record::incident::{
     IncidentActionAddedBody, IncidentActionDoneBody, IncidentAskRecord, IncidentAssignedBody,
     IncidentBody, IncidentJoinedBody, IncidentLearnedBody, IncidentLinkedBody, IncidentMergedBody,
-    IncidentOpenedBody, IncidentResolvedBody, IncidentSeverityBody, IncidentSummary, IncidentView,
-    StandingView,
+    IncidentOpenedBody, IncidentResolvedBody, IncidentSeverityBody, IncidentSignedBody,
+    IncidentSummary, IncidentView, StandingView,
 };
 use mainstay_units::Position;
 
@@ -65,9 +65,10 @@ pub(super) fn incident_body(event: &Event) -> Option<EventBody> {
         Change::Mitigated => EventBody::IncidentMitigated(plain()),
         Change::Reopened => EventBody::IncidentReopened(plain()),
         Change::Opened { .. } | Change::Joined { .. } => grown_body(event)?,
-        Change::Learned(_) | Change::ActionAdded(_) | Change::ActionDone { .. } => {
-            review_body(event)?
-        }
+        Change::Learned(_)
+        | Change::ActionAdded(_)
+        | Change::ActionDone { .. }
+        | Change::Signed { .. } => review_body(event)?,
         Change::SeverityChanged { severity } => EventBody::IncidentSeverity(IncidentSeverityBody {
             incident,
             severity: severity.to_string(),
@@ -119,6 +120,13 @@ fn review_body(event: &IncidentEvent) -> Option<EventBody> {
             action: action.number,
             owner: action.owner.clone(),
             due: action.due.to_string(),
+            by,
+            reason,
+        }),
+        Change::Signed { signature, page } => EventBody::IncidentSigned(IncidentSignedBody {
+            incident,
+            signature: signature.as_str().to_owned(),
+            page: page.to_string(),
             by,
             reason,
         }),
@@ -265,7 +273,8 @@ pub(super) fn incident_of(body: EventBody) -> Result<Event, ReadError> {
         EventBody::IncidentNoted(body) => plain(body, Change::Noted),
         body @ (EventBody::IncidentLearned(_)
         | EventBody::IncidentActionAdded(_)
-        | EventBody::IncidentActionDone(_)) => review_of(body)?,
+        | EventBody::IncidentActionDone(_)
+        | EventBody::IncidentSigned(_)) => review_of(body)?,
         EventBody::IncidentMitigated(body) => plain(body, Change::Mitigated),
         EventBody::IncidentReopened(body) => plain(body, Change::Reopened),
         other => return notice_of(other),
@@ -302,6 +311,13 @@ fn review_of(body: EventBody) -> Result<Reviewed, ReadError> {
             };
             (body.incident, body.by, body.reason, change)
         }
+        EventBody::IncidentSigned(body) => {
+            let change = Change::Signed {
+                signature: signature_of(&body.signature)?,
+                page: page_of(&body.page)?,
+            };
+            (body.incident, body.by, body.reason, change)
+        }
         _ => return Err(ReadError::Form("review")),
     })
 }
@@ -322,12 +338,25 @@ fn review_record(incident: String, review: &Review) -> IncidentAskRecord {
             action: *number,
             became: became.as_ref().map(ToString::to_string),
         },
+        Review::Sign { signature, page } => IncidentAskRecord::Sign {
+            incident,
+            signature: signature.as_str().to_owned(),
+            page: page.to_string(),
+        },
     }
 }
 
 fn became_of(text: &str) -> Result<Became, ReadError> {
     text.parse()
         .map_err(|_| ReadError::Form("what an action became"))
+}
+
+fn signature_of(text: &str) -> Result<Signature, ReadError> {
+    Signature::parse(text).ok_or(ReadError::Form("signature"))
+}
+
+fn page_of(text: &str) -> Result<PageDigest, ReadError> {
+    text.parse().map_err(|_| ReadError::Form("page"))
 }
 
 pub(super) fn incident_ask_record(ask: &Ask) -> IncidentAskRecord {
@@ -398,6 +427,17 @@ pub fn incident_ask_of(record: IncidentAskRecord) -> Result<Ask, ReadError> {
         IncidentAskRecord::Learn { incident, lesson } => Ask::Review {
             incident: id_of(&incident)?,
             review: Review::Learn(lesson_of(&lesson)?),
+        },
+        IncidentAskRecord::Sign {
+            incident,
+            signature,
+            page,
+        } => Ask::Review {
+            incident: id_of(&incident)?,
+            review: Review::Sign {
+                signature: signature_of(&signature)?,
+                page: page_of(&page)?,
+            },
         },
         IncidentAskRecord::AddAction {
             incident,

@@ -8,7 +8,7 @@ use mainstay_units::Position;
 use super::ReadError;
 use super::alerts::{alert_of, alert_record};
 use super::desired::{desired_of, desired_record};
-use super::drills::{drill_ask_of, drill_ask_record};
+use super::drills::{abandoned_body, abandoned_of, drill_ask_of, drill_ask_record};
 use super::experiments::{experiment_ask_of, experiment_ask_record, told_of, told_record};
 use super::gates::{reading_of, reading_record};
 use super::incidents::{incident_ask_of, incident_ask_record};
@@ -54,6 +54,7 @@ pub fn signal_record(signal: &Signal) -> Option<SignalRecord> {
             SignalRecord::Answered(finished_body(*effect, outcome))
         }
         Signal::Experiment(told) => SignalRecord::Experiment(told_record(told)),
+        Signal::DrillAbandoned { drill } => SignalRecord::DrillAbandoned(abandoned_body(*drill)),
         Signal::Tick
         | Signal::KeyOffered { .. }
         | Signal::HostHeard { .. }
@@ -102,6 +103,9 @@ pub fn signal_of(record: SignalRecord) -> Result<Signal, ReadError> {
             outcome: outcome_of(body.outcome),
         },
         SignalRecord::Experiment(record) => Signal::Experiment(told_of(record)?),
+        SignalRecord::DrillAbandoned(body) => Signal::DrillAbandoned {
+            drill: abandoned_of(&body)?,
+        },
     })
 }
 

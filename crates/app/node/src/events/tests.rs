@@ -4,11 +4,11 @@ use mainstay_incident::{IncidentId, Role};
 use mainstay_kernel::{
     Actor, AlertNews, AlertRules, AlertState, ArchiveDeed, Ask, By, Cause, Change, ChangeKind,
     ClaimReason, Command, Desired, DesiredDatabase, DesiredOperator, DesiredRoute, DesiredService,
-    EffectId, EndReason, Event, ExperimentAsk, ExperimentId, ExperimentNews, ExperimentPlan,
-    ExperimentTold, FaultDetail, FaultDoor, FaultId, FaultKind, FaultSpec, FaultTarget, Finding,
-    Moment, Observation, Outcome, PlacedBecause, Plan, Program, Record, Reflex, Refusal, Report,
-    Signal, Slot, Step, Stood, Subject, Timetable, Told, UpgradeEnd, Verdict, Ways,
-    WithdrawnBecause,
+    DrillId, EffectId, EndReason, Event, ExperimentAsk, ExperimentId, ExperimentNews,
+    ExperimentPlan, ExperimentTold, FaultDetail, FaultDoor, FaultId, FaultKind, FaultSpec,
+    FaultTarget, Finding, Moment, Observation, Outcome, PlacedBecause, Plan, Program, Record,
+    Reflex, Refusal, Report, Signal, Slot, Step, Stood, Subject, Timetable, Told, UpgradeEnd,
+    Verdict, Ways, WithdrawnBecause,
 };
 use mainstay_model::EnvironmentKind;
 use mainstay_model::people::{Permission, UnixIdentity};
@@ -407,6 +407,7 @@ fn events() -> Vec<Event> {
             reason: reason(),
         },
         EndReason::Playbook { run: text() },
+        EndReason::Drill { drill: DrillId(3) },
         EndReason::Experiment {
             experiment: ExperimentId(4),
         },
@@ -617,6 +618,12 @@ fn reviews() -> Vec<mainstay_incident::Change> {
         },
     ];
     changes.extend(mainstay_incident::Lesson::ALL.map(Change::Learned));
+    changes.extend(
+        mainstay_incident::Signature::ALL.map(|signature| Change::Signed {
+            signature,
+            page: "0a".repeat(32).parse().unwrap(),
+        }),
+    );
     changes
 }
 
@@ -656,6 +663,10 @@ fn incident_asks() -> Vec<mainstay_incident::Ask> {
         review(Review::FinishAction {
             number: 2,
             became: None,
+        }),
+        review(Review::Sign {
+            signature: mainstay_incident::Signature::Refused,
+            page: "f9".repeat(32).parse().unwrap(),
         }),
         Ask::Link {
             incident: id,
@@ -812,7 +823,8 @@ fn told() -> Vec<Signal> {
     let effect = EffectId(Position(7));
     let told = all.map(|told| Signal::Experiment(ExperimentTold { effect, told }));
     let alerts = alerts().into_iter().map(Signal::AlertTold);
-    alerts.chain(told).collect()
+    let abandoned = Signal::DrillAbandoned { drill: DrillId(3) };
+    alerts.chain(told).chain([abandoned]).collect()
 }
 
 fn alerts() -> Vec<AlertNews> {

@@ -89,6 +89,7 @@ pub(super) fn due(state: &State, now_ms: u64) -> Decision {
     // By itself, so that nothing above ends the same fault or the same order in this batch.
     if events.is_empty() {
         events.extend(experiment::desk::due(state, now_ms));
+        events.extend(drill::desk::mending(state, now_ms));
     }
     match events.is_empty() {
         true => Decision::nothing(Why::NothingDue),

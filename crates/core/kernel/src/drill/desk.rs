@@ -16,14 +16,18 @@ use super::plan::{
 };
 use super::state::{Adopted, Drill, cron};
 use crate::authority::{Actor, By, authorize};
-use crate::event::Event;
+use crate::decide::Decision;
+use crate::event::{EndReason, Event};
 use crate::experiment::desk::hindrance;
+use crate::fault::FaultId;
 use crate::signal::Command;
-use crate::state::State;
-use crate::why::Refusal;
+use crate::state::{Fault, FaultPhase, State};
+use crate::why::{Refusal, Why};
 
 /// Whoever runs a drill has this long after its planned end to measure and to say what came of it.
 const AFTERWARDS_MS: u64 = 120_000;
+/// Faults of a drill whose command died have so long to be undone.
+const MENDING_MS: u64 = 60_000;
 /// Longer drills are several.
 const LASTS_MS_MAX: u64 = 12 * 3_600_000;
 /// Drills in force.
@@ -101,7 +105,8 @@ pub(crate) fn may_break(state: &State, actor: &Actor) -> Result<By, Refusal> {
     let run = state.drills.running.as_ref().ok_or_else(none)?;
     let adopted = state.drills.adopted.get(&run.plan.name);
     let in_force = adopted.is_some_and(|adopted| adopted.digest == run.plan.digest);
-    match in_force && run.step.is_some() && run.by.actor.uid == actor.uid {
+    let goes_on = run.step.is_some() && run.abandoned_ms.is_none();
+    match in_force && goes_on && run.by.actor.uid == actor.uid {
         true => Ok(by),
         false => Err(none()),
     }
@@ -119,7 +124,19 @@ fn no_such(drill: impl ToString) -> Refusal {
 
 fn running(state: &State, id: DrillId) -> Result<&Drill, Refusal> {
     let running = state.drills.running.as_ref().filter(|run| run.id == id);
-    running.ok_or_else(|| no_such(id))
+    let running = running.ok_or_else(|| no_such(id))?;
+    match running.abandoned_ms {
+        None => Ok(running),
+        Some(_) => Err(untimely(format!("the command that carried {id} has died"))),
+    }
+}
+
+/// The leader's node saw that nobody carries the run any more.
+pub(crate) fn abandoned(state: &State, id: DrillId) -> Decision {
+    match running(state, id) {
+        Ok(_) => Decision::of(vec![Event::Drill(DrillNews::Abandoned { drill: id })]),
+        Err(_) => Decision::nothing(Why::DrillNotCarried),
+    }
 }
 
 fn adopt(
@@ -310,10 +327,62 @@ impl Drill {
     }
 }
 
+/// What becomes of a run whose command died: its faults are ended, then it is.
+pub(crate) fn mending(state: &State, now_ms: u64) -> Vec<Event> {
+    let Some((run, since_ms)) = left(state) else {
+        return Vec::new();
+    };
+    let broken = broken_by(state, run);
+    let ending: Vec<Event> = broken
+        .clone()
+        .filter(|(_, fault)| matches!(fault.phase, FaultPhase::Setting | FaultPhase::Set))
+        .map(|(id, _)| Event::FaultEnding {
+            fault: *id,
+            why: EndReason::Drill { drill: run.id },
+        })
+        .collect();
+    let is_over = now_ms >= since_ms.saturating_add(MENDING_MS);
+    if !ending.is_empty() || (broken.clone().next().is_some() && !is_over) {
+        return ending;
+    }
+    let step = run.step.as_ref();
+    let nobody = DrillEnd {
+        verdict: DrillVerdict::Inconclusive,
+        why: match step {
+            Some(step) => format!("the command that carried it died in step {step}"),
+            None => "the command that carried it died".to_string(),
+        },
+        deficiencies: Vec::new(),
+        residue: broken
+            .map(|(id, fault)| {
+                let (kind, target) = (fault.spec.kind.as_str(), &fault.spec.target);
+                format!("fault {id} ({kind} {target})")
+            })
+            .collect(),
+    };
+    vec![Event::Drill(ended(run, &nobody))]
+}
+
+/// The run that nobody carries any more, and since when that is known.
+fn left(state: &State) -> Option<(&Drill, u64)> {
+    let run = state.drills.running.as_ref()?;
+    Some((run, run.abandoned_ms?))
+}
+
+/// Nothing was broken when it began, so whatever its tester has broken since belongs to it.
+fn broken_by<'a>(
+    state: &'a State,
+    run: &'a Drill,
+) -> impl Iterator<Item = (&'a FaultId, &'a Fault)> + Clone {
+    let faults = state.faults.iter();
+    faults.filter(|(_, fault)| fault.by.actor.uid == run.by.actor.uid)
+}
+
 /// What time alone brings about: a drill that nobody ends, and drills that nobody runs.
 pub(crate) fn due(state: &State, now_ms: u64) -> Vec<Event> {
     let mut events = Vec::new();
     if let Some(run) = &state.drills.running
+        && run.abandoned_ms.is_none()
         && now_ms >= run.until_ms
     {
         let nobody = DrillEnd {
@@ -340,7 +409,7 @@ pub(crate) fn due(state: &State, now_ms: u64) -> Vec<Event> {
 }
 
 /// What whoever leads starts by itself now, and the document of each: it is due, nothing stands in its way, and nobody has
-/// tried since. A run that was aborted, or was inconclusive, is for people to look at, not to be repeated.
+/// tried since, but for one whose command died.
 pub fn unattended(state: &State, now_ms: u64) -> Vec<(&str, &str)> {
     if state.desired.is_none() || hindrance(state).is_some() {
         return Vec::new();
@@ -348,18 +417,24 @@ pub fn unattended(state: &State, now_ms: u64) -> Vec<(&str, &str)> {
     let adopted = state.drills.adopted.iter();
     let due = adopted.filter_map(|(name, adopted)| {
         let document = adopted.schedule.as_ref()?.starts_from.as_deref()?;
-        let due_ms = adopted.due_ms().filter(|due_ms| *due_ms <= now_ms)?;
-        let tried = adopted.tried_ms.is_some_and(|tried_ms| tried_ms >= due_ms);
-        (!tried).then_some((name.as_str(), document))
+        let may_start = adopted.may_start(now_ms);
+        may_start.then_some((name.as_str(), document))
     });
     due.collect()
 }
 
-/// When [`due`] will have something to say.
+/// When [`due`] or [`mending`] will have something to say.
 pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
     let running = state.drills.running.iter().map(|run| run.until_ms);
+    let running = running.filter(|_| left(state).is_none());
+    let mends = left(state).map(
+        |(_, since_ms)| match mending(state, state.now_ms).is_empty() {
+            true => since_ms.saturating_add(MENDING_MS),
+            false => 0,
+        },
+    );
     let missed = missable(state).filter_map(|(_, adopted)| adopted.missed_at_ms());
-    running.chain(missed).min()
+    running.chain(mends).chain(missed).min()
 }
 
 /// One that runs is waited for.

@@ -396,6 +396,10 @@ pub enum DrillNews {
         drill: DrillId,
         deviation: Deviation,
     },
+    /// The command that carried it has died: nobody goes on with it, and what it broke is mended.
+    Abandoned {
+        drill: DrillId,
+    },
     Ended {
         drill: DrillId,
         name: String,
@@ -432,7 +436,8 @@ impl DrillNews {
             | Self::StepBegun { .. }
             | Self::StepEnded { .. }
             | Self::Measured { .. }
-            | Self::Deviated { .. } => String::new(),
+            | Self::Deviated { .. }
+            | Self::Abandoned { .. } => String::new(),
         }
     }
 }

@@ -32,6 +32,10 @@ pub struct Adopted {
     pub missed_ms: Option<u64>,
     /// When a run of this very text began last, however it ended.
     pub tried_ms: Option<u64>,
+    /// How many began since it was due.
+    pub tries: u32,
+    /// The command that carried the last of them died.
+    pub is_abandoned: bool,
 }
 
 impl Adopted {
@@ -43,11 +47,41 @@ impl Adopted {
 
     /// When it is an alarm that it has not run.
     pub(crate) fn missed_at_ms(&self) -> Option<u64> {
+        let late_ms = self.late_ms()?;
+        self.missed_ms.is_none().then_some(late_ms)
+    }
+
+    /// It should have run by then.
+    fn late_ms(&self) -> Option<u64> {
         let within_ms = self.schedule.as_ref()?.within_ms;
-        let due_ms = self.due_ms()?;
-        self.missed_ms
-            .is_none()
-            .then(|| due_ms.saturating_add(within_ms))
+        Some(self.due_ms()?.saturating_add(within_ms))
+    }
+
+    fn try_again(&mut self, at_ms: u64) {
+        let is_first = !self.was_tried();
+        self.tries = if is_first {
+            1
+        } else {
+            self.tries.saturating_add(1)
+        };
+        self.tried_ms = Some(at_ms);
+        self.is_abandoned = false;
+    }
+
+    /// Whether a run of it has begun since it was due.
+    fn was_tried(&self) -> bool {
+        let tried = self.tried_ms.zip(self.due_ms());
+        tried.is_some_and(|(tried_ms, due_ms)| tried_ms >= due_ms)
+    }
+
+    /// Whether it may be started by whoever leads: it is due and nobody has tried since. A run that was aborted, or was
+    /// inconclusive, is for people to look at, not to be repeated; one whose command died says nothing of the platform,
+    /// so it is begun once more, as long as it is in time.
+    pub(super) fn may_start(&self, now_ms: u64) -> bool {
+        let is_due = self.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
+        let in_time = self.late_ms().is_some_and(|late_ms| now_ms < late_ms);
+        let once_more = self.tries == 1 && self.is_abandoned && in_time;
+        is_due && (!self.was_tried() || once_more)
     }
 }
 
@@ -72,6 +106,8 @@ pub struct Drill {
     pub confirmed: BTreeSet<String>,
     pub measurements: Vec<Measurement>,
     pub deviations: u32,
+    /// Since when the command that carried it is known to have died.
+    pub abandoned_ms: Option<u64>,
 }
 
 /// A run that is over.
@@ -111,6 +147,8 @@ impl Drills {
                     done_ms: known.map_or(at_ms, |known| known.done_ms),
                     missed_ms: known.and_then(|known| known.missed_ms),
                     tried_ms: None,
+                    tries: 0,
+                    is_abandoned: false,
                 };
                 self.adopted.insert(adoption.name.clone(), adopted);
             }
@@ -132,7 +170,7 @@ impl Drills {
                 self.ever = self.ever.max(drill.0);
                 let adopted = self.adopted.get_mut(&plan.name);
                 if let Some(adopted) = adopted.filter(|known| known.digest == plan.digest) {
-                    adopted.tried_ms = Some(at_ms);
+                    adopted.try_again(at_ms);
                 }
                 self.running = Some(Drill {
                     id: *drill,
@@ -145,6 +183,7 @@ impl Drills {
                     confirmed: BTreeSet::new(),
                     measurements: Vec::new(),
                     deviations: 0,
+                    abandoned_ms: None,
                 });
             }
             DrillNews::Ended {
@@ -153,6 +192,7 @@ impl Drills {
                 services,
                 ..
             } => self.end(at_ms, *drill, end, services),
+            DrillNews::Abandoned { drill } => self.abandon(at_ms, *drill),
             // The journal alone has it: nothing is decided by it.
             DrillNews::Signed { .. } => {}
             DrillNews::StepBegun { .. }
@@ -185,6 +225,17 @@ impl Drills {
         }
     }
 
+    fn abandon(&mut self, at_ms: u64, id: DrillId) {
+        let Some(run) = self.running.as_mut().filter(|run| run.id == id) else {
+            return;
+        };
+        run.abandoned_ms = Some(at_ms);
+        let adopted = self.adopted.get_mut(&run.plan.name);
+        if let Some(adopted) = adopted.filter(|known| known.digest == run.plan.digest) {
+            adopted.is_abandoned = true;
+        }
+    }
+
     fn end(&mut self, at_ms: u64, id: DrillId, end: &DrillEnd, services: &[ServiceVerdict]) {
         let Some(run) = self.running.take_if(|running| running.id == id) else {
             return;
@@ -208,11 +259,12 @@ impl Drills {
         });
     }
 
-    /// Whether a run counts for the schedule: of the very document in force, and with a verdict.
+    /// Whether a run counts for the schedule: of the very document in force, and with a verdict of whoever carried it.
     fn satisfies(&self, run: &Drill, verdict: DrillVerdict) -> bool {
         let is_it = |adopted: &Adopted| adopted.digest == run.plan.digest;
         let is_judged = matches!(verdict, DrillVerdict::Passed | DrillVerdict::Failed);
-        is_judged && self.adopted.get(&run.plan.name).is_some_and(is_it)
+        let is_whole = run.abandoned_ms.is_none();
+        is_judged && is_whole && self.adopted.get(&run.plan.name).is_some_and(is_it)
     }
 
     /// The drill whose alarm ends with this, if one does.

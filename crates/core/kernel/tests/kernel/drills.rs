@@ -4,12 +4,12 @@ use expect_test::{Expect, expect};
 use mainstay_kernel::{
     Adoption, AlertNews, AlertState, Ask, Command, DesiredOperator, DrillAsk, DrillEnd, DrillId,
     DrillNews, DrillPlan, DrillStep, DrillVerdict, Event, FaultKind, Judged, LossLimit, Measure,
-    Measured, Measurement, Objective, Refusal, Schedule, ServiceVerdict, Signal, Signature,
-    StepEnd, StepOutcome, Unit, unattended_drills,
+    Measured, Measurement, Objective, Outcome, Refusal, Schedule, ServiceVerdict, Signal,
+    Signature, StepEnd, StepOutcome, Unit, unattended_drills,
 };
 use mainstay_model::people::{Permission, UnixIdentity};
 
-use crate::stage::{Stage, actor, command, desired, fault, name, owner};
+use crate::stage::{Stage, actor, answered, command, desired, fault, name, owner};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -53,6 +53,7 @@ pub fn tell(news: &DrillNews) -> String {
             measurement.subject
         ),
         DrillNews::Deviated { drill, deviation } => format!("{drill} deviates: {}", deviation.what),
+        DrillNews::Abandoned { drill } => format!("{drill} is carried by nobody"),
         DrillNews::Ended { drill, end, .. } => {
             format!("{drill} {}: {}", end.verdict.as_str(), end.why)
         }
@@ -481,6 +482,152 @@ fn a_drill_that_nobody_ends_is_inconclusive() {
         181100 > uid 1000 asks: drill step
              #11 refused drill step: there is no drill d1 (no_such_drill)
     "#]],
+    );
+}
+
+fn done() -> Outcome {
+    let detail = String::new();
+    Outcome::Done { detail }
+}
+
+/// Its faults are ended first, and whatever its command may still have said comes too late.
+#[test]
+fn a_drill_whose_command_died_is_mended_and_then_inconclusive() {
+    let gone = Signal::DrillAbandoned { drill: DrillId(1) };
+    let freeze = || {
+        let spec = fault(FaultKind::HostFreeze, "h3", 50_000);
+        command(owner(), Ask::InjectFault(spec))
+    };
+    let mut stage = Stage::with(desired());
+    stage
+        .at(1_000, &begin(plan()))
+        .at(1_100, &step(1, "lose"))
+        .at(1_200, &freeze())
+        .at(1_300, &answered(10, done()))
+        .at(2_000, &gone)
+        .at(2_001, &gone)
+        .at(2_100, &step_end(1, "lose", StepOutcome::Done))
+        .at(2_200, &Signal::Tick)
+        .at(2_300, &Signal::Tick)
+        .at(2_400, &begin(plan()))
+        .at(2_500, &answered(14, done()))
+        .at(2_600, &Signal::Tick)
+        .at(2_700, &begin(plan()));
+    check(
+        &mut stage,
+        expect![[r#"
+        1000 > uid 1000 asks: drill run
+             #8 drill d1 region-lost begun until 181000, not approved
+        1100 > uid 1000 asks: drill step
+             #9 d1: lose begins: so
+        1200 > uid 1000 asks: fault inject
+             #10 fault f1 host-freeze h3 until 51200 by owner
+             do #10 SetFault by Leader
+        1300 > #10 is done
+             #11 effect #10 done
+        2000 > the command of d1 has died
+             #12 d1 is carried by nobody
+        2001 > the command of d1 has died
+             nothing: no such drill is carried by anybody
+        2100 > uid 1000 asks: drill step
+             #13 refused drill step: the command that carried d1 has died (drill_untimely)
+        2200 > time passes
+             #14 fault f1 ends: the command of d1 has died
+             do #14 ClearFault by Leader
+        2300 > time passes
+             nothing: nothing is due
+        2400 > uid 1000 asks: drill run
+             #15 refused drill run: drill d1 (region-lost) runs (drill_untimely)
+        2500 > #14 is done
+             #16 effect #14 done
+        2600 > time passes
+             #17 d1 inconclusive: the command that carried it died in step lose
+        2700 > uid 1000 asks: drill run
+             #18 drill d2 region-lost begun until 182700, not approved
+    "#]],
+    );
+}
+
+/// What could not be undone within a minute is left behind, and said.
+#[test]
+fn a_fault_of_a_dead_command_that_nobody_can_end_is_residue() {
+    let spec = fault(FaultKind::HostFreeze, "h3", 50_000);
+    let mut stage = Stage::with(desired());
+    stage
+        .at(500, &adopt("beef", None))
+        .at(1_000, &begin(plan()))
+        .at(1_100, &step(1, "lose"))
+        .at(1_200, &command(owner(), Ask::InjectFault(spec)))
+        .at(2_000, &Signal::DrillAbandoned { drill: DrillId(1) })
+        .at(2_100, &Signal::Tick)
+        .at(61_999, &Signal::Tick)
+        .at(62_000, &Signal::Tick);
+    check(
+        &mut stage,
+        expect![[r#"
+        500 > uid 1000 asks: drill adopt
+             #8 drill region-lost adopted
+        1000 > uid 1000 asks: drill run
+             #9 drill d1 region-lost begun until 181000, approved by #8
+        1100 > uid 1000 asks: drill step
+             #10 d1: lose begins: so
+        1200 > uid 1000 asks: fault inject
+             #11 fault f1 host-freeze h3 until 51200 by owner
+             do #11 SetFault by Leader
+        2000 > the command of d1 has died
+             #12 d1 is carried by nobody
+        2100 > time passes
+             #13 fault f1 ends: the command of d1 has died
+             do #13 ClearFault by Leader
+        61999 > time passes
+             nothing: nothing is due
+        62000 > time passes
+             #14 d1 failed: fault f1 (host-freeze h3) was left behind; the command that carried it died in step lose
+    "#]],
+    );
+    let known = &stage.state.drills.adopted["region-lost"];
+    assert_eq!(known.done_ms, known.since_ms, "it is no run of it");
+}
+
+/// Once, and in time: then it is missed like one that nobody ran.
+#[test]
+fn what_nobody_need_start_is_started_once_more_if_its_command_died() {
+    let due_ms = 31 * DAY_MS;
+    let mut stage = Stage::with(desired());
+    let starts = |stage: &Stage, at_ms| !unattended_drills(&stage.state, at_ms).is_empty();
+    let dies = |stage: &mut Stage, at_ms, number| {
+        stage.at(at_ms, &begin(plan()));
+        let drill = DrillId(number);
+        stage.at(at_ms + 1, &Signal::DrillAbandoned { drill });
+        assert!(!starts(stage, at_ms + 2), "it has not ended");
+        stage.at(at_ms + 2, &Signal::Tick);
+        assert!(stage.state.drills.running.is_none());
+    };
+    stage.at(2_000, &adopt("beef", Some("0 0 1 * *")));
+    dies(&mut stage, due_ms + 10, 1);
+    assert!(starts(&stage, due_ms + 20), "once more");
+    assert!(!starts(&stage, due_ms + DAY_MS), "its time is over");
+    dies(&mut stage, due_ms + 30, 2);
+    assert!(!starts(&stage, due_ms + 40), "not for ever");
+    stage.at(due_ms + DAY_MS, &Signal::Tick);
+    let known = &stage.state.drills.adopted["region-lost"];
+    assert_eq!(known.missed_ms, Some(due_ms), "it calls");
+    // A person's word is needed now, and is enough.
+    stage.at(due_ms + DAY_MS + 1, &begin(plan()));
+    stage.at(due_ms + DAY_MS + 2, &end(3, DrillVerdict::Failed, &[]));
+    assert_eq!(stage.state.drills.adopted["region-lost"].missed_ms, None);
+    let next_ms = 59 * DAY_MS;
+    assert!(starts(&stage, next_ms));
+    dies(&mut stage, next_ms + 1, 4);
+    assert!(
+        starts(&stage, next_ms + 4),
+        "once more, each time it is due"
+    );
+    stage.at(next_ms + 5, &begin(plan()));
+    stage.at(next_ms + 6, &end(5, DrillVerdict::Aborted, &[]));
+    assert!(
+        !starts(&stage, next_ms + 7),
+        "that one had an end of its own"
     );
 }
 

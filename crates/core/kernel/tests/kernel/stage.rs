@@ -271,6 +271,7 @@ fn tell_signal(signal: &Signal) -> String {
             Told::Looked { seen, .. } => format!("#{} saw {} things", told.effect, seen.len()),
             Told::Chosen { what, .. } => format!("#{} chose {what}", told.effect),
         },
+        Signal::DrillAbandoned { drill } => format!("the command of {drill} has died"),
     }
 }
 
@@ -394,6 +395,7 @@ fn tell_incident(event: &mainstay_incident::Event) -> String {
         Change::Acknowledged => format!("{id} acknowledged"),
         Change::Assigned { role, to, .. } => format!("{id} has {to} as {}", role.as_str()),
         Change::Noted => format!("{id} noted"),
+        Change::Signed { signature, .. } => format!("{id} signed ({})", signature.as_str()),
         Change::Learned(lesson) => format!("{id} learned ({})", lesson.as_str()),
         Change::ActionAdded(action) => format!(
             "{id} action a{} for {} until {}",
@@ -574,6 +576,7 @@ fn tell(event: &Event) -> String {
                 EndReason::Cleared { by: who, .. } => format!("cleared by {}", by(who)),
                 EndReason::Playbook { run } => format!("run {run} ends it"),
                 EndReason::Experiment { experiment } => format!("experiment {experiment} is over"),
+                EndReason::Drill { drill } => format!("the command of {drill} has died"),
                 EndReason::Again { failed } => format!("again, since {failed}"),
             }
         ),

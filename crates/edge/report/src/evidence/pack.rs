@@ -27,7 +27,8 @@ const CONTROLS: &str = "controls.tsv";
 const ITEMS: &str = "items.json";
 const PROOFS: &str = "proofs.jsonl";
 const SUMMARY: &str = "summary.md";
-/// What else is put in: files of the person who packs. They are signed with the rest, and nothing is concluded from them.
+/// What else is put in: files of the person who packs. They are signed with the rest, and nothing is concluded from them but
+/// whether one is the page that somebody signed.
 const ATTACHED: &str = "attached/";
 /// Entries of a log that a pack can carry.
 const ENTRIES_MAX: u64 = 2_000_000;
@@ -90,15 +91,6 @@ pub fn pack(material: &Material) -> Result<(Files, Manifest), PackError> {
     files.extend(stamps::files(&material.cosigned, &material.witnesses));
     let entries = read(&material.entries)?;
     let stamps = stamps::read(&files, &checkpoint.origin, &leaves).map_err(PackError::Stamp)?;
-    let source = Source {
-        entries: &entries,
-        leaves: &leaves,
-        stamps: &stamps,
-        subject: &material.subject,
-        table: &material.controls,
-    };
-    let derived = derive(&source, material.made_ms)?;
-    files.extend(derived.files);
     for (name, bytes) in &material.attached {
         let path = format!("{ATTACHED}{name}");
         if !is_path(&path) {
@@ -106,6 +98,16 @@ pub fn pack(material: &Material) -> Result<(Files, Manifest), PackError> {
         }
         files.insert(path, bytes.clone());
     }
+    let source = Source {
+        entries: &entries,
+        leaves: &leaves,
+        stamps: &stamps,
+        attached: &attached(&files),
+        subject: &material.subject,
+        table: &material.controls,
+    };
+    let derived = derive(&source, material.made_ms)?;
+    files.extend(derived.files);
     let manifest = Manifest::of(
         &checkpoint.origin,
         &material.subject,
@@ -114,6 +116,15 @@ pub fn pack(material: &Material) -> Result<(Files, Manifest), PackError> {
         &files,
     );
     Ok((files, manifest))
+}
+
+/// What was attached, by name.
+fn attached(files: &Files) -> BTreeMap<String, Hash> {
+    let attached = files.iter().filter_map(|(path, bytes)| {
+        let name = path.strip_prefix(ATTACHED)?;
+        Some((name.to_owned(), Hash::of(bytes)))
+    });
+    attached.collect()
 }
 
 fn read(stored: &[Stored]) -> Result<Vec<Entry>, PackError> {
@@ -145,6 +156,7 @@ struct Source<'s> {
     entries: &'s [Entry],
     leaves: &'s [Hash],
     stamps: &'s [Stamp],
+    attached: &'s BTreeMap<String, Hash>,
     subject: &'s Subject,
     table: &'s str,
 }
@@ -155,7 +167,12 @@ fn derive(source: &Source, made_ms: u64) -> Result<Derived, PackError> {
         subject, leaves, ..
     } = *source;
     let controls = controls::read(source.table)?;
-    let scope = Scope::of(source.entries, source.stamps, subject, made_ms);
+    let scope = Scope::of(
+        source.entries,
+        (source.stamps, source.attached),
+        subject,
+        made_ms,
+    );
     let scope = scope.ok_or_else(|| PackError::NoSuchSubject(subject.clone()))?;
     let items = items(&scope);
     let mut named: Vec<u64> = scope.own.iter().map(|entry| entry.position).collect();
@@ -278,6 +295,7 @@ pub fn verify(
         entries: &entries,
         leaves: &leaves,
         stamps: &stamps,
+        attached: &attached(files),
         subject: &manifest.subject,
         table: text(files, CONTROLS)?,
     };

@@ -152,6 +152,7 @@ pub(crate) fn deviations(scope: &Scope) -> Vec<Part> {
     let mut parts = Vec::new();
     let deviated: Vec<&Entry> = scope
         .own_of("drill.deviated")
+        .chain(scope.own_of("drill.abandoned"))
         .chain(
             scope
                 .own_of("experiment.observed")
@@ -301,41 +302,80 @@ fn incident_actions(scope: &Scope, id: &str) -> Vec<Part> {
 
 /// The last word of everybody who signed, or refused to.
 pub(crate) fn signed_off(scope: &Scope) -> Vec<Part> {
-    const NAME: &str = "sign-off";
-    if !matches!(scope.subject, Subject::Drill(_)) {
-        let kind = scope.subject.kind();
-        return vec![missing(
-            NAME,
-            format!("the result of no {kind} is signed in the log: drills are"),
-        )];
-    }
+    let (kind, doer, did) = match scope.subject {
+        Subject::Drill(_) => ("drill.signed", Some(scope.begun), "ran it"),
+        // Others that were merged into it have ends of their own.
+        Subject::Incident(_) => ("incident.signed", scope.ended, "resolved it"),
+        Subject::Experiment(_) => {
+            let why = "the result of no experiment is signed in the log: drills and incidents are";
+            return vec![missing(SIGN_OFF, why)];
+        }
+    };
     let mut signatures: BTreeMap<String, &Entry> = BTreeMap::new();
-    for entry in scope.own_of("drill.signed") {
+    let own = scope.own_of(kind);
+    let is_its = |entry: &&Entry| {
+        let incident = &entry.body["incident"];
+        incident.is_null() || incident == scope.subject.id()
+    };
+    for entry in own.filter(is_its) {
         signatures.insert(who(&entry.body["by"]).unwrap_or_default(), entry);
     }
     if signatures.is_empty() {
         let why = "the log has no entry by which anybody of the management signs";
-        return vec![missing(NAME, why)];
+        return vec![missing(SIGN_OFF, why)];
     }
-    let tester = who(&scope.begun.body["by"]).unwrap_or_default();
+    let doer = doer
+        .and_then(|entry| who(&entry.body["by"]))
+        .unwrap_or_default();
     let parts = signatures.into_iter().map(|(signer, entry)| {
-        let statement = entry.body["statement"].as_str().unwrap_or("?");
+        let statement = entry.body["statement"]
+            .as_str()
+            .or_else(|| entry.body["reason"].as_str());
+        let statement = statement.unwrap_or("?");
         let at = day_and_time(entry.at_ms);
-        if signer == tester {
-            let why = format!("{signer} signed on {at}, who ran it too: {statement}");
-            return missing(NAME, why);
+        let page = match page(scope, entry) {
+            Ok(page) => page,
+            Err(why) => return missing(SIGN_OFF, format!("{signer} signed on {at}: {why}")),
+        };
+        if signer == doer {
+            let why = format!("{signer} signed{page} on {at}, who {did} too: {statement}");
+            return missing(SIGN_OFF, why);
         }
         if entry.body["signature"] != "accepted" {
-            return missing(NAME, format!("{signer} refused on {at}: {statement}"));
+            return missing(
+                SIGN_OFF,
+                format!("{signer} refused{page} on {at}: {statement}"),
+            );
         }
-        shown(
-            NAME,
-            format!("{signer} accepted the result on {at}: {statement}"),
-            &[entry],
-        )
-        .with(json!({"signer": signer, "at_ms": entry.at_ms}))
+        let what = match page.is_empty() {
+            true => " the result",
+            false => page.as_str(),
+        };
+        let told = format!("{signer} accepted{what} on {at}: {statement}");
+        let facts = json!({"signer": signer, "at_ms": entry.at_ms});
+        shown(SIGN_OFF, told, &[entry]).with(facts)
     });
     parts.collect()
+}
+
+const SIGN_OFF: &str = "sign-off";
+
+/// The page that was signed, if it was one: it must be among what was attached, byte for byte.
+fn page(scope: &Scope, signed: &Entry) -> Result<String, String> {
+    let Some(digest) = signed.body["page"].as_str() else {
+        return Ok(String::new());
+    };
+    match scope.ended {
+        Some(ended) if ended.position < signed.position => {}
+        Some(_) | None => return Err("it went on after that".to_owned()),
+    }
+    let mut attached = scope.attached.iter();
+    match attached.find(|(_, hash)| hash.to_string() == digest) {
+        Some((name, _)) => Ok(format!(" {name}, which is attached,")),
+        None => Err(format!(
+            "the page with the SHA-256 {digest} is not attached"
+        )),
+    }
 }
 
 pub(crate) fn integrity(scope: &Scope) -> Vec<Part> {

@@ -1,5 +1,8 @@
 //! What a pack is about, and which entries of the log tell of it.
 
+use std::collections::BTreeMap;
+
+use mainstay_journal::Hash;
 use mainstay_record::event::EventBody;
 use serde_json::Value;
 
@@ -61,6 +64,8 @@ pub(crate) struct Scope<'e> {
     pub all: &'e [Entry],
     /// What witnesses saw of it, the earliest first.
     pub stamps: &'e [Stamp],
+    /// What was attached, by name: SHA-256.
+    pub attached: &'e BTreeMap<String, Hash>,
     /// Entries that name it themselves.
     pub own: Vec<&'e Entry>,
     pub begun: &'e Entry,
@@ -74,7 +79,7 @@ impl<'e> Scope<'e> {
     /// Nothing if the log does not tell of it.
     pub fn of(
         all: &'e [Entry],
-        stamps: &'e [Stamp],
+        (stamps, attached): (&'e [Stamp], &'e BTreeMap<String, Hash>),
         subject: &'e Subject,
         made_ms: u64,
     ) -> Option<Self> {
@@ -91,6 +96,7 @@ impl<'e> Scope<'e> {
             subject,
             all,
             stamps,
+            attached,
             own,
             begun,
             ended,

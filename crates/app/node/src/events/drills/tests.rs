@@ -221,6 +221,7 @@ pub fn news() -> Vec<DrillNews> {
         measurement: Box::new(measurement),
     }));
     news.extend(deviations().map(|deviation| DrillNews::Deviated { drill, deviation }));
+    news.push(DrillNews::Abandoned { drill });
     news.extend(ends().into_iter().map(|end| DrillNews::Ended {
         drill,
         name: text(),
