@@ -9,9 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use http::{Method, StatusCode};
 use mainstay_derive::Layout;
-use mainstay_incident::{
-    Became, Day, IncidentId, Lesson, Role, Severity, Signature, Thing,
-};
+use mainstay_incident::{Became, Day, IncidentId, Lesson, Role, Severity, Signature, Thing};
 use mainstay_node::digest_of;
 use mainstay_record::incident::{IncidentAnswer, IncidentAskRecord, IncidentView, IncidentsAnswer};
 use mainstay_record::journal::EntryRecord;

@@ -65,7 +65,9 @@ impl Ask {
             | Self::Experiment(_)
             | Self::Drill(_)
             | Self::Playbook(_)
-            | Self::Notice(_) => None,
+            | Self::Notice(_)
+            // Part of what `up` does, before which the change itself was let through.
+            | Self::AdoptRules(_) => None,
         }
     }
 }

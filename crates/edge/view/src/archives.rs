@@ -106,6 +106,7 @@ mod tests {
             keep_count: 2,
             alarm_after: Duration::from_secs(120),
             backlog_limit: 1 << 30,
+            metrics_port: None,
         }
     }
 

@@ -16,8 +16,8 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-pub mod confine;
 pub mod carrier;
+pub mod confine;
 pub mod faults;
 pub mod guardian;
 pub mod identity;

@@ -17,6 +17,7 @@ use crate::upstream::{Conn, OutRequest, Upstream};
 const LEFT_FOR: Duration = Duration::from_secs(5);
 
 type Answered = Result<Response<Incoming>, TrySendError<OutRequest>>;
+type Answering = Pin<Box<dyn Future<Output = Answered>>>;
 
 /// A request that was handed to a connection. When nobody waits for its answer any longer the answer is read all the
 /// same, and thrown away: clients give up together when an instance is slow, and a connection for each of them that
@@ -24,7 +25,7 @@ type Answered = Result<Response<Incoming>, TrySendError<OutRequest>>;
 pub struct Asked {
     home: Rc<Upstream>,
     idle_limit: usize,
-    waiting: Option<(Pin<Box<dyn Future<Output = Answered>>>, Conn)>,
+    waiting: Option<(Answering, Conn)>,
 }
 
 impl Asked {

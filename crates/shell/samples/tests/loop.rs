@@ -117,6 +117,7 @@ async fn an_alert_goes_its_way_from_a_socket_to_a_state() {
         ],
         reach: Reach::Tcp(address),
         path: "/metrics".to_owned(),
+        token_file: None,
         honor_labels: false,
         interval: Duration::from_millis(300),
         timeout: Duration::from_secs(10),
