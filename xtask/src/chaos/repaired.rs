@@ -2,7 +2,7 @@
 //! program has repaired them runs, is heard of by whom it should be, and leaves nothing behind.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ impl Trial {
         Ok(path)
     }
 
-    pub(super) fn a_repaired_kill_pages_nobody(&self, file: &PathBuf) -> Result<()> {
+    pub(super) fn a_repaired_kill_pages_nobody(&self, file: &Path) -> Result<()> {
         let faults = self.platform.journal("fault.injected")?.len();
         let calls = ["incident.opened", "notice.ordered"];
         let before = calls.map(|kind| self.count(kind));
@@ -112,7 +112,7 @@ impl Trial {
     }
 
     /// Whoever is on call hears of it: that the kill was silent was no deafness.
-    pub(super) fn a_repaired_delay_fires_one_alert(&self, file: &PathBuf) -> Result<()> {
+    pub(super) fn a_repaired_delay_fires_one_alert(&self, file: &Path) -> Result<()> {
         let before = self.count("alert.changed")?;
         let known = self.count("incident.opened")?;
         let heard = self.ear.heard().len();

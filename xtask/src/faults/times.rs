@@ -198,10 +198,11 @@ impl Story {
                 self.firing.insert(key);
                 self.note(at_ms, Which::Alert, name);
             }
-            Some("resolved") if self.firing.remove(&key) => {
-                if !self.firing.iter().any(|(_, alert)| *alert == key.1) {
-                    self.note(at_ms, Which::Well, format!("{name} rests"));
-                }
+            Some("resolved")
+                if self.firing.remove(&key)
+                    && !self.firing.iter().any(|(_, alert)| *alert == key.1) =>
+            {
+                self.note(at_ms, Which::Well, format!("{name} rests"));
             }
             _ => {}
         }

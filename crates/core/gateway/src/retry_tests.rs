@@ -35,6 +35,7 @@ fn one_attempt_one_verdict() {
     use Idempotence as I;
     use UnknownCause as U;
     let nothing = Outcome::Nothing(NothingWhy::RefusedNotActive);
+    let never = Outcome::Nothing(NothingWhy::DeadlinePassed);
     let lost = Outcome::Unknown(U::ConnectionLost);
     let late = Outcome::Unknown(U::DeadlinePassed);
     let again = Verdict::Repeat(RepeatWhy::NothingHappened(NothingWhy::RefusedNotActive));
@@ -43,13 +44,7 @@ fn one_attempt_one_verdict() {
     let rows = [
         (I::Once, Outcome::Answered, 1, 1, Verdict::PassAnswer),
         (I::Once, nothing, 1, 1, again),
-        (
-            I::Once,
-            Outcome::Nothing(NothingWhy::DeadlinePassed),
-            1,
-            1,
-            Verdict::End(EndWhy::DeadlinePassed),
-        ),
+        (I::Once, never, 1, 1, Verdict::End(EndWhy::DeadlinePassed)),
         (I::Once, lost, 1, 1, unknown(U::ConnectionLost)),
         (I::Once, late, 1, 1, unknown(U::DeadlinePassed)),
         (I::Once, Outcome::Answered, 1, 2, unknown(U::Superseded)),

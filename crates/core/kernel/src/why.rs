@@ -444,6 +444,16 @@ impl Refusal {
         }
         Ok(())
     }
+
+    fn fmt_rules(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::RulesInForce(file) = self {
+            return write!(f, "this text of {file} is in force already");
+        }
+        if let Self::Rules(why) = self {
+            return write!(f, "that cannot be adopted: {why}");
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -515,8 +525,7 @@ impl fmt::Display for Refusal {
             Self::Incident(refusal) => refusal.fmt(f),
             Self::NoSuchSilence(silence) => write!(f, "there is no silence s{silence}"),
             Self::Silence(why) => write!(f, "that is no silence: {why}"),
-            Self::RulesInForce(file) => write!(f, "this text of {file} is in force already"),
-            Self::Rules(why) => write!(f, "that cannot be adopted: {why}"),
+            Self::RulesInForce(_) | Self::Rules(_) => self.fmt_rules(f),
             Self::Other { text, .. } => f.write_str(text),
         }
     }

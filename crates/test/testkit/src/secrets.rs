@@ -102,9 +102,9 @@ fn private_keys(bytes: &[u8]) -> Vec<Vec<u8>> {
             continue;
         };
         let body = rest.split("-----END").next().unwrap_or_default();
-        let lines = body.lines().filter(|line| line.len() == PEM_LINE);
+        let mut lines = body.lines().filter(|line| line.len() == PEM_LINE);
         if kind.contains("PRIVATE KEY") {
-            keys.extend(lines.last().map(|line| line.as_bytes().to_vec()));
+            keys.extend(lines.next_back().map(|line| line.as_bytes().to_vec()));
         }
     }
     keys

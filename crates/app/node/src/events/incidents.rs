@@ -432,13 +432,7 @@ pub fn incident_ask_of(record: IncidentAskRecord) -> Result<Ask, ReadError> {
             incident,
             signature,
             page,
-        } => Ask::Review {
-            incident: id_of(&incident)?,
-            review: Review::Sign {
-                signature: signature_of(&signature)?,
-                page: page_of(&page)?,
-            },
-        },
+        } => signing(&incident, &signature, &page)?,
         IncidentAskRecord::AddAction {
             incident,
             owner,
@@ -475,6 +469,16 @@ pub fn incident_ask_of(record: IncidentAskRecord) -> Result<Ask, ReadError> {
             despite,
         },
         IncidentAskRecord::Reopen { incident } => Ask::Reopen(id_of(&incident)?),
+    })
+}
+
+fn signing(incident: &str, signature: &str, page: &str) -> Result<Ask, ReadError> {
+    Ok(Ask::Review {
+        incident: id_of(incident)?,
+        review: Review::Sign {
+            signature: signature_of(signature)?,
+            page: page_of(page)?,
+        },
     })
 }
 

@@ -913,14 +913,12 @@ fn commanded(ask: Ask) -> Signal {
     })
 }
 
-#[test]
-fn every_signal_that_travels_there_and_back() {
-    let desired = || Box::new(desired());
-    let digest = || "f00d".to_string();
+/// One of each.
+fn asks() -> Vec<Ask> {
     let mut asks = vec![
         Ask::Apply {
-            digest: digest(),
-            desired: desired(),
+            digest: "f00d".to_string(),
+            desired: Box::new(desired()),
         },
         Ask::Pause,
         Ask::Resume,
@@ -963,14 +961,19 @@ fn every_signal_that_travels_there_and_back() {
             lasts_ms: 7,
         }),
     ]);
-    let commands = asks.into_iter().map(commanded);
+    asks
+}
+
+#[test]
+fn every_signal_that_travels_there_and_back() {
+    let commands = asks().into_iter().map(commanded);
     let effect = EffectId(Position(8));
     let answers = outcomes()
         .into_iter()
         .map(|outcome| Signal::Answered { effect, outcome });
     let file = Signal::FileRead {
-        digest: digest(),
-        desired: desired(),
+        digest: "f00d".to_string(),
+        desired: Box::new(desired()),
         actor: actor(),
     };
     let signals = commands
