@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_rule_needs_what_it_asks_for_and_no_more() {
-        let text = "groups:\n- name: a\n  rules:\n  - {record: x:rate, expr: rate(x[1m])}\n  - {record: y:rate, expr: rate(y[1m])}\n\
+        let text = "groups:\n- name: a\n  rules:\n  - {record: x:rate, expr: 'rate(x[1m])'}\n  - {record: y:rate, expr: 'rate(y[1m])'}\n\
                     - name: b\n  rules:\n  - {record: x:share, expr: 'x:rate / 2'}\n  - {alert: Slow, expr: 'x:share > 1'}\n\
                     - name: c\n  rules:\n  - {alert: Fast, expr: 'y:rate > 1'}\n";
         let groups = mainstay_rules::file::read("r.yaml", text).expect("rules");

@@ -580,37 +580,37 @@ fn mistakes_about_gates_are_told_where_they_are() {
       reason: r
 ",
         expect![[r#"
-            p.yaml:233:16: error[invalid-value]: a gate cannot stand before "swichover"
-              233 |       before: [swichover]
+            p.yaml:236:16: error[invalid-value]: a gate cannot stand before "swichover"
+              236 |       before: [swichover]
                   |                ^
                   = help: known: up, upgrade, switchover, drill, experiment
-            p.yaml:235:15: error[invalid-value]: a gate says in 1 to 1000 bytes why it stands there
-              235 |       reason: ''
+            p.yaml:238:15: error[invalid-value]: a gate says in 1 to 1000 bytes why it stands there
+              238 |       reason: ''
                   |               ^
                   = help: whoever is stopped by it reads this
-            p.yaml:236:13: error[duplicate-name]: gate `a` is declared twice
-              236 |     - name: a
+            p.yaml:239:13: error[duplicate-name]: gate `a` is declared twice
+              239 |     - name: a
                   |             ^
-                  = see p.yaml:232:13: - name: a
+                  = see p.yaml:235:13: - name: a
                   = help: names must differ: rename or remove one of them
-            p.yaml:237:7: error[missing]: a gate that stands before nothing stops nobody
-              237 |       before: []
+            p.yaml:240:7: error[missing]: a gate that stands before nothing stops nobody
+              240 |       before: []
                   |       ^
                   = help: `before: [up]`, say
-            p.yaml:238:27: error[unknown-reference]: there is no objective `orders-answerd`
-              238 |       budget: {objective: orders-answerd, leftAtLeast: 25}
+            p.yaml:241:27: error[unknown-reference]: there is no objective `orders-answerd`
+              241 |       budget: {objective: orders-answerd, leftAtLeast: 25}
                   |                           ^
                   = help: did you mean `orders-answered`?
-            p.yaml:238:56: error[invalid-value]: "25" is no share of a budget
-              238 |       budget: {objective: orders-answerd, leftAtLeast: 25}
+            p.yaml:241:56: error[invalid-value]: "25" is no share of a budget
+              241 |       budget: {objective: orders-answerd, leftAtLeast: 25}
                   |                                                        ^
                   = help: write a number from 0 to 1 with six decimals at most, such as 0.25
-            p.yaml:240:15: error[invalid-value]: "i3" is no action of an incident
-              240 |       action: i3
+            p.yaml:243:15: error[invalid-value]: "i3" is no action of an incident
+              243 |       action: i3
                   |               ^
                   = help: `mainstay incident action list` shows them: i3/a1, say
-            p.yaml:241:7: error[invalid-value]: a gate opens by one condition
-              241 |     - name: c
+            p.yaml:244:7: error[invalid-value]: a gate opens by one condition
+              244 |     - name: c
                   |       ^
                   = help: give one of query, budget
         "#]],
@@ -621,8 +621,8 @@ fn mistakes_about_gates_are_told_where_they_are() {
             .replace("max(x,", "'max(x',")
             .as_str(),
         expect![[r#"
-            p.yaml:232:38: error[invalid-query]: this is not PromQL: unexpected end of input in function call, expected ","
-              232 |     - {name: c, before: [up], query: 'max(x', reason: r}
+            p.yaml:235:38: error[invalid-query]: this is not PromQL: unexpected end of input in function call, expected ","
+              235 |     - {name: c, before: [up], query: 'max(x', reason: r}
                   |                                      ^
                   = help: `mainstay query` tries an expression
         "#]],

@@ -242,6 +242,6 @@ fn a_seed_has_one_trace() {
     let trace = |seed| hex(&run(seed, None, Narration::Silent).trace);
     assert_eq!(trace(7), trace(7));
     assert_ne!(trace(7), trace(8));
-    expect!["b37d5cfd6ea20c631615d1cd3251852f63f717a2c60f2b9894cd13426d857dbd"]
+    expect!["3cb678bccc324c3f8939b5f3e9d78efee3ddcbf14cce0dc795151f7ea3168958"]
         .assert_eq(&trace(7));
 }

@@ -742,6 +742,8 @@ fn a_server_that_scrapes_instead() {
             /spec/watch/metrics/bearerTokenFile: invalid-value: "token" is no absolute path (help: a file on every host of a watch; those with secrets have mode 0600)
             /spec/watch/targets: invalid-value: targets are asked by nobody where a server scrapes instead of the watch (help: let that server scrape them, and remove them here)
             /spec/watch/metrics: invalid-value: a server is asked with `bearerTokenFile`, or with `user` and `passwordFile` (help: keep one of the two ways, whole)
+            /spec/watch/metrics/headers: invalid-value: "Authorization" with "Bearer x" cannot be said to a server (help: write a header such as `X-Scope-OrgID: desk`; tokens and passwords stand in files of their own)
+            /spec/watch/metrics/headers: invalid-value: "X-Tenant" with "a\nb" cannot be said to a server (help: write a header such as `X-Scope-OrgID: desk`; tokens and passwords stand in files of their own)
         "#]],
     );
 }
@@ -820,7 +822,10 @@ fn archivers_and_members_of_etcd_are_jobs_where_they_are_asked() {
                 ..BackupDraft::default()
             });
         },
-        expect![[""]],
+        expect![[r#"
+            /spec/databases/0/backup/metricsPort: port-clash: port 5434 is taken by the keepers' HTTP of database `ledger` (help: port 5435 is free)
+            /spec/watch/targets/0/job: duplicate-name: `archiver` is the job of targets that the platform has itself (help: choose another name)
+        "#]],
     );
 }
 

@@ -120,6 +120,7 @@ pub fn clocks_stepped() -> Result<()> {
 
     // Two are ten minutes behind and one is ten ahead: whoever takes over is twenty minutes from somebody.
     client::forget(&cluster)?;
+    client::prepare(&cluster)?;
     let writer = Writer::start(&cluster)?;
     step(&cluster, &writer, (primary + 2) % COUNT, seconds)?;
     cluster.kill_host(primary);
