@@ -26,6 +26,9 @@ const HOSTS: [&str; 3] = ["use1-a", "usw2-a", "euw1-a"];
 /// Longer than anything here takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// So often something is ordered and taken back.
+const MANY: usize = 8;
+
 const KEY: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMIKEXAMPLEKEY";
 
@@ -275,6 +278,11 @@ fn sealed_parts_are_in_the_bucket(platform: &Platform, bucket: &ObjectService, b
             .collect();
         (!parts.is_empty()).then_some(parts)
     };
+    // More than stay in etcd.
+    for order in ["pause", "resume"].repeat(MANY) {
+        let told = platform.mainstay(&[order, "--reason", "a test"]);
+        assert!(told.status.success(), "{}", said(&told));
+    }
     bucket.set_down(false);
     let parts = wait_for("sealed parts in the bucket", PATIENCE, parts).expect("an archive");
     assert!(platform.verified() > before);
