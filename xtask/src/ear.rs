@@ -59,7 +59,7 @@ impl Ear {
             .context("write the webhook's secret")?;
         let section = format!(
             "  oncall:\n    channels:\n      - name: hook\n        webhook:\n          url: {}\n          secretFile: {}\n    \
-             contacts:\n      - operator: owner\n        channels: [hook]\n    policies:\n      - name: all\n        levels:\n          \
+             contacts:\n      - operator: owner\n        channels: [hook]\n    policies:\n      - name: all\n        severity: warning\n        levels:\n          \
              - tell: [operator/owner]\n            within: 10m\n    wait: 1s\n",
             self.url,
             secret.display()

@@ -257,8 +257,13 @@ impl World {
         );
     }
 
-    /// An operator orders a host to go on without a majority.
+    /// An operator orders a host to go on without a majority; not one whose status tells of a damaged page, from which
+    /// nobody else could be filled.
     pub fn force(&mut self, host: usize) {
+        let folder = self.hosts[host].server.folder.as_ref();
+        if folder.is_some_and(|folder| folder.damaged) {
+            return;
+        }
         let since_ms = self.now / 1_000;
         self.say(|| format!("host {} is told to go on without a majority", host + 1));
         self.operator(host, Operator::Force { since_ms });

@@ -181,6 +181,10 @@ const FAILED_ONCE: [(u64, &str); 32] = [
         5_472,
         "a sender that is left from before a start is taken for a standby that is back",
     ),
+    (
+        1_300_010_774,
+        "a forced failover to a replica with a damaged page left nobody to be filled from (the simulator's person looks at the status now)",
+    ),
 ];
 
 #[test]
