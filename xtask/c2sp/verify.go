@@ -90,7 +90,13 @@ func known(given string) (keys, error) {
 	}
 	var names []string
 	var all []note.Verifier
+	// A key that is given twice is one key; the library would call it ambiguous.
+	given := map[string]bool{}
 	for _, line := range strings.Fields(text) {
+		if given[line] {
+			continue
+		}
+		given[line] = true
 		verifier, err := note.NewVerifier(line)
 		if err != nil {
 			return keys{}, fmt.Errorf("%s: %w", line, err)
