@@ -91,12 +91,12 @@ func known(given string) (keys, error) {
 	var names []string
 	var all []note.Verifier
 	// A key that is given twice is one key; the library would call it ambiguous.
-	given := map[string]bool{}
+	seen := map[string]bool{}
 	for _, line := range strings.Fields(text) {
-		if given[line] {
+		if seen[line] {
 			continue
 		}
-		given[line] = true
+		seen[line] = true
 		verifier, err := note.NewVerifier(line)
 		if err != nil {
 			return keys{}, fmt.Errorf("%s: %w", line, err)
