@@ -49,7 +49,8 @@ pub fn run(arguments: &Upgrade) -> Outcome {
     if arguments.detach {
         return Ok(());
     }
-    let hosts = wait(&layout, &digest, &interrupt, arguments.timeout, tell)?;
+    let upgrade = (digest.as_str(), position);
+    let hosts = wait(&layout, upgrade, &interrupt, arguments.timeout, tell)?;
     // Litter of earlier upgrades; whoever could still need a copy keeps it.
     program::prune(&layout, &digest).ok();
     if arguments.act.json {
@@ -87,7 +88,7 @@ fn version_of(program: &Path) -> Result<String, Failure> {
 /// Tells of each host, until all have it or one refused it.
 fn wait(
     layout: &Layout,
-    digest: &str,
+    (digest, position): (&str, u64),
     interrupt: &Interrupt,
     limit: Duration,
     tell: impl Fn(&str),
@@ -121,7 +122,8 @@ fn wait(
                         .cloned()
                         .collect();
                 }
-                None if seen => return Ok(hosts),
+                // A node that has just been started knows of nothing, until it has read the journal.
+                None if seen && facts.entries > position => return Ok(hosts),
                 None => {}
             }
         }
