@@ -5,15 +5,15 @@
 //! under way in it, knows that nobody carries that run any more. A file that is not there, or names another run, says
 //! nothing: the command may be one of another version, or in its first moment.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use mainstay_rt::{clock, files};
 use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+
+use crate::shim::try_lock;
 
 /// Whoever only looks holds the lock for an instant.
 const LOCK_LIMIT: Duration = Duration::from_secs(2);
@@ -34,21 +34,12 @@ impl Carrier {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(path)?;
         let deadline = clock::now() + LOCK_LIMIT;
         loop {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Some(Self(file))),
-                Err(Errno::WOULDBLOCK) if clock::now() < deadline => {
-                    std::thread::park_timeout(LOCK_PAUSE);
-                }
-                Err(Errno::WOULDBLOCK) => return Ok(None),
-                Err(error) => return Err(error.into()),
+            match try_lock(path)? {
+                Some(file) => return Ok(Some(Self(file))),
+                None if clock::now() < deadline => std::thread::park_timeout(LOCK_PAUSE),
+                None => return Ok(None),
             }
         }
     }
