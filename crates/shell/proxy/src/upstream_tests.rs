@@ -85,7 +85,10 @@ fn a_request_that_is_given_up_costs_no_connection() {
         let late = stage.ask(SHORT).await;
         assert_eq!(late, Err(UnknownCause::DeadlinePassed.into()));
         assert_eq!(stage.upstream.left.get(), 0, "the reader has not begun");
+        let begun = mainstay_rt::clock::now();
         while stage.upstream.idle.borrow().is_empty() {
+            let waited = mainstay_rt::clock::now().since(begun);
+            assert!(waited < LONG, "its connection did not come back");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(stage.ask(LONG).await, Ok(()));
