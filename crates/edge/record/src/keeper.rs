@@ -237,6 +237,9 @@ pub struct ParametersStatus {
     /// Who weakens commits behind the keeper's back, and by what.
     #[serde(default)]
     pub weakened: Vec<String>,
+    /// Why nobody can tell what sessions set for themselves, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<String>,
     /// Why what the file gives is not used: the server's own words.
     #[serde(default)]
     pub refused: Option<String>,

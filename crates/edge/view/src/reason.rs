@@ -120,7 +120,7 @@ fn database(reason: &DatabaseReason) -> Words {
         ),
         DatabaseReason::CommitsWeakened { what } => words(
             format!("{what}: a commit may be answered as a success without its copies"),
-            "take it back: `ALTER ROLE … RESET`, `ALTER DATABASE … RESET` or `ALTER SYSTEM RESET` and a reload, as the owner or a superuser",
+            "take it back: `ALTER ROLE … RESET`, `ALTER DATABASE … RESET` or `ALTER SYSTEM RESET` and a reload, as the owner or a superuser; a session, by its program",
         ),
         DatabaseReason::PrimaryAway { region, home } => words(
             format!("its primary is in {region}, away from its home {home}"),

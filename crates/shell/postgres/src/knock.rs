@@ -14,6 +14,7 @@ use mainstay_units::Instant;
 use tokio_postgres::error::SqlState;
 
 use crate::commands::chain;
+use crate::own_settings::{self, OwnSettings};
 use crate::parameters;
 use crate::replication::{Connection, ReplicationError};
 use crate::server;
@@ -36,6 +37,7 @@ const LIMIT: Duration = Duration::from_millis(700);
 pub async fn again(setup: Rc<Setup>, found: Rc<Cell<Serviceability>>) {
     let mut survey = None;
     let mut unarchived = Unarchived::default();
+    let mut sessions = OwnSettings::default();
     loop {
         tokio::time::sleep(match found.get() {
             Serviceability::NoSlots | Serviceability::Hung => SHUT_PERIOD,
@@ -53,7 +55,7 @@ pub async fn again(setup: Rc<Setup>, found: Rc<Cell<Serviceability>>) {
             door = enter(&setup, &mut survey).await;
         }
         if let (Serviceability::Good, Some(asked)) = (door, &survey) {
-            match asked.ask(&setup).await {
+            match asked.ask(&setup, &mut sessions).await {
                 Ok(condition) => {
                     door = condition;
                     let seen_to = unarchived.see_to(&setup.parameters, &asked.session, LIMIT);
@@ -113,6 +115,7 @@ struct Survey {
     waiting: Question,
     damage: Question,
     weakened: weakened::Questions,
+    connected: Question,
 }
 
 impl Survey {
@@ -124,6 +127,7 @@ impl Survey {
                 .await?,
             damage: session.prepare("ask for damage", DAMAGE, LIMIT).await?,
             weakened: weakened::prepare(&session, LIMIT).await?,
+            connected: own_settings::prepare(&session, LIMIT).await?,
             session,
         })
     }
@@ -132,12 +136,22 @@ impl Survey {
         !self.session.is_closed() && clock::now().since(self.since) < SURVEY_LIFE
     }
 
-    async fn ask(&self, setup: &Setup) -> Result<Serviceability, SqlError> {
+    async fn ask(
+        &self,
+        setup: &Setup,
+        sessions: &mut OwnSettings,
+    ) -> Result<Serviceability, SqlError> {
         let session = &self.session;
         let waiting = session.ask_again(&self.waiting, LIMIT).await?;
         let waiting: Vec<String> = waiting.into_iter().flatten().flatten().collect();
         note_parameters(setup, &waiting);
-        let weakened = weakened::look(session, &self.weakened, LIMIT).await?;
+        let mut weakened = weakened::look(session, &self.weakened, LIMIT).await?;
+        if let Some(postmaster) = server::postmaster(setup) {
+            let found = sessions.look(postmaster, session, &self.connected, LIMIT);
+            let found = found.await?;
+            weakened.extend(found.weakened);
+            setup.parameters.note_unseen(found.unseen);
+        }
         setup.parameters.note_weakened(weakened);
         let counted = session.ask_again(&self.damage, LIMIT).await?;
         let is_damaged = counted.iter().flatten().flatten().any(|count| count != "0");

@@ -40,6 +40,7 @@ mod knock;
 mod lease;
 mod memory;
 mod mind;
+mod own_settings;
 mod page;
 mod parameters;
 mod peers;

@@ -233,6 +233,18 @@ fn keeper(page: &mut Page, status: &KeeperStatus) {
         number(alone),
     );
     unprotected(page, status);
+    if let Some(parameters) = &status.parameters {
+        page.gauge(
+            "mainstay_keeper_weakened",
+            "Roles, databases and sessions whose commits need not wait for their copies, or hide that they did not.",
+            parameters.weakened.len() as f64,
+        );
+        page.gauge(
+            "mainstay_keeper_sessions_seen",
+            "Whether what sessions set for themselves is seen.",
+            number(parameters.unseen.is_none()),
+        );
+    }
 }
 
 /// What would be lost with this host alone: told by the primary, and by whoever still has to hand it on.

@@ -64,6 +64,7 @@ struct State {
     waiting: Vec<String>,
     other_programs: bool,
     weakened: Vec<String>,
+    unseen: Option<String>,
 }
 
 /// What a keeper must still know when it starts again.
@@ -223,6 +224,18 @@ impl Parameters {
         state.weakened = weakened;
     }
 
+    /// Why nobody can tell what sessions set for themselves, if so.
+    pub fn note_unseen(&self, unseen: Option<String>) {
+        let mut state = self.state();
+        if unseen != state.unseen {
+            match &unseen {
+                Some(why) => tracing::warn!(why, "what sessions set for themselves is not seen"),
+                None => tracing::info!("what sessions set for themselves is seen again"),
+            }
+        }
+        state.unseen = unseen;
+    }
+
     /// What the server says of itself.
     pub fn note_server(&self, waiting: Vec<String>, other_programs: bool) {
         let mut state = self.state();
@@ -252,6 +265,7 @@ impl Parameters {
             other_programs: state.other_programs,
             kept_back: state.kept_back.clone(),
             weakened: state.weakened.clone(),
+            unseen: state.unseen.clone(),
             refused: failed
                 .filter(|failed| failed.settings == state.wanted)
                 .map(|failed| failed.why.clone()),

@@ -90,7 +90,14 @@ fn application() -> Config {
 }
 
 pub async fn connect(door: &Door) -> Result<Client> {
-    let (client, mut connection) = enter(door, &application()).await?;
+    connect_with(door, "").await
+}
+
+/// The same with options of the server's for this session, such as `-c jit=off`.
+pub async fn connect_with(door: &Door, options: &str) -> Result<Client> {
+    let mut application = application();
+    application.options(options);
+    let (client, mut connection) = enter(door, &application).await?;
     tokio::spawn(async move {
         while let Some(message) =
             std::future::poll_fn(|context| connection.poll_message(context)).await

@@ -185,6 +185,62 @@ pub fn weakened() -> Result<()> {
     told(&[])
 }
 
+/// What a session sets for itself is named too, however it does: a word of its own, an option as it connects, or a function
+/// that sets it while it runs.
+pub fn sessions_weakened() -> Result<()> {
+    let cluster = Cluster::healthy()?;
+    let (primary, _) = cluster.await_healthy()?;
+    let whose = "sessions of role shop in database shop have";
+    let told = |expected: &[&str]| {
+        cluster.wait("what sessions set for themselves", || {
+            let told = status(&cluster, primary)?;
+            let expected = expected
+                .iter()
+                .map(|what| format!("{whose} {what}, set by themselves or by default"));
+            (told.unseen.is_none() && told.weakened == expected.collect::<Vec<_>>()).then_some(())
+        })
+    };
+    let door = cluster.door(primary)?;
+    let say = |session: &tokio_postgres::Client, words: &str| {
+        cluster.runtime.block_on(session.batch_execute(words))
+    };
+    let enter = |options| {
+        cluster
+            .runtime
+            .block_on(client::connect_with(&door, options))
+    };
+    told(&[])?;
+    let strong = enter("")?;
+    say(
+        &strong,
+        "SET synchronous_commit = remote_apply; SET client_min_messages = debug1",
+    )?;
+    let by_option = enter("-c client_min_messages=error")?;
+    told(&["client_min_messages = error"])?;
+    let by_word = enter("")?;
+    say(&by_word, "SET synchronous_commit = local")?;
+    let by_function = enter("")?;
+    say(
+        &by_function,
+        "CREATE FUNCTION pg_temp.hurried() RETURNS void LANGUAGE sql SET synchronous_commit = off \
+         AS 'SELECT pg_sleep(6)'",
+    )?;
+    let running = cluster
+        .runtime
+        .spawn(async move { by_function.batch_execute("SELECT pg_temp.hurried()").await });
+    told(&[
+        "client_min_messages = error",
+        "synchronous_commit = local",
+        "synchronous_commit = off",
+    ])?;
+    cluster.runtime.block_on(running)??;
+    say(&by_word, "RESET synchronous_commit")?;
+    drop(by_option);
+    told(&[])?;
+    drop(strong);
+    Ok(())
+}
+
 /// PostgreSQL's programs are replaced on the disk, as a minor upgrade does: each server is started anew once, the
 /// primary last, and commits never wait. A build that does not start stops at the first standby.
 pub fn upgraded() -> Result<()> {

@@ -54,6 +54,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("primary_mute", primary_mute),
     ("parameters_taken", crate::parameters::taken),
     ("commits_weakened", crate::parameters::weakened),
+    ("sessions_weakened", crate::parameters::sessions_weakened),
     ("parameters_rolled", crate::parameters::rolled),
     ("programs_upgraded", crate::parameters::upgraded),
     ("golden", crate::golden::golden),
