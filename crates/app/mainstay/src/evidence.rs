@@ -63,9 +63,7 @@ fn make(arguments: &Pack) -> Outcome {
         .out
         .extension()
         .is_some_and(|ending| ending == "tar");
-    if !is_archive {
-        refuse_used(&arguments.out)?;
-    }
+    refuse_used(&arguments.out)?;
     let controls = table(arguments.controls.as_deref())?;
     let (record, layout) = find(&arguments.platform)?;
     let mut entries = Vec::new();
@@ -210,12 +208,18 @@ fn read_text(path: &Path) -> Result<String, Failure> {
 }
 
 fn refuse_used(target: &Path) -> Outcome {
+    let shown = target.display();
+    if !target.exists() {
+        return Ok(());
+    }
     match fs::read_dir(target).map(|mut inside| inside.next().is_some()) {
+        Ok(false) => Ok(()),
         Ok(true) => Err(Failure::Usage(format!(
-            "{} exists and is not empty\n  next: pack into a new folder",
-            target.display()
+            "{shown} exists and is not empty\n  next: pack into a new folder"
         ))),
-        Ok(false) | Err(_) => Ok(()),
+        Err(_) => Err(Failure::Usage(format!(
+            "{shown} exists already\n  next: pack under a new name; a pack is never written over another one"
+        ))),
     }
 }
 

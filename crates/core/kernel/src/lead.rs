@@ -31,6 +31,8 @@ pub const LEADER_SILENT_AFTER: Duration = Duration::from_secs(3);
 const CLAIM_STAGGER: Duration = Duration::from_millis(300);
 /// An observer that did not look for so long cannot say that others were silent.
 const OBSERVER_LATE_AFTER: Duration = Duration::from_secs(1);
+/// How much of a former leader's silence whoever leads next takes over: the rest he waits for himself.
+const SILENCE_TAKEN_OVER: Duration = Duration::from_secs(5);
 /// Signals decided in one batch.
 const BATCH_SIGNALS_MAX: usize = 256;
 /// Signals that wait for the next batch; further ones stay with their nodes, which offer them again.
@@ -328,6 +330,7 @@ impl Driver {
 
     /// The batch is durable.
     pub fn handle_appended(&mut self, now: Instant, batch: Batch) {
+        let led_before = self.state.leader.clone();
         self.state = *batch.after;
         for record in &batch.records {
             self.waiting.handle_record(record);
@@ -337,9 +340,14 @@ impl Driver {
             self.leads = Some(epoch);
             self.leader_heard = None;
             self.forget_signals();
-            // Nobody was listened to before: silence is counted from here.
-            for heard in self.heard.values_mut() {
-                heard.at = now;
+            // Nobody was listened to before but the leader, whose silence is the reason: that of all others is counted from
+            // here. It, too, has some time to be heard by whoever leads now, who may have been away himself.
+            for (host, heard) in &mut self.heard {
+                let since = match led_before.as_ref() == Some(host) {
+                    true => now.since(heard.at).min(SILENCE_TAKEN_OVER),
+                    false => Duration::ZERO,
+                };
+                heard.at = now - since;
             }
             // Orders of earlier leaders may have been begun.
             self.assign(Manner::Query);

@@ -85,7 +85,15 @@ pub struct Judged {
 pub struct Found {
     pub total: f64,
     pub bad: f64,
-    pub lost_ms: f64,
+    pub lost: Lost,
+}
+
+/// Time that was lost, each moment by the share of what went wrong in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lost {
+    pub ms: f64,
+    /// Time in which nothing was counted, so that nobody knows: perhaps nobody came, perhaps nobody was let in.
+    pub uncounted_ms: f64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -93,6 +101,8 @@ pub struct Priced {
     pub service: Option<String>,
     /// Hundredths; nothing if nothing was measured there.
     pub hundredths: Option<f64>,
+    /// What it would cost besides if all was lost while nothing was counted.
+    pub uncounted: f64,
     pub per_minute: u64,
     pub currency: String,
 }
@@ -250,25 +260,28 @@ impl Gateways<'_> {
     }
 
     /// The share of bad ones summed over time.
-    fn lost_ms(
+    fn lost(
         &self,
         which: &dyn Fn(&Counter) -> bool,
         within: Option<f64>,
         (from_ms, to_ms): (u64, u64),
         step_ms: u64,
-    ) -> f64 {
-        let mut lost_ms = 0.0;
+    ) -> Lost {
+        let mut lost = Lost::default();
         let mut at_ms = from_ms;
         while at_ms < to_ms {
             let end_ms = (at_ms + step_ms).min(to_ms);
             let counts = self.counts(which, within.unwrap_or(SLOW_SECONDS), (at_ms, end_ms));
             let bad = within.map_or(counts.failed, |_| counts.slow);
+            let length = milliseconds(end_ms - at_ms);
             if counts.total > 0.0 {
-                lost_ms += (bad / counts.total).min(1.0) * milliseconds(end_ms - at_ms);
+                lost.ms += (bad / counts.total).min(1.0) * length;
+            } else {
+                lost.uncounted_ms += length;
             }
             at_ms = end_ms;
         }
-        lost_ms
+        lost
     }
 
     fn point(&self, at_ms: u64, step_ms: u64) -> Point {
@@ -413,7 +426,7 @@ fn judged(
                     Found {
                         total: counts.total,
                         bad: within.map_or(counts.failed, |_| counts.slow),
-                        lost_ms: gateways.lost_ms(&which, *within, felt, fine_ms),
+                        lost: gateways.lost(&which, *within, felt, fine_ms),
                     }
                 })
             }
@@ -456,6 +469,7 @@ fn rates(
     step_ms: u64,
 ) -> Option<Found> {
     let moment = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    // Nothing where it fails or is no number; empty where there is no such series.
     let ask = |expression: &str| -> Option<BTreeMap<i64, f64>> {
         let expression = expression.replace("$window", "60s").replace('\n', " ");
         let parsed = mainstay_promql::parse::parse(&expression).ok()?;
@@ -469,19 +483,26 @@ fn rates(
             let value = sample.value.float().filter(|value| value.is_finite())?;
             *sum.entry(sample.at).or_insert(0.0) += value;
         }
-        (!sum.is_empty()).then_some(sum)
+        Some(sum)
     };
-    let (total, bad) = (ask(total)?, ask(bad).unwrap_or_default());
+    let (total, bad) = (ask(total)?, ask(bad)?);
+    if total.is_empty() {
+        return None;
+    }
     let seconds = milliseconds(step_ms) / 1_000.0;
     let mut found = Found::default();
+    let mut counted_ms = 0.0;
     for (at, rate) in &total {
         let bad = bad.get(at).copied().unwrap_or_default();
         found.total += rate * seconds;
         found.bad += bad * seconds;
         if *rate > 0.0 {
-            found.lost_ms += (bad / rate).clamp(0.0, 1.0) * milliseconds(step_ms);
+            found.lost.ms += (bad / rate).clamp(0.0, 1.0) * milliseconds(step_ms);
+            counted_ms += milliseconds(step_ms);
         }
     }
+    let felt_ms = milliseconds(to_ms.saturating_sub(from_ms));
+    found.lost.uncounted_ms = (felt_ms - counted_ms).max(0.0);
     Some(found)
 }
 
@@ -492,13 +513,14 @@ fn priced(gateways: &Gateways, costs: &[Cost], felt: (u64, u64), fine_ms: u64) -
             cost.routes.is_empty()
                 || routes.any(|(gateway, path)| counter.is_of(gateway, Some(path)))
         };
-        let hundredths = gateways.knows(&which, felt).then(|| {
-            let lost_ms = gateways.lost_ms(&which, None, felt, fine_ms);
-            lost_ms / 60_000.0 * milliseconds(cost.hundredths)
-        });
+        let lost = gateways
+            .knows(&which, felt)
+            .then(|| gateways.lost(&which, None, felt, fine_ms));
+        let cost_of = |ms: f64| ms / 60_000.0 * milliseconds(cost.hundredths);
         Priced {
             service: cost.service.clone(),
-            hundredths,
+            hundredths: lost.map(|lost| cost_of(lost.ms)),
+            uncounted: lost.map_or(0.0, |lost| cost_of(lost.uncounted_ms)),
             per_minute: cost.hundredths,
             currency: cost.currency.clone(),
         }

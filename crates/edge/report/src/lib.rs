@@ -32,7 +32,9 @@ mod time;
 
 pub use document::{Block, Document, Span};
 pub use entry::{Entry, EntryError};
-pub use figures::{Cost, Counted, Counts, Expectations, Figures, Judged, Promise, figures};
+pub use figures::{
+    Cost, Counted, Counts, Expectations, Figures, Found, Judged, Lost, Promise, figures,
+};
 pub use html::html;
 pub use markdown::markdown;
 pub use plot::Plot;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::document::{Block, Document, Span, Spans};
-use crate::figures::{Counts, Figures, Judged, Priced};
+use crate::figures::{Counts, Figures, Judged, Lost, Priced};
 use crate::plot::{Curve, Mark, plot};
 use crate::story::{Class, LessonTold, Line, Moment, Story};
 use crate::time::{day_and_time, span, time_of_day};
@@ -200,10 +200,8 @@ fn budgets(judged: &[Judged]) -> Block {
         let unknown = || UNKNOWN.to_owned();
         let cells = [
             format!("{} ({})", judged.name, judged.target),
-            found.map_or_else(unknown, |found| share(found.lost_ms, judged.budget_ms)),
-            found.map_or_else(unknown, |found| {
-                format!("{} of {}", length(found.lost_ms), length(judged.budget_ms))
-            }),
+            found.map_or_else(unknown, |found| share(found.lost.ms, judged.budget_ms)),
+            found.map_or_else(unknown, |found| lost(found.lost, judged.budget_ms)),
             found.map_or_else(unknown, |found| {
                 format!("{} of {}", whole(found.bad), whole(found.total))
             }),
@@ -221,6 +219,18 @@ fn budgets(judged: &[Judged]) -> Block {
     Block::Table {
         head: head.map(ToOwned::to_owned).to_vec(),
         rows: judged.iter().map(row).collect(),
+    }
+}
+
+/// What went by without any count may have been lost whole, which nobody knows.
+fn lost(lost: Lost, budget_ms: f64) -> String {
+    let known = format!("{} of {}", length(lost.ms), length(budget_ms));
+    match lost.uncounted_ms >= 1_000.0 {
+        true => format!(
+            "{known}; in {} more nothing was counted",
+            length(lost.uncounted_ms)
+        ),
+        false => known,
     }
 }
 
@@ -276,6 +286,12 @@ fn price(priced: &Priced) -> String {
     };
     let rate = money(priced.per_minute as f64, &priced.currency);
     match priced.hundredths {
+        Some(hundredths) if priced.uncounted >= 0.5 => format!(
+            "Money: {of} lost {} to {} at {rate} a minute: more than the first where requests were lost while none was \
+             counted.",
+            money(hundredths, &priced.currency),
+            money(hundredths + priced.uncounted, &priced.currency)
+        ),
         Some(hundredths) => format!(
             "Money: {of} lost {} at {rate} a minute.",
             money(hundredths, &priced.currency)

@@ -620,6 +620,37 @@ fn approver_and_tester_are_two() {
     assert_eq!(status(&verified, 11), Status::Missing);
 }
 
+/// What a node starts is begun in the name of the platform's user; nobody independent tested.
+#[test]
+fn what_starts_by_itself_has_no_tester() {
+    let tester = |starts_from: Option<&str>, reason: &str| {
+        let mut log = Log::default();
+        log.begin();
+        let plan = plan();
+        let schedule = json!({"cron": "0 3 1 * *", "within_ms": 1_000, "starts_from": starts_from});
+        let adoption = json!({
+            "name": "region-lost", "digest": plan["digest"], "text": DOCUMENT, "schedule": schedule,
+        });
+        let approved = log.add(
+            2_000,
+            "drill.adopted",
+            json!({"adoption": adoption, "by": by("ada"), "reason": "monthly"}),
+        );
+        let begun = json!({
+            "drill": "d1", "plan": plan, "approved": approved, "platform": "aa", "until_ms": START_MS + 300_000,
+            "by": by("bank"), "reason": reason,
+        });
+        log.add(3_000, "drill.begun", begun);
+        let verified = check(&sealed(&material(&log, "d1", START_MS + DAY_MS), &key())).unwrap();
+        let mut parts = verified.items[0].parts.iter();
+        let found = parts.find(|part| part.name == "independent tester");
+        found.map(|part| part.status).unwrap()
+    };
+    assert_eq!(tester(Some("/d.yaml"), "it is due"), Status::Missing);
+    assert_eq!(tester(Some("/d.yaml"), "the monthly one"), Status::Shown);
+    assert_eq!(tester(None, "it is due"), Status::Shown);
+}
+
 #[test]
 fn every_changed_byte_is_refused_and_its_file_is_named() {
     let files = whole();

@@ -322,7 +322,8 @@ fn what_was_felt_is_counted_and_not_estimated() {
     let answered = judged("orders-answered").unwrap();
     assert_eq!((answered.total, answered.bad), (1_000.0, 100.0));
     // Half of all requests for twenty seconds.
-    assert!((answered.lost_ms - 10_000.0).abs() < 1.0, "{answered:?}");
+    assert!((answered.lost.ms - 10_000.0).abs() < 1.0, "{answered:?}");
+    assert_eq!(answered.lost.uncounted_ms, 0.0);
     let fast = judged("orders-fast").unwrap();
     assert_eq!((fast.total, fast.bad), (1_000.0, 100.0));
     assert_eq!(judged("quotes-answered"), None);
@@ -337,6 +338,44 @@ fn what_was_felt_is_counted_and_not_estimated() {
     let lost = money[0].unwrap();
     assert!((lost - 120_050.0 / 6.0).abs() < 1.0, "{lost}");
     assert_eq!(money[1], None);
+}
+
+/// Nobody counts at a door that is gone; that nothing was lost there cannot be said.
+#[test]
+fn time_without_a_count_is_not_time_without_a_loss() {
+    let story = Story::of(&plain_story().entries, "i1").unwrap();
+    let (from_ms, to_ms) = story.felt(u64::MAX);
+    let mut expectations = expectations();
+    for promise in &mut expectations.promises {
+        if let Counted::Rates { bad, .. } = &mut promise.counted {
+            *bad = "0 / 0".to_owned();
+        }
+    }
+    let recorded = measured();
+    let figures = figures(&recorded, &expectations, (from_ms, to_ms + 400_000));
+    let judged = |name: &str| {
+        let found = figures.judged.iter().find(|judged| judged.name == name);
+        found.unwrap().found.clone()
+    };
+    let answered = judged("orders-answered").unwrap();
+    assert!((answered.lost.ms - 10_000.0).abs() < 1.0, "{answered:?}");
+    let dark_ms = (to_ms + 400_000).saturating_sub(recorded.to_ms);
+    let expected = std::time::Duration::from_millis(dark_ms).as_millis() as f64;
+    assert!(expected > 100_000.0, "{expected}");
+    assert!(
+        (answered.lost.uncounted_ms - expected).abs() < 30_000.0,
+        "{answered:?}, {expected}"
+    );
+    assert_eq!(
+        judged("by-expression"),
+        None,
+        "what is no number is not nothing"
+    );
+    let priced = &figures.priced[0];
+    assert!(priced.uncounted > priced.hundredths.unwrap(), "{priced:?}");
+    let text = markdown(&report("exchange", &story, Ok(&figures)), Some("i1"));
+    assert!(text.contains("more nothing was counted"), "{text}");
+    assert!(text.contains("while none was counted"), "{text}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::programs::ProgramError;
 use crate::replication::Server;
 use crate::seed;
 use crate::settings::{self, REPLICATION_ROLE, SUPERUSER, Stance};
-use crate::setup::Setup;
+use crate::setup::{Layout, Setup};
 use crate::spare;
 
 /// A standby that begins to stream begins at the start of a segment, whatever it has of it, and a promotion copies the segment it
@@ -380,9 +380,13 @@ pub async fn clear(setup: &Setup) -> Result<(), DataError> {
     }
 }
 
+/// A mark that is there already stays as it is: it may say what lies in the folder.
 async fn begin_filling(setup: &Setup) -> Result<(), DataError> {
     clear(setup).await?;
     let path = &setup.layout.filling;
+    if path.exists() {
+        return Ok(());
+    }
     mainstay_rt::files::write_atomic(path, b"being filled\n").map_err(at("write", path))
 }
 
@@ -446,28 +450,55 @@ pub fn put(setup: &Setup, name: &str, content: &[u8]) -> Result<(), DataError> {
 }
 
 /// Moves what lies in the data folder aside and makes an empty one for the server's user: a new filling
-/// begins with nothing.
+/// begins with nothing. The mark says which folder that is, so that what an interrupted filling has left is removed the
+/// next time, and does not take the place of what was moved aside before it.
 pub(crate) fn set_aside(setup: &Setup) -> Result<(), DataError> {
     let layout = &setup.layout;
     let pgdata = &layout.pgdata;
-    let name = format!("{:015}-data", mainstay_rt::clock::wall_ms());
-    if pgdata.exists() && std::fs::remove_dir(pgdata).is_err() {
-        std::fs::rename(pgdata, layout.quarantine.join(name)).map_err(at("move aside", pgdata))?;
+    if is_half_filled(layout) {
+        std::fs::remove_dir_all(pgdata).map_err(at("remove what was half filled in", pgdata))?;
+    } else if pgdata.exists() && std::fs::remove_dir(pgdata).is_err() {
+        let target = layout
+            .aside("data")
+            .map_err(at("read", &layout.quarantine))?;
+        std::fs::rename(pgdata, target).map_err(at("move aside", pgdata))?;
     }
     std::fs::DirBuilder::new()
         .mode(0o700)
         .create(pgdata)
         .and_then(|()| setup.programs.give(pgdata))
         .map_err(at("make", pgdata))?;
+    let made = number(pgdata).map_err(at("look at", pgdata))?;
+    let mark = format!("being filled\n{MADE}{made}\n");
+    let filling = &layout.filling;
+    mainstay_rt::files::write_atomic(filling, mark.as_bytes()).map_err(at("write", filling))?;
     trim_quarantine(setup)
+}
+
+/// In the mark, before the number of the folder that was made to be filled.
+const MADE: &str = "made: ";
+
+/// Whether the data folder is one that was made to be filled, and is not full yet.
+fn is_half_filled(layout: &Layout) -> bool {
+    let mark = std::fs::read_to_string(&layout.filling).unwrap_or_default();
+    let made = mark
+        .lines()
+        .find_map(|line| line.strip_prefix(MADE)?.parse().ok());
+    made.is_some() && made == number(&layout.pgdata).ok()
+}
+
+/// The file system's own number of a folder, which it keeps under another name.
+fn number(folder: &Path) -> io::Result<u64> {
+    Ok(std::fs::metadata(folder)?.ino())
 }
 
 /// Keeps the log segments that a rewind is about to overwrite: they may hold what was never acknowledged
 /// but is worth reading.
 fn keep_log(setup: &Setup) -> Result<(), DataError> {
     let layout = &setup.layout;
-    let name = format!("{:015}-log", mainstay_rt::clock::wall_ms());
-    let target = layout.quarantine.join(name);
+    let target = layout
+        .aside("log")
+        .map_err(at("read", &layout.quarantine))?;
     std::fs::create_dir_all(&target).map_err(at("make", &target))?;
     let source = layout.pgdata.join("pg_wal");
     let mut segments: Vec<PathBuf> = std::fs::read_dir(&source)
@@ -504,7 +535,7 @@ fn trim_quarantine(setup: &Setup) -> Result<(), DataError> {
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.to_string_lossy().ends_with(kind))
             .collect();
-        // Their names begin with the time.
+        // Their names begin with the order in which they came.
         kept.sort();
         while kept.len() > QUARANTINE_LIMIT {
             let oldest = kept.remove(0);

@@ -424,6 +424,43 @@ fn an_interrupted_filling_is_broken_and_is_moved_aside() {
     });
 }
 
+/// What was moved aside may hold what nobody else has: fillings that are interrupted again and again do not push it out, and
+/// neither does a clock that was set back.
+#[test]
+fn what_was_moved_aside_outlasts_interrupted_fillings() {
+    drill(async {
+        let mut servers = Servers::new(8);
+        let incarnation = Incarnation(1);
+        servers.must(0, Command::Initialize { incarnation }).await;
+        let setup = Rc::clone(&servers.locals[0].setup);
+        let kept = || -> Vec<_> {
+            let entries = std::fs::read_dir(&setup.layout.quarantine).unwrap();
+            entries.map(|entry| entry.unwrap().path()).collect()
+        };
+        for round in 0..4 {
+            let source = ReplicaId(2);
+            let rebuild = Command::Rebuild {
+                source,
+                incarnation,
+            };
+            let outcome = servers.run(0, rebuild).await;
+            assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+            assert_eq!(kept().len(), 1, "in round {round}");
+            assert!(
+                kept()[0].join("global/pg_control").exists(),
+                "in round {round}"
+            );
+            // As pg_basebackup leaves it that is killed with its keeper.
+            std::fs::write(setup.layout.pgdata.join("backup_label"), b"half").unwrap();
+            assert_eq!(data::state(&setup), DataState::Broken);
+        }
+        let ahead = setup.layout.quarantine.join("900000000000000-log");
+        std::fs::create_dir(&ahead).unwrap();
+        let next = setup.layout.aside("data").unwrap();
+        assert!(next > ahead, "{}", next.display());
+    });
+}
+
 #[test]
 fn a_rewind_that_fails_leaves_the_folder_as_it_was_where_nobody_can_be_spared() {
     drill(async {

@@ -126,6 +126,19 @@ impl Layout {
             folder,
         }
     }
+
+    /// A place for what is moved aside now: the time, which is for people, and always after what came before, also where a
+    /// clock was set back.
+    pub(crate) fn aside(&self, kind: &str) -> std::io::Result<PathBuf> {
+        let mut place = mainstay_rt::clock::wall_ms();
+        for entry in std::fs::read_dir(&self.quarantine)? {
+            let name = entry?.file_name();
+            let before = name.to_str().and_then(|name| name.split_once('-'));
+            let before = before.and_then(|(place, _)| place.parse::<u64>().ok());
+            place = place.max(before.map_or(0, |before| before.saturating_add(1)));
+        }
+        Ok(self.quarantine.join(format!("{place:015}-{kind}")))
+    }
 }
 
 /// The path without symbolic links, which is how the kernel names a process's working folder: by that a server

@@ -83,8 +83,10 @@ pub fn settle(layout: &Layout) -> Result<(), DataError> {
 /// When the disk fails.
 pub fn put_away(layout: &Layout) -> Result<(), DataError> {
     if layout.spare.exists() {
-        let name = format!("{:015}-data", mainstay_rt::clock::wall_ms());
-        rename(&layout.spare, &layout.quarantine.join(name))?;
+        let target = layout
+            .aside("data")
+            .map_err(at("read", &layout.quarantine))?;
+        rename(&layout.spare, &target)?;
     }
     remove(&layout.spare_part)?;
     remove(&layout.left_over)?;

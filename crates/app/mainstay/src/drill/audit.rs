@@ -42,7 +42,7 @@ pub fn ledger(
     };
     let (values, lists) = result.unwrap_or_else(|error| {
         let why = format!("{error:#}");
-        let names = ["lost", "lost_time"];
+        let names = ["lost", "lost_time", "duplicated", "invented"];
         let values = names.map(|name| missing(name, UnitWord::Transactions, "auditor", &why));
         (values.into(), BTreeMap::new())
     });
@@ -181,7 +181,7 @@ fn audited(field: &Field<'_>, load: &Load, audit: &Audit) -> Result<Figures> {
                 .with_context(|| format!("read the auditor's report ({})", output.status))?;
             let report: Value =
                 serde_json::from_slice(&bytes).context("understand the auditor's report")?;
-            return Ok(of_report(&report));
+            return Ok(of_report(&report, output.status.success()));
         }
         crate::down::wait(std::time::Duration::from_secs(1));
     }
@@ -224,8 +224,11 @@ fn auditor(
     Ok((PathBuf::from(fill(&audit.report)), command))
 }
 
+/// Classes of findings that have figures of their own, or that are no matter of the books.
+const APART: [&str; 5] = ["lost", "duplicated", "altered", "invented", "unanswered"];
+
 /// The classes of the auditor, in the words of the journal. It judges all flows that the books have seen.
-fn of_report(report: &Value) -> Figures {
+fn of_report(report: &Value, is_content: bool) -> Figures {
     let source = "the auditor, over all flows of this platform";
     let classes = &report["classes"];
     let count = |name: &str, from: &[&str]| {
@@ -235,9 +238,22 @@ fn of_report(report: &Value) -> Figures {
             None => missing(name, UnitWord::Transactions, source, "it does not say"),
         }
     };
-    let invented = report["findings"]["counts"]["invented"]
-        .as_u64()
-        .unwrap_or(0);
+    let findings = report["findings"]["counts"].as_object();
+    let found =
+        |name: &str| findings.map(|counts| counts.get(name).and_then(Value::as_u64).unwrap_or(0));
+    let others = findings.map(|counts| {
+        let others = counts
+            .iter()
+            .filter(|(name, _)| !APART.contains(&name.as_str()));
+        others.filter_map(|(_, count)| count.as_u64()).sum::<u64>()
+    });
+    // It may be discontent with something that it counts nowhere.
+    let is_told = findings.is_some_and(|counts| !counts.is_empty());
+    let unsound = others.map(|others| others.max(u64::from(!is_content && !is_told)));
+    let of_findings = |name: &str, count: Option<u64>, unit: UnitWord| match count {
+        Some(count) => value(name, count, unit, source),
+        None => missing(name, unit, source, "its report has no `findings.counts`"),
+    };
     let lost = classes["lost"].as_u64();
     let lost_time = match lost {
         Some(0) => value("lost_time", 0, UnitWord::Us, source),
@@ -266,7 +282,8 @@ fn of_report(report: &Value) -> Figures {
         count("unacknowledged_absent", &["refused_absent"]),
         count("duplicated", &["duplicated"]),
         count("altered", &["altered"]),
-        value("invented", invented, UnitWord::Transactions, source),
+        of_findings("invented", found("invented"), UnitWord::Transactions),
+        of_findings("unsound", unsound, UnitWord::Count),
     ];
     let mut lists: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let examples = report["findings"]["examples"].as_array();
@@ -279,4 +296,49 @@ fn of_report(report: &Value) -> Figures {
             .push(text.to_owned());
     }
     (values, lists)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn figure(report: &Value, is_content: bool, name: &str) -> Option<u64> {
+        let (values, _) = of_report(report, is_content);
+        let found = values.iter().find(|measure| measure.name == name);
+        found.unwrap_or_else(|| panic!("no {name}")).value
+    }
+
+    #[test]
+    fn whatever_an_auditor_finds_has_a_figure() {
+        let classes = json!({
+            "intents": 9, "acknowledged_present": 8, "refused_present": 0, "lost": 0, "unknown_present": 1,
+            "unknown_absent": 0, "refused_absent": 0, "duplicated": 2, "altered": 1,
+        });
+        let with = |findings: Value| json!({"classes": classes, "findings": findings});
+        let clean = with(json!({"counts": {}, "examples": []}));
+        let found = with(json!({
+            "counts": {"duplicated": 2, "altered": 1, "invented": 3, "unbalanced": 4, "chain": 1, "unanswered": 7},
+        }));
+        for (report, is_content, name, expected) in [
+            (&clean, true, "duplicated", Some(2)),
+            (&clean, true, "altered", Some(1)),
+            (&clean, true, "invented", Some(0)),
+            (&clean, true, "unsound", Some(0)),
+            // Discontent, and nobody knows with what.
+            (&clean, false, "unsound", Some(1)),
+            (&found, false, "invented", Some(3)),
+            (&found, false, "unsound", Some(5)),
+            // It does not say, so nobody knows.
+            (&with(json!({})), true, "invented", None),
+            (&with(json!({})), false, "unsound", None),
+        ] {
+            assert_eq!(
+                figure(report, is_content, name),
+                expected,
+                "{name} of {report}"
+            );
+        }
+    }
 }

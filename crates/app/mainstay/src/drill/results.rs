@@ -161,6 +161,7 @@ pub fn deficiencies(
             None => {}
         }
     }
+    found.extend(measurements.iter().flat_map(wrong));
     for measurement in measurements {
         let is_recovery = measurement.measured == MeasuredWord::Recovery;
         let blanks = measurement
@@ -183,6 +184,29 @@ pub fn deficiencies(
             retest_by_ms: now_ms.saturating_add(retest_ms),
         })
         .collect()
+}
+
+/// What stands in books that must not, whatever the objectives say.
+fn wrong(measurement: &MeasurementRecord) -> impl Iterator<Item = String> {
+    let is_of_books = matches!(
+        measurement.measured,
+        MeasuredWord::Ledger | MeasuredWord::Restore
+    );
+    let values = measurement.values.iter().filter(move |value| {
+        let names = ["duplicated", "altered", "invented", "unsound"];
+        is_of_books && names.contains(&value.name.as_str())
+    });
+    values.filter_map(|value| match value.value {
+        Some(0) => None,
+        Some(count) => Some(format!(
+            "books of {}: {count} {}",
+            measurement.subject, value.name
+        )),
+        None => Some(format!(
+            "books of {}: what is {} was not counted: {}",
+            measurement.subject, value.name, value.why
+        )),
+    })
 }
 
 /// The largest figure, `None` where one is missing.

@@ -135,11 +135,17 @@ impl Play<'_> {
             "{id} {} begun, seed {}",
             self.document.title, self.seed
         ));
-        let (verdict, said) = match self.play(&id) {
+        let mut residue = Vec::new();
+        let (verdict, said) = match self.play(&id, &mut residue) {
             Ok(ended) => ended,
             Err(failure) => {
-                let why = failure.to_string().replace('\n', ";");
-                self.end(&id, DrillVerdictWord::Inconclusive, why, &[])?
+                let end = DrillEndRecord {
+                    verdict: DrillVerdictWord::Inconclusive,
+                    why: failure.to_string().replace('\n', ";"),
+                    deficiencies: Vec::new(),
+                    residue,
+                };
+                self.end_with(&id, end)?
             }
         };
         if as_json {
@@ -209,7 +215,12 @@ impl Play<'_> {
         }
     }
 
-    fn play(&self, id: &str) -> Result<(DrillVerdictWord, String), Failure> {
+    /// Says what was left behind, also where it fails.
+    fn play(
+        &self,
+        id: &str,
+        residue: &mut Vec<String>,
+    ) -> Result<(DrillVerdictWord, String), Failure> {
         let doors = doors(self.platform, self.slot);
         let field = Field::new(self.layout, doors, self.document, self.seed, id)?;
         super::audit::prepare(&field)?;
@@ -229,7 +240,7 @@ impl Play<'_> {
             archives: Archives::default(),
         };
         let went = self.steps(&mut stage);
-        let residue = self.mend(&mut stage);
+        *residue = self.mend(&mut stage);
         let went = went?;
         let results = self.measure(&mut stage)?;
         let (proposed, why) = match went {
@@ -251,7 +262,7 @@ impl Play<'_> {
             verdict: proposed,
             why,
             deficiencies: found,
-            residue,
+            residue: residue.clone(),
         };
         self.end_with(id, end)
     }
@@ -377,24 +388,6 @@ impl Play<'_> {
             })?;
         }
         Ok(results)
-    }
-
-    fn end(
-        &self,
-        id: &str,
-        verdict: DrillVerdictWord,
-        why: String,
-        residue: &[String],
-    ) -> Result<(DrillVerdictWord, String), Failure> {
-        self.end_with(
-            id,
-            DrillEndRecord {
-                verdict,
-                why,
-                deficiencies: Vec::new(),
-                residue: residue.to_vec(),
-            },
-        )
     }
 
     /// The verdict is the journal's.

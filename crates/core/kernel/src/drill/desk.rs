@@ -353,12 +353,7 @@ pub(crate) fn mending(state: &State, now_ms: u64) -> Vec<Event> {
             None => "the command that carried it died".to_string(),
         },
         deficiencies: Vec::new(),
-        residue: broken
-            .map(|(id, fault)| {
-                let (kind, target) = (fault.spec.kind.as_str(), &fault.spec.target);
-                format!("fault {id} ({kind} {target})")
-            })
-            .collect(),
+        residue: named(broken),
     };
     vec![Event::Drill(ended(run, &nobody))]
 }
@@ -378,6 +373,14 @@ fn broken_by<'a>(
     faults.filter(|(_, fault)| fault.by.actor.uid == run.by.actor.uid)
 }
 
+fn named<'a>(broken: impl Iterator<Item = (&'a FaultId, &'a Fault)>) -> Vec<String> {
+    let named = broken.map(|(id, fault)| {
+        let (kind, target) = (fault.spec.kind.as_str(), &fault.spec.target);
+        format!("fault {id} ({kind} {target})")
+    });
+    named.collect()
+}
+
 /// What time alone brings about: a drill that nobody ends, and drills that nobody runs.
 pub(crate) fn due(state: &State, now_ms: u64) -> Vec<Event> {
     let mut events = Vec::new();
@@ -389,7 +392,7 @@ pub(crate) fn due(state: &State, now_ms: u64) -> Vec<Event> {
             verdict: DrillVerdict::Inconclusive,
             why: "whoever ran it did not say how it ended".to_string(),
             deficiencies: Vec::new(),
-            residue: Vec::new(),
+            residue: named(broken_by(state, run)),
         };
         events.push(Event::Drill(ended(run, &nobody)));
     }

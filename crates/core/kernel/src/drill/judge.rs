@@ -1,11 +1,14 @@
 //! What figures say of objectives, and what the whole comes to.
 //!
-//! | proposed     | left behind | a service missed | a step failed | something not measured | else         |
-//! |--------------|-------------|------------------|---------------|------------------------|--------------|
-//! | passed       | failed      | failed           | failed        | inconclusive           | passed       |
-//! | failed       | failed      | failed           | failed        | failed                 | failed       |
-//! | aborted      | failed      | aborted          | aborted       | aborted                | aborted      |
-//! | inconclusive | failed      | failed           | inconclusive  | inconclusive           | inconclusive |
+//! | proposed     | left behind, or books wrong | a service missed | a step failed | something not measured | else         |
+//! |--------------|-----------------------------|------------------|---------------|------------------------|--------------|
+//! | passed       | failed                      | failed           | failed        | inconclusive           | passed       |
+//! | failed       | failed                      | failed           | failed        | failed                 | failed       |
+//! | aborted      | failed                      | aborted          | aborted       | aborted                | aborted      |
+//! | inconclusive | failed                      | failed           | inconclusive  | inconclusive           | inconclusive |
+//!
+//! What stands twice, was altered or invented, or does not add up, is nobody's objective: no drill bears any of it. A service
+//! that came back and was away again for as long as its objective has missed it, whichever time was the first.
 //!
 //! A service is judged by the worst of its figures: one that is missing makes all of them missing, unless another
 //! misses the objective already.
@@ -15,8 +18,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::plan::{
-    DrillEnd, DrillVerdict, Judged, LossLimit, Measured, Measurement, Objective, ServiceVerdict,
-    StepOutcome,
+    DrillEnd, DrillVerdict, Judged, LossLimit, Measure, Measured, Measurement, Objective,
+    ServiceVerdict, StepOutcome,
 };
 use super::state::Drill;
 
@@ -24,6 +27,9 @@ use super::state::Drill;
 const RTO: &str = "rto";
 const LOST: &str = "lost";
 const LOST_TIME: &str = "lost_time";
+const LONGEST_GAP: &str = "longest_gap";
+/// Of a reconciliation: what no objective allows.
+const WRONG: [&str; 4] = ["duplicated", "altered", "invented", "unsound"];
 
 /// The end that the journal bears out, and the verdict on each service.
 pub(super) fn borne_out(running: &Drill, proposed: &DrillEnd) -> (DrillEnd, Vec<ServiceVerdict>) {
@@ -55,6 +61,9 @@ fn verdict(
     if let Some(first) = proposed.residue.first() {
         return (Failed, because(format!("{first} was left behind")));
     }
+    if let Some(wrong) = wrong(&running.measurements) {
+        return (Failed, because(wrong));
+    }
     if matches!(proposed.verdict, Failed | Aborted) {
         return (proposed.verdict, proposed.why.clone());
     }
@@ -84,6 +93,9 @@ fn verdict(
         let what = format!("nothing is known of step {}", undone.join(", "));
         return (Inconclusive, because(what));
     }
+    if let Some(uncounted) = uncounted(&running.measurements) {
+        return (Inconclusive, because(uncounted));
+    }
     let missing = names(services, Judged::NotMeasured);
     let is_met = |service: &ServiceVerdict| [service.rto, service.rpo].contains(&Judged::Met);
     if !missing.is_empty() {
@@ -93,6 +105,38 @@ fn verdict(
         return (Inconclusive, because("nothing was measured".to_string()));
     }
     (Passed, proposed.why.clone())
+}
+
+/// Figures of what is wrong with the books, with whose books they are.
+fn of_books(measurements: &[Measurement]) -> impl Iterator<Item = (&str, &Measure)> {
+    let ledgers = measurements
+        .iter()
+        .filter(|found| matches!(found.measured, Measured::Ledger | Measured::Restore));
+    ledgers.flat_map(|ledger| {
+        let values = ledger.values.iter();
+        values
+            .filter(|measure| WRONG.contains(&measure.name.as_str()))
+            .map(|measure| (ledger.subject.as_str(), measure))
+    })
+}
+
+/// What is wrong with the books, if anything is.
+fn wrong(measurements: &[Measurement]) -> Option<String> {
+    of_books(measurements).find_map(|(whose, measure)| {
+        let count = measure.value.filter(|count| *count > 0)?;
+        Some(format!("books of {whose}: {count} {}", measure.name))
+    })
+}
+
+/// What an auditor should have counted and did not.
+fn uncounted(measurements: &[Measurement]) -> Option<String> {
+    of_books(measurements).find_map(|(whose, measure)| match measure.value {
+        Some(_) => None,
+        None => Some(format!(
+            "books of {whose}: what is {} was not counted: {}",
+            measure.name, measure.why
+        )),
+    })
 }
 
 /// Services of which something is so, unless the document says that it is not measured.
@@ -118,11 +162,14 @@ fn judged(objective: &Objective, measurements: &[Measurement]) -> ServiceVerdict
     let recoveries = of(&[Measured::Recovery, Measured::Restore]);
     let losses = of(&[Measured::Ledger, Measured::Restore]);
     let (rto_us, is_whole) = worst(&recoveries, RTO);
-    let rto = against(
-        objective.rto_below_ms.map(|ms| ms.saturating_mul(1_000)),
-        rto_us,
-        is_whole,
-    );
+    let (gap_us, _) = worst(&recoveries, LONGEST_GAP);
+    let limit_us = objective.rto_below_ms.map(|ms| ms.saturating_mul(1_000));
+    let rto = match against(limit_us, gap_us, false) {
+        Judged::Missed => Judged::Missed,
+        Judged::Met | Judged::NotMeasured | Judged::NoObjective => {
+            against(limit_us, rto_us, is_whole)
+        }
+    };
     let (lost_transactions, all_counted) = worst(&losses, LOST);
     let (lost_us, all_timed) = worst(&losses, LOST_TIME);
     let rpo = match objective.rpo_below {

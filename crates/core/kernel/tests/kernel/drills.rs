@@ -283,17 +283,27 @@ fn steps_done() -> Vec<Signal> {
     ]
 }
 
-/// What a letter stands for: a recovery that was fast, slow or not seen; losses of none, one, or nobody knows.
+/// What a letter stands for: a recovery that was fast, slow or not seen, or that did not last; losses of none, one, or nobody
+/// knows; books with nothing lost and something else.
 fn figure(letter: char) -> Signal {
-    let (measured, name, value) = match letter {
-        'f' => (Measured::Recovery, "rto", Some(1_000)),
-        's' => (Measured::Recovery, "rto", Some(4_000_000)),
-        'b' => (Measured::Recovery, "rto", None),
-        'k' => (Measured::Ledger, "lost", Some(0)),
-        'l' => (Measured::Ledger, "lost", Some(1)),
-        _ => (Measured::Ledger, "lost", None),
+    let (measured, values): (_, &[(&str, Option<u64>)]) = match letter {
+        'f' => (Measured::Recovery, &[("rto", Some(1_000))]),
+        's' => (Measured::Recovery, &[("rto", Some(4_000_000))]),
+        'b' => (Measured::Recovery, &[("rto", None)]),
+        'g' => (
+            Measured::Recovery,
+            &[("rto", Some(1_000)), ("longest_gap", Some(4_000_000))],
+        ),
+        'k' => (Measured::Ledger, &[("lost", Some(0)), ("unsound", Some(0))]),
+        'l' => (Measured::Ledger, &[("lost", Some(1))]),
+        'd' => (
+            Measured::Ledger,
+            &[("lost", Some(0)), ("duplicated", Some(1))],
+        ),
+        'n' => (Measured::Ledger, &[("lost", Some(0)), ("invented", None)]),
+        _ => (Measured::Ledger, &[("lost", None)]),
     };
-    measure(1, measured, &[(name, value)])
+    measure(1, measured, values)
 }
 
 #[test]
@@ -311,6 +321,10 @@ fn nobody_claims_what_was_not_measured() {
         ("sbk", Passed, &[], Failed, Missed, Met),
         ("fl", Inconclusive, &[], Failed, Met, Missed),
         ("fl", Aborted, &[], Aborted, Met, Missed),
+        ("gk", Passed, &[], Failed, Missed, Met),
+        ("fd", Passed, &[], Failed, Met, Met),
+        ("fd", Aborted, &[], Failed, Met, Met),
+        ("fn", Passed, &[], Inconclusive, Met, Met),
         ("fk", Failed, &[], Failed, Met, Met),
         ("fk", Aborted, &["a worker"], Failed, Met, Met),
         ("fk", Passed, &["a worker"], Failed, Met, Met),
@@ -457,6 +471,29 @@ fn a_tester_breaks_things_within_a_drill_in_force_only() {
     denied(&mut stage, by_tester(sign(1, Signature::Accepted)));
     stage.at(3_300, &by_tester(step_end(2, "lose", StepOutcome::Done)));
     denied(&mut stage, inject());
+}
+
+#[test]
+fn a_drill_that_nobody_ends_says_what_of_it_is_in_force() {
+    let spec = fault(FaultKind::HostFreeze, "h3", 500_000);
+    let mut stage = Stage::with(desired());
+    stage
+        .at(1_000, &begin(plan()))
+        .at(1_100, &step(1, "lose"))
+        .at(1_200, &command(owner(), Ask::InjectFault(spec)))
+        .at(181_000, &Signal::Tick);
+    check(&mut stage, expect![[r#"
+        1000 > uid 1000 asks: drill run
+             #8 drill d1 region-lost begun until 181000, not approved
+        1100 > uid 1000 asks: drill step
+             #9 d1: lose begins: so
+        1200 > uid 1000 asks: fault inject
+             #10 fault f1 host-freeze h3 until 501200 by owner
+             do #10 SetFault by Leader
+        181000 > time passes
+             #11 effect #10 unknown: nobody said whether the fault was set
+             #12 d1 failed: fault f1 (host-freeze h3) was left behind; whoever ran it did not say how it ended
+    "#]]);
 }
 
 #[test]

@@ -166,6 +166,26 @@ fn the_lead_moves_when_the_leader_is_silent_and_the_frozen_one_stops() {
     assert_eq!(claims.count(), 2);
 }
 
+/// The silence that made another one lead is part of the silence of that host.
+#[test]
+fn a_leaders_silence_is_not_counted_twice() {
+    let mut ship = Ship::new();
+    ship.rounds(&NODES, Duration::from_secs(1));
+    let silent_since = ship.now;
+    let lost = |ship: &Ship, host: &str| {
+        ship.journal.iter().any(
+            |record| matches!(&record.event, Event::HostLost { host: lost, .. } if lost.as_str() == host),
+        )
+    };
+    while !lost(&ship, "h1") {
+        ship.round(&["h2", "h3"]);
+        let silent = ship.now.since(silent_since);
+        assert!(silent < Duration::from_millis(10_500), "{silent:?}");
+    }
+    assert!(ship.now.since(silent_since) >= Duration::from_secs(10));
+    assert!(!lost(&ship, "h3"));
+}
+
 #[test]
 fn an_observer_that_was_late_itself_suspects_nobody() {
     let mut ship = Ship::new();

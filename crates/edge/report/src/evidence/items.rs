@@ -213,6 +213,9 @@ fn systems(scope: &Scope) -> Part {
     shown(NAME, told, &[platform]).with(facts)
 }
 
+/// The reason that a node gives.
+const STARTED_BY_ITSELF: &str = "it is due";
+
 /// Who approved, and whether somebody else tested.
 fn people(scope: &Scope) -> Vec<Part> {
     let Subject::Drill(_) = scope.subject else {
@@ -239,7 +242,15 @@ fn people(scope: &Scope) -> Vec<Part> {
         named("approver")
     );
     let mut parts = vec![shown("approver", told, &[approved]).with(json!({"approver": approver}))];
-    parts.push(match tester == approver {
+    // A node starts what is due in the name of the platform's user, who is somebody else than the approver and tests nothing.
+    let schedule = &approved.body["adoption"]["schedule"];
+    let by_itself =
+        schedule["starts_from"].is_string() && scope.begun.body["reason"] == STARTED_BY_ITSELF;
+    parts.push(match tester == approver || by_itself {
+        true if tester != approver => missing(
+            "independent tester",
+            format!("nobody tested: it was started by itself, in the name of {tester}"),
+        ),
         true => missing(
             "independent tester",
             format!(

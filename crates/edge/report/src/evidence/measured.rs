@@ -167,15 +167,21 @@ pub(crate) fn ledger(scope: &Scope) -> Vec<Part> {
                 .map(|(name, list)| format!("{name} ({})", list.as_array().map_or(0, Vec::len)));
             lists.collect::<Vec<_>>().join(", ")
         });
-        let counted = ["lost", "duplicated", "invented", "unknown"]
-            .iter()
-            .any(|name| {
-                let values = measurement["values"].as_array().into_iter().flatten();
-                values.into_iter().any(|value| {
-                    value["name"] == **name
-                        && value["value"].as_u64().is_some_and(|count| count > 0)
-                })
-            });
+        let counted = [
+            "lost",
+            "duplicated",
+            "altered",
+            "invented",
+            "unsound",
+            "unknown",
+        ]
+        .iter()
+        .any(|name| {
+            let values = measurement["values"].as_array().into_iter().flatten();
+            values.into_iter().any(|value| {
+                value["name"] == **name && value["value"].as_u64().is_some_and(|count| count > 0)
+            })
+        });
         parts.push(match (lists.is_empty(), counted) {
             (false, _) => shown(
                 "lists of what is lost, duplicated or unknown",

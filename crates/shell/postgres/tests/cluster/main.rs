@@ -60,6 +60,10 @@ fn main() -> ExitCode {
         .iter()
         .filter(|(name, _)| name.contains(&filter))
         .collect();
+    if chosen.is_empty() {
+        eprintln!("cluster: no scenario has {filter:?} in its name");
+        return ExitCode::FAILURE;
+    }
     if chosen.len() > 1 {
         ahead::begin();
     }
