@@ -154,7 +154,7 @@ pub(crate) fn system_identifier(pgdata: &Path) -> Option<SystemIdentifier> {
     Some(SystemIdentifier(u64::from_ne_bytes(bytes)))
 }
 
-fn incarnation(pgdata: &Path) -> Option<Incarnation> {
+pub fn incarnation(pgdata: &Path) -> Option<Incarnation> {
     let text = std::fs::read_to_string(pgdata.join(INCARNATION_FILE)).ok()?;
     text.trim().parse().ok()
 }

@@ -14,6 +14,7 @@ use mainstay_units::Instant;
 use tokio_postgres::error::SqlState;
 
 use crate::commands::chain;
+use crate::damage;
 use crate::own_settings::{self, OwnSettings};
 use crate::parameters;
 use crate::replication::{Connection, ReplicationError};
@@ -155,7 +156,10 @@ impl Survey {
         setup.parameters.note_weakened(weakened);
         let counted = session.ask_again(&self.damage, LIMIT).await?;
         let is_damaged = counted.iter().flatten().flatten().any(|count| count != "0");
-        Ok(if is_damaged {
+        if is_damaged {
+            damage::note(setup);
+        }
+        Ok(if is_damaged || damage::is_known(setup) {
             Serviceability::CorruptData
         } else {
             Serviceability::Good

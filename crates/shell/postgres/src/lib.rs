@@ -18,16 +18,17 @@
 //!
 //! - `setup`: configuration file, folders, passwords. `programs`: PostgreSQL's tools.
 //! - `process`: identities and descriptors of processes. `server`: the local server as a process.
-//! - `settings`: its configuration files; `parameters`: what the platform adds to them; `certificate`: what it shows. `history`: its timelines. `data`: its folder.
+//! - `settings`: its configuration files; `parameters`: what the platform adds to them; `certificate`: what it shows. `history`: its timelines. `data`: its folder; `damage`: what is known against it.
 //! - `sql`, `replication`: the two ways of asking a server.
 //! - `commands`: what the core can order, one function each. `hands`, `eyes`, `memory`, `mind`, `peers`,
-//!   `face`: the parts of the body; `wanted`: what the file asks for meanwhile; `supply`, `pulse`, `weakened` feel for the eyes what takes time to feel. `unarchived`: slots that an archive leaves. `figures`, `page`: what the server
+//!   `face`: the parts of the body; `wanted`: what the file asks for meanwhile; `supply`, `pulse`, `weakened`, `own_settings` feel for the eyes what takes time to feel. `unarchived`: slots that an archive leaves. `figures`, `page`: what the server
 //!   says of itself, for whoever watches. `promise`, `lease`: the two files. `convert`: core and JSON.
 
 mod catch_up;
 mod certificate;
 mod commands;
 mod convert;
+mod damage;
 mod data;
 #[cfg(test)]
 mod drill;

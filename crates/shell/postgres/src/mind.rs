@@ -7,6 +7,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Duration;
 
 use mainstay_keeper::{
     Answer, Body, ClientState, Effect, HaltReason, Input, Keeper, Message, Observation,
@@ -31,6 +32,8 @@ use crate::setup::Setup;
 
 /// Events shown in the status.
 const EVENTS_LIMIT: usize = 100;
+/// So long a keeper that cannot go on says why.
+const HALTED_FOR: Duration = Duration::from_secs(20);
 /// Different things of another version that are named in the status.
 const BEYOND_LIMIT: usize = 32;
 
@@ -109,7 +112,7 @@ impl Mind {
             self.perform();
             if let Some(reason) = self.halted {
                 tracing::error!(?reason, "the keeper cannot go on");
-                return ExitCode::FAILURE;
+                return self.halt(reason, inbox).await;
             }
             let deadline = self.keeper.next_deadline().map(|(at, _)| at);
             tokio::select! {
@@ -127,6 +130,36 @@ impl Mind {
                     tracing::info!("told to end; the server goes on");
                     return ExitCode::SUCCESS;
                 }
+                else => return ExitCode::FAILURE,
+            }
+        }
+    }
+
+    /// What only a person can put right is said for a while before the keeper ends, and is started anew to look again.
+    async fn halt(mut self, reason: HaltReason, mut inbox: Inbox) -> ExitCode {
+        match reason {
+            HaltReason::PersistFailed | HaltReason::Exhausted => return ExitCode::FAILURE,
+            HaltReason::ForeignData | HaltReason::ForeignCohort => {}
+        }
+        let status = self.keeper.status().clone();
+        self.publish(&status);
+        let end = mainstay_rt::clock::now() + HALTED_FOR;
+        loop {
+            tokio::select! {
+                Some(ask) = inbox.asks.recv() => match ask {
+                    // Dropped: whoever asks is told that there is no answer.
+                    Ask::Operator(..) => {}
+                    ask => if let Some(stopped) = self.answer(ask, &inbox) {
+                        return self.shut_down(stopped, inbox).await;
+                    },
+                },
+                // Nothing of all this is acted on any more.
+                Some(_) = inbox.sightings.recv() => {}
+                Some(_) = inbox.inputs.recv() => {}
+                Some(_) = inbox.news.recv() => {}
+                Some(_) = inbox.done.recv() => {}
+                () = until(Some(end)) => return ExitCode::FAILURE,
+                _ = inbox.terminate.recv() => return ExitCode::SUCCESS,
                 else => return ExitCode::FAILURE,
             }
         }
@@ -336,7 +369,7 @@ impl Mind {
             if operation == last {
                 stopped.send(()).ok();
                 // The answer is on its way in another task of this thread.
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 return ExitCode::SUCCESS;
             }
         }

@@ -1,7 +1,5 @@
 //! Another cluster's data folder, another cluster's record, a replica that nobody knows: the keeper stops or is deaf,
 //! and touches nothing.
-//!
-//! For crates/core/keeper/src/tests/foreign.rs, with `mod foreign;` in tests.rs.
 
 use super::*;
 use crate::status::{HaltReason, Reason};

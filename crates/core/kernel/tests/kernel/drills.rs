@@ -482,7 +482,9 @@ fn a_drill_that_nobody_ends_says_what_of_it_is_in_force() {
         .at(1_100, &step(1, "lose"))
         .at(1_200, &command(owner(), Ask::InjectFault(spec)))
         .at(181_000, &Signal::Tick);
-    check(&mut stage, expect![[r#"
+    check(
+        &mut stage,
+        expect![[r#"
         1000 > uid 1000 asks: drill run
              #8 drill d1 region-lost begun until 181000, not approved
         1100 > uid 1000 asks: drill step
@@ -493,7 +495,8 @@ fn a_drill_that_nobody_ends_says_what_of_it_is_in_force() {
         181000 > time passes
              #11 effect #10 unknown: nobody said whether the fault was set
              #12 d1 failed: fault f1 (host-freeze h3) was left behind; whoever ran it did not say how it ended
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

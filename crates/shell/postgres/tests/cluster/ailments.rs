@@ -1,7 +1,8 @@
 //! Servers that live and should not be relied on, and a keeper that is away or stands still while its server is well.
 
 use std::io::{Seek, SeekFrom, Write};
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -156,6 +157,121 @@ pub fn standby_damaged() -> Result<()> {
     let (_, after) = cluster.await_healthy()?;
     ensure!(after == term, "no failover: term {term}, then {after}");
     client::check(&cluster, &writer.finish()?)
+}
+
+/// A page of the primary is damaged and read: it hands over to a sound copy, is filled anew, and no row is lost.
+pub fn primary_damaged() -> Result<()> {
+    let cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 20)?;
+    let (primary, term) = cluster.await_primary(0)?;
+    make_table(&cluster, primary)?;
+    // There and back: the copy is made on the disk, past the memory in which the pages would be sound.
+    let say = |statement: &str| client::superuser(&cluster, primary, statement);
+    say("ALTER SYSTEM SET allow_in_place_tablespaces = on")?;
+    say("SELECT pg_reload_conf()")?;
+    cluster.wait("a place to move the table to", || {
+        say("CREATE TABLESPACE aside LOCATION ''").ok()
+    })?;
+    say("ALTER TABLE pages SET TABLESPACE aside")?;
+    say("ALTER TABLE pages SET TABLESPACE pg_default")?;
+    say("DROP TABLESPACE aside")?;
+    say("ALTER SYSTEM RESET ALL")?;
+    let file = say("SELECT pg_relation_filepath('pages')")?.context("no file of the table")?;
+    let before = cluster.status(primary)?.incarnation;
+    damage(&cluster, primary, &file)?;
+    let read = say("SELECT count(*) FROM pages");
+    let refused = read.is_err_and(|error| format!("{error:?}").contains("invalid page"));
+    ensure!(refused, "the damage was not read");
+    let (next, _) = cluster.await_primary(term)?;
+    ensure!(next != primary, "it goes on as primary");
+    cluster.wait("it to say why", || {
+        let status = cluster.status(primary).ok()?;
+        let said = status.events.iter().map(|event| &event.detail);
+        said.chain([&status.sight.reason])
+            .any(|reason| reason.contains("wrong checksum"))
+            .then_some(())
+    })?;
+    cluster.wait("it to be filled anew", || {
+        (cluster.status(primary).ok()?.incarnation != before).then_some(())
+    })?;
+    for which in [next, primary] {
+        cluster.wait("every row", || {
+            let count = client::superuser(&cluster, which, "SELECT count(*) FROM pages");
+            (count.ok()?.as_deref() == Some("1000")).then_some(())
+        })?;
+    }
+    cluster.await_healthy()?;
+    writer.await_more(&cluster, 20)?;
+    client::check(&cluster, &writer.finish()?)
+}
+
+/// Somebody puts the folder of another cluster where a standby's was: it is refused and left as it is, byte for byte, until it
+/// is moved away.
+pub fn foreign_folder() -> Result<()> {
+    let mut cluster = Cluster::healthy()?;
+    client::prepare(&cluster)?;
+    let writer = Writer::start(&cluster)?;
+    writer.await_more(&cluster, 20)?;
+    let (primary, term) = cluster.await_healthy()?;
+    let victim = (primary + 1) % COUNT;
+    cluster.kill_host(victim);
+    let pgdata = cluster.pgdata(victim);
+    let beside = |name: &str| pgdata.with_file_name(name);
+    std::fs::rename(&pgdata, beside("own"))?;
+    std::fs::create_dir(&pgdata)?;
+    if let Some(account) = mainstay_testkit::postgres::account()? {
+        std::os::unix::fs::chown(&pgdata, Some(account.user), Some(account.group))?;
+    }
+    let made = mainstay_testkit::postgres::program("initdb")?
+        .args(["--no-sync", "--no-instructions", "--auth=trust"])
+        .args(["--username", "somebody", "--pgdata"])
+        .arg(&pgdata)
+        .output()?;
+    ensure!(
+        pgdata.join("global/pg_control").exists(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let before = listing(&pgdata)?;
+    cluster.start_keeper(victim)?;
+    cluster.wait("the folder to be refused", || {
+        let reason = cluster.status(victim).ok()?.sight.reason;
+        reason.contains("another cluster's").then_some(())
+    })?;
+    writer.await_more(&cluster, 200)?;
+    ensure!(listing(&pgdata)? == before, "the folder was touched");
+    ensure!(cluster.postmaster(victim).is_err(), "it was started");
+    ensure!(
+        cluster.primary() == Some((primary, term)),
+        "somebody was promoted"
+    );
+    cluster.kill_host(victim);
+    std::fs::rename(&pgdata, beside("foreign"))?;
+    std::fs::rename(beside("own"), &pgdata)?;
+    cluster.start_keeper(victim)?;
+    let now = cluster.await_healthy()?;
+    ensure!(now == (primary, term), "{now:?}");
+    client::check(&cluster, &writer.finish()?)
+}
+
+/// Every file below a folder, with its length and when it was written last.
+fn listing(folder: &Path) -> Result<Vec<(PathBuf, u64, SystemTime)>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
+            found.push((entry.path(), metadata.len(), metadata.modified()?));
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// A table of some pages, on the primary's disk; its file, below the data folder.

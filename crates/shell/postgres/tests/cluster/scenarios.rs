@@ -31,6 +31,8 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("disk_full", crate::disks::disk_full),
     ("slots_exhausted", crate::ailments::slots_exhausted),
     ("standby_damaged", crate::ailments::standby_damaged),
+    ("primary_damaged", crate::ailments::primary_damaged),
+    ("foreign_folder", crate::ailments::foreign_folder),
     ("clocks_stepped", crate::clocks::clocks_stepped),
     ("everything_killed", everything_killed),
     (
