@@ -32,6 +32,22 @@ pub fn run(arguments: &Oncall) -> Outcome {
             span(climb.next_ms.saturating_sub(answer.at_ms))
         ))?;
     }
+    for incident in &answer.nobody_came {
+        line(format_args!(
+            "{incident}: NOBODY CAME: everybody was called, and nobody is called any more; `mainstay incident \
+             acknowledge {incident}`"
+        ))?;
+    }
+    for channel in &answer.channels {
+        let ago = span(answer.at_ms.saturating_sub(channel.at_ms));
+        match &channel.failed {
+            Some(why) => line(format_args!(
+                "{}: THE LAST CALL FAILED, {ago} ago: {why}",
+                channel.channel
+            ))?,
+            None => line(format_args!("{}: called {ago} ago", channel.channel))?,
+        }
+    }
     silences(&answer.silences, answer.at_ms)
 }
 

@@ -1,9 +1,9 @@
 //! Who is on call, what is silenced, and what climbs a ladder: `GET /v1/oncall`.
 
-use mainstay_kernel::State;
+use mainstay_kernel::{Outcome, State};
 use mainstay_notify::Settings;
 use mainstay_record::node::VERSION;
-use mainstay_record::notice::{ClimbView, OncallAnswer, ShiftView, SilenceView};
+use mainstay_record::notice::{ChannelView, ClimbView, OncallAnswer, ShiftView, SilenceView};
 
 pub const PATH: &str = "/v1/oncall";
 
@@ -21,6 +21,12 @@ pub fn answer(state: &State, now_ms: u64) -> OncallAnswer {
             next_ms,
         })
     });
+    let open = state.incidents.iter().filter(|(_, incident)| {
+        incident.phase == mainstay_incident::Phase::Open && incident.acknowledged.is_none()
+    });
+    let nobody_came = open
+        .map(|(id, _)| id.to_string())
+        .filter(|name| state.notices.is_exhausted(name));
     OncallAnswer {
         version: VERSION,
         at_ms: now_ms,
@@ -36,6 +42,20 @@ pub fn answer(state: &State, now_ms: u64) -> OncallAnswer {
             })
             .collect(),
         climbing: climbing.collect(),
+        nobody_came: nobody_came.collect(),
+        channels: state
+            .calls
+            .iter()
+            .map(|(channel, call)| ChannelView {
+                channel: channel.clone(),
+                at_ms: call.at_ms,
+                failed: match &call.outcome {
+                    Outcome::Done { .. } => None,
+                    Outcome::Failed { why } => Some(why.clone()),
+                    Outcome::Unknown { why } => Some(format!("nobody knows: {why}")),
+                },
+            })
+            .collect(),
     }
 }
 

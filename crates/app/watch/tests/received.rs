@@ -206,6 +206,8 @@ fn shown(kept: &[SilenceView]) -> web::Answer {
         rotations: Vec::new(),
         silences: kept.to_vec(),
         climbing: Vec::new(),
+        nobody_came: Vec::new(),
+        channels: Vec::new(),
     };
     web::json(StatusCode::OK, &answer)
 }

@@ -120,6 +120,14 @@ impl Incidents {
         self.ever
     }
 
+    /// An entry that tells of an incident and changes nothing of it: who was called, say.
+    pub fn attach(&mut self, incident: &str, position: Position) {
+        let known = incident.parse().ok();
+        if let Some(found) = known.and_then(|id| self.incidents.get_mut(&id)) {
+            found.note_all([&position].into_iter());
+        }
+    }
+
     /// An event of another kind.
     pub fn observe(&mut self, seen: &Seen) {
         let at_ms = seen.at_ms;

@@ -13,7 +13,7 @@ use mainstay_incident::{
     Topology, What,
 };
 use mainstay_model::people::Permission;
-use mainstay_notify::Notices;
+use mainstay_notify::{Notice, Notices};
 use mainstay_playbook::Act;
 use mainstay_units::Position;
 
@@ -27,7 +27,7 @@ use crate::fault::{FaultId, FaultTarget};
 use crate::notices;
 use crate::playbook::Work;
 use crate::signal::{ArchiveDeed, Command, Reflex, Report};
-use crate::state::State;
+use crate::state::{Call, State};
 use crate::why::Refusal;
 
 /// Decisions on incidents that follow from one signal; what is left comes with the next.
@@ -79,6 +79,13 @@ pub(crate) fn apply(state: &mut State, record: &Record) {
     desk.fold(state, record.position, record.at_ms, &record.event);
     state.incidents = desk.incidents;
     state.notices = desk.notices;
+    if let Event::EffectFinished { effect, outcome } = &record.event
+        && let Some(notice) = notice_of(state, *effect)
+    {
+        let (channel, outcome) = (notice.to.channel.clone(), outcome.clone());
+        let at_ms = record.at_ms;
+        state.calls.insert(channel, Call { at_ms, outcome });
+    }
 }
 
 /// Incidents, and who was told of them.
@@ -101,12 +108,17 @@ impl Desk {
     /// `state` is as it was before the event.
     fn fold(&mut self, state: &State, position: Position, at_ms: u64, event: &Event) {
         if let Event::Notice(event) = event {
+            if let Some(incident) = notices::incident_of(event) {
+                self.incidents.attach(incident, position);
+            }
             return self.notices.apply(at_ms, event);
         }
         if let Event::EffectFinished { effect, outcome } = event
-            && let Some(outstanding) = state.outstanding.get(effect)
-            && let Effect::Notify { notice } = &outstanding.effect
+            && let Some(notice) = notice_of(state, *effect)
         {
+            if !matches!(outcome, Outcome::Done { .. }) {
+                self.incidents.attach(&notice.incident, position);
+            }
             let outcome = notices::outcome(outcome);
             return self.notices.ended(at_ms, notice.number, outcome);
         }
@@ -129,6 +141,15 @@ impl Desk {
             });
         }
     }
+}
+
+/// What was to be said, if the effect is that.
+fn notice_of(state: &State, effect: EffectId) -> Option<&Notice> {
+    let outstanding = state.outstanding.get(&effect)?;
+    if let Effect::Notify { notice } = &outstanding.effect {
+        return Some(notice);
+    }
+    None
 }
 
 /// What somebody asked.

@@ -45,6 +45,17 @@ impl NoticeAsk {
     }
 }
 
+/// Whose timeline tells of it.
+pub(crate) fn incident_of(event: &NoticeEvent) -> Option<&str> {
+    match event {
+        NoticeEvent::Escalated { incident, .. } | NoticeEvent::Exhausted { incident, .. } => {
+            Some(incident)
+        }
+        NoticeEvent::Ordered(notice) => Some(&notice.incident),
+        NoticeEvent::SilenceSet { .. } | NoticeEvent::SilenceEnded { .. } => None,
+    }
+}
+
 /// What the platform file says of calling people.
 pub(crate) fn settings(oncall: &Oncall) -> Settings {
     let ms = |time: core::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

@@ -75,9 +75,18 @@ pub struct State {
     pub playbooks: mainstay_playbook::State,
     /// Who was told of them.
     pub notices: Notices,
+    /// What became of the last call by each channel.
+    pub calls: BTreeMap<String, Call>,
     pub rules: Rules,
     /// Kinds (and versions) in the journal that this version does not understand.
     pub unknown: BTreeSet<(String, u32)>,
+}
+
+/// The end of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub at_ms: u64,
+    pub outcome: Outcome,
 }
 
 /// What reports say of a database. Sight knows it sooner and better; this is for decisions and for history.

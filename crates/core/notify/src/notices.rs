@@ -218,6 +218,13 @@ impl Notices {
         (climb.level > 0 && !climb.exhausted).then_some((climb.level, climb.round, climb.due_ms))
     }
 
+    /// Whether everybody was called for it as often as the ladder says, and nobody acknowledged.
+    pub fn is_exhausted(&self, incident: &str) -> bool {
+        self.climbs
+            .get(incident)
+            .is_some_and(|climb| climb.exhausted)
+    }
+
     fn is_silenced(&self, case: &Case) -> bool {
         self.silences.values().any(|silence| silence.covers(case))
     }

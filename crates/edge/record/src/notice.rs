@@ -146,6 +146,21 @@ pub struct OncallAnswer {
     pub silences: Vec<SilenceView>,
     /// Incidents that climb a ladder.
     pub climbing: Vec<ClimbView>,
+    /// Open incidents for which everybody was called, and which nobody acknowledged.
+    #[serde(default)]
+    pub nobody_came: Vec<String>,
+    /// Channels by which somebody was called, each with the end of the last call.
+    #[serde(default)]
+    pub channels: Vec<ChannelView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelView {
+    pub channel: String,
+    pub at_ms: u64,
+    /// Why nobody was reached, or may not have been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

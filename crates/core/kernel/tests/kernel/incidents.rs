@@ -368,6 +368,36 @@ fn what_is_to_be_said_is_journalled_first_and_said_again_only_in_doubt() {
         again.apply(record);
     }
     assert_eq!(again, stage.state);
+    let state = &stage.state;
+    let incident = state.incidents.get(id).expect("it is there");
+    let told: Vec<u64> = incident.timeline.iter().map(|entry| entry.0).collect();
+    // Calls, and those that failed or may have; what was said is in the calls themselves.
+    assert_eq!(told, [8, 9, 10, 11, 12, 13, 15, 16, 18, 19, 20]);
+    let ends: Vec<_> = state
+        .calls
+        .iter()
+        .map(|(name, call)| (name.as_str(), call.at_ms))
+        .collect();
+    assert_eq!(ends, [("desk", 72_100), ("pager", 17_200)]);
+    assert!(!state.notices.is_exhausted("i1"));
+}
+
+/// Once round the ladder, and no further.
+#[test]
+fn an_incident_that_nobody_takes_is_known_as_such() {
+    let mut stage = Stage::with(with_oncall());
+    stage
+        .at(2_000, &alert("h1", DOWN, AlertState::Firing))
+        .at(12_000, &Signal::Tick)
+        .at(72_000, &Signal::Tick)
+        .at(131_999, &Signal::Tick);
+    assert!(!stage.state.notices.is_exhausted("i1"));
+    stage.at(132_000, &Signal::Tick);
+    assert!(stage.state.notices.is_exhausted("i1"));
+    let taken = incident(mainstay_incident::Ask::Acknowledge(IncidentId(1)));
+    stage.at(133_000, &taken);
+    let found = stage.state.incidents.get(IncidentId(1));
+    assert!(found.expect("it is there").acknowledged.is_some());
 }
 
 #[test]
