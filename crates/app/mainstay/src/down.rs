@@ -51,10 +51,9 @@ pub fn stop(layout: &Layout, reason: &str) -> Outcome {
         ran = true;
         end(machine)?;
     }
-    for fault in faults::in_force(layout.data()) {
-        faults::clear(layout.data(), &fault.id)
-            .with_context(|| format!("end fault {}", fault.id))?;
-        progress(format_args!("  fault {} is over", fault.id));
+    // What cannot be undone now may be when nothing holds it any more; the hosts are stopped all the same.
+    if let Err(failure) = end_faults(layout) {
+        progress(format_args!("  {failure}; tried again at the end"));
     }
     let nodes: Vec<(String, Option<ProcessIdentity>)> = sockets(layout)
         .into_iter()
@@ -77,6 +76,7 @@ pub fn stop(layout: &Layout, reason: &str) -> Outcome {
         }
     }
     end_leftovers(layout)?;
+    end_faults(layout)?;
     let (record, layout) = place::read(layout.data()).map_err(|error| anyhow!(error))?;
     prepare::release_slot(&record, &layout);
     progress(format_args!(
@@ -89,6 +89,20 @@ pub fn stop(layout: &Layout, reason: &str) -> Outcome {
         layout.data().display()
     ));
     Ok(())
+}
+
+/// Ends every fault that is in force; the first that cannot be ended is told when all were tried.
+fn end_faults(layout: &Layout) -> Outcome {
+    let mut first = Ok(());
+    for fault in faults::in_force(layout.data()) {
+        let id = &fault.id;
+        match faults::clear(layout.data(), id).with_context(|| format!("end fault {id}")) {
+            Ok(_) => progress(format_args!("  fault {id} is over")),
+            Err(error) if first.is_ok() => first = Err(Failure::Fault(error)),
+            Err(error) => progress(format_args!("  {error:#}")),
+        }
+    }
+    first
 }
 
 /// Who stops it, and why, for the journal. Where nobody leads there is no journal to write to, and what is to

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, StatusCode};
 use mainstay_record::keeper::ControlAnswer;
 use mainstay_record::node::{Command, InjectFault};
 
@@ -67,15 +67,24 @@ fn clear_all(act: &Act) -> Outcome {
     if faults.is_empty() && !act.json {
         line("nothing is broken on purpose")?;
     }
+    let mut first = Ok(());
     for fault in faults {
-        match command(act, Command::ClearFault { id: fault.id }) {
+        match command(
+            act,
+            Command::ClearFault {
+                id: fault.id.clone(),
+            },
+        ) {
             // Its time was over in between.
             Err(Failure::Refused { code, .. })
                 if code == "no_such_fault" || code == "fault_ends_already" => {}
-            cleared => cleared?,
+            // The others are ended all the same.
+            cleared @ Err(_) if first.is_ok() => first = cleared,
+            Err(another) => line(format_args!("fault {}: {another}", fault.id))?,
+            Ok(()) => {}
         }
     }
-    Ok(())
+    first
 }
 
 pub fn switchover(arguments: &Switchover) -> Outcome {
@@ -122,6 +131,9 @@ fn failover_by_keeper(arguments: &Failover) -> Outcome {
     let answer: ControlAnswer = serde_json::from_slice(&body).map_err(|_| Failure::Unknown {
         why: format!("the keeper answered {code}"),
     })?;
+    if code == StatusCode::ACCEPTED || code == StatusCode::GATEWAY_TIMEOUT {
+        return Err(Failure::Unknown { why: answer.reason });
+    }
     if !code.is_success() {
         return Err(Failure::Refused {
             code: "keeper".to_owned(),

@@ -42,6 +42,12 @@ pub fn run(arguments: &Slo) -> Outcome {
     let ask = |expression: &str| -> Result<Value, Failure> {
         let form = [("query", expression.to_owned())];
         let answer = query::ask(&layout, None, "/api/v1/query", &form)?;
+        if answer["status"] != "success" {
+            let why = answer["error"].as_str().unwrap_or("it does not say why");
+            return Err(Failure::Unknown {
+                why: format!("the watch does not answer {expression:?}: {why}"),
+            });
+        }
         Ok(answer["data"]["result"].clone())
     };
     let found = Found {

@@ -357,26 +357,28 @@ impl Change<'_> {
         let command = Command::Apply {
             file: self.text.to_owned(),
         };
-        match send_past(layout, command, &arguments.reason, &arguments.gates)? {
+        let generation = match send_past(layout, command, &arguments.reason, &arguments.gates)? {
             CommandOutcome::Done { position, .. } => {
                 progress(format_args!(
                     "the changed file is in force (journal entry {position})"
                 ));
+                generation + 1
             }
-            // An earlier attempt, whose answer was lost, has done it.
+            // An earlier attempt, whose answer was lost, has done it: it was counted then.
             CommandOutcome::Refused { code, .. } if code == "file_in_force" => {
                 progress("the changed file was in force already");
+                generation
             }
             CommandOutcome::Refused { code, why, next } => {
                 return Err(Failure::Refused { code, why, next });
             }
             CommandOutcome::Unknown { why, .. } => return Err(Failure::Unknown { why }),
-        }
+        };
         let changed = prepare::extend(layout, self.new, self.text)
             .map_err(|error| unprepared(layout.data(), &error))?;
         self.wanted.put_in_force(layout, &arguments.reason)?;
         renew_wires(&changed, deadline)?;
-        wait_healthy(layout, interrupt, deadline, generation + 1, STEADY_LOOKS)
+        wait_healthy(layout, interrupt, deadline, generation, STEADY_LOOKS)
     }
 }
 

@@ -226,7 +226,8 @@ pub async fn switch_over(
             Some(primary) if primary == to.as_str() => Outcome::Done {
                 detail: format!("{database} is on {to}"),
             },
-            Some(primary) => Outcome::Failed {
+            // Its keeper may still be at it.
+            Some(primary) => Outcome::Unknown {
                 why: format!("the primary is on {primary}"),
             },
             None => Outcome::Unknown {
@@ -329,22 +330,62 @@ pub async fn order_refill(context: &Context, database: &str) -> Outcome {
     ask_keeper(&socket, "/v1/refill", Vec::new(), done).await
 }
 
+/// What a keeper's answer says of what it was asked for. One that is begun and not seen to end, or that came too late, may be
+/// done: whoever takes it for a failure does it twice.
+fn answered(status: StatusCode, body: &[u8], done: String) -> Outcome {
+    if status == StatusCode::OK {
+        return Outcome::Done { detail: done };
+    }
+    let why = match serde_json::from_slice::<ControlAnswer>(body) {
+        Ok(answer) => answer.reason,
+        Err(_) => format!(
+            "the keeper answered {status}: {}",
+            String::from_utf8_lossy(body)
+        ),
+    };
+    if status.is_success() || status == StatusCode::GATEWAY_TIMEOUT {
+        Outcome::Unknown { why }
+    } else {
+        Outcome::Failed { why }
+    }
+}
+
 async fn ask_keeper(socket: &Path, path: &str, body: Vec<u8>, done: String) -> Outcome {
     match request_unix(socket, Method::POST, path, body, ORDER_LIMIT).await {
-        Ok((StatusCode::OK, _)) => Outcome::Done { detail: done },
-        Ok((status, body)) => {
-            let why = match serde_json::from_slice::<ControlAnswer>(&body) {
-                Ok(answer) => answer.reason,
-                Err(_) => format!(
-                    "the keeper answered {status}: {}",
-                    String::from_utf8_lossy(&body)
-                ),
-            };
-            Outcome::Failed { why }
-        }
+        Ok((status, body)) => answered(status, &body, done),
         Err(error @ mainstay_rt::http::RequestError::Connect(..)) => {
             Outcome::Failed { why: chain(&error) }
         }
         Err(error) => Outcome::Unknown { why: chain(&error) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the keeper began and did not see the end of may be done.
+    #[test]
+    fn what_is_begun_is_not_failed() {
+        let of = |status: u16, body: &str| {
+            let status = StatusCode::from_u16(status).expect("a status");
+            match answered(status, body.as_bytes(), "moved".to_owned()) {
+                Outcome::Done { detail } => format!("done: {detail}"),
+                Outcome::Failed { why } => format!("failed: {why}"),
+                Outcome::Unknown { why } => format!("unknown: {why}"),
+            }
+        };
+        let said = |accepted: bool, reason: &str| {
+            serde_json::json!({"accepted": accepted, "reason": reason}).to_string()
+        };
+        assert_eq!(of(200, &said(true, "ok")), "done: moved");
+        let begun = said(true, "begun, and not seen to end");
+        assert_eq!(of(202, &begun), "unknown: begun, and not seen to end");
+        assert_eq!(of(504, &said(false, "late")), "unknown: late");
+        assert_eq!(of(409, &said(false, "no standby")), "failed: no standby");
+        assert_eq!(
+            of(500, "oh"),
+            "failed: the keeper answered 500 Internal Server Error: oh"
+        );
     }
 }

@@ -91,7 +91,8 @@ pub fn prepare(
     make_host_folders(&layout, platform).map_err(at(data))?;
     make_secrets(&layout, platform)?;
     let file = layout.platform_file();
-    if !file.exists() {
+    // Without a record nothing was ever started: a file that lies there is of an attempt that ended before.
+    if known.is_none() || !file.exists() {
         keep_file(&layout, text).map_err(at(&file))?;
         files::write_atomic(&file, text.as_bytes()).map_err(at(&file))?;
     }

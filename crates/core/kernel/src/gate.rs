@@ -85,7 +85,11 @@ pub fn gates_before<'a>(state: &'a State, ask: &Ask) -> Vec<&'a Gate> {
 fn is_part_of_drill(state: &State, command: &Command) -> bool {
     let is_move = matches!(command.ask, Ask::Switchover { .. });
     let running = state.drills.running.as_ref();
-    is_move && running.is_some_and(|drill| drill.step.is_some())
+    let uid = command.actor.uid;
+    let is_its_own = running.is_some_and(|drill| {
+        drill.step.is_some() && drill.abandoned_ms.is_none() && drill.by.actor.uid == uid
+    });
+    is_move && is_its_own
 }
 
 /// What stands in the journal before what the command does: the gates that somebody passed although they were shut.

@@ -46,6 +46,8 @@ const NUMBERS_PER_MS: u64 = 1_000;
 /// A command that reaches a leader later than this is not carried out: whoever gave it has long gone. It may
 /// stand in the heartbeat of a node that died.
 const COMMAND_AGE_MS_MAX: u64 = 60_000;
+/// Whoever lives beats again within this.
+const SAID_AGAIN_WITHIN: Duration = Duration::from_secs(5);
 /// The number that no heartbeat has.
 const NEVER: u64 = u64::MAX;
 /// Answers to signals that led to nothing, kept for the nodes that wait for them.
@@ -117,6 +119,13 @@ pub struct Driver {
     heard: BTreeMap<HostName, Heard>,
     leader_heard: Option<Instant>,
     turned: Option<Instant>,
+    /// When the newest record was taken up, and this host's wall clock when it was looked at last.
+    newest: Option<Instant>,
+    wall: Option<(Instant, u64)>,
+    /// Since when each command of this node waits, by this node's own clock.
+    given: BTreeMap<u64, Instant>,
+    /// Nodes that seem to be dead by what they ask for, and the first of it that is old.
+    doubted: BTreeMap<HostName, (u64, Instant)>,
     passed: VecDeque<Passed>,
     begun: BTreeSet<EffectId>,
     assigned: VecDeque<Assigned>,
@@ -140,6 +149,10 @@ impl Driver {
             heard: BTreeMap::new(),
             leader_heard: None,
             turned: None,
+            newest: None,
+            wall: None,
+            given: BTreeMap::new(),
+            doubted: BTreeMap::new(),
             passed: VecDeque::new(),
             begun: BTreeSet::new(),
             assigned: VecDeque::new(),
@@ -191,6 +204,9 @@ impl Driver {
         let least = taken.max(self.numbered).saturating_add(1);
         self.numbered = wall_ms.saturating_mul(NUMBERS_PER_MS).max(least);
         self.outbox.push_back((self.numbered, signal));
+        if let Some(turned) = self.turned {
+            self.given.insert(self.numbered, turned);
+        }
         Some(Cause {
             node: self.me.clone(),
             number: self.numbered,
@@ -210,6 +226,7 @@ impl Driver {
     /// [`Driver::handle_appended`] instead.
     pub fn handle_record(&mut self, now: Instant, record: &Record) {
         self.state.apply(record);
+        self.newest = Some(now);
         self.waiting.handle_record(record);
         self.clear_outbox();
         if let Event::Claimed { node, .. } = &record.event {
@@ -273,24 +290,77 @@ impl Driver {
             }
         }
         if self.leads.is_some() {
-            self.take_beat(beat);
+            self.take_beat(now, beat);
         }
     }
 
     /// What a leader takes from a heartbeat, its own included.
-    fn take_beat(&mut self, beat: Beat) {
+    fn take_beat(&mut self, now: Instant, beat: Beat) {
         if self.state.keys.get(&beat.node) != Some(&beat.key) {
-            let (node, key) = (beat.node.clone(), beat.key);
+            let (node, key) = (beat.node.clone(), beat.key.clone());
             self.notice(Signal::KeyOffered { node, key });
         }
         if self.state.lost.contains_key(&beat.node) {
             let host = beat.node.clone();
             self.notice(Signal::HostHeard { host });
         }
+        if self.is_of_the_dead(now, &beat) {
+            return;
+        }
         for (number, signal) in beat.pending {
             let node = beat.node.clone();
             self.enqueue(Cause { node, number }, signal);
         }
+    }
+
+    /// Whether this may be the last word of a node that died: it asks for something that was handed in long ago, by the number.
+    /// Clocks differ, so nothing is made of that alone: whoever lives says it again, and drops by his own clock what is too old.
+    fn is_of_the_dead(&mut self, now: Instant, beat: &Beat) -> bool {
+        let (at, wall_ms) = self.wall.unwrap_or((now, 0));
+        let wall_ms = wall_ms.saturating_add(milliseconds(now.since(at)));
+        let is_old = |number: u64| number / NUMBERS_PER_MS + COMMAND_AGE_MS_MAX < wall_ms;
+        let old = beat
+            .pending
+            .iter()
+            .find(|(number, signal)| matches!(signal, Signal::Commanded(_)) && is_old(*number));
+        let Some((number, _)) = old else {
+            self.doubted.remove(&beat.node);
+            return false;
+        };
+        let before = self.doubted.insert(beat.node.clone(), (*number, now));
+        let says_it_again = before
+            .is_some_and(|(before, at)| before <= *number && now.since(at) <= SAID_AGAIN_WITHIN);
+        !says_it_again
+    }
+
+    /// Commands of this node that waited too long, by its own clock, are carried out no more.
+    fn drop_what_is_old(&mut self, now: Instant) {
+        let outbox = &self.outbox;
+        self.given
+            .retain(|given, _| outbox.iter().any(|(number, _)| number == given));
+        let mut old = Vec::new();
+        for (number, signal) in &self.outbox {
+            if matches!(signal, Signal::Commanded(_)) {
+                let since = *self.given.entry(*number).or_insert(now);
+                if milliseconds(now.since(since)) > COMMAND_AGE_MS_MAX {
+                    old.push(*number);
+                }
+            }
+        }
+        for number in old {
+            let node = self.me.clone();
+            self.handle_passed(&Cause { node, number }, "given too long ago; give it again");
+        }
+    }
+
+    /// The time of what is decided now: this host's clock. Where the journal is ahead of it, because somebody's clock was, time
+    /// goes on from there all the same, a tenth slower, until the clock has caught up.
+    fn time(&self, now: Instant, wall_ms: u64) -> u64 {
+        let since = self
+            .newest
+            .map_or(Duration::ZERO, |newest| now.since(newest));
+        let went_on = milliseconds(since) / 10 * 9;
+        wall_ms.max(self.state.now_ms.saturating_add(went_on))
     }
 
     fn handle_passed(&mut self, cause: &Cause, why: &str) {
@@ -311,8 +381,10 @@ impl Driver {
     /// [`Driver::handle_appended`] and [`Driver::handle_rejected`] follows.
     pub fn poll_batch(&mut self, now: Instant, wall_ms: u64) -> Option<Batch> {
         self.start_suspicion_afresh_if_late(now);
+        self.wall = Some((now, wall_ms));
+        self.drop_what_is_old(now);
         self.caught_up?;
-        let at_ms = wall_ms.max(self.state.now_ms);
+        let at_ms = self.time(now, wall_ms);
         if self.state.origin.is_none() {
             return Some(self.open(at_ms));
         }
@@ -332,6 +404,7 @@ impl Driver {
     pub fn handle_appended(&mut self, now: Instant, batch: Batch) {
         let led_before = self.state.leader.clone();
         self.state = *batch.after;
+        self.newest = Some(now);
         for record in &batch.records {
             self.waiting.handle_record(record);
         }
@@ -450,16 +523,6 @@ impl Driver {
             if cause.as_ref().is_some_and(taken) {
                 continue;
             }
-            if let Some(cause) = cause
-                .as_ref()
-                .filter(|cause| is_stale(cause, &signal, at_ms))
-            {
-                self.pass(
-                    cause.clone(),
-                    "given too long ago; give it again".to_string(),
-                );
-                continue;
-            }
             let decision = decide(&batch.after, at_ms, &signal);
             match (decision.events.is_empty(), cause) {
                 (true, Some(cause)) => self.pass(cause, decision.why.to_string()),
@@ -559,10 +622,8 @@ impl Driver {
     }
 }
 
-/// The number of a signal says when it was handed in.
-fn is_stale(cause: &Cause, signal: &Signal, at_ms: u64) -> bool {
-    let given_ms = cause.number / NUMBERS_PER_MS;
-    matches!(signal, Signal::Commanded(_)) && given_ms.saturating_add(COMMAND_AGE_MS_MAX) < at_ms
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Batch {

@@ -4,7 +4,7 @@
 //! Where the server gave no answer of late, its families are left out and `pg_up` is 0: no figure is better than an
 //! old one.
 
-use mainstay_record::keeper::{KeeperStatus, SightRole};
+use mainstay_record::keeper::{KeeperStatus, ParametersStatus, SightRole};
 use mainstay_rt::usage;
 use mainstay_scrape::exposition::Type::{Counter, Gauge};
 use mainstay_scrape::page::Page;
@@ -234,17 +234,22 @@ fn keeper(page: &mut Page, status: &KeeperStatus) {
     );
     unprotected(page, status);
     if let Some(parameters) = &status.parameters {
-        page.gauge(
-            "mainstay_keeper_weakened",
-            "Roles, databases and sessions whose commits need not wait for their copies, or hide that they did not.",
-            parameters.weakened.len() as f64,
-        );
-        page.gauge(
-            "mainstay_keeper_sessions_seen",
-            "Whether what sessions set for themselves is seen.",
-            number(parameters.unseen.is_none()),
-        );
+        weakened(page, parameters);
     }
+}
+
+/// Who weakens commits behind the keeper's back, and whether that can be told of sessions.
+fn weakened(page: &mut Page, parameters: &ParametersStatus) {
+    page.gauge(
+        "mainstay_keeper_weakened",
+        "Roles, databases and sessions whose commits need not wait for their copies, or hide that they did not.",
+        parameters.weakened.len() as f64,
+    );
+    page.gauge(
+        "mainstay_keeper_sessions_seen",
+        "Whether what sessions set for themselves is seen.",
+        f64::from(u8::from(parameters.unseen.is_none())),
+    );
 }
 
 /// What would be lost with this host alone: told by the primary, and by whoever still has to hand it on.

@@ -144,12 +144,7 @@ impl Table<'_> {
         let mut is_stopped = false;
         loop {
             if self.interrupt.is_set() && !is_stopped {
-                is_stopped = true;
-                let experiment = id.to_owned();
-                match self.tell(ExperimentAskRecord::Stop { experiment }) {
-                    Ok(_) => self.say("interrupted: it is stopped, and mends"),
-                    Err(failure) => self.say(failure),
-                }
+                is_stopped = self.tell_to_stop(id);
             }
             let (told, end) = follower.more(id)?;
             for line in told {
@@ -166,7 +161,27 @@ impl Table<'_> {
                     ),
                 });
             }
-            self.interrupt_or_wait(is_stopped);
+            self.interrupt_or_wait();
+        }
+    }
+
+    /// Whether it is stopped; if nobody took the word, it is given again.
+    fn tell_to_stop(&self, id: &str) -> bool {
+        let experiment = id.to_owned();
+        match self.tell(ExperimentAskRecord::Stop { experiment }) {
+            Ok(_) => {
+                self.say("interrupted: it is stopped, and mends");
+                true
+            }
+            // It ends already, or may not be stopped by whoever asks.
+            Err(refused @ Failure::Refused { .. }) => {
+                progress(refused);
+                true
+            }
+            Err(failure) => {
+                progress(format_args!("{failure}; asked again"));
+                false
+            }
         }
     }
 
@@ -205,8 +220,8 @@ impl Table<'_> {
     }
 
     /// Once interrupted, the bell rings no more.
-    fn interrupt_or_wait(&self, is_stopped: bool) {
-        match is_stopped {
+    fn interrupt_or_wait(&self) {
+        match self.interrupt.is_set() {
             true => pause(BEAT),
             false => self.interrupt.wait(BEAT),
         }

@@ -110,6 +110,8 @@ fn start(context: &Context, spec: &ConfineSpec) -> Result<Child, String> {
         .env("PATH", SEARCHED)
         .env("HOME", &spec.place)
         .env("TMPDIR", &spec.place)
+        // By it and by the folder above, whoever stops the platform knows it.
+        .env("MAINSTAY_LAUNCH", "step")
         .current_dir(&spec.place)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

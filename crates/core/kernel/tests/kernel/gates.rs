@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use expect_test::expect;
-use mainstay_kernel::{Ask, Command, Event, Found, GateReading, Refusal, Signal};
+use mainstay_kernel::{
+    Ask, Command, DrillAsk, DrillId, Event, Found, GateReading, Refusal, Signal,
+};
 use mainstay_model::gate::{Gate, Opens, Road};
 use mainstay_model::people::Permission;
 
@@ -99,6 +101,52 @@ fn a_command_passes_gates_that_are_open_and_no_others() {
         };
         assert_eq!(found, told, "{readings:?} {overrides:?}");
     }
+}
+
+/// A drill was let through before it began, and what it does with it. What somebody else does meanwhile was not, nor what
+/// its runner does when its command has died.
+#[test]
+fn a_drill_lets_nobody_else_through() {
+    let end = |who: mainstay_kernel::Actor, is_abandoned: bool| {
+        let mut stage = stage();
+        let open = [("close", Found::Open), ("left", Found::Open)];
+        let begin = DrillAsk::Begin(Box::new(crate::drills::plan()));
+        let Signal::Commanded(begin) = command(owner(), Ask::Drill(begin)) else {
+            unreachable!("a command is one");
+        };
+        let readings = open.map(|(gate, found)| GateReading {
+            gate: gate.to_string(),
+            found,
+            why: "lag is 0".to_string(),
+        });
+        let begin = Command {
+            readings: readings.into(),
+            ..begin
+        };
+        stage.at(3_000, &Signal::Commanded(begin));
+        let step = DrillAsk::BeginStep {
+            drill: DrillId(1),
+            step: "lose".to_string(),
+            what: "so".to_string(),
+        };
+        stage.at(4_000, &command(owner(), Ask::Drill(step)));
+        assert!(stage.state.drills.running.is_some());
+        if is_abandoned {
+            stage.at(4_500, &Signal::DrillAbandoned { drill: DrillId(1) });
+        }
+        let shut = [("close", Found::Shut), ("left", Found::Open)];
+        stage.at(5_000, &by(who, &shut, &[]));
+        let last = stage.records.iter().rev().map(|record| &record.event);
+        let mut ends = last.filter_map(|event| match event {
+            Event::SwitchoverOrdered { .. } => Some("ordered".to_string()),
+            Event::CommandRefused { why, .. } => Some(why.code()),
+            _ => None,
+        });
+        ends.next().expect("it was ordered or refused")
+    };
+    assert_eq!(end(owner(), false), "ordered");
+    assert_eq!(end(owner(), true), "gate_shut");
+    assert_eq!(end(actor(7, "w"), false), "gate_shut");
 }
 
 #[test]

@@ -322,7 +322,60 @@ fn a_command_in_the_heartbeat_of_the_dead_is_not_carried_out_much_later() {
     ship.rounds(&["h1", "h2"], Duration::from_secs(70));
     let now = ship.now;
     ship.get("h1").handle_beat(now, dead);
-    ship.round(&["h1", "h2"]);
+    ship.rounds(&["h1", "h2"], Duration::from_secs(6));
     assert!(ship.get("h1").state().paused.is_none());
-    assert!(ship.get("h1").passed().any(|passed| passed.cause == cause));
+    // It lives, and has waited that long by its own clock, too: it gives it up itself.
+    ship.rounds(&NODES, Duration::from_secs(1));
+    assert!(ship.get("h1").state().paused.is_none());
+    assert!(
+        ship.drivers["h3"]
+            .pending()
+            .all(|(number, _)| *number != cause.number)
+    );
+}
+
+/// The number of a command is by the clock of its host, and that may be wrong by more than a command may be old.
+#[test]
+fn a_command_from_a_host_whose_clock_is_behind_is_carried_out() {
+    let mut ship = Ship::new();
+    ship.rounds(&NODES, Duration::from_secs(1));
+    let behind_ms = ship.wall_ms() - 600_000;
+    let pause = command(owner(), Ask::Pause);
+    ship.get("h3")
+        .submit(behind_ms, pause)
+        .expect("there is room");
+    ship.rounds(&NODES, Duration::from_secs(2));
+    assert!(ship.get("h1").state().paused.is_some());
+}
+
+/// One record from an hour ahead stays in the journal; what is due comes all the same, and commands are heard.
+#[test]
+fn time_goes_on_after_a_clock_that_was_ahead() {
+    let mut ship = Ship::new();
+    let spec = fault(FaultKind::HostFreeze, "h4", 30_000);
+    let ahead_ms = ship.wall_ms() + 3_600_000;
+    let inject = command(owner(), Ask::InjectFault(spec));
+    let driver = ship.get("h1");
+    driver.submit(1, inject).expect("there is room");
+    let now = ship.now;
+    let batch = ship.get("h1").poll_batch(now, ahead_ms).expect("a fault");
+    ship.journal.extend(batch.records.iter().cloned());
+    let end = ship.journal.len();
+    ship.get("h1").handle_appended(now, batch);
+    ship.read.insert("h1", end);
+    let over = |ship: &Ship| {
+        let mut records = ship.journal.iter();
+        records.any(|record| matches!(record.event, Event::FaultEnding { .. }))
+    };
+    ship.rounds(&NODES, Duration::from_secs(30));
+    assert!(!over(&ship), "its time is not over");
+    ship.rounds(&NODES, Duration::from_secs(5));
+    assert!(over(&ship), "its time is over");
+    let wall_ms = ship.wall_ms();
+    let resume = command(owner(), Ask::Pause);
+    ship.get("h3")
+        .submit(wall_ms, resume)
+        .expect("there is room");
+    ship.rounds(&NODES, Duration::from_secs(2));
+    assert!(ship.get("h1").state().paused.is_some());
 }
