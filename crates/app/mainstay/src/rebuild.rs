@@ -570,7 +570,7 @@ mod tests {
     #[test]
     fn an_interrupted_rebuild_goes_on_with_what_it_was_asked_for() {
         let platform = mainstay_manifest::load("platform-backup.yaml", FILE).expect("valid");
-        let databases = chosen(&platform).ok().expect("kept").kept;
+        let databases = chosen(&platform).expect("kept").kept;
         let folder = tempfile::tempdir().expect("a folder");
         let layout = Layout::new(folder.path(), Path::new(""));
         let standing = |to: &str| standing(&layout, &databases, &wish(to)).ok();
