@@ -383,4 +383,27 @@ mod tests {
         assert_eq!(alarm(&mut archiver), None);
         assert_eq!(archiver.state.proof_failed, None);
     }
+
+    /// A store may have missed parts of a backup, or what retention removed.
+    #[tokio::test]
+    async fn stores_are_compared_after_each_job() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut archiver = archiver(folder.path());
+        let later = mainstay_rt::clock::now() + Duration::from_secs(3_600);
+        (archiver.compare_at, archiver.job_at) = (later, later);
+        archiver.see_to_jobs().await;
+        assert_eq!(archiver.compare_at, later);
+        for outcome in [Ok(Done::Made), Err("no store".to_owned())] {
+            archiver.compare_at = later;
+            let (sender, done) = oneshot::channel();
+            let work = Work::Base;
+            archiver.job = Some(Job { work, done });
+            archiver.see_to_jobs().await;
+            assert_eq!(archiver.compare_at, later, "it is not over");
+            assert!(sender.send(outcome).is_ok());
+            archiver.see_to_jobs().await;
+            assert!(archiver.compare_at < later);
+            assert!(archiver.job.is_none());
+        }
+    }
 }
