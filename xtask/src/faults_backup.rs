@@ -93,8 +93,8 @@ const PLANTS: &[Plant] = &[
         name: "the second store is not asked",
         changes: &[Change {
             file: "crates/shell/backup/src/store.rs",
-            from: "        let mut wrong = Vec::new();\n        for store in &self.stores {\n            let read",
-            to: "        let mut wrong = Vec::new();\n        for store in self.stores.iter().take(1) {\n            let read",
+            from: "stores.cycle().skip(first).take(self.stores.len())",
+            to: "stores.cycle().skip(first).take(1)",
         }],
     },
     Plant {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mainstay_backup::{
-    Archive, Catalogue, Entry, Restored, Sources, Wanted, chain, choose, create, join, moment,
-    name_point, needed_bytes, offer, prove, prune, restore,
+    Archive, Catalogue, Entry, Piece, Restored, Sources, Wanted, chain, choose, create, join,
+    moment, name_point, needed_bytes, offer, prove, prune, restore,
 };
 use mainstay_derive::Layout;
 use mainstay_record::backup::{
@@ -84,13 +84,14 @@ pub fn configs(layout: &Layout, database: &str) -> Result<Vec<BackupConfig>, Fai
 /// The archive of a platform's database, through a host that hears the primary, or any.
 async fn open(see: &BackupSee) -> Result<(Archive, Option<Sources>), Failure> {
     let (_, layout) = find(&see.platform)?;
-    archive_of(&layout, &see.database).await
+    archive_of(&layout, &see.database, None).await
 }
 
-/// As above, of a platform that was found.
+/// As above, of a platform that was found; or the archive that is named.
 pub async fn archive_of(
     layout: &Layout,
     database: &str,
+    named: Option<&str>,
 ) -> Result<(Archive, Option<Sources>), Failure> {
     let mut last = None;
     for config in configs(layout, database)? {
@@ -105,14 +106,14 @@ pub async fn archive_of(
         return Err(Failure::Usage("no host has an archiver".to_owned()));
     };
     let mut archive = Archive::open(config).map_err(failed)?;
-    match sources.primary() {
-        Ok(primary) => {
+    match (named, sources.primary()) {
+        (None, Ok(primary)) => {
             join(&mut archive, primary).await.map_err(failed)?;
             Ok((archive, Some(sources)))
         }
         // The archive is there without its database: that is what it is for.
-        Err(_) => {
-            archive.find(None).await.map_err(failed)?;
+        (named, _) => {
+            archive.find(named).await.map_err(failed)?;
             Ok((archive, None))
         }
     }
@@ -159,13 +160,15 @@ async fn list(arguments: &BackupSee) -> Outcome {
             .iter()
             .map(|entry| json!({ "backup": entry.record, "proofs": entry.proofs }))
             .collect();
+        let damaged = catalogue.damaged.iter();
+        let damaged = damaged.map(|damaged| (&damaged.name, &damaged.why));
         return json(&json!({
             "archive": archive.archive_name(),
             "stores": archive.stores.addresses(),
             "key": archive.stores.fingerprint().to_string(),
             "backups": entries,
             "points": catalogue.points,
-            "damaged": catalogue.damaged,
+            "damaged": damaged.collect::<Vec<_>>(),
             "segments": catalogue.shelf.segments.len(),
             "days": mainstay_backup::proven_days(&archive, &catalogue)
                 .into_iter()
@@ -183,8 +186,12 @@ async fn list(arguments: &BackupSee) -> Outcome {
     for entry in &catalogue.entries {
         line(row(&catalogue, entry))?;
     }
-    for (what, why) in &catalogue.damaged {
-        line(format_args!("  {what}  damaged: {why}"))?;
+    for damaged in &catalogue.damaged {
+        let how = match damaged.what {
+            Piece::Unfinished => "not complete",
+            Piece::Backup | Piece::History | Piece::Point => "damaged",
+        };
+        line(format_args!("  {}  {how}: {}", damaged.name, damaged.why))?;
     }
     for point in &catalogue.points {
         line(format_args!(
@@ -207,8 +214,12 @@ fn row(catalogue: &Catalogue, entry: &Entry) -> String {
             .rpo_ms
             .map_or("unknown".to_owned(), |ms| format!("{:.1} s", seconds(ms)));
         format!(
-            "proven {}, RTO {:.1} s, RPO {rpo}",
+            "proven {}{}, RTO {:.1} s, RPO {rpo}",
             moment::show(proof.at_ms),
+            match proof.is_full() {
+                true => "",
+                false => " (to the end of its log only)",
+            },
             seconds(proof.rto_ms)
         )
     });
@@ -355,7 +366,8 @@ async fn throw_away(arguments: &BackupPrune) -> Outcome {
             .map(|(id, why)| json!({ "backup": id, "because": format!("{why:?}") }))
             .collect();
         return json(&json!({
-            "kept": kept, "removed": pruned.removed, "segments": pruned.segments, "dry_run": arguments.dry_run
+            "kept": kept, "removed": pruned.removed, "segments": pruned.segments, "dry_run": arguments.dry_run,
+            "unreadable": pruned.unreadable
         }));
     }
     let verb = if arguments.dry_run {
@@ -368,6 +380,12 @@ async fn throw_away(arguments: &BackupPrune) -> Outcome {
     }
     for id in &pruned.removed {
         line(format_args!("  {id} {verb}"))?;
+    }
+    for id in &pruned.unreadable {
+        line(format_args!(
+            "  {id} cannot be read and may need any of the log: none of it goes until it is brought back, or removed from the \
+             stores by hand"
+        ))?;
     }
     line(format_args!("  {} segments of log {verb}", pruned.segments))
 }
@@ -391,15 +409,9 @@ async fn point(arguments: &BackupPoint) -> Outcome {
 /// The archive that the arguments mean: by stores and key where they are given, else the platform's.
 async fn source_of(arguments: &Restore) -> Result<Archive, Failure> {
     if arguments.store.is_empty() {
-        let see = BackupSee {
-            database: arguments.database.clone(),
-            platform: arguments.platform.clone(),
-            json: false,
-        };
-        let (mut archive, _) = open(&see).await?;
-        if let Some(name) = &arguments.archive {
-            archive.find(Some(name)).await.map_err(failed)?;
-        }
+        let (_, layout) = find(&arguments.platform)?;
+        let named = arguments.archive.as_deref();
+        let (archive, _) = archive_of(&layout, &arguments.database, named).await?;
         return Ok(archive);
     }
     let Some(key) = &arguments.key else {
@@ -504,8 +516,9 @@ async fn bring_back_from(archive: &Archive, arguments: &Restore) -> Outcome {
     if !arguments.json {
         let needed = needed_bytes(archive, entry, &route).map_err(failed)?;
         progress(format_args!(
-            "restoring backup {} into {}: it takes {} MB for the copy and the log after it",
+            "restoring backup {} of archive {} into {}: it takes {} MB for the copy and the log after it",
             entry.record.id,
+            archive.archive_name(),
             into.display(),
             needed / 1_000_000
         ));
@@ -541,19 +554,19 @@ async fn bring_back_from(archive: &Archive, arguments: &Restore) -> Outcome {
             });
         }
     };
-    tell_restored(arguments, &restored, &into)
+    tell_restored(arguments, archive.archive_name(), &restored, &into)
 }
 
-fn tell_restored(arguments: &Restore, restored: &Restored, into: &Path) -> Outcome {
+fn tell_restored(arguments: &Restore, from: &str, restored: &Restored, into: &Path) -> Outcome {
     if arguments.json {
         return json(&json!({
-            "backup": restored.backup, "lsn": restored.lsn, "timeline": restored.timeline.0,
+            "backup": restored.backup, "from_archive": from, "lsn": restored.lsn, "timeline": restored.timeline.0,
             "archive": restored.archive, "took_ms": restored.took_ms, "folder": into,
         }));
     }
     line(format_args!(
-        "restored {} from backup {} into {} in {:.1} s: timeline {}, {}; it is cleanly stopped, and belongs to archive {}, \
-         not to the original's",
+        "restored {} from backup {} of archive {from} into {} in {:.1} s: timeline {}, {}; it is cleanly stopped, and belongs to \
+         archive {}, not to the original's",
         arguments.to,
         restored.backup,
         into.display(),

@@ -13,14 +13,16 @@ use mainstay_derive::Layout;
 use mainstay_model::Platform;
 use mainstay_model::database::Database;
 use mainstay_node::prepare;
-use mainstay_record::backup::{BackupConfig, SeedRecord, StoreOptionsRecord, VERSION};
+use mainstay_record::backup::{
+    BackupConfig, MarkRecord, RebuildRecord, SeedRecord, StoreOptionsRecord, VERSION,
+};
 use mainstay_rt::{clock, files};
 use mainstay_storage::{Place, verify};
 use mainstay_units::Instant;
 
 use crate::arguments::{Gates, Rebuild, Up};
 use crate::backup::{detached, own_folder, refused};
-use crate::client::data_folder;
+use crate::client::{data_folder, is_barred, not_yours};
 use crate::exit::{Failure, Outcome};
 use crate::print::{line, progress};
 use crate::up::{unprepared, up};
@@ -31,35 +33,22 @@ const KEY_LIMIT: u64 = 1 << 20;
 pub fn run(arguments: &Rebuild) -> Outcome {
     let (platform, text) = read_valid(&arguments.file)?;
     let data = data_folder(&arguments.platform)?;
-    let databases: Vec<&Database> = chosen(&platform)?;
+    let databases = chosen(&platform)?;
     let program = std::env::current_exe().context("find this program's own path")?;
     let mut steps = Steps::begin();
+    let wish = wish(arguments);
+    // Only what lies below the data folder is looked at, and nothing is written before it is known that nothing lives there.
+    let standing = standing(&Layout::new(&data, Path::new("")), &databases.kept, &wish)?;
     let (_, layout) = prepare::prepare(&data, &platform, &text, None, program)
         .map_err(|error| unprepared(&data, &error))?;
-    is_empty(&layout, &databases)?;
-    for database in &databases {
+    begin(&layout, &databases.kept, standing, &wish)?;
+    for database in &databases.kept {
         take_secrets(&layout, database, arguments)?;
     }
     steps.done(
         "folders, passwords and the authority of the new platform, and the keys to the old backups",
     );
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Fault(error.into()))?;
-    let mut tails = Vec::new();
-    for database in &databases {
-        let restored = runtime.block_on(lay_down(&layout, database, arguments))?;
-        if let Some(restored) = restored {
-            steps.done(&format!(
-                "database {}: backup {} and the log after it, as far as {}",
-                database.name, restored.backup, restored.lsn
-            ));
-            tails.push(tail(database, &restored));
-        } else {
-            steps.done(&format!("database {}: laid down already", database.name));
-        }
-    }
+    let tails = lay_all_down(&layout, &databases.kept, arguments, &mut steps)?;
     if let Some(journal) = &arguments.journal {
         let entries = take_journal(&layout, journal)?;
         steps.done(&format!(
@@ -79,13 +68,47 @@ pub fn run(arguments: &Rebuild) -> Outcome {
         },
     })?;
     steps.done("nodes and keepers started, every replica filled, every service ready");
+    over(&layout)?;
     for tail in tails {
         line(tail)?;
+    }
+    for database in databases.empty {
+        line(format_args!(
+            "{}: it has no `backup:` section, so there was nothing to bring back: it begins empty",
+            database.name
+        ))?;
     }
     line(format_args!(
         "rebuilt in {:.1} s; the old archives are untouched, and new ones have begun beside them",
         steps.total().as_secs_f64()
     ))
+}
+
+/// Each database's restored folder; returns what is to be said of it in the end.
+fn lay_all_down(
+    layout: &Layout,
+    databases: &[&Database],
+    arguments: &Rebuild,
+    steps: &mut Steps,
+) -> Result<Vec<String>, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Fault(error.into()))?;
+    let mut tails = Vec::new();
+    for database in databases {
+        let laid = runtime.block_on(lay_down(layout, database, arguments))?;
+        let already = match laid.how {
+            How::Now => "",
+            How::Before => "; an attempt before this one laid it down",
+        };
+        steps.done(&format!(
+            "database {}: backup {} of archive {} and the log after it, as far as {}{already}",
+            database.name, laid.seed.backup, laid.seed.from_archive, laid.seed.lsn
+        ));
+        tails.push(tail(database, &laid));
+    }
+    Ok(tails)
 }
 
 /// Says what each step took.
@@ -115,44 +138,154 @@ impl Steps {
     }
 }
 
-fn chosen(platform: &Platform) -> Result<Vec<&Database>, Failure> {
-    let kept = platform
-        .databases()
-        .iter()
-        .filter(|database| database.backup.is_some());
-    let kept: Vec<&Database> = kept.collect();
-    if kept.is_empty() {
+struct Databases<'a> {
+    /// There are backups of them.
+    kept: Vec<&'a Database>,
+    /// Nothing of them can come back.
+    empty: Vec<&'a Database>,
+}
+
+fn chosen(platform: &Platform) -> Result<Databases<'_>, Failure> {
+    let all = platform.databases().iter();
+    let (kept, empty) = all.partition(|database| database.backup.is_some());
+    let databases = Databases { kept, empty };
+    if databases.kept.is_empty() {
         return Err(Failure::Usage(
             "no database of the file has a `backup:` section, so there is nothing to rebuild from\n  next: `mainstay up` \
              starts it empty"
                 .to_owned(),
         ));
     }
-    Ok(kept)
+    Ok(databases)
 }
 
-/// A platform that lived here is never rebuilt over.
-fn is_empty(layout: &Layout, databases: &[&Database]) -> Outcome {
-    let inhabited = |path: &Path| Failure::Refused {
+fn wish(arguments: &Rebuild) -> RebuildRecord {
+    RebuildRecord {
+        version: VERSION,
+        to: arguments.to.clone(),
+        backup: arguments.backup.clone(),
+        archive: arguments.archive.clone(),
+        stores: arguments.store.clone(),
+    }
+}
+
+/// What a rebuild finds in its data folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Nothing that counts.
+    New,
+    /// One like it was interrupted, and what that left is gone on with.
+    GoesOn,
+}
+
+/// A platform that lived here is never rebuilt over; one that was being rebuilt is rebuilt to the end.
+fn standing(
+    layout: &Layout,
+    databases: &[&Database],
+    wish: &RebuildRecord,
+) -> Result<Standing, Failure> {
+    let begun = match files::read_limited(&layout.rebuild(), KEY_LIMIT) {
+        Ok(bytes) => Some(
+            serde_json::from_slice::<RebuildRecord>(&bytes)
+                .with_context(|| format!("understand {}", layout.rebuild().display()))?,
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) if is_barred(&error) => return Err(not_yours(&layout.rebuild())),
+        Err(error) => {
+            let read = format!("read {}", layout.rebuild().display());
+            return Err(Failure::Fault(anyhow::Error::new(error).context(read)));
+        }
+    };
+    match (begun, inhabited(layout, databases)) {
+        (Some(begun), _) if begun == *wish => Ok(Standing::GoesOn),
+        (_, None) => Ok(Standing::New),
+        (Some(begun), Some(_)) => Err(Failure::Refused {
+            code: "other_target".to_owned(),
+            why: format!(
+                "a rebuild {} was begun in {}, and what it brought back lives there by now",
+                said(&begun),
+                layout.data().display()
+            ),
+            next: "repeat that command; or name an empty folder with --data for another".to_owned(),
+        }),
+        (None, Some(path)) => Err(lived_in(&path)),
+    }
+}
+
+fn said(record: &RebuildRecord) -> String {
+    let mut said = format!("--to {}", record.to);
+    let named = [("--backup", &record.backup), ("--archive", &record.archive)];
+    for (name, value) in named {
+        if let Some(value) = value {
+            said.push_str(&format!(" {name} {value}"));
+        }
+    }
+    for store in &record.stores {
+        said.push_str(&format!(" --store {store}"));
+    }
+    said
+}
+
+fn lived_in(path: &Path) -> Failure {
+    Failure::Refused {
         code: "not_empty".to_owned(),
         why: format!(
             "{} is there: a platform lived here, and nothing is ever restored over something",
             path.display()
         ),
         next: "name an empty folder with --data; or `mainstay up` what is here".to_owned(),
-    };
-    if layout.journal().exists() {
-        return Err(inhabited(&layout.journal()));
+    }
+}
+
+/// What only a platform that lived has.
+fn inhabited(layout: &Layout, databases: &[&Database]) -> Option<PathBuf> {
+    let pgdata = databases
+        .iter()
+        .flat_map(|database| pgdata_of(layout, database));
+    let mut all = std::iter::once(layout.journal()).chain(pgdata);
+    all.find(|path| path.exists())
+}
+
+fn pgdata_of(layout: &Layout, database: &Database) -> Vec<PathBuf> {
+    let replicas = database.replicas.iter();
+    replicas
+        .map(|replica| layout.pgdata(replica.host.as_str(), database.name.as_str()))
+        .collect()
+}
+
+/// Keeps what was asked for, so that the same command goes on. What was laid down for something else goes before.
+fn begin(
+    layout: &Layout,
+    databases: &[&Database],
+    standing: Standing,
+    wish: &RebuildRecord,
+) -> Outcome {
+    if standing == Standing::GoesOn {
+        return Ok(());
     }
     for database in databases {
-        for replica in &database.replicas {
-            let pgdata = layout.pgdata(replica.host.as_str(), database.name.as_str());
-            if pgdata.exists() {
-                return Err(inhabited(&pgdata));
-            }
+        let home = database.home_replica().context("a home replica")?;
+        let [seed, record] = layout.seed(home.host.as_str(), database.name.as_str());
+        // The record first: without it the folder counts for nothing.
+        if record.exists() {
+            std::fs::remove_file(&record)
+                .with_context(|| format!("remove {}", record.display()))?;
+        }
+        if seed.exists() {
+            std::fs::remove_dir_all(&seed).with_context(|| format!("remove {}", seed.display()))?;
         }
     }
-    Ok(())
+    let bytes = serde_json::to_vec_pretty(wish).context("write what was asked for")?;
+    files::write_atomic(&layout.rebuild(), &bytes)
+        .with_context(|| format!("write {}", layout.rebuild().display()))
+        .map_err(Failure::Fault)
+}
+
+/// From now on a platform lives here.
+fn over(layout: &Layout) -> Outcome {
+    std::fs::remove_file(layout.rebuild())
+        .with_context(|| format!("remove {}", layout.rebuild().display()))
+        .map_err(Failure::Fault)
 }
 
 /// The key, and what proves us to the stores, where the new platform looks for them.
@@ -197,17 +330,42 @@ fn copy_secret(from: &Path, to: &Path) -> Outcome {
     }
 }
 
-/// `None` if an earlier attempt has done it.
+/// A database's restored folder.
+struct Laid {
+    seed: SeedRecord,
+    /// The newest mark that came back; known where it was just restored.
+    last: Option<MarkRecord>,
+    how: How,
+}
+
+enum How {
+    Now,
+    /// By an attempt that was interrupted later.
+    Before,
+}
+
 async fn lay_down(
     layout: &Layout,
     database: &Database,
     arguments: &Rebuild,
-) -> Result<Option<Restored>, Failure> {
+) -> Result<Laid, Failure> {
     let name = database.name.as_str();
     let home = database.home_replica().context("a home replica")?;
     let [seed, record] = layout.seed(home.host.as_str(), name);
     if record.exists() {
-        return Ok(None);
+        let bytes = files::read_limited(&record, KEY_LIMIT)
+            .with_context(|| format!("read {}", record.display()))?;
+        let seed = serde_json::from_slice(&bytes)
+            .with_context(|| format!("understand {}", record.display()))?;
+        let (last, how) = (None, How::Before);
+        return Ok(Laid { seed, last, how });
+    }
+    // A rebuild that goes on meets a database that it did not lay down.
+    if let Some(path) = pgdata_of(layout, database)
+        .iter()
+        .find(|path| path.exists())
+    {
+        return Err(lived_in(path));
     }
     let folder = layout.database(home.host.as_str(), name);
     make_passable(&folder)?;
@@ -237,7 +395,11 @@ async fn lay_down(
     let bytes = serde_json::to_vec_pretty(&said).context("write the record of the seed")?;
     files::write_atomic_mode(&record, &bytes, 0o644)
         .with_context(|| format!("write {}", record.display()))?;
-    Ok(Some(restored))
+    Ok(Laid {
+        seed: said,
+        last: restored.last,
+        how: How::Now,
+    })
 }
 
 fn config(layout: &Layout, database: &Database, arguments: &Rebuild) -> BackupConfig {
@@ -292,11 +454,10 @@ async fn restore_into(
 }
 
 /// What is here, and where the loss begins.
-fn tail(database: &Database, restored: &Restored) -> String {
+fn tail(database: &Database, laid: &Laid) -> String {
     let every = database.backup.as_ref().map(|backup| backup.log_every);
-    let known = restored.last.as_ref().map_or_else(
-        || "no mark came back, so nothing is known of when that was".to_owned(),
-        |mark| {
+    let known = match (&laid.last, laid.seed.marked_ms) {
+        (Some(mark), _) => {
             let totals = match mark.totals.as_str() {
                 "" | "{}" => String::new(),
                 totals => format!(", when the books said {totals}"),
@@ -307,13 +468,15 @@ fn tail(database: &Database, restored: &Restored) -> String {
                 mark.number,
                 mark.lsn
             )
-        },
-    );
+        }
+        (None, Some(ms)) => format!("everything committed before {} is here", moment::show(ms)),
+        (None, None) => "no mark came back, so nothing is known of when that was".to_owned(),
+    };
     format!(
         "{}: {known}; the archive ends at {}, and what was committed after that is lost: the last {:?} before the end, \
          and what had not reached a store",
         database.name,
-        restored.lsn,
+        laid.seed.lsn,
         every.unwrap_or_default()
     )
 }
@@ -386,4 +549,52 @@ fn flush(folder: &Path) -> Outcome {
     rustix::fs::syncfs(&open)
         .with_context(|| format!("flush {}", folder.display()))
         .map_err(Failure::Fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = include_str!("../../../../examples/exchange/platform-backup.yaml");
+
+    fn wish(to: &str) -> RebuildRecord {
+        RebuildRecord {
+            version: VERSION,
+            to: to.to_owned(),
+            backup: None,
+            archive: None,
+            stores: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_interrupted_rebuild_goes_on_with_what_it_was_asked_for() {
+        let platform = mainstay_manifest::load("platform-backup.yaml", FILE).expect("valid");
+        let databases = chosen(&platform).expect("kept").kept;
+        let folder = tempfile::tempdir().expect("a folder");
+        let layout = Layout::new(folder.path(), Path::new(""));
+        let standing = |to: &str| standing(&layout, &databases, &wish(to)).ok();
+        let begin = |found, to: &str| begin(&layout, &databases, found, &wish(to)).is_ok();
+        let home = databases[0].home_replica().expect("a home").host.as_str();
+        let [seed, record] = layout.seed(home, "ledger");
+
+        assert_eq!(standing("latest"), Some(Standing::New));
+        assert!(begin(Standing::New, "latest"));
+        std::fs::create_dir_all(&seed).expect("a seed");
+        std::fs::write(&record, "{}").expect("a record");
+        // Killed here: the same command finds what was laid down, another one lays down anew.
+        assert_eq!(standing("latest"), Some(Standing::GoesOn));
+        assert!(begin(Standing::GoesOn, "latest"));
+        assert!(seed.exists() && record.exists());
+        assert_eq!(standing("0/5000000"), Some(Standing::New));
+        assert!(begin(Standing::New, "0/5000000"));
+        assert!(!seed.exists() && !record.exists());
+        // Killed when nodes had begun: the same command goes on, and no other.
+        std::fs::create_dir(layout.journal()).expect("a journal");
+        assert_eq!(standing("0/5000000"), Some(Standing::GoesOn));
+        assert_eq!(standing("latest"), None);
+        // Over: a platform lives here.
+        assert!(over(&layout).is_ok());
+        assert_eq!(standing("0/5000000"), None);
+    }
 }

@@ -189,3 +189,47 @@ fn shipped_rules_pass_check_lint_and_unit_tests() {
         assert!(ended.status.success(), "{what}: {said}");
     }
 }
+
+/// A folder in which a platform lived is refused as it is: what it says of its machine and its wires stays what it was.
+#[test]
+fn nothing_is_rebuilt_over_a_platform_that_lived() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../examples/exchange/platform-backup.yaml")
+        .display()
+        .to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, key) = (folder.path().join("data"), folder.path().join("key"));
+    std::fs::create_dir_all(data.join("journal")).expect("a journal");
+    std::fs::write(&key, "00\n").expect("a key");
+    let rebuild = |more: &[&str]| {
+        let ended = mainstay(&["rebuild", &file])
+            .args(["--key", &key.display().to_string()])
+            .args(["--data", &data.display().to_string()])
+            .args(more)
+            .output()
+            .expect("ended");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        (ended.status.code(), said)
+    };
+    let (code, said) = rebuild(&[]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("a platform lived here"), "{said}");
+    let left = || {
+        let entries = std::fs::read_dir(&data).expect("list");
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    };
+    assert_eq!(left(), ["journal"]);
+    // One that was begun for another moment is not taken for this one.
+    let begun = r#"{ "version": 1, "to": "0/5000000", "stores": ["/mnt/backups"] }"#;
+    std::fs::write(data.join("rebuild.json"), begun).expect("a record");
+    let (code, said) = rebuild(&["--to", "latest"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        said.contains("--to 0/5000000 --store /mnt/backups"),
+        "{said}"
+    );
+    assert_eq!(left(), ["journal", "rebuild.json"]);
+}

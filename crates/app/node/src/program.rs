@@ -145,13 +145,13 @@ pub fn begin_trial(
     host: &str,
     known: &HostProgram,
     digest: &str,
-    effect: u64,
+    trial: Trial,
 ) -> Result<(), ProgramError> {
     let record = HostProgram {
         version: VERSION,
         digest: Some(digest.to_owned()),
         before: known.digest.clone(),
-        trial: Some(Trial { effect }),
+        trial: Some(trial),
         refused: None,
     };
     write(layout, host, &record)
@@ -200,6 +200,13 @@ mod tests {
         layout
     }
 
+    fn trial(effect: u64) -> Trial {
+        Trial {
+            effect,
+            ailing_archives: vec!["ledger".to_owned()],
+        }
+    }
+
     #[test]
     fn a_trial_ends_where_it_began_or_where_it_led() {
         let folder = tempfile::tempdir().expect("folder");
@@ -210,8 +217,9 @@ mod tests {
         let known = read(&layout, "a").expect("read");
         let own = Path::new("/usr/bin/mainstay");
         assert_eq!(of_host(&layout, &known, own), own);
-        begin_trial(&layout, "a", &known, &digest, 7).expect("begun");
+        begin_trial(&layout, "a", &known, &digest, trial(7)).expect("begun");
         let on_trial = read(&layout, "a").expect("read");
+        assert_eq!(on_trial.trial, Some(trial(7)));
         assert_eq!(
             of_host(&layout, &on_trial, own),
             check(&layout, &digest).expect("whole")

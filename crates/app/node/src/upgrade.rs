@@ -8,8 +8,11 @@
 use std::time::Duration;
 
 use mainstay_kernel::{Outcome, Program};
+use mainstay_record::node::Trial;
 use mainstay_record::process::InstanceStatus;
-use mainstay_record::status::{DatabaseReason, Reason, Status, Verdict, WatchReason};
+use mainstay_record::status::{
+    DatabaseReason, DatabaseStatus, Reason, Status, Verdict, WatchReason,
+};
 use mainstay_rt::clock;
 use mainstay_view::Gathered;
 use tokio::process::Command;
@@ -24,6 +27,8 @@ const STANDS_FOR: Duration = Duration::from_secs(5);
 const STANDS_WITHIN: Duration = Duration::from_secs(90);
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
+/// An archiver writes down how it is every two seconds.
+const ARCHIVER_SAYS_WITHIN_MS: u64 = 10_000;
 /// Those of Mainstay's own processes that a host's supervision keeps.
 const OWN_KINDS: [&str; 5] = ["keeper", "gateway", "archiver", "watch", "relay"];
 
@@ -45,11 +50,11 @@ pub async fn take(desk: &Desk, context: &Context, program: &Program, effect: u64
         return failed(refused.why.clone());
     }
     let runs_it = context.program_digest.as_deref() == Some(program.digest.as_str());
-    let on_trial = known.trial.as_ref().map(|trial| trial.effect) == Some(effect);
+    let on_trial = known.trial.as_ref().filter(|trial| trial.effect == effect);
     match (on_trial, runs_it) {
         // Written down, but this is still the node of before.
-        (true, false) => Turn::Leave,
-        (true, true) => match stands(desk, context).await {
+        (Some(_), false) => Turn::Leave,
+        (Some(trial), true) => match stands(desk, context, trial).await {
             Ok(()) => match program::settle(layout, host, &known) {
                 Ok(()) => Turn::Answer(done(context, program)),
                 Err(error) => failed(format!("it stands, but that cannot be kept: {error}")),
@@ -59,12 +64,18 @@ pub async fn take(desk: &Desk, context: &Context, program: &Program, effect: u64
                 Err(error) => failed(format!("{why}; and it cannot go back: {error}")),
             },
         },
-        (false, true) => Turn::Answer(done(context, program)),
-        (false, false) => {
+        (None, true) => Turn::Answer(done(context, program)),
+        (None, false) => {
             if let Err(why) = begin(desk, context, program).await {
                 return failed(why);
             }
-            match program::begin_trial(layout, host, &known, &program.digest, effect) {
+            let archives =
+                ailing_archives(&status(desk, context).databases, host, clock::wall_ms());
+            let trial = Trial {
+                effect,
+                ailing_archives: archives.into_iter().map(|(name, _)| name).collect(),
+            };
+            match program::begin_trial(layout, host, &known, &program.digest, trial) {
                 Ok(()) => Turn::Leave,
                 Err(error) => failed(error.to_string()),
             }
@@ -122,14 +133,16 @@ async fn begin(desk: &Desk, context: &Context, program: &Program) -> Result<(), 
 }
 
 /// Waits until all has stood for a while with the new program; why not, if that does not come.
-async fn stands(desk: &Desk, context: &Context) -> Result<(), String> {
+async fn stands(desk: &Desk, context: &Context, trial: &Trial) -> Result<(), String> {
     let deadline = clock::now() + STANDS_WITHIN;
     let mut since = None;
     loop {
         if let Some(why) = crash_loop(desk) {
             return Err(why);
         }
-        let ailing = old_process(desk, context).or_else(|| ails(desk, context));
+        let ailing = old_process(desk, context)
+            .or_else(|| ails(desk, context))
+            .or_else(|| new_ailing_archive(desk, context, trial));
         let now = clock::now();
         match ailing {
             None => {
@@ -197,14 +210,7 @@ fn old_process(desk: &Desk, context: &Context) -> Option<String> {
 
 /// What is wrong with the platform as this node sees it.
 fn ails(desk: &Desk, context: &Context) -> Option<String> {
-    let gathered = desk.gathered();
-    let seen = Gathered::of_node(
-        &context.platform,
-        context.slot(),
-        clock::wall_ms(),
-        gathered,
-    );
-    let status = mainstay_view::status(&seen);
+    let status = status(desk, context);
     if is_up(&status) {
         return None;
     }
@@ -212,6 +218,52 @@ fn ails(desk: &Desk, context: &Context) -> Option<String> {
         || "the platform is not healthy".to_owned(),
         |found| format!("{}: {}", found.subject, found.text),
     ))
+}
+
+fn status(desk: &Desk, context: &Context) -> Status {
+    let gathered = desk.gathered();
+    let seen = Gathered::of_node(
+        &context.platform,
+        context.slot(),
+        clock::wall_ms(),
+        gathered,
+    );
+    mainstay_view::status(&seen)
+}
+
+/// An archive of this host that was well before the new program came.
+fn new_ailing_archive(desk: &Desk, context: &Context, trial: &Trial) -> Option<String> {
+    let ailing = ailing_archives(
+        &status(desk, context).databases,
+        context.name(),
+        clock::wall_ms(),
+    );
+    let mut new = ailing
+        .into_iter()
+        .filter(|(name, _)| !trial.ailing_archives.contains(name));
+    new.next()
+        .map(|(name, why)| format!("database {name}: {why}"))
+}
+
+/// Databases that this host's archivers should put away and do not just now, each with the reason.
+fn ailing_archives(databases: &[DatabaseStatus], host: &str, now_ms: u64) -> Vec<(String, String)> {
+    let mut ailing = Vec::new();
+    for database in databases {
+        let Some(archive) = database.archive.as_ref().filter(|a| a.host == host) else {
+            continue;
+        };
+        let state = &archive.state;
+        let why = match &state.alarm {
+            Some(why) => why.clone(),
+            None if now_ms > state.at_ms.saturating_add(ARCHIVER_SAYS_WITHIN_MS) => {
+                "its archiver does not say how it is".to_owned()
+            }
+            None if !state.receiving => "its archiver receives no log".to_owned(),
+            None => continue,
+        };
+        ailing.push((database.name.clone(), why));
+    }
+    ailing
 }
 
 /// Healthy, or degraded by nothing but where the primary lives and how it is put away, which no waiting changes, and by
@@ -229,4 +281,67 @@ pub fn is_up(status: &Status) -> bool {
             .findings
             .iter()
             .all(|found| is_lasting(&found.reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_record::backup::ArchiverState;
+    use mainstay_record::status::ArchiveStatus;
+
+    use super::*;
+
+    const NOW: u64 = 1_000_000;
+
+    fn archived(name: &str, host: &str, state: ArchiverState) -> DatabaseStatus {
+        DatabaseStatus {
+            name: name.to_owned(),
+            verdict: Verdict::Healthy,
+            home: "r".to_owned(),
+            survive: "none".to_owned(),
+            primary: Some(host.to_owned()),
+            term: 1,
+            open: true,
+            copies: 1,
+            copies_needed: 1,
+            replicas: Vec::new(),
+            archive: Some(ArchiveStatus {
+                host: host.to_owned(),
+                waiting_ms: 0,
+                state,
+            }),
+        }
+    }
+
+    #[test]
+    fn an_archiver_that_does_not_archive_is_seen_on_its_own_host() {
+        let well = ArchiverState {
+            at_ms: NOW - 2_000,
+            receiving: true,
+            ..ArchiverState::default()
+        };
+        let alarmed = ArchiverState {
+            alarm: Some("receive the log: refused".to_owned()),
+            ..well.clone()
+        };
+        let silent = ArchiverState {
+            at_ms: NOW - 20_000,
+            ..well.clone()
+        };
+        let idle = ArchiverState {
+            receiving: false,
+            ..well.clone()
+        };
+        for (state, host, ails) in [
+            (well, "a", None),
+            (alarmed.clone(), "a", Some("receive the log: refused")),
+            (silent, "a", Some("its archiver does not say how it is")),
+            (idle, "a", Some("its archiver receives no log")),
+            (alarmed, "b", None),
+        ] {
+            let databases = [archived("ledger", host, state.clone())];
+            let found = ailing_archives(&databases, "a", NOW);
+            let found = found.first().map(|(_, why)| why.as_str());
+            assert_eq!(found, ails, "{host} {state:?}");
+        }
+    }
 }

@@ -111,7 +111,7 @@ pub fn route(shelf: &Shelf, base: &Base, target: Target) -> Result<Route, Refusa
             .newest()
             .map_or(base.timeline, |newest| newest.max(base.timeline)),
     };
-    let history = history(shelf, newest)?;
+    let history = history(shelf, newest, base.timeline)?;
     if !history.passes(base.timeline, base.stop) {
         return Err(Refusal::Abandoned {
             timeline: base.timeline,
@@ -136,10 +136,11 @@ pub fn route(shelf: &Shelf, base: &Base, target: Target) -> Result<Route, Refusa
     }
 }
 
-fn history(shelf: &Shelf, timeline: Timeline) -> Result<History, Refusal> {
+/// A backup of that very timeline needs none: it brings its own with it, and the way from it crosses no other.
+fn history(shelf: &Shelf, timeline: Timeline, of_base: Timeline) -> Result<History, Refusal> {
     match shelf.histories.get(&timeline) {
         Some(history) => Ok(history.clone()),
-        None if timeline <= Timeline(1) => Ok(History::first(timeline)),
+        None if timeline <= Timeline(1) || timeline == of_base => Ok(History::first(timeline)),
         None => Err(Refusal::NoHistory(timeline)),
     }
 }
@@ -311,6 +312,8 @@ mod tests {
             route(&blind, &base(1, at(3, 50)), Target::Latest),
             Err(Refusal::NoHistory(Timeline(4)))
         );
+        let own = route(&blind, &base(4, at(6, 50)), Target::Latest).unwrap();
+        assert_eq!((own.reaches, own.histories), (at(8, 777), vec![]));
     }
 
     proptest! {

@@ -81,6 +81,7 @@ pub fn archiver_config(
         limits: BackupLimits {
             alarm_ms: millis(backup.alarm_after),
             backlog_bytes: backup.backlog_limit,
+            ..BackupLimits::default()
         },
         listen: backup.metrics_port.map(|port| machine.listen(host, port)),
     })

@@ -85,6 +85,11 @@ impl Layout {
         self.data.join("journal")
     }
 
+    /// While a rebuild is not over; see `mainstay_record::backup::RebuildRecord`.
+    pub fn rebuild(&self) -> PathBuf {
+        self.data.join("rebuild.json")
+    }
+
     pub fn faults(&self) -> PathBuf {
         self.data.join("faults")
     }

@@ -86,6 +86,19 @@ pub struct BackupLimits {
     pub alarm_ms: u64,
     /// Log that may wait on the primary's host.
     pub backlog_bytes: u64,
+    /// Of its disk, what a proof leaves to the server beside it.
+    #[serde(default = "usual_reserve", skip_serializing_if = "is_usual_reserve")]
+    pub reserve_bytes: u64,
+}
+
+/// As much as the archive's slots may hold back of the log.
+const fn usual_reserve() -> u64 {
+    2 << 30
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_usual_reserve(bytes: &u64) -> bool {
+    *bytes == usual_reserve()
 }
 
 impl Default for BackupLimits {
@@ -93,6 +106,7 @@ impl Default for BackupLimits {
         Self {
             alarm_ms: 120_000,
             backlog_bytes: 4 << 30,
+            reserve_bytes: usual_reserve(),
         }
     }
 }
@@ -204,6 +218,22 @@ pub struct ProofRecord {
     pub rpo_ms: Option<u64>,
     /// One sentence for each thing that was shown.
     pub shown: Vec<String>,
+    /// Places in the log, before its end, to which it was played and stopped. Versions before this was told do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visited: Option<u32>,
+    /// The store that everything was read from. None if it took another one to help out, or nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// What that store did not have whole, though another did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacked: Option<String>,
+}
+
+impl ProofRecord {
+    /// Whether the log was played to a position and to a moment, too, and not to its end only.
+    pub fn is_full(&self) -> bool {
+        self.visited != Some(0)
+    }
 }
 
 /// A restored folder that a new platform's database begins with, instead of with nothing. Stands beside the folder for good:
@@ -226,6 +256,22 @@ pub struct SeedRecord {
     #[serde(default)]
     pub marked_ms: Option<u64>,
     pub restored_ms: u64,
+}
+
+/// What a rebuild that is not over was asked for; in the data folder. While it is there, the same command goes on with what it
+/// finds, whatever lives there by then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RebuildRecord {
+    pub version: u32,
+    pub to: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<String>,
+    /// As given; empty where the platform file says it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stores: Vec<String>,
 }
 
 /// Names of a seed's folder and of its record, in the keeper's own folder.

@@ -1,6 +1,6 @@
 //! An archive as a whole: what belongs to it, and what lies in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use mainstay_archive::{
@@ -47,6 +47,16 @@ pub enum ArchiveError {
     Program(#[from] ProgramError),
     #[error("find an archive of {database} in {stores}: there is none")]
     None { database: String, stores: String },
+    #[error(
+        "take the newest archive of {database}: {found} can be read, and {unreadable} cannot, which may be newer; name the \
+         one that is meant by --archive ({found} is of {made}), or bring back the object that cannot be read"
+    )]
+    Unsure {
+        database: String,
+        found: String,
+        made: String,
+        unreadable: String,
+    },
     #[error("use archive {archive}: it is of cluster {theirs}, and the server is of {ours}")]
     Foreign {
         archive: String,
@@ -77,13 +87,29 @@ pub struct Entry {
     pub proofs: Vec<ProofRecord>,
 }
 
+/// What cannot be read, or is not whole.
+#[derive(Clone, Debug)]
+pub struct Damaged {
+    pub what: Piece,
+    pub name: String,
+    pub why: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    Backup,
+    /// A set without its last object: it is being made, or somebody was interrupted. It is no backup.
+    Unfinished,
+    History,
+    Point,
+}
+
 /// Everything that lies in an archive, by its labels.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     /// Newest first.
     pub entries: Vec<Entry>,
-    /// Sets without their last object, and entries that cannot be read, each with the reason.
-    pub damaged: Vec<(String, String)>,
+    pub damaged: Vec<Damaged>,
     pub shelf: Shelf,
     pub points: Vec<PointRecord>,
 }
@@ -97,6 +123,12 @@ impl Catalogue {
             restored_ms: proof.restored_ms,
         })
         .collect()
+    }
+
+    /// What must be there and cannot be read.
+    pub fn unreadable(&self) -> impl Iterator<Item = &Damaged> {
+        let damaged = self.damaged.iter();
+        damaged.filter(|damaged| damaged.what != Piece::Unfinished)
     }
 
     pub fn bases(&self) -> Vec<Base> {
@@ -114,6 +146,8 @@ pub struct Archive {
     pub stores: Stores,
     /// Known once a server or a store was asked.
     pub identity: Option<IdentityRecord>,
+    /// The master key is the one in the file. Else it was drawn, and whether it may be kept is known once the stores were asked.
+    is_key_kept: bool,
 }
 
 impl Archive {
@@ -136,7 +170,7 @@ impl Archive {
         Self::open(config)
     }
 
-    /// Makes the archiver's folders and password file; draws the master key if there is none.
+    /// Makes the archiver's folders and password file.
     ///
     /// # Errors
     /// When a folder, the key, a store or the programs cannot be used.
@@ -158,7 +192,11 @@ impl Archive {
                 .and_then(|()| programs.give(&passwords))
                 .map_err(ArchiveError::io("write", &passwords))?;
         }
-        let master = MasterKey::read_or_create(&config.key)?;
+        let is_key_kept = config.key.exists();
+        let master = match is_key_kept {
+            true => MasterKey::read(&config.key)?,
+            false => MasterKey::draw(),
+        };
         let access = Access {
             options: config.store_options.clone(),
             credentials: config.credentials.clone(),
@@ -169,18 +207,23 @@ impl Archive {
             programs,
             stores,
             identity: None,
+            is_key_kept,
         })
     }
 
     /// The archive that the identity names; `None` takes the newest of the database.
     ///
     /// # Errors
-    /// When there is none, or it cannot be read with the key.
+    /// When there is none, it cannot be read with the key, or it is not known which is the newest.
     pub async fn find(&mut self, identity: Option<&str>) -> Result<&IdentityRecord, ArchiveError> {
         let database = self.config.database.clone();
+        let folders = self.stores.list(&database).await?.folders;
+        if !self.is_key_kept {
+            self.is_not_lost(&folders)?;
+        }
         let mut newest: Option<IdentityRecord> = None;
-        let mut wrong = None;
-        for folder in self.stores.list(&database).await?.folders {
+        let mut wrong = Vec::new();
+        for folder in folders {
             if identity.is_some_and(|wanted| wanted != folder) {
                 continue;
             }
@@ -194,17 +237,58 @@ impl Archive {
                         newest = Some(found);
                     }
                 }
-                Err(error) => wrong = Some(error),
+                Err(error) => wrong.push((folder, error)),
             }
         }
-        match (newest, wrong) {
-            (Some(found), _) => Ok(self.identity.insert(found)),
-            (None, Some(error)) => Err(error),
-            (None, None) => Err(ArchiveError::None {
-                database,
-                stores: self.stores.addresses().join(", "),
+        match newest {
+            Some(found) if wrong.is_empty() => Ok(self.identity.insert(found)),
+            Some(found) => {
+                let wrong = wrong.iter();
+                let wrong = wrong.map(|(name, error)| format!("{name} ({})", crate::chain(error)));
+                Err(ArchiveError::Unsure {
+                    database,
+                    found: found.archive,
+                    made: crate::moment::show(found.created_ms),
+                    unreadable: wrong.collect::<Vec<_>>().join(", "),
+                })
+            }
+            None => Err(match wrong.pop() {
+                Some((_, error)) => error,
+                None => ArchiveError::None {
+                    database,
+                    stores: self.stores.addresses().join(", "),
+                },
             }),
         }
+    }
+
+    /// A key is drawn for the first archive of a database only: whatever lies there already was sealed with one that is gone, and
+    /// a new one would hide that.
+    async fn keep_key(&mut self) -> Result<(), ArchiveError> {
+        if self.is_key_kept {
+            return Ok(());
+        }
+        // It may have been brought back, or another one of this database was quicker.
+        if !self.config.key.exists() {
+            let there = self.stores.list_each(&self.config.database).await?;
+            self.is_not_lost(&there.folders)?;
+        }
+        let master = MasterKey::read_or_create(&self.config.key)?;
+        self.stores.use_key(master);
+        self.is_key_kept = true;
+        Ok(())
+    }
+
+    fn is_not_lost(&self, archives: &BTreeSet<String>) -> Result<(), KeyError> {
+        if archives.is_empty() {
+            return Ok(());
+        }
+        let archives: Vec<&str> = archives.iter().map(String::as_str).collect();
+        Err(KeyError::Lost {
+            path: self.config.key.clone(),
+            archives: format!("{} {}", self.config.database, archives.join(", ")),
+            stores: self.stores.addresses().join(" and "),
+        })
     }
 
     /// The archive of a cluster that runs: made if it has none yet.
@@ -212,6 +296,7 @@ impl Archive {
     /// # Errors
     /// When the archive of that name is another cluster's, or cannot be read or written.
     pub async fn found(&mut self, wanted: IdentityRecord) -> Result<(), ArchiveError> {
+        self.keep_key().await?;
         let name = format!("{}/{}/identity", wanted.database, wanted.archive);
         let there = self
             .stores
@@ -293,16 +378,28 @@ impl Archive {
     /// # Errors
     /// When no store can be listed.
     pub async fn catalogue(&self) -> Result<Catalogue, ArchiveError> {
+        let (shelf, damaged) = self.shelf().await?;
         let mut catalogue = Catalogue {
             entries: Vec::new(),
-            damaged: Vec::new(),
-            shelf: self.shelf().await?,
+            damaged,
+            shelf,
             points: Vec::new(),
         };
         for id in self.stores.list(&self.name("backups")).await?.folders {
             match self.entry(&id).await {
                 Ok(entry) => catalogue.entries.push(entry),
-                Err(error) => catalogue.damaged.push((id, crate::chain(&error))),
+                Err(error) => {
+                    let folder = self.name(&format!("backups/{id}"));
+                    let objects = self.stores.list(&folder).await?.objects;
+                    catalogue.damaged.push(Damaged {
+                        what: match objects.contains("backup") {
+                            true => Piece::Backup,
+                            false => Piece::Unfinished,
+                        },
+                        name: id,
+                        why: crate::chain(&error),
+                    });
+                }
             }
         }
         let newest = |entry: &Entry| std::cmp::Reverse((entry.record.stopped_ms, entry.base.stop));
@@ -310,7 +407,11 @@ impl Archive {
         for name in self.stores.list(&self.name("points")).await?.objects {
             match self.get(&self.name(&format!("points/{name}"))).await {
                 Ok(point) => catalogue.points.push(point),
-                Err(error) => catalogue.damaged.push((name, crate::chain(&error))),
+                Err(error) => catalogue.damaged.push(Damaged {
+                    what: Piece::Point,
+                    name,
+                    why: crate::chain(&error),
+                }),
             }
         }
         Ok(catalogue)
@@ -343,11 +444,14 @@ impl Archive {
         })
     }
 
+    /// The log that is there, and histories of timelines that cannot be read: whoever needs one finds that it is not there.
+    ///
     /// # Errors
-    /// When no store can be listed, or a history is damaged.
-    pub async fn shelf(&self) -> Result<Shelf, ArchiveError> {
+    /// When no store can be listed.
+    pub async fn shelf(&self) -> Result<(Shelf, Vec<Damaged>), ArchiveError> {
         let size = self.size()?;
         let mut shelf = Shelf::new(size);
+        let mut damaged = Vec::new();
         for name in self.stores.list(&self.name("wal")).await?.objects {
             if let Some(segment) = Segment::parse(&name, size) {
                 shelf.segments.insert(segment);
@@ -356,17 +460,26 @@ impl Archive {
                 let most = known.entry(segment).or_default();
                 *most = bytes.max(*most);
             } else if let Some(timeline) = parse_history_name(&name) {
-                let text = self.stores.get(&self.name(&format!("wal/{name}"))).await?;
-                let text = String::from_utf8_lossy(&text);
-                let history = History::parse(timeline, &text);
-                let history = history.map_err(|error| ArchiveError::Content {
-                    what: name.clone(),
-                    why: error.to_string(),
-                })?;
-                shelf.histories.insert(timeline, history);
+                match self.history(&name, timeline).await {
+                    Ok(history) => drop(shelf.histories.insert(timeline, history)),
+                    Err(error) => damaged.push(Damaged {
+                        what: Piece::History,
+                        name,
+                        why: crate::chain(&error),
+                    }),
+                }
             }
         }
-        Ok(shelf)
+        Ok((shelf, damaged))
+    }
+
+    async fn history(&self, name: &str, timeline: Timeline) -> Result<History, ArchiveError> {
+        let text = self.stores.get(&self.name(&format!("wal/{name}"))).await?;
+        let text = String::from_utf8_lossy(&text);
+        History::parse(timeline, &text).map_err(|error| ArchiveError::Content {
+            what: name.to_owned(),
+            why: error.to_string(),
+        })
     }
 }
 

@@ -8,29 +8,29 @@
 //! It needs no node, kernel or journal, and nothing waits for it: if it stands still, the database goes on, and the
 //! alarm says what is not safe any more.
 
+mod jobs;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use mainstay_archive::{Segment, SegmentSize, Target, in_turn, route};
-use mainstay_record::backup::{ArchiverState, BackupServer, ProofFailure, ProofSummary, VERSION};
+use mainstay_archive::{Segment, SegmentSize, in_turn};
+use mainstay_record::backup::{ArchiverState, BackupServer, VERSION};
 use mainstay_record::event::ArchiveDeedRecord;
 use mainstay_record::keeper::KeeperStatus;
 use mainstay_units::{Instant, Lsn, Timeline};
-use tokio::sync::oneshot;
 
+use self::jobs::Job;
+use crate::alarms::{Alarms, Kind};
 use crate::archive::{
     Archive, ArchiveError, parse_history_name, parse_partial, partial_name, tell,
 };
-use crate::base::{create, warn_of};
+use crate::base::warn_of;
 use crate::chain;
 use crate::figures::Figures;
 use crate::handed;
 use crate::marks;
-use crate::programs::ProgramError;
-use crate::prove::prove;
-use crate::prune::prune;
 use crate::receiver::{End, Receiver, ReceiverError};
 use crate::seal::DataKey;
 use crate::slots;
@@ -44,14 +44,11 @@ const MARK_LIMIT: Duration = Duration::from_secs(5);
 /// After a receiver ended or could not be started.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const STATE_EVERY: Duration = Duration::from_secs(2);
-const PLAN_EVERY: Duration = Duration::from_secs(15);
 /// While a store lacks something.
 const LEVEL_EVERY: Duration = Duration::from_secs(5);
+/// Whether one does; beside that after each backup, proof or removal.
+const COMPARE_EVERY: Duration = Duration::from_secs(60 * 60);
 const SLOT_EVERY: Duration = Duration::from_secs(30);
-/// Alarms that differ in a number only shall not fill the journal.
-const TELL_EVERY: Duration = Duration::from_secs(60);
-/// After a backup or a proof that failed.
-const JOB_RETRY: Duration = Duration::from_secs(60);
 
 /// `mainstay archiver --config FILE`: until it is told to end.
 pub fn run(config: &Path) -> ExitCode {
@@ -110,13 +107,6 @@ fn runtime(config: &Path) -> Result<tokio::runtime::Runtime, ArchiveError> {
         .map_err(ArchiveError::io("start an event loop for", config))
 }
 
-/// What takes long and must not hold up the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Work {
-    Base,
-    Proof,
-}
-
 struct Archiver {
     archive: Archive,
     own: BackupServer,
@@ -132,15 +122,16 @@ struct Archiver {
     /// The last full one.
     shipped: Option<Segment>,
     partial: Option<(Segment, u64)>,
-    job: Option<(Work, oneshot::Receiver<Result<(), String>>)>,
+    job: Option<Job>,
+    alarms: Alarms,
     retry_at: Instant,
     log_at: Instant,
     plan_at: Instant,
     job_at: Instant,
     state_at: Instant,
     slot_at: Instant,
-    tell_at: Instant,
     level_at: Instant,
+    compare_at: Instant,
     /// A store lacks something that another has.
     uneven: bool,
     waiting: Waiting,
@@ -165,14 +156,15 @@ impl Archiver {
             shipped: None,
             partial: None,
             job: None,
+            alarms: Alarms::default(),
             retry_at: zero,
             log_at: zero,
             plan_at: zero,
             job_at: zero,
             state_at: zero,
             slot_at: zero,
-            tell_at: zero,
             level_at: zero,
+            compare_at: zero,
             uneven: true,
             waiting: Waiting::default(),
             figures: Figures::default(),
@@ -195,6 +187,7 @@ impl Archiver {
                 Some(status) if !self.halted => self.serve(status).await,
                 Some(_) | None => self.stand_by().await,
             }
+            self.tell_alarms();
             self.keep_state();
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -207,6 +200,10 @@ impl Archiver {
         self.partial = None;
         self.state.receiving = false;
         self.waiting.forget();
+        // What is wrong with the archive is said by whoever looks after it.
+        self.alarms.handle_left();
+        self.state.lacking = None;
+        self.state.proof_failed = None;
         let now = mainstay_rt::clock::now();
         if now >= self.slot_at && !self.halted {
             self.slot_at = now + SLOT_EVERY;
@@ -267,8 +264,18 @@ impl Archiver {
         }
         if self.receiver.is_none() && now >= self.retry_at {
             self.retry_at = now + RETRY_AFTER;
-            if let Err(error) = self.receive(&found, timeline).await {
-                self.alarm(&format!("receive the log: {}", chain(&error)));
+            match self.receive(&found, timeline).await {
+                Ok(()) => {
+                    self.alarms.handle_right(Kind::Receive);
+                    self.alarms.handle_right(Kind::SplitBrain);
+                }
+                Err(error) => {
+                    let kind = match error.is_conflict() {
+                        true => Kind::SplitBrain,
+                        false => Kind::Receive,
+                    };
+                    self.alarm(kind, &format!("receive the log: {}", chain(&error)));
+                }
             }
         }
         self.state.receiving = self.receiver.is_some();
@@ -279,12 +286,16 @@ impl Archiver {
             return;
         }
         match self.ship(&found).await {
-            Ok(()) => self.calm(),
+            Ok(()) => self.alarms.handle_right(Kind::Carry),
             Err(error) => {
                 self.halted = matches!(error, ArchiveError::Store(StoreError::Conflict { .. }));
                 self.figures.change().store_errors +=
                     u64::from(matches!(error, ArchiveError::Store(_)));
-                self.alarm(&format!("carry the log away: {}", chain(&error)));
+                let kind = match self.halted {
+                    true => Kind::SplitBrain,
+                    false => Kind::Carry,
+                };
+                self.alarm(kind, &format!("carry the log away: {}", chain(&error)));
             }
         }
         self.see_to_jobs().await;
@@ -325,9 +336,8 @@ impl Archiver {
         self.anew = true;
         self.hole = true;
         self.plan_at = Instant::ZERO;
-        self.alarm(&format!(
-            "the archive has a hole, a new base backup follows: {said}"
-        ));
+        let what = format!("the archive has a hole, a new base backup follows: {said}");
+        self.alarm(Kind::Hole, &what);
     }
 
     async fn receive(&mut self, found: &Found, timeline: Timeline) -> Result<(), ReceiverError> {
@@ -379,7 +389,7 @@ impl Archiver {
                 Err(_) => tracing::warn!(limit = ?MARK_LIMIT, "plant a mark: not committed"),
             }
         }
-        if self.uneven && now >= self.level_at {
+        if (self.uneven && now >= self.level_at) || now >= self.compare_at {
             self.level().await?;
         }
         Ok(())
@@ -615,7 +625,9 @@ impl Archiver {
         self.uneven = cut_short || !missing.is_empty();
         self.state.lacking = missing.first().map(|error| chain(error));
         if !cut_short {
-            self.level_at = mainstay_rt::clock::now() + LEVEL_EVERY;
+            let now = mainstay_rt::clock::now();
+            self.level_at = now + LEVEL_EVERY;
+            self.compare_at = now + COMPARE_EVERY;
         }
         Ok(())
     }
@@ -633,28 +645,18 @@ impl Archiver {
         }
     }
 
-    fn alarm(&mut self, what: &str) {
-        if self.state.alarm.as_deref() != Some(what) {
+    fn alarm(&mut self, kind: Kind, what: &str) {
+        if self.alarms.handle_wrong(kind, what) {
             tracing::error!(what, halted = self.halted, "the archive is not safe");
-            self.state.alarm = Some(what.to_owned());
-            let now = mainstay_rt::clock::now();
-            if now < self.tell_at {
-                return;
-            }
-            self.tell_at = now + TELL_EVERY;
-            let deed = ArchiveDeedRecord::Alarm {
-                why: what.to_owned(),
-            };
-            tell(&self.archive, mainstay_rt::clock::wall_ms(), deed);
             self.state_at = Instant::ZERO;
         }
     }
 
-    /// What was wrong with the log is over; what is wrong with a backup is said by the plan.
-    fn calm(&mut self) {
-        let of_log = |what: &String| what.starts_with("receive") || what.starts_with("carry");
-        if self.state.alarm.as_ref().is_some_and(of_log) {
-            self.state.alarm = None;
+    /// Has the journal hear of what is wrong.
+    fn tell_alarms(&mut self) {
+        if let Some(why) = self.alarms.poll_untold(mainstay_rt::clock::now()) {
+            let deed = ArchiveDeedRecord::Alarm { why };
+            tell(&self.archive, mainstay_rt::clock::wall_ms(), deed);
         }
     }
 
@@ -663,6 +665,7 @@ impl Archiver {
         self.state.at_ms = mainstay_rt::clock::wall_ms();
         self.state.waiting_bytes = self.waiting.bytes();
         self.state.waiting_since_ms = self.waiting.since_ms();
+        self.state.alarm = self.alarms.text();
         self.figures.change().state = self.state.clone();
         if now < self.state_at {
             return;
@@ -676,158 +679,4 @@ impl Archiver {
             tracing::warn!(%error, "write the archiver's state");
         }
     }
-
-    async fn see_to_jobs(&mut self) {
-        let now = mainstay_rt::clock::now();
-        if let Some((work, done)) = &mut self.job {
-            let work = *work;
-            match done.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => return,
-                Ok(Ok(())) => {
-                    let mut told = self.figures.change();
-                    told.backups += u64::from(work == Work::Base);
-                    told.proofs += u64::from(work == Work::Proof);
-                    drop(told);
-                    self.hole &= work != Work::Base;
-                    if work == Work::Proof {
-                        self.state.proof_failed = None;
-                    }
-                    if self
-                        .state
-                        .alarm
-                        .as_ref()
-                        .is_some_and(|what| what.starts_with("the arch"))
-                    {
-                        self.state.alarm = None;
-                    }
-                }
-                Ok(Err(why)) => {
-                    self.figures.change().failed_jobs += 1;
-                    self.job_at = now + JOB_RETRY;
-                    if work == Work::Proof {
-                        let at_ms = mainstay_rt::clock::wall_ms();
-                        let why = why.clone();
-                        self.state.proof_failed = Some(ProofFailure { at_ms, why });
-                    }
-                    self.alarm(&format!("{work:?}: {why}"));
-                }
-                Err(oneshot::error::TryRecvError::Closed) => self.job_at = now + JOB_RETRY,
-            }
-            self.job = None;
-            self.plan_at = now;
-        }
-        if now < self.plan_at || now < self.job_at {
-            return;
-        }
-        self.plan_at = now + PLAN_EVERY;
-        if self.hole {
-            self.begin(Work::Base);
-            return;
-        }
-        match self.due().await {
-            Ok(Some(work)) => self.begin(work),
-            Ok(None) => {}
-            Err(error) => self.alarm(&format!("receive the catalogue: {}", chain(&error))),
-        }
-    }
-
-    async fn due(&mut self) -> Result<Option<Work>, ArchiveError> {
-        let catalogue = self.archive.catalogue().await?;
-        let proofs = catalogue.entries.iter().flat_map(|entry| &entry.proofs);
-        let newest = proofs.max_by_key(|proof| proof.restored_ms);
-        self.state.proof = newest.map(|proof| ProofSummary {
-            backup: proof.backup.clone(),
-            at_ms: proof.at_ms,
-            restored_ms: proof.restored_ms,
-            rto_ms: proof.rto_ms,
-            rpo_ms: proof.rpo_ms,
-        });
-        let schedule = &self.archive.config.schedule;
-        let now_ms = mainstay_rt::clock::wall_ms();
-        let newest = catalogue.entries.first();
-        self.figures.change().backup_ms = newest.map(|newest| newest.record.stopped_ms);
-        let Some(newest) = newest else {
-            return Ok(Some(Work::Base));
-        };
-        let is_old = newest.record.stopped_ms.saturating_add(schedule.base_ms) <= now_ms;
-        let refused = route(&catalogue.shelf, &newest.base, Target::Latest);
-        if let Err(refusal) = &refused {
-            tracing::error!(backup = newest.record.id, %refusal, "the log does not go on from the newest backup");
-        }
-        if is_old || refused.is_err() {
-            return Ok(Some(Work::Base));
-        }
-        let proven = catalogue.entries.iter().flat_map(|entry| &entry.proofs);
-        let proven_ms = proven.map(|proof| proof.at_ms).max().unwrap_or(0);
-        let due = schedule.proof_ms > 0 && proven_ms.saturating_add(schedule.proof_ms) <= now_ms;
-        Ok(due.then_some(Work::Proof))
-    }
-
-    /// On a thread of its own, with an archive of its own.
-    fn begin(&mut self, work: Work) {
-        let (sender, receiver) = oneshot::channel();
-        let config = self.config.clone();
-        let spawned = std::thread::Builder::new()
-            .name("job".to_owned())
-            .spawn(move || {
-                let done = runtime(&config)
-                    .map_err(|error| chain(&error))
-                    .and_then(|runtime| runtime.block_on(carry_out(&config, work)));
-                // Whoever asked may be gone.
-                sender.send(done).ok();
-            });
-        match spawned {
-            Ok(_) => self.job = Some((work, receiver)),
-            Err(error) => {
-                let tool = format!("{work:?}");
-                let source = error;
-                self.alarm(&chain(&ProgramError::Start { tool, source }));
-            }
-        }
-    }
-}
-
-async fn carry_out(config: &Path, work: Work) -> Result<(), String> {
-    let mut archive = Archive::load(config).map_err(|error| chain(&error))?;
-    match work {
-        Work::Base => {
-            let record = create(&mut archive).await.map_err(|error| chain(&error))?;
-            tracing::info!(
-                backup = record.id,
-                host = record.host,
-                bytes = record.bytes,
-                took_ms = record.stopped_ms.saturating_sub(record.started_ms),
-                "base backup"
-            );
-            let catalogue = archive.catalogue().await.map_err(|error| chain(&error))?;
-            // The backup is made, whatever becomes of older ones.
-            match prune(&archive, &catalogue, false).await {
-                Ok(pruned) => {
-                    tracing::info!(removed = ?pruned.removed, segments = pruned.segments, "retention");
-                }
-                Err(error) => {
-                    tracing::error!(
-                        error = chain(&error),
-                        "retention; it is tried after the next backup"
-                    );
-                }
-            }
-        }
-        Work::Proof => {
-            let sources = crate::source::Sources::look(&archive.config).await;
-            let primary = sources.primary().map_err(|error| chain(&error))?;
-            let joined = marks::join(&mut archive, primary).await;
-            joined.map_err(|error| chain(&error))?;
-            let catalogue = archive.catalogue().await.map_err(|error| chain(&error))?;
-            let proof = prove(&archive, &catalogue, None).await;
-            let proof = proof.map_err(|error| chain(&error))?;
-            tracing::info!(
-                backup = proof.backup,
-                rto_ms = proof.rto_ms,
-                rpo_ms = proof.rpo_ms,
-                "backup proven by restoring it"
-            );
-        }
-    }
-    Ok(())
 }

@@ -4,10 +4,12 @@
 //! all before it, postings that must be balanced, balances that must be the postings' sums. They only ever grow, so what
 //! was noted at a mark can be found again in any later state. Of other databases nothing is known, and nothing said.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::programs::Programs;
-use crate::source::{Place, SourceError, ask, value};
+use crate::source::{Place, SourceError, ask, ask_for, only, value};
 
 /// What is noted with a mark.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,11 +84,13 @@ const CHECKS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Compares a restored copy with what was noted, and with itself. Returns what holds and what does not.
+/// Compares a restored copy with what was noted, and with itself, in `limit` for each question: they read whole tables. Returns
+/// what holds and what does not.
 ///
 /// # Errors
 /// When the copy cannot be asked.
 pub async fn compare(
+    limit: Duration,
     programs: &Programs,
     place: &Place,
     database: &str,
@@ -101,7 +105,9 @@ pub async fn compare(
         return Ok((holds, broken));
     }
     for (sentence, sql) in CHECKS {
-        let wrong = value(programs, place, database, "check the books", sql).await?;
+        let action = "check the books";
+        let counted = ask_for(limit, programs, place, database, action, sql).await?;
+        let wrong = only(counted, action)?;
         if wrong == "0" {
             holds.push((*sentence).to_owned());
         } else {
@@ -122,4 +128,53 @@ pub async fn compare(
         }
     }
     Ok((holds, broken))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::programs::ProgramError;
+
+    /// Whoever asks for the books of a large ledger waits as long as the proof does, not as long as for a mark.
+    #[tokio::test]
+    async fn books_are_read_for_as_long_as_is_given() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("postgres", "exit 0"),
+            ("pg_basebackup", "exit 0"),
+            ("pg_verifybackup", "exit 0"),
+            // The exchange's tables are there, and every check counts nothing wrong, or never ends.
+            (
+                "psql",
+                "case \"$*\" in *to_regclass*) echo t ;; *) [ -e \"$0.slow\" ] && exec sleep 600; echo 0 ;; esac",
+            ),
+        ] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let passwords = folder.path().join("passwords");
+        let user = rustix::process::geteuid().is_root().then_some("root");
+        let programs = Programs::find(Some(folder.path()), user, passwords).unwrap();
+        let place = Place::Socket(folder.path().to_owned(), 1);
+        let compare = |limit| compare(limit, &programs, &place, "db", "{}");
+        let (holds, broken) = compare(Duration::from_secs(600)).await.unwrap();
+        assert_eq!((holds.len(), broken.len()), (CHECKS.len(), 0));
+        std::fs::write(folder.path().join("psql.slow"), "").unwrap();
+        let late = compare(Duration::ZERO).await;
+        let is_late = matches!(
+            late,
+            Err(SourceError::Sql {
+                source: ProgramError::Late {
+                    limit: Duration::ZERO,
+                    ..
+                },
+                ..
+            })
+        );
+        assert!(is_late, "{late:?}");
+    }
 }

@@ -29,6 +29,16 @@ pub enum KeyError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error(
+        "read the master key {}: it is gone, and {archives} in {stores} opens with it only; put its copy back there \
+         (mode 0600). If it is lost for good, move those stores aside: the archive then begins anew with a new key",
+        path.display()
+    )]
+    Lost {
+        path: PathBuf,
+        archives: String,
+        stores: String,
+    },
 }
 
 /// Which key sealed something: the first bytes of a hash of it.
@@ -69,14 +79,20 @@ impl MasterKey {
         Ok(Self { bytes })
     }
 
-    /// Draws one if the file does not exist. Of several that try, all get the same.
+    /// One that nobody keeps yet.
+    pub fn draw() -> Self {
+        let mut bytes = [0; KEY_BYTES];
+        mainstay_rt::entropy::fill(&mut bytes);
+        Self { bytes }
+    }
+
+    /// Keeps a new one if the file does not exist. Of several that try, all get the same.
     ///
     /// # Errors
     /// When the file cannot be written, or is no key.
     pub fn read_or_create(path: &Path) -> Result<Self, KeyError> {
         if !path.exists() {
-            let mut bytes = [0; KEY_BYTES];
-            mainstay_rt::entropy::fill(&mut bytes);
+            let Self { bytes } = Self::draw();
             let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             match mainstay_rt::files::publish_new(path, format!("{text}\n").as_bytes()) {
                 Ok(()) => {}

@@ -24,6 +24,7 @@
 //! DATABASE/ARCHIVE/points/NAME
 //! ```
 
+mod alarms;
 mod archive;
 mod archiver;
 mod base;
@@ -46,7 +47,7 @@ mod spool;
 mod store;
 mod waiting;
 
-pub use archive::{Archive, ArchiveError, Catalogue, Entry, proven_days, reach};
+pub use archive::{Archive, ArchiveError, Catalogue, Damaged, Entry, Piece, proven_days, reach};
 pub use archiver::{run, serve};
 pub use base::{BaseError, create};
 pub use key::{Fingerprint, KeyError, MasterKey};

@@ -13,6 +13,7 @@ use crate::books;
 use crate::programs::Programs;
 use crate::seal::DataKey;
 use crate::source::{Found, OWN_DATABASE, Place, SourceError, ask, value};
+use crate::store::StoreError;
 
 /// Older marks are removed as new ones come.
 const MARKS_KEPT: u64 = 20_000;
@@ -29,6 +30,10 @@ pub enum MarkError {
     Broken { why: String },
     #[error("name a point {name:?}: letters, digits, '-', '_' and '.', at most 60")]
     PointName { name: String },
+    #[error(
+        "name a point {name:?}: the name is taken; choose another (`mainstay backup list` shows those that are there)"
+    )]
+    PointTaken { name: String },
 }
 
 /// Under a lock: of two that make the same table at once, one fails, whether it exists or not.
@@ -211,6 +216,13 @@ pub async fn name_point(
         let name = name.to_owned();
         return Err(MarkError::PointName { name });
     }
+    let taken = || MarkError::PointTaken {
+        name: name.to_owned(),
+    };
+    let points = archive.stores.list(&archive.name("points")).await;
+    if points.map_err(ArchiveError::from)?.objects.contains(name) {
+        return Err(taken());
+    }
     let place = place(archive, primary);
     let action = "write the point into the log";
     let sql = format!("SELECT pg_create_restore_point('{name}')");
@@ -225,8 +237,12 @@ pub async fn name_point(
         at_ms: mainstay_rt::clock::wall_ms(),
     };
     let object = archive.name(&format!("points/{name}"));
-    archive.put(&object, &point, &DataKey::draw()).await?;
-    Ok(point)
+    match archive.put(&object, &point, &DataKey::draw()).await {
+        // Somebody else took it meanwhile.
+        Err(ArchiveError::Store(StoreError::Conflict { .. })) => Err(taken()),
+        Ok(_) => Ok(point),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Puts the history of a server's timeline into the archive; the first timeline has none.

@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_archive::Route;
+use mainstay_archive::{Route, Target, route};
 use mainstay_record::backup::{MarkRecord, ProofRecord, VERSION};
 use mainstay_record::event::{ArchiveDeedRecord, StoodRecord};
 use mainstay_units::{Instant, Lsn};
@@ -16,13 +16,16 @@ use mainstay_units::{Instant, Lsn};
 use crate::archive::{Archive, ArchiveError, Catalogue, Entry, SUPERUSER, make_folder, tell};
 use crate::books;
 use crate::marks::{self, MarkError};
-use crate::programs::ProgramError;
-use crate::restore::{RestoreError, Wanted, choose, claim, lay, millis};
+use crate::programs::{ProgramError, Programs};
+use crate::restore::{RestoreError, Wanted, choose, claim, lay, leaves_room, millis, needed_bytes};
 use crate::scratch::{Scratch, ScratchError, Then, Until};
 use crate::seal::DataKey;
 use crate::source::{OWN_DATABASE, Place, SourceError, Sources, value};
 
+/// For what reads every page of a large database.
 const CHECK_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
+/// Marks come with the log; a database that commits nothing for so long after a backup plants none.
+const MARKS_WITHIN_MS: u64 = 10 * 60 * 1_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProveError {
@@ -54,60 +57,218 @@ pub async fn prove(
 ) -> Result<ProofRecord, ProveError> {
     let living = living(archive).await;
     let (entry, route) = choose(catalogue, &Wanted::Latest, backup)?;
-    let folder = ScratchFolder::claim(archive)?;
-    let mut taken = Duration::ZERO;
-    let mut shown = Vec::new();
-
-    let began = mainstay_rt::clock::now();
-    let programs = lay(archive, entry, &route, &folder.path).await?;
-    taken += since(began);
-    // Had every host vanished now, this is what there would be.
-    let read_ms = mainstay_rt::clock::wall_ms();
-    let from_store = archive.stores.addresses().len();
-    shown.push(format!(
-        "every part and segment opened with key {} ({from_store} store(s)), and pg_verifybackup found every file as \
-         the server had it",
-        archive.stores.fingerprint()
-    ));
-    let sockets = archive
-        .config
-        .run_folder
-        .join(format!("p{}", std::process::id()));
-    let mut scratch = Scratch::new(&programs, &folder.path, sockets)?;
-    let noted = noted(entry, living.as_deref());
-    taken += visit(&mut scratch, entry, &route, &noted, &mut shown).await?;
-    let began = mainstay_rt::clock::now();
-    scratch
-        .recover(route.timeline, &Until::End, Then::Promote)
-        .await?;
-    taken += since(began);
-    let place = scratch.place();
-    let last = at_the_end(archive, &scratch, &noted, &mut shown).await?;
-    check_pages(&scratch).await?;
-    shown.push("pg_amcheck found every table and index of every database sound".to_owned());
-    let action = "ask where it is";
-    let lsn = value(&programs, &place, OWN_DATABASE, action, END).await?;
-    scratch.stop().await?;
-    drop(scratch);
-
-    let at_ms = mainstay_rt::clock::wall_ms();
-    let last_ms = last.as_ref().map(|mark| mark.at_ms);
-    let proof = ProofRecord {
-        version: VERSION,
-        backup: entry.record.id.clone(),
-        at_ms,
-        restored_ms: last_ms.unwrap_or(entry.record.stopped_ms),
-        timeline: route.timeline.0,
-        lsn,
-        rto_ms: millis(taken),
-        rpo_ms: living
-            .and(last_ms)
-            .map(|last_ms| read_ms.saturating_sub(last_ms)),
-        shown,
+    let trial = Trial {
+        archive,
+        entry,
+        route,
+        living,
     };
+    trial.prove(last_read(catalogue)).await
+}
+
+/// As [`prove`], of the newest backup with enough log after it to stop on the way: right after a base backup that is the one
+/// before it, and the log between both is played. `None` while no backup has; after some time the end of the newest one must do.
+///
+/// # Errors
+/// When anything cannot be restored, or is not what was noted.
+pub async fn prove_due(
+    archive: &Archive,
+    catalogue: &Catalogue,
+) -> Result<Option<ProofRecord>, ProveError> {
+    let living = living(archive).await;
+    let (entry, route) = match ripe(catalogue, living.as_deref().unwrap_or_default()) {
+        Some(ripe) => ripe,
+        None if waits(archive, catalogue) => return Ok(None),
+        None => choose(catalogue, &Wanted::Latest, None)?,
+    };
+    let trial = Trial {
+        archive,
+        entry,
+        route,
+        living,
+    };
+    trial.prove(last_read(catalogue)).await.map(Some)
+}
+
+/// The newest backup that can be proven on the way too, not at the end of the log only.
+fn ripe<'a>(catalogue: &'a Catalogue, noted: &[MarkRecord]) -> Option<(&'a Entry, Route)> {
+    catalogue.entries.iter().find_map(|entry| {
+        let route = route(&catalogue.shelf, &entry.base, Target::Latest).ok()?;
+        milestones(entry, noted, route.reaches)?;
+        Some((entry, route))
+    })
+}
+
+/// Marks may still come after the newest backup; and its end is not proven again and again while none do.
+fn waits(archive: &Archive, catalogue: &Catalogue) -> bool {
+    let now_ms = mainstay_rt::clock::wall_ms();
+    let newest = catalogue.entries.first();
+    let made_ms = newest.map_or(0, |entry| entry.record.stopped_ms);
+    let proofs = catalogue.entries.iter().flat_map(|entry| &entry.proofs);
+    let proven_ms = proofs.map(|proof| proof.at_ms).max().unwrap_or(0);
+    let schedule = &archive.config.schedule;
+    now_ms < made_ms.saturating_add(MARKS_WITHIN_MS)
+        || now_ms < proven_ms.saturating_add(schedule.proof_ms)
+}
+
+/// The store that the newest proof was read from.
+fn last_read(catalogue: &Catalogue) -> Option<&str> {
+    let proofs = catalogue.entries.iter().flat_map(|entry| &entry.proofs);
+    let newest = proofs
+        .filter(|proof| proof.store.is_some())
+        .max_by_key(|proof| proof.at_ms)?;
+    newest.store.as_deref()
+}
+
+/// What is taken out, and what it is compared with.
+struct Trial<'a> {
+    archive: &'a Archive,
+    entry: &'a Entry,
+    route: Route,
+    living: Option<Vec<MarkRecord>>,
+}
+
+/// What the copy said when it was alive.
+struct Lived {
+    taken: Duration,
+    visited: u32,
+    last: Option<MarkRecord>,
+    lsn: String,
+}
+
+impl Trial<'_> {
+    async fn prove(self, last_read: Option<&str>) -> Result<ProofRecord, ProveError> {
+        let Self { archive, entry, .. } = self;
+        let folder = ScratchFolder::claim(archive)?;
+        let copied = needed_bytes(archive, entry, &self.route)?;
+        let log = copied.saturating_sub(entry.record.bytes);
+        folder.leaves_room(copied.saturating_add(log))?;
+        let store = archive.stores.read_next_to(last_read);
+        let mut shown = Vec::new();
+
+        let began = mainstay_rt::clock::now();
+        let programs = lay(archive, entry, &self.route, &folder.path).await?;
+        let laid = since(began);
+        // Had every host vanished now, this is what there would be.
+        let read_ms = mainstay_rt::clock::wall_ms();
+        shown.push(format!(
+            "every part and segment opened with key {}, read from {store}, and pg_verifybackup found every file as the \
+             server had it",
+            archive.stores.fingerprint()
+        ));
+        let lacked = lacked(archive, store).await;
+        shown.extend(lacked.clone());
+        let lived = self.bring_to_life(&programs, &folder, &mut shown).await?;
+
+        let at_ms = mainstay_rt::clock::wall_ms();
+        let last_ms = lived.last.as_ref().map(|mark| mark.at_ms);
+        let lost_ms = last_ms.map(|last_ms| read_ms.saturating_sub(last_ms));
+        let proof = ProofRecord {
+            version: VERSION,
+            backup: entry.record.id.clone(),
+            at_ms,
+            restored_ms: last_ms.unwrap_or(entry.record.stopped_ms),
+            timeline: self.route.timeline.0,
+            lsn: lived.lsn,
+            rto_ms: millis(laid + lived.taken),
+            rpo_ms: self.living.and(lost_ms),
+            shown,
+            visited: Some(lived.visited),
+            store: lacked.is_none().then(|| store.to_owned()),
+            lacked,
+        };
+        note(archive, &proof).await?;
+        Ok(proof)
+    }
+
+    async fn bring_to_life(
+        &self,
+        programs: &Programs,
+        folder: &ScratchFolder,
+        shown: &mut Vec<String>,
+    ) -> Result<Lived, ProveError> {
+        let (archive, entry) = (self.archive, self.entry);
+        let run = &archive.config.run_folder;
+        let sockets = run.join(format!("p{}", std::process::id()));
+        let mut scratch = Scratch::new(programs, &folder.path, sockets)?;
+        let noted = noted(entry, self.living.as_deref());
+        let (mut taken, visited) = self.visit(&mut scratch, folder, &noted, shown).await?;
+        folder.leaves_room(0)?;
+        let began = mainstay_rt::clock::now();
+        scratch
+            .recover(self.route.timeline, &Until::End, Then::Promote)
+            .await?;
+        taken += since(began);
+        let place = scratch.place();
+        let last = at_the_end(archive, &scratch, &noted, shown).await?;
+        check_pages(&scratch).await?;
+        shown.push("pg_amcheck found every table and index of every database sound".to_owned());
+        let action = "ask where it is";
+        let lsn = value(programs, &place, OWN_DATABASE, action, END).await?;
+        scratch.stop().await?;
+        Ok(Lived {
+            taken,
+            visited,
+            last,
+            lsn,
+        })
+    }
+
+    /// Plays the log to a position and to a moment; returns what the playing took, and at how many places it stopped.
+    async fn visit(
+        &self,
+        scratch: &mut Scratch<'_>,
+        folder: &ScratchFolder,
+        noted: &[MarkRecord],
+        shown: &mut Vec<String>,
+    ) -> Result<(Duration, u32), ProveError> {
+        let (mut taken, mut visited) = (Duration::ZERO, 0);
+        let Some([first, second]) = milestones(self.entry, noted, self.route.reaches) else {
+            let few = "too few marks lie in the log after the backup: it was not stopped at a position or a moment";
+            shown.push(few.to_owned());
+            return Ok((taken, visited));
+        };
+        let lsn: Lsn = crate::archive::lsn(&first.lsn, "a mark")?;
+        let moment = crate::moment::show(second.at_ms);
+        for (until, mark, what) in [
+            (Until::Lsn(lsn), first, format!("position {lsn}")),
+            (Until::Time(second.at_ms), second, moment),
+        ] {
+            folder.leaves_room(0)?;
+            let began = mainstay_rt::clock::now();
+            scratch
+                .recover(self.route.timeline, &until, Then::Pause)
+                .await?;
+            taken += since(began);
+            exactly_before(scratch, mark, noted).await?;
+            visited += 1;
+            shown.push(format!(
+                "recovered to {what}: marks up to {} are there, and {} is not",
+                mark.number - 1,
+                mark.number
+            ));
+        }
+        Ok((taken, visited))
+    }
+}
+
+/// What the store that was read did not have whole, in words.
+async fn lacked(archive: &Archive, store: &str) -> Option<String> {
+    let lacked = archive.stores.give_again().await?;
+    let said = format!(
+        "{store} did not have {} of the objects whole, and another store did; {} of them were put there again; the first: {}",
+        lacked.objects, lacked.given, lacked.first
+    );
+    tracing::error!(said, "a store does not have what another has");
+    Some(said)
+}
+
+/// In the archive, and for the journal.
+async fn note(archive: &Archive, proof: &ProofRecord) -> Result<(), ArchiveError> {
+    let at_ms = proof.at_ms;
     let object = format!("backups/{}/proof-{at_ms:013}", proof.backup);
     archive
-        .put(&archive.name(&object), &proof, &DataKey::draw())
+        .put(&archive.name(&object), proof, &DataKey::draw())
         .await?;
     let deed = ArchiveDeedRecord::BackupProven {
         backup: proof.backup.clone(),
@@ -116,7 +277,7 @@ pub async fn prove(
         stood: Some(stood(archive)),
     };
     tell(archive, at_ms, deed);
-    Ok(proof)
+    Ok(())
 }
 
 fn stood(archive: &Archive) -> StoodRecord {
@@ -126,37 +287,6 @@ fn stood(archive: &Archive) -> StoodRecord {
         beside_replica: servers.iter().any(|server| server.host == host),
         host,
     }
-}
-
-/// Plays the log to a position and to a moment; returns what the playing took.
-async fn visit(
-    scratch: &mut Scratch<'_>,
-    entry: &Entry,
-    route: &Route,
-    noted: &[MarkRecord],
-    shown: &mut Vec<String>,
-) -> Result<Duration, ProveError> {
-    let mut taken = Duration::ZERO;
-    let Some([first, second]) = milestones(entry, noted, route.reaches) else {
-        return Ok(taken);
-    };
-    let lsn: Lsn = crate::archive::lsn(&first.lsn, "a mark")?;
-    let moment = crate::moment::show(second.at_ms);
-    for (until, mark, what) in [
-        (Until::Lsn(lsn), first, format!("position {lsn}")),
-        (Until::Time(second.at_ms), second, moment),
-    ] {
-        let began = mainstay_rt::clock::now();
-        scratch.recover(route.timeline, &until, Then::Pause).await?;
-        taken += since(began);
-        exactly_before(scratch, mark, noted).await?;
-        shown.push(format!(
-            "recovered to {what}: marks up to {} are there, and {} is not",
-            mark.number - 1,
-            mark.number
-        ));
-    }
-    Ok(taken)
 }
 
 const END: &str = "SELECT pg_current_wal_lsn()";
@@ -254,7 +384,8 @@ async fn at_the_end(
     }
     let totals = last.as_ref().map_or("", |mark| mark.totals.as_str());
     let application = &archive.config.application;
-    let (holds, wrong) = books::compare(programs, &place, application, totals).await?;
+    let compared = books::compare(CHECK_LIMIT, programs, &place, application, totals);
+    let (holds, wrong) = compared.await?;
     broken.extend(wrong);
     if !broken.is_empty() {
         return Err(ProveError::Broken { broken });
@@ -282,27 +413,152 @@ async fn check_pages(scratch: &Scratch<'_>) -> Result<(), ProveError> {
 /// Where the copy is brought to life; removed with everything in it.
 struct ScratchFolder {
     path: PathBuf,
+    reserve: u64,
 }
 
 impl ScratchFolder {
     fn claim(archive: &Archive) -> Result<Self, RestoreError> {
         let own = archive.config.folder.join("scratch");
+        let id = std::process::id().to_string();
         // What an interrupted proof left is worth nothing.
         for entry in std::fs::read_dir(&own).into_iter().flatten().flatten() {
             let owner = entry.file_name();
-            if !std::path::Path::new("/proc").join(owner).exists() {
+            if owner == id.as_str() || !std::path::Path::new("/proc").join(owner).exists() {
                 std::fs::remove_dir_all(entry.path()).ok();
             }
         }
         make_folder(&own, 0o711)?;
-        let path = own.join(std::process::id().to_string());
+        let path = own.join(id);
         claim(&path)?;
-        Ok(Self { path })
+        let reserve = archive.config.limits.reserve_bytes;
+        Ok(Self { path, reserve })
+    }
+
+    fn leaves_room(&self, needed: u64) -> Result<(), RestoreError> {
+        leaves_room(&self.path, needed, self.reserve)
     }
 }
 
 impl Drop for ScratchFolder {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.path).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_archive::{Base, Segment, SegmentSize, Shelf};
+    use mainstay_record::backup::BackupRecord;
+    use mainstay_units::Timeline;
+
+    use super::*;
+
+    const SIZE: SegmentSize = SegmentSize::DEFAULT;
+    const SECOND: u64 = 1_000;
+
+    /// Complete in the middle of that segment, at that second.
+    fn entry(number: u64) -> Entry {
+        let (start, stop) = (Lsn(number * SIZE.bytes()), Lsn(number * SIZE.bytes() + 100));
+        let (id, stopped_ms) = (format!("b{number}"), number * SECOND);
+        Entry {
+            record: BackupRecord {
+                version: VERSION,
+                id: id.clone(),
+                host: "a".to_owned(),
+                standby: false,
+                timeline: 1,
+                start_lsn: start.to_string(),
+                stop_lsn: stop.to_string(),
+                started_ms: stopped_ms,
+                stopped_ms,
+                parts: 1,
+                bytes: 1,
+                sha256: String::new(),
+                server_version: "15.1".to_owned(),
+                mark: None,
+            },
+            base: Base {
+                id,
+                timeline: Timeline(1),
+                start,
+                stop,
+                stopped_ms,
+                proven_ms: None,
+            },
+            proofs: Vec::new(),
+        }
+    }
+
+    /// One in the middle of each segment, half a second after a backup there.
+    fn mark(number: u64) -> MarkRecord {
+        MarkRecord {
+            number,
+            at_ms: number * SECOND + SECOND / 2,
+            digest: String::new(),
+            lsn: Lsn(number * SIZE.bytes() + 200).to_string(),
+            totals: String::new(),
+        }
+    }
+
+    fn catalogue(backups: &[u64], last: u64) -> Catalogue {
+        let mut shelf = Shelf::new(SIZE);
+        shelf.segments.extend((0..=last).map(|number| Segment {
+            timeline: Timeline(1),
+            number,
+        }));
+        Catalogue {
+            entries: backups.iter().rev().map(|number| entry(*number)).collect(),
+            damaged: Vec::new(),
+            shelf,
+            points: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_proven_has_log_to_stop_in() {
+        let marks: Vec<MarkRecord> = (1..=20).map(mark).collect();
+        for (backups, last, due) in [
+            // Right after a backup: the one before it, with all the log between.
+            (&[2, 10][..], 11, Some("b2")),
+            (&[2, 10], 12, Some("b10")),
+            (&[2, 10], 20, Some("b10")),
+            // The first one waits.
+            (&[10], 11, None),
+            (&[], 11, None),
+        ] {
+            let catalogue = catalogue(backups, last);
+            let ripe = ripe(&catalogue, &marks);
+            let found = ripe.map(|(entry, _)| entry.record.id.as_str());
+            assert_eq!(found, due, "{backups:?} {last}");
+        }
+        assert!(ripe(&catalogue(&[2], 20), &[]).is_none(), "no marks");
+    }
+
+    #[test]
+    fn the_stores_take_turns() {
+        let mut catalogue = catalogue(&[2, 10], 12);
+        assert_eq!(last_read(&catalogue), None);
+        for (backup, at_ms, store) in [
+            (0, 5, Some("/one")),
+            (1, 7, Some("/two")),
+            // Another one helped out: that store has its turn still.
+            (0, 9, None),
+        ] {
+            catalogue.entries[backup].proofs.push(ProofRecord {
+                version: VERSION,
+                backup: String::new(),
+                at_ms,
+                restored_ms: at_ms,
+                timeline: 1,
+                lsn: String::new(),
+                rto_ms: 1,
+                rpo_ms: None,
+                shown: Vec::new(),
+                visited: Some(2),
+                store: store.map(str::to_owned),
+                lacked: None,
+            });
+        }
+        assert_eq!(last_read(&catalogue), Some("/two"));
     }
 }

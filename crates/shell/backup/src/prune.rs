@@ -2,7 +2,7 @@
 
 use mainstay_archive::{Kept, Policy, retain};
 
-use crate::archive::{Archive, ArchiveError, Catalogue, parse_partial};
+use crate::archive::{Archive, ArchiveError, Catalogue, Piece, parse_partial};
 use crate::store::StoreError;
 
 /// Litter of an interrupted backup is left alone for so long: it may still be on its way.
@@ -22,6 +22,8 @@ pub struct Pruned {
     pub kept: Vec<(String, Kept)>,
     pub removed: Vec<String>,
     pub segments: u64,
+    /// Backups that cannot be read. Each may need any of the log, so that none of it goes while one is there.
+    pub unreadable: Vec<String>,
 }
 
 /// # Errors
@@ -37,19 +39,25 @@ pub async fn prune(
         count: usize::try_from(archive.config.retention.count).unwrap_or(usize::MAX),
     };
     let retained = retain(&catalogue.bases(), policy, now_ms);
+    let unreadable = catalogue.damaged.iter();
+    let unreadable = unreadable.filter(|damaged| damaged.what == Piece::Backup);
     let mut pruned = Pruned {
         kept: retained.keep,
         removed: retained.remove,
         segments: 0,
+        unreadable: unreadable.map(|damaged| damaged.name.clone()).collect(),
     };
     let begun_before = now_ms.saturating_sub(UNFINISHED_MS);
-    for (id, _) in &catalogue.damaged {
-        // Unreadable is not unfinished: only a set without its last object is litter.
-        let folder = archive.name(&format!("backups/{id}"));
-        let objects = archive.stores.list(&folder).await?.objects;
-        let is_old = id.as_str() < crate::moment::compact(begun_before).as_str();
-        if is_old && !objects.is_empty() && !objects.contains("backup") {
-            pruned.removed.push(id.clone());
+    // Unreadable is not unfinished: only a set without its last object is litter.
+    for set in &catalogue.damaged {
+        let is_old = set.name.as_str() < crate::moment::compact(begun_before).as_str();
+        if is_old && set.what == Piece::Unfinished {
+            // A store that is away may have the last one.
+            let folder = archive.name(&format!("backups/{}", set.name));
+            let there = archive.stores.list_each(&folder).await;
+            if there.is_ok_and(|there| !there.objects.contains("backup")) {
+                pruned.removed.push(set.name.clone());
+            }
         }
     }
     if !dry {
@@ -57,8 +65,7 @@ pub async fn prune(
             remove_set(archive, id).await?;
         }
     }
-    // A backup that cannot be read may need any of the log.
-    if let (Some(from), true) = (retained.log_from, catalogue.damaged.is_empty()) {
+    if let (Some(from), true) = (retained.log_from, pruned.unreadable.is_empty()) {
         let size = archive.size()?;
         let first = size.number_of(from);
         for name in archive.stores.list(&archive.name("wal")).await?.objects {

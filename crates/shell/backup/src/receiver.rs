@@ -42,6 +42,19 @@ pub enum ReceiverError {
     History { timeline: Timeline, why: String },
 }
 
+impl ReceiverError {
+    /// Two servers wrote the same piece of history.
+    pub fn is_conflict(&self) -> bool {
+        let stored = match self {
+            Self::Store(error)
+            | Self::Archive(ArchiveError::Store(error))
+            | Self::Mark(MarkError::Archive(ArchiveError::Store(error))) => Some(error),
+            _ => None,
+        };
+        matches!(stored, Some(StoreError::Conflict { .. }))
+    }
+}
+
 pub struct Receiver {
     child: Child,
     said: JoinHandle<String>,
@@ -87,7 +100,8 @@ impl Receiver {
             }
             false => {
                 handed::take(archive, size)?;
-                let footing = spool::prepare(archive, &archive.shelf().await?, &history, flushed)?;
+                let footing =
+                    spool::prepare(archive, &archive.shelf().await?.0, &history, flushed)?;
                 if let (Some(segment), true) = (footing.archived, footing.keep.is_empty()) {
                     fetch(archive, segment, &spool).await?;
                 }

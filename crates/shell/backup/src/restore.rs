@@ -13,7 +13,9 @@ use mainstay_units::{Lsn, Timeline};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use crate::archive::{Archive, ArchiveError, Catalogue, Entry, history_name, lsn, parse_partial};
+use crate::archive::{
+    Archive, ArchiveError, Catalogue, Entry, Piece, history_name, lsn, parse_partial,
+};
 use crate::base::part_name;
 use crate::marks::{self, MarkError};
 use crate::moment;
@@ -46,6 +48,18 @@ pub enum RestoreError {
     Room {
         folder: PathBuf,
         needed: u64,
+        free: u64,
+    },
+    #[error(
+        "prove in {}: it takes {needed} bytes for the copy, the log after it and what playing that writes, {reserve} more \
+         must stay free for the server beside it, and the disk has {free} free; make room there, or take backups more \
+         often, so that there is less log after each",
+        folder.display()
+    )]
+    Crowded {
+        folder: PathBuf,
+        needed: u64,
+        reserve: u64,
         free: u64,
     },
     #[error("the archive has no base backup")]
@@ -152,9 +166,12 @@ pub fn choose<'a>(
         .filter(|entry| named.is_none_or(|id| entry.record.id == id))
         .collect();
     if entries.is_empty() {
-        let damaged = catalogue.damaged.iter();
-        let meant = damaged.filter(|(name, _)| named.is_none_or(|id| name == id));
-        let reasons: Vec<String> = meant.map(|(name, why)| format!("{name}: {why}")).collect();
+        let damaged = catalogue.damaged.iter().filter(|damaged| {
+            let is_backup = matches!(damaged.what, Piece::Backup | Piece::Unfinished);
+            is_backup && named.is_none_or(|id| damaged.name == id)
+        });
+        let reasons = damaged.map(|damaged| format!("{}: {}", damaged.name, damaged.why));
+        let reasons: Vec<String> = reasons.collect();
         return Err(match named {
             _ if !reasons.is_empty() => RestoreError::Unreadable { reasons },
             Some(id) => RestoreError::NoBackup { id: id.to_owned() },
@@ -242,10 +259,33 @@ pub fn needed_bytes(archive: &Archive, entry: &Entry, route: &Route) -> Result<u
     Ok(entry.record.bytes.saturating_add(log))
 }
 
-fn has_room(folder: &Path, needed: u64) -> Result<(), RestoreError> {
+fn free_bytes(folder: &Path) -> Result<u64, ArchiveError> {
     let state = rustix::fs::statvfs(folder).map_err(io::Error::from);
     let state = state.map_err(ArchiveError::io("ask for the room on the disk of", folder))?;
-    let free = state.f_bavail.saturating_mul(state.f_frsize);
+    Ok(state.f_bavail.saturating_mul(state.f_frsize))
+}
+
+/// A server lives on the disk of that folder: what is laid there must leave it room for its own log, or a copy that nobody needs
+/// ends what everybody does.
+///
+/// # Errors
+/// When it would not.
+pub fn leaves_room(folder: &Path, needed: u64, reserve: u64) -> Result<(), RestoreError> {
+    let free = free_bytes(folder)?;
+    if needed.saturating_add(reserve) <= free {
+        return Ok(());
+    }
+    let folder = folder.to_owned();
+    Err(RestoreError::Crowded {
+        folder,
+        needed,
+        reserve,
+        free,
+    })
+}
+
+fn has_room(folder: &Path, needed: u64) -> Result<(), RestoreError> {
+    let free = free_bytes(folder)?;
     if needed <= free {
         return Ok(());
     }
@@ -582,6 +622,17 @@ mod tests {
     }
 
     #[test]
+    fn the_server_beside_a_proof_keeps_its_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let free = free_bytes(folder.path()).unwrap();
+        assert!(leaves_room(folder.path(), 1, free / 2).is_ok());
+        for (needed, reserve) in [(free / 2, free), (0, u64::MAX), (u64::MAX, 0)] {
+            let said = crate::chain(&leaves_room(folder.path(), needed, reserve).unwrap_err());
+            assert!(said.contains("must stay free for the server"), "{said}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_is_named_where_nothing_else_is_left() {
         let mut catalogue = Catalogue {
             entries: Vec::new(),
@@ -594,9 +645,11 @@ mod tests {
         };
         assert_eq!(said(&catalogue, None), "the archive has no base backup");
         let damaged = ("20261129T181330Z-d263", "its record is not authentic");
-        catalogue
-            .damaged
-            .push((damaged.0.to_owned(), damaged.1.to_owned()));
+        catalogue.damaged.push(crate::archive::Damaged {
+            what: Piece::Backup,
+            name: damaged.0.to_owned(),
+            why: damaged.1.to_owned(),
+        });
         for backup in [None, Some(damaged.0)] {
             let said = said(&catalogue, backup);
             assert!(

@@ -20,8 +20,8 @@ use crate::programs::{ProgramError, Programs};
 
 /// For a keeper's answer; one that is slower does not count.
 const SIGHT_LIMIT: Duration = Duration::from_secs(2);
-/// For one statement of ours; none of them is large.
-pub const SQL_LIMIT: Duration = Duration::from_secs(120);
+/// For one statement of ours on a server that is alive; none of them is large.
+const SQL_LIMIT: Duration = Duration::from_secs(120);
 /// The database that holds marks and the archive's identity.
 pub const OWN_DATABASE: &str = "postgres";
 const SEPARATOR: char = '\u{1f}';
@@ -234,6 +234,21 @@ pub async fn ask(
     action: &'static str,
     sql: &str,
 ) -> Result<Vec<Vec<String>>, SourceError> {
+    ask_for(SQL_LIMIT, programs, place, database, action, sql).await
+}
+
+/// As [`ask`], for a statement that may take long: it is given up after `limit`.
+///
+/// # Errors
+/// When the server cannot be reached, refuses, or does not answer within the limit.
+pub async fn ask_for(
+    limit: Duration,
+    programs: &Programs,
+    place: &Place,
+    database: &str,
+    action: &'static str,
+    sql: &str,
+) -> Result<Vec<Vec<String>>, SourceError> {
     let separator = format!("--field-separator={SEPARATOR}");
     let conninfo = place.conninfo(database, "application_name=mainstay_archiver");
     let arguments = [
@@ -250,7 +265,7 @@ pub async fn ask(
         sql,
     ];
     let said = programs
-        .run("psql", &arguments, SQL_LIMIT)
+        .run("psql", &arguments, limit)
         .await
         .map_err(|source| SourceError::Sql { action, source })?;
     let rows = said.lines().filter(|line| !line.is_empty());
@@ -270,7 +285,14 @@ pub async fn value(
     action: &'static str,
     sql: &str,
 ) -> Result<String, SourceError> {
-    let rows = ask(programs, place, database, action, sql).await?;
+    only(ask(programs, place, database, action, sql).await?, action)
+}
+
+/// The one value of an answer; nothing where there is no row.
+///
+/// # Errors
+/// When there are others.
+pub fn only(rows: Vec<Vec<String>>, action: &'static str) -> Result<String, SourceError> {
     match rows.as_slice() {
         [row] if row.len() == 1 => Ok(row.concat()),
         [] => Ok(String::new()),

@@ -10,6 +10,7 @@ mod place;
 mod plain;
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
@@ -25,6 +26,8 @@ use crate::seal::{self, DataKey, SealError};
 pub const STORES_MAX: usize = 2;
 /// Objects that one call of [`Stores::level`] copies: whoever calls has other things to do as well.
 const LEVEL_MAX: u64 = 8;
+/// Objects that are noted as lacking while one store is read. One that lacks more is looked at again when it is read again.
+const LACKED_MAX: usize = 10_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -81,6 +84,14 @@ pub struct Taken {
 pub struct Stores {
     stores: Vec<Store>,
     master: MasterKey,
+    turn: Mutex<Turn>,
+}
+
+/// Which store is read first, and what it lacked since that was said.
+#[derive(Default)]
+struct Turn {
+    first: usize,
+    lacked: Option<Vec<(String, String)>>,
 }
 
 impl Stores {
@@ -104,7 +115,11 @@ impl Stores {
         let stores: Vec<Store> = stores.collect::<Result<_, _>>()?;
         let opened = stores.iter().map(|store| store.objects().map(drop));
         opened.reduce(Result::or).unwrap_or(Ok(()))?;
-        Ok(Self { stores, master })
+        Ok(Self {
+            stores,
+            master,
+            turn: Mutex::default(),
+        })
     }
 
     pub fn addresses(&self) -> Vec<&str> {
@@ -114,6 +129,10 @@ impl Stores {
 
     pub fn fingerprint(&self) -> crate::key::Fingerprint {
         self.master.fingerprint()
+    }
+
+    pub(crate) fn use_key(&mut self, master: MasterKey) {
+        self.master = master;
     }
 
     /// Seals and puts under a free name, in every store, and reads it back from each. An object of the same bytes under
@@ -191,19 +210,65 @@ impl Stores {
         }
     }
 
+    fn turn<T>(&self, look: impl FnOnce(&mut Turn) -> T) -> T {
+        look(&mut self.turn.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on the store after that one is read first, and what it lacks is noted. Says which that is.
+    pub fn read_next_to(&self, last: Option<&str>) -> &str {
+        let mut stores = self.stores.iter();
+        let last = last.and_then(|last| stores.position(|store| store.address == last));
+        let first = last.map_or(0, |last| (last + 1) % self.stores.len());
+        self.turn(|turn| {
+            turn.first = first;
+            turn.lacked = Some(Vec::new());
+        });
+        self.stores.get(first).map_or("", |store| &store.address)
+    }
+
+    /// Puts again what the store that is read first did not have whole, from whoever has; says what that was.
+    pub async fn give_again(&self) -> Option<Lacked> {
+        let (first, names) = self.turn(|turn| (turn.first, turn.lacked.take()));
+        let (store, names) = (self.stores.get(first)?, names?);
+        let mut lacked: Option<Lacked> = None;
+        for (name, why) in names {
+            let given = match self.copy_into(store, &name).await {
+                // It has it by now, or nobody has it any more.
+                Ok(false) => continue,
+                Ok(true) => 1,
+                Err(_) => 0,
+            };
+            let lacked = lacked.get_or_insert(Lacked {
+                first: why,
+                objects: 0,
+                given: 0,
+            });
+            lacked.objects += 1;
+            lacked.given += given;
+        }
+        lacked
+    }
+
     /// The first authentic copy.
     ///
     /// # Errors
     /// When no store has one, with what is wrong in each.
     pub async fn get(&self, name: &str) -> Result<Vec<u8>, StoreError> {
         let mut wrong = Vec::new();
-        for store in &self.stores {
+        let first = self.turn(|turn| turn.first);
+        let stores = self.stores.iter();
+        for store in stores.cycle().skip(first).take(self.stores.len()) {
             let read = match store.is_at_hand() {
                 Ok(()) => self.get_from(store, name).await,
                 Err(away) => Err(away),
             };
             match read {
-                Ok(plain) => return Ok(plain),
+                Ok(plain) => {
+                    if let Some(error) = wrong.first() {
+                        self.note_lacking(name, error);
+                    }
+                    return Ok(plain);
+                }
                 Err(error) => wrong.push(error),
             }
         }
@@ -218,6 +283,16 @@ impl Stores {
                 })
             }
         }
+    }
+
+    fn note_lacking(&self, name: &str, error: &StoreError) {
+        self.turn(|turn| {
+            if let Some(lacked) = &mut turn.lacked
+                && lacked.len() < LACKED_MAX
+            {
+                lacked.push((name.to_owned(), crate::chain(error)));
+            }
+        });
     }
 
     async fn get_from(&self, store: &Store, name: &str) -> Result<Vec<u8>, StoreError> {
@@ -253,6 +328,20 @@ impl Stores {
         Ok(listing)
     }
 
+    /// As [`Stores::list`], where what a store that is away may have counts too.
+    ///
+    /// # Errors
+    /// When any store cannot be listed.
+    pub async fn list_each(&self, prefix: &str) -> Result<Listing, StoreError> {
+        let mut listing = Listing::default();
+        for store in &self.stores {
+            let found = list_one(store, prefix).await?;
+            listing.objects.extend(found.objects);
+            listing.folders.extend(found.folders);
+        }
+        Ok(listing)
+    }
+
     /// Gives every store what another has of the objects below a prefix, some at a time. Only what is authentic is copied.
     ///
     /// # Errors
@@ -279,7 +368,7 @@ impl Stores {
                 }
                 let name = format!("{prefix}/{object}");
                 match self.copy_into(store, &name).await {
-                    Ok(()) => levelled.copied += 1,
+                    Ok(is_new) => levelled.copied += u64::from(is_new),
                     Err(error @ StoreError::Conflict { .. }) => return Err(error),
                     Err(error) => levelled.missing.push(error),
                 }
@@ -288,11 +377,16 @@ impl Stores {
         Ok(levelled)
     }
 
-    async fn copy_into(&self, store: &Store, name: &str) -> Result<(), StoreError> {
+    /// Says whether the store did not have it.
+    async fn copy_into(&self, store: &Store, name: &str) -> Result<bool, StoreError> {
+        store.is_at_hand()?;
+        if self.get_from(store, name).await.is_ok() {
+            return Ok(false);
+        }
         let plain = match self.get(name).await {
             Ok(plain) => plain,
             // Retention, or a longer beginning of the same segment, has taken it away meanwhile.
-            Err(StoreError::NotFound { .. }) if !self.is_anywhere(name).await => return Ok(()),
+            Err(StoreError::NotFound { .. }) if !self.is_anywhere(name).await => return Ok(false),
             Err(error) => return Err(error),
         };
         let data = DataKey::draw();
@@ -302,7 +396,8 @@ impl Stores {
             source,
         })?;
         let payload = PutPayload::from(sealed);
-        self.put_into(store, name, &plain, payload).await
+        self.put_into(store, name, &plain, payload).await?;
+        Ok(true)
     }
 
     async fn is_anywhere(&self, name: &str) -> bool {
@@ -340,6 +435,16 @@ impl Stores {
             outcome => store.noted("remove", name, outcome),
         }
     }
+}
+
+/// What came of [`Stores::give_again`].
+#[derive(Debug)]
+pub struct Lacked {
+    /// What was wrong with the first one.
+    pub first: String,
+    pub objects: u64,
+    /// How many of them it has now.
+    pub given: u64,
 }
 
 /// What came of [`Stores::level`].
@@ -441,6 +546,41 @@ mod tests {
         assert_eq!(both.level("wal").await.unwrap().copied, 1);
         let mended = stores(&[one.path()]).get("wal/1").await.unwrap();
         assert_eq!(mended, b"history");
+    }
+
+    #[tokio::test]
+    async fn each_store_is_read_in_its_turn_and_gets_what_it_lacks() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let both = stores(&[one.path(), two.path()]);
+        for name in ["wal/1", "wal/2", "wal/3"] {
+            both.put(name, name.as_bytes(), &DataKey::draw())
+                .await
+                .unwrap();
+        }
+        // Nobody sees that by names.
+        let bytes = std::fs::read(two.path().join("wal/1")).unwrap();
+        std::fs::write(two.path().join("wal/1"), &bytes[..bytes.len() / 2]).unwrap();
+        std::fs::remove_file(two.path().join("wal/2")).unwrap();
+        let (first, second) = (
+            one.path().display().to_string(),
+            two.path().display().to_string(),
+        );
+        assert_eq!(both.read_next_to(None), first);
+        assert_eq!(both.get("wal/1").await.unwrap(), b"wal/1");
+        assert!(both.give_again().await.is_none());
+        assert_eq!(both.read_next_to(Some(&first)), second);
+        for name in ["wal/1", "wal/2", "wal/3"] {
+            assert_eq!(both.get(name).await.unwrap(), name.as_bytes());
+        }
+        let lacked = both.give_again().await.unwrap();
+        assert_eq!((lacked.objects, lacked.given), (2, 2), "{lacked:?}");
+        assert!(lacked.first.contains("wal/1"), "{lacked:?}");
+        let alone = stores(&[two.path()]);
+        for name in ["wal/1", "wal/2"] {
+            assert_eq!(alone.get(name).await.unwrap(), name.as_bytes());
+        }
+        assert_eq!(both.read_next_to(Some(&second)), first);
+        assert_eq!(both.read_next_to(Some("/moved/away")), first);
     }
 
     #[tokio::test]

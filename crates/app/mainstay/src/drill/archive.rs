@@ -60,7 +60,7 @@ pub fn backups(field: &Field<'_>, database: &str, proven: bool) -> Result<usize,
 /// A base backup now; restored and compared, if that is wanted.
 pub fn back_up(field: &Field<'_>, database: &str, is_proven: bool) -> Result<String> {
     runtime()?.block_on(async {
-        let opened = archive_of(field.layout, database).await;
+        let opened = archive_of(field.layout, database, None).await;
         let (mut archive, sources) = opened.map_err(|failure| anyhow::anyhow!("{failure}"))?;
         ensure!(
             sources.is_some(),
