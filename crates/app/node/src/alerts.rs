@@ -40,7 +40,8 @@ impl AlertTeller {
             self.changed(alert, known)
         });
         let mut news: Vec<AlertNews> = shown.collect();
-        if board.evaluated {
+        // One that is not shown may be one of those that did not fit.
+        if board.evaluated && board.whole {
             news.extend(self.gone(board, state));
         }
         news.retain(|news| {
@@ -189,6 +190,8 @@ mod tests {
             followed: None,
             receives: false,
             budgets: Vec::new(),
+            whole: true,
+            troubles: Vec::new(),
             alerts: states
                 .iter()
                 .map(|(alert, state, fired_ms)| BoardAlert {
@@ -384,6 +387,11 @@ mod tests {
             ..nothing.clone()
         };
         check(&state, &asleep, &[]);
+        let cut = WatchBoard {
+            whole: false,
+            ..nothing.clone()
+        };
+        check(&state, &cut, &[]);
         let forgetful = WatchBoard {
             begun_ms: 300,
             ..nothing.clone()
