@@ -187,6 +187,15 @@ impl Turn<'_> {
         Event::Asks { run: self.id, why }
     }
 
+    /// It may go on if as many people as the book wants say so.
+    fn asks_whether(&self, why: &str) -> Event {
+        let count = self.run.book.approval.count;
+        self.asks(match count {
+            0 | 1 => why.to_string(),
+            _ => format!("{why}; {count} people must say go"),
+        })
+    }
+
     fn expired(&self, expiry: Expiry) -> Event {
         match expiry {
             Expiry::Refuse => self.ended(Ending::Expired, "nobody approved it in time".to_string()),
@@ -219,7 +228,7 @@ impl Turn<'_> {
             let why = format!("{}: {}", found.guardrail, found.why);
             return match found.verdict {
                 Verdict::Refuses => self.ended(Ending::Declined, why),
-                Verdict::Asks | Verdict::Holds => self.asks(why),
+                Verdict::Asks | Verdict::Holds => self.asks_whether(&why),
             };
         }
         match &run.book.guardrails.condition {
@@ -285,7 +294,7 @@ impl Turn<'_> {
             && !run.overruled
             && let Some(why) = guard::held_back(&run.book, &act, self.view)
         {
-            return self.asks(why);
+            return self.asks_whether(&why);
         }
         Event::Begun {
             run: self.id,

@@ -167,7 +167,7 @@ fn trouble_that_comes_between_two_steps_is_asked_about() {
     answer(&mut stage, 11_000, done());
     let asks = |stage: &Stage| {
         let run = &stage.state.playbooks.runs[&RunId(1)];
-        matches!(&run.phase, Phase::Asking { why } if why.contains("2 of 4"))
+        matches!(&run.phase, Phase::Asking { why } if why.contains("2 of 4") && why.ends_with("; 2 people must say go"))
     };
     assert!(asks(&stage) && acts(&stage) == 1);
     stage.at(12_000, &approve(1));
