@@ -4,22 +4,25 @@
 //! a leader that dies in between loses nothing, and an alert that changed while none of them ran is told when they do.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mainstay_kernel::{AlertNews, AlertState, FollowedRules, Signal, State};
 use mainstay_model::name::HostName;
 use mainstay_record::watch::{BoardAlert, BoardState, WatchBoard};
+use mainstay_units::Instant;
 
-/// What was told is not told again so soon: it is on its way to the leader.
-const PATIENCE_MS: u64 = 3_000;
+/// What was told is not told again so soon: it is on its way to the leader. By a clock that never steps back, or it would
+/// be on its way for as long as the other one is behind.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Told in one look at most; the rest waits for the next.
 const NEWS_MAX: usize = 64;
 
 #[derive(Debug)]
 pub struct AlertTeller {
     host: HostName,
-    told: BTreeMap<String, (AlertState, u64)>,
+    told: BTreeMap<String, (AlertState, Instant)>,
     /// What was told of rule files last, and when.
-    told_rules: Option<(FollowedRules, u64)>,
+    told_rules: Option<(FollowedRules, Instant)>,
 }
 
 impl AlertTeller {
@@ -32,15 +35,15 @@ impl AlertTeller {
     }
 
     /// What the journal does not say yet.
-    pub fn compare(&mut self, board: &WatchBoard, state: &State, now_ms: u64) -> Vec<Signal> {
-        self.told
-            .retain(|_, (_, at_ms)| now_ms.saturating_sub(*at_ms) < PATIENCE_MS);
+    pub fn compare(&mut self, board: &WatchBoard, state: &State, now: Instant) -> Vec<Signal> {
+        self.told.retain(|_, (_, at)| now.since(*at) < PATIENCE);
         let shown = board.alerts.iter().filter_map(|alert| {
             let known = self.known(state, &alert.alert).map(|known| known.state);
             self.changed(alert, known)
         });
         let mut news: Vec<AlertNews> = shown.collect();
-        if board.evaluated {
+        // One that is not shown may be one of those that did not fit.
+        if board.evaluated && board.whole {
             news.extend(self.gone(board, state));
         }
         news.retain(|news| {
@@ -49,7 +52,7 @@ impl AlertTeller {
         });
         news.truncate(NEWS_MAX);
         for news in &news {
-            self.told.insert(news.alert.clone(), (news.state, now_ms));
+            self.told.insert(news.alert.clone(), (news.state, now));
         }
         news.into_iter().map(Signal::AlertTold).collect()
     }
@@ -59,16 +62,17 @@ impl AlertTeller {
         &mut self,
         board: &WatchBoard,
         state: &State,
-        now_ms: u64,
+        now: Instant,
     ) -> Option<Signal> {
         let followed = board.followed.as_ref()?;
-        let on_its_way = self.told_rules.as_ref().is_some_and(|(files, at_ms)| {
-            *files == followed.files && now_ms.saturating_sub(*at_ms) < PATIENCE_MS
-        });
+        let on_its_way = self
+            .told_rules
+            .as_ref()
+            .is_some_and(|(files, at)| *files == followed.files && now.since(*at) < PATIENCE);
         if on_its_way || !state.rules.is_news(&self.host, &followed.files) {
             return None;
         }
-        self.told_rules = Some((followed.files.clone(), now_ms));
+        self.told_rules = Some((followed.files.clone(), now));
         Some(Signal::RulesTold {
             watch: self.host.clone(),
             at_ms: followed.since_ms,
@@ -171,6 +175,10 @@ mod tests {
     use mainstay_kernel::{Event, Record, RulesNews};
     use mainstay_units::{Epoch, Position};
 
+    const fn at(ms: u64) -> Instant {
+        Instant::from_millis(ms)
+    }
+
     fn host() -> HostName {
         HostName::new("h").expect("a name")
     }
@@ -189,6 +197,8 @@ mod tests {
             followed: None,
             receives: false,
             budgets: Vec::new(),
+            whole: true,
+            troubles: Vec::new(),
             alerts: states
                 .iter()
                 .map(|(alert, state, fired_ms)| BoardAlert {
@@ -231,7 +241,7 @@ mod tests {
     }
 
     fn check(state: &State, board: &WatchBoard, wanted: &[(&str, AlertState)]) {
-        let news = AlertTeller::new(host()).compare(board, state, 1_000);
+        let news = AlertTeller::new(host()).compare(board, state, at(1_000));
         let wanted: Vec<(String, AlertState)> = wanted
             .iter()
             .map(|(name, state)| ((*name).to_owned(), *state))
@@ -248,16 +258,16 @@ mod tests {
             ("A{x=\"1\"}", BoardState::Firing, 200),
             ("A{x=\"2\"}", BoardState::Pending, 0),
         ]);
-        let first = teller.compare(&firing, &state, 1_000);
+        let first = teller.compare(&firing, &state, at(1_000));
         assert_eq!(
             states(&first),
             [("A{x=\"1\"}".to_owned(), AlertState::Firing)]
         );
         assert!(
-            teller.compare(&firing, &state, 1_500).is_empty(),
+            teller.compare(&firing, &state, at(1_500)).is_empty(),
             "it is on its way"
         );
-        let again = teller.compare(&firing, &state, 9_000);
+        let again = teller.compare(&firing, &state, at(9_000));
         assert_eq!(again, first, "it may have been lost on its way");
         record(&mut state, again);
         check(&state, &firing, &[]);
@@ -321,11 +331,11 @@ mod tests {
         };
         let mut teller = AlertTeller::new(host());
         let (one, two) = (follows("one"), follows("two"));
-        assert_eq!(teller.compare_rules(&one, &state, 1_000), None);
+        assert_eq!(teller.compare_rules(&one, &state, at(1_000)), None);
         apply(&mut state, adopted());
-        let silent = teller.compare_rules(&board(&[]), &state, 1_000);
+        let silent = teller.compare_rules(&board(&[]), &state, at(1_000));
         assert_eq!(silent, None, "a watch of a version before does not say");
-        let first = teller.compare_rules(&one, &state, 1_000);
+        let first = teller.compare_rules(&one, &state, at(1_000));
         let Some(Signal::RulesTold {
             watch,
             at_ms,
@@ -335,9 +345,9 @@ mod tests {
             panic!("nothing was told");
         };
         assert_eq!(at_ms, 40);
-        let soon = teller.compare_rules(&one, &state, 1_500);
+        let soon = teller.compare_rules(&one, &state, at(1_500));
         assert_eq!(soon, None, "it is on its way");
-        let later = teller.compare_rules(&one, &state, 9_000);
+        let later = teller.compare_rules(&one, &state, at(9_000));
         assert_eq!(later, first, "it may have been lost on its way");
         apply(
             &mut state,
@@ -347,15 +357,15 @@ mod tests {
                 files,
             },
         );
-        assert_eq!(teller.compare_rules(&one, &state, 19_000), None);
-        assert!(teller.compare_rules(&two, &state, 19_000).is_some());
+        assert_eq!(teller.compare_rules(&one, &state, at(19_000)), None);
+        assert!(teller.compare_rules(&two, &state, at(19_000)).is_some());
     }
 
     #[test]
     fn the_journal_is_told_why_an_alert_ended() {
         let mut state = State::default();
         let firing = board(&[("A", BoardState::Firing, 200)]);
-        let news = AlertTeller::new(host()).compare(&firing, &state, 1_000);
+        let news = AlertTeller::new(host()).compare(&firing, &state, at(1_000));
         record(&mut state, news);
         for (unasked, wanted) in [
             (false, "it was measured that its condition ended"),
@@ -363,7 +373,7 @@ mod tests {
         ] {
             let mut ended = board(&[("A", BoardState::Resolved, 200)]);
             ended.alerts[0].unasked = unasked;
-            let news = AlertTeller::new(host()).compare(&ended, &state, 1_000);
+            let news = AlertTeller::new(host()).compare(&ended, &state, at(1_000));
             let [Signal::AlertTold(news)] = news.as_slice() else {
                 panic!("{news:?}");
             };
@@ -375,7 +385,7 @@ mod tests {
     fn what_a_watch_does_not_have_has_ended_only_if_it_saw_it_begin() {
         let mut state = State::default();
         let firing = board(&[("A", BoardState::Firing, 200)]);
-        let news = AlertTeller::new(host()).compare(&firing, &state, 1_000);
+        let news = AlertTeller::new(host()).compare(&firing, &state, at(1_000));
         record(&mut state, news);
         let nothing = board(&[]);
         check(&state, &nothing, &[("A", AlertState::Resolved)]);
@@ -384,6 +394,11 @@ mod tests {
             ..nothing.clone()
         };
         check(&state, &asleep, &[]);
+        let cut = WatchBoard {
+            whole: false,
+            ..nothing.clone()
+        };
+        check(&state, &cut, &[]);
         let forgetful = WatchBoard {
             begun_ms: 300,
             ..nothing.clone()

@@ -320,7 +320,7 @@ async fn rehearse(desk: &Desk, context: &Context, body: &[u8]) -> Result<DryRun,
         },
     )?;
     let books = &state.playbooks;
-    let targets = guard::targets(&book, &values, &platform, &books.drained);
+    let targets = guard::targets(&book, &values, &platform);
     let found = guard::findings(books, clock::wall_ms(), &platform, None, &book, &targets);
     let mut guardrails: Vec<GuardrailShown> = found
         .into_iter()
@@ -420,7 +420,7 @@ async fn rehearse_step(
         }
         (_, Resolved::Act(act)) => ("acts", act.to_string()),
         (_, Resolved::Already(why)) => ("already", why),
-        (_, Resolved::NotYet(awaited)) => ("waits", awaited.why),
+        (_, Resolved::NotYet(why)) => ("waits", why),
         (_, Resolved::Cannot(why)) => ("cannot", why),
     };
     let waits = match &step.action {
@@ -449,7 +449,7 @@ async fn rehearse_step(
         .as_ref()
         .map(|action| match resolved(action) {
             Resolved::Act(act) => act.to_string(),
-            Resolved::NotYet(awaited) => awaited.why,
+            Resolved::NotYet(why) => why,
             Resolved::Already(why) | Resolved::Cannot(why) => why,
         });
     StepShown {

@@ -323,9 +323,9 @@ impl Node {
         let (Some(state), Some(board)) = (&view.state, fresh) else {
             return;
         };
-        let now_ms = clock::wall_ms();
-        let rules = self.alerts.compare_rules(board, state, now_ms);
-        let alerts = self.alerts.compare(board, state, now_ms);
+        let now = clock::now();
+        let rules = self.alerts.compare_rules(board, state, now);
+        let alerts = self.alerts.compare(board, state, now);
         for signal in alerts.into_iter().chain(rules) {
             self.desk.deputy.submit(signal);
         }

@@ -506,7 +506,7 @@ fn url(target: &WatchTarget) -> String {
 /// What is known of it: clients show it, and none decides by it.
 fn runtime(world: &World) -> Json {
     let (series, _, _) = world.store.read().size();
-    let begun = i64::try_from(world.begun_ms).unwrap_or(i64::MAX);
+    let begun = i64::try_from(world.begun_ms()).unwrap_or(i64::MAX);
     json!({
         "startTime": moment::show(begun),
         "timeSeriesCount": series,

@@ -109,6 +109,8 @@ pub struct Desk {
     store: Store,
     /// Who has what our store has not, if not everything is in there.
     beyond: Option<Beyond>,
+    /// Why nothing is known in this evaluation, if so.
+    deaf: Option<String>,
     /// A write that failed while rules were evaluated: they cannot be told.
     failed: Option<SamplesError>,
 }
@@ -118,12 +120,14 @@ impl Desk {
         Self {
             store,
             beyond,
+            deaf: None,
             failed: None,
         }
     }
 
-    /// Before an evaluation: which metrics are ours.
-    pub fn begin(&mut self, own: Own) {
+    /// Before an evaluation: which metrics are ours, and why it would look at nothing, if so.
+    pub fn begin(&mut self, own: Own, deaf: Option<String>) {
+        self.deaf = deaf;
         if let Some(beyond) = &mut self.beyond {
             beyond.own = own;
             beyond.given_up.replace(None);
@@ -138,6 +142,9 @@ impl Desk {
 
 impl Storage for Desk {
     fn ask(&self, expr: &Expr, at: i64, options: &Options) -> Result<Given, Unanswered> {
+        if let Some(why) = &self.deaf {
+            return Err(Unanswered::Unheard(why.clone()));
+        }
         let local = Viewed(&self.store);
         match &self.beyond {
             Some(beyond) => beyond.ask(&local, expr, at, options),

@@ -155,6 +155,23 @@ impl Duty {
         self.group.file == group.file && self.group.name == group.name
     }
 
+    /// Whether the clock was set back so far that the bell would not ring within two intervals. Then it is set anew. A
+    /// smaller step is waited for, so that no moment comes twice.
+    pub fn heed_clock(&mut self, now: i64) -> bool {
+        let is_back = self.due > now.saturating_add(self.interval.saturating_mul(2));
+        if is_back {
+            self.due = next_slot(&self.group, self.interval, now);
+        }
+        is_back
+    }
+
+    /// Nothing before this moment.
+    pub fn wait_for(&mut self, moment: i64) {
+        if self.due < moment {
+            self.due = next_slot(&self.group, self.interval, moment);
+        }
+    }
+
     /// The moment to go through the orders for, if their bell has rung. A bell that was slept through is not made up for.
     pub fn ring(&mut self, now: i64) -> Option<i64> {
         if now < self.due {
@@ -165,5 +182,28 @@ impl Duty {
         self.missed += late.unsigned_abs();
         self.due = at + self.interval;
         Some(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_delays_a_bell_by_two_intervals_at_most() {
+        let text = "groups: [{name: g, interval: 10s, rules: [{record: 'a:b', expr: x}]}]";
+        let given = read("g.yml", text).expect("valid");
+        let mut followed = load(&[], given, &[], (&[], &Digests::new()), (5_000, 3_600_000));
+        let duty = followed.duties.first_mut().expect("a duty");
+        let first = duty.due;
+        assert!(!duty.heed_clock(3_600_000), "nothing was set");
+        assert!(duty.ring(first).is_some());
+        assert_eq!(duty.due, first + 10_000);
+        // A little is waited for.
+        assert!(!duty.heed_clock(first - 10_000));
+        assert!(duty.heed_clock(first - 1_800_000));
+        assert!((first - 1_800_000..first - 1_790_000).contains(&duty.due));
+        duty.wait_for(first + 1);
+        assert_eq!(duty.due, first + 10_000, "at its own moments, as ever");
     }
 }

@@ -12,6 +12,7 @@ pub fn page(world: &World) -> String {
     targets(world, &mut page);
     samples(world, &mut page);
     rules(world, &mut page);
+    alerts(world, &mut page);
     if let Some(usage) = usage::own() {
         page.counter(
             "process_cpu_seconds_total",
@@ -70,6 +71,17 @@ fn samples(world: &World, page: &mut Page) {
         "Times that a new series was not taken because there are too many.",
         world.beyond_limit as f64,
     );
+    page.counter(
+        "mainstay_watch_samples_old_total",
+        "Samples that were not taken because they are not newer than the last one of their series.",
+        world.old as f64,
+    );
+    let behind = world.clock.behind(crate::run::now());
+    page.gauge(
+        "mainstay_watch_clock_behind_seconds",
+        "By how much the clock is behind what was heard already; nothing is stored meanwhile.",
+        behind.unwrap_or(0) as f64 / 1_000.0,
+    );
 }
 
 fn rules(world: &World, page: &mut Page) {
@@ -111,6 +123,16 @@ fn rules(world: &World, page: &mut Page) {
         "Rule files that are not followed, or not as they stand now, because they are wrong.",
         world.refused.len() as f64,
     );
+}
+
+fn alerts(world: &World, page: &mut Page) {
+    if let Some(post) = &world.post {
+        page.counter(
+            "mainstay_watch_received_passed_total",
+            "Words of others that were not kept because they tell the end of an alert that is not known.",
+            post.passed as f64,
+        );
+    }
     let mut family = page.family(
         "mainstay_watch_alerts",
         Type::Gauge,

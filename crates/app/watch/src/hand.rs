@@ -28,6 +28,8 @@ pub struct Job {
     pub surroundings: Surroundings,
     /// Metrics that our own store has, where others are asked for elsewhere.
     pub own: Own,
+    /// Why nothing is known at its moment, if so.
+    pub deaf: Option<String>,
 }
 
 /// What came of it.
@@ -83,7 +85,7 @@ impl Hand {
 fn work(mut desk: Desk, jobs: &mpsc::Receiver<Job>, teller: &told::UnboundedSender<Done>) {
     while let Ok(mut job) = jobs.recv() {
         let began = clock::now();
-        desk.begin(Arc::clone(&job.own));
+        desk.begin(Arc::clone(&job.own), job.deaf.take());
         evaluate(
             &job.group,
             &mut job.memory,

@@ -12,12 +12,13 @@ use mainstay_record::watch::WatchAlerts;
 use mainstay_rt::files;
 use mainstay_rt::http::{Answer, Call, Peer, json, text};
 use mainstay_rules::alert::{Active, State};
-use mainstay_rules::received::{Inbox, Received, Told};
+use mainstay_rules::received::{Full, Inbox, Received, Taken, Told};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json as form};
 
 use crate::doors;
 use crate::moment;
+use crate::shown::{NAME_MAX, name};
 use crate::silences::{self, Asked, Problem};
 
 const VERSION: u32 = 1;
@@ -36,6 +37,10 @@ pub struct Post {
     config: WatchAlerts,
     path: PathBuf,
     pub inbox: Inbox,
+    /// Words that were not kept because they tell the end of an alert that is not known.
+    pub passed: u64,
+    /// Since when what is told is remembered without a gap.
+    pub begun_ms: u64,
     /// What is on disk, without what every repeat moves.
     kept: Vec<Essence>,
 }
@@ -45,6 +50,9 @@ type Essence = (std::collections::BTreeMap<String, String>, State, i64);
 #[derive(Serialize, Deserialize)]
 struct Kept {
     version: u32,
+    /// Absent in a file of an earlier version.
+    #[serde(default)]
+    begun_ms: u64,
     alerts: Vec<Received>,
 }
 
@@ -65,26 +73,34 @@ impl Post {
     /// As it was left. What cannot be read is put aside, and a word said: senders repeat what still fires.
     pub fn open(config: &WatchAlerts, folder: &Path, now: i64) -> io::Result<Self> {
         let path = folder.join("received.json");
-        let saved = match files::read_limited(&path, FILE_BYTES_MAX) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        let now_ms = u64::try_from(now).unwrap_or(0);
+        let (begun_ms, saved) = match files::read_limited(&path, FILE_BYTES_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (now_ms, Vec::new()),
             Err(error) => return Err(error),
             Ok(bytes) => match serde_json::from_slice::<Kept>(&bytes) {
-                Ok(kept) if kept.version == VERSION => kept.alerts,
+                Ok(kept) if kept.version == VERSION => (kept.begun_ms, kept.alerts),
                 _ => {
                     let aside = folder.join("received.json.unreadable");
                     std::fs::rename(&path, &aside)?;
                     tracing::error!(path = %aside.display(), "alerts that others told of cannot be read and are put aside");
-                    Vec::new()
+                    (now_ms, Vec::new())
                 }
             },
         };
         let inbox = Inbox::restore(saved, now);
-        Ok(Self {
+        let post = Self {
             config: config.clone(),
             path,
             kept: essence(&inbox),
             inbox,
-        })
+            passed: 0,
+            begun_ms,
+        };
+        if begun_ms == now_ms {
+            // Or the next one would take itself for older than what is told until then.
+            post.write()?;
+        }
+        Ok(post)
     }
 
     /// What follows from time alone, kept.
@@ -98,13 +114,18 @@ impl Post {
         if essence == self.kept {
             return Ok(());
         }
-        let kept = Kept {
-            version: VERSION,
-            alerts: self.inbox.save(),
-        };
-        files::write_atomic(&self.path, &serde_json::to_vec(&kept)?)?;
+        self.write()?;
         self.kept = essence;
         Ok(())
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let kept = Kept {
+            version: VERSION,
+            begun_ms: self.begun_ms,
+            alerts: self.inbox.save(),
+        };
+        files::write_atomic(&self.path, &serde_json::to_vec(&kept)?)
     }
 
     pub fn answer(&mut self, call: &Call, now: i64) -> Answer {
@@ -147,6 +168,23 @@ impl Post {
         doors::admit(call, &self.config.token_file)
     }
 
+    fn take_one(&mut self, told: Told, patience: i64, now: i64) -> Result<(), Full> {
+        let (sender, starts_at) = (told.sender.clone(), told.starts_at);
+        let ends_at = told.ends_at;
+        match self.inbox.take(told, patience, now)? {
+            Taken::Kept => return Ok(()),
+            Taken::Passed => {}
+            Taken::Behind { by_ms } => tracing::warn!(
+                sender,
+                by_ms,
+                "alerts are told whose ends pass before they are told, and are not taken: the sender's clock is behind"
+            ),
+        }
+        // Of what never began nothing is lost.
+        self.passed += u64::from(starts_at < ends_at);
+        Ok(())
+    }
+
     /// Takes every alert that has a form, and says what is wrong with the others.
     fn take(&mut self, call: &Call, now: i64) -> Answer {
         let posted = match serde_json::from_slice::<Vec<Json>>(&call.body) {
@@ -164,7 +202,7 @@ impl Post {
         let (mut wrong, mut full) = (Vec::new(), None);
         for (place, posted) in posted.into_iter().enumerate() {
             match told(posted, &self.config.ignore_labels, call.peer) {
-                Ok(told) => full = self.inbox.take(told, patience, now).err().or(full),
+                Ok(told) => full = self.take_one(told, patience, now).err().or(full),
                 Err(why) => wrong.push(format!("alert {place}: {why}")),
             }
         }
@@ -209,6 +247,11 @@ fn told(posted: Json, ignored: &[String], peer: Peer) -> Result<Told, String> {
                 "a label or annotation has no name, or more than {VALUE_MAX} bytes"
             ));
         }
+    }
+    if name(&posted.labels).len() > NAME_MAX {
+        return Err(format!(
+            "its labels have more than {NAME_MAX} bytes together: it could not be told from others"
+        ));
     }
     let moment = |name: &str, text: Option<String>| {
         let Some(text) = text.filter(|text| !text.is_empty()) else {

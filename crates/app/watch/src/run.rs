@@ -26,7 +26,7 @@ use crate::duty::{self, Digests, Duty, Followed, Stamp};
 use crate::hand::{Done, Hand};
 use crate::inbox::Post;
 use crate::source::{self, Heard};
-use crate::world::{Seen, World, asked, chain, endpoint};
+use crate::world::{Clock, Seen, World, asked, chain, endpoint};
 
 /// The configuration cannot be used.
 const EXIT_CONFIG: u8 = 2;
@@ -166,6 +166,8 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
     let post = config.alerts.as_ref();
     let post = post.map(|alerts| Post::open(alerts, &config.folder, now()));
     let post = post.transpose();
+    let heard = [source::ATTEMPTED, source::UP].map(|metric| head.newest(metric));
+    let heard_until = heard.into_iter().flatten().max().unwrap_or(i64::MIN);
     let seen = config.targets.iter().map(|target| Seen {
         target: target.clone(),
         last: None,
@@ -174,7 +176,7 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
     });
     let world = World {
         host: config.host.clone(),
-        begun_ms: keeper.begun_ms(),
+        own_begun_ms: keeper.begun_ms(),
         store: Store::new(head),
         own: source::own(&followed.duties),
         source: server.as_ref().map(|server| source::Seen {
@@ -196,6 +198,8 @@ fn open(config: &WatchConfig) -> Result<(World, Keeper), WatchError> {
             ..Surroundings::default()
         },
         beyond_limit: 0,
+        old: 0,
+        clock: Clock::new(heard_until),
     };
     world.end_unasked(opened_at)?;
     world.end(&followed.gone, opened_at)?;
@@ -268,7 +272,7 @@ async fn serve(config: WatchConfig, told: impl Future<Output = ()>) -> Result<()
     let mut stamps = duty::stamps(&config.rules);
     tracing::info!(targets = config.targets.len(), "the watch has come up");
     loop {
-        let until_due = until_due(&world.borrow());
+        let until_due = until_due(&mut world.borrow_mut());
         tokio::select! {
             Some(account) = accounts.recv() => world.borrow_mut().hear(account, now())?,
             Some(heard) = heard.recv() => world.borrow_mut().heed(heard)?,
@@ -357,7 +361,8 @@ fn look_at_rules(
     Ok(())
 }
 
-fn until_due(world: &World) -> Duration {
+fn until_due(world: &mut World) -> Duration {
+    world.heed_clock(now());
     let due = world.next_due().map(|due| due.saturating_sub(now()));
     let due = due.map_or(MAINTAIN_EVERY, |due| {
         Duration::from_millis(u64::try_from(due).unwrap_or(0))

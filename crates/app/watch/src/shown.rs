@@ -1,4 +1,6 @@
 //! The board as the node of the host reads it.
+//!
+//! Whoever reads it concludes that an alert that is not there has ended. So it says when something did not fit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -12,10 +14,12 @@ use mainstay_rules::alert::{Active, State};
 
 use crate::world::World;
 
-/// Alerts that are shown; those that fire come first.
-const ALERTS_MAX: usize = 500;
+/// Alerts that are shown: all that others may tell of, and as many of our own. Those that fire come first.
+const ALERTS_MAX: usize = 2 * mainstay_rules::received::ALERTS_MAX;
+/// What is said of all of them together, so that a board can be sent.
+const ALERTS_BYTES_MAX: usize = 4 << 20;
 /// Longest name of an alert with its labels: one that is longer is not shown, since it could not be told from others.
-const NAME_MAX: usize = 4_096;
+pub const NAME_MAX: usize = 4_096;
 const SUMMARY_MAX: usize = 500;
 const ALERTNAME: &str = "alertname";
 /// What the rules of an objective record, and the label that names it.
@@ -26,21 +30,7 @@ const OBJECTIVE: &str = "slo";
 
 pub fn board(world: &World, now: i64) -> WatchBoard {
     let duties = || world.duties.iter();
-    let mut alerts: Vec<BoardAlert> = duties()
-        .flat_map(|duty| duty.memory.alerts(&duty.group))
-        .filter_map(|(_, alert)| shown(alert))
-        .collect();
-    let received = world.post.iter().flat_map(|post| post.inbox.alerts());
-    alerts.extend(received.filter_map(|alert| {
-        let alert = shown(alert)?;
-        let received = true;
-        Some(BoardAlert { received, ..alert })
-    }));
-    alerts.sort_by(|a, b| (a.state, a.active_ms, &a.alert).cmp(&(b.state, b.active_ms, &b.alert)));
-    // One that our own rules raise as well is shown in its worse state alone: it has one place in the journal.
-    let mut names = BTreeSet::new();
-    alerts.retain(|alert| names.insert(alert.alert.clone()));
-    alerts.truncate(ALERTS_MAX);
+    let (alerts, left_out) = alerts(world);
     let silent = world.seen.iter().filter(|seen| seen.silent_since.is_some());
     let silent = silent.map(|seen| format!("{} {}", seen.target.job, seen.target.instance));
     let source = world.source.iter();
@@ -53,8 +43,10 @@ pub fn board(world: &World, now: i64) -> WatchBoard {
         version: VERSION,
         host: world.host.clone(),
         at_ms: millis(now),
-        begun_ms: world.begun_ms,
-        evaluated: world.is_awake() && duties().all(|duty| duty.last.is_some()),
+        begun_ms: world.begun_ms(),
+        evaluated: world.is_awake()
+            && duties().all(|duty| duty.last.is_some())
+            && world.clock.behind(now).is_none(),
         targets: u32::try_from(targets).unwrap_or(u32::MAX),
         silent: silent.chain(source).collect(),
         rules: rules
@@ -64,8 +56,98 @@ pub fn board(world: &World, now: i64) -> WatchBoard {
         followed: Some(followed(world)),
         receives: world.post.is_some(),
         alerts,
+        whole: left_out == 0,
+        troubles: troubles(world, left_out, now),
         budgets: budgets(world, now),
     }
+}
+
+/// Those that are shown, and how many did not fit.
+fn alerts(world: &World) -> (Vec<BoardAlert>, usize) {
+    let own = standing(world);
+    let mut alerts: Vec<BoardAlert> = own.filter_map(shown).collect();
+    let received = world.post.iter().flat_map(|post| post.inbox.alerts());
+    alerts.extend(received.filter_map(|alert| {
+        let alert = shown(alert)?;
+        let received = true;
+        Some(BoardAlert { received, ..alert })
+    }));
+    bounded(alerts)
+}
+
+fn standing(world: &World) -> impl Iterator<Item = &Active> {
+    let duties = world.duties.iter();
+    let alerts = duties.flat_map(|duty| duty.memory.alerts(&duty.group));
+    alerts.map(|(_, alert)| alert)
+}
+
+fn bounded(mut alerts: Vec<BoardAlert>) -> (Vec<BoardAlert>, usize) {
+    alerts.sort_by(|a, b| {
+        let order = |alert: &BoardAlert| (rank(alert.state), alert.active_ms);
+        (order(a), &a.alert).cmp(&(order(b), &b.alert))
+    });
+    // One that our own rules raise as well is shown in its worse state alone: it has one place in the journal.
+    let mut names = BTreeSet::new();
+    alerts.retain(|alert| names.insert(alert.alert.clone()));
+    let all = alerts.len();
+    let mut bytes = 0;
+    let fit = alerts.iter().take(ALERTS_MAX).take_while(|alert| {
+        // Name and labels say the same twice.
+        bytes += 2 * alert.alert.len() + alert.summary.len();
+        bytes <= ALERTS_BYTES_MAX
+    });
+    let fit = fit.count();
+    alerts.truncate(fit);
+    (alerts, all - fit)
+}
+
+/// Of what may still pass nothing is told: it comes last.
+const fn rank(state: BoardState) -> u8 {
+    match state {
+        BoardState::Firing => 0,
+        BoardState::Missing => 1,
+        BoardState::Resolved => 2,
+        BoardState::Pending => 3,
+    }
+}
+
+/// What keeps us from seeing, or telling, all that we should.
+fn troubles(world: &World, left_out: usize, now: i64) -> Vec<String> {
+    let mut troubles = Vec::new();
+    if let Some(behind) = world.clock.behind(now) {
+        let seconds = behind / 1_000;
+        troubles.push(format!(
+            "it is deaf: the clock of its host is {seconds} s behind what it has heard already: set the clock right"
+        ));
+    }
+    if left_out > 0 {
+        troubles.push(format!(
+            "{left_out} alerts do not fit on its board, and are not told: find what raises so many"
+        ));
+    }
+    let is_long = |alert: &&Active| name(&alert.labels).len() > NAME_MAX;
+    let mut long = standing(world).filter(is_long);
+    if let Some(alert) = long.next() {
+        let rule = alert.labels.get(ALERTNAME).map_or("", String::as_str);
+        troubles.push(format!(
+            "alerts of {rule} are not told, since their labels have more than {NAME_MAX} bytes: give them fewer labels"
+        ));
+    }
+    let behind = world.post.iter().flat_map(|post| post.inbox.behind());
+    troubles.extend(behind.map(|(sender, by_ms)| {
+        let seconds = by_ms / 1_000;
+        format!(
+            "alerts of {sender} are not taken, since they have ended when they are told: its clock is {seconds} s behind or more: set it right"
+        )
+    }));
+    for duty in &world.duties {
+        let floods = duty.memory.floods(&duty.group);
+        troubles.extend(floods.map(|(rule, why)| {
+            let (rule, group) = (rule.name(), &duty.group.name);
+            format!("rule {rule} of group {group} raises no new alerts: {why}")
+        }));
+    }
+    troubles
 }
 
 /// Files by the last part of their paths, as the platform knows them; of two with the same one, the later by its folder too.
@@ -123,7 +205,7 @@ fn millis(at: i64) -> u64 {
 }
 
 fn shown(alert: &Active) -> Option<BoardAlert> {
-    let name = name(alert);
+    let name = name(&alert.labels);
     let state = match alert.state {
         State::Pending => BoardState::Pending,
         State::Firing => BoardState::Firing,
@@ -155,10 +237,10 @@ fn shown(alert: &Active) -> Option<BoardAlert> {
 }
 
 /// `Name{label="value"}`, labels in order of their names.
-fn name(alert: &Active) -> String {
-    let mut text = alert.labels.get(ALERTNAME).cloned().unwrap_or_default();
+pub fn name(labels: &BTreeMap<String, String>) -> String {
+    let mut text = labels.get(ALERTNAME).cloned().unwrap_or_default();
     let mut mark = '{';
-    for (label, of_label) in &alert.labels {
+    for (label, of_label) in labels {
         if label != ALERTNAME {
             // Writing into a string does not fail.
             write!(text, "{mark}{label}={of_label:?}").ok();
@@ -169,4 +251,52 @@ fn name(alert: &Active) -> String {
         text.push('}');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alert(number: usize, state: BoardState, bytes: usize) -> BoardAlert {
+        BoardAlert {
+            alert: format!("A{{n=\"{number:04}\"}}{}", "x".repeat(bytes)),
+            labels: BTreeMap::new(),
+            state,
+            received: false,
+            unasked: false,
+            summary: String::new(),
+            value: String::new(),
+            active_ms: number as u64,
+            fired_ms: None,
+            changed_ms: 0,
+        }
+    }
+
+    fn check(count: usize, bytes: usize, shown: usize) {
+        let all = (0..count).map(|number| alert(number, BoardState::Firing, bytes));
+        let (alerts, left_out) = bounded(all.collect());
+        assert_eq!((alerts.len(), left_out), (shown, count - shown));
+    }
+
+    #[test]
+    fn a_board_says_how_many_did_not_fit() {
+        check(ALERTS_MAX, 0, ALERTS_MAX);
+        check(ALERTS_MAX + 7, 0, ALERTS_MAX);
+        check(1_000, 4_000, ALERTS_BYTES_MAX / (2 * 4_010));
+    }
+
+    #[test]
+    fn what_is_told_comes_before_what_is_not() {
+        let states = [
+            BoardState::Pending,
+            BoardState::Resolved,
+            BoardState::Missing,
+            BoardState::Firing,
+        ];
+        let all = states.into_iter().enumerate();
+        let (alerts, _) = bounded(all.map(|(at, state)| alert(at, state, 0)).collect());
+        let found: Vec<BoardState> = alerts.iter().map(|alert| alert.state).collect();
+        let wanted: Vec<BoardState> = states.into_iter().rev().collect();
+        assert_eq!(found, wanted);
+    }
 }

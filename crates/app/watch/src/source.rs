@@ -17,6 +17,8 @@ use crate::duty::Duty;
 use crate::far::Own;
 use crate::run::now;
 
+/// 1 while a target answers, at the moments at which it is asked.
+pub const ATTEMPTED: &str = "up";
 /// 1 while the server answers.
 pub const UP: &str = "mainstay_watch_source_up";
 /// The "file" of the rules that come with a server.

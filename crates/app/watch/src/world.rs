@@ -29,6 +29,8 @@ use crate::source::{self, Heard};
 const MEANINGS_MAX: usize = 20_000;
 /// Different meanings of one metric that are remembered.
 const MEANINGS_EACH: usize = 8;
+/// A clock that is set back by so much, in milliseconds, is waited for.
+const STEP_MAX: i64 = 1_000;
 const TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
 /// What is said of a metric.
@@ -50,8 +52,8 @@ pub struct Seen {
 #[derive(Debug)]
 pub struct World {
     pub host: String,
-    /// Since when alerts are remembered.
-    pub begun_ms: u64,
+    /// Since when alerts of our own rules are remembered.
+    pub own_begun_ms: u64,
     pub store: Store,
     pub duties: Vec<Duty>,
     pub refused: Vec<Refused>,
@@ -69,6 +71,53 @@ pub struct World {
     pub surroundings: Surroundings,
     /// Series that were not taken because there are too many.
     pub beyond_limit: usize,
+    /// Samples that were not taken because they are not newer than what their series have.
+    pub old: usize,
+    pub clock: Clock,
+}
+
+/// The wall clock, as far as it must not be set back: what is stored is in the order of its moments, and a rule that is
+/// evaluated at a moment of before would see what was then.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock {
+    /// The latest moment at which somebody was asked.
+    pub heard_until: i64,
+    /// Whether somebody was told that it was set back.
+    is_behind: bool,
+}
+
+impl Clock {
+    pub fn new(heard_until: i64) -> Self {
+        let is_behind = false;
+        Self {
+            heard_until,
+            is_behind,
+        }
+    }
+
+    /// By how much it is behind what was heard already, if that is more than is waited for.
+    pub fn behind(&self, now: i64) -> Option<i64> {
+        let behind = self.heard_until.saturating_sub(now);
+        (behind > STEP_MAX).then_some(behind)
+    }
+
+    fn hear(&mut self, at: i64) {
+        self.heard_until = self.heard_until.max(at);
+    }
+
+    /// Says it once, and once when it is over.
+    fn heed(&mut self, now: i64) {
+        let behind = self.behind(now);
+        match (behind, self.is_behind) {
+            (Some(behind_ms), false) => tracing::error!(
+                behind_ms,
+                "the clock of this host was set back: until it has caught up nothing is stored, and no alert begins or ends"
+            ),
+            (None, true) => tracing::info!("the clock has caught up with what was stored"),
+            _ => {}
+        }
+        self.is_behind = behind.is_some();
+    }
 }
 
 /// What a target's series bear beside their own labels.
@@ -128,11 +177,28 @@ pub fn endpoint(
 }
 
 impl World {
+    /// Since when all alerts are remembered.
+    pub fn begun_ms(&self) -> u64 {
+        let received = self.post.as_ref().map_or(0, |post| post.begun_ms);
+        self.own_begun_ms.max(received)
+    }
+
     /// Whether everybody was asked once: before that, nothing is known that was not known to the last watch.
     pub fn is_awake(&self) -> bool {
         let source = self.source.as_ref();
         self.seen.iter().all(|seen| seen.last.is_some())
             && source.is_none_or(|source| source.last.is_some())
+    }
+
+    /// Takes up what the clock says, for those that wait for a moment.
+    pub fn heed_clock(&mut self, now: i64) {
+        self.clock.heed(now);
+        for duty in &mut self.duties {
+            if duty.heed_clock(now) {
+                let (file, group) = (&duty.group.file, &duty.group.name);
+                tracing::warn!(file, group, "the clock was set back: the bell is set anew");
+            }
+        }
     }
 
     /// Takes up whether the server that scrapes for us was heard. The rule over that is due at once.
@@ -142,7 +208,9 @@ impl World {
         };
         let labels = Labels::of(&[(NAME, source::UP), ("source", &seen.url)]);
         let value = f64::from(u8::from(heard.problem.is_none()));
-        self.store.write().append([(&labels, heard.at, value)])?;
+        let kept = self.store.write().append([(&labels, heard.at, value)])?;
+        self.old += kept.old;
+        self.clock.hear(heard.at);
         match (&heard.problem, seen.silent_since) {
             (Some(problem), None) => {
                 tracing::warn!(
@@ -174,6 +242,10 @@ impl World {
             .into_iter()
             .map(|write| (Labels::shared(write.labels), write.at, write.value))
             .collect();
+        // The account's own series come last, at the moment of the attempt.
+        if let Some((_, at, _)) = writes.last() {
+            self.clock.hear(*at);
+        }
         let forgotten = self.forgotten(account.endpoint, &writes);
         writes.extend(forgotten);
         let samples = writes
@@ -184,6 +256,7 @@ impl World {
             tracing::error!("too many series: new ones are not kept; let targets give fewer");
         }
         self.beyond_limit += kept.beyond_limit;
+        self.old += kept.old;
         self.learn(account.meanings);
         let Some(seen) = self.seen.get_mut(account.endpoint) else {
             return Ok(());
@@ -210,7 +283,6 @@ impl World {
     /// knows nothing of it, so that it would pass for current until the lookback is over.
     fn forgotten(&self, endpoint: usize, writes: &[(Labels, i64, f64)]) -> Vec<(Labels, i64, f64)> {
         let first = self.seen.get(endpoint).filter(|seen| seen.last.is_none());
-        // The account's own series come last, at the moment of the attempt.
         let (Some(seen), Some((_, at, _))) = (first, writes.last()) else {
             return Vec::new();
         };
@@ -283,8 +355,13 @@ impl World {
 
     /// The group whose bell rang first, of those whose bell has rung. What is heard from here on it does not see.
     pub fn job(&mut self, now: i64) -> Option<Job> {
+        let behind = self.clock.behind(now);
         let duties = self.duties.iter_mut().enumerate();
         let (place, duty) = duties.min_by_key(|(_, duty)| duty.due)?;
+        if behind.is_none() && now < self.clock.heard_until {
+            duty.wait_for(self.clock.heard_until);
+            return None;
+        }
         let at = duty.ring(now)?;
         self.store.write().open_view();
         Some(Job {
@@ -294,6 +371,7 @@ impl World {
             at,
             surroundings: self.surroundings.clone(),
             own: Arc::clone(&self.own),
+            deaf: behind.map(|_| "the clock was set back behind what was heard already".to_owned()),
         })
     }
 

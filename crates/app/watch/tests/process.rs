@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::Method;
+use mainstay_promql::labels::Labels;
 use mainstay_record::watch::{WatchConfig, WatchTarget};
+use mainstay_samples::{Head, Limits};
 use serde_json::json;
 use shared::Watch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -101,6 +103,38 @@ async fn an_alert_outlives_the_watch_and_missing_data_does_not_resolve_it() {
             found["data"]["alerts"] == json!([])
         })
         .await;
+    watch.end().await;
+}
+
+/// What was stored is later than the clock says, as after a clock that was wrong was set right: what is evaluated by such a
+/// clock would be the past.
+#[tokio::test]
+async fn a_watch_whose_clock_was_set_back_says_so_and_resolves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let phase = Arc::new(AtomicUsize::new(1));
+    let target = target(Arc::clone(&phase)).await;
+    let watch = start(folder.path(), &target).await;
+    watch.until_alert("LowLiquidity", false).await;
+    let board = watch
+        .until("/v1/board", |board| board["evaluated"] == true)
+        .await;
+    assert_eq!(board["troubles"], json!([]));
+    watch.end().await;
+    let samples = folder.path().join("own/samples");
+    let (mut head, _) = Head::open(&samples, Limits::default()).expect("open");
+    let up = Labels::of(&[("__name__", "up"), ("instance", "here"), ("job", "desk")]);
+    let now = i64::try_from(mainstay_rt::clock::wall_ms()).expect("a moment");
+    head.append([(&up, now + 3_600_000, 1.0)]).expect("stored");
+    head.sync().expect("synced");
+    drop(head);
+    // It is well again, and this watch cannot know.
+    phase.store(0, Ordering::SeqCst);
+    let watch = start(folder.path(), &target).await;
+    watch.until_alert("LowLiquidity", true).await;
+    let board = watch.get("/v1/board").await.1;
+    let trouble = board["troubles"][0].as_str().unwrap_or_default();
+    assert!(trouble.contains("the clock of its host is 3"), "{board}");
+    assert_eq!(board["evaluated"], false);
     watch.end().await;
 }
 

@@ -110,6 +110,77 @@ async fn until_states(watch: &Watch, wanted: &[(&str, &str)]) -> Value {
     watch.until("/v1/board", wanted).await
 }
 
+/// As many as are taken are shown, and what could not be shown is not taken.
+#[tokio::test]
+async fn whatever_is_taken_is_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let door = door(folder.path()).await;
+    let watch = start(folder.path(), &door).await;
+    let mut long = alert("Long", "a", 240_000);
+    for label in ["one", "two"] {
+        long["labels"][label] = json!("x".repeat(2_048));
+    }
+    assert_eq!(tell(&door, json!([long])).await, 400);
+    let many = (0..1_000).map(|number| alert(&format!("A{number}"), "a", 240_000));
+    assert_eq!(tell(&door, json!(many.collect::<Vec<_>>())).await, 200);
+    let board = watch
+        .until("/v1/board", |board| states(board).len() == 1_000)
+        .await;
+    assert_eq!(
+        (&board["whole"], &board["troubles"]),
+        (&json!(true), &json!([]))
+    );
+    watch.end().await;
+}
+
+/// The end moves on, and has passed each time: whoever says that has a clock that is behind.
+#[tokio::test]
+async fn a_sender_whose_clock_is_behind_is_a_trouble() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let door = door(folder.path()).await;
+    let watch = start(folder.path(), &door).await;
+    for ends in [-3_000, -1_000] {
+        assert_eq!(tell(&door, json!([alert("Late", "a", ends)])).await, 200);
+    }
+    let board = watch
+        .until("/v1/board", |board| board["troubles"] != json!([]))
+        .await;
+    let trouble = board["troubles"][0].as_str().unwrap_or_default();
+    assert!(
+        trouble.starts_with("alerts of a:9090 are not taken"),
+        "{board}"
+    );
+    let (_, figures) = watch.get("/metrics").await;
+    let figures = figures.as_str().unwrap_or_default().to_owned();
+    assert!(
+        figures.contains("mainstay_watch_received_passed_total 2"),
+        "{figures}"
+    );
+    watch.end().await;
+}
+
+/// Whoever has lost what it was told does not take itself for somebody who saw it end.
+#[tokio::test]
+async fn what_was_told_and_is_lost_was_not_seen_to_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let door = door(folder.path()).await;
+    let watch = start(folder.path(), &door).await;
+    assert_eq!(tell(&door, json!([alert("Slow", "a", 240_000)])).await, 200);
+    let board = until_states(&watch, &[("Slow", "firing")]).await;
+    let fired = board["alerts"][0]["fired_ms"].as_u64();
+    assert!(board["begun_ms"].as_u64() <= fired);
+    watch.end().await;
+    let again = start(folder.path(), &door).await;
+    let board = until_states(&again, &[("Slow", "firing")]).await;
+    assert!(board["begun_ms"].as_u64() <= fired);
+    again.end().await;
+    std::fs::write(folder.path().join("own/received.json"), "{").expect("written");
+    let forgetful = start(folder.path(), &door).await;
+    let board = until_states(&forgetful, &[]).await;
+    assert!(board["begun_ms"].as_u64() > fired);
+    forgetful.end().await;
+}
+
 #[tokio::test]
 async fn what_others_tell_is_kept_and_ends_by_their_word_alone() {
     let folder = tempfile::tempdir().expect("a folder");

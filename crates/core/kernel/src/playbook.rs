@@ -192,7 +192,7 @@ fn paged(news: &AlertNews) -> Option<String> {
     let calls = news
         .labels
         .get("severity")
-        .is_some_and(|word| word == "page");
+        .is_some_and(|word| matches!(word.as_str(), "page" | "critical"));
     let host = news.labels.get("host")?;
     calls.then(|| host.clone())
 }

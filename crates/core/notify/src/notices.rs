@@ -8,6 +8,10 @@
 //! | worse than it was        | channels                 | they are told |
 //! | mitigated or over        | channels                 | they are told; it is no more their call |
 //! | open anew                | channels                 | as open and told to nobody |
+//!
+//! What is said of one incident over one channel arrives in its order, since a call that arrives behind its "resolved" is
+//! a call that nobody takes back. So what is newer waits for the answer to what is on its way, for a while; and what is
+//! older is not said again once something newer was.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
@@ -21,6 +25,8 @@ use crate::silence::Silence;
 pub const TRIES_MAX: u32 = 6;
 /// From one try to the next; doubles.
 const AGAIN_MS: u64 = 5_000;
+/// So long what is newer waits at most for what is on its way: longer than any channel is given to answer.
+pub const HOLD_MS: u64 = 60_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -172,8 +178,18 @@ struct Told {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OnItsWay {
     notice: Notice,
+    ordered_ms: u64,
+    /// Something newer was ordered meanwhile, and says everything that this one would.
+    superseded: bool,
     /// When it is to be said again; nothing while somebody says it.
     again_ms: Option<u64>,
+}
+
+impl OnItsWay {
+    /// Whether whoever hears of the one hears of the other as well, and takes them for one thing.
+    fn goes_where(&self, other: &Notice) -> bool {
+        self.notice.incident == other.incident && self.notice.to.channel == other.to.channel
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -270,14 +286,15 @@ impl Notices {
 
     fn ordered(&mut self, at_ms: u64, notice: &Notice) {
         self.ever = self.ever.max(notice.number);
-        // What is newer says everything that the older one would.
-        let is_newer = |sent: &OnItsWay| {
-            let same = sent.notice.incident == notice.incident && sent.notice.to == notice.to;
-            same && sent.again_ms.is_some() && sent.notice.number < notice.number
-        };
-        self.way.retain(|_, sent| !is_newer(sent));
+        self.way.retain(|number, sent| {
+            let is_older = *number < notice.number && sent.goes_where(notice);
+            sent.superseded |= is_older;
+            !is_older || sent.again_ms.is_none()
+        });
         let on_its_way = OnItsWay {
             notice: notice.clone(),
+            ordered_ms: at_ms,
+            superseded: false,
             again_ms: None,
         };
         self.way.insert(notice.number, on_its_way);
@@ -324,6 +341,9 @@ impl Notices {
         };
         let attempt = sent.notice.attempt;
         match outcome {
+            Outcome::Unknown if sent.superseded => {
+                self.way.remove(&number);
+            }
             Outcome::Unknown if attempt < TRIES_MAX => {
                 sent.again_ms = Some(at_ms.saturating_add(AGAIN_MS << (attempt - 1).min(10)));
             }
@@ -332,6 +352,7 @@ impl Notices {
             }
             Outcome::Unknown | Outcome::Refused => {
                 let sent = self.way.remove(&number);
+                let sent = sent.filter(|sent| !sent.superseded);
                 self.in_vain(sent.map(|sent| sent.notice));
             }
         }
@@ -434,34 +455,23 @@ impl Notices {
         climb: &Climb,
     ) -> Option<Event> {
         let is_calling = case.stage == Stage::Open;
-        if is_calling && let Some(to) = climb.left.first() {
+        let is_free = |channel: &str| {
+            let until_ms = self.held_until_ms(&case.incident, channel);
+            until_ms.is_none_or(|until_ms| now_ms >= until_ms)
+        };
+        let mut left = climb.left.iter();
+        if is_calling && let Some(to) = left.find(|to| is_free(&to.channel)) {
             let rung = alloc::format!("level {}, round {}", climb.level, climb.round);
             return Some(self.order(case, Kind::Trigger, to.clone(), rung));
         }
         for (channel, told) in &climb.told {
-            let (kind, text) = match case.stage {
-                Stage::Mitigated => (Kind::Resolve, "it is mitigated".to_string()),
-                Stage::Over => (Kind::Resolve, "it is over".to_string()),
-                Stage::Acknowledged if !told.acknowledged => {
-                    let by = case.by.clone().unwrap_or_default();
-                    (Kind::Acknowledge, alloc::format!("{by} has it"))
-                }
-                Stage::Open | Stage::Acknowledged if case.severity > told.severity => {
-                    if self.is_silenced(case) {
-                        continue;
-                    }
-                    let text = alloc::format!("it is {}", case.severity.as_str());
-                    (Kind::Update, text)
-                }
-                Stage::Acknowledged if self.is_forgotten(now_ms, settings, climb) => {
-                    let by = case.by.clone().unwrap_or_default();
-                    (
-                        Kind::Remind,
-                        alloc::format!("{by} has it, and it is not mitigated"),
-                    )
-                }
-                Stage::Open | Stage::Acknowledged => continue,
+            let is_forgotten = self.is_forgotten(now_ms, settings, climb);
+            let Some((kind, text)) = self.news_for(case, told, is_forgotten) else {
+                continue;
             };
+            if !is_free(channel) {
+                continue;
+            }
             let to = Addressee {
                 channel: channel.clone(),
                 who: told.who.clone(),
@@ -469,6 +479,49 @@ impl Notices {
             return Some(self.order(case, kind, to, text));
         }
         None
+    }
+
+    /// What somebody who was told this is to be told next.
+    fn news_for(&self, case: &Case, told: &Told, is_forgotten: bool) -> Option<(Kind, String)> {
+        let by = || case.by.clone().unwrap_or_default();
+        let news = match case.stage {
+            Stage::Mitigated => (Kind::Resolve, "it is mitigated".to_string()),
+            Stage::Over => (Kind::Resolve, "it is over".to_string()),
+            Stage::Acknowledged if !told.acknowledged => {
+                (Kind::Acknowledge, alloc::format!("{} has it", by()))
+            }
+            Stage::Open | Stage::Acknowledged if case.severity > told.severity => {
+                if self.is_silenced(case) {
+                    return None;
+                }
+                let text = alloc::format!("it is {}", case.severity.as_str());
+                (Kind::Update, text)
+            }
+            Stage::Acknowledged if is_forgotten => (
+                Kind::Remind,
+                alloc::format!("{} has it, and it is not mitigated", by()),
+            ),
+            Stage::Open | Stage::Acknowledged => return None,
+        };
+        Some(news)
+    }
+
+    /// Until when something newer waits for what is on its way there, if something is.
+    fn held_until_ms(&self, incident: &str, channel: &str) -> Option<u64> {
+        let on_its_way = self.way.values().filter(|sent| {
+            let notice = &sent.notice;
+            sent.again_ms.is_none() && notice.incident == incident && notice.to.channel == channel
+        });
+        let until_ms = on_its_way.map(|sent| sent.ordered_ms.saturating_add(HOLD_MS));
+        until_ms.max()
+    }
+
+    /// When the first of what waits for an answer waits no longer.
+    fn freed_ms(&self, case: &Case, climb: &Climb) -> Option<u64> {
+        let told = climb.told.iter();
+        let waits = told.filter(|(_, told)| self.news_for(case, told, false).is_some());
+        let held = waits.map(|(channel, _)| self.held_until_ms(&case.incident, channel));
+        held.flatten().min()
     }
 
     fn is_forgotten(&self, now_ms: u64, settings: &Settings, climb: &Climb) -> bool {
@@ -502,24 +555,35 @@ impl Notices {
             let is_known = settings.channels.contains(&sent.notice.to.channel);
             sent.again_ms.filter(|_| is_known)
         });
+        let freed = cases.iter().filter_map(|case| {
+            let climb = self.climbs.get(&case.incident)?;
+            self.freed_ms(case, climb)
+        });
         let cases = cases.iter().filter_map(|case| {
             let climb = self.climbs.get(&case.incident);
             let quiet = case.inside.is_some() || self.is_silenced(case);
             let policy = settings.policy(case).filter(|_| !quiet);
             match (case.stage, climb) {
-                (Stage::Open, Some(climb)) if !climb.left.is_empty() => Some(0),
+                (Stage::Open, Some(climb)) if !climb.left.is_empty() => {
+                    let left = climb.left.iter();
+                    let held = left.map(|to| self.held_until_ms(&case.incident, &to.channel));
+                    held.map(Option::unwrap_or_default).min()
+                }
                 (Stage::Open, Some(climb)) if climb.open_ms >= case.open_ms => {
                     let policy = policy.filter(|_| !climb.exhausted)?;
                     Some(climb.rung_ends_ms(policy))
                 }
                 (Stage::Open, _) => policy.map(|_| case.open_ms.saturating_add(settings.wait_ms)),
                 (Stage::Acknowledged, Some(climb)) if settings.remind_ms > 0 => {
-                    let has_channels = !climb.told.is_empty();
-                    has_channels.then(|| climb.reminded_ms.saturating_add(settings.remind_ms))
+                    let told = climb.told.keys();
+                    let free = told.map(|channel| self.held_until_ms(&case.incident, channel));
+                    let free_ms = free.map(Option::unwrap_or_default).min()?;
+                    let due_ms = climb.reminded_ms.saturating_add(settings.remind_ms);
+                    Some(due_ms.max(free_ms))
                 }
                 (Stage::Acknowledged | Stage::Mitigated | Stage::Over, _) => None,
             }
         });
-        silences.chain(again).chain(cases).min()
+        silences.chain(again).chain(freed).chain(cases).min()
     }
 }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use crate::case::{Case, Severity, Stage};
-use crate::notices::{Event, Kind, Notice, Notices, Outcome, TRIES_MAX};
+use crate::notices::{Event, HOLD_MS, Kind, Notice, Notices, Outcome, TRIES_MAX};
 use crate::policy::{Level, Policy, Settings, Target};
 use crate::rotation::{Rotation, Turn};
 use crate::silence::{Matcher, Silence};
@@ -272,6 +272,37 @@ fn an_older_call_is_not_repeated_after_a_newer_word() {
     assert_eq!(said, [Kind::Trigger, Kind::Acknowledge]);
 }
 
+/// Somebody resolves it while nobody knows yet whether the call was heard: were the call to arrive, or to be said again,
+/// behind "resolved", it would stand for ever.
+#[test]
+fn a_call_never_comes_behind_its_end() {
+    for answers in [true, false] {
+        let mut desk = Desk::new();
+        desk.answers = false;
+        desk.until(20_000);
+        let kinds = |desk: &Desk| -> Vec<Kind> {
+            let kinds = desk.ordered.iter().map(|notice| notice.kind);
+            kinds.collect()
+        };
+        desk.stage(Stage::Mitigated);
+        assert_eq!(kinds(&desk), [Kind::Trigger], "the call is on its way");
+        if answers {
+            desk.book.ended(desk.now_ms, 1, Outcome::Unknown);
+            desk.until(20_000);
+        } else {
+            desk.until(10_000 + HOLD_MS - 1);
+            assert_eq!(kinds(&desk), [Kind::Trigger]);
+            desk.until(10_000 + HOLD_MS);
+        }
+        assert_eq!(kinds(&desk), [Kind::Trigger, Kind::Resolve]);
+        desk.book.ended(desk.now_ms, 1, Outcome::Unknown);
+        desk.book.ended(desk.now_ms, 2, Outcome::Said);
+        desk.until(60 * MINUTE);
+        assert_eq!(kinds(&desk), [Kind::Trigger, Kind::Resolve]);
+        assert!(desk.book.is_idle());
+    }
+}
+
 #[test]
 fn silences_and_worse_incidents_keep_quiet_for_as_long_as_they_last() {
     let mut desk = Desk::new();
@@ -396,6 +427,8 @@ proptest! {
             prop_assert!(*count <= TRIES_MAX);
         }
         desk.stage(Stage::Mitigated);
+        // The last words may wait for an answer that never comes.
+        desk.until(desk.now_ms - 1_000_000 + HOLD_MS);
         prop_assert!(desk.book.told_of().is_empty());
     }
 }

@@ -8,7 +8,6 @@ use alloc::vec::Vec;
 
 use crate::book::{Action, Allowance, Condition, ParameterKind, Place};
 use crate::call::Call;
-use crate::guard::Target;
 use crate::value::Values;
 use crate::view::View;
 use crate::work_item::WorkItem;
@@ -211,18 +210,10 @@ pub enum Resolved {
     Act(Act),
     /// Nothing is to be done, because it is so already.
     Already(String),
-    /// What it needs is not known at this moment, and will be without anybody's doing.
-    NotYet(Awaited),
+    /// What it needs is not known at this moment, and will be without anybody's doing; and why.
+    NotYet(String),
     /// It cannot be done, and why.
     Cannot(String),
-}
-
-/// What an action waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Awaited {
-    pub why: String,
-    /// What it will touch: reserved from the start, as if it were known.
-    pub targets: Vec<Target>,
 }
 
 /// What `action` comes to on the platform as it is.
@@ -359,10 +350,7 @@ fn tell_mode(service: String, mode: String, view: &View) -> Result<Resolved, Str
     };
     let host = match primary_of(database, view) {
         Ok(host) => host.to_string(),
-        Err(why) => {
-            let targets = Vec::from([Target::Service(service)]);
-            return Ok(Resolved::NotYet(Awaited { why, targets }));
-        }
+        Err(why) => return Ok(Resolved::NotYet(why)),
     };
     there(&host, &service, view)?;
     Ok(Resolved::Act(Act::Mode {
@@ -380,10 +368,7 @@ fn switchover(database: String, region: &str, view: &View) -> Result<Resolved, S
     };
     let from = match primary_of(&database, view) {
         Ok(from) => from.to_string(),
-        Err(why) => {
-            let targets = Vec::from([Target::Database(database)]);
-            return Ok(Resolved::NotYet(Awaited { why, targets }));
-        }
+        Err(why) => return Ok(Resolved::NotYet(why)),
     };
     let in_region = |host: &&String| view.hosts.get(*host).is_some_and(|known| known == region);
     if in_region(&&from) {

@@ -163,7 +163,7 @@ fn run(
         by: who.by.clone(),
         reason: who.reason.clone(),
     };
-    let needs = needs(book, book.mode);
+    let needs = needs_by_hand(book);
     let counts = who.approves && may_approve(book, &who.by);
     let left = needs.saturating_sub(u16::from(counts));
     let opening = match left {
@@ -201,6 +201,16 @@ pub(crate) fn needs(book: &Book, mode: Mode) -> u16 {
     }
 }
 
+/// As [`needs`], where a person opens the run. Whoever wrote down how it is approved, or only lets it be watched, wants
+/// somebody to have said go.
+fn needs_by_hand(book: &Book) -> u16 {
+    match book.mode {
+        Mode::Auto if !book.approval.is_written => 0,
+        Mode::Observe | Mode::Auto => needs(book, Mode::Approve),
+        Mode::Suggest | Mode::Approve => needs(book, book.mode),
+    }
+}
+
 pub(crate) fn under_way(state: &State, book: &str, values: &Values) -> Option<RunId> {
     let mut runs = state.runs.iter();
     let same = runs.find(|(_, run)| run.book.name == book && run.values == *values);
@@ -235,7 +245,12 @@ fn approve(state: &State, who: &Asked, text: &str) -> Result<Vec<Event>, Refusal
         });
     }
     let waits = matches!(run.phase, Phase::Waits { .. });
-    if waits && run.approvals.contains(&who.by.to_string()) {
+    let so_far = if waits {
+        &run.approvals
+    } else {
+        &run.overrulers
+    };
+    if so_far.contains(&who.by.to_string()) {
         return Err(Refusal::ApprovedAlready(id));
     }
     Ok(vec![Event::Approved {

@@ -169,6 +169,8 @@ impl ParameterKind {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approval {
+    /// The text says how it is approved; otherwise all of this is as where nothing is said.
+    pub is_written: bool,
     /// Names of operators; empty: whoever may approve playbooks.
     pub by: Vec<String>,
     /// So many different people.

@@ -8,8 +8,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::act::{Act, Resolved, resolve};
-use crate::book::{Book, Guardrails, Rate, Window};
+use crate::act::Act;
+use crate::book::{Action, Book, Guardrails, Rate, Window};
 use crate::run::{Run, RunId};
 use crate::shift;
 use crate::state::State;
@@ -45,11 +45,14 @@ impl Target {
 
     /// Whether two runs would be in each other's way.
     fn meets(&self, other: &Self) -> bool {
+        self.covers(other) || other.covers(self)
+    }
+
+    /// Whether the other one is it, or a part of it.
+    fn covers(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Host(host), Self::Instance { host: other, .. })
-            | (Self::Instance { host: other, .. }, Self::Host(host)) => host == other,
-            (Self::Service(service), Self::Instance { instance, .. })
-            | (Self::Instance { instance, .. }, Self::Service(service)) => service == instance,
+            (Self::Host(host), Self::Instance { host: of, .. }) => host == of,
+            (Self::Service(service), Self::Instance { instance, .. }) => service == instance,
             _ => self == other,
         }
     }
@@ -84,14 +87,9 @@ pub enum Verdict {
     Refuses,
 }
 
-/// What all steps together touch, as the platform is now. A step that cannot be done now is no target: it will be
-/// refused when its turn comes, if it still cannot.
-pub fn targets(
-    book: &Book,
-    values: &Values,
-    view: &View,
-    drained: &BTreeSet<String>,
-) -> Vec<Target> {
+/// What all steps together may touch, done or undone. What needs nothing now, or cannot be done now, is among it: that may
+/// be otherwise when its turn comes.
+pub fn targets(book: &Book, values: &Values, view: &View) -> Vec<Target> {
     let mut targets = BTreeSet::new();
     let compensations = book
         .steps
@@ -99,53 +97,101 @@ pub fn targets(
         .filter_map(|step| step.compensate.as_ref());
     let actions = book.steps.iter().map(|step| &step.action);
     for action in actions.chain(compensations) {
-        let act = match resolve(action, values, view, drained) {
-            Resolved::Act(act) => act,
-            Resolved::NotYet(awaited) => {
-                targets.extend(awaited.targets);
-                continue;
-            }
-            Resolved::Already(_) | Resolved::Cannot(_) => continue,
-        };
-        match act {
-            Act::Switchover { database, .. } => {
-                targets.insert(Target::Database(database));
-            }
-            Act::Restart { host, instance } => {
-                targets.insert(Target::Instance { host, instance });
-            }
-            Act::Drain { hosts } => targets.extend(hosts.into_iter().map(Target::Host)),
-            Act::Return { hosts, shifts } => {
-                targets.extend(hosts.into_iter().map(Target::Host));
-                for (service, region) in &shifts {
-                    targets.extend(shift::targets(service, region, view));
-                }
-            }
-            Act::Shift {
-                service, region, ..
-            } => targets.extend(shift::targets(&service, &region, view)),
-            Act::Replicas { service, .. } | Act::Mode { service, .. } => {
-                targets.insert(Target::Service(service));
-            }
-            Act::Run { host, .. } => {
-                targets.insert(Target::Host(host));
-            }
-            Act::Replace { host, service, .. } => {
-                let instance = service;
-                targets.insert(Target::Instance { host, instance });
-            }
-            Act::Rebuild { database, host } => {
-                targets.insert(Target::Database(database));
-                targets.insert(Target::Host(host));
-            }
-            Act::ClearFaults { .. } => {
-                targets.insert(Target::Faults);
-            }
-            // Nothing of the platform is touched by asking or telling somebody.
-            Act::Http(_) | Act::Notify { .. } | Act::WorkItem(_) => {}
+        // Without a value it fails when its turn comes.
+        if let Ok(action) = action.filled(values) {
+            targets.extend(scope(action, view));
         }
     }
     targets.into_iter().collect()
+}
+
+/// What an action may touch, whatever of it has to be done.
+fn scope(action: Action, view: &View) -> Vec<Target> {
+    match action {
+        Action::Switchover { database, .. } => Vec::from([Target::Database(database)]),
+        Action::Restart { host, instance } | Action::Replace { host, instance } => {
+            Vec::from([Target::Instance { host, instance }])
+        }
+        Action::ClearFaults => Vec::from([Target::Faults]),
+        Action::Drain(place) | Action::Return(place) => {
+            let hosts = view.hosts_of(&place).unwrap_or_default();
+            hosts.into_iter().map(Target::Host).collect()
+        }
+        Action::Run { host, .. } => Vec::from([Target::Host(host)]),
+        Action::Rebuild { database, host } => {
+            Vec::from([Target::Database(database), Target::Host(host)])
+        }
+        Action::Shift { what, from, .. } => match shift::service_of(&what, view) {
+            Ok(service) => shift::targets(&service, &from, view).collect(),
+            Err(_) => Vec::new(),
+        },
+        Action::Replicas { service, .. } | Action::Mode { service, .. } => {
+            Vec::from([Target::Service(service)])
+        }
+        // Nothing of the platform is touched by looking, or by asking or telling somebody.
+        Action::Http(_) | Action::Notify { .. } | Action::WorkItem(_) | Action::Wait(_) => {
+            Vec::new()
+        }
+    }
+}
+
+/// What is touched by exactly this.
+fn touched_by(act: &Act, view: &View) -> Vec<Target> {
+    let hosts = |hosts: &[String]| hosts.iter().cloned().map(Target::Host).collect::<Vec<_>>();
+    match act {
+        Act::Switchover { database, .. } => Vec::from([Target::Database(database.clone())]),
+        Act::Restart { host, instance }
+        | Act::Replace {
+            host,
+            service: instance,
+            ..
+        } => Vec::from([Target::Instance {
+            host: host.clone(),
+            instance: instance.clone(),
+        }]),
+        Act::Drain { hosts: drained } => hosts(drained),
+        Act::Return {
+            hosts: returned,
+            shifts,
+        } => {
+            let mut targets = hosts(returned);
+            for (service, region) in shifts {
+                targets.extend(shift::targets(service, region, view));
+            }
+            targets
+        }
+        Act::Shift {
+            service, region, ..
+        } => shift::targets(service, region, view).collect(),
+        Act::Replicas { service, .. } | Act::Mode { service, .. } => {
+            Vec::from([Target::Service(service.clone())])
+        }
+        Act::Run { host, .. } => Vec::from([Target::Host(host.clone())]),
+        Act::Rebuild { database, host } => Vec::from([
+            Target::Database(database.clone()),
+            Target::Host(host.clone()),
+        ]),
+        Act::ClearFaults { .. } => Vec::from([Target::Faults]),
+        Act::Http(_) | Act::Notify { .. } | Act::WorkItem(_) => Vec::new(),
+    }
+}
+
+/// Something that this would touch and that is not reserved for the run.
+pub(crate) fn unreserved(act: &Act, reserved: &[Target], view: &View) -> Option<Target> {
+    let mut touched = touched_by(act, view).into_iter();
+    touched.find(|target| !reserved.iter().any(|own| own.covers(target)))
+}
+
+/// Why this is not done before somebody says go, if the book has such a limit: too much is in trouble. Who only tells or
+/// asks somebody does no harm.
+pub(crate) fn held_back(book: &Book, act: &Act, view: &View) -> Option<String> {
+    let most = book.guardrails.unhealthy_most?;
+    if touched_by(act, view).is_empty() {
+        return None;
+    }
+    let found = trouble(most, view);
+    let asks = found.verdict != Verdict::Holds;
+    asks.then(|| format!("{}: {}", found.guardrail, found.why))
 }
 
 /// Every guardrail with its verdict; those that the book does not have are left out. `own` is the run that asks, if
@@ -170,9 +216,7 @@ pub fn findings(
         rails
             .share_most
             .map(|most| share(most, &others, targets, view)),
-        rails
-            .rate
-            .map(|rate| frequency(rate, state, book, now_ms, own)),
+        rails.rate.map(|rate| frequency(rate, state, book, now_ms)),
         cool_down(rails, state, targets, now_ms),
         rails
             .healthy_least
@@ -250,19 +294,10 @@ fn percent(part: usize, whole: usize) -> u64 {
     }
 }
 
-fn frequency(rate: Rate, state: &State, book: &Book, now_ms: u64, own: Option<RunId>) -> Finding {
+fn frequency(rate: Rate, state: &State, book: &Book, now_ms: u64) -> Finding {
     let since_ms = now_ms.saturating_sub(rate.per_ms);
-    let running = state
-        .runs
-        .iter()
-        .filter(|(id, run)| Some(**id) != own && run.book.name == book.name)
-        .filter_map(|(_, run)| run.started_ms);
-    let over = state
-        .ended
-        .iter()
-        .filter(|ended| ended.run.book.name == book.name)
-        .filter_map(|ended| ended.run.started_ms);
-    let count = running.chain(over).filter(|ms| *ms > since_ms).count();
+    let starts = state.starts.get(&book.name).into_iter().flatten();
+    let count = starts.filter(|ms| **ms > since_ms).count();
     let holds = u32::try_from(count).is_ok_and(|count| count < rate.runs);
     finding(
         "rate",
@@ -284,19 +319,19 @@ fn cool_down(
     if rails.cool_down_ms == 0 {
         return None;
     }
-    let mut touched = state.ended.iter().rev().filter(|ended| {
-        let mut reserved = ended.run.reserved.iter();
-        reserved.any(|reserved| targets.iter().any(|target| target.meets(reserved)))
+    let touched = state.touched.iter().filter(|(touched, _)| {
+        let mut targets = targets.iter();
+        targets.any(|target| target.meets(touched))
     });
+    let last = touched.map(|(_, last)| last).max_by_key(|(_, at_ms)| at_ms);
     let rest_s = rails.cool_down_ms / 1_000;
-    Some(match touched.next() {
-        Some(ended) if now_ms < ended.at_ms.saturating_add(rails.cool_down_ms) => finding(
+    Some(match last {
+        Some((run, at_ms)) if now_ms < at_ms.saturating_add(rails.cool_down_ms) => finding(
             "coolDown",
             false,
             format!(
-                "run {} ended {} s ago at the same things; they are left alone for {rest_s} s",
-                ended.id,
-                now_ms.saturating_sub(ended.at_ms) / 1_000
+                "run {run} ended {} s ago at the same things; they are left alone for {rest_s} s",
+                now_ms.saturating_sub(*at_ms) / 1_000
             ),
         ),
         _ => finding(

@@ -54,7 +54,7 @@ mod view;
 mod why;
 mod work_item;
 
-pub use act::{Act, Awaited, Look, Resolved, resolve};
+pub use act::{Act, Look, Resolved, resolve};
 pub use ask::{Ask, Asked, asked};
 pub use book::{
     AS_FILE, Action, Allowance, Approval, Book, Condition, Expiry, Gravity, Guardrails,
@@ -66,7 +66,7 @@ pub use event::{Ending, Event, Opening, Origin, Purpose, Source, Who};
 pub use run::{Outcome, Phase, Run, RunId, Seen, Stopped};
 pub use scale::count_of;
 pub use shift::{WHOLE, share_of};
-pub use state::{BOOKS_MAX, ENDED_MAX, Ended, Known, RUNS_MAX, State, Track};
+pub use state::{BOOKS_MAX, ENDED_MAX, Ended, Known, RUNS_MAX, STARTS_MAX, State, Track};
 pub use trigger::{
     Calendar, Case, due_ms, next_scheduled_ms, scheduled, triggered, triggered_by_incident,
 };

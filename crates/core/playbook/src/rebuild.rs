@@ -2,11 +2,9 @@
 
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 
-use crate::act::{Act, Awaited, Resolved, alive, primary_of};
+use crate::act::{Act, Resolved, alive, primary_of};
 use crate::book::ParameterKind;
-use crate::guard::Target;
 use crate::view::View;
 
 /// What the keepers know of the others they say themselves, when they are asked; here is what the journal knows.
@@ -23,10 +21,7 @@ pub(crate) fn resolve(database: String, host: String, view: &View) -> Result<Res
         return Err(format!("{database} has no replica on {host}"));
     }
     match primary_of(&database, view) {
-        Err(why) => {
-            let targets = Vec::from([Target::Database(database), Target::Host(host)]);
-            return Ok(Resolved::NotYet(Awaited { why, targets }));
-        }
+        Err(why) => return Ok(Resolved::NotYet(why)),
         Ok(primary) if primary == host => {
             return Err(format!(
                 "the primary of {database} is on {host}: move it by a switchover first"

@@ -56,7 +56,9 @@ pub struct Run {
     pub attempts: u32,
     pub looks: u32,
     pub approvals: Vec<String>,
-    /// Somebody said go although too much is in trouble.
+    /// Who said go although too much is in trouble, since that was asked.
+    pub overrulers: Vec<String>,
+    /// As many as the book wants have said so.
     pub overruled: bool,
     /// The condition among the guardrails was seen to hold.
     pub condition_held: bool,
@@ -149,6 +151,11 @@ impl Run {
         let step = self.started_ms.and_then(|_| self.present());
         let step = step.map(|step| step.id.clone());
         self.seen.push(Seen { at_ms, step, text });
+    }
+
+    /// What it asks is whether it may go on although too much is in trouble: of the present step nothing was done.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.started_ms.is_none() || self.attempts == 0
     }
 
     pub(crate) fn is_undoing(&self) -> bool {

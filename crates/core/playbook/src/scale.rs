@@ -132,7 +132,7 @@ mod tests {
             let told = match resolve(service.to_string(), count, &view(lost)) {
                 Ok(Resolved::Act(act)) => act.to_string(),
                 Ok(Resolved::Already(why)) => format!("already: {why}"),
-                Ok(Resolved::NotYet(awaited)) => format!("waits: {}", awaited.why),
+                Ok(Resolved::NotYet(why)) => format!("waits: {why}"),
                 Ok(Resolved::Cannot(why)) | Err(why) => format!("cannot: {why}"),
             };
             assert_eq!(told, expected, "{service} {count} {lost:?}");

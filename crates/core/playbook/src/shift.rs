@@ -70,7 +70,7 @@ pub(crate) fn resolve(
 }
 
 /// The one service whose requests are meant.
-fn service_of(what: &Routed, view: &View) -> Result<String, String> {
+pub(crate) fn service_of(what: &Routed, view: &View) -> Result<String, String> {
     let path = match what {
         Routed::Service(service) => return Ok(service.clone()),
         Routed::Route(path) => path,
@@ -199,7 +199,7 @@ mod tests {
         let told = match found {
             Ok(Resolved::Act(act)) => act.to_string(),
             Ok(Resolved::Already(why)) => format!("already: {why}"),
-            Ok(Resolved::NotYet(awaited)) => format!("waits: {}", awaited.why),
+            Ok(Resolved::NotYet(why)) => format!("waits: {why}"),
             Ok(Resolved::Cannot(why)) | Err(why) => format!("cannot: {why}"),
         };
         assert_eq!(told, expected, "{what:?} {region} {share}");

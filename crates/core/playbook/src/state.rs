@@ -9,14 +9,17 @@ use alloc::vec::Vec;
 use crate::act::Act;
 use crate::book::{Book, Mode};
 use crate::event::{Ending, Event, Opening, Origin, Purpose, Source, Who};
+use crate::guard::Target;
 use crate::run::{Outcome, Phase, Run, RunId, Stopped};
 use crate::shift;
 use crate::value::Values;
 
 pub const BOOKS_MAX: usize = 200;
 pub const RUNS_MAX: usize = 100;
-/// So many runs that ended are remembered: for cool-downs, rates, and for people.
+/// So many runs that ended are remembered, for people. What guardrails need of them stands apart.
 pub const ENDED_MAX: usize = 200;
+/// So many starts of each book are remembered: a rate of more never holds anything back.
+pub const STARTS_MAX: usize = 1_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
@@ -27,6 +30,11 @@ pub struct State {
     pub runs_ever: u64,
     /// Oldest first.
     pub ended: VecDeque<Ended>,
+    /// When runs of each book started, the newest last: for rates. Of runs that never started there is nothing, so that
+    /// however many were declined push none out.
+    pub starts: BTreeMap<String, VecDeque<u64>>,
+    /// Which run was at a thing last, and when that ended: for cool-downs.
+    pub touched: BTreeMap<Target, (RunId, u64)>,
     pub tracks: BTreeMap<String, Track>,
     /// Hosts that gateways send nothing new to.
     pub drained: BTreeSet<String>,
@@ -120,8 +128,8 @@ impl State {
                     begin(run, position, at_ms, act, *undo);
                 }
             }
+            Event::Started { run, targets } => self.start(at_ms, *run, targets),
             Event::Approved { run, .. }
-            | Event::Started { run, .. }
             | Event::Looked { run, .. }
             | Event::Skipped { run, .. }
             | Event::Failed { run, .. }
@@ -178,6 +186,7 @@ impl State {
             attempts: 0,
             looks: 0,
             approvals: Vec::new(),
+            overrulers: Vec::new(),
             overruled: false,
             condition_held: false,
             reserved: Vec::new(),
@@ -189,6 +198,21 @@ impl State {
         self.runs.insert(id, run);
         if *opening == Opening::Observes {
             self.end(at_ms, id, Ending::Observed, "the playbook only observes");
+        }
+    }
+
+    fn start(&mut self, at_ms: u64, id: RunId, targets: &[Target]) {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return;
+        };
+        run.reserved = targets.to_vec();
+        run.started_ms = Some(at_ms);
+        run.looks = 0;
+        run.go(at_ms, Phase::Next);
+        let starts = self.starts.entry(run.book.name.clone()).or_default();
+        starts.push_back(at_ms);
+        if starts.len() > STARTS_MAX {
+            starts.pop_front();
         }
     }
 
@@ -210,6 +234,9 @@ impl State {
                 false => 0,
             };
         }
+        let left = run.reserved.iter().cloned();
+        self.touched
+            .extend(left.map(|target| (target, (id, at_ms))));
         self.ended.push_back(Ended {
             id,
             run,
@@ -296,12 +323,6 @@ fn begin(run: &mut Run, position: u64, at_ms: u64, act: &Act, undo: bool) {
 fn apply_run(run: &mut Run, position: u64, at_ms: u64, event: &Event) {
     match event {
         Event::Approved { by, .. } => approved(run, at_ms, by.as_ref()),
-        Event::Started { targets, .. } => {
-            run.reserved.clone_from(targets);
-            run.started_ms = Some(at_ms);
-            run.looks = 0;
-            run.go(at_ms, Phase::Next);
-        }
         Event::Looked { purpose, .. } => {
             run.looks = run.looks.saturating_add(1);
             let purpose = *purpose;
@@ -322,6 +343,7 @@ fn apply_run(run: &mut Run, position: u64, at_ms: u64, event: &Event) {
         }
         Event::Asks { why, .. } => {
             run.note(at_ms, format!("asks: {why}"));
+            run.overrulers.clear();
             run.go(at_ms, Phase::Asking { why: why.clone() });
         }
         Event::Aborted {
@@ -342,6 +364,7 @@ fn apply_run(run: &mut Run, position: u64, at_ms: u64, event: &Event) {
         | Event::Withdrawn { .. }
         | Event::Opened { .. }
         | Event::Declined { .. }
+        | Event::Started { .. }
         | Event::Begun { .. }
         | Event::Ended { .. } => {}
     }
@@ -357,13 +380,18 @@ fn approved(run: &mut Run, at_ms: u64, by: Option<&Who>) {
             run.go(at_ms, Phase::Approved);
         }
     } else if let Phase::Asking { .. } = &run.phase {
-        match run.started_ms {
-            None => {
-                run.overruled = true;
-                run.go(at_ms, Phase::Approved);
-            }
+        if !run.is_held_back() {
             // Somebody has looked, and takes the step for done.
-            Some(_) => advance(run, at_ms),
+            return advance(run, at_ms);
+        }
+        run.overrulers.push(name);
+        if run.overrulers.len() >= usize::from(run.book.approval.count) {
+            run.overruled = true;
+            let phase = match run.started_ms {
+                None => Phase::Approved,
+                Some(_) => Phase::Next,
+            };
+            run.go(at_ms, phase);
         }
     }
 }

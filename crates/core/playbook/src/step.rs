@@ -12,6 +12,8 @@
 //! | next, ready        | it is so already               | the step is passed over                             |
 //! | next, ready        | it cannot be done              | failed                                              |
 //! | next, ready        | it cannot be done yet          | it waits, for as long as the step may take; then failed |
+//! | next, ready        | it is not reserved             | failed                                              |
+//! | next, ready        | too much is in trouble         | before the first attempt it asks                    |
 //! | next, ready        | it can                         | begun                                               |
 //! | acted: failed      | an attempt is left             | after a pause, begun again                          |
 //! | acted: failed      | none is left                   | failed                                              |
@@ -33,10 +35,10 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::act::{Look, Resolved, resolve};
+use crate::act::{Act, Look, Resolved, resolve};
 use crate::book::{Action, Condition, Expiry, Step};
 use crate::event::{Ending, Event, Purpose};
-use crate::guard::{self, Verdict};
+use crate::guard::{self, Target, Verdict};
 use crate::run::{Outcome, Phase, Run, RunId, Stopped};
 use crate::state::State;
 use crate::view::View;
@@ -75,10 +77,9 @@ pub fn due(state: &State, now_ms: u64, view: &View) -> Vec<Event> {
         let Need::Now(event) = next(&seen, now_ms, view, *id) else {
             continue;
         };
-        if let Event::Started { run, targets } = &event
-            && let Some(run) = seen.runs.get_mut(run)
-        {
-            run.reserved.clone_from(targets);
+        if let Event::Started { .. } = &event {
+            // No effect of it has an entry yet; what it reserves and how often it is done counts at once.
+            seen.apply(0, now_ms, &event);
         }
         events.push(event);
     }
@@ -143,6 +144,10 @@ pub fn next(state: &State, now_ms: u64, view: &View, id: RunId) -> Need {
     }
 }
 
+fn not_reserved(act: &Act, target: &Target) -> String {
+    format!("to {act} would be at {target}, which this run has not reserved: start it anew")
+}
+
 fn may_repeat(run: &Run) -> bool {
     let times = run.present().map_or(0, |step| step.retry.times);
     !run.is_undoing() && run.attempts <= times
@@ -182,6 +187,15 @@ impl Turn<'_> {
         Event::Asks { run: self.id, why }
     }
 
+    /// It may go on if as many people as the book wants say so.
+    fn asks_whether(&self, why: &str) -> Event {
+        let count = self.run.book.approval.count;
+        self.asks(match count {
+            0 | 1 => why.to_string(),
+            _ => format!("{why}; {count} people must say go"),
+        })
+    }
+
     fn expired(&self, expiry: Expiry) -> Event {
         match expiry {
             Expiry::Refuse => self.ended(Ending::Expired, "nobody approved it in time".to_string()),
@@ -195,7 +209,7 @@ impl Turn<'_> {
 
     fn start(&self) -> Event {
         let run = self.run;
-        let targets = guard::targets(&run.book, &run.values, self.view, &self.state.drained);
+        let targets = guard::targets(&run.book, &run.values, self.view);
         let mut findings = guard::findings(
             self.state,
             self.now_ms,
@@ -214,7 +228,7 @@ impl Turn<'_> {
             let why = format!("{}: {}", found.guardrail, found.why);
             return match found.verdict {
                 Verdict::Refuses => self.ended(Ending::Declined, why),
-                Verdict::Asks | Verdict::Holds => self.asks(why),
+                Verdict::Asks | Verdict::Holds => self.asks_whether(&why),
             };
         }
         match &run.book.guardrails.condition {
@@ -256,24 +270,39 @@ impl Turn<'_> {
                 .into();
         }
         let event = match self.resolved(&step.action) {
-            Resolved::Act(act) => Event::Begun {
-                run: self.id,
-                step: self.run.step,
-                attempt: self.run.attempts.saturating_add(1),
-                undo: false,
-                act,
-            },
+            Resolved::Act(act) => self.begin(act),
             Resolved::Already(why) => Event::Skipped {
                 run: self.id,
                 step: self.run.step,
                 why,
             },
-            Resolved::NotYet(awaited) => {
-                return self.awaits(step, awaited.why, |why| self.failed(why));
+            Resolved::NotYet(why) => {
+                return self.awaits(step, why, |why| self.failed(why));
             }
             Resolved::Cannot(why) => self.failed(why),
         };
         event.into()
+    }
+
+    /// Only what is reserved is touched; and before a step is begun, too much may have come to be in trouble.
+    fn begin(&self, act: Act) -> Event {
+        let run = self.run;
+        if let Some(target) = guard::unreserved(&act, &run.reserved, self.view) {
+            return self.failed(not_reserved(&act, &target));
+        }
+        if run.attempts == 0
+            && !run.overruled
+            && let Some(why) = guard::held_back(&run.book, &act, self.view)
+        {
+            return self.asks_whether(&why);
+        }
+        Event::Begun {
+            run: self.id,
+            step: run.step,
+            attempt: run.attempts.saturating_add(1),
+            undo: false,
+            act,
+        }
     }
 
     /// What a step needs comes by itself, or is given up when the step's time is over.
@@ -410,6 +439,11 @@ impl Turn<'_> {
             self.ended(Ending::UndoFailed, why)
         };
         let event = match self.resolved(action) {
+            Resolved::Act(act)
+                if let Some(target) = guard::unreserved(&act, &self.run.reserved, self.view) =>
+            {
+                given_up(not_reserved(&act, &target))
+            }
             Resolved::Act(act) => Event::Begun {
                 run: self.id,
                 step: index,
@@ -422,7 +456,7 @@ impl Turn<'_> {
                 step: index,
                 why,
             },
-            Resolved::NotYet(awaited) => return self.awaits(step, awaited.why, given_up),
+            Resolved::NotYet(why) => return self.awaits(step, why, given_up),
             Resolved::Cannot(cannot) => given_up(cannot),
         };
         event.into()

@@ -34,11 +34,19 @@ pub struct Write {
     pub value: f64,
 }
 
+/// By two clocks, in milliseconds: one that people read and that may be set back, since 1970; and one that never steps
+/// back, from wherever it counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub wall: i64,
+    pub steady: i64,
+}
+
 /// How an attempt ended.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// When it began, milliseconds since 1970: the time of its samples.
-    pub at: i64,
+    /// When it began: the time of its samples.
+    pub at: Moment,
     pub took_ms: i64,
     /// Nothing where the target did not answer, or not readably.
     pub found: Option<Found>,
@@ -60,11 +68,11 @@ pub struct Target {
     interval: i64,
     own: [Arc<Labels>; 5],
     book: Book,
-    last_heard: i64,
+    last_heard: Moment,
 }
 
 impl Target {
-    pub fn new(labels: Labels, honor_labels: bool, interval: i64, now: i64) -> Self {
+    pub fn new(labels: Labels, honor_labels: bool, interval: i64, now: Moment) -> Self {
         let own = OWN.map(|name| {
             let mut own = labels.clone();
             own.push((String::from("__name__"), String::from(name)));
@@ -81,9 +89,11 @@ impl Target {
         }
     }
 
-    pub fn silence(&self, now: i64) -> Silence {
-        if now.saturating_sub(self.last_heard) > self.interval.saturating_add(self.interval / 2) {
-            Silence::SilentSince(self.last_heard)
+    /// By the steady clock: how long nothing came does not depend on what the other one was set to.
+    pub fn silence(&self, steady: i64) -> Silence {
+        let silent_for = steady.saturating_sub(self.last_heard.steady);
+        if silent_for > self.interval.saturating_add(self.interval / 2) {
+            Silence::SilentSince(self.last_heard.wall)
         } else {
             Silence::Heard
         }
@@ -108,6 +118,7 @@ impl Target {
         if up {
             self.last_heard = at;
         }
+        let at = at.wall;
         #[expect(clippy::cast_precision_loss, reason = "a duration in milliseconds")]
         let seconds = took_ms as f64 / 1000.0;
         let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
@@ -177,7 +188,12 @@ mod tests {
     fn target() -> Target {
         let labels = [("instance", "h:1"), ("job", "j")];
         let labels = labels.map(|(n, v)| (n.to_string(), v.to_string()));
-        Target::new(labels.to_vec(), false, 1_000, 0)
+        Target::new(labels.to_vec(), false, 1_000, moment(0))
+    }
+
+    fn moment(wall: i64) -> Moment {
+        let steady = wall + 77;
+        Moment { wall, steady }
     }
 
     fn shown(writes: &[Write]) -> Vec<String> {
@@ -202,7 +218,7 @@ mod tests {
         let limits = Limits::default();
         let found = body.and_then(|body| target.read(Format::Text, body, &limits).ok());
         target.settle(Attempt {
-            at,
+            at: moment(at),
             took_ms: 5,
             found,
         })
@@ -250,8 +266,25 @@ mod tests {
         let mut target = target();
         attempt(&mut target, 1_000, Some("a 1\n"));
         attempt(&mut target, 2_000, None);
-        assert_eq!(target.silence(2_500), Silence::Heard);
-        assert_eq!(target.silence(2_501), Silence::SilentSince(1_000));
+        assert_eq!(target.silence(moment(2_500).steady), Silence::Heard);
+        let silent = target.silence(moment(2_501).steady);
+        assert_eq!(silent, Silence::SilentSince(1_000));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nobody_heard() {
+        let mut target = target();
+        attempt(&mut target, 10_000, Some("a 1\n"));
+        let at = Moment {
+            wall: 4_000,
+            steady: moment(12_000).steady,
+        };
+        target.settle(Attempt {
+            at,
+            took_ms: 5,
+            found: None,
+        });
+        assert_eq!(target.silence(at.steady), Silence::SilentSince(10_000));
     }
 
     #[test]

@@ -341,6 +341,7 @@ impl Reader<'_> {
             );
         }
         core::Approval {
+            is_written: approval.is_some(),
             by,
             count,
             expires_ms: ms(approval.and_then(|form| form.expires), EXPIRES_MS_DEFAULT),

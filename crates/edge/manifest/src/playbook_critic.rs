@@ -9,7 +9,7 @@ use std::fmt::Write;
 use mainstay_model::Platform;
 use mainstay_model::nearest::nearest;
 use mainstay_playbook::{
-    Action, Book, Condition, Expiry, Mode, ParameterKind, Place, Step, names_in,
+    Action, Book, Condition, Expiry, Mode, ParameterKind, Place, STARTS_MAX, Step, names_in,
 };
 
 use crate::diagnostic::{Diagnostic, Fault};
@@ -38,6 +38,7 @@ pub fn criticise_playbook(
         faults: Vec::new(),
     };
     critic.whole();
+    critic.idle_guardrails();
     critic.parameters();
     for (index, step) in book.steps.iter().enumerate() {
         critic.step(index, step);
@@ -132,6 +133,32 @@ impl Critic<'_> {
                 "no-trigger",
                 "a mode means something for triggers only, and there is none",
                 "triggers: [{alert: {labels: {alertname: NAME}}}]",
+            );
+        }
+    }
+
+    /// Guardrails that never hold anything back, whatever happens.
+    fn idle_guardrails(&mut self) {
+        let rails = &self.book.guardrails;
+        let (share, rate) = (rails.share_most, rails.rate);
+        let compensations = self.book.steps.iter().map(|step| step.compensate.as_ref());
+        let actions = self.book.steps.iter().map(|step| Some(&step.action));
+        let mut actions = actions.chain(compensations).flatten();
+        if share.is_some() && !actions.any(takes_hosts) {
+            self.find(
+                "/spec/guardrails/mostShare",
+                "idle-guardrail",
+                "it counts hosts, and no step is at one: a switchover, a mode and a number of instances take none away",
+                "leave it out, or leastHealthy: 2, which counts the hosts that are well, whatever the steps touch",
+            );
+        }
+        let starts_max = u32::try_from(STARTS_MAX).unwrap_or(u32::MAX);
+        if rate.is_some_and(|rate| rate.runs > starts_max) {
+            self.find(
+                "/spec/guardrails/rate/runs",
+                "idle-guardrail",
+                format!("of each playbook the last {STARTS_MAX} starts are remembered: more than that are never counted"),
+                "rate: {runs: 3, per: 1h}",
             );
         }
     }
@@ -425,6 +452,27 @@ fn is_destructive(action: &Action) -> bool {
         | Action::Return(_)
         | Action::Notify { .. }
         | Action::WorkItem(_)
+        | Action::Wait(_) => false,
+    }
+}
+
+/// Whether it is at hosts, or at what runs on them, so that there are fewer while it lasts.
+fn takes_hosts(action: &Action) -> bool {
+    match action {
+        Action::Restart { .. }
+        | Action::Drain(_)
+        | Action::Return(_)
+        | Action::Replace { .. }
+        | Action::Rebuild { .. }
+        | Action::Run { .. }
+        | Action::Shift { .. } => true,
+        Action::Switchover { .. }
+        | Action::ClearFaults
+        | Action::Http(_)
+        | Action::Notify { .. }
+        | Action::WorkItem(_)
+        | Action::Replicas { .. }
+        | Action::Mode { .. }
         | Action::Wait(_) => false,
     }
 }

@@ -561,3 +561,42 @@ fn a_schedule_tells_its_next_times() {
         [("15 3 * * 1-5".to_owned(), times)]
     );
 }
+
+#[test]
+fn a_guardrail_that_never_holds_anything_back_is_named() {
+    let text = |step: &str| {
+        format!(
+            "apiVersion: mainstay/v1
+kind: Playbook
+metadata: {{name: move, version: 1}}
+spec:
+  summary: s
+  mode: suggest
+  guardrails:
+    mostShare: 34
+    rate: {{runs: 1001, per: 1d}}
+  steps:
+    - id: one
+      action: {{{step}}}
+      timeout: 10s
+      verify: {{condition: {{primary: {{database: ledger, region: eu-west-1}}}}, within: 5s}}
+"
+        )
+    };
+    criticised(
+        &text("switchover: {database: ledger, to: eu-west-1}"),
+        expect![[r#"
+            p.yaml:8:16: idle-guardrail: it counts hosts, and no step is at one: a switchover, a mode and a number of instances take none away
+              repair: leave it out, or leastHealthy: 2, which counts the hosts that are well, whatever the steps touch
+            p.yaml:9:18: idle-guardrail: of each playbook the last 1000 starts are remembered: more than that are never counted
+              repair: rate: {runs: 3, per: 1h}
+        "#]],
+    );
+    criticised(
+        &text("restart: {host: use1-a, instance: venue}"),
+        expect![[r#"
+            p.yaml:9:18: idle-guardrail: of each playbook the last 1000 starts are remembered: more than that are never counted
+              repair: rate: {runs: 3, per: 1h}
+        "#]],
+    );
+}

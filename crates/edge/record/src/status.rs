@@ -327,6 +327,10 @@ pub enum WatchReason {
     RulesRefused {
         why: String,
     },
+    /// It sees, or tells, less than it should.
+    Hindered {
+        why: String,
+    },
     /// An alert that calls for somebody.
     Fires {
         summary: String,

@@ -164,6 +164,13 @@ pub struct WatchBoard {
     pub receives: bool,
     /// Those that stand and those that ended of late; the most important first, bounded.
     pub alerts: Vec<BoardAlert>,
+    /// None of them was left out, so that one that is not among them is not there. A watch of an earlier version does not
+    /// say, and nothing is concluded.
+    #[serde(default)]
+    pub whole: bool,
+    /// What keeps it from seeing, or from telling, all that it should.
+    #[serde(default)]
+    pub troubles: Vec<String>,
     /// What its rules measured last of each objective.
     #[serde(default)]
     pub budgets: Vec<BoardBudget>,

@@ -50,6 +50,8 @@ struct Remembered {
     given: BTreeSet<Labels>,
     /// Why the last evaluation failed, if it did.
     problem: Option<String>,
+    /// More conditions hold than the limit allows alerts.
+    is_flooded: bool,
 }
 
 /// The memory of a group on paper: alerts by rule.
@@ -256,6 +258,13 @@ impl Memory {
         let rules = group.rules.iter().zip(&self.rules);
         rules.filter_map(|(rule, remembered)| Some((rule, remembered.problem.as_deref()?)))
     }
+
+    /// Rules that hold for more than the limit allows: what came last is not among their alerts.
+    pub fn floods<'a>(&'a self, group: &'a Group) -> impl Iterator<Item = (&'a Rule, &'a str)> {
+        let rules = group.rules.iter().zip(&self.rules);
+        let flooded = rules.filter(|(_, remembered)| remembered.is_flooded);
+        flooded.filter_map(|(rule, remembered)| Some((rule, remembered.problem.as_deref()?)))
+    }
 }
 
 /// For each rule of before, in their order, the one that goes on with what is remembered of it: the first of the same name
@@ -293,8 +302,12 @@ pub fn evaluate(
 ) {
     let at = now.saturating_sub(group.query_offset);
     for (rule, remembered) in group.rules.iter().zip(&mut memory.rules) {
+        remembered.is_flooded = false;
         let outcome = match &rule.kind {
-            Kind::Record(name) => record(rule, name, group, storage, at, surroundings),
+            Kind::Record(name) => {
+                let recorded = record(rule, name, group, storage, at, surroundings);
+                recorded.map(|writes| (writes, None))
+            }
             Kind::Alert(alert) => alerting(
                 rule,
                 alert,
@@ -306,8 +319,9 @@ pub fn evaluate(
             ),
         };
         match outcome {
-            Ok(writes) => {
-                remembered.problem = None;
+            Ok((writes, flood)) => {
+                remembered.is_flooded = flood.is_some();
+                remembered.problem = flood;
                 let given: BTreeSet<Labels> =
                     writes.iter().map(|write| write.labels.clone()).collect();
                 let gone = remembered.given.difference(&given);
@@ -410,9 +424,9 @@ fn alerting(
     storage: &dyn Storage,
     (at, now): (i64, i64),
     surroundings: &Surroundings,
-) -> Result<Vec<Write>, String> {
+) -> Result<(Vec<Write>, Option<String>), String> {
     let options = &surroundings.options;
-    let (found, partial) = match conditions(rule, alert, storage, at, surroundings) {
+    let (mut found, partial) = match conditions(rule, alert, storage, at, surroundings) {
         Ok(found) => found,
         Err(Unanswered::Unheard(why)) => {
             unheard(&mut remembered.alerts, now);
@@ -420,10 +434,12 @@ fn alerting(
         }
         Err(Unanswered::Failed(why)) => return Err(why),
     };
-    if let Err(problem) = limit(group, found.len(), "alerts") {
-        // As Prometheus does, so that a flood does not linger in part.
-        remembered.alerts.clear();
-        return Err(problem);
+    let flood = limit(group, found.len(), "alerts").err();
+    if flood.is_some() {
+        // A flood begins nothing, and what stood before it goes on as it is measured. Prometheus forgets that too, and
+        // whoever was called for it is told that it is over.
+        let stands = |alert: &Active| alert.state != State::Resolved;
+        found.retain(|labels, _| remembered.alerts.get(labels).is_some_and(stands));
     }
     let mut scene = None;
     let written =
@@ -454,7 +470,7 @@ fn alerting(
         patience,
         now,
     );
-    Ok(recorded(&remembered.alerts, at))
+    Ok((recorded(&remembered.alerts, at), flood))
 }
 
 /// Every alert whose condition holds, with its words.

@@ -12,6 +12,9 @@
 //! apart; of several that tell of one alert, one that may be believed and says that it fires wins; where there is none, the last
 //! word counts.
 //!
+//! An end that has passed, of an alert that nobody knows, says nothing: it may have ended before we listened. But a sender
+//! that moves the end on each time, and each time it has passed, says that the alert fires, by a clock that is behind.
+//!
 //! Nothing here reads a clock. Repeats change nothing that is shown.
 
 use std::collections::BTreeMap;
@@ -61,7 +64,32 @@ pub struct Received {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Inbox(BTreeMap<Labels, Received>);
+pub struct Inbox {
+    received: BTreeMap<Labels, Received>,
+    /// Ends of alerts that nobody knows, by alert and sender; as many as alerts at most.
+    passed: BTreeMap<(Labels, String), Passed>,
+}
+
+/// An end that had passed when it was told.
+#[derive(Clone, Copy, Debug)]
+struct Passed {
+    ends_at: i64,
+    told_at: i64,
+    /// By how much the sender's clock is behind at least.
+    behind: Option<i64>,
+}
+
+/// What became of a word that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    Kept,
+    /// It is over, and nobody knew of it.
+    Passed,
+    /// As [`Taken::Passed`], and for the first time it shows that the sender's clock is behind by so much.
+    Behind {
+        by_ms: i64,
+    },
+}
 
 /// An alert was not taken, since there are too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,35 +117,75 @@ impl Inbox {
             let labels = labels.map(|(name, value)| (name.clone(), value.clone()));
             (Labels::new(labels), received)
         };
-        Self(saved.into_iter().map(again).collect())
+        Self {
+            received: saved.into_iter().map(again).collect(),
+            passed: BTreeMap::new(),
+        }
     }
 
     pub fn save(&self) -> Vec<Received> {
-        self.0.values().cloned().collect()
+        self.received.values().cloned().collect()
     }
 
     pub fn alerts(&self) -> impl Iterator<Item = &Active> {
-        self.0.values().map(|received| &received.alert)
+        self.received.values().map(|received| &received.alert)
+    }
+
+    /// Senders whose alerts are not taken because their clocks are behind, and by how much at least.
+    pub fn behind(&self) -> BTreeMap<&str, i64> {
+        let mut senders = BTreeMap::new();
+        for ((_, sender), passed) in &self.passed {
+            if let Some(by_ms) = passed.behind {
+                let known = senders.entry(sender.as_str()).or_insert(by_ms);
+                *known = by_ms.max(*known);
+            }
+        }
+        senders
+    }
+
+    fn pass(&mut self, key: (Labels, String), ends_at: i64, now: i64) -> Taken {
+        let before = self.passed.get(&key);
+        if before.is_none() && self.passed.len() >= ALERTS_MAX {
+            return Taken::Passed;
+        }
+        let was_behind = before.and_then(|before| before.behind);
+        let moves_on = before.is_some_and(|before| ends_at > before.ends_at);
+        let behind = match moves_on {
+            true => Some(now.saturating_sub(ends_at)),
+            false => was_behind,
+        };
+        let passed = Passed {
+            ends_at,
+            told_at: now,
+            behind,
+        };
+        self.passed.insert(key, passed);
+        match (was_behind, behind) {
+            (None, Some(by_ms)) => Taken::Behind { by_ms },
+            _ => Taken::Passed,
+        }
     }
 
     /// Takes a word of a sender. One without an end may be believed for `patience`.
     ///
     /// # Errors
     /// Where there are too many.
-    pub fn take(&mut self, told: Told, patience: i64, now: i64) -> Result<(), Full> {
+    pub fn take(&mut self, told: Told, patience: i64, now: i64) -> Result<Taken, Full> {
         let labels = Labels::new(told.labels.clone());
-        let is_over = told.ends_at.is_some_and(|end| end <= now);
-        let room = self.0.len() < ALERTS_MAX;
-        let known = self.0.get_mut(&labels);
-        if known.is_none() && is_over {
+        let over = told.ends_at.filter(|end| *end <= now);
+        let is_over = over.is_some();
+        let room = self.received.len() < ALERTS_MAX;
+        if let (Some(ends_at), false) = (over, self.received.contains_key(&labels)) {
             // Whoever repeats an end that we know of, or tells one of what we never heard of.
-            return Ok(());
+            return Ok(self.pass((labels, told.sender), ends_at, now));
         }
+        self.passed.remove(&(labels.clone(), told.sender.clone()));
+        let known = self.received.get_mut(&labels);
         let received = match known {
             Some(received) => received,
             None if !room => return Err(Full),
             None => self
-                .0
+                .received
                 .entry(labels)
                 .or_insert_with(|| Received::new(&told, now)),
         };
@@ -136,12 +204,14 @@ impl Inbox {
             received.alert.annotations = told.annotations;
         }
         received.settle(now);
-        Ok(())
+        Ok(Taken::Kept)
     }
 
     /// What follows from time alone.
     pub fn step(&mut self, now: i64) {
-        self.0.retain(|_, received| {
+        self.passed
+            .retain(|_, passed| now.saturating_sub(passed.told_at) <= RETENTION_MS);
+        self.received.retain(|_, received| {
             received.settle(now);
             let resolved = received.alert.resolved_at;
             received.alert.state != State::Resolved
@@ -367,6 +437,33 @@ mod tests {
             inbox.alerts().next().map(|a| a.state),
             Some(State::Resolved)
         );
+    }
+
+    #[test]
+    fn a_sender_whose_clock_is_behind_is_noticed() {
+        let mut inbox = Inbox::default();
+        let mut take = |sender, ends, now| {
+            let taken = inbox.take(told(sender, Some(ends)), 0, now * SECOND);
+            taken.expect("taken")
+        };
+        // It ended before we listened, and is told until the sender forgets it.
+        for now in [1_000, 1_060, 1_120] {
+            assert_eq!(take("ended", 900, now), Taken::Passed);
+        }
+        // Ten minutes behind, it promises four minutes each minute.
+        assert_eq!(take("behind", 640, 1_000), Taken::Passed);
+        let by_ms = 360 * SECOND;
+        assert_eq!(take("behind", 700, 1_060), Taken::Behind { by_ms });
+        assert_eq!(take("behind", 760, 1_120), Taken::Passed, "it was said");
+        assert_eq!(inbox.behind(), [("behind", by_ms)].into());
+        assert_eq!(inbox.alerts().count(), 0);
+        // The clock was set right.
+        let fires = inbox.take(told("behind", Some(1_400)), 0, 1_180 * SECOND);
+        assert_eq!(fires, Ok(Taken::Kept));
+        assert!(inbox.behind().is_empty());
+        // What is said no more is forgotten.
+        inbox.step(1_120 * SECOND + RETENTION_MS + 1);
+        assert!(inbox.passed.is_empty());
     }
 
     #[test]

@@ -274,6 +274,55 @@ fn one_of_many_that_vanishes_is_missing() {
     );
 }
 
+/// More rooms are hot than the limit allows, from minute 3 to minute 5.
+#[test]
+fn a_flood_begins_nothing_and_ends_nothing() {
+    let text = "groups: [{name: g, limit: 2, rules: [{alert: Hot, expr: temperature > 50}]}]";
+    let group = read("g.yml", text).expect("valid").remove(0);
+    let mut store = Store::default();
+    let mut memory = Memory::new(&group);
+    let mut told = Vec::new();
+    for minute in 0..8 {
+        let flooded = (3..6).contains(&minute);
+        for room in ["a", "b", "c", "d", "e"] {
+            // One that stood is over in the middle of the flood, and seen to be.
+            let hot = match room {
+                "a" => minute > 0,
+                "b" => minute > 0 && minute < 5,
+                _ => flooded,
+            };
+            let labels = Labels::of(&[("__name__", "temperature"), ("room", room)]);
+            let value = if hot { 60.0 } else { 20.0 };
+            store.append(&labels, minute * MINUTE, Value::Float(value));
+        }
+        let surroundings = Surroundings::default();
+        evaluate(
+            &group,
+            &mut memory,
+            &mut store,
+            minute * MINUTE,
+            &surroundings,
+        );
+        let alerts = memory.alerts(&group);
+        let alerts = alerts.map(|(_, alert)| format!("{}={:?}", alert.labels["room"], alert.state));
+        let floods = memory.floods(&group).count();
+        told.push(format!("{} {floods}", alerts.collect::<Vec<_>>().join(" ")));
+    }
+    expect![[r#"
+        [
+            " 0",
+            "a=Firing b=Firing 0",
+            "a=Firing b=Firing 0",
+            "a=Firing b=Firing 1",
+            "a=Firing b=Firing 1",
+            "a=Firing b=Resolved 1",
+            "a=Firing b=Resolved 0",
+            "a=Firing b=Resolved 0",
+        ]
+    "#]]
+    .assert_debug_eq(&told);
+}
+
 /// Names of what is current at this minute.
 fn current(store: &Store, minute: i64) -> Vec<String> {
     let all = mainstay_promql::parse::parse("{__name__!=\"\"}").expect("a selector");

@@ -370,6 +370,10 @@ fn watch(reason: &WatchReason) -> Words {
             format!("it does not follow a rule file as it stands: {why}"),
             "mend the file and run `mainstay up` with the platform file again",
         ),
+        WatchReason::Hindered { why } => words(
+            why.clone(),
+            "until then it resolves nothing that it does not see; docs/watch.md, \"What hinders a watch\", tells what helps",
+        ),
         WatchReason::Fires { summary, since_ms } => words(
             format!("has fired for {}: {summary}", span(*since_ms)),
             alerts,

@@ -248,6 +248,8 @@ fn board(host: &Host) -> WatchBoard {
         followed: None,
         receives: false,
         alerts: Vec::new(),
+        whole: true,
+        troubles: Vec::new(),
         budgets: Vec::new(),
     }
 }
@@ -835,5 +837,21 @@ fn a_watch_that_does_not_see_is_told() {
         Degraded database ledger: its primary on use1-a cannot be asked, but other keepers hear it and gateways lead to it
         Degraded service ticker: 1 of 2 instances are ready
     "#]],
+    );
+}
+
+#[test]
+fn what_hinders_a_watch_is_named() {
+    check_why(
+        |gathered| {
+            let watch = node(gathered, "use1-a").watch.as_mut().expect("asked");
+            let board = watch.value.as_mut().expect("answered");
+            board.troubles = vec!["it is deaf".to_owned(), "7 alerts do not fit".to_owned()];
+        },
+        expect![[r#"
+            Degraded
+            Degraded watch on use1-a: it is deaf
+            Degraded watch on use1-a: 7 alerts do not fit
+        "#]],
     );
 }

@@ -53,6 +53,10 @@ fn watch(gathered: &Gathered<'_>, host: &str, findings: &mut Findings) -> WatchV
                 let reason = WatchReason::RulesRefused { why: why.clone() };
                 view.verdict = findings.note(&subject, Verdict::Degraded, reason);
             }
+            for why in &value.troubles {
+                let reason = WatchReason::Hindered { why: why.clone() };
+                view.verdict = findings.note(&subject, Verdict::Degraded, reason);
+            }
         }
         Known::Missing { problem, age_ms } => {
             view.age_ms = age_ms;

@@ -180,6 +180,13 @@ fn numbered(folder: &Path) -> Result<Vec<(u64, PathBuf)>, SamplesError> {
     Ok(files)
 }
 
+/// A log that could not be written whole says nothing that the old ones do not. Left there, each attempt on a full disk
+/// would take more of whatever room comes back.
+fn discard(path: &Path) {
+    // One that stays is read like any other, and goes when the next one is whole.
+    std::fs::remove_file(path).ok();
+}
+
 impl Head {
     pub fn open(folder: &Path, limits: Limits) -> Result<(Self, Opened), SamplesError> {
         let (logs, blocks) = (
@@ -194,7 +201,7 @@ impl Head {
             .unwrap_or(0);
         let path = folder.join("log").join(format!("{next_file:08}"));
         let log = Log::create(&path).map_err(failed("create", &path))?;
-        let mut head = Self {
+        let head = Self {
             folder: folder.to_owned(),
             limits,
             numbers: HashMap::new(),
@@ -209,29 +216,36 @@ impl Head {
             blocks: Vec::new(),
             broken: false,
         };
-        let mut opened = Opened::default();
-        for (_, path) in &blocks {
-            head.read_block(path, &mut opened)?;
-        }
-        for (_, path) in &logs {
-            let bytes = files::read_limited(path, FILE_BYTES_MAX).map_err(failed("read", path))?;
-            let (entries, torn) = log::read(&bytes);
-            opened.torn_bytes += torn;
-            head.replay(entries);
-        }
-        opened.series = head.rows.len();
-        let counts = head
-            .rows
-            .values()
-            .flat_map(|(_, row)| &row.chunks)
-            .map(|chunk| chunk.count() as usize);
-        opened.samples = counts.sum();
-        // What the old logs said goes into the new one before they go.
-        head.carry_over()?;
+        let (head, opened) = head
+            .take_up(&logs, &blocks)
+            .inspect_err(|_| discard(&path))?;
         for (_, path) in &logs {
             std::fs::remove_file(path).map_err(failed("remove", path))?;
         }
         Ok((head, opened))
+    }
+
+    /// What the old logs said goes into the new one before they go.
+    fn take_up(
+        mut self,
+        logs: &[(u64, PathBuf)],
+        blocks: &[(u64, PathBuf)],
+    ) -> Result<(Self, Opened), SamplesError> {
+        let mut opened = Opened::default();
+        for (_, path) in blocks {
+            self.read_block(path, &mut opened)?;
+        }
+        for (_, path) in logs {
+            let bytes = files::read_limited(path, FILE_BYTES_MAX).map_err(failed("read", path))?;
+            let (entries, torn) = log::read(&bytes);
+            opened.torn_bytes += torn;
+            self.replay(entries);
+        }
+        opened.series = self.rows.len();
+        let chunks = self.rows.values().flat_map(|(_, row)| &row.chunks);
+        opened.samples = chunks.map(|chunk| chunk.count() as usize).sum();
+        self.carry_over()?;
+        Ok((self, opened))
     }
 
     fn read_block(&mut self, path: &Path, opened: &mut Opened) -> Result<(), SamplesError> {
@@ -488,7 +502,7 @@ impl Head {
             .join(format!("{:08}", self.next_file));
         self.next_file += 1;
         self.log = Log::create(&path).map_err(failed("create", &path))?;
-        self.carry_over()?;
+        self.carry_over().inspect_err(|_| discard(&path))?;
         for (number, path) in numbered(&self.folder.join("log"))? {
             if number <= log_number {
                 std::fs::remove_file(&path).map_err(failed("remove", &path))?;
@@ -536,6 +550,13 @@ impl Head {
             .filter(move |(_, row)| row.chunks.iter().any(within))
             .map(|(labels, _)| labels)
             .filter(move |labels| Matcher::all(matchers, labels))
+    }
+
+    /// The moment of the last sample of any series of a metric.
+    pub fn newest(&self, metric: &str) -> Option<i64> {
+        let series = self.metrics.get(metric)?.values();
+        let rows = series.filter_map(|number| self.rows.get(number));
+        rows.filter_map(|(_, row)| row.last()).max()
     }
 
     /// Series, samples and packed bytes at hand.

@@ -34,7 +34,8 @@ impl Log {
             .append(true)
             .open(path)?;
         if let Some(folder) = path.parent() {
-            fsync_dir(folder)?;
+            // One that is not durable is not there.
+            fsync_dir(folder).inspect_err(|_| drop(std::fs::remove_file(path)))?;
         }
         Ok(Self { file, bytes: 0 })
     }

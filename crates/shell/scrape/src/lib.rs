@@ -28,7 +28,7 @@ use mainstay_identity::Identity;
 use mainstay_rt::clock;
 use mainstay_rt::secret::{self, SecretError};
 use mainstay_scrape::exposition::{Exposition, Fault, Format, Labels, Limits, Meaning, parse};
-use mainstay_scrape::target::{Attempt, Found, Silence, Target, Write};
+use mainstay_scrape::target::{Attempt, Found, Moment, Silence, Target, Write};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
@@ -297,7 +297,11 @@ pub async fn run(endpoints: Vec<Endpoint>, accounts: mpsc::Sender<Account>) {
 }
 
 async fn beat(number: usize, mut endpoint: Endpoint, accounts: mpsc::Sender<Account>) {
-    let now = || i64::try_from(clock::wall_ms()).unwrap_or(i64::MAX);
+    let millis = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let now = || Moment {
+        wall: millis(clock::wall_ms()),
+        steady: millis(clock::now().as_millis()),
+    };
     let interval = endpoint.interval.max(Duration::from_millis(10));
     // Before the next beat it is known whether this one was answered, so that silence is seen in time.
     endpoint.timeout = endpoint.timeout.min(interval);
@@ -326,7 +330,7 @@ async fn beat(number: usize, mut endpoint: Endpoint, accounts: mpsc::Sender<Acco
             Err(problem) => (None, Vec::new(), Some(problem)),
         };
         let writes = target.settle(Attempt { at, took_ms, found });
-        let silence = target.silence(now());
+        let silence = target.silence(now().steady);
         if accounts
             .send(Account {
                 endpoint: number,

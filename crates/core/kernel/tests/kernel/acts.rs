@@ -38,6 +38,7 @@ fn book(name: &str, steps: Vec<Step>) -> Book {
         triggers: Vec::new(),
         parameters: Vec::new(),
         approval: Approval {
+            is_written: false,
             by: Vec::new(),
             count: 1,
             expires_ms: 60_000,

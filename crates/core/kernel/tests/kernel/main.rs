@@ -6,6 +6,7 @@ mod carried;
 mod drills;
 mod experiments;
 mod gates;
+mod guards;
 mod incidents;
 mod kills;
 mod playbooks;

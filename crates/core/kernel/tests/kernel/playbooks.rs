@@ -13,6 +13,7 @@ use mainstay_playbook::{
     Trigger, Verify,
 };
 
+use crate::guards;
 use crate::stage::{Stage, actor, answered, command, desired, name, owner, primary};
 
 pub fn restart(host: &str) -> Action {
@@ -67,6 +68,7 @@ pub fn book(mode: Mode) -> Book {
             most: None,
         }],
         approval: Approval {
+            is_written: false,
             by: Vec::new(),
             count: 1,
             expires_ms: 60_000,
@@ -97,13 +99,13 @@ pub fn run(book: &str, host: &str) -> Signal {
     })
 }
 
-fn approve(run: u64) -> Signal {
+pub fn approve(run: u64) -> Signal {
     asks(playbook::Ask::Approve {
         run: RunId(run).to_string(),
     })
 }
 
-fn alert(watch: &str, host: &str, state: AlertState) -> Signal {
+pub fn alert(watch: &str, host: &str, state: AlertState) -> Signal {
     let labels = [("alertname", "WebSlow"), ("host", host)];
     Signal::AlertTold(AlertNews {
         watch: name(watch),
@@ -194,7 +196,7 @@ pub fn ending(stage: &Stage) -> Option<(Ending, String)> {
     Some((ended.ending, ended.why.clone()))
 }
 
-fn acts(stage: &Stage) -> usize {
+pub fn acts(stage: &Stage) -> usize {
     let begun = |event: &&mainstay_kernel::Record| {
         matches!(event.event, Event::Playbook(playbook::Event::Begun { .. }))
     };
@@ -419,14 +421,7 @@ fn with_too_much_in_trouble_it_stops_and_asks() {
     careful.guardrails.unhealthy_most = Some(25);
     let mut stage = with(careful);
     for host in ["h1", "h2"] {
-        let mut news = alert("h1", host, AlertState::Firing);
-        if let Signal::AlertTold(news) = &mut news {
-            news.alert.insert(0, 'X');
-            news.labels.insert("alertname".to_string(), "X".to_string());
-            news.labels
-                .insert("severity".to_string(), "page".to_string());
-        }
-        stage.at(5_000, &news);
+        guards::troubled(&mut stage, 5_000, host, "page");
     }
     stage.at(10_000, &alert("h1", "h2", AlertState::Firing));
     settle(&mut stage, 10_001);

@@ -131,6 +131,7 @@ fn book() -> Book {
             most: None,
         }],
         approval: Approval {
+            is_written: false,
             by: Vec::new(),
             count: 1,
             expires_ms: 300_000,
