@@ -9,7 +9,7 @@ use mainstay_record::node::{Command, InjectFault};
 use crate::arguments::{Act, Clear, Failover, Inject, Solo, Switchover};
 use crate::client::{ask, chain, command, command_past, command_saying, find, look};
 use crate::exit::{Failure, Outcome};
-use crate::print::line;
+use crate::print::{line, progress};
 
 /// A node that was heard within this time may still lead.
 const LEADER_HEARD_MS: u64 = 3_000;
@@ -80,7 +80,7 @@ fn clear_all(act: &Act) -> Outcome {
                 if code == "no_such_fault" || code == "fault_ends_already" => {}
             // The others are ended all the same.
             cleared @ Err(_) if first.is_ok() => first = cleared,
-            Err(another) => line(format_args!("fault {}: {another}", fault.id))?,
+            Err(another) => progress(format_args!("fault {}: {another}", fault.id)),
             Ok(()) => {}
         }
     }

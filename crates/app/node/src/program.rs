@@ -203,7 +203,7 @@ mod tests {
     fn trial(effect: u64) -> Trial {
         Trial {
             effect,
-            ailing_archives: vec!["ledger".to_owned()],
+            ailing_archives: Some(vec!["ledger".to_owned()]),
         }
     }
 

@@ -73,7 +73,7 @@ pub async fn take(desk: &Desk, context: &Context, program: &Program, effect: u64
                 ailing_archives(&status(desk, context).databases, host, clock::wall_ms());
             let trial = Trial {
                 effect,
-                ailing_archives: archives.into_iter().map(|(name, _)| name).collect(),
+                ailing_archives: Some(archives.into_iter().map(|(name, _)| name).collect()),
             };
             match program::begin_trial(layout, host, &known, &program.digest, trial) {
                 Ok(()) => Turn::Leave,
@@ -240,7 +240,11 @@ fn new_ailing_archive(desk: &Desk, context: &Context, trial: &Trial) -> Option<S
     );
     let mut new = ailing
         .into_iter()
-        .filter(|(name, _)| !trial.ailing_archives.contains(name));
+        // A program of before wrote down nothing, so nobody can tell what is new.
+        .filter(|(name, _)| match &trial.ailing_archives {
+            Some(known) => !known.contains(name),
+            None => false,
+        });
     new.next()
         .map(|(name, why)| format!("database {name}: {why}"))
 }
@@ -253,7 +257,7 @@ fn ailing_archives(databases: &[DatabaseStatus], host: &str, now_ms: u64) -> Vec
             continue;
         };
         let state = &archive.state;
-        let why = match &state.alarm {
+        let why = match &state.log_stands_still {
             Some(why) => why.clone(),
             None if now_ms > state.at_ms.saturating_add(ARCHIVER_SAYS_WITHIN_MS) => {
                 "its archiver does not say how it is".to_owned()
@@ -266,14 +270,17 @@ fn ailing_archives(databases: &[DatabaseStatus], host: &str, now_ms: u64) -> Vec
     ailing
 }
 
-/// Healthy, or degraded by nothing but where the primary lives and how it is put away, which no waiting changes, and by
-/// alerts, which tell what was the case before.
+/// Healthy, or degraded by nothing but where the primary lives, how it is put away and what applications set for themselves,
+/// which no waiting changes, and by alerts, which tell what was the case before.
 pub fn is_up(status: &Status) -> bool {
     let is_lasting = |reason: &Reason| {
         matches!(
             reason,
-            Reason::Database(DatabaseReason::PrimaryAway { .. } | DatabaseReason::Archive(_))
-                | Reason::Watch(WatchReason::Fires { .. } | WatchReason::Missing { .. })
+            Reason::Database(
+                DatabaseReason::PrimaryAway { .. }
+                    | DatabaseReason::Archive(_)
+                    | DatabaseReason::CommitsWeakened { .. }
+            ) | Reason::Watch(WatchReason::Fires { .. } | WatchReason::Missing { .. })
         )
     };
     status.verdict == Verdict::Healthy
@@ -320,7 +327,7 @@ mod tests {
             ..ArchiverState::default()
         };
         let alarmed = ArchiverState {
-            alarm: Some("receive the log: refused".to_owned()),
+            log_stands_still: Some("receive the log: refused".to_owned()),
             ..well.clone()
         };
         let silent = ArchiverState {
@@ -331,8 +338,14 @@ mod tests {
             receiving: false,
             ..well.clone()
         };
+        // A backup or a proof that fails, or what was found in the store, is not that.
+        let proof = ArchiverState {
+            alarm: Some("Proof: broken".to_owned()),
+            ..well.clone()
+        };
         for (state, host, ails) in [
             (well, "a", None),
+            (proof, "a", None),
             (alarmed.clone(), "a", Some("receive the log: refused")),
             (silent, "a", Some("its archiver does not say how it is")),
             (idle, "a", Some("its archiver receives no log")),

@@ -178,8 +178,20 @@ fn touched_by(act: &Act, view: &View) -> Vec<Target> {
 
 /// Something that this would touch and that is not reserved for the run.
 pub(crate) fn unreserved(act: &Act, reserved: &[Target], view: &View) -> Option<Target> {
+    // A shift is of a service in a region, whichever of its instances stand there by now; what the book may come to shift
+    // was reserved at the beginning.
+    let is_a_shift = matches!(act, Act::Shift { .. } | Act::Return { .. });
+    let is_moved = |own: &Target, target: &Target| match (own, target) {
+        (Target::Instance { instance: own, .. }, Target::Instance { instance, .. }) => {
+            is_a_shift && own == instance
+        }
+        _ => false,
+    };
     let mut touched = touched_by(act, view).into_iter();
-    touched.find(|target| !reserved.iter().any(|own| own.covers(target)))
+    touched.find(|target| {
+        let mut own = reserved.iter();
+        !own.any(|own| own.covers(target) || is_moved(own, target))
+    })
 }
 
 /// Why this is not done before somebody says go, if the book has such a limit: too much is in trouble. Who only tells or

@@ -86,7 +86,7 @@ pub fn interruption(
         .filter(|request| !is_good(request))
         .map(|request| request.due_us.max(fault_us))
         .min();
-    let gap = longest_gap(requests, fault_us, until_us);
+    let longest = longest_gap(requests, fault_us, until_us);
     let acknowledged = |request: &&&Request| matches!(request.fate, Fate::Acknowledged { .. });
     Interruption {
         requests: touched.len() as u64,
@@ -95,10 +95,12 @@ pub fn interruption(
             .iter()
             .filter(|request| matches!(request.fate, Fate::Failed { .. }))
             .count() as u64,
-        gap,
+        gap: longest.map(|(from_us, to_us)| (from_us.max(fault_us), to_us.min(until_us))),
         was_served: in_a_row(requests, is_good, (0, fault_us), service.in_a_row).is_some(),
         began_us,
-        first_success_us: gap.map(|(_, to_us)| to_us).filter(|_| began_us.is_some()),
+        first_success_us: longest
+            .map(|(_, to_us)| to_us)
+            .filter(|_| began_us.is_some()),
         restored_us: began_us.and_then(|began_us| {
             in_a_row(requests, is_good, (began_us, u64::MAX), service.in_a_row)
         }),
@@ -143,7 +145,8 @@ fn in_a_row(
     None
 }
 
-/// From one acknowledgement to the next; only what touches the window counts, and only while something was due.
+/// From one acknowledgement to the next, by what of it lies within the window: what was so before the fault, and what the next
+/// one did, is not this one's doing.
 fn longest_gap(requests: &[Request], fault_us: u64, until_us: u64) -> Option<(u64, u64)> {
     let acknowledged = |request: &Request| match request.fate {
         Fate::Acknowledged { at_us } => Some(at_us),
@@ -154,7 +157,7 @@ fn longest_gap(requests: &[Request], fault_us: u64, until_us: u64) -> Option<(u6
     let pairs = ends.iter().zip(ends.iter().skip(1));
     pairs
         .filter(|(from_us, to_us)| **from_us < until_us && **to_us > fault_us)
-        .max_by_key(|(from_us, to_us)| **to_us - **from_us)
+        .max_by_key(|(from_us, to_us)| (**to_us).min(until_us) - (**from_us).max(fault_us))
         .map(|(from_us, to_us)| (*from_us, *to_us))
 }
 
@@ -204,6 +207,7 @@ mod tests {
         let found = judge(&hole(1_015, 1_800));
         assert!(found.was_served);
         assert_eq!(found.began_us, Some(1_020 * MS));
+        // From the fault on: what was quiet before it is not its doing.
         assert_eq!(found.gap, Some((1_012 * MS, 1_800 * MS)));
         assert_eq!(found.first_success_us, Some(1_800 * MS));
         // What was due within the limit before the end of the hole was answered in time, and at that very moment.
@@ -243,11 +247,21 @@ mod tests {
         let found = judge(&requests);
         assert_eq!(
             (found.restored_us, found.gap),
-            (None, Some((992 * MS, 1_002 * MS)))
+            (None, Some((1_000 * MS, 1_002 * MS)))
         );
         assert_eq!(found.rto_us(1_000 * MS), None);
         // And from nothing at all nothing follows.
         assert_eq!(judge(&[]).rto_us(1_000 * MS), None);
+    }
+
+    /// What began before the fault, or goes on into what comes next, is counted by its part of the window.
+    #[test]
+    fn a_gap_is_what_lies_within_the_window() {
+        let found = judge(&hole(2_715, 3_500));
+        assert_eq!(found.gap, Some((2_712 * MS, 2_800 * MS)));
+        let found = judge(&hole(515, 1_200));
+        assert_eq!(found.gap, Some((1_000 * MS, 1_200 * MS)));
+        assert_eq!(found.first_success_us, Some(1_200 * MS));
     }
 
     #[test]

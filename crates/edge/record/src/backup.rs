@@ -227,6 +227,9 @@ pub struct ProofRecord {
     /// What that store did not have whole, though another did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lacked: Option<String>,
+    /// So many of those objects could not be put there again.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub lacking: u64,
 }
 
 impl ProofRecord {
@@ -234,6 +237,11 @@ impl ProofRecord {
     pub fn is_full(&self) -> bool {
         self.visited != Some(0)
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A restored folder that a new platform's database begins with, instead of with nothing. Stands beside the folder for good:
@@ -311,6 +319,9 @@ pub struct ArchiverState {
     pub shipped_ms: u64,
     /// Somebody must look: split brain, a hole, a store that refuses.
     pub alarm: Option<String>,
+    /// Of that, what keeps the log from being put away.
+    #[serde(default)]
+    pub log_stands_still: Option<String>,
     /// Log that the primary has written and that is not in every store.
     #[serde(default)]
     pub waiting_bytes: u64,

@@ -58,8 +58,9 @@ pub struct Trial {
     /// Position of the journal entry that ordered it.
     pub effect: u64,
     /// Databases of this host that were not put away well before it: that is not the new program's doing.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ailing_archives: Vec<String>,
+    /// Absent: whoever wrote this did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ailing_archives: Option<Vec<String>>,
 }
 
 /// A program that did not stand here.

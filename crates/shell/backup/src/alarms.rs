@@ -37,6 +37,8 @@ pub enum Kind {
 struct Alarm {
     text: String,
     is_told: bool,
+    /// It stands no more, and is still to be told: what a store had lost is put there again at once.
+    is_over: bool,
 }
 
 #[derive(Default)]
@@ -52,20 +54,26 @@ impl Alarms {
         if self
             .standing
             .get(&kind)
-            .is_some_and(|alarm| alarm.text == text)
+            .is_some_and(|alarm| alarm.text == text && !alarm.is_over)
         {
             return false;
         }
         let alarm = Alarm {
             text: text.to_owned(),
             is_told: false,
+            is_over: false,
         };
         self.standing.insert(kind, alarm);
         true
     }
 
     pub fn handle_right(&mut self, kind: Kind) {
-        self.standing.remove(&kind);
+        match self.standing.get_mut(&kind) {
+            Some(alarm) if kind == Kind::Store && !alarm.is_told => alarm.is_over = true,
+            Some(_) | None => {
+                self.standing.remove(&kind);
+            }
+        }
     }
 
     /// Another host looks after the archive now. What two servers wrote stays written.
@@ -85,14 +93,27 @@ impl Alarms {
             !alarm.is_told && (is_urgent || !waits(told.get(kind), SAME_EVERY))
         })?;
         alarm.is_told = true;
-        self.told.insert(*kind, now);
+        let (kind, text, is_over) = (*kind, alarm.text.clone(), alarm.is_over);
+        self.told.insert(kind, now);
         self.told_any = Some(now);
-        Some(alarm.text.clone())
+        if is_over {
+            self.standing.remove(&kind);
+        }
+        Some(text)
+    }
+
+    /// What keeps the log from being put away.
+    pub fn log_stands_still(&self) -> Option<String> {
+        let stops = |kind: &Kind| matches!(kind, Kind::SplitBrain | Kind::Receive | Kind::Carry);
+        let mut standing = self.standing.iter();
+        let found = standing.find(|(kind, _)| stops(kind));
+        found.map(|(_, alarm)| alarm.text.clone())
     }
 
     /// Everything that stands.
     pub fn text(&self) -> Option<String> {
-        let texts: Vec<&str> = self.standing.values().map(|a| a.text.as_str()).collect();
+        let standing = self.standing.values().filter(|alarm| !alarm.is_over);
+        let texts: Vec<&str> = standing.map(|alarm| alarm.text.as_str()).collect();
         (!texts.is_empty()).then(|| texts.join("; "))
     }
 }
@@ -116,6 +137,20 @@ mod tests {
         assert_eq!(alarms.text().as_deref(), Some("Proof: broken"));
         alarms.handle_right(Kind::Proof);
         assert_eq!(alarms.text(), None);
+    }
+
+    /// What was put right at once stands nowhere, and the journal hears of it all the same.
+    #[test]
+    fn what_a_store_lacked_is_told_though_it_is_over() {
+        let mut alarms = Alarms::default();
+        alarms.handle_wrong(Kind::Store, "/two lacked it");
+        alarms.handle_right(Kind::Store);
+        assert_eq!(alarms.text(), None);
+        assert_eq!(alarms.poll_untold(at(0)).as_deref(), Some("/two lacked it"));
+        assert_eq!(alarms.poll_untold(at(100)), None, "once");
+        assert!(alarms.handle_wrong(Kind::Store, "/two lacked it"), "again");
+        alarms.handle_right(Kind::Receive);
+        assert_eq!(alarms.text().as_deref(), Some("/two lacked it"));
     }
 
     #[test]

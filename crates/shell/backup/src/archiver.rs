@@ -666,6 +666,7 @@ impl Archiver {
         self.state.waiting_bytes = self.waiting.bytes();
         self.state.waiting_since_ms = self.waiting.since_ms();
         self.state.alarm = self.alarms.text();
+        self.state.log_stands_still = self.alarms.log_stands_still();
         self.figures.change().state = self.state.clone();
         if now < self.state_at {
             return;

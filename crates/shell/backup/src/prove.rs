@@ -157,6 +157,8 @@ impl Trial<'_> {
             archive.stores.fingerprint()
         ));
         let lacked = lacked(archive, store).await;
+        let lacking = lacked.as_ref().map_or(0, |(_, lacking)| *lacking);
+        let lacked = lacked.map(|(said, _)| said);
         shown.extend(lacked.clone());
         let lived = self.bring_to_life(&programs, &folder, &mut shown).await?;
 
@@ -176,6 +178,7 @@ impl Trial<'_> {
             visited: Some(lived.visited),
             store: lacked.is_none().then(|| store.to_owned()),
             lacked,
+            lacking,
         };
         note(archive, &proof).await?;
         Ok(proof)
@@ -252,15 +255,15 @@ impl Trial<'_> {
     }
 }
 
-/// What the store that was read did not have whole, in words.
-async fn lacked(archive: &Archive, store: &str) -> Option<String> {
+/// What the store that was read did not have whole, in words; and how much of it could not be put there again.
+async fn lacked(archive: &Archive, store: &str) -> Option<(String, u64)> {
     let lacked = archive.stores.give_again().await?;
     let said = format!(
         "{store} did not have {} of the objects whole, and another store did; {} of them were put there again; the first: {}",
         lacked.objects, lacked.given, lacked.first
     );
     tracing::error!(said, "a store does not have what another has");
-    Some(said)
+    Some((said, lacked.objects.saturating_sub(lacked.given)))
 }
 
 /// In the archive, and for the journal.
@@ -557,6 +560,7 @@ mod tests {
                 visited: Some(2),
                 store: store.map(str::to_owned),
                 lacked: None,
+                lacking: 0,
             });
         }
         assert_eq!(last_read(&catalogue), Some("/two"));

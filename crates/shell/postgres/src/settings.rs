@@ -182,7 +182,9 @@ const SAFETY: &[(&str, &str)] = &[
     ("wal_receiver_status_interval", "1s"),
     ("wal_sender_timeout", "3s"),
     ("wal_receiver_timeout", "3s"),
-    ("tcp_user_timeout", "3s"),
+    // Linux ends a connection by it whose peer lives and reads nothing for so long: an application may take its time. A peer
+    // that is gone is noticed by probes, and a standby by `wal_sender_timeout`.
+    ("tcp_user_timeout", "30s"),
     ("tcp_keepalives_idle", "1"),
     ("tcp_keepalives_interval", "1"),
     ("tcp_keepalives_count", "3"),

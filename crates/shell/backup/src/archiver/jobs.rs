@@ -21,8 +21,10 @@ use crate::prune::prune;
 const PLAN_EVERY: Duration = Duration::from_secs(15);
 /// After a backup or a proof that failed.
 const JOB_RETRY: Duration = Duration::from_secs(60);
-/// While no backup has enough log after it to be proven by.
-const WAIT_EVERY: Duration = Duration::from_secs(5);
+/// While no backup has enough log after it to be proven by: so many times in the time between two proofs, and within these.
+const LOOKS: u64 = 20;
+const WAIT_LEAST: Duration = Duration::from_secs(5);
+const WAIT_MOST: Duration = Duration::from_secs(60);
 /// Of what cannot be read, so much is named.
 const NAMED_MAX: usize = 3;
 
@@ -45,8 +47,8 @@ impl Work {
 /// What came of it.
 enum Done {
     Made,
-    /// With what the store that was read did not have whole.
-    Proven(Option<String>),
+    /// With what the store that was read did not have whole, and how much of it was not put there again.
+    Proven(Option<String>, u64),
     /// No backup has enough log after it yet.
     NotYet,
 }
@@ -72,8 +74,6 @@ impl Archiver {
             }
             self.job = None;
             self.plan_at = now;
-            // Whatever was put or removed: whether every store has the same.
-            self.compare_at = now;
         }
         if now < self.plan_at || now < self.job_at {
             return;
@@ -98,6 +98,10 @@ impl Archiver {
     }
 
     fn handle_done(&mut self, done: Done, now: Instant) {
+        if !matches!(done, Done::NotYet) {
+            // Whatever was put or removed: whether every store has the same.
+            self.compare_at = now;
+        }
         match done {
             Done::Made => {
                 self.figures.change().backups += 1;
@@ -105,20 +109,31 @@ impl Archiver {
                 self.alarms.handle_right(Kind::Hole);
                 self.alarms.handle_right(Kind::Base);
             }
-            Done::Proven(lacked) => {
+            Done::Proven(lacked, lacking) => {
                 self.figures.change().proofs += 1;
                 self.state.proof_failed = None;
                 self.alarms.handle_right(Kind::Proof);
                 match lacked {
-                    Some(lacked) => self.alarm(Kind::Store, &lacked),
+                    Some(lacked) => {
+                        self.alarm(Kind::Store, &lacked);
+                        if lacking == 0 {
+                            // Told once: it is all there again.
+                            self.alarms.handle_right(Kind::Store);
+                        }
+                    }
                     None => self.alarms.handle_right(Kind::Store),
                 }
             }
-            Done::NotYet => self.job_at = now + WAIT_EVERY,
+            // Nothing was put or removed.
+            Done::NotYet => {
+                let every = Duration::from_millis(self.archive.config.schedule.proof_ms / LOOKS);
+                self.job_at = now + every.clamp(WAIT_LEAST, WAIT_MOST);
+            }
         }
     }
 
     fn handle_failed(&mut self, work: Work, why: String, now: Instant) {
+        self.compare_at = now;
         self.figures.change().failed_jobs += 1;
         self.job_at = now + JOB_RETRY;
         self.alarm(work.kind(), &format!("{work:?}: {why}"));
@@ -282,7 +297,7 @@ async fn prove_one(archive: &mut Archive) -> Result<Done, String> {
         store = proof.store,
         "backup proven by restoring it"
     );
-    Ok(Done::Proven(proof.lacked))
+    Ok(Done::Proven(proof.lacked, proof.lacking))
 }
 
 #[cfg(test)]
@@ -372,11 +387,14 @@ mod tests {
         assert_eq!(alarm(&mut archiver).as_deref(), Some("Proof: no room"));
         archiver.handle_done(Done::NotYet, now);
         assert!(archiver.state.proof_failed.is_some());
-        archiver.handle_done(Done::Proven(Some("/two lacks it".to_owned())), now);
+        let lacked = || Some("/two lacks it".to_owned());
+        archiver.handle_done(Done::Proven(lacked(), 1), now);
         assert_eq!(alarm(&mut archiver).as_deref(), Some("/two lacks it"));
         assert_eq!(archiver.state.proof_failed, None);
-        archiver.handle_done(Done::Proven(None), now);
+        archiver.handle_done(Done::Proven(None, 0), now);
         assert_eq!(alarm(&mut archiver), None);
+        archiver.handle_done(Done::Proven(lacked(), 0), now);
+        assert_eq!(alarm(&mut archiver), None, "it is all there again");
 
         archiver.handle_failed(Work::Proof, "no room".to_owned(), now);
         archiver.stand_by().await;
