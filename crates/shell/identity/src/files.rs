@@ -54,7 +54,8 @@ impl Leaves {
     /// Lays down what is missing or due, and what should prove something else than it does. Says how many.
     ///
     /// # Errors
-    /// When the authority cannot be used or a file cannot be written; what was laid down before stays.
+    /// When the authority cannot be used or a file cannot be written; what was laid down before stays, and one that fails does
+    /// not keep the others from being laid down. The first failure is told.
     pub fn renew(&mut self, wanted: &[WantedLeaf], now_wall_ms: u64) -> Result<usize, LeafError> {
         let Trust { signer, believed } = self.authority.keep(now_wall_ms)?;
         let since = match &self.signer {
@@ -66,6 +67,7 @@ impl Leaves {
         self.laid
             .retain(|path, _| wanted.iter().any(|leaf| leaf.path == *path));
         let mut renewed = 0;
+        let mut failed = None;
         for leaf in wanted {
             let good = self.laid.get(&leaf.path).is_some_and(|laid| {
                 let age = now_wall_ms.checked_sub(laid.at_wall_ms);
@@ -77,10 +79,12 @@ impl Leaves {
             if good {
                 continue;
             }
-            self.lay(leaf, now_wall_ms)?;
-            renewed += 1;
+            match self.lay(leaf, now_wall_ms) {
+                Ok(()) => renewed += 1,
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(renewed)
+        failed.map_or(Ok(renewed), Err)
     }
 
     fn lay(&mut self, wanted: &WantedLeaf, now_wall_ms: u64) -> Result<(), LeafError> {

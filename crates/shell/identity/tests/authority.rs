@@ -276,6 +276,24 @@ fn leaves_are_renewed_when_due() {
 }
 
 #[test]
+fn a_leaf_that_cannot_be_laid_down_does_not_keep_the_others_from_it() {
+    let stage = Stage::new();
+    let wanted = ["a.pem", "b.pem", "c.pem"].map(|name| WantedLeaf {
+        name: ALICE.to_owned(),
+        also: Vec::new(),
+        path: stage.folder.path().join("hosts").join(name),
+    });
+    // A folder stands where the first one goes.
+    std::fs::create_dir_all(wanted[0].path.join("in-the-way")).expect("made");
+    let mut leaves = Leaves::new(stage.authority.clone());
+    let refused = leaves.renew(&wanted, now()).expect_err("the first fails");
+    assert!(format!("{refused}").contains("a.pem"), "{refused}");
+    assert!(wanted[1].path.is_file() && wanted[2].path.is_file());
+    std::fs::remove_dir_all(&wanted[0].path).expect("out of the way");
+    assert_eq!(leaves.renew(&wanted, now()).expect("renewed"), 1);
+}
+
+#[test]
 fn a_leaf_proves_all_its_names_and_addresses() {
     let stage = Stage::new();
     let also = ["ledger.exchange.mainstay", "127.0.0.7"].map(str::to_owned);

@@ -16,6 +16,7 @@ use mainstay_units::{Incarnation, Lsn, Timeline};
 use rustix::process::Signal;
 use tokio::sync::watch;
 
+use crate::copying;
 use crate::data::{self, DataError};
 use crate::history::{self, History, Relation};
 use crate::parameters;
@@ -29,12 +30,16 @@ use crate::settings::{
 use crate::setup::Setup;
 use crate::spare;
 use crate::sql::{Login, Session};
+use crate::wait::until;
 
 const PAUSE: Duration = Duration::from_millis(3);
 const REPLAY_LIMIT: Duration = Duration::from_secs(60);
 const PROMOTE_LIMIT: Duration = Duration::from_secs(20);
 const CHECKPOINT_LIMIT: Duration = Duration::from_secs(300);
 const RESTART_POINT_LIMIT: Duration = Duration::from_secs(30);
+/// For room in which a folder could be filled, before it is tried again all the same.
+const ROOM_LIMIT: Duration = Duration::from_secs(60);
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
 const SOURCE_LIMIT: Duration = Duration::from_millis(1_500);
 
 /// Performs a command; logs what went wrong, and tells the core what kind of failure it was.
@@ -103,10 +108,24 @@ async fn attempt(
         } => {
             let server = source_server(local, source)?;
             let name = source_name(local, source);
-            data::rebuild(&local.setup, &server, &name, incarnation, progress).await?;
+            await_room(local).await;
+            let filled = data::rebuild(&local.setup, &server, &name, incarnation, progress).await;
+            if let Err(DataError::TooSmall { needed, .. }) = &filled {
+                local.lacking = Some(*needed);
+            }
+            filled?;
         }
     }
     Ok(Outcome::Done)
+}
+
+/// Before another try to fill a folder that had no room, which costs the source a checkpoint each time.
+async fn await_room(local: &mut Local) {
+    if let Some(needed) = local.lacking.take() {
+        let pgdata = &local.setup.layout.pgdata;
+        let is_there = || copying::room(pgdata).is_none_or(|room| room >= needed);
+        until(ROOM_LIMIT, ROOM_PAUSE, is_there).await;
+    }
 }
 
 /// Makes a checkpoint, in a session of its own.
@@ -128,9 +147,13 @@ pub async fn checkpoint(setup: &Setup) -> Outcome {
 fn failure(error: &ServerError) -> Failure {
     match error {
         ServerError::Late { .. } => Failure::TimedOut,
-        ServerError::Data(DataError::Folder { .. } | DataError::NoRoom { .. })
+        ServerError::Data(
+            DataError::Folder { .. } | DataError::NoRoom { .. } | DataError::TooSmall { .. },
+        )
         | ServerError::Spec { .. } => Failure::Disk,
-        ServerError::Data(DataError::Program(ProgramError::Late { .. })) => Failure::TimedOut,
+        ServerError::Data(DataError::Program(
+            ProgramError::Late { .. } | ProgramError::Stopped { .. },
+        )) => Failure::TimedOut,
         ServerError::History(_) => Failure::Disk,
         ServerError::Broken(_) => Failure::Program,
         ServerError::Replication(
@@ -193,6 +216,10 @@ async fn rewind_or_go_back(
 ) -> Result<(), ServerError> {
     let layout = local.setup.layout.clone();
     data::clear(&local.setup).await?;
+    if spare::is_owed(&layout) {
+        // What lies in the data folder is half of something; a copy of it would take the place of the whole one.
+        spare::settle(&layout)?;
+    }
     tokio::task::spawn_blocking(move || spare::make(&layout))
         .await
         .map_err(|error| DataError::Copying {
@@ -204,6 +231,26 @@ async fn rewind_or_go_back(
     }
     spare::settle(&local.setup.layout)?;
     rewound
+}
+
+/// Finishes going back where a rewind was dropped or what it ran did not end in time; says whether nothing is owed any more.
+/// Nobody is ended for it: who still works in the folder was told to end, or is no server of the keeper's.
+pub fn go_back(setup: &Setup) -> bool {
+    let layout = &setup.layout;
+    if !spare::is_owed(layout) {
+        return true;
+    }
+    if !process::is_deserted(&layout.pgdata) || !process::is_deserted(&layout.tools) {
+        return false;
+    }
+    let settled = spare::settle(layout);
+    if let Err(error) = &settled {
+        tracing::warn!(
+            error = chain(error),
+            "what a rewind left is not put in order yet"
+        );
+    }
+    settled.is_ok()
 }
 
 async fn detach(local: &mut Local) -> Result<(), ServerError> {
@@ -413,10 +460,14 @@ async fn take_histories(
     }
     let pgdata = &local.setup.layout.pgdata;
     history::forget_above(pgdata, theirs.timeline)?;
-    for number in mine.timeline.0.saturating_add(1)..=theirs.timeline.0 {
-        if let Some(content) = connection.history(Timeline(number)).await? {
+    let above: Vec<Timeline> = (mine.timeline.0.saturating_add(1)..=theirs.timeline.0)
+        .map(Timeline)
+        .collect();
+    let contents = connection.histories(&above).await?;
+    for (timeline, content) in above.into_iter().zip(contents) {
+        if let Some(content) = content {
             let give = |path: &std::path::Path| local.setup.programs.give(path);
-            history::store(pgdata, Timeline(number), &content, give)?;
+            history::store(pgdata, timeline, &content, give)?;
         }
     }
     Ok(())

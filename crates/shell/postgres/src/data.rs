@@ -7,6 +7,7 @@
 //!
 //! A filled folder always contains `standby.signal`: any start, also a stray one, is a standby's.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
@@ -19,6 +20,7 @@ use mainstay_rt::files::Stamp;
 use mainstay_units::{Incarnation, SystemIdentifier};
 use tokio::sync::watch;
 
+use crate::copying::{self, Copying, Trouble};
 use crate::process;
 use crate::programs::ProgramError;
 use crate::replication::Server;
@@ -40,8 +42,8 @@ pub const PROMOTE_SIGNAL: &str = "promote";
 /// How many folders set aside are kept; older ones are removed.
 const QUARANTINE_LIMIT: usize = 2;
 const INITIALIZE_LIMIT: Duration = Duration::from_secs(120);
-/// Copying data takes as long as it takes; a source that stalls ends its connection much earlier.
-const COPY_LIMIT: Duration = Duration::from_secs(6 * 3_600);
+/// For pg_rewind, which replays the log of a server that crashed first and says nothing meanwhile.
+const REWIND_LIMIT: Duration = Duration::from_secs(6 * 3_600);
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +62,16 @@ pub enum DataError {
     )]
     NoRoom {
         path: PathBuf,
+        needed: u64,
+        room: u64,
+    },
+    #[error(
+        "fill {}: it has {room} bytes of room, and the copy needs {needed}; make room (what was moved aside lies in {})",
+        path.display(), quarantine.display()
+    )]
+    TooSmall {
+        path: PathBuf,
+        quarantine: PathBuf,
         needed: u64,
         room: u64,
     },
@@ -279,8 +291,12 @@ pub async fn rebuild(
     if let Some(rate) = setup.config.filling_rate_kib {
         arguments.push(format!("--max-rate={rate}k"));
     }
+    let pgdata = &setup.layout.pgdata;
+    let now = mainstay_rt::clock::now;
+    let copying = RefCell::new(Copying::new(copying::room(pgdata), now()));
     let show = |line: &str| {
         if let Some((bytes, total)) = parse_progress(line) {
+            copying.borrow_mut().note(bytes, total, now());
             progress.send_replace(Some(SeedingStatus {
                 from: source_name.to_owned(),
                 bytes,
@@ -291,9 +307,21 @@ pub async fn rebuild(
     show("0/0 kB");
     let copied = setup
         .programs
-        .run("pg_basebackup", &arguments, None, COPY_LIMIT, show)
+        .run_watched("pg_basebackup", &arguments, show, || {
+            copying.borrow().trouble(now()).is_some()
+        })
         .await;
     progress.send_replace(None);
+    if let (Err(_), Some(Trouble::NoRoom { needed, room })) =
+        (&copied, copying.borrow().trouble(now()))
+    {
+        return Err(DataError::TooSmall {
+            path: pgdata.clone(),
+            quarantine: setup.layout.quarantine.clone(),
+            needed,
+            room,
+        });
+    }
     copied?;
     write_settings(setup, &Stance::alone())?;
     finish_filling(setup, incarnation)
@@ -325,7 +353,7 @@ pub async fn rewind(setup: &Setup, source: &Server) -> Result<(), DataError> {
     ];
     setup
         .programs
-        .run("pg_rewind", &arguments, None, COPY_LIMIT, |line| {
+        .run("pg_rewind", &arguments, None, REWIND_LIMIT, |line| {
             tracing::debug!(line, "pg_rewind");
         })
         .await?;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use mainstay_identity::authority::Authority;
 use mainstay_keeper::{
-    Command, DataState, Failure, Outcome, Rank, ReceiverName, ReplicaId, SynchronousStandbys,
+    Command, DataState, Failure, OperationId, Outcome, Rank, ReceiverName, ReplicaId,
+    SynchronousStandbys,
 };
 use mainstay_record::identity::{IdentityFiles, identity_name};
 use mainstay_record::keeper::{
@@ -15,12 +16,14 @@ use mainstay_record::keeper::{
     VERSION,
 };
 use mainstay_units::{Incarnation, Term, Timeline};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 use crate::commands::perform;
 use crate::server::Local;
 use crate::setup::Setup;
-use crate::{data, process};
+use crate::wait::until;
+use crate::{data, history, process};
 
 /// One server per replica, on addresses that only this test uses.
 struct Servers {
@@ -31,7 +34,7 @@ struct Servers {
 impl Drop for Servers {
     fn drop(&mut self) {
         for local in &self.locals {
-            for left in process::standing_in(&local.setup.layout.pgdata) {
+            for left in process::standing_in(&local.setup.layout.pgdata).unwrap_or_default() {
                 process::signal(left, rustix::process::Signal::KILL);
             }
         }
@@ -503,7 +506,7 @@ fn a_stop_that_overtakes_a_start_leaves_nothing_that_starts_later() {
             servers.must(0, Command::StopImmediate).await;
             let pgdata = servers.locals[0].setup.layout.pgdata.clone();
             for _ in 0..30 {
-                let standing = process::standing_in(&pgdata);
+                let standing = process::standing_in(&pgdata).unwrap();
                 assert!(standing.is_empty(), "after {pause_ms} ms: {standing:?}");
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -524,5 +527,132 @@ fn a_promotion_that_died_before_its_signal_does_not_happen_later() {
         process::signal(postmaster, rustix::process::Signal::USR1);
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(servers.sql(1, "SELECT pg_is_in_recovery()").await, "t");
+    });
+}
+
+#[test]
+fn a_rewind_that_is_cut_short_is_gone_back_on_without_another_start() {
+    drill(async {
+        let mut servers = Servers::new(21);
+        let incarnation = Incarnation(1);
+        servers.must(0, Command::Initialize { incarnation }).await;
+        let setup = Rc::clone(&servers.locals[0].setup);
+        let before = data::state(&setup);
+        // A source that never says anything.
+        let source = tokio::net::TcpListener::bind("127.202.21.2:5432").await;
+        let _source = source.unwrap();
+        let (order, orders) = tokio::sync::mpsc::unbounded_channel();
+        let (done, mut outcomes) = tokio::sync::mpsc::unbounded_channel();
+        let (progress, _) = watch::channel(None);
+        let (_news, hears) = watch::channel(0);
+        let (_certificates, sees) = watch::channel(0);
+        let hands = crate::hands::work(Rc::clone(&setup), orders, done, progress, hears, sees);
+        let hands = tokio::task::spawn_local(hands);
+        let rewind = Command::Rewind {
+            source: ReplicaId(2),
+            incarnation: Incarnation(2),
+            spare: true,
+        };
+        order.send((OperationId(1), rewind)).unwrap();
+        let limit = Duration::from_secs(20);
+        let pause = Duration::from_millis(2);
+        let layout = &setup.layout;
+        assert!(until(limit, pause, || crate::spare::is_owed(layout)).await);
+        order
+            .send((OperationId(2), Command::StopImmediate))
+            .unwrap();
+        let cancelled = Outcome::Failed(Failure::Cancelled);
+        assert_eq!(outcomes.recv().await, Some((OperationId(1), cancelled)));
+        assert_eq!(outcomes.recv().await, Some((OperationId(2), Outcome::Done)));
+        assert!(until(limit, pause, || !layout.filling.exists()).await);
+        assert_eq!(data::state(&setup), before);
+        hands.abort();
+    });
+}
+
+/// Passes on what comes and counts how often the side that speaks is another than before.
+async fn relay(at: &str, to: SocketAddr, turns: Rc<std::cell::Cell<usize>>) {
+    let listener = tokio::net::TcpListener::bind(at).await.unwrap();
+    tokio::task::spawn_local(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
+        let (mut question, mut answer) = (vec![0; 65_536], vec![0; 65_536]);
+        let mut asked = false;
+        loop {
+            let (count, asks) = tokio::select! {
+                count = near.read(&mut question) => (count.unwrap_or(0), true),
+                count = far.read(&mut answer) => (count.unwrap_or(0), false),
+            };
+            if count == 0 {
+                return;
+            }
+            if asks && !asked {
+                turns.set(turns.get() + 1);
+            }
+            asked = asks;
+            let (to, bytes) = if asks {
+                (&mut far, &question)
+            } else {
+                (&mut near, &answer)
+            };
+            to.write_all(&bytes[..count]).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_histories_of_many_terms_cost_one_way_there_and_back() {
+    drill(async {
+        let mut servers = Servers::new(22);
+        let incarnation = Incarnation(1);
+        servers.must(0, Command::Initialize { incarnation }).await;
+        servers.must(0, Command::StartStandby).await;
+        servers.promote(0, 60).await;
+        let setup = Rc::clone(&servers.locals[0].setup);
+        let turns = Rc::new(std::cell::Cell::new(0));
+        let (at, to) = ("127.202.22.9:5432", setup.config.listen.postgres);
+        relay(at, to, Rc::clone(&turns)).await;
+        let name = identity_name("postgres-orders", "host-1", "drill");
+        let at = at.parse().unwrap();
+        let server = crate::replication::Server::Remote { at, name };
+        let mut connection = setup.replication(&server).await.unwrap();
+        let wanted: Vec<Timeline> = (2..=61).map(Timeline).collect();
+        turns.set(0);
+        let found = connection.histories(&wanted).await.unwrap();
+        assert_eq!(turns.get(), 1, "a way for each");
+        let on_disk = wanted
+            .iter()
+            .map(|timeline| std::fs::read(history::path(&setup.layout.pgdata, *timeline)).ok());
+        assert_eq!(found, on_disk.collect::<Vec<_>>());
+        assert!(found[58].as_ref().is_some_and(|text| !text.is_empty()));
+        assert_eq!(found[59], None, "and one that is not there is no error");
+        // The connection is of use after it.
+        assert_eq!(connection.identify().await.unwrap().timeline, Timeline(60));
+    });
+}
+
+#[test]
+fn how_far_a_standby_has_come_is_seen_from_outside() {
+    drill(async {
+        let mut servers = Servers::new(23);
+        servers.pair().await;
+        let pgdata = servers.locals[1].setup.layout.pgdata.clone();
+        let before = crate::recovering::place(&pgdata);
+        assert!(
+            matches!(before, Some(crate::recovering::Place::Segment(_))),
+            "{before:?}"
+        );
+        // A segment in which nothing stands is not ended.
+        for statement in [
+            "CREATE TABLE t ()",
+            "SELECT pg_switch_wal()",
+            "DROP TABLE t",
+        ] {
+            servers.sql(0, statement).await;
+        }
+        let further = || crate::recovering::place(&pgdata) > before;
+        assert!(until(Duration::from_secs(20), Duration::from_millis(5), further).await);
+        let primary = &servers.locals[0].setup.layout.pgdata;
+        assert_eq!(crate::recovering::place(primary), None);
     });
 }

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use mainstay_keeper::{Command, Failure, OperationId, Outcome};
 use mainstay_record::keeper::SeedingStatus;
@@ -24,7 +25,12 @@ struct Hands {
     waiting: VecDeque<Order>,
     done: mpsc::UnboundedSender<Done>,
     progress: watch::Sender<Option<SeedingStatus>>,
+    /// No rewind can have left anything.
+    is_in_order: bool,
 }
+
+/// Between two tries to finish what a rewind left.
+const LOOK_BACK: Duration = Duration::from_secs(1);
 
 /// Performs orders until nobody gives any.
 pub async fn work(
@@ -43,6 +49,7 @@ pub async fn work(
         waiting: VecDeque::new(),
         done,
         progress,
+        is_in_order: false,
     };
     loop {
         let order = match hands.waiting.pop_front() {
@@ -53,6 +60,10 @@ pub async fn work(
                     Some(order) => order,
                     None => return,
                 },
+                () = tokio::time::sleep(LOOK_BACK), if !hands.is_in_order => {
+                    hands.is_in_order = commands::go_back(&hands.local.setup);
+                    continue;
+                }
                 Ok(()) = certificates.changed() => {
                     hands.local.show_certificate();
                     continue;
@@ -83,6 +94,7 @@ impl Hands {
             return Some(());
         }
         let stopping = command == Command::StopImmediate;
+        self.is_in_order &= !matches!(command, Command::Rewind { .. });
         let mut stop = None;
         let outcome = {
             let performing = commands::perform(&mut self.local, command, &self.progress);

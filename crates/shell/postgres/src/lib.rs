@@ -17,8 +17,8 @@
 //! # Code map
 //!
 //! - `setup`: configuration file, folders, passwords. `programs`: PostgreSQL's tools.
-//! - `process`: identities and descriptors of processes. `server`: the local server as a process.
-//! - `settings`: its configuration files; `parameters`: what the platform adds to them; `certificate`: what it shows. `history`: its timelines. `data`: its folder; `damage`: what is known against it.
+//! - `process`: identities and descriptors of processes. `server`: the local server as a process; `recovering`: how far one that starts has come.
+//! - `settings`: its configuration files; `parameters`: what the platform adds to them; `certificate`: what it shows. `history`: its timelines. `data`: its folder, `copying`: how far a copy has come; `damage`: what is known against it.
 //! - `sql`, `replication`: the two ways of asking a server.
 //! - `commands`: what the core can order, one function each. `hands`, `eyes`, `memory`, `mind`, `peers`,
 //!   `face`: the parts of the body; `wanted`: what the file asks for meanwhile; `supply`, `pulse`, `weakened`, `own_settings` feel for the eyes what takes time to feel. `unarchived`: slots that an archive leaves. `figures`, `page`: what the server
@@ -28,6 +28,7 @@ mod catch_up;
 mod certificate;
 mod commands;
 mod convert;
+mod copying;
 mod damage;
 mod data;
 #[cfg(test)]
@@ -49,6 +50,7 @@ mod process;
 mod programs;
 mod promise;
 mod pulse;
+mod recovering;
 mod replication;
 mod seed;
 mod server;

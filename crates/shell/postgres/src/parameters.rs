@@ -149,8 +149,10 @@ impl Parameters {
         self.keep(&state.kept);
     }
 
-    fn refuse(&self, settings: Settings, why: String) {
+    /// The server does not take these, and runs with what is used.
+    pub fn refuse(&self, settings: Settings, why: String) {
         let mut state = self.state();
+        state.kept.used = Some(state.used.clone());
         state.kept.failed = Some(FailedSettings { settings, why });
         self.keep(&state.kept);
     }
@@ -167,18 +169,18 @@ impl Parameters {
         }
     }
 
-    /// The server did not start: whether there is something else to start it with.
-    pub fn fall_back(&self, why: &str) -> bool {
+    /// The server did not start: if there is something else to start it with, that is used, and what was tried is returned.
+    /// Whether the parameters are at fault shows only when it starts without them.
+    pub fn fall_back(&self) -> Option<Settings> {
         let mut state = self.state();
-        let Some(good) = state.kept.good.clone().filter(|good| *good != state.used) else {
-            return false;
-        };
-        state.kept.used = Some(good.clone());
-        let settings = std::mem::replace(&mut state.used, good);
-        let why = why.to_owned();
-        state.kept.failed = Some(FailedSettings { settings, why });
-        self.keep(&state.kept);
-        true
+        let good = state.kept.good.clone();
+        let good = good.filter(|good| *good != state.used)?;
+        Some(std::mem::replace(&mut state.used, good))
+    }
+
+    /// The server did not start with what was good before either: what was tried is tried again.
+    pub fn go_back(&self, tried: Settings) {
+        self.state().used = tried;
     }
 
     /// What the log demands is put over what is used, where that is less.
@@ -457,13 +459,20 @@ mod tests {
         let new = vec![setting("shared_buffers", "900GB")];
         let parameters = Parameters::recall(path.clone(), old.clone());
         parameters.note_started();
-        assert!(!parameters.fall_back("it ended"), "nothing else is known");
+        assert_eq!(parameters.fall_back(), None, "nothing else is known");
         parameters.want(new.clone());
         assert_eq!(parameters.untried(), Some(new.clone()));
         parameters.adopt(new.clone());
         parameters.note_server(vec!["shared_buffers".to_owned()], false);
         assert_eq!(parameters.renewal(), Renewal::Needed);
-        assert!(parameters.fall_back("it ended"));
+        // A server that starts with neither says nothing of the parameters, in this life of the keeper or the next.
+        let tried = parameters.fall_back().unwrap();
+        parameters.go_back(tried);
+        assert_eq!(parameters.renewal(), Renewal::Needed);
+        let after = Parameters::recall(path.clone(), new.clone());
+        assert_eq!(after.status().refused, None);
+        assert_eq!(parameters.fall_back(), Some(new.clone()));
+        parameters.refuse(new.clone(), "it ended".to_owned());
         assert_eq!(parameters.renewal(), Renewal::Refused);
         assert_eq!(
             parameters.lines(),

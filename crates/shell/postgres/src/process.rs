@@ -4,16 +4,20 @@
 //! does. A zombie counts as dead. Every process of a PostgreSQL server has the data folder as its working
 //! folder, so what is left of a server whose postmaster was killed is found by looking at `/proc/*/cwd`.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use mainstay_record::process::ProcessIdentity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::sync::oneshot;
 
 use crate::wait::until;
+
+const PROC: &str = "/proc";
 
 /// The identity of a living process, `None` if it is dead or a zombie.
 pub fn identify(pid: u32) -> Option<ProcessIdentity> {
@@ -100,31 +104,78 @@ pub fn signal(process: ProcessIdentity, signal: Signal) {
 }
 
 /// Living processes whose working folder is `folder`, or was before it was deleted.
-pub fn standing_in(folder: &Path) -> Vec<ProcessIdentity> {
+///
+/// # Errors
+/// When that cannot be seen, as without a free descriptor: it must not be taken for nobody.
+pub fn standing_in(folder: &Path) -> io::Result<Vec<ProcessIdentity>> {
+    seen_standing(Path::new(PROC), folder)
+}
+
+fn seen_standing(proc: &Path, folder: &Path) -> io::Result<Vec<ProcessIdentity>> {
     let deleted = format!("{} (deleted)", folder.display());
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| {
-            std::fs::read_link(format!("/proc/{pid}/cwd"))
-                .is_ok_and(|link| link == folder || link.as_os_str() == deleted.as_str())
-        })
-        .filter_map(identify)
-        .collect()
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(proc)? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let own = proc.join(name);
+        let stands = unless_gone(std::fs::read_link(own.join("cwd")))?
+            .is_some_and(|link| link == folder || link.as_os_str() == deleted.as_str());
+        if !stands {
+            continue;
+        }
+        let stat = unless_gone(std::fs::read_to_string(own.join("stat")))?;
+        if let Some(start_ticks) = stat.and_then(|stat| parse_stat(&stat)) {
+            found.push(ProcessIdentity { pid, start_ticks });
+        }
+    }
+    Ok(found)
+}
+
+/// `None` of a process that ended meanwhile, or is another user's and none of ours.
+fn unless_gone<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+            ) || error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether everybody has left `folder`, as far as can be seen.
+pub fn is_deserted(folder: &Path) -> bool {
+    standing_in(folder).is_ok_and(|left| left.is_empty())
 }
 
 /// Kills everything that stands in `folder` and waits until nothing does; says whether that came true.
 pub async fn clear(folder: &Path, limit: Duration) -> bool {
-    until(limit, Duration::from_millis(5), || {
-        let left = standing_in(folder);
-        for process in &left {
-            signal(*process, Signal::KILL);
+    let mut unseen = None;
+    let cleared = until(limit, Duration::from_millis(5), || {
+        match standing_in(folder) {
+            Ok(left) => {
+                for process in &left {
+                    signal(*process, Signal::KILL);
+                }
+                left.is_empty()
+            }
+            Err(error) => {
+                unseen = Some(error);
+                false
+            }
         }
-        left.is_empty()
     })
-    .await
+    .await;
+    if let (false, Some(error)) = (cleared, unseen) {
+        tracing::error!(folder = %folder.display(), %error, "who works in a folder cannot be seen in {PROC}");
+    }
+    cleared
 }
 
 /// How often a process has gone to sleep of its own accord.
@@ -165,6 +216,24 @@ mod tests {
             ..me
         };
         assert!(!is_alive(stranger));
-        assert!(standing_in(&std::env::current_dir().unwrap()).contains(&me));
+        let standing = standing_in(&std::env::current_dir().unwrap()).unwrap();
+        assert!(standing.contains(&me));
+    }
+
+    #[test]
+    fn who_cannot_be_seen_is_not_taken_for_gone() {
+        let proc = tempfile::tempdir().unwrap();
+        let folder = Path::new("/where/a/server/stands");
+        assert!(seen_standing(&proc.path().join("none"), folder).is_err());
+        let own = proc.path().join("4711");
+        std::fs::create_dir(&own).unwrap();
+        std::os::unix::fs::symlink(folder, own.join("cwd")).unwrap();
+        assert_eq!(seen_standing(proc.path(), folder).unwrap(), [], "it ended");
+        // There, and not to be read.
+        std::fs::create_dir(own.join("stat")).unwrap();
+        assert!(seen_standing(proc.path(), folder).is_err());
+        std::fs::remove_file(own.join("cwd")).unwrap();
+        std::os::unix::fs::symlink("/elsewhere", own.join("cwd")).unwrap();
+        assert_eq!(seen_standing(proc.path(), folder).unwrap(), []);
     }
 }

@@ -15,6 +15,8 @@ use tokio::process::{Child, Command};
 const ROOT: &str = "/usr/lib/postgresql";
 /// How much of a tool's output is kept to explain its failure.
 const OUTPUT_LIMIT: usize = 4_096;
+/// Between two looks at a tool that takes as long as it takes.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
@@ -54,6 +56,8 @@ pub enum ProgramError {
     },
     #[error("run {tool}: not done after {limit:?}")]
     Late { tool: &'static str, limit: Duration },
+    #[error("run {tool}: it came no further and was ended")]
+    Stopped { tool: &'static str },
 }
 
 /// Whose files the data are.
@@ -191,6 +195,33 @@ impl Programs {
         match tokio::time::timeout(limit, attend(tool, child, input, &mut each_line)).await {
             Ok(result) => result,
             Err(_) => Err(ProgramError::Late { tool, limit }),
+        }
+    }
+
+    /// Runs a tool to its end, however long that takes, unless `is_over` says so: asked once a second.
+    ///
+    /// # Errors
+    /// When it cannot be started, fails, or was ended.
+    pub async fn run_watched(
+        &self,
+        tool: &'static str,
+        arguments: &[String],
+        mut each_line: impl FnMut(&str),
+        mut is_over: impl FnMut() -> bool,
+    ) -> Result<(), ProgramError> {
+        let child = self
+            .command(tool)
+            .args(arguments)
+            .spawn()
+            .map_err(|source| ProgramError::Start { tool, source })?;
+        let attending = attend(tool, child, None, &mut each_line);
+        let mut attending = std::pin::pin!(attending);
+        loop {
+            match tokio::time::timeout(LOOK_PERIOD, &mut attending).await {
+                Ok(result) => return result,
+                Err(_) if is_over() => return Err(ProgramError::Stopped { tool }),
+                Err(_) => {}
+            }
         }
     }
 
@@ -376,6 +407,38 @@ mod tests {
         // Not started with another one, whatever is there: that its own is missing is what must be said.
         std::fs::write(data.join("PG_VERSION"), "16\n").unwrap();
         assert_eq!(choice.folder(), Some(bin(&root, 16)));
+    }
+
+    #[tokio::test]
+    async fn a_tool_that_is_watched_is_ended_when_it_is_over_and_not_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let rights: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        for name in ["postgres", "pg_basebackup"] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "#!/bin/sh\necho 1/2 kB >&2\nexec sleep 1000\n").unwrap();
+            std::fs::set_permissions(&path, rights.clone()).unwrap();
+        }
+        let programs = Programs {
+            choice: Choice::Given(folder.path().to_owned()),
+            owner: None,
+            tool_folder: folder.path().to_owned(),
+            password_file: folder.path().join("passwords"),
+        };
+        let lines = std::cell::Cell::new(0);
+        let mut looks = 0;
+        let hear = |_: &str| lines.set(lines.get() + 1);
+        let is_over = || {
+            looks += 1;
+            lines.get() > 0 && looks > 1
+        };
+        let ended = programs
+            .run_watched("pg_basebackup", &[], hear, is_over)
+            .await;
+        assert!(matches!(ended, Err(ProgramError::Stopped { .. })));
+        assert_eq!(lines.get(), 1);
+        // Reaped by the runtime after it was killed.
+        let gone = || crate::process::is_deserted(folder.path());
+        assert!(crate::wait::until(Duration::from_secs(20), LOOK_PERIOD / 100, gone).await);
     }
 
     #[tokio::test]

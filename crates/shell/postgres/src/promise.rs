@@ -47,13 +47,14 @@ impl PromiseFile {
     /// When it cannot be opened, created or read, or when both slots are damaged: a keeper that has
     /// forgotten its promises must not pretend that it never made any.
     pub fn open(path: &Path) -> Result<(Self, Option<Vec<u8>>), PromiseError> {
-        if !path.exists() {
-            create(path)?;
-        }
         let open = |source| PromiseError::Open {
             path: path.to_owned(),
             source,
         };
+        // One that cannot be seen for now is not one that was never there.
+        if !path.try_exists().map_err(open)? {
+            create(path).map_err(open)?;
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -109,26 +110,30 @@ impl PromiseFile {
     }
 }
 
-fn create(path: &Path) -> Result<(), PromiseError> {
+fn create(path: &Path) -> io::Result<()> {
     // Under another name until it is whole: a crash while it is created leaves none.
     let temporary = path.with_extension("new");
     let folder = path.parent().unwrap_or(Path::new("/"));
-    OpenOptions::new()
+    // What a crash left may be the promises under a second name: it goes, and is not written to.
+    remove(&temporary)?;
+    let mut file = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
-        .open(&temporary)
-        .and_then(|mut file| {
-            file.write_all(&vec![0; SLOT_BYTES * 2])?;
-            file.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .and_then(|()| mainstay_rt::files::fsync_dir(folder))
-        .map_err(|source| PromiseError::Open {
-            path: path.to_owned(),
-            source,
-        })
+        .open(&temporary)?;
+    file.write_all(&vec![0; SLOT_BYTES * 2])?;
+    file.sync_all()?;
+    // Fails where there is something, which a rename would replace.
+    std::fs::hard_link(&temporary, path)?;
+    remove(&temporary)?;
+    mainstay_rt::files::fsync_dir(folder)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn encode(counter: u64, content: &[u8]) -> Vec<u8> {
@@ -202,6 +207,27 @@ mod tests {
             PromiseFile::open(&path),
             Err(PromiseError::Damaged { .. })
         ));
+    }
+
+    #[test]
+    fn promises_that_cannot_be_seen_are_not_replaced_by_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("promise");
+        // Whoever looks for it meets an error, and not that there is nothing.
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let opened = PromiseFile::open(&path);
+        assert!(matches!(opened, Err(PromiseError::Open { .. })));
+        assert!(path.is_symlink(), "another file has taken its place");
+        std::fs::remove_file(&path).unwrap();
+
+        let (mut promise, _) = PromiseFile::open(&path).unwrap();
+        promise.store(b"one").unwrap();
+        // Left by a crash between two names and one.
+        std::fs::hard_link(&path, path.with_extension("new")).unwrap();
+        let created = create(&path).unwrap_err();
+        assert_eq!(created.kind(), io::ErrorKind::AlreadyExists);
+        let (_, content) = PromiseFile::open(&path).unwrap();
+        assert_eq!(content.as_deref(), Some(&b"one"[..]));
     }
 
     #[test]

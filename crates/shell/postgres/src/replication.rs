@@ -17,6 +17,8 @@ use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
+/// Some ten kilobytes of questions.
+const HISTORIES_AT_ONCE: usize = 256;
 /// Longest answer that is read: a history file of a cluster with very many terms.
 const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
 
@@ -85,6 +87,26 @@ pub struct Connection {
 }
 
 type Row = Vec<Option<Vec<u8>>>;
+
+fn history_of(timeline: Timeline) -> String {
+    format!("TIMELINE_HISTORY {timeline}")
+}
+
+/// The file in the answer; `None` if the server has none.
+fn history_in(
+    answer: Result<Vec<Row>, ReplicationError>,
+) -> Result<Option<Vec<u8>>, ReplicationError> {
+    match answer {
+        Ok(rows) => Ok(rows
+            .into_iter()
+            .next()
+            .and_then(|row| row.into_iter().nth(1))
+            .flatten()),
+        // 58P01: the file does not exist.
+        Err(ReplicationError::Refused { code, .. }) if code == "58P01" => Ok(None),
+        Err(error) => Err(error),
+    }
+}
 
 impl Connection {
     /// # Errors
@@ -159,16 +181,31 @@ impl Connection {
         &mut self,
         timeline: Timeline,
     ) -> Result<Option<Vec<u8>>, ReplicationError> {
-        match self.query(&format!("TIMELINE_HISTORY {timeline}")).await {
-            Ok(rows) => Ok(rows
-                .into_iter()
-                .next()
-                .and_then(|row| row.into_iter().nth(1))
-                .flatten()),
-            // 58P01: the file does not exist.
-            Err(ReplicationError::Refused { code, .. }) if code == "58P01" => Ok(None),
-            Err(error) => Err(error),
+        history_in(self.query(&history_of(timeline)).await)
+    }
+
+    /// As [`Connection::history`], of several timelines in turn: all are asked for before the first answer is read, so that
+    /// the way there and back is gone once.
+    ///
+    /// # Errors
+    /// As [`Connection::history`].
+    pub async fn histories(
+        &mut self,
+        timelines: &[Timeline],
+    ) -> Result<Vec<Option<Vec<u8>>>, ReplicationError> {
+        let mut found = Vec::new();
+        // The questions of one turn fit into what a connection holds of what nobody has read.
+        for turn in timelines.chunks(HISTORIES_AT_ONCE) {
+            let mut message = BytesMut::new();
+            for timeline in turn {
+                frontend::query(&history_of(*timeline), &mut message).map_err(|e| self.io(e))?;
+            }
+            self.send(&message).await?;
+            for _ in turn {
+                found.push(history_in(self.answer().await)?);
+            }
         }
+        Ok(found)
     }
 
     /// The size of the log's segments, the same for all servers of a cluster.
@@ -274,6 +311,11 @@ impl Connection {
         let mut message = BytesMut::new();
         frontend::query(query, &mut message).map_err(|e| self.io(e))?;
         self.send(&message).await?;
+        self.answer().await
+    }
+
+    /// The rows that answer one question.
+    async fn answer(&mut self) -> Result<Vec<Row>, ReplicationError> {
         let mut rows = Vec::new();
         let mut refused = None;
         loop {

@@ -25,14 +25,13 @@ use crate::history::{self, HistoryError};
 use crate::parameters;
 use crate::process;
 use crate::programs::ProgramError;
+use crate::recovering::{self, Patience, STALL_LIMIT};
 use crate::replication::{Connection, Identity, ReplicationError};
 use crate::settings::{SUPERUSER, Stance};
 use crate::setup::Setup;
 use crate::sql::{Login, Session, SqlError};
 use crate::wait::until;
 
-/// A standby accepts connections when what it has is consistent; crash recovery may come first.
-const START_LIMIT: Duration = Duration::from_secs(120);
 const VERSION_LIMIT: Duration = Duration::from_secs(2);
 /// After this an immediate shutdown is helped with SIGKILL.
 const QUIT_LIMIT: Duration = Duration::from_millis(200);
@@ -117,6 +116,8 @@ pub async fn login(setup: &Setup, limit: Duration) -> Result<Session, SqlError> 
 pub struct Local {
     pub setup: Rc<Setup>,
     pub stance: Stance,
+    /// The room that the last filling would have needed.
+    pub lacking: Option<u64>,
     session: Option<Rc<Session>>,
     /// Kept through an election, in which every log-in counts.
     replication: Option<Connection>,
@@ -133,6 +134,7 @@ impl Local {
         Self {
             setup,
             stance,
+            lacking: None,
             session: None,
             replication: None,
             shims: Vec::new(),
@@ -205,15 +207,22 @@ impl Local {
                 parameters.note_started();
                 Ok(())
             }
-            Err(error @ ServerError::Ended { .. })
-                if parameters.fall_back(&format!(
-                    "the server does not start with it; {} says why",
-                    self.setup.layout.server_log.display()
-                )) =>
-            {
+            Err(error @ ServerError::Ended { .. }) => {
+                let Some(tried) = parameters.fall_back() else {
+                    return Err(error);
+                };
                 tracing::warn!(error = chain(&error), "starting with the parameters before");
                 parameters::note_demand(&self.setup).await;
-                self.start_once(stance).await
+                let started = self.start_once(stance).await;
+                if started.is_ok() {
+                    let log = self.setup.layout.server_log.display();
+                    let why = format!("the server does not start with it; {log} says why");
+                    parameters.refuse(tried, why);
+                } else {
+                    // It starts with neither, so it is not for these parameters that it does not.
+                    parameters.go_back(tried);
+                }
+                started
             }
             Err(error) => Err(error),
         }
@@ -298,9 +307,12 @@ impl Local {
         Ok(())
     }
 
+    /// A standby accepts connections when what it has is consistent; crash recovery may come first, and is waited for as
+    /// long as it goes on: who ends it has it begin anew.
     async fn await_start(&mut self) -> Result<(), ServerError> {
         let launched = mainstay_rt::clock::now();
-        let deadline = launched + START_LIMIT;
+        let mut patience = Patience::new(launched);
+        let pgdata = self.setup.layout.pgdata.clone();
         loop {
             match login(&self.setup, ANSWER_LIMIT).await {
                 Ok(session) => {
@@ -314,10 +326,10 @@ impl Local {
                 let log = self.setup.layout.server_log.clone();
                 return Err(ServerError::Ended { log });
             }
-            if now >= deadline {
+            if patience.is_over(now, || recovering::place(&pgdata)) {
                 return Err(ServerError::Late {
-                    action: "start the server",
-                    limit: START_LIMIT,
+                    action: "start the server, or come any further in its log",
+                    limit: STALL_LIMIT,
                 });
             }
             tokio::time::sleep(START_PAUSE).await;
@@ -345,10 +357,7 @@ impl Local {
         let pgdata = self.setup.layout.pgdata.clone();
         if let Some(postmaster) = postmaster(&self.setup) {
             process::signal(postmaster, Signal::QUIT);
-            until(QUIT_LIMIT, PAUSE, || {
-                process::standing_in(&pgdata).is_empty()
-            })
-            .await;
+            until(QUIT_LIMIT, PAUSE, || process::is_deserted(&pgdata)).await;
         }
         let stopped = process::clear(&pgdata, KILL_LIMIT).await;
         self.dismiss_shims().await;
@@ -371,10 +380,7 @@ impl Local {
         let pgdata = self.setup.layout.pgdata.clone();
         if let Some(postmaster) = postmaster(&self.setup) {
             process::signal(postmaster, Signal::INT);
-            until(ORDER_LIMIT, PAUSE, || {
-                process::standing_in(&pgdata).is_empty()
-            })
-            .await;
+            until(ORDER_LIMIT, PAUSE, || process::is_deserted(&pgdata)).await;
         }
         self.stop().await
     }

@@ -76,6 +76,11 @@ pub fn settle(layout: &Layout) -> Result<(), DataError> {
     remove(&layout.left_over)
 }
 
+/// Whether a rewind did not end, and the folder that was kept for that has not taken its place yet.
+pub fn is_owed(layout: &Layout) -> bool {
+    layout.filling.exists() && layout.spare.exists()
+}
+
 /// Before the data folder is filled in another way. A whole copy that a failed rewind left is moved aside, since it
 /// may be the last one.
 ///

@@ -121,22 +121,39 @@ impl Door {
     }
 
     fn read(&self) {
-        let certificate = self.files.certificate.display();
         match load(&self.files) {
-            Ok(server) => {
-                *self.lock() = Shown {
-                    server: Some(server),
-                    problem: None,
-                };
-                tracing::info!(%certificate, "took a certificate");
-            }
+            Ok(server) => self.take(server),
+            Err(error) => self.refuse(&error),
+        }
+    }
+
+    /// Files that look as they did when they could not be used: what ails them is told once.
+    fn read_again(&self) {
+        match load(&self.files) {
+            Ok(server) => self.take(server),
             Err(error) => {
-                let problem = mainstay_rt::error::chain(&error);
-                tracing::error!(%certificate, problem, "the certificate cannot be used; the last good one stays, if there was one");
-                self.refused.fetch_add(1, Ordering::Relaxed);
-                self.lock().problem = Some(problem);
+                if self.problem() != Some(mainstay_rt::error::chain(&error)) {
+                    self.refuse(&error);
+                }
             }
         }
+    }
+
+    fn take(&self, server: Arc<ServerConfig>) {
+        *self.lock() = Shown {
+            server: Some(server),
+            problem: None,
+        };
+        let certificate = self.files.certificate.display();
+        tracing::info!(%certificate, "took a certificate");
+    }
+
+    fn refuse(&self, error: &DoorError) {
+        let certificate = self.files.certificate.display();
+        let problem = mainstay_rt::error::chain(error);
+        tracing::error!(%certificate, problem, "the certificate cannot be used; the last good one stays, if there was one");
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.lock().problem = Some(problem);
     }
 }
 
@@ -150,6 +167,9 @@ fn follow(door: &Weak<Door>, mut known: [Stamp; 3]) {
         if found != known {
             known = found;
             door.read();
+        } else if door.problem().is_some() {
+            // What ails them may lie where no stamp tells: in the rights of a folder, or in another file.
+            door.read_again();
         }
     }
 }

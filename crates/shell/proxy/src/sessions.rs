@@ -31,6 +31,11 @@ use crate::config::{ReplicaEntry, TcpEntry};
 use crate::worker::{Local, Worker};
 use crate::world::World;
 
+/// A peer that vanished without a word is noticed after the first of these and three times the second. (No time limit for what
+/// is under way to it: the kernel counts one against a peer that lives and does not read for a while.)
+const IDLE: Duration = Duration::from_secs(10);
+const PROBE_PERIOD: Duration = Duration::from_secs(5);
+const PROBES: u32 = 3;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// Between two tries to reach a primary that does not accept yet.
 const CONNECT_PAUSE: Duration = Duration::from_millis(50);
@@ -210,7 +215,7 @@ async fn serve(worker: Rc<Worker>, client: TcpStream, address: SocketAddr) {
         id: worker.next_id(),
         worker: Rc::clone(&worker),
     };
-    client.set_nodelay(true).ok();
+    attune(&client);
     let patience = mainstay_rt::clock::now() + worker.local().bounds().hold_wait;
     let Some((server, session)) = meet(&worker, address, patience).await else {
         return;
@@ -223,6 +228,20 @@ async fn serve(worker: Rc<Worker>, client: TcpStream, address: SocketAddr) {
     // The world may have changed while we connected.
     session.handle_view(&worker.local().world);
     relay(&worker, client, server, &session).await;
+}
+
+/// Sends without delay, and asks a silent peer whether it is still there.
+fn attune(stream: &TcpStream) {
+    let probing = socket2::TcpKeepalive::new()
+        .with_time(IDLE)
+        .with_interval(PROBE_PERIOD)
+        .with_retries(PROBES);
+    let set = stream
+        .set_nodelay(true)
+        .and_then(|()| socket2::SockRef::from(stream).set_tcp_keepalive(&probing));
+    if let Err(error) = set {
+        tracing::debug!(%error, "a connection that ended already");
+    }
 }
 
 /// Connects to the server that the listener stands for, waiting for one if need be.
@@ -246,7 +265,7 @@ async fn meet(
             let connecting = TcpStream::connect(replica.postgres);
             let limit = local.bounds().connect_timeout;
             if let Ok(Ok(server)) = tokio::time::timeout(limit, connecting).await {
-                server.set_nodelay(true).ok();
+                attune(&server);
                 let database = local.world.config.routing.databases[entry.database]
                     .name
                     .clone();

@@ -197,3 +197,32 @@ fn a_snapshot_whose_certificate_cannot_be_used_is_refused_and_the_door_stays_ope
             .contains(" 200 ")
     );
 }
+
+/// Writes in place, so that nothing but the content tells the states of the file apart.
+fn write_unseen(path: &Path, content: &[u8]) {
+    let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let mut file = std::fs::File::options()
+        .write(true)
+        .open(path)
+        .expect("opened");
+    file.write_all(content).expect("written");
+    file.set_modified(long_ago).expect("set back");
+}
+
+#[test]
+fn a_certificate_that_was_mended_where_no_stamp_tells_is_taken() {
+    let stage = Stage::new(84);
+    let _gateway = stage.start(None);
+    let anybody = stage.caller(None);
+    let good = std::fs::read(stage.shown()).expect("read");
+    let is_told = || !stage.platform.status()["snapshot_error"].is_null();
+    write_unseen(&stage.shown(), &vec![b'x'; good.len()]);
+    until("the bad file is told of", is_told);
+    write_unseen(&stage.shown(), &good);
+    until("the mended one is taken", || !is_told());
+    let mut next = stage.call(&anybody);
+    assert!(order(&mut next, "a").expect("an answer").contains(" 200 "));
+    let (_, figures) = stage.platform.control("GET", "/metrics");
+    let once = "mainstay_gateway_certificates_refused_total{listener=\"public\"} 1";
+    assert!(figures.contains(once), "{figures}");
+}

@@ -1,7 +1,7 @@
 //! Bounds, framing, TCP sessions, and the life of the process itself.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -210,6 +210,46 @@ fn sessions_follow_the_primary_and_are_cut_when_it_is_demoted() {
     pause(Duration::from_millis(200));
     platform.keepers[1].says(primary(2));
     assert_eq!(greeting(&mut waiting).expect("greets"), b"b");
+}
+
+/// Which sockets with this end, own or far, ask a silent peer whether it is there: the kernel's word.
+fn probing(own: Option<SocketAddr>, far: Option<SocketAddr>) -> Vec<bool> {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+    let is = |shown: &str, end: Option<SocketAddr>| {
+        end.is_none_or(|end| match end {
+            SocketAddr::V4(end) => {
+                let address = u32::from_ne_bytes(end.ip().octets());
+                shown == format!("{address:08X}:{:04X}", end.port())
+            }
+            SocketAddr::V6(_) => false,
+        })
+    };
+    let rows = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [_, local, remote, "01", _, timer, ..] = fields[..] else {
+            return None;
+        };
+        (is(local, own) && is(remote, far)).then(|| timer.starts_with("02:"))
+    });
+    rows.collect()
+}
+
+#[test]
+fn both_ends_of_a_session_are_asked_whether_they_are_there() {
+    let platform = Platform::with_primary(35);
+    let server: SocketAddr = "127.205.35.1:5432".parse().expect("an address");
+    let _server = echo("127.205.35.1:5432", b"a");
+    let _gateway = platform.start();
+    wait_for_active(&platform);
+    let mut session = TcpStream::connect(platform.sql()).expect("connects");
+    assert_eq!(greeting(&mut session).expect("greets"), b"a");
+    let client = session.local_addr().expect("an address");
+    until("the client is asked", || {
+        probing(session.peer_addr().ok(), Some(client)) == [true]
+    });
+    until("the server is asked", || {
+        probing(None, Some(server)) == [true]
+    });
 }
 
 /// A primary that closes by plan ends its sessions itself; its clients read that, and nothing of theirs gets
