@@ -1,7 +1,7 @@
 //! All tests of the workspace, in three lanes.
 //!
 //! What starts processes stands in the front lane, one after another, but for the longest, which is beside them from
-//! the beginning. What only computes (cores and edges know no clock, so nothing that runs beside them changes what they
+//! the beginning; when it is over, its lane takes from the front as well. What only computes (cores and edges know no clock, so nothing that runs beside them changes what they
 //! find) takes what the others leave over of the processors. Every test runs to its end even if one fails; what failed and what it said is repeated
 //! last, where whoever reads the log looks first. Nothing in the documentation is a test, so nothing of it is asked.
 
@@ -64,6 +64,7 @@ pub fn run() -> Result<()> {
     let count = computing.len() + waiting.len() + front.len();
     let begun = now();
     let beside = Mutex::new(VecDeque::from(computing));
+    let front = Mutex::new(VecDeque::from(front));
     let mut outcomes = std::thread::scope(|scope| {
         let lane = scope.spawn(|| {
             let mut outcomes = Vec::new();
@@ -72,8 +73,18 @@ pub fn run() -> Result<()> {
             }
             outcomes
         });
-        let long = scope.spawn(|| waiting.iter().map(Trial::run_apart).collect::<Vec<_>>());
-        let mut outcomes: Vec<Outcome> = front.iter().map(Trial::run_in_front).collect();
+        let long = scope.spawn(|| {
+            let mut outcomes: Vec<Outcome> = waiting.iter().map(Trial::run_apart).collect();
+            // Over before the others: it takes its share of them.
+            while let Some(trial) = next(&front) {
+                outcomes.push(trial.run_apart());
+            }
+            outcomes
+        });
+        let mut outcomes = Vec::new();
+        while let Some(trial) = next(&front) {
+            outcomes.push(trial.run_in_front());
+        }
         // Nobody is in front any more.
         while let Some(trial) = next(&beside) {
             outcomes.push(trial.run_in_front());

@@ -21,6 +21,8 @@ use crate::context::keep_file;
 use crate::machine::make_host_folders;
 use crate::place::{self, PlaceError};
 
+/// Between a claim and the record of whoever made it.
+const CLAIM_YOUNG: std::time::Duration = std::time::Duration::from_secs(10);
 const CLAIM_LIMIT: u64 = 4096;
 const SPEC_LIMIT: u64 = 16 << 20;
 /// Bytes of entropy in a password; written as hexadecimal.
@@ -219,6 +221,13 @@ fn claim_slot(data: &Path, preferred: Option<u8>) -> Result<Slot, PrepareError> 
     Err(PrepareError::NoSlot(Slot::MAX))
 }
 
+/// Whoever claimed it a moment ago has no record yet, and is about to write one.
+fn is_young(claim: &Path) -> bool {
+    let made = fs::metadata(claim).and_then(|metadata| metadata.modified());
+    let age = made.ok().and_then(|made| made.elapsed().ok());
+    age.is_none_or(|age| age < CLAIM_YOUNG)
+}
+
 fn try_claim(path: &Path, data: &Path, slot: Slot) -> io::Result<bool> {
     let claim = data.display().to_string();
     let is_ours = files::read_limited(path, CLAIM_LIMIT).is_ok_and(|held| held == claim.as_bytes());
@@ -246,7 +255,7 @@ fn try_claim(path: &Path, data: &Path, slot: Slot) -> io::Result<bool> {
     }
     let held =
         place::read(Path::new(&holder)).is_ok_and(|(record, _)| record.slot == slot.number());
-    if held {
+    if held || is_young(path) {
         return Ok(false);
     }
     files::write_atomic(path, claim.as_bytes()).map(|()| true)

@@ -67,26 +67,34 @@ pub fn load(
     (known, known_digests): (&[Duty], &Digests),
     (interval, now): (i64, i64),
 ) -> Followed {
-    let duty_of = |group: Arc<Group>| {
+    let duty_of = |group: Arc<Group>, is_as_before: bool| {
         let mut duty = Duty::new(group, saved, interval, now);
         if let Some(before) = known.iter().find(|known| known.is_of(&duty.group)) {
             let heritage = (&*before.group, &before.memory);
             duty.memory.inherit(&duty.group, heritage);
+            if is_as_before {
+                // Another file has changed: of this group everything is known still.
+                (duty.last, duty.took_ms, duty.missed) =
+                    (before.last, before.took_ms, before.missed);
+            }
         }
         duty
     };
-    let mut duties: Vec<Duty> = given.into_iter().map(Arc::new).map(duty_of).collect();
+    let given = given.into_iter().map(Arc::new);
+    let mut duties: Vec<Duty> = given.map(|group| duty_of(group, true)).collect();
     let (mut refused, mut digests) = (Vec::new(), Digests::new());
     for path in files {
         let file = path.display().to_string();
         match groups(&file, path) {
             Ok((groups, digest)) => {
-                duties.extend(groups.into_iter().map(Arc::new).map(duty_of));
+                let is_as_before = known_digests.get(&file) == Some(&digest);
+                let groups = groups.into_iter().map(Arc::new);
+                duties.extend(groups.map(|group| duty_of(group, is_as_before)));
                 digests.insert(file, digest);
             }
             Err(why) => {
                 let before = known.iter().filter(|duty| duty.group.file == file);
-                duties.extend(before.map(|duty| duty_of(Arc::clone(&duty.group))));
+                duties.extend(before.map(|duty| duty_of(Arc::clone(&duty.group), true)));
                 let before = known_digests.get(&file).cloned();
                 digests.extend(before.map(|digest| (file.clone(), digest)));
                 refused.push(Refused { file, why });
@@ -205,5 +213,34 @@ mod tests {
         assert!((first - 1_800_000..first - 1_790_000).contains(&duty.due));
         duty.wait_for(first + 1);
         assert_eq!(duty.due, first + 10_000, "at its own moments, as ever");
+    }
+
+    /// What another file says is news; of this one everything is known still.
+    #[test]
+    fn a_group_whose_file_is_as_before_goes_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let put = |name: &str, expression: &str| {
+            let text =
+                format!("groups: [{{name: g, rules: [{{record: a:b, expr: {expression}}}]}}]");
+            std::fs::write(path(name), text).expect("written");
+        };
+        put("a.yml", "1");
+        put("b.yml", "1");
+        let files = [path("a.yml"), path("b.yml")];
+        let time = (5_000, 3_600_000);
+        let mut first = load(&files, Vec::new(), &[], (&[], &Digests::new()), time);
+        for duty in &mut first.duties {
+            (duty.last, duty.missed) = (Some(3_600_000), 3);
+        }
+        put("b.yml", "2");
+        let known = (first.duties.as_slice(), &first.digests);
+        let next = load(&files, Vec::new(), &[], known, time);
+        let found: Vec<_> = next
+            .duties
+            .iter()
+            .map(|duty| (duty.last, duty.missed))
+            .collect();
+        assert_eq!(found, [(Some(3_600_000), 3), (None, 0)]);
     }
 }

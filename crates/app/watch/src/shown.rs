@@ -140,6 +140,20 @@ fn troubles(world: &World, left_out: usize, now: i64) -> Vec<String> {
             "alerts of {sender} are not taken, since they have ended when they are told: its clock is {seconds} s behind or more: set it right"
         )
     }));
+    let failing = world.duties.iter().flat_map(|duty| {
+        let failing = duty.memory.failing(&duty.group, now);
+        failing.map(|(rule, why)| (rule.name(), &duty.group.name, why))
+    });
+    let failing: Vec<_> = failing.collect();
+    if let [(rule, group, why), others @ ..] = &failing[..] {
+        let more = match others.len() {
+            0 => String::new(),
+            count => format!(" (and {count} more rules fail)"),
+        };
+        troubles.push(format!(
+            "rule {rule} of group {group} cannot be evaluated, so nothing comes of it: {why}{more}"
+        ));
+    }
     for duty in &world.duties {
         let floods = duty.memory.floods(&duty.group);
         troubles.extend(floods.map(|(rule, why)| {

@@ -405,7 +405,10 @@ impl Incident {
                 self.resolved_ms = Some(at_ms);
             }
             Change::Reopened => {
-                let has_somebody = self.phase == Phase::Mitigated && self.acknowledged.is_some();
+                // What comes back by itself is told anew: whoever had it was told that it rests.
+                let has_somebody = self.phase == Phase::Mitigated
+                    && self.acknowledged.is_some()
+                    && matches!(event.by, By::Person(_));
                 self.phase = match has_somebody {
                     true => Phase::Acknowledged,
                     false => Phase::Open,

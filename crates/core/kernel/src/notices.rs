@@ -203,6 +203,16 @@ pub(crate) fn asked(
             if matchers.is_empty() || matchers.len() > MATCHERS_MAX {
                 return Err(Refusal::Silence("it has from 1 to 20 matchers"));
             }
+            if matchers.iter().any(|m| m.value.is_empty() && !m.differs) {
+                let why =
+                    "a matcher without a value fits whatever has no such label; give the value";
+                return Err(Refusal::Silence(why));
+            }
+            if matchers.iter().any(|m| m.value.starts_with('~')) {
+                let why =
+                    "values are compared whole, not by patterns; write NAME=VALUE or NAME!=VALUE";
+                return Err(Refusal::Silence(why));
+            }
             if *lasts_ms == 0 || *lasts_ms > SILENCE_MS_MAX {
                 return Err(Refusal::Silence("it lasts for some time, 30 days at most"));
             }

@@ -440,4 +440,39 @@ mod tests {
         assert_eq!(percent(0, 3), 0);
         assert_eq!(percent(0, 0), 100);
     }
+
+    fn instance(host: &str, service: &str) -> Target {
+        Target::Instance {
+            host: host.to_string(),
+            instance: service.to_string(),
+        }
+    }
+
+    /// What a run shifted away it may shift back, also when the instance is on another host by then.
+    #[test]
+    fn a_shift_is_of_a_service_wherever_its_instances_are() {
+        let mut view = View::default();
+        for host in ["h1", "h2"] {
+            view.hosts.insert(host.to_string(), "east".to_string());
+        }
+        let placed = ["h2".to_string()].into();
+        view.instances.insert("web".to_string(), placed);
+        let shift = Act::Shift {
+            service: "web".to_string(),
+            region: "east".to_string(),
+            share: 100,
+        };
+        assert_eq!(unreserved(&shift, &[instance("h1", "web")], &view), None);
+        let other = [instance("h1", "api")];
+        assert_eq!(
+            unreserved(&shift, &other, &view),
+            Some(instance("h2", "web"))
+        );
+        let restart = Act::Restart {
+            host: "h2".to_string(),
+            instance: "web".to_string(),
+        };
+        let found = unreserved(&restart, &[instance("h1", "web")], &view);
+        assert_eq!(found, Some(instance("h2", "web")), "an instance is one");
+    }
 }

@@ -487,7 +487,11 @@ fn cause_ms(entry: &Entry) -> Option<u64> {
 fn is_deed(entry: &Entry) -> bool {
     match entry.event.as_ref() {
         Some(EventBody::Playbook(PlaybookBody::Begun { .. }))
-        | Some(EventBody::SwitchoverOrdered(_) | EventBody::SoloOrdered(_)) => true,
+        | Some(
+            EventBody::SwitchoverOrdered(_)
+            | EventBody::SoloOrdered(_)
+            | EventBody::FailoverForced(_),
+        ) => true,
         Some(EventBody::FaultEnding(body)) => !matches!(body.why, EndRecord::Expired),
         Some(EventBody::ReflexRecorded(body)) => matches!(
             body.reflex,
@@ -574,9 +578,12 @@ fn person_class(event: &EventBody) -> Class {
         | EventBody::IncidentSigned(_)
         | EventBody::SwitchoverOrdered(_)
         | EventBody::SoloOrdered(_)
+        | EventBody::FailoverForced(_)
         | EventBody::GateOverridden(_)
         | EventBody::Paused(_)
         | EventBody::Resumed(_)
+        | EventBody::Stopping(_)
+        | EventBody::SilenceSet(_)
         | EventBody::ExperimentBegun(_)
         | EventBody::ExperimentCarried(_) => return Class::Person,
         _ => return Class::Other,

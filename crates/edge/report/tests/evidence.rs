@@ -143,6 +143,14 @@ fn drill() -> Log {
 }
 
 fn drill_after(before: impl FnOnce(&mut Log)) -> Log {
+    drill_with(before, |_| {})
+}
+
+fn drill_during(during: impl FnOnce(&mut Log)) -> Log {
+    drill_with(|_| {}, during)
+}
+
+fn drill_with(before: impl FnOnce(&mut Log), during: impl FnOnce(&mut Log)) -> Log {
     let mut log = Log::default();
     log.begin();
     before(&mut log);
@@ -181,6 +189,7 @@ fn drill_after(before: impl FnOnce(&mut Log)) -> Log {
             json!({"drill": "d1", "end": end}),
         );
     }
+    during(&mut log);
     for measurement in measurements() {
         log.add(
             10_000,
@@ -618,6 +627,59 @@ fn approver_and_tester_are_two() {
     // What has not ended has no verdict, and its steps have none.
     assert_eq!(status(&verified, 5), Status::Missing);
     assert_eq!(status(&verified, 11), Status::Missing);
+}
+
+/// A backup that was proven says nothing of another database.
+#[test]
+fn each_database_has_a_restore_of_its_own() {
+    let of = |database: &str| {
+        let log = drill_after(|log| {
+            let deed = json!({"backup_proven": {"backup": "b7", "rto_ms": 8_400, "rpo_ms": 900}});
+            log.add(
+                1_500,
+                "reflex.recorded",
+                json!({
+                    "host": "e1", "at_ms": START_MS + 1_400,
+                    "reflex": {"archived": {"database": database, "deed": deed}},
+                }),
+            );
+        });
+        let log = material(&log, "d1", START_MS + DAY_MS);
+        let verified = check(&sealed(&log, &key())).unwrap();
+        let mut parts = verified.items[8].parts.iter();
+        let found = parts.find(|part| part.name == "restore").unwrap();
+        (found.status, found.told.clone())
+    };
+    let (status, told) = of("ledger");
+    assert_eq!(status, Status::Shown);
+    assert!(told.contains("backup b7 of ledger"), "{told}");
+    let (status, told) = of("accounts");
+    assert_eq!(status, Status::Missing);
+    assert!(told.starts_with("ledger: no backup"), "{told}");
+}
+
+/// A forced failover is what a person did, and so is the end of a silence that somebody ended.
+#[test]
+fn what_people_commanded_is_told() {
+    let manual = |kind: &str, body: Value| {
+        let log = drill_during(|log| {
+            log.add(9_500, kind, body);
+        });
+        let log = material(&log, "d1", START_MS + DAY_MS);
+        let verified = check(&sealed(&log, &key())).unwrap();
+        let mut parts = verified.items[10].parts.iter();
+        parts
+            .find(|part| part.name == "manual actions")
+            .unwrap()
+            .told
+            .clone()
+    };
+    let base = manual("host.returned", json!({"host": "e1"}));
+    let silence = |why: &str| manual("silence.ended", json!({"silence": 1, "why": why}));
+    assert_eq!(silence("its time is over"), base);
+    assert_ne!(silence("ada ended it: done"), base);
+    let stopping = json!({"by": by("ada"), "reason": "moved"});
+    assert_ne!(manual("platform.stopping", stopping), base);
 }
 
 /// What a node starts is begun in the name of the platform's user; nobody independent tested.

@@ -43,6 +43,9 @@ pub struct Memory {
     gone: BTreeSet<Labels>,
 }
 
+/// What fails for a moment, while a target comes or goes, is not told.
+const FAILING_TOLD_AFTER_MS: i64 = 60_000;
+
 #[derive(Clone, Debug, Default)]
 struct Remembered {
     alerts: Alerts,
@@ -50,6 +53,8 @@ struct Remembered {
     given: BTreeSet<Labels>,
     /// Why the last evaluation failed, if it did.
     problem: Option<String>,
+    /// Since when each evaluation failed.
+    failing_since: Option<i64>,
     /// More conditions hold than the limit allows alerts.
     is_flooded: bool,
 }
@@ -259,6 +264,20 @@ impl Memory {
         rules.filter_map(|(rule, remembered)| Some((rule, remembered.problem.as_deref()?)))
     }
 
+    /// Rules that have failed at every evaluation for some time, and why: nobody is told of what they should tell.
+    pub fn failing<'a>(
+        &'a self,
+        group: &'a Group,
+        now: i64,
+    ) -> impl Iterator<Item = (&'a Rule, &'a str)> {
+        let rules = group.rules.iter().zip(&self.rules);
+        let failing = rules.filter(move |(_, remembered)| {
+            let since = remembered.failing_since;
+            since.is_some_and(|since| now.saturating_sub(since) >= FAILING_TOLD_AFTER_MS)
+        });
+        failing.filter_map(|(rule, remembered)| Some((rule, remembered.problem.as_deref()?)))
+    }
+
     /// Rules that hold for more than the limit allows: what came last is not among their alerts.
     pub fn floods<'a>(&'a self, group: &'a Group) -> impl Iterator<Item = (&'a Rule, &'a str)> {
         let rules = group.rules.iter().zip(&self.rules);
@@ -322,6 +341,7 @@ pub fn evaluate(
             Ok((writes, flood)) => {
                 remembered.is_flooded = flood.is_some();
                 remembered.problem = flood;
+                remembered.failing_since = None;
                 let given: BTreeSet<Labels> =
                     writes.iter().map(|write| write.labels.clone()).collect();
                 let gone = remembered.given.difference(&given);
@@ -330,7 +350,10 @@ pub fn evaluate(
                 storage.write(&all);
                 remembered.given = given;
             }
-            Err(problem) => remembered.problem = Some(problem),
+            Err(problem) => {
+                remembered.failing_since.get_or_insert(now);
+                remembered.problem = Some(problem);
+            }
         }
     }
     let gone = std::mem::take(&mut memory.gone);

@@ -323,6 +323,52 @@ fn a_flood_begins_nothing_and_ends_nothing() {
     .assert_debug_eq(&told);
 }
 
+/// For one evaluation that fails nobody is called, and for a rule that never succeeds somebody is.
+#[test]
+fn a_rule_that_goes_on_failing_is_told() {
+    let text =
+        "groups: [{name: g, interval: 30s, rules: [{alert: Odd, expr: one * on () many > 0}]}]";
+    let group = read("g.yml", text).expect("valid").remove(0);
+    let mut store = Store::default();
+    let mut memory = Memory::new(&group);
+    let mut told = Vec::new();
+    for turn in 0..10 {
+        let now = turn * MINUTE / 2;
+        let mut put = |name: &str, room: &str| {
+            let labels = Labels::of(&[("__name__", name), ("room", room)]);
+            store.append(&labels, now, Value::Float(1.0));
+        };
+        put("one", "a");
+        // Two on one side at once: nobody can tell which of them is meant.
+        if turn == 1 || (4..8).contains(&turn) {
+            put("many", "a");
+            put("many", "b");
+        }
+        evaluate(
+            &group,
+            &mut memory,
+            &mut store,
+            now,
+            &Surroundings::default(),
+        );
+        let failing = memory.failing(&group, now).map(|(rule, _)| rule.name());
+        told.push((turn, memory.problems(&group).count(), failing.count()));
+    }
+    let stays = told
+        .iter()
+        .filter(|(_, problems, _)| *problems == 1)
+        .count();
+    assert!(stays >= 5, "{told:?}");
+    let first = told.iter().find(|(_, _, failing)| *failing == 1);
+    let began = told
+        .iter()
+        .find(|(turn, problems, _)| *turn >= 1 && *problems == 1);
+    let (Some((first, ..)), Some((began, ..))) = (first, began) else {
+        panic!("{told:?}");
+    };
+    assert_eq!(first - began, 2, "a minute: {told:?}");
+}
+
 /// Names of what is current at this minute.
 fn current(store: &Store, minute: i64) -> Vec<String> {
     let all = mainstay_promql::parse::parse("{__name__!=\"\"}").expect("a selector");

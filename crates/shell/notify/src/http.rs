@@ -27,7 +27,7 @@ const ANSWER_BYTES: usize = 300;
 pub async fn webhook(url: &str, secret_file: &str, platform: &str, notice: &Notice) -> Sent {
     let secret = match secret::read(secret_file) {
         Ok(secret) => secret,
-        Err(error) => return Sent::Refused { why: chain(&error) },
+        Err(error) => return unread(&error),
     };
     let body = json!({
         "version": 1,
@@ -59,6 +59,21 @@ pub async fn webhook(url: &str, secret_file: &str, platform: &str, notice: &Noti
     post(url, headers, body).await
 }
 
+/// A file that is not there, or that others can read, will not be better in a minute; a host that is out of descriptors, say,
+/// may be.
+fn unread(error: &secret::SecretError) -> Sent {
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    let why = chain(error);
+    match error {
+        secret::SecretError::Read(_, source)
+            if !matches!(source.kind(), NotFound | PermissionDenied) =>
+        {
+            Sent::Later { why }
+        }
+        _ => Sent::Refused { why },
+    }
+}
+
 /// HMAC-SHA256 over the moment, a dot and the body, hexadecimal: an old request cannot be given as a new one.
 fn signed(secret: &str, at: u64, body: &str) -> String {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else {
@@ -73,7 +88,7 @@ fn signed(secret: &str, at: u64, body: &str) -> String {
 pub async fn slack(url_file: &str, platform: &str, notice: &Notice) -> Sent {
     let url = match secret::read(url_file) {
         Ok(url) => url,
-        Err(error) => return Sent::Refused { why: chain(&error) },
+        Err(error) => return unread(&error),
     };
     // Slack's three control characters.
     let text = lines(platform, notice)
@@ -87,7 +102,7 @@ pub async fn slack(url_file: &str, platform: &str, notice: &Notice) -> Sent {
 pub async fn pagerduty(url: &str, key_file: &str, platform: &str, notice: &Notice) -> Sent {
     let routing_key = match secret::read(key_file) {
         Ok(key) => key,
-        Err(error) => return Sent::Refused { why: chain(&error) },
+        Err(error) => return unread(&error),
     };
     let action = match notice.kind {
         Kind::Trigger | Kind::Update | Kind::Remind | Kind::Say => "trigger",

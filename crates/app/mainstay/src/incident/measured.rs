@@ -159,7 +159,40 @@ fn take(
 }
 
 /// Into a folder, so that a report can be made, or rules can be tried, when the watch has forgotten.
+/// What was kept before is never replaced by less: a watch forgets, and the folder is to outlast that.
 pub fn keep(folder: &Path, recorded: &Recorded) -> Outcome {
+    let count = |recorded: &Recorded| -> usize {
+        recorded
+            .series
+            .iter()
+            .map(|series| series.samples.len())
+            .sum()
+    };
+    let path = folder.join(FILE);
+    let found = count(recorded);
+    let refused = |why: String| {
+        Err(Failure::Usage(format!(
+            "{}: {why}\n  next: keep it in another folder; `--figures FOLDER` makes the report from what was kept",
+            path.display()
+        )))
+    };
+    if found == 0 {
+        return refused("no watch remembers any figures of that time".to_owned());
+    }
+    if path.exists() {
+        let known = files::read_limited(&path, FILE_BYTES_MAX).ok();
+        let known = known.and_then(|bytes| String::from_utf8(bytes).ok());
+        match known.and_then(|text| Recorded::read(&text).ok()) {
+            Some(known) if count(&known) <= found => {}
+            Some(known) => {
+                let known = count(&known);
+                return refused(format!(
+                    "it holds {known} samples, and the watch remembers {found} of that time"
+                ));
+            }
+            None => return refused("something else is there".to_owned()),
+        }
+    }
     let text = recorded.write().context("write what was measured")?;
     fs::create_dir_all(folder)
         .and_then(|()| files::write_atomic(&folder.join(FILE), text.as_bytes()))

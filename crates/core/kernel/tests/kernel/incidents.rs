@@ -413,6 +413,8 @@ fn a_silence_keeps_quiet_and_its_end_calls() {
     let ask = |ask| command(owner(), Ask::Notice(ask));
     stage
         .at(2_000, &ask(silence("nothing", 5_000)))
+        .at(2_000, &ask(silence("host=", 5_000)))
+        .at(2_000, &ask(silence("host=~h.*", 5_000)))
         .at(2_000, &ask(silence("host=h1", 0)))
         .at(2_000, &ask(silence("host=h1", 50_000)))
         .at(3_000, &alert("h1", DOWN, AlertState::Firing))

@@ -232,16 +232,32 @@ pub(crate) fn restore(scope: &Scope) -> Vec<Part> {
         .map(|(entry, measurement)| part("restore", entry, measurement, &wanted))
         .collect();
     if parts.is_empty() {
-        parts.push(proof(scope));
+        // Each database has backups of its own: one that was proven says nothing of another.
+        let databases = databases(scope);
+        parts.extend(databases.iter().map(|database| proof(scope, database)));
+        if databases.is_empty() {
+            parts.push(missing(
+                "restore",
+                "the log does not say which databases there are",
+            ));
+        }
     }
     parts.push(stood(scope));
     parts
 }
 
+/// Those of the platform file that was in force.
+fn databases<'a>(scope: &'a Scope) -> Vec<&'a str> {
+    let platform = scope.platform();
+    let databases = platform.and_then(|entry| entry.body["desired"]["databases"].as_object());
+    let databases = databases.into_iter().flat_map(|all| all.keys());
+    databases.map(String::as_str).collect()
+}
+
 /// Apart by its folder and its server always; by its machine only where no replica runs.
 fn stood(scope: &Scope) -> Part {
     let name = "on a segregated system";
-    let Some(entry) = proven(scope) else {
+    let Some(entry) = proven(scope, None) else {
         return missing(name, "no proof of a backup says where a copy stood");
     };
     let stood = &deed_of(entry)["stood"];
@@ -267,11 +283,14 @@ fn stood(scope: &Scope) -> Part {
     )
 }
 
-/// The newest proof of a backup before the end.
-fn proven<'a>(scope: &'a Scope) -> Option<&'a Entry> {
+/// The newest proof of a backup before the end, of one database or of any.
+fn proven<'a>(scope: &'a Scope, database: Option<&str>) -> Option<&'a Entry> {
     let end = scope.ended.map_or(u64::MAX, |ended| ended.position);
     let mut proven = scope.all.iter().filter(|entry| {
-        entry.position <= end && entry.kind == "reflex.recorded" && deed_of(entry).is_object()
+        let of = entry.body["reflex"]["archived"]["database"].as_str();
+        let is_of_it = database.is_none() || of == database;
+        let is_proof = entry.kind == "reflex.recorded" && deed_of(entry).is_object();
+        entry.position <= end && is_proof && is_of_it
     });
     proven.next_back()
 }
@@ -280,16 +299,16 @@ fn deed_of(entry: &Entry) -> &Value {
     &entry.body["reflex"]["archived"]["deed"]["backup_proven"]
 }
 
-fn proof(scope: &Scope) -> Part {
-    let Some(entry) = proven(scope) else {
+fn proof(scope: &Scope, database: &str) -> Part {
+    let Some(entry) = proven(scope, Some(database)) else {
         return missing(
             "restore",
-            "no backup was restored in it, and none was proven before",
+            format!("{database}: no backup was restored in it, and none was proven before"),
         );
     };
     let deed = deed_of(entry);
     let told = format!(
-        "not of this {}: backup {} was restored in {} and proven on {}",
+        "not of this {}: backup {} of {database} was restored in {} and proven on {}",
         scope.subject.kind(),
         deed["backup"].as_str().unwrap_or("?"),
         span(deed["rto_ms"].as_u64().unwrap_or_default()),

@@ -214,7 +214,7 @@ pub(crate) fn who(by: &Value) -> Option<String> {
     }
 }
 
-/// Whether a person asked for it by command.
+/// Whether a person asked for it by command. A kind of entry that is new counts as that until it is put below.
 pub(crate) fn is_manual(entry: &Entry) -> bool {
     let Some(event) = &entry.event else {
         return false;
@@ -222,21 +222,87 @@ pub(crate) fn is_manual(entry: &Entry) -> bool {
     match event {
         EventBody::SwitchoverOrdered(_)
         | EventBody::SoloOrdered(_)
+        | EventBody::FailoverForced(_)
         | EventBody::GateOverridden(_)
         | EventBody::Paused(_)
         | EventBody::Resumed(_)
+        | EventBody::Stopping(_)
         | EventBody::PlatformAdopted(_)
+        | EventBody::RulesAdopted(_)
         | EventBody::UpgradeBegun(_)
         | EventBody::FaultInjected(_)
         | EventBody::SilenceSet(_)
+        | EventBody::ExperimentBegun(_)
+        | EventBody::ExperimentCarried(_)
+        | EventBody::DrillAdopted(_)
+        | EventBody::DrillWithdrawn(_)
         | EventBody::DrillConfirmed(_)
         | EventBody::DrillSigned(_) => true,
         EventBody::FaultEnding(_) => entry.body["why"]["cleared"].is_object(),
+        // That its time is over is nobody's doing; a person is named, with the reason.
+        EventBody::SilenceEnded(_) => {
+            let why = entry.body["why"].as_str();
+            why.is_some_and(|why| why.contains(" ended it: "))
+        }
         EventBody::Playbook(_) => {
             let body = entry.body.as_object();
             let parts = body.into_iter().flat_map(serde_json::Map::values);
             parts.into_iter().any(|part| part["by"].is_object())
         }
-        _ => entry.kind.starts_with("incident.") && entry.body["by"].is_object(),
+        EventBody::IncidentOpened(_)
+        | EventBody::IncidentJoined(_)
+        | EventBody::IncidentSeverity(_)
+        | EventBody::IncidentAcknowledged(_)
+        | EventBody::IncidentAssigned(_)
+        | EventBody::IncidentNoted(_)
+        | EventBody::IncidentLearned(_)
+        | EventBody::IncidentActionAdded(_)
+        | EventBody::IncidentActionDone(_)
+        | EventBody::IncidentSigned(_)
+        | EventBody::IncidentLinked(_)
+        | EventBody::IncidentMitigated(_)
+        | EventBody::IncidentResolved(_)
+        | EventBody::IncidentReopened(_)
+        | EventBody::IncidentMerged(_) => entry.body["by"].is_object(),
+        other => !is_decided(other),
     }
+}
+
+/// What was decided, told, or done by what was decided; the beginning of a drill is told elsewhere.
+fn is_decided(event: &EventBody) -> bool {
+    matches!(
+        event,
+        EventBody::Opened(_)
+            | EventBody::KeyAdmitted(_)
+            | EventBody::Claimed(_)
+            | EventBody::CommandRefused(_)
+            | EventBody::HostLost(_)
+            | EventBody::HostReturned(_)
+            | EventBody::InstancePlaced(_)
+            | EventBody::InstanceWithdrawn(_)
+            | EventBody::UpgradeOrdered(_)
+            | EventBody::UpgradeEnded(_)
+            | EventBody::EffectFinished(_)
+            | EventBody::ReflexRecorded(_)
+            | EventBody::AlertChanged(_)
+            | EventBody::ExperimentLooking(_)
+            | EventBody::ExperimentLooked(_)
+            | EventBody::ExperimentChoosing(_)
+            | EventBody::ExperimentChosen(_)
+            | EventBody::ExperimentMending(_)
+            | EventBody::ExperimentObserved(_)
+            | EventBody::ExperimentEnded(_)
+            | EventBody::DrillMissed(_)
+            | EventBody::DrillBegun(_)
+            | EventBody::DrillStepBegun(_)
+            | EventBody::DrillStepEnded(_)
+            | EventBody::DrillMeasured(_)
+            | EventBody::DrillDeviated(_)
+            | EventBody::DrillAbandoned(_)
+            | EventBody::DrillEnded(_)
+            | EventBody::NoticeEscalated(_)
+            | EventBody::NoticeExhausted(_)
+            | EventBody::NoticeOrdered(_)
+            | EventBody::RulesFollowed(_)
+    )
 }

@@ -21,10 +21,6 @@ use crate::prune::prune;
 const PLAN_EVERY: Duration = Duration::from_secs(15);
 /// After a backup or a proof that failed.
 const JOB_RETRY: Duration = Duration::from_secs(60);
-/// While no backup has enough log after it to be proven by: so many times in the time between two proofs, and within these.
-const LOOKS: u64 = 20;
-const WAIT_LEAST: Duration = Duration::from_secs(5);
-const WAIT_MOST: Duration = Duration::from_secs(60);
 /// Of what cannot be read, so much is named.
 const NAMED_MAX: usize = 3;
 
@@ -124,11 +120,8 @@ impl Archiver {
                     None => self.alarms.handle_right(Kind::Store),
                 }
             }
-            // Nothing was put or removed.
-            Done::NotYet => {
-                let every = Duration::from_millis(self.archive.config.schedule.proof_ms / LOOKS);
-                self.job_at = now + every.clamp(WAIT_LEAST, WAIT_MOST);
-            }
+            // No backup has enough log after it to be proven by; nothing was put or removed.
+            Done::NotYet => self.job_at = now + PLAN_EVERY,
         }
     }
 
