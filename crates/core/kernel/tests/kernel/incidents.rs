@@ -424,25 +424,29 @@ fn a_silence_keeps_quiet_and_its_end_calls() {
     check(
         &mut stage,
         expect![[r#"
-        2000 > uid 1000 asks: silence add
-             #8 refused silence add: that is no silence: it has from 1 to 20 matchers (silence)
-        2000 > uid 1000 asks: silence add
-             #9 refused silence add: that is no silence: it lasts for some time, 30 days at most (silence)
-        2000 > uid 1000 asks: silence add
-             #10 silence s1 of host=h1 until 52000 by owner
-        3000 > the watch on h1 says that ServerDown severity=warning database=ledger host=h1 is firing
-             #11 alert ServerDown severity=warning database=ledger host=h1 of h1 is firing: a watch says so
-             #12 i1 opened (warning) "ServerDown: it hurts" about database/ledger@h1 with #11 by Mainstay: nothing that is open reaches it or is reached by it
-        30000 > time passes
-             nothing: nothing is due
-        31000 > uid 1000 asks: silence end
-             #13 refused silence end: there is no silence s7 (no_such_silence)
-        52000 > time passes
-             #14 silence s1 ended: its time is over
-             #15 i1 calls level 1.1 (pager) until 112000: it is open
-             #16 notice 1.1 trigger of i1 to pager: level 1, round 1
-             do #16 Notify by Leader
-    "#]],
+            2000 > uid 1000 asks: silence add
+                 #8 refused silence add: that is no silence: it has from 1 to 20 matchers (silence)
+            2000 > uid 1000 asks: silence add
+                 #9 refused silence add: that is no silence: a matcher without a value fits whatever has no such label; give the value (silence)
+            2000 > uid 1000 asks: silence add
+                 #10 refused silence add: that is no silence: values are compared whole, not by patterns; write NAME=VALUE or NAME!=VALUE (silence)
+            2000 > uid 1000 asks: silence add
+                 #11 refused silence add: that is no silence: it lasts for some time, 30 days at most (silence)
+            2000 > uid 1000 asks: silence add
+                 #12 silence s1 of host=h1 until 52000 by owner
+            3000 > the watch on h1 says that ServerDown severity=warning database=ledger host=h1 is firing
+                 #13 alert ServerDown severity=warning database=ledger host=h1 of h1 is firing: a watch says so
+                 #14 i1 opened (warning) "ServerDown: it hurts" about database/ledger@h1 with #13 by Mainstay: nothing that is open reaches it or is reached by it
+            30000 > time passes
+                 nothing: nothing is due
+            31000 > uid 1000 asks: silence end
+                 #15 refused silence end: there is no silence s7 (no_such_silence)
+            52000 > time passes
+                 #16 silence s1 ended: its time is over
+                 #17 i1 calls level 1.1 (pager) until 112000: it is open
+                 #18 notice 1.1 trigger of i1 to pager: level 1, round 1
+                 do #18 Notify by Leader
+        "#]],
     );
 }
 
