@@ -6,6 +6,7 @@
 //! every page by `pg_amcheck`, the application's books, and how much is missing compared with the living database.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mainstay_archive::{Route, Target, route};
@@ -192,7 +193,7 @@ impl Trial<'_> {
     ) -> Result<Lived, ProveError> {
         let (archive, entry) = (self.archive, self.entry);
         let run = &archive.config.run_folder;
-        let sockets = run.join(format!("p{}", std::process::id()));
+        let sockets = run.join(format!("p{}", folder.id));
         let mut scratch = Scratch::new(programs, &folder.path, sockets)?;
         let noted = noted(entry, self.living.as_deref());
         let (mut taken, visited) = self.visit(&mut scratch, folder, &noted, shown).await?;
@@ -415,6 +416,7 @@ async fn check_pages(scratch: &Scratch<'_>) -> Result<(), ProveError> {
 
 /// Where the copy is brought to life; removed with everything in it.
 struct ScratchFolder {
+    id: String,
     path: PathBuf,
     reserve: u64,
 }
@@ -422,19 +424,24 @@ struct ScratchFolder {
 impl ScratchFolder {
     fn claim(archive: &Archive) -> Result<Self, RestoreError> {
         let own = archive.config.folder.join("scratch");
-        let id = std::process::id().to_string();
-        // What an interrupted proof left is worth nothing.
+        // No two proofs of one process share a folder.
+        static PROOFS: AtomicU32 = AtomicU32::new(0);
+        let proof = PROOFS.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{}-{proof}", std::process::id());
+        // What an interrupted proof left is worth nothing; a process of before may have had our number.
         for entry in std::fs::read_dir(&own).into_iter().flatten().flatten() {
-            let owner = entry.file_name();
-            if owner == id.as_str() || !std::path::Path::new("/proc").join(owner).exists() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let owner = name.split('-').next().unwrap_or_default();
+            if name == id || !std::path::Path::new("/proc").join(owner).exists() {
                 std::fs::remove_dir_all(entry.path()).ok();
             }
         }
         make_folder(&own, 0o711)?;
-        let path = own.join(id);
+        let path = own.join(&id);
         claim(&path)?;
         let reserve = archive.config.limits.reserve_bytes;
-        Ok(Self { path, reserve })
+        Ok(Self { id, path, reserve })
     }
 
     fn leaves_room(&self, needed: u64) -> Result<(), RestoreError> {
