@@ -458,10 +458,8 @@ fn the_exchange_is_told_its_mode(platform: &Platform) {
     assert_eq!(deposit(1), said("accepted", ""));
     restrict("cancelOnly");
     assert_eq!(deposit(2), said("rejected", "cancel_only"));
-    until("a switchover", || {
-        let moved = ["switchover", "ledger", "--to", "a", "--reason", "a test"];
-        platform.mainstay(&moved).status.success().then_some(())
-    });
+    let is_there = || replicas(platform).is_some_and(|(primary, _)| primary == "a1");
+    platform.insist(&["switchover", "ledger", "--to", "a"], is_there);
     assert_eq!(deposit(3), said("rejected", "cancel_only"));
     let (status, _) = platform.public("GET", "/control/mode", &Value::Null);
     assert_eq!(status, 404, "no route leads there");

@@ -340,6 +340,62 @@ fn a_call_whose_node_dies_is_not_made_again(platform: &Platform, asked: &Asked, 
     );
 }
 
+/// A host whose disk takes nothing of what is written there goes on with what runs, says what it cannot do, and does it as soon as it can.
+fn a_disk_that_takes_nothing_stops_no_node(platform: &Platform) {
+    let book = platform.write("shift.yaml", include_str!("response/shift.yaml"), 0o644);
+    platform.act(&["playbook", "adopt", &book]);
+    let hosts = ["a1", "b1", "c1"];
+    let has = |host: &str| {
+        let pid = platform.instance(host, "spare").unwrap_or(0);
+        Path::new(&format!("/proc/{pid}")).exists()
+    };
+    let to = hosts.into_iter().find(|host| !has(host)).expect("a host");
+    let from = hosts.into_iter().find(|host| has(host)).expect("another");
+    let node = platform.node(to).expect("a node");
+    // Nobody can write over a folder, or make a folder where a file is.
+    let kept = platform
+        .data()
+        .join(format!("hosts/{to}/node/placements.json"));
+    let place = platform.data().join(format!("hosts/{to}/instances/spare"));
+    let aside = place.with_file_name("aside");
+    std::fs::rename(&place, &aside).ok();
+    std::fs::write(&place, "in the way").expect("written");
+    std::fs::remove_file(&kept).expect("removed");
+    std::fs::create_dir_all(kept.join("in the way")).expect("made");
+
+    let from = format!("from={from}");
+    platform.act(&[
+        "playbook",
+        "run",
+        "shift",
+        "--set",
+        "mark=moved",
+        "--set",
+        &from,
+    ]);
+    let reasons = || {
+        let status = platform.json(&["status", "--json"]);
+        let findings = status["findings"].as_array().cloned().unwrap_or_default();
+        let words = findings.iter().map(ToString::to_string);
+        words
+            .filter(|words| words.contains("\"trouble\""))
+            .collect::<Vec<_>>()
+    };
+    let told = until("both troubles", || {
+        Some(reasons()).filter(|all| all.len() == 2)
+    });
+    assert!(told.iter().all(|words| words.contains(to)), "{told:?}");
+    assert_eq!(platform.node(to), Some(node), "it goes on");
+
+    std::fs::remove_dir_all(&kept).expect("removed");
+    std::fs::remove_file(&place).expect("removed");
+    std::fs::rename(&aside, &place).ok();
+    let over = platform.ended("moved");
+    assert_eq!(over["phase"], "done", "{over:#}");
+    until("no trouble", || reasons().is_empty().then_some(()));
+    assert!(has(to) && kept.is_file() && platform.node(to) == Some(node));
+}
+
 /// What the file names is in force by it: a changed text is a new version, and what is named no more is retired.
 fn the_file_is_followed(platform: &Platform) {
     assert_eq!(platform.book("mend"), Some((1, true)));
@@ -475,6 +531,7 @@ fn runs_and_faults_survive_the_death_of_whoever_is_at_them() {
     assert!(!is_stopped(pid), "a fault is left behind");
     a_crash_loop_is_an_incident_until_it_is_over(&platform);
     calls_are_made_once_and_an_instance_moves(&platform);
+    a_disk_that_takes_nothing_stops_no_node(&platform);
     the_file_is_followed(&platform);
     let verified = platform.mainstay(&["journal", "verify"]);
     assert!(verified.status.success(), "{}", said(&verified));

@@ -3,6 +3,7 @@
 //! Commands come over a Unix socket only, where the operating system names the caller. The TCP port answers
 //! what it sees and takes no orders.
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use http::{Method, StatusCode};
@@ -33,7 +34,7 @@ use crate::events::{
     alert_record, detail_of, drill_ask_of, drills_shown, experiment_ask_of, experiment_facts,
     incident_ask_of, notice_ask_of, rules_shown, rules_text_of,
 };
-use crate::facts::{gather, seen};
+use crate::facts::{Own, gather, seen};
 use crate::figures;
 use crate::gates;
 use crate::incidents;
@@ -41,6 +42,7 @@ use crate::oncall;
 use crate::playbooks;
 use crate::program;
 use crate::sight::Sight;
+use crate::troubles::Troubles;
 use mainstay_host::supervisor::Supervisor;
 
 /// Drills in force, under way and over.
@@ -54,6 +56,9 @@ pub struct Desk {
     pub deputy: Deputy,
     pub supervisor: Supervisor,
     pub started_wall_ms: u64,
+    pub troubles: RefCell<Troubles>,
+    /// When the oldest identity of this host was laid down.
+    pub leaves_since_wall_ms: Cell<Option<u64>>,
     /// Somebody asked this node to stop everything and leave.
     pub stop: Notify,
     /// Another program of this node is to be started.
@@ -63,12 +68,18 @@ pub struct Desk {
 impl Desk {
     pub fn facts(&self) -> NodeFacts {
         let view = self.deputy.view.borrow().clone();
+        let leaves = self.leaves_since_wall_ms.get();
+        let own = Own {
+            started_wall_ms: self.started_wall_ms,
+            troubles: self.troubles.borrow().words(),
+            oldest_leaf_ms: leaves.map(|since| clock::wall_ms().saturating_sub(since)),
+        };
         gather(
             &self.context,
             &self.sight,
             self.supervisor.status(),
             &view,
-            self.started_wall_ms,
+            own,
         )
     }
 

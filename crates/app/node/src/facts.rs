@@ -13,13 +13,20 @@ use crate::sight::Sight;
 
 const STATE_LIMIT: u64 = 1 << 20;
 
+/// What a node knows of itself without looking.
+pub struct Own {
+    pub started_wall_ms: u64,
+    pub troubles: Vec<String>,
+    pub oldest_leaf_ms: Option<u64>,
+}
+
 /// Everything at this moment.
 pub fn gather(
     context: &Context,
     sight: &Sight,
     instances: Vec<InstanceStatus>,
     view: &View,
-    started_wall_ms: u64,
+    own: Own,
 ) -> NodeFacts {
     let now = clock::now();
     let heard = sight.nodes.borrow();
@@ -30,7 +37,7 @@ pub fn gather(
         region: context.host.region.to_string(),
         wall_ms: clock::wall_ms(),
         pid: std::process::id(),
-        started_wall_ms,
+        started_wall_ms: own.started_wall_ms,
         instances,
         keepers: seen(&sight.keepers, now),
         gateways: seen(&sight.gateways, now),
@@ -45,6 +52,8 @@ pub fn gather(
         heard_ms: heard
             .map(|(host, fact)| (host.clone(), fact.seen(now).age_ms))
             .collect(),
+        troubles: own.troubles,
+        oldest_leaf_ms: own.oldest_leaf_ms,
     }
 }
 

@@ -19,6 +19,18 @@ pub fn page(context: &Context, facts: &NodeFacts) -> String {
     host::put(&mut page, context.layout.data());
     instances(&mut page, facts);
     journal(&mut page, facts);
+    page.gauge(
+        "mainstay_node_troubles",
+        "Things that the node cannot do on its host and goes on trying; the status says which.",
+        facts.troubles.len() as f64,
+    );
+    if let Some(ms) = facts.oldest_leaf_ms {
+        page.gauge(
+            "mainstay_node_oldest_leaf_seconds",
+            "Since the oldest identity of this host's processes was laid down; each is good for a day and renewed after eight hours.",
+            ms as f64 / 1_000.0,
+        );
+    }
     if let Some(usage) = usage::own() {
         page.counter(
             "process_cpu_seconds_total",

@@ -8,7 +8,7 @@
 //! - [`place`], [`prepare`], [`context`]: which platform, where, and what must stand before anything starts.
 //! - [`machine`]: power and cables, where a whole platform runs on one machine.
 //! - [`workloads`], [`stop`]: what shall run here, and how it ends.
-//! - [`sight`], [`reports`], [`facts`], [`figures`]: what is seen, and whom it is told.
+//! - [`sight`], [`reports`], [`facts`], [`figures`], [`troubles`]: what is seen, what cannot be done, and whom it is told.
 //! - [`alerts`], [`loops`]: what the host's watch and its supervision say, compared with what the journal says.
 //! - [`program`], [`upgrade`]: which build of Mainstay the host runs, and its turn to take another.
 //! - [`incidents`], [`oncall`]: incidents, and who is called for them, for programs, over the socket.
@@ -43,6 +43,7 @@ mod reports;
 mod run;
 mod sight;
 mod stop;
+mod troubles;
 mod upgrade;
 mod workloads;
 

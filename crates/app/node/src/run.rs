@@ -1,5 +1,6 @@
 //! `mainstay node`: one loop that reads like a list of everything a host's node does.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use mainstay_derive::{identities, identity_files};
 use mainstay_host::supervisor::{Hold, Moved, Settings, Supervisor};
 use mainstay_host::{faults, launch};
 use mainstay_identity::authority::Authority;
-use mainstay_identity::files::Leaves;
+use mainstay_identity::files::{LeafError, Leaves};
 use mainstay_identity::{Identity, web};
 use mainstay_kernel::{Actor, Assigned, Desired, Effect, EffectId, Program, Signal, Work};
 use mainstay_record::identity::NODE_ROLE;
@@ -39,8 +40,9 @@ use crate::replicas;
 use crate::reports::Reporter;
 use crate::sight::Sight;
 use crate::stop::stop_host;
+use crate::troubles::Task;
 use crate::upgrade::{self, Turn};
-use crate::workloads::{LastPlacements, prepare};
+use crate::workloads::{LastPlacements, Workloads, prepare};
 
 /// Between two looks at what the reflexes did.
 const LOOK_PERIOD: Duration = Duration::from_millis(200);
@@ -77,12 +79,22 @@ fn work(host: &str, data: &Path) -> anyhow::Result<()> {
     })
 }
 
+/// What is in force and not done yet on this host.
+#[derive(Debug, Default)]
+struct Owed {
+    /// Placements are not kept on its disk.
+    kept: bool,
+    /// What shall run is not written and told.
+    carried_out: bool,
+}
+
 struct Node {
     desk: Rc<Desk>,
     context: Context,
     moved: mpsc::Receiver<Moved>,
     assigned: mpsc::UnboundedReceiver<Assigned>,
     placements: LastPlacements,
+    owed: Owed,
     /// Begun anew with every change of what shall run.
     taking_down: Option<tokio::task::JoinHandle<()>>,
     reporter: Reporter,
@@ -102,25 +114,16 @@ struct Node {
 impl Node {
     async fn start(mut context: Context) -> anyhow::Result<Self> {
         let layout = &context.layout;
-        std::fs::create_dir_all(layout.run_host(context.name()))?;
-        let log = layout.node(context.name()).join("log");
-        // Held for life: two starters may race, and the launch record must name the node that runs.
-        let lock = launch::lock_node(&layout.launch(context.name()))?
-            .context("another node of this host runs already")?;
-        launch::record_launch(
-            &layout.launch(context.name()),
-            context.name(),
-            context.host.region.as_str(),
-            &log,
-        )
-        .context("record how this node was started")?;
+        let lock = launched(&context)?;
         sweep(&context).await;
         tell_confinement();
         let mut leaves = Leaves::new(Authority::new(
             &layout.authority(),
             context.platform.name().as_str(),
         ));
-        renew(&mut leaves, &context);
+        if let Err(error) = renew(&mut leaves, &context) {
+            tracing::error!(error = chain(&error), "identities are not laid down");
+        }
         let own = identity_files(&context.machine(), &context.host, NODE_ROLE);
         let identity = Identity::open(own)?;
         let (supervisor, moved) = supervise(&context, &identity);
@@ -135,6 +138,8 @@ impl Node {
             started_wall_ms: clock::wall_ms(),
             stop: Notify::new(),
             leave: Notify::new(),
+            troubles: RefCell::default(),
+            leaves_since_wall_ms: Cell::new(None),
         });
         serve(&desk, identity).await?;
         let uid = rustix::process::getuid().as_raw();
@@ -157,6 +162,7 @@ impl Node {
             moved,
             assigned,
             placements,
+            owed: Owed::default(),
             taking_down: None,
             reporter,
             alerts,
@@ -182,7 +188,8 @@ impl Node {
         traces.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        self.wish().await?;
+        self.owed.carried_out = true;
+        self.settle().await?;
         loop {
             tokio::select! {
                 // Leaving is not stopping: what runs goes on, and the next node adopts it.
@@ -216,7 +223,8 @@ impl Node {
                         self.desk.deputy.submit(signal);
                     }
                     sweep(&self.context).await;
-                    renew(&mut self.leaves, &self.context);
+                    self.renew();
+                    self.settle().await?;
                     self.hold_if_down().await?;
                     self.tell_keepers();
                     self.look_at_drills();
@@ -272,14 +280,15 @@ impl Node {
         }
         // Before a file is in force nothing was placed, which must not stop what an earlier journal placed.
         if state.desired.is_some() && (file_changed || placements != self.placements) {
-            placements
-                .keep(&self.context)
-                .context("keep the placements")?;
             self.placements = placements;
             if let Some(task) = self.taking_down.take() {
                 task.abort();
             }
-            self.wish().await?;
+            self.owed = Owed {
+                kept: true,
+                carried_out: true,
+            };
+            self.settle().await?;
         }
         if state.desired.is_some() && self.taking_down.is_none() {
             let task = replicas::take_down(self.context.clone());
@@ -296,11 +305,57 @@ impl Node {
         self.context = context;
     }
 
-    /// Tells supervision what shall run, and gateways what is new.
-    async fn wish(&mut self) -> anyhow::Result<()> {
+    /// Does what is owed. A disk that takes nothing stops neither supervision nor anything that runs: it is tried again with the next
+    /// sweep.
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        if self.owed.kept {
+            let kept = self.placements.keep(&self.context);
+            self.owed.kept = kept.is_err();
+            self.note(Task::Placements, kept.map_err(|error| chain(&error)));
+        }
+        if !self.owed.carried_out {
+            return Ok(());
+        }
         // Before anybody starts who needs one.
-        renew(&mut self.leaves, &self.context);
-        let workloads = prepare(&self.context, &self.placements).context("write configurations")?;
+        self.renew();
+        let before = self.desk.troubles.borrow().has(Task::Configurations);
+        let prepared = prepare(&self.context, &self.placements);
+        let (outcome, workloads) = match prepared {
+            Ok(workloads) => (Ok(()), Some(workloads)),
+            Err(error) => (Err(chain(&error)), None),
+        };
+        self.note(Task::Configurations, outcome);
+        if let Some(mut workloads) = workloads {
+            if before {
+                // An attempt that ended halfway may have written what nobody was told to read.
+                workloads.changed_gateways = self.own_gateways();
+            }
+            self.wish(workloads).await?;
+            self.owed.carried_out = false;
+        }
+        Ok(())
+    }
+
+    fn own_gateways(&self) -> Vec<String> {
+        let gateways = self.context.platform.gateways_on(&self.context.host.name);
+        gateways.map(|gateway| gateway.name.to_string()).collect()
+    }
+
+    fn note(&self, task: Task, outcome: Result<(), String>) {
+        self.desk.troubles.borrow_mut().note(task, outcome);
+    }
+
+    /// Lays down the identities of this host that are missing or due. Where that is not possible, what was laid down before
+    /// goes on.
+    fn renew(&mut self) {
+        let outcome = renew(&mut self.leaves, &self.context);
+        self.note(Task::Identities, outcome.map_err(|error| chain(&error)));
+        let since = self.leaves.since_wall_ms();
+        self.desk.leaves_since_wall_ms.set(since);
+    }
+
+    /// Tells supervision what shall run, and gateways what is new.
+    async fn wish(&mut self, workloads: Workloads) -> anyhow::Result<()> {
         self.loops.follow(&workloads.instances);
         self.desk
             .supervisor
@@ -464,6 +519,19 @@ impl Node {
     }
 }
 
+/// Records that this is the node that runs. The lock is held for life: two starters may race, and the record must name the one that
+/// won.
+fn launched(context: &Context) -> anyhow::Result<std::fs::File> {
+    let layout = &context.layout;
+    std::fs::create_dir_all(layout.run_host(context.name()))?;
+    let (record, region) = (layout.launch(context.name()), context.host.region.as_str());
+    let log = layout.node(context.name()).join("log");
+    let lock = launch::lock_node(&record)?.context("another node of this host runs already")?;
+    launch::record_launch(&record, context.name(), region, &log)
+        .context("record how this node was started")?;
+    Ok(lock)
+}
+
 fn supervise(context: &Context, identity: &Arc<Identity>) -> (Supervisor, mpsc::Receiver<Moved>) {
     let program = context.program.display().to_string();
     Supervisor::start(Settings {
@@ -479,13 +547,8 @@ async fn serve(desk: &Rc<Desk>, identity: Arc<Identity>) -> anyhow::Result<()> {
     let socket = context.layout.node_socket(context.name());
     let for_people = Rc::clone(desk);
     tokio::task::spawn_local(async move {
-        let served = serve_unix(socket, move |call| {
-            Rc::clone(&for_people).answer_operator(call)
-        })
-        .await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the control socket cannot be served");
-        }
+        let answer = move |call| Rc::clone(&for_people).answer_operator(call);
+        serve_unix(socket, answer).await;
     });
     let address = context.machine().node_listen(&context.host);
     let listener = TcpListener::bind(address)
@@ -498,21 +561,13 @@ async fn serve(desk: &Rc<Desk>, identity: Arc<Identity>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lays down the identities of this host that are missing or due. Where that is not possible, what was laid down before
-/// goes on.
-fn renew(leaves: &mut Leaves, context: &Context) {
+fn renew(leaves: &mut Leaves, context: &Context) -> Result<(), LeafError> {
     let wanted = identities(&context.machine(), &context.host);
-    match leaves.renew(&wanted, clock::wall_ms()) {
-        Ok(0) => {}
-        Ok(renewed) => tracing::info!(renewed, "laid down identities"),
-        Err(error) => {
-            let error = chain(&error);
-            tracing::error!(
-                error,
-                "identities are not renewed: those laid down are good for a day at most"
-            );
-        }
+    let renewed = leaves.renew(&wanted, clock::wall_ms())?;
+    if renewed > 0 {
+        tracing::info!(renewed, "laid down identities");
     }
+    Ok(())
 }
 
 /// Tells a gateway to serve the snapshot that has just been written. One that is starting may have read the

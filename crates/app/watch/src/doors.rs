@@ -83,12 +83,7 @@ pub async fn open(
         }
     }
     if let Some(path) = config.socket.clone() {
-        let handler = handler(world);
-        tasks.spawn_local(async move {
-            if let Err(error) = serve_unix(path, handler).await {
-                tracing::error!(%error, "the socket cannot be served");
-            }
-        });
+        tasks.spawn_local(serve_unix(path, handler(world)));
     }
     Ok(tasks)
 }

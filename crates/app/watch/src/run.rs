@@ -250,6 +250,8 @@ async fn serve(config: WatchConfig, told: impl Future<Output = ()>) -> Result<()
     let mut told = std::pin::pin!(told);
     let identity = config.identity.clone().map(Identity::open).transpose()?;
     let endpoints = endpoints(&config, identity.as_ref())?;
+    // Before they are read: what changes meanwhile is read again.
+    let mut stamps = duty::stamps(&config.rules);
     let (world, mut keeper) = open(&config)?;
     let world = Rc::new(RefCell::new(world));
     let mut tasks = doors::open(&config, identity, &world).await?;
@@ -269,7 +271,6 @@ async fn serve(config: WatchConfig, told: impl Future<Output = ()>) -> Result<()
     let beyond = source_of(&config, sender, &mut tasks)?;
     let desk = Desk::new(world.borrow().store.clone(), beyond);
     let mut hand = Hand::start(desk).map_err(WatchError::Start)?;
-    let mut stamps = duty::stamps(&config.rules);
     tracing::info!(targets = config.targets.len(), "the watch has come up");
     loop {
         let until_due = until_due(&mut world.borrow_mut());

@@ -106,6 +106,12 @@ pub struct NodeFacts {
     pub journal: JournalFacts,
     /// Milliseconds since each other node was heard; absent: never.
     pub heard_ms: BTreeMap<String, u64>,
+    /// What it could not do on its host, in words; it goes on trying.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<String>,
+    /// Since the oldest identity of its host's processes was laid down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_leaf_ms: Option<u64>,
 }
 
 /// Everything one node knows: `GET /v1/gathered`. The status is made of it.

@@ -128,6 +128,10 @@ pub enum HostReason {
         has: u64,
         newest: u64,
     },
+    /// Its node could not do something on its host, and goes on trying.
+    Trouble {
+        problem: String,
+    },
 }
 
 impl From<HostReason> for Reason {

@@ -86,6 +86,11 @@ fn host(
     } else {
         Verdict::Healthy
     };
+    let troubles = facts.troubles.iter().map(|problem| {
+        let problem = problem.clone();
+        findings.note(&subject, Verdict::Degraded, HostReason::Trouble { problem })
+    });
+    let verdict = verdict.max(worst(troubles));
     let verdict = verdict.max(member(gathered, declared, findings));
     HostStatus {
         name: name.to_owned(),

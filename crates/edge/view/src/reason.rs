@@ -90,6 +90,10 @@ fn host(reason: &HostReason) -> Words {
             format!("it follows version {has} of the platform file; {newest} is in force"),
             "it catches up by itself; if not, look at the leading node's log",
         ),
+        HostReason::Trouble { problem } => words(
+            problem.clone(),
+            "it goes on trying by itself; most often its disk is full or cannot be written",
+        ),
     }
 }
 

@@ -230,6 +230,8 @@ fn facts(platform: &Platform, host: &Host, primary: &str) -> NodeFacts {
             beside: BesideFacts::default(),
         },
         heard_ms: BTreeMap::new(),
+        troubles: Vec::new(),
+        oldest_leaf_ms: Some(60_000),
         watch: (host.name != *"usw2-a").then(|| seen(board(host))),
     }
 }

@@ -87,6 +87,12 @@ impl Leaves {
         failed.map_or(Ok(renewed), Err)
     }
 
+    /// When the oldest was laid down, by the wall clock; nothing where none was.
+    #[must_use]
+    pub fn since_wall_ms(&self) -> Option<u64> {
+        self.laid.values().map(|laid| laid.at_wall_ms).min()
+    }
+
     fn lay(&mut self, wanted: &WantedLeaf, now_wall_ms: u64) -> Result<(), LeafError> {
         let WantedLeaf { name, also, path } = wanted;
         let failed = |source| LeafError::Io {

@@ -343,14 +343,7 @@ fn show(
     });
     let path = setup.config.control_socket.clone();
     tokio::task::spawn_local(async move {
-        let served =
-            mainstay_rt::http::serve_unix(path, move |call| Rc::clone(&face).control(call)).await;
-        if let Err(error) = served {
-            tracing::error!(
-                error = chain(&error),
-                "nobody can give orders: no control socket"
-            );
-        }
+        mainstay_rt::http::serve_unix(path, move |call| Rc::clone(&face).control(call)).await;
     });
     Ok(())
 }

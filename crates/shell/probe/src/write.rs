@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use mainstay_rt::clock;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, Semaphore};
 
 use crate::login::{Login, Session};
 use crate::notes::Notes;
@@ -15,6 +16,9 @@ use crate::{TABLE, on_runtime};
 
 /// One that is not answered within this is given up.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
+/// Each session costs a handshake and a login on both sides. A crowd that opens all of its own at once on a busy machine has none in time,
+/// gives up, and begins anew with as many, for ever.
+const OPENING_MAX: usize = 4;
 /// More at once are not begun: they fail without having been sent.
 const UNDER_WAY_MAX: usize = 256;
 
@@ -41,6 +45,8 @@ pub fn write(probe: Probe) -> Result<()> {
         probe,
         notes: RefCell::new(notes),
         idle: RefCell::new(Vec::new()),
+        freed: Notify::new(),
+        turns: Semaphore::new(OPENING_MAX),
         broken: RefCell::new(None),
         entrance: RefCell::new(0),
     })))
@@ -52,6 +58,10 @@ struct Writer {
     notes: RefCell<Notes>,
     /// Sessions that nobody uses.
     idle: RefCell<Vec<Session>>,
+    /// One of them came back.
+    freed: Notify,
+    /// Of those that open a session.
+    turns: Semaphore,
     /// Why nothing can be noted any more.
     broken: RefCell<Option<anyhow::Error>>,
     /// Where the next session is opened; the next one along when that fails.
@@ -126,18 +136,30 @@ impl Writer {
             return Err(anyhow!("answered after a warning: it promises nothing"));
         }
         self.idle.borrow_mut().push(session);
+        self.freed.notify_one();
         Ok(())
     }
 
-    /// One that is there, or a new one through the entrance that led somewhere last.
+    fn idle(&self) -> Option<Session> {
+        let mut idle = self.idle.borrow_mut();
+        std::iter::from_fn(|| idle.pop()).find(|session| !session.client.is_closed())
+    }
+
+    /// One that is there or comes back, or a new one through the entrance that led somewhere last.
     async fn session(&self) -> Result<Session> {
-        loop {
-            let Some(session) = self.idle.borrow_mut().pop() else {
-                break;
-            };
-            if !session.client.is_closed() {
+        let _turn = loop {
+            if let Some(session) = self.idle() {
                 return Ok(session);
             }
+            tokio::select! {
+                biased;
+                () = self.freed.notified() => {}
+                turn = self.turns.acquire() => break turn.context("a turn at opening a session")?,
+            }
+        };
+        // It may have come back in the same moment.
+        if let Some(session) = self.idle() {
+            return Ok(session);
         }
         let entrance = *self.entrance.borrow();
         let opened = self.probe.login.open(entrance).await;

@@ -197,15 +197,10 @@ fn start_admin(
     address: Option<std::net::SocketAddr>,
 ) {
     let of_socket = Rc::clone(admin);
-    spawn_local(async move {
-        let served = mainstay_rt::http::serve_unix(socket, move |call| {
-            let admin = Rc::clone(&of_socket);
-            async move { admin.answer(Rights::LookAndAct, call).await }
-        });
-        if let Err(error) = served.await {
-            tracing::error!(%error, "the control socket cannot be served");
-        }
-    });
+    spawn_local(mainstay_rt::http::serve_unix(socket, move |call| {
+        let admin = Rc::clone(&of_socket);
+        async move { admin.answer(Rights::LookAndAct, call).await }
+    }));
     admin.show_at(address);
 }
 

@@ -29,6 +29,8 @@ use crate::clock;
 pub const BODY_LIMIT: usize = 8 * 1024 * 1024;
 /// Most connections that one server serves at a time; further ones wait in the kernel's queue.
 pub const CONNECTION_LIMIT: usize = 256;
+/// Between two looks whether a socket's file is still there, and between two attempts to bind it.
+const SOCKET_LOOK: Duration = Duration::from_secs(1);
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -120,22 +122,49 @@ fn with_type(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> A
 
 /// Serves a Unix socket until the future is dropped. Must run inside a [`tokio::task::LocalSet`].
 ///
-/// A socket file left by a process that died is replaced; the new one has mode 0700.
-///
-/// # Errors
-/// When the socket cannot be bound.
-pub async fn serve_unix<F, R>(path: PathBuf, handler: F) -> std::io::Result<()>
+/// A socket file left by a process that died is replaced; the new one has mode 0700. Where it cannot be bound, the log says so and it is
+/// tried again; one whose file is deleted under it, as cleaners of temporary folders do, is bound anew.
+pub async fn serve_unix<F, R>(path: PathBuf, handler: F)
 where
     F: Fn(Call) -> R + 'static,
     R: Future<Output = Answer> + 'static,
 {
-    let listener = bind_unix(&path)?;
     let handler = Rc::new(handler);
     let permits = Rc::new(tokio::sync::Semaphore::new(CONNECTION_LIMIT));
+    let mut said = None;
     loop {
-        let Ok(permit) = Rc::clone(&permits).acquire_owned_local().await else {
-            return Ok(());
-        };
+        match bind_unix(&path) {
+            Ok(listener) => {
+                said = None;
+                let accepts = accept_local(&listener, &permits, &handler);
+                tokio::select! {
+                    () = accepts => return,
+                    () = gone(&path) => {
+                        tracing::warn!(path = %path.display(), "the socket's file is gone; it is bound anew");
+                    }
+                }
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if said.as_ref() != Some(&text) {
+                    tracing::error!(path = %path.display(), error = text, "the socket cannot be bound; it is tried again");
+                }
+                said = Some(text);
+                tokio::time::sleep(SOCKET_LOOK).await;
+            }
+        }
+    }
+}
+
+async fn accept_local<F, R>(
+    listener: &UnixListener,
+    permits: &Rc<tokio::sync::Semaphore>,
+    handler: &Rc<F>,
+) where
+    F: Fn(Call) -> R + 'static,
+    R: Future<Output = Answer> + 'static,
+{
+    while let Ok(permit) = Rc::clone(permits).acquire_owned_local().await {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let Ok(credential) = stream.peer_cred() else {
@@ -146,9 +175,20 @@ where
                     pid: credential.pid().unwrap_or(0),
                 };
                 let caller = (peer, Standing::Unproven);
-                spawn_connection(stream, caller, Rc::clone(&handler), permit);
+                spawn_connection(stream, caller, Rc::clone(handler), permit);
             }
             Err(error) => back_off(&error).await,
+        }
+    }
+}
+
+/// Waits until there is nothing in this place. Somebody else's file is no reason: a process that follows this one has bound it.
+async fn gone(path: &Path) {
+    loop {
+        tokio::time::sleep(SOCKET_LOOK).await;
+        let found = std::fs::symlink_metadata(path);
+        if found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            return;
         }
     }
 }
@@ -589,6 +629,46 @@ mod tests {
                 (&"/v1/x".into(), &"y=1".into())
             );
         });
+    }
+
+    /// In a place where it cannot be at first, and whose file is deleted later, as cleaners of temporary folders do.
+    #[test]
+    fn a_socket_is_bound_as_soon_as_it_can_be_and_again_when_its_file_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("not there yet");
+        let path = place.join("control.sock");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async {
+            let answer = |_: Call| async { text(StatusCode::OK, "here") };
+            tokio::task::spawn_local(serve_unix(path.clone(), answer));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert!(!path.exists());
+            std::fs::create_dir(&place).unwrap();
+            await_answer(&path).await;
+            std::fs::remove_file(&path).unwrap();
+            await_answer(&path).await;
+            // Another process has taken the place: it is left alone.
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, "another's").unwrap();
+            tokio::time::sleep(SOCKET_LOOK * 3).await;
+            assert_eq!(std::fs::read(&path).unwrap(), b"another's");
+        });
+    }
+
+    async fn await_answer(path: &Path) {
+        for _ in 0..1_000 {
+            let limit = Duration::from_secs(5);
+            let asked = request_unix(path, Method::GET, "/", Vec::new(), limit).await;
+            if asked.is_ok_and(|(status, body)| status == StatusCode::OK && body[..] == *b"here") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("nobody answers at {}", path.display());
     }
 
     /// Connections that a server has seen, and the number of the one that asks.

@@ -93,6 +93,21 @@ impl Platform {
         said(&output)
     }
 
+    /// With a reason, again and again until it is done: what is rightly refused for a while, and of which an attempt may have come through
+    /// whose answer did not.
+    ///
+    /// # Panics
+    /// With what it said last, when [`PATIENCE`] is over.
+    pub fn insist(&self, arguments: &[&str], mut is_done: impl FnMut() -> bool) {
+        let begun = now();
+        while !is_done() {
+            let last = said(&self.attempt(arguments));
+            let waited = now().saturating_sub(begun);
+            assert!(waited < PATIENCE, "{arguments:?}, in vain: {last}");
+            pause(LOOK_EVERY);
+        }
+    }
+
     /// What a command prints as JSON; nothing where it does not answer just now.
     #[must_use]
     pub fn json(&self, arguments: &[&str]) -> Value {

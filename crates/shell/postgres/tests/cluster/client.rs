@@ -21,6 +21,9 @@ use crate::cluster::{COUNT, Cluster, Door};
 
 /// A server that stands still is left after this; a gateway would be told earlier.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(800);
+const BETWEEN_WRITES: Duration = Duration::from_millis(5);
+/// Each attempt costs its server a process, and both sides a handshake.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(15);
 const CONNECT_LIMIT: Duration = Duration::from_millis(300);
 
 pub struct Writer {
@@ -113,7 +116,17 @@ pub async fn connect_with(door: &Door, options: &str) -> Result<Client> {
 }
 
 impl Writer {
+    /// One that leaves something of the processors to what is tested. It is under way for most of its time all the same.
     pub fn start(cluster: &Cluster) -> Result<Self> {
+        Self::start_with(cluster, BETWEEN_WRITES)
+    }
+
+    /// One that begins the next write as soon as the last is acknowledged.
+    pub fn start_restless(cluster: &Cluster) -> Result<Self> {
+        Self::start_with(cluster, Duration::ZERO)
+    }
+
+    fn start_with(cluster: &Cluster, between: Duration) -> Result<Self> {
         let doors: Vec<Door> = (0..COUNT)
             .map(|which| cluster.door(which))
             .collect::<Result<_>>()?;
@@ -122,7 +135,7 @@ impl Writer {
         let (told, count) = (Arc::clone(&stop), Arc::clone(&acknowledged));
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
-            .spawn(move || write(&doors, &told, &count))?;
+            .spawn(move || write(&doors, between, &told, &count))?;
         Ok(Self {
             stop,
             acknowledged,
@@ -152,7 +165,7 @@ impl Writer {
     }
 }
 
-fn write(doors: &[Door], stop: &AtomicBool, count: &AtomicU64) -> Record {
+fn write(doors: &[Door], between: Duration, stop: &AtomicBool, count: &AtomicU64) -> Record {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -176,6 +189,7 @@ fn write(doors: &[Door], stop: &AtomicBool, count: &AtomicU64) -> Record {
                         .acknowledged
                         .push((number, mainstay_rt::clock::now()));
                     count.store(number, Ordering::Relaxed);
+                    tokio::time::sleep(between).await;
                 }
                 Ok(Err(_)) | Err(_) => session = None,
             }
@@ -203,7 +217,7 @@ async fn find(doors: &[Door], which: usize) -> Option<Client> {
     .ok()
     .flatten();
     if found.is_none() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(BETWEEN_ATTEMPTS).await;
     }
     found
 }

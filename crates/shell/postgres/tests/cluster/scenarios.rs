@@ -416,7 +416,7 @@ fn many_faults() -> Result<()> {
     println!("  seed {}", dice.0);
     let mut cluster = Cluster::healthy()?;
     client::prepare(&cluster)?;
-    let writer = Writer::start(&cluster)?;
+    let writer = Writer::start_restless(&cluster)?;
     for _ in 0..number("MAINSTAY_FAULTS").unwrap_or(5) {
         let (primary, term) = cluster.await_healthy()?;
         writer.await_more(&cluster, 5 + dice.draw(50))?;
