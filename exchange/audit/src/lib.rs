@@ -72,6 +72,11 @@ pub enum AuditError {
         operation: &'static str,
         source: tokio_postgres::Error,
     },
+    #[error("{operation} in the database: no answer within {seconds} s")]
+    Silent {
+        operation: &'static str,
+        seconds: u64,
+    },
     #[error("the database has no schema 'exchange': is it the database of a cell?")]
     NoSchema,
     #[error("{table} {row}: {problem}")]
