@@ -59,6 +59,8 @@ pub enum AuditError {
         line: u64,
         problem: String,
     },
+    #[error("the witness logs changed while they were read: {0}")]
+    WitnessChanged(String),
     #[error("no witness file (*.jsonl) in {0}; name the folder that the driver wrote")]
     NoWitness(String),
     #[error("the witness logs speak of cells {0}; choose one with --cell")]
