@@ -161,7 +161,7 @@ impl<'a> Judge<'a> {
         let missing = self.market.entered().saturating_sub(self.orders_found);
         for _ in 0..missing {
             self.findings.add(Class::Order, || {
-                format!("{missing} entered orders have no row in the orders table")
+                format!("{missing} orders have no row in the orders table")
             });
         }
         for ((account, bucket, asset), folded) in &self.market.balances {

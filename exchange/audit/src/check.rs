@@ -20,9 +20,12 @@ pub struct Inputs {
 
 /// Judges everything; an error means that no verdict is possible.
 pub async fn check(inputs: &Inputs, database: &Config) -> Result<Report, AuditError> {
-    let witnesses = witness::read(&inputs.witnesses, inputs.cell.as_deref())?;
+    let read = || witness::read(&inputs.witnesses, inputs.cell.as_deref());
+    let before = read()?.before();
     let mut client = connect(database).await?;
     let books = Books::open(&mut client).await?;
+    let mut witnesses = read()?;
+    witnesses.since(&before)?;
     let mut judge = Judge::new(&witnesses, books.epochs().await?);
     judge_log(&books, &mut judge).await?;
     let mut orders = books.orders().await?;

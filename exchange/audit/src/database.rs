@@ -3,12 +3,16 @@
 //! Connection settings come from a URL without a password, or from the environment that PostgreSQL's own programs
 //! use (PGHOST, PGPORT, PGUSER, PGDATABASE, PGPASSFILE, PGSSLMODE, PGSSLROOTCERT); a password comes only from a password file that nobody else
 //! may read. Everything is read in one repeatable-read transaction, so an audit of a running cell judges one moment.
+//!
+//! Nothing is waited for without end: a server that stands still, or a way to it that is cut, gets no verdict.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, Portal, Row, Transaction};
 
 use crate::AuditError;
@@ -18,6 +22,13 @@ use crate::tls;
 
 /// Rows fetched at a time.
 const FETCH: i32 = 5_000;
+/// A door may hold a connection until there is a primary.
+const CONNECT_MAX: Duration = Duration::from_secs(30);
+/// For one answer. The first rows of a large table may be sorted before they come.
+const ANSWER_MAX: Duration = Duration::from_secs(300);
+/// A peer that is silent for so long is asked whether it is still there, and given up after as many probes.
+const IDLE: Duration = Duration::from_secs(10);
+const PROBES: u32 = 3;
 
 /// The settings: `url` if given, otherwise the environment.
 pub fn settings(url: Option<&str>) -> Result<Config, AuditError> {
@@ -35,6 +46,9 @@ pub fn settings(url: Option<&str>) -> Result<Config, AuditError> {
     }
     if url.is_none() {
         from_environment(&mut config)?;
+    }
+    // An address that does not say either leaves it to the environment, as PostgreSQL's own programs do.
+    if config.get_ssl_mode() == SslMode::Prefer {
         tls::settings(&mut config)?;
     }
     if config.get_hosts().is_empty() {
@@ -46,7 +60,12 @@ pub fn settings(url: Option<&str>) -> Result<Config, AuditError> {
     if let Some(password) = password(&config)? {
         config.password(password);
     }
-    config.application_name("exchange-audit");
+    config
+        .application_name("exchange-audit")
+        .keepalives_idle(IDLE)
+        .keepalives_interval(IDLE)
+        .keepalives_retries(PROBES)
+        .tcp_user_timeout(IDLE * (PROBES + 1));
     Ok(config)
 }
 
@@ -134,13 +153,33 @@ fn fields(line: &str) -> Vec<String> {
 
 /// Connects; the connection ends with the client.
 pub async fn connect(config: &Config) -> Result<Client, AuditError> {
-    let (client, connection) = config
-        .connect(tls::connector(config)?)
-        .await
-        .map_err(failed("connect"))?;
+    let proof = tls::connector(config)?;
+    let (client, connection) = within(CONNECT_MAX, "connect", config.connect(proof)).await?;
     // Its error also reaches whoever waits for an answer.
     tokio::spawn(async move { drop(connection.await) });
     Ok(client)
+}
+
+/// An answer of the database to what is being done.
+pub async fn answer<T>(
+    operation: &'static str,
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, AuditError> {
+    within(ANSWER_MAX, operation, answer).await
+}
+
+async fn within<T>(
+    limit: Duration,
+    operation: &'static str,
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, AuditError> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => answer.map_err(failed(operation)),
+        Err(_) => Err(AuditError::Silent {
+            operation,
+            seconds: limit.as_secs(),
+        }),
+    }
 }
 
 /// For `map_err`: what was being done.
@@ -163,17 +202,15 @@ pub struct Cursor<T> {
 
 impl<'a> Books<'a> {
     pub async fn open(client: &'a mut Client) -> Result<Self, AuditError> {
-        let transaction = client
+        let begin = client
             .build_transaction()
             .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
             .read_only(true)
-            .start()
-            .await
-            .map_err(failed("begin a transaction"))?;
-        let present = transaction
-            .query_one("select to_regclass('exchange.commands') is not null", &[])
-            .await
-            .map_err(failed("look for the schema"))?;
+            .start();
+        let transaction = answer("begin a transaction", begin).await?;
+        let question = "select to_regclass('exchange.commands') is not null";
+        let present = transaction.query_one(question, &[]);
+        let present = answer("look for the schema", present).await?;
         if !present.get::<_, bool>(0) {
             return Err(AuditError::NoSchema);
         }
@@ -181,14 +218,8 @@ impl<'a> Books<'a> {
     }
 
     pub async fn epochs(&self) -> Result<Vec<EpochRow>, AuditError> {
-        let rows = self
-            .transaction
-            .query(
-                "select epoch, term, first_sequence from exchange.epochs order by epoch",
-                &[],
-            )
-            .await
-            .map_err(failed("read epochs"))?;
+        let query = "select epoch, term, first_sequence from exchange.epochs order by epoch";
+        let rows = answer("read epochs", self.transaction.query(query, &[])).await?;
         let epoch = |row: &Row| EpochRow {
             epoch: row.get(0),
             term: row.get(1),
@@ -288,11 +319,7 @@ impl<'a> Books<'a> {
         query: &str,
         read: fn(&Row) -> Result<T, AuditError>,
     ) -> Result<Cursor<T>, AuditError> {
-        let portal = self
-            .transaction
-            .bind(query, &[])
-            .await
-            .map_err(failed("open a cursor"))?;
+        let portal = answer("open a cursor", self.transaction.bind(query, &[])).await?;
         Ok(Cursor {
             portal,
             fetched: VecDeque::new(),
@@ -304,11 +331,8 @@ impl<'a> Books<'a> {
     /// The next row of a cursor.
     pub async fn next<T>(&self, cursor: &mut Cursor<T>) -> Result<Option<T>, AuditError> {
         if cursor.fetched.is_empty() && !cursor.ended {
-            let rows = self
-                .transaction
-                .query_portal(&cursor.portal, FETCH)
-                .await
-                .map_err(failed("read rows"))?;
+            let rows = self.transaction.query_portal(&cursor.portal, FETCH);
+            let rows = answer("read rows", rows).await?;
             cursor.ended = rows.is_empty();
             cursor.fetched.extend(rows);
         }
@@ -331,7 +355,41 @@ fn amount(table: &'static str, text: &str, row: impl Fn() -> String) -> Result<i
 
 #[cfg(test)]
 mod tests {
-    use super::{fields, settings};
+    use std::time::Duration;
+
+    use tokio_postgres::config::SslMode;
+
+    use super::{fields, settings, tls, within};
+
+    /// A server that takes connections and says nothing, as one that was stopped does.
+    #[test]
+    fn a_silent_server_gets_no_verdict_and_is_not_waited_for() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let url = format!("postgres://nobody@{address}/none?sslmode=disable");
+        let config = settings(Some(&url)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let limit = Duration::from_millis(50);
+        let error = runtime
+            .block_on(async {
+                let proof = tls::connector(&config)?;
+                within(limit, "connect", config.connect(proof)).await
+            })
+            .map(drop)
+            .unwrap_err();
+        assert!(error.to_string().contains("no answer within"), "{error}");
+    }
+
+    #[test]
+    fn an_address_leaves_tls_to_the_environment_and_never_to_the_server() {
+        let mode = |url: &str| settings(Some(url)).unwrap().get_ssl_mode();
+        assert_ne!(mode("postgres://user@127.0.0.1/db"), SslMode::Prefer);
+        let said = "postgres://user@127.0.0.1/db?sslmode=require";
+        assert_eq!(mode(said), SslMode::Require);
+    }
 
     #[test]
     fn a_password_on_the_command_line_is_refused() {

@@ -59,6 +59,8 @@ pub enum AuditError {
         line: u64,
         problem: String,
     },
+    #[error("the witness logs changed while they were read: {0}")]
+    WitnessChanged(String),
     #[error("no witness file (*.jsonl) in {0}; name the folder that the driver wrote")]
     NoWitness(String),
     #[error("the witness logs speak of cells {0}; choose one with --cell")]
@@ -71,6 +73,11 @@ pub enum AuditError {
     Database {
         operation: &'static str,
         source: tokio_postgres::Error,
+    },
+    #[error("{operation} in the database: no answer within {seconds} s")]
+    Silent {
+        operation: &'static str,
+        seconds: u64,
     },
     #[error("the database has no schema 'exchange': is it the database of a cell?")]
     NoSchema,

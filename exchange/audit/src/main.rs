@@ -29,7 +29,8 @@ enum Command {
         /// The cell whose database this is; needed when the logs speak of several.
         #[arg(long)]
         cell: Option<String>,
-        /// postgres://user@host:port/database, without a password; otherwise PGHOST, PGPORT, PGUSER, PGDATABASE, PGSSLMODE.
+        /// postgres://user@host:port/database, without a password; otherwise PGHOST, PGPORT, PGUSER, PGDATABASE. TLS as
+        /// PGSSLMODE and PGSSLROOTCERT say, unless the URL does.
         #[arg(long, value_name = "URL")]
         database: Option<String>,
         /// Count intents that were not answered in time as findings.

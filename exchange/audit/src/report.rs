@@ -16,7 +16,7 @@ pub struct Report {
     pub clean: bool,
     pub witness_files: u64,
     pub witness_lines: u64,
-    /// Witness files whose last line was cut short by the death of its writer.
+    /// Witness files whose last line was not whole: its writer had died, or was still writing.
     pub truncated: Vec<String>,
     pub classes: Classes,
     pub books: Volumes,
@@ -76,10 +76,17 @@ impl Report {
         ] {
             let _ = writeln!(text, "{name:<34}{count:>10}");
         }
+        if classes.later > 0 {
+            let _ = writeln!(
+                text,
+                "note: {} intents went on after the books were opened; of these nothing is said",
+                classes.later
+            );
+        }
         for file in &self.truncated {
             let _ = writeln!(
                 text,
-                "note: the last line of {file} was cut short by the death of its writer; left out"
+                "note: the last line of {file} is not whole, since its writer died or still wrote; left out"
             );
         }
         for (class, count) in &self.findings.counts {

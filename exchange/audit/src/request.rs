@@ -118,7 +118,8 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub key: Key,
-    pub deadline_ms: i64,
+    /// As far off as the venue takes it: up to 2^64 − 1.
+    pub deadline_ms: u64,
     pub wish: Wish,
 }
 
@@ -132,7 +133,7 @@ struct OrderText {
     r#type: OrderType,
     price: Option<String>,
     quantity: String,
-    deadline_ms: i64,
+    deadline_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -141,7 +142,7 @@ struct CancelText {
     account: Account,
     reference: Reference,
     target_reference: Reference,
-    deadline_ms: i64,
+    deadline_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -150,7 +151,7 @@ struct ModeText {
     account: Account,
     reference: Reference,
     mode: Mode,
-    deadline_ms: i64,
+    deadline_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -160,7 +161,7 @@ struct DepositText {
     reference: Reference,
     asset: Asset,
     amount: String,
-    deadline_ms: i64,
+    deadline_ms: u64,
 }
 
 impl Request {

@@ -36,6 +36,7 @@ pub struct Outcome {
     pub reason: Option<String>,
     pub filled: Option<String>,
     pub fills: Option<Vec<Fill>>,
+    pub cancelled: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,11 +65,12 @@ impl Entered {
 
 #[derive(Debug, Default)]
 pub struct Market {
+    /// Those that were turned away, too.
     orders: BTreeMap<Key, Entered>,
-    /// Order commands that never entered the market, with the reason.
-    refused: BTreeMap<Key, &'static str>,
     shelves: BTreeMap<String, Shelves>,
     last_reference: BTreeMap<Account, i64>,
+    /// Of the command before.
+    recorded_ms: i64,
     mode: Mode,
     /// By the postings of the books, not by ours.
     pub balances: BTreeMap<Place, i128>,
@@ -117,12 +119,15 @@ impl Market {
         let expected = match play.outcome.outcome.as_str() {
             "rejected" | "expired" => self.turned_away(&play, findings),
             _ => match &play.request.wish {
-                Wish::Deposit { asset, amount } => deposit(row.account, *asset, *amount),
+                Wish::Deposit { asset, amount } => {
+                    check_outcome(&play, &Came::plain("accepted"), findings);
+                    deposit(row.account, *asset, *amount)
+                }
                 Wish::Cancel { target } => self.cancel(&play, (row.account, *target), findings),
                 Wish::Order(order) => self.order(&play, order, findings),
                 Wish::Mode(mode) => {
                     self.mode = *mode;
-                    check_outcome(&play, "accepted", 0, findings);
+                    check_outcome(&play, &Came::plain("accepted"), findings);
                     BTreeMap::new()
                 }
             },
@@ -170,7 +175,17 @@ impl Market {
                 )
             });
         }
-        let late = row.recorded_ms > request.deadline_ms;
+        let before = std::mem::replace(&mut self.recorded_ms, row.recorded_ms);
+        if row.recorded_ms < before {
+            findings.add(Class::Sequence, || {
+                let recorded = row.recorded_ms;
+                format!(
+                    "sequence {}: recorded at {recorded}, after {before}",
+                    row.sequence
+                )
+            });
+        }
+        let late = i128::from(row.recorded_ms) > i128::from(request.deadline_ms);
         if late != (outcome.outcome == "expired") {
             findings.add(Class::Deadline, || {
                 let (recorded, deadline) = (row.recorded_ms, request.deadline_ms);
@@ -223,30 +238,30 @@ impl Market {
         } else {
             "rejected"
         };
-        let untrue = match (&play.request.wish, play.outcome.reason.as_deref()) {
-            (Wish::Cancel { target }, Some("order_not_open")) => self
-                .orders
-                .get(&(play.row.account, *target))
-                .is_some_and(Entered::open),
-            (Wish::Order(order), Some("insufficient_funds")) => {
-                self.could_pay(play.row.account, order)
-            }
-            (Wish::Order(order), Some("no_liquidity")) => self
-                .shelves
-                .get(&order.instrument)
-                .is_some_and(|shelves| shelves.opposite(order.side).next().is_some()),
-            _ => false,
-        };
-        if untrue {
+        let reason = play.outcome.reason.as_deref();
+        let is_owed = status == "rejected";
+        if is_owed != reason.is_some() || reason.is_some_and(|reason| !fits(play, reason)) {
+            findings.add(Class::Outcome, || {
+                let (kind, reason) = (&play.row.kind, reason.unwrap_or("no reason"));
+                format!("sequence {sequence}: a {kind} that is {status} for {reason}")
+            });
+        } else if reason.is_some_and(|reason| self.is_untrue(play, reason)) {
             findings.add(Class::Outcome, || {
                 format!(
                     "sequence {sequence}: rejected for {}, which was not so",
-                    play.outcome.reason.as_deref().unwrap_or("")
+                    reason.unwrap_or("")
                 )
             });
         }
-        if matches!(play.request.wish, Wish::Order(_)) {
-            self.refused.insert(play.row.key(), status);
+        check_outcome(play, &Came::plain(status), findings);
+        if let Wish::Order(order) = &play.request.wish {
+            let entered = Entered {
+                sequence,
+                order: order.clone(),
+                filled: 0,
+                status,
+            };
+            self.orders.entry(play.row.key()).or_insert(entered);
         }
         if !play.trades.is_empty() {
             findings.add(Class::Invented, || {
@@ -254,6 +269,22 @@ impl Market {
             });
         }
         BTreeMap::new()
+    }
+
+    /// Whether the market says otherwise.
+    fn is_untrue(&self, play: &Play<'_>, reason: &str) -> bool {
+        match (&play.request.wish, reason) {
+            (Wish::Cancel { target }, "order_not_open") => self
+                .orders
+                .get(&(play.row.account, *target))
+                .is_some_and(Entered::open),
+            (Wish::Order(order), "insufficient_funds") => self.could_pay(play.row.account, order),
+            (Wish::Order(order), "no_liquidity") => self
+                .shelves
+                .get(&order.instrument)
+                .is_some_and(|shelves| shelves.opposite(order.side).next().is_some()),
+            _ => false,
+        }
     }
 
     fn could_pay(&self, account: Account, order: &Order) -> bool {
@@ -292,14 +323,11 @@ impl Market {
             });
             return expected;
         };
-        if play.outcome.outcome != "cancelled" {
-            findings.add(Class::Outcome, || {
-                format!(
-                    "sequence {sequence}: a cancel that is {}",
-                    play.outcome.outcome
-                )
-            });
-        }
+        let came = Came {
+            cancelled: entered.left(),
+            ..Came::plain("cancelled")
+        };
+        check_outcome(play, &came, findings);
         if let Some(price) = entered.order.price {
             let (asset, held) = hold(&entered.order, price, entered.left());
             add(&mut expected, (target.0, Bucket::Held, asset), -held);
@@ -350,7 +378,13 @@ impl Market {
             (OrderType::Limit, _, 0) => "accepted",
             (OrderType::Limit, _, _) => "partly_filled",
         };
-        check_outcome(play, status, filled, findings);
+        let cancelled = if status == "cancelled" { left } else { 0 };
+        let came = Came {
+            status,
+            filled,
+            cancelled,
+        };
+        check_outcome(play, &came, findings);
         let expected = payments(row.account, order, &matches, left);
         if let (OrderType::Limit, Some(price), true) = (order.order_type, order.price, left > 0) {
             let shelves = self.shelves.entry(order.instrument.clone()).or_default();
@@ -476,8 +510,8 @@ impl Market {
     /// Compares a row of the orders table; returns whether it is an order of ours.
     pub fn check_order(&self, row: &OrderRow, findings: &mut Findings) -> bool {
         let (account, reference) = row.key;
-        let wrong = match (self.orders.get(&row.key), self.refused.get(&row.key)) {
-            (Some(entered), _) => {
+        let wrong = match self.orders.get(&row.key) {
+            Some(entered) => {
                 let order = &entered.order;
                 let expected = (
                     entered.sequence,
@@ -500,9 +534,7 @@ impl Market {
                     )
                 })
             }
-            (None, Some(status)) => (row.status != *status || row.filled != 0)
-                .then(|| format!("is {}, was {status}", row.status)),
-            (None, None) => Some("was never entered".to_owned()),
+            None => Some("was never entered".to_owned()),
         };
         if let Some(problem) = wrong {
             findings.add(Class::Order, || {
@@ -512,33 +544,81 @@ impl Market {
         self.orders.contains_key(&row.key)
     }
 
-    /// Orders that the table must have.
+    /// Orders that the table must have, those that were turned away among them.
     #[must_use]
     pub fn entered(&self) -> usize {
         self.orders.len()
     }
 }
 
-fn check_outcome(play: &Play<'_>, status: &str, filled: i64, findings: &mut Findings) {
+/// What a command came to by its rows and the market.
+struct Came {
+    status: &'static str,
+    filled: i64,
+    cancelled: i64,
+}
+
+impl Came {
+    const fn plain(status: &'static str) -> Self {
+        Self {
+            status,
+            filled: 0,
+            cancelled: 0,
+        }
+    }
+}
+
+/// Whether a command of this kind can be refused for this reason at all. Modes are looked at where modes are.
+fn fits(play: &Play<'_>, reason: &str) -> bool {
+    let order_type = match &play.request.wish {
+        Wish::Order(order) => Some(order.order_type),
+        _ => None,
+    };
+    match reason {
+        "insufficient_funds" => order_type.is_some(),
+        "no_liquidity" => order_type == Some(OrderType::Market),
+        "too_many_open_orders" => order_type == Some(OrderType::Limit),
+        "order_not_open" => matches!(play.request.wish, Wish::Cancel { .. }),
+        "issue_limit" => matches!(play.request.wish, Wish::Deposit { .. }),
+        "reduce_only" | "cancel_only" => true,
+        _ => false,
+    }
+}
+
+/// Holds what the venue says against what was.
+fn check_outcome(play: &Play<'_>, came: &Came, findings: &mut Findings) {
     let sequence = play.row.sequence;
-    if play.outcome.outcome != status {
-        let said = &play.outcome.outcome;
+    let Came {
+        status,
+        filled,
+        cancelled,
+    } = *came;
+    let said = &play.outcome;
+    if said.outcome != status {
+        let said = &said.outcome;
         findings.add(Class::Outcome, || {
-            format!("sequence {sequence}: says {said}, the trades say {status}")
+            format!("sequence {sequence}: says {said}, should be {status}")
         });
     }
     let quantity = |text: &str| decimal::parse(text, QUANTITY_SCALE);
     let price = |text: &str| decimal::parse(text, PRICE_SCALE);
-    let said_filled = play.outcome.filled.as_deref().map_or(Some(0), quantity);
-    let fills = play.outcome.fills.as_deref().unwrap_or_default();
+    let fills = said.fills.as_deref().unwrap_or_default();
     let same = fills.len() == play.trades.len()
         && fills.iter().zip(play.trades).all(|(fill, trade)| {
             price(&fill.price) == Some(trade.price.into())
                 && quantity(&fill.quantity) == Some(trade.quantity.into())
         });
+    let said_filled = said.filled.as_deref().map_or(Some(0), quantity);
     if said_filled != Some(filled.into()) || !same {
         findings.add(Class::Outcome, || {
             format!("sequence {sequence}: the fills told are not the trades stored")
+        });
+    }
+    let said_cancelled = said.cancelled.as_deref().map_or(Some(0), quantity);
+    if said_cancelled != Some(cancelled.into()) {
+        findings.add(Class::Outcome, || {
+            let said = said.cancelled.as_deref().unwrap_or("nothing");
+            format!("sequence {sequence}: says that {said} was cancelled, should be {cancelled} of the smallest unit")
         });
     }
 }

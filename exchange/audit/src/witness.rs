@@ -4,6 +4,9 @@
 //! file and line. One exception: a file whose last line has no line end was cut short by the death of its writer. That
 //! line is left out, and reported. It can hide nothing: a writer notes an intent before it sends it, so an intent cut short
 //! was never sent; and an answer cut short leaves an intent of unknown outcome, which the books resolve.
+//!
+//! Clients may still be at work. So the notes are read twice, before the books are opened and after: what was *promised*
+//! by then must be in the books, and whatever is in the books must be *intended* by now. See [`Witnesses::since`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -31,7 +34,23 @@ pub struct Intent {
     /// The last status from 400 to 499 that ended it.
     pub refused: Option<u16>,
     pub unanswered: bool,
+    /// How far it had come when the books were opened.
+    pub stage: Stage,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Nobody had noted it.
+    Later,
+    /// It was intended, and not answered.
+    Intended,
+    /// It was answered: the books must have it.
+    Promised,
+}
+
+/// The notes as they were before the books were opened.
+#[derive(Debug)]
+pub struct Before(BTreeMap<Key, Stage>);
 
 #[derive(Debug, Default)]
 pub struct Witnesses {
@@ -154,7 +173,10 @@ impl Witnesses {
                 let body = line.body.ok_or("an answer without a body")?;
                 match status {
                     // A 200 that is no object was no answer to its client either.
-                    200 if body.get().starts_with('{') => intent.answers.push(body.get().into()),
+                    200 if body.get().starts_with('{') => {
+                        intent.answers.push(body.get().into());
+                        intent.stage = Stage::Promised;
+                    }
                     400..=499 if ![408, 425, 429].contains(&status) => {
                         intent.refused = Some(status)
                     }
@@ -185,6 +207,7 @@ impl Witnesses {
             answers: Vec::new(),
             refused: None,
             unanswered: false,
+            stage: Stage::Intended,
         };
         match self.intents.insert(key, intent) {
             None => Ok(()),
@@ -214,6 +237,26 @@ impl Witnesses {
                 cells.into_iter().collect::<Vec<_>>().join(", "),
             )),
         }
+    }
+
+    /// What is to be remembered of these notes while the books are opened.
+    #[must_use]
+    pub fn before(&self) -> Before {
+        let stages = self.intents.iter();
+        Before(stages.map(|(key, intent)| (*key, intent.stage)).collect())
+    }
+
+    /// These notes were read once more, after the books were opened.
+    pub fn since(&mut self, before: &Before) -> Result<(), AuditError> {
+        let is_gone = |key: &&Key| !self.intents.contains_key(*key);
+        if let Some((account, reference)) = before.0.keys().find(is_gone) {
+            let problem = format!("account {account} reference {reference} is noted no more");
+            return Err(AuditError::WitnessChanged(problem));
+        }
+        for (key, intent) in &mut self.intents {
+            intent.stage = before.0.get(key).copied().unwrap_or(Stage::Later);
+        }
+        Ok(())
     }
 
     /// Where an intent is noted, for a finding.

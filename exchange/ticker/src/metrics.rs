@@ -82,12 +82,12 @@ impl Metrics {
         self.questions.get_or_create(&Outcome { outcome }).inc();
     }
 
-    pub fn render(&self, reading: Option<&Reading>, now_ms: u64) -> String {
+    pub fn render(&self, reading: Option<&Reading>, boot_ms: u64) -> String {
         if let Some(reading) = reading {
             let of = Of {
                 cell: reading.book.cell.clone(),
             };
-            let age_ms = now_ms.saturating_sub(reading.read_ms);
+            let age_ms = reading.age_ms(boot_ms);
             self.age.get_or_create(&of).set(age_ms as f64 / 1_000.0);
             let sequence = i64::try_from(reading.book.sequence).unwrap_or(i64::MAX);
             self.sequence.get_or_create(&of).set(sequence);
@@ -119,7 +119,9 @@ mod tests {
                 bids: Vec::new(),
                 asks: Vec::new(),
             },
-            read_ms: 1_000,
+            // The wall clock was set back since.
+            read_ms: 1_000_000,
+            read_boot_ms: 1_000,
         };
         let text = metrics.render(Some(&reading), 3_500);
         for line in [

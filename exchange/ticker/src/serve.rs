@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch::Receiver;
 
-use crate::clock::wall_ms;
+use crate::clock::boot_ms;
 use crate::metrics::Metrics;
 use crate::watch::Reading;
 
@@ -59,7 +59,7 @@ async fn ticker(State(hall): State<Hall>) -> Response {
     match hall.seen.borrow().as_ref() {
         Some(reading) => {
             hall.metrics.asked("shown");
-            Json(describe(reading, wall_ms())).into_response()
+            Json(describe(reading, boot_ms())).into_response()
         }
         None => {
             hall.metrics.asked("nothing");
@@ -70,13 +70,13 @@ async fn ticker(State(hall): State<Hall>) -> Response {
 
 /// In OpenMetrics text.
 async fn metrics(State(hall): State<Hall>) -> Response {
-    let text = hall.metrics.render(hall.seen.borrow().as_ref(), wall_ms());
+    let text = hall.metrics.render(hall.seen.borrow().as_ref(), boot_ms());
     let kind =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
-fn describe(reading: &Reading, now_ms: u64) -> Value {
+fn describe(reading: &Reading, boot_ms: u64) -> Value {
     let book = &reading.book;
     json!({
         "cell": book.cell,
@@ -86,7 +86,7 @@ fn describe(reading: &Reading, now_ms: u64) -> Value {
         "sequence": book.sequence,
         "epoch": book.epoch,
         "read_ms": reading.read_ms,
-        "age_ms": now_ms.saturating_sub(reading.read_ms),
+        "age_ms": reading.age_ms(boot_ms),
     })
 }
 
@@ -128,7 +128,9 @@ mod tests {
                 bids: vec![level],
                 asks: Vec::new(),
             },
-            read_ms: 1_000,
+            // The wall clock was set back since.
+            read_ms: 1_000_000,
+            read_boot_ms: 1_000,
         };
         let shown = describe(&reading, 1_250);
         assert_eq!(shown["age_ms"], 250);

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch::Sender;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::clock::wall_ms;
+use crate::clock::{boot_ms, wall_ms};
 use crate::metrics::Metrics;
 
 /// A look that takes longer is given up; the gateway is told, so that it does not hold it longer either.
@@ -42,7 +42,16 @@ pub struct Level {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
     pub book: Book,
+    /// On the wall clock, for whoever compares it with other hosts' times.
     pub read_ms: u64,
+    /// On the clock that nobody sets, by which it grows old.
+    pub read_boot_ms: u64,
+}
+
+impl Reading {
+    pub fn age_ms(&self, boot_ms: u64) -> u64 {
+        boot_ms.saturating_sub(self.read_boot_ms)
+    }
 }
 
 /// Never ends. Trouble is logged when it begins and when it ends.
@@ -65,8 +74,11 @@ pub async fn run(
                 }
                 in_trouble = false;
                 metrics.looked("read");
-                let read_ms = wall_ms();
-                board.send_replace(Some(Reading { book, read_ms }));
+                board.send_replace(Some(Reading {
+                    book,
+                    read_ms: wall_ms(),
+                    read_boot_ms: boot_ms(),
+                }));
             }
             Err(error) => {
                 metrics.looked("failed");

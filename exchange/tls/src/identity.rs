@@ -102,30 +102,43 @@ impl Identity {
         TlsAcceptor::from(Arc::clone(&server))
     }
 
-    fn read_again(&self) {
-        match load(&self.files) {
-            Ok(server) => {
-                *self.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
-                tracing::info!(identity = %self.files.own.display(), "took another identity");
-            }
-            Err(error) => {
-                tracing::warn!(%error, source = ?std::error::Error::source(&error), "the identity's new files cannot be used; the last good ones stay");
-            }
-        }
+    fn read_again(&self) -> Result<(), IdentityError> {
+        let server = load(&self.files)?;
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
+        tracing::info!(identity = %self.files.own.display(), "took another identity");
+        Ok(())
     }
 }
 
+/// Files with a problem are read again at each look, until they are of use: other rights on them change no stamp, nor do
+/// descriptors that are there again. The problem is told once.
 fn follow(identity: &Weak<Identity>, mut known: [Stamp; 2]) {
+    let mut problem: Option<String> = None;
     loop {
         std::thread::park_timeout(LOOK_PERIOD);
         let Some(identity) = identity.upgrade() else {
             return;
         };
         let found = stamps(&identity.files);
-        if found != known {
-            known = found;
-            identity.read_again();
+        if found == known && problem.is_none() {
+            continue;
         }
+        known = found;
+        let now = identity.read_again().err().map(|error| described(&error));
+        if let Some(error) = now.as_ref().filter(|_| now != problem) {
+            tracing::warn!(
+                error,
+                "the identity's new files cannot be used; the last good ones stay"
+            );
+        }
+        problem = now;
+    }
+}
+
+fn described(error: &IdentityError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 

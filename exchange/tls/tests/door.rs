@@ -228,6 +228,42 @@ fn another_leaf_is_taken_and_open_connections_go_on() {
     });
 }
 
+/// What could not be read for a moment is read again, though the file looks the same as before.
+#[test]
+fn files_with_a_problem_are_read_again_until_they_are_of_use() {
+    let stage = Stage::new();
+    run(async {
+        let address = stage.serve().await;
+        let mut first = call(&stage.caller(Some(&stage.authority)), address)
+            .await
+            .expect("proven");
+        let before = shown(&first);
+        let next = stage.folder.path().join("next.pem");
+        stage.authority.lay(&next, "venue");
+        let next = std::fs::read(&next).expect("the next leaf");
+        // Written in place: the same file, of the same length and, in the end, of the same time.
+        std::fs::write(stage.own(), vec![b'x'; next.len()]).expect("written");
+        let written = std::fs::metadata(stage.own()).and_then(|found| found.modified());
+        let written = written.expect("a time");
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        std::fs::write(stage.own(), &next).expect("written");
+        let file = std::fs::File::options().write(true).open(stage.own());
+        file.and_then(|file| file.set_modified(written))
+            .expect("the same time");
+        loop {
+            let mut stream = call(&stage.caller(Some(&stage.authority)), address)
+                .await
+                .expect("proven, whatever the file holds");
+            ask(&mut stream).await.expect("an answer");
+            if shown(&stream) != before {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        ask(&mut first).await.expect("it goes on");
+    });
+}
+
 #[test]
 fn what_cannot_be_used_is_said_at_the_start() {
     let stage = Stage::new();

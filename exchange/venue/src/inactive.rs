@@ -56,6 +56,11 @@ impl Inactive {
         )
     }
 
+    /// What a try to become active fails for when it may have played the log.
+    pub const fn is_after_replay(self) -> bool {
+        matches!(self, Self::DatabaseError | Self::EpochNotCommitted)
+    }
+
     /// Not cured by waiting; an operator has to look.
     pub const fn is_damage(self) -> bool {
         matches!(self, Self::SchemaUnknown | Self::LogDamaged)

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use axum::serve::Listener;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,6 +21,12 @@ pub const CONNECTIONS_MAX: usize = 8_192;
 const BACKLOG: u32 = 4_096;
 /// Pause after a connection could not be accepted, most likely for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// A caller that is silent for so long is asked whether it is still there, and given up after as many questions: one
+/// whose host vanished without a word would keep its place for ever.
+const IDLE: Duration = Duration::from_secs(10);
+const PROBE_PERIOD: Duration = Duration::from_secs(5);
+const PROBES: u32 = 3;
 
 pub struct Bounded {
     listener: TcpListener,
@@ -68,6 +75,20 @@ pub fn raise_descriptors() {
     );
 }
 
+/// Without it answers would wait for the client's delayed acknowledgements, and vanished clients be waited for.
+fn attune(stream: &TcpStream) {
+    let probing = TcpKeepalive::new()
+        .with_time(IDLE)
+        .with_interval(PROBE_PERIOD)
+        .with_retries(PROBES);
+    let set = stream
+        .set_nodelay(true)
+        .and_then(|()| SockRef::from(stream).set_tcp_keepalive(&probing));
+    if let Err(error) = set {
+        tracing::debug!(%error, "a connection that ended already");
+    }
+}
+
 impl Listener for Bounded {
     type Io = Connection;
     type Addr = SocketAddr;
@@ -78,8 +99,7 @@ impl Listener for Bounded {
         loop {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
-                    // Without it answers wait for the client's delayed acknowledgements.
-                    let _ = stream.set_nodelay(true);
+                    attune(&stream);
                     return (
                         Connection {
                             stream,
@@ -138,5 +158,24 @@ impl AsyncWrite for Connection {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_caller_that_vanished_without_a_word_gives_its_place_back() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut listener = Bounded::new(listener);
+        let (_caller, (connection, _)) =
+            tokio::join!(TcpStream::connect(address), listener.accept());
+        let socket = SockRef::from(&connection.stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), IDLE);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_PERIOD);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), PROBES);
     }
 }

@@ -120,7 +120,7 @@ impl Metrics {
         );
         registry.register(
             "requests_refused",
-            "Requests refused before anything was done",
+            "Requests without an outcome, by reason; nothing was done, but of outcome_unknown that is not known",
             self.refusals.clone(),
         );
         registry.register("trades", "Trades", self.trades.clone());

@@ -79,7 +79,8 @@ pub struct Answer {
     pub reference: u64,
     /// `accepted`, `partly_filled`, `filled`, `cancelled`, `rejected` or `expired`.
     pub outcome: String,
-    /// Of a rejection: `insufficient_funds`, `no_liquidity`, `order_not_open`, `too_many_open_orders`, `issue_limit`.
+    /// Of a rejection: `insufficient_funds`, `no_liquidity`, `order_not_open`, `too_many_open_orders`, `issue_limit`,
+    /// `reduce_only`, `cancel_only`.
     pub reason: Option<String>,
     /// Of an order: what traded at entry.
     pub filled: Option<String>,

@@ -16,13 +16,12 @@ use tokio_postgres::{AsyncMessage, Client};
 use crate::settings::Database;
 
 /// What every session sets, whatever the role's or the database's own defaults: wait for the quorum, hear warnings,
-/// never be cut short by a timeout.
+/// never be cut short by a timeout, of which later servers know more.
 const SETUP: &str = "
 set synchronous_commit = on;
 set client_min_messages = warning;
-set statement_timeout = 0;
-set lock_timeout = 0;
-set idle_in_transaction_session_timeout = 0;
+select set_config(name, '0', false) from pg_settings where name in ('statement_timeout', 'lock_timeout',
+    'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout');
 set default_transaction_isolation = 'read committed';
 set default_transaction_read_only = off;
 set jit = off;

@@ -36,13 +36,15 @@ pub const POLL: Duration = Duration::from_millis(25);
 const LEASE_POLL: Duration = Duration::from_millis(10);
 /// How often this thread says that it turns.
 const PULSE: Duration = Duration::from_millis(250);
-/// How long to wait after a log that does not check: waiting does not cure it, but an operator may.
-const DAMAGED: Duration = Duration::from_secs(1);
+/// How long to wait at most after a try that played the log, be it that the log does not check, which waiting does not
+/// cure but an operator may, or that the database went on refusing to write.
+const REPLAYED: Duration = Duration::from_secs(1);
 
 /// Runs until the process drains: waits for the local server to be an open primary, serves, and starts over.
 pub async fn run(shared: Arc<Shared>, database: Database) {
     let pulse = tokio::spawn(give_signs_of_life(Arc::clone(&shared)));
     let mut last = None;
+    let mut patience = Patience::default();
     while !shared.is_draining() {
         match activate::activate(&shared, &database).await {
             Ok(mut writer) => {
@@ -52,6 +54,7 @@ pub async fn run(shared: Arc<Shared>, database: Database) {
                 shared.published.deactivate(reason);
                 tracing::info!(%reason, epoch = writer.epoch, "no longer active");
                 last = None;
+                patience = Patience::default();
             }
             Err(error) => {
                 let reason = error.reason();
@@ -60,7 +63,7 @@ pub async fn run(shared: Arc<Shared>, database: Database) {
                     tell(reason, &error);
                 }
                 last = Some(reason);
-                tokio::time::sleep(pause_after(reason)).await;
+                tokio::time::sleep(patience.after(reason)).await;
             }
         }
         refuse_waiting(&shared);
@@ -71,12 +74,30 @@ pub async fn run(shared: Arc<Shared>, database: Database) {
     pulse.abort();
 }
 
-/// A missing lease costs a read to look for, a closed server a connection attempt, a damaged log a whole replay.
-fn pause_after(reason: Inactive) -> Duration {
-    match reason {
-        Inactive::NoLease => LEASE_POLL,
-        reason if reason.is_damage() => DAMAGED,
-        _ => POLL,
+/// How long the next try is waited for. A missing lease costs a read to look for, a closed server a connection attempt,
+/// and both may be over at any moment. A try that came as far as the log costs a whole replay: the first failure
+/// may be a moment's, so it is tried again at once, and then half as often each time.
+#[derive(Debug, Default)]
+struct Patience {
+    /// Failures one after the other by tries that had played the log.
+    replays: u32,
+}
+
+impl Patience {
+    fn after(&mut self, reason: Inactive) -> Duration {
+        if reason.is_damage() {
+            return REPLAYED;
+        }
+        if !reason.is_after_replay() {
+            self.replays = 0;
+            return match reason {
+                Inactive::NoLease => LEASE_POLL,
+                _ => POLL,
+            };
+        }
+        let doubled = POLL.saturating_mul(1 << self.replays.min(16));
+        self.replays += 1;
+        doubled.min(REPLAYED)
     }
 }
 
@@ -281,5 +302,36 @@ fn count(shared: &Shared, batch: &Batch) {
                 })
                 .inc();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_refuses_to_write_is_asked_less_and_less_often() {
+        let mut patience = Patience::default();
+        let mut check = |reason, expected: &[u64]| {
+            for ms in expected {
+                assert_eq!(
+                    patience.after(reason).as_millis(),
+                    u128::from(*ms),
+                    "{reason}"
+                );
+            }
+        };
+        check(Inactive::NoLease, &[10, 10]);
+        check(Inactive::DatabaseIsStandby, &[25, 25]);
+        check(Inactive::EpochNotCommitted, &[25, 50]);
+        check(Inactive::DatabaseError, &[100, 200, 400, 800, 1_000, 1_000]);
+        check(Inactive::LogDamaged, &[1_000]);
+        // Whatever else is in the way is news: the server that comes back may write.
+        check(Inactive::DatabaseUnreachable, &[25, 25]);
+        check(Inactive::DatabaseError, &[25, 50]);
+        for _ in 0..100 {
+            patience.after(Inactive::DatabaseError);
+        }
+        assert_eq!(patience.after(Inactive::DatabaseError), REPLAYED);
     }
 }

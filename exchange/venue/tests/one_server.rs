@@ -43,6 +43,8 @@ fn nobody_weakens_a_session_of_the_venue() {
         "alter role venue set synchronous_commit = off",
         "alter role venue in database cell set client_min_messages = error",
         "alter database cell set synchronous_commit = local",
+        "alter role venue set idle_session_timeout = '1min'",
+        "alter database cell set statement_timeout = '1min'",
     ] {
         server.sql(weakening);
     }
@@ -55,7 +57,8 @@ fn nobody_weakens_a_session_of_the_venue() {
         trust: Trust::Nothing,
         application_name: "test".to_owned(),
     };
-    let question = "select current_setting('synchronous_commit') || ' ' || current_setting('client_min_messages')";
+    let question = "select concat_ws(' ', current_setting('synchronous_commit'), current_setting('client_min_messages'), \
+        current_setting('idle_session_timeout'), current_setting('statement_timeout'))";
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -69,8 +72,8 @@ fn nobody_weakens_a_session_of_the_venue() {
         let forced = session.client.query_one(question, &[]).await.unwrap();
         (plain.get::<_, String>(0), forced.get::<_, String>(0))
     });
-    assert_eq!(plain, "off error", "the defaults are in force");
-    assert_eq!(forced, "on warning");
+    assert_eq!(plain, "off error 1min 1min", "the defaults are in force");
+    assert_eq!(forced, "on warning 0 0");
 }
 
 #[test]
@@ -482,4 +485,42 @@ fn a_damaged_log_keeps_the_venue_closed() {
     });
     server.sql("update exchange.commands set request = replace(request, '2.00', '1.00') where sequence = 3");
     assert_eq!(venue.wait_active()["sequence"], 5);
+}
+
+/// A full disk, say: the epoch cannot be opened, and each try has played the log.
+#[test]
+fn a_database_that_refuses_to_write_is_not_asked_without_end() {
+    if skipped() {
+        return;
+    }
+    let server = Server::create();
+    let mut venue = Venue::active(&server, "first");
+    assert_eq!(
+        venue.post("deposits", &deposit(1, 1, "USD", "1")).outcome(),
+        "accepted"
+    );
+    venue.kill();
+    for refusing in [
+        // It counts tries, and does not go back with them.
+        "create sequence exchange.tries",
+        "create function exchange.refuse() returns trigger language plpgsql security definer as \
+            $$ begin perform nextval('exchange.tries'); raise exception 'no room'; end $$",
+        "create trigger refuse before insert on exchange.epochs for each row execute function exchange.refuse()",
+    ] {
+        server.sql(refusing);
+    }
+    let started_ns = clock::boot_ns();
+    let venue = Venue::start(&server, "second");
+    let seconds = until("it has tried for a while", Duration::from_secs(60), || {
+        let seconds = (clock::boot_ns() - started_ns) / 1_000_000_000;
+        let tries = server.count("select last_value from exchange.tries");
+        (tries >= 7 && seconds >= 4).then_some(seconds)
+    });
+    let tries = server.count("select last_value from exchange.tries");
+    // Six in the first second, as soon as possible, and then one a second.
+    let most = 8 + i64::try_from(seconds).unwrap();
+    assert!(tries <= most, "{tries} tries in {seconds} s");
+    assert_eq!(venue.get("/health/ready").body["reason"], "database_error");
+    server.sql("drop trigger refuse on exchange.epochs");
+    assert_eq!(venue.wait_active()["epoch"], 2);
 }

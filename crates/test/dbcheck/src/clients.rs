@@ -146,7 +146,8 @@ pub async fn client(run: Rc<Run>, number: u32, seed: u64) -> Result<()> {
         let is_lost = ended.is_none();
         let outcome = ended.unwrap_or_else(|| attempt.given_up());
         run.finish(id, &action, outcome, cancelled)?;
-        if !is_lost && attempt.tidy().await {
+        // A cancel may still be on its way, and must not meet the next operation, whose history would not tell of it.
+        if !is_lost && !cancelled && attempt.tidy().await {
             session = Some(open);
         }
     }

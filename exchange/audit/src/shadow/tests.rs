@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 
 use super::Market;
 use super::money::Bucket;
-use crate::finding::Findings;
+use crate::finding::{Class, Findings};
 use crate::request::{Asset, Key};
-use crate::rows::{CommandRow, TradeRow};
+use crate::rows::{CommandRow, OrderRow, TradeRow};
 
 const DEADLINE_MS: i64 = 1_000;
 
@@ -30,17 +30,21 @@ fn decimal(units: &str, scale: usize) -> String {
     )
 }
 
-/// `KEY sell|buy|ioc-buy|ioc-sell QUANTITY PRICE OUTCOME [> PRICExQUANTITY MAKER]…`, or `KEY cancel REFERENCE OUTCOME`;
-/// `@` is account 0, which says `@1 mode cancelOnly accepted`; an outcome may carry a reason (`rejected:order_not_open`) and a time (`accepted@1001`).
+/// `KEY sell|buy|ioc-buy|ioc-sell QUANTITY PRICE OUTCOME [> PRICExQUANTITY MAKER]…`, or `KEY cancel REFERENCE OUTCOME`, or `KEY usd AMOUNT OUTCOME`;
+/// `@` is account 0, which says `@1 mode cancelOnly accepted`; an outcome may carry a reason (`rejected:order_not_open`),
+/// what was cancelled (`cancelled-3`) and a time (`accepted@1001`), against which the deadline is held; without one it is
+/// recorded with the line before, in time.
 fn play(market: &mut Market, sequence: i64, line: &str, findings: &mut Findings) {
     let mut parts = line.split(" > ");
     let words: Vec<&str> = parts.next().unwrap().split(' ').collect();
     let own = key(words[0]);
-    let (told, at) = words
-        .last()
-        .unwrap()
-        .split_once('@')
-        .unwrap_or((words.last().unwrap(), "1"));
+    let (told, at) = match words.last().unwrap().split_once('@') {
+        Some((told, at)) => (told, Some(at.parse().unwrap())),
+        None => (*words.last().unwrap(), None),
+    };
+    let recorded_ms: i64 = at.unwrap_or(market.recorded_ms.max(1));
+    let deadline_ms = at.map_or(recorded_ms, |_| DEADLINE_MS);
+    let (told, cancelled) = told.split_once('-').unwrap_or((told, ""));
     let (outcome, reason) = told.split_once(':').unwrap_or((told, ""));
     let header = format!("\"account\":{},\"reference\":{}", own.0, own.1);
     let (order_type, side) = words[1].split_once('-').unwrap_or(("limit", words[1]));
@@ -51,6 +55,10 @@ fn play(market: &mut Market, sequence: i64, line: &str, findings: &mut Findings)
     let (kind, fields) = match side {
         "cancel" => ("cancel", format!("\"target_reference\":{}", words[2])),
         "mode" => ("mode", format!("\"mode\":\"{}\"", words[2])),
+        "usd" => (
+            "deposit",
+            format!("\"asset\":\"USD\",\"amount\":\"{}\"", decimal(words[2], 10)),
+        ),
         _ => (
             "order",
             format!(
@@ -60,9 +68,14 @@ fn play(market: &mut Market, sequence: i64, line: &str, findings: &mut Findings)
             ),
         ),
     };
-    let mut stored = format!(
-        "{{\"sequence\":{sequence},\"epoch\":1,{header},\"outcome\":\"{outcome}\",\"reason\":\"{reason}\""
-    );
+    let mut stored =
+        format!("{{\"sequence\":{sequence},\"epoch\":1,{header},\"outcome\":\"{outcome}\"");
+    if !reason.is_empty() {
+        let _ = write!(stored, ",\"reason\":\"{reason}\"");
+    }
+    if !cancelled.is_empty() {
+        let _ = write!(stored, ",\"cancelled\":\"{}\"", decimal(cancelled, 8));
+    }
     if kind == "order" {
         let filled: i64 = trades.iter().map(|trade| trade.quantity).sum();
         let fill = |trade: &TradeRow| {
@@ -84,11 +97,11 @@ fn play(market: &mut Market, sequence: i64, line: &str, findings: &mut Findings)
     let row = CommandRow {
         sequence,
         epoch: 1,
-        recorded_ms: at.parse().unwrap(),
+        recorded_ms,
         account: own.0,
         reference: own.1,
         kind: kind.to_owned(),
-        request: format!("{{{header},{fields},\"deadline_ms\":{DEADLINE_MS}}}"),
+        request: format!("{{{header},{fields},\"deadline_ms\":{deadline_ms}}}"),
         outcome: stored + "}",
         hash: Vec::new(),
     };
@@ -132,7 +145,7 @@ fn check(lines: &[&str], expected: &str) {
     let counts: Vec<String> = findings
         .counts
         .iter()
-        .filter(|(class, _)| **class != crate::finding::Class::Posting)
+        .filter(|(class, _)| **class != Class::Posting)
         .map(|(class, count)| format!("{class:?} {count}"))
         .collect();
     assert_eq!(counts.join(", "), expected, "{:?}", findings.examples);
@@ -153,13 +166,13 @@ fn after_asks(line: &str, expected: &str) {
 fn a_fair_market_is_clean() {
     after_asks("A1 buy 12 101 filled > 100x5 B1 > 100x5 C1 > 101x2 B2", "");
     after_asks("A1 buy 12 100 partly_filled > 100x5 B1 > 100x5 C1", "");
-    after_asks("A1 ioc-buy 12 100 cancelled > 100x5 B1 > 100x5 C1", "");
+    after_asks("A1 ioc-buy 12 100 cancelled-2 > 100x5 B1 > 100x5 C1", "");
     after_asks("A1 buy 1 99 accepted", "");
     check(
         &[
             ASKS[0],
             "A1 buy 2 100 filled > 100x2 B1",
-            "B2 cancel 1 cancelled",
+            "B2 cancel 1 cancelled-3",
             "B3 cancel 1 rejected:order_not_open",
         ],
         "",
@@ -210,11 +223,84 @@ fn outcomes_say_what_was() {
 }
 
 #[test]
+fn what_was_cancelled_is_what_was_left() {
+    for told in ["cancelled", "cancelled-4", "cancelled-6"] {
+        after_asks(&format!("B3 cancel 1 {told}"), "Outcome 1");
+    }
+    after_asks("B3 cancel 1 cancelled-5", "");
+    for told in ["cancelled", "cancelled-1", "cancelled-12"] {
+        let line = format!("A1 ioc-buy 12 100 {told} > 100x5 B1 > 100x5 C1");
+        after_asks(&line, "Outcome 1");
+    }
+    after_asks("A1 buy 1 99 accepted-1", "Outcome 1");
+    after_asks(
+        "A1 buy 1000000 99 rejected:insufficient_funds-1",
+        "Outcome 1",
+    );
+}
+
+#[test]
+fn a_refusal_has_a_reason_that_its_command_can_have() {
+    for line in [
+        "A1 buy 1 99 rejected",
+        "A1 buy 1 99 rejected:rain",
+        "A1 buy 1 99 rejected:order_not_open",
+        "A1 ioc-buy 1 99 rejected:too_many_open_orders",
+        "A1 buy 1 99 expired:rain@1001",
+        "A1 usd 7 rejected",
+        "A1 usd 7 rejected:insufficient_funds",
+        "A1 usd 7 filled",
+        "B3 cancel 7 rejected:insufficient_funds",
+    ] {
+        after_asks(line, "Outcome 1");
+    }
+    // In an empty market too: only a market order needs somebody to trade with.
+    check(&["A1 buy 1 99 rejected:no_liquidity"], "Outcome 1");
+    after_asks("A1 buy 1 99 rejected:too_many_open_orders", "");
+    after_asks("A1 usd 7 rejected:issue_limit", "");
+    after_asks("A1 usd 7 accepted", "");
+}
+
+/// Those that were turned away have their row as well.
+#[test]
+fn every_order_has_its_row() {
+    let mut market = Market::default();
+    let mut findings = Findings::default();
+    play(
+        &mut market,
+        1,
+        "A1 buy 1 99 rejected:insufficient_funds",
+        &mut findings,
+    );
+    assert!(findings.is_clean(), "{:?}", findings.examples);
+    assert_eq!(market.entered(), 1);
+    let row = OrderRow {
+        key: (1, 1),
+        sequence: 1,
+        status: "rejected".to_owned(),
+        side: "buy".to_owned(),
+        order_type: "limit".to_owned(),
+        price: Some(99),
+        quantity: 1,
+        filled: 0,
+    };
+    let check = |row: &OrderRow, expected: u64| {
+        let mut findings = Findings::default();
+        assert!(market.check_order(row, &mut findings));
+        assert_eq!(findings.count(Class::Order), expected, "{row:?}");
+    };
+    check(&row, 0);
+    let price = Some(98);
+    check(&OrderRow { price, ..row }, 1);
+}
+
+#[test]
 fn deadlines_and_references_are_kept() {
     after_asks("A1 buy 1 99 accepted@1001", "Deadline 1");
     after_asks("A1 buy 1 99 expired@1000", "Deadline 1");
     after_asks("A1 buy 1 99 expired@1001", "");
     after_asks("B2 buy 1 99 accepted", "Sequence 1");
+    after_asks("A1 buy 1 99 accepted@0", "Sequence 1");
 }
 
 #[test]
@@ -230,7 +316,7 @@ fn a_mode_lets_in_what_it_says_and_nothing_else() {
             "A2 sell 2 100 filled > 100x2 B1",
             "@2 mode cancelOnly accepted",
             "A3 sell 2 100 rejected:cancel_only",
-            "B2 cancel 1 cancelled",
+            "B2 cancel 1 cancelled-3",
             "A4 buy 1 99 expired@1001",
             "@3 mode open accepted",
             "A5 buy 1 99 accepted",
