@@ -277,7 +277,7 @@ impl Entry {
         let Some(shim) = self.shim else {
             return;
         };
-        shim::kill_below(shim.pid);
+        shim::kill_below(shim);
         // It may have been stopped by somebody.
         self.signal(Signal::CONT);
         if self.kills > 0 {
