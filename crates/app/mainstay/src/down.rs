@@ -91,12 +91,13 @@ pub fn stop(layout: &Layout, reason: &str) -> Outcome {
     Ok(())
 }
 
-/// Ends every fault that is in force; the first that cannot be ended is told when all were tried.
+/// Ends every fault that is in force, and starts nothing again that one took down; the first that cannot be ended is told
+/// when all were tried.
 fn end_faults(layout: &Layout) -> Outcome {
     let mut first = Ok(());
     for fault in faults::in_force(layout.data()) {
         let id = &fault.id;
-        match faults::clear(layout.data(), id).with_context(|| format!("end fault {id}")) {
+        match faults::end_for_good(layout.data(), id).with_context(|| format!("end fault {id}")) {
             Ok(_) => progress(format_args!("  fault {id} is over")),
             Err(error) if first.is_ok() => first = Err(Failure::Fault(error)),
             Err(error) => progress(format_args!("  {error:#}")),
@@ -159,7 +160,7 @@ fn stop_rest(layout: &Layout, host: &str, stopped_itself: bool) -> Result<bool, 
 
 /// Nobody's children any more: their shim was killed, say.
 fn end_leftovers(layout: &Layout) -> Outcome {
-    for process in leftovers(layout) {
+    for process in leftovers(layout).context("see which processes are left")? {
         progress(format_args!(
             "  process {} was left over; it is ended",
             process.pid

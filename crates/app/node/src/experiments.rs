@@ -215,10 +215,12 @@ fn is_given_up(desk: &Desk, effect: EffectId) -> bool {
 async fn with_residue(context: &Context, seen: Seen) -> Told {
     let data = context.layout.data().to_path_buf();
     let found = tokio::task::spawn_blocking(move || faults::residue(&data)).await;
+    // What was not looked for is not known to be gone.
+    let perhaps = |why: &dyn std::error::Error| vec![format!("something, perhaps ({why}),")];
     let residue = match found {
-        Ok(residue) => residue.iter().map(ToString::to_string).collect(),
-        // What was not looked for is not known to be gone.
-        Err(error) => vec![format!("something, perhaps ({error}),")],
+        Ok(Ok(residue)) => residue.iter().map(ToString::to_string).collect(),
+        Ok(Err(error)) => perhaps(&error),
+        Err(error) => perhaps(&error),
     };
     said(seen, residue)
 }

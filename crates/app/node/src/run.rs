@@ -624,11 +624,12 @@ async fn do_work(desk: Rc<Desk>, context: Context, assigned: Assigned, work: Wor
 async fn tell_traces(context: &Context) {
     let data = context.layout.data().to_path_buf();
     match tokio::task::spawn_blocking(move || faults::residue(&data)).await {
-        Ok(traces) => {
+        Ok(Ok(traces)) => {
             for residue in &traces {
                 tracing::warn!(%residue, "a trace that no fault in force explains");
             }
         }
+        Ok(Err(error)) => tracing::warn!(%error, "traces of faults cannot be looked for"),
         Err(error) => tracing::error!(%error, "the look for traces of faults ended"),
     }
 }

@@ -100,9 +100,12 @@ async fn end_families(states: impl Iterator<Item = &ShimState>) -> anyhow::Resul
 
 /// Processes that this data folder's platform started and that still run, found without any record of
 /// them. Another program that merely looks into the folder, an editor, say, is none of them.
-pub fn leftovers(layout: &Layout) -> Vec<ProcessIdentity> {
+///
+/// # Errors
+/// When the processes of this machine cannot be seen.
+pub fn leftovers(layout: &Layout) -> std::io::Result<Vec<ProcessIdentity>> {
     let own = [
-        "node", "machine", "keeper", "gateway", "shim", "wire", "guardian", "relay",
+        "node", "machine", "keeper", "gateway", "shim", "wire", "guardian", "relay", "stress",
     ];
     let (data, run) = (layout.data(), layout.run());
     let is_inside = |text: &[u8]| {
@@ -132,11 +135,11 @@ pub fn leftovers(layout: &Layout) -> Vec<ProcessIdentity> {
         is_marked && (inside || values.any(is_inside))
     };
     let this = std::process::id();
-    identity::table()
+    let left = identity::table()?
         .into_values()
         .filter(|row| row.is_alive() && row.identity.pid != this && belongs(row.identity.pid))
-        .map(|row| row.identity)
-        .collect()
+        .map(|row| row.identity);
+    Ok(left.collect())
 }
 
 /// States of the shims that keepers started, wherever below the databases' folders they stand.

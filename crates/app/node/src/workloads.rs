@@ -21,9 +21,8 @@ use mainstay_record::gateway::GatewaySnapshot;
 use mainstay_record::process::InstanceSpec;
 use mainstay_rt::files;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::context::Context;
+use crate::context::{Context, digest_of};
 use crate::prepare::password;
 use crate::replicas::{self, KnownReplicas};
 
@@ -218,9 +217,9 @@ fn prepare_archiver(
         let (host, name) = (context.name(), database.name.as_str());
         let path = context.layout.archive_config(host, name);
         let bytes = serde_json::to_vec_pretty(&config)?;
-        let generation = config_generation(&bytes);
         replace(&path, &bytes)?;
-        let spec = archiver_instance(&machine, database, &context.host, generation);
+        let configuration = digest_of(&bytes);
+        let spec = archiver_instance(&machine, database, &context.host, &configuration);
         workloads.instances.push(spec);
     }
     Ok(())
@@ -234,14 +233,13 @@ fn prepare_watch(
     let machine = context.machine();
     if let Some(config) = watch_config(&machine, &context.host, &placements.placements()) {
         let bytes = serde_json::to_vec_pretty(&config)?;
-        let generation = config_generation(&bytes);
         replace(&context.layout.watch_config(context.name()), &bytes)?;
         if let Some(rules) = context.platform.watch().and_then(objective_rules) {
             let path = context.layout.watch_objectives(context.name());
             replace(&path, rules.as_bytes())?;
         }
         make_folder(&config.folder)?;
-        let spec = watch_instance(&machine, &context.host, generation);
+        let spec = watch_instance(&machine, &context.host, &digest_of(&bytes));
         workloads.instances.push(spec);
     }
     Ok(())
@@ -262,17 +260,9 @@ fn prepare_etcd(context: &Context, workloads: &mut Workloads) -> io::Result<()> 
         .recursive(true)
         .mode(0o700)
         .create(context.layout.etcd(context.name()))?;
-    let instances = etcd_instances(&machine, &context.host, config_generation(&bytes));
+    let instances = etcd_instances(&machine, &context.host, &digest_of(&bytes));
     workloads.instances.extend(instances);
     Ok(())
-}
-
-/// An archiver or a watch reads its configuration once: with another one it is another instance.
-fn config_generation(bytes: &[u8]) -> u64 {
-    let digest: [u8; 32] = Sha256::digest(bytes).into();
-    let mut first = [0; 8];
-    first.copy_from_slice(&digest[..8]);
-    u64::from_be_bytes(first)
 }
 
 /// Writes only what differs, so that an unchanged file keeps its time.

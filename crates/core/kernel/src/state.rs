@@ -102,6 +102,8 @@ pub struct Fault {
     pub spec: FaultSpec,
     pub until_ms: u64,
     pub phase: FaultPhase,
+    /// How often it could not be ended.
+    pub failed: u32,
     pub by: By,
     pub reason: String,
 }
@@ -391,6 +393,7 @@ impl State {
                     spec: spec.clone(),
                     until_ms: *until_ms,
                     phase: FaultPhase::Setting,
+                    failed: 0,
                     by: by.clone(),
                     reason: reason.clone(),
                 },
@@ -448,6 +451,7 @@ impl State {
             }
             (Effect::ClearFault { fault }, Outcome::Failed { why } | Outcome::Unknown { why }) => {
                 if let Some(fault) = self.faults.get_mut(&fault) {
+                    fault.failed = fault.failed.saturating_add(1);
                     fault.phase = FaultPhase::EndFailed {
                         since_ms: at_ms,
                         why: why.clone(),

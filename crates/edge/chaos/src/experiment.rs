@@ -115,17 +115,17 @@ impl Condition {
             return Judged::Missing("the answer is empty".to_owned());
         }
         let out = |value: &&f64| {
-            value.is_nan()
-                || self.at_least.is_some_and(|least| **value < least)
+            self.at_least.is_some_and(|least| **value < least)
                 || self.at_most.is_some_and(|most| **value > most)
         };
         let words = |value: f64| format!("{value} ({})", self.bounds());
-        match values.iter().find(out) {
-            Some(value) if value.is_nan() => {
-                Judged::Missing("the answer is not a number".to_owned())
-            }
-            Some(value) => Judged::Violated(words(*value)),
-            None => Judged::Holds(words(values.first().copied().unwrap_or(f64::NAN))),
+        // A series that is no number hides none that is out of bounds.
+        if let Some(value) = values.iter().find(out) {
+            return Judged::Violated(words(*value));
+        }
+        match values.iter().any(|value| value.is_nan()) {
+            true => Judged::Missing("the answer is not a number".to_owned()),
+            false => Judged::Holds(words(values.first().copied().unwrap_or(f64::NAN))),
         }
     }
 

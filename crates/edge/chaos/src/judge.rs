@@ -13,7 +13,7 @@ use mainstay_yaml::Node;
 
 use crate::document::{Chaos, mode, text, texts};
 use crate::go;
-use crate::inventory::{Inventory, Pod};
+use crate::inventory::{Inventory, Pod, What};
 use crate::links::{Link, Way, links};
 use crate::select::{Dice, choose, meant};
 
@@ -63,6 +63,8 @@ pub struct Judgement {
     pub targets: Vec<String>,
     /// Whom the selector means.
     pub meant: usize,
+    /// Who is hit besides, without being meant.
+    pub besides: BTreeSet<String>,
 }
 
 impl Judgement {
@@ -87,6 +89,7 @@ impl Judgement {
             orders: Vec::new(),
             targets: Vec::new(),
             meant: 0,
+            besides: BTreeSet::new(),
         }
     }
 }
@@ -165,7 +168,7 @@ impl Bench<'_> {
         let is_in =
             |pods: &[&Pod], pod: &Pod| pods.iter().any(|other| other.instance == pod.instance);
         let is_target = |pod: &Pod| targets.as_ref().is_none_or(|targets| is_in(targets, pod));
-        let mut straight = Vec::new();
+        let (mut straight, mut besides) = (Vec::new(), BTreeSet::new());
         for link in &links {
             let ways = match (
                 is_in(sources, link.from) && is_target(link.to),
@@ -184,13 +187,22 @@ impl Bench<'_> {
                     straight.push(format!("{} to {}", link.from.instance, link.to.instance))
                 }
                 Way::Door => {
-                    notes.extend(shared(&links, link, sources, targets.as_deref()));
+                    for other in shared(&links, link, sources, targets.as_deref()) {
+                        notes.push(format!(
+                            "{} goes through the same door to {} and is hit too",
+                            other.from.instance, other.to.instance
+                        ));
+                        besides.insert(other.from.instance.clone());
+                    }
                     orders.push(harm.at_door(link, ways));
                 }
             }
         }
         orders.dedup();
-        conclude(orders, notes, &straight, self.platform)
+        Judgement {
+            besides,
+            ..conclude(orders, notes, &straight, self.platform)
+        }
     }
 
     /// Where all of a region is meant, the region is: what nobody named (nodes, watches) is parted too.
@@ -281,16 +293,17 @@ fn conclude(
         orders,
         targets: Vec::new(),
         meant: 0,
+        besides: BTreeSet::new(),
     }
 }
 
 /// Whoever reaches the same door from the same region without being meant.
-fn shared(
-    links: &[Link<'_>],
+fn shared<'a>(
+    links: &[Link<'a>],
     door: &Link<'_>,
     sources: &[&Pod],
     targets: Option<&[&Pod]>,
-) -> Vec<String> {
+) -> Vec<Link<'a>> {
     let is_meant = |pod: &Pod| {
         let among = |pods: &[&Pod]| pods.iter().any(|other| other.instance == pod.instance);
         among(sources) || targets.is_none_or(among)
@@ -305,14 +318,7 @@ fn shared(
             // Within a region only services go through the wire.
             && (link.from.region != link.to.region || link.from.host == link.to.host)
     });
-    others
-        .map(|link| {
-            format!(
-                "{} goes through the same door to {} and is hit too",
-                link.from.instance, link.to.instance
-            )
-        })
-        .collect()
+    others.copied().collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -515,6 +521,7 @@ fn judged(orders: Vec<Order>, notes: Vec<String>) -> Judgement {
         orders,
         targets: Vec::new(),
         meant: 0,
+        besides: BTreeSet::new(),
     }
 }
 
@@ -524,7 +531,18 @@ fn pod(chaos: &Chaos, chosen: &[&Pod]) -> Judgement {
     let grace: u64 = text(spec, "gracePeriod").parse().unwrap_or(0);
     let grace = Duration::from_secs(grace);
     let (kind, grace) = match text(spec, "action") {
-        "pod-failure" => (FaultKind::ProcessDown, None),
+        "pod-failure" => {
+            let mut servers = chosen
+                .iter()
+                .filter(|pod| matches!(pod.what, What::Server(_)));
+            if let Some(server) = servers.next() {
+                return Judgement::refused(format!(
+                    "{} is started again by its keeper, so nobody would hold it down: use pod-kill",
+                    server.instance
+                ));
+            }
+            (FaultKind::ProcessDown, None)
+        }
         "container-kill" => {
             let names = texts(spec, "containerNames");
             let is_named = |pod: &&&Pod| {

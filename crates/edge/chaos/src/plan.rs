@@ -13,6 +13,8 @@ use crate::kinds::ELSEWHERE;
 
 /// More than so many injections are several experiments.
 const STEPS_MAX: usize = 500;
+/// A fault that lasts longer is refused when it is due, and an experiment as it begins.
+const LASTS_MAX: Duration = Duration::from_secs(3_600);
 /// Templates within templates.
 const DEPTH_MAX: usize = 32;
 
@@ -66,6 +68,15 @@ impl Planner {
             return Err(format!(
                 "more than {STEPS_MAX} injections: make it several experiments"
             ));
+        }
+        if let Some(lasts) = lasts.filter(|lasts| *lasts > LASTS_MAX) {
+            let written = chaos.spec.get("duration").unwrap_or(&chaos.spec);
+            let why = format!(
+                "line {}: it would last for {}, and a fault lasts at most an hour: give it a duration, or its template a deadline, of 1h at most",
+                written.place.line,
+                go::written(lasts)
+            );
+            self.refuse(&format!("{}/{}", chaos.kind, chaos.name), &why);
         }
         self.plan.steps.push(Step {
             at,

@@ -585,6 +585,41 @@ fn times_of_single_documents() {
     );
     let endless = one("PodChaos", &format!("{WHO}action: pod-failure"));
     assert!(timetable(&endless, None).is_err());
+    // What no fault can last is refused in the plan, not when it is due.
+    let hours = one(
+        "PodChaos",
+        &format!("{WHO}action: pod-failure\nduration: 61m"),
+    );
+    let checked = check("x", &hours);
+    let documents: Vec<_> = checked.documents.iter().collect();
+    let refused = plan(&documents, None, 1_795_890_600).unwrap().refused;
+    let [(name, why)] = refused.as_slice() else {
+        panic!("{refused:?}");
+    };
+    let line = hours
+        .lines()
+        .position(|line| line.contains("duration"))
+        .unwrap()
+        + 1;
+    assert_eq!(name, "PodChaos/x");
+    assert!(
+        why.starts_with(&format!("line {line}: it would last for 61m")),
+        "{why}"
+    );
+    let long = Some(Duration::from_secs(7_200));
+    assert!(
+        timetable(&endless, long)
+            .unwrap()
+            .contains(&"refused PodChaos/x".to_owned())
+    );
+    let hour = one(
+        "PodChaos",
+        &format!("{WHO}action: pod-failure\nduration: 1h"),
+    );
+    assert_eq!(
+        timetable(&hour, None).unwrap(),
+        ["0ns x for 3600s", "ends 3600s"]
+    );
     let kill = one("PodChaos", &format!("{WHO}action: pod-kill\nduration: 90s"));
     assert_eq!(
         timetable(&kill, None).unwrap(),

@@ -178,6 +178,8 @@ fn whoever_shares_a_door_is_named() {
         "{why}"
     );
     assert!(why.contains("200 ms"), "{why}");
+    let besides: Vec<&str> = judgement.besides.iter().map(String::as_str).collect();
+    assert_eq!(besides, ["euw1-a/postgres-ledger"]);
     assert_eq!(judgement.orders[0].detail.loss_ppm, Some(100_000));
 }
 
@@ -231,6 +233,17 @@ fn what_cannot_be_done_here_is_refused_by_name() {
         assert!(found.contains(why), "{kind}: {found}");
         assert!(judgement.orders.is_empty(), "{kind}");
     }
+    let server =
+        "mode: one\nselector: {labelSelectors: {app: postgres, mainstay/region: eu-west-1}}\n";
+    let down = judge(
+        "PodChaos",
+        &format!("{server}action: pod-failure\nduration: 5s"),
+    );
+    let refused = "euw1-a/postgres-ledger is started again by its keeper";
+    assert!(down.fidelity.why().starts_with(refused), "{down:?}");
+    assert!(down.orders.is_empty());
+    let kill = judge("PodChaos", &format!("{server}action: pod-kill"));
+    assert_eq!(kill.fidelity, Fidelity::Exact);
     let stress = judge(
         "StressChaos",
         &format!("{who}stressors: {{cpu: {{workers: 2, load: 40}}}}"),
@@ -291,6 +304,11 @@ fn missing_data_is_no_pass() {
             holds,
             "{values:?}"
         );
+    }
+    // What is seen is seen, whatever else could not be measured, and in whichever order.
+    for values in [&[f64::NAN, 0.5][..], &[0.5, f64::NAN]] {
+        let violated = "0.5 (from 0.9 to 1.5)".to_owned();
+        assert_eq!(condition.judge(values), Judged::Violated(violated));
     }
     for values in [&[][..], &[f64::NAN], &[1.0, f64::NAN]] {
         assert!(

@@ -20,7 +20,7 @@ use mainstay_record::process::{
 };
 
 use crate::identity::identity_files;
-use crate::instance::{Process, labels, order, own_restart, shim};
+use crate::instance::{Process, configured, labels, order, own_restart, shim};
 use crate::machine::Machine;
 
 /// Name of the instance that is a host's member.
@@ -120,29 +120,30 @@ pub fn relay_config(machine: &Machine<'_>, host: &Host) -> Option<RelayConfig> {
     })
 }
 
-/// The instances that are a host's member: its relay and itself. Empty if it has none.
+/// The instances that are a host's member: its relay and itself. Empty if it has none. `configuration` tells contents of
+/// the relay's configuration apart.
 pub fn etcd_instances(
     machine: &Machine<'_>,
     host: &Host,
-    relay_generation: u64,
+    configuration: &str,
 ) -> Vec<InstanceSpec> {
     let Some((etcd, ports)) = member_of(machine, host) else {
         return Vec::new();
     };
     vec![
-        relay(machine, host, relay_generation),
+        relay(machine, host, configuration),
         member(machine, host, etcd, ports),
     ]
 }
 
-fn relay(machine: &Machine<'_>, host: &Host, generation: u64) -> InstanceSpec {
+fn relay(machine: &Machine<'_>, host: &Host, configuration: &str) -> InstanceSpec {
     let config = machine.layout.relay_config(host.name.as_str());
     let process = Process {
         name: RELAY_INSTANCE.to_owned(),
         command: machine.own(&["relay", "--config"], Some(config)),
-        environment: labels(&[("PATH", &machine.search_path())]),
+        environment: configured(machine, configuration),
         grace: Duration::from_secs(2),
-        generation,
+        generation: 1,
     };
     InstanceSpec {
         shim: shim(machine, host, process),

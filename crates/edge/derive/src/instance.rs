@@ -67,6 +67,14 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Of a process that reads its configuration once: with another one it is another process, since its description differs.
+pub(crate) fn configured(machine: &Machine<'_>, configuration: &str) -> BTreeMap<String, String> {
+    labels(&[
+        ("PATH", &machine.search_path()),
+        ("MAINSTAY_CONFIGURATION", configuration),
+    ])
+}
+
 pub(crate) fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     pairs.iter().map(owned).collect()
@@ -130,20 +138,21 @@ pub fn keeper_instance(
 }
 
 /// The archiver beside a database's replica. Nothing waits for it, so nothing probes it: it says in its state how it is.
+/// `configuration` tells contents of its configuration apart.
 pub fn archiver_instance(
     machine: &Machine<'_>,
     database: &Database,
     host: &Host,
-    generation: u64,
+    configuration: &str,
 ) -> InstanceSpec {
     let (here, name) = (host.name.as_str(), database.name.as_str());
     let config = machine.layout.archive_config(here, name);
     let process = Process {
         name: archiver_instance_name(name),
         command: machine.own(&["archiver", "--config"], Some(config)),
-        environment: labels(&[("PATH", &machine.search_path())]),
+        environment: configured(machine, configuration),
         grace: Duration::from_secs(10),
-        generation,
+        generation: 1,
     };
     InstanceSpec {
         shim: shim(machine, host, process),
@@ -192,15 +201,16 @@ pub fn gateway_instance(
 }
 
 /// The watch of a host. Nothing waits for it; it is ready when it answers, and never restarted for being slow.
-pub fn watch_instance(machine: &Machine<'_>, host: &Host, generation: u64) -> InstanceSpec {
+/// `configuration` tells contents of its configuration apart.
+pub fn watch_instance(machine: &Machine<'_>, host: &Host, configuration: &str) -> InstanceSpec {
     let here = host.name.as_str();
     let config = machine.layout.watch_config(here);
     let process = Process {
         name: WATCH_INSTANCE.to_owned(),
         command: machine.own(&["watch", "--config"], Some(config)),
-        environment: labels(&[("PATH", &machine.search_path())]),
+        environment: configured(machine, configuration),
         grace: Duration::from_secs(10),
-        generation,
+        generation: 1,
     };
     InstanceSpec {
         shim: shim(machine, host, process),

@@ -325,7 +325,12 @@ fn a_watch_is_told_everybody_as_seen_from_its_host() {
             watch_config(machine, host(machine, "usw2-a"), &placements),
             None
         );
-        let spec = watch_instance(machine, host(machine, "euw1-a"), 1);
+        let spec = watch_instance(machine, host(machine, "euw1-a"), "one");
+        // It reads its configuration once: with another one it must be seen to be another.
+        assert_ne!(
+            spec.shim,
+            watch_instance(machine, host(machine, "euw1-a"), "another").shim
+        );
         let others = ["use1-a", "usw2-a", "euw1-a"].map(|name| {
             let gateway = &machine.platform.gateways()[0];
             gateway_instance(machine, gateway, host(machine, name), 1).order

@@ -81,7 +81,17 @@ async fn watch(
     };
     // What was added since: this process itself.
     let mut record = faults::read(path)?;
-    if !told || record.state == FaultState::Undone {
+    let is_over = record.state == FaultState::Undone
+        || faults::is_to_end(data, &record.id)
+        || clock::now() >= deadline;
+    if told && is_over {
+        let why = "its time was over, or somebody ended it, before it was set";
+        record.problem = Some(why.to_owned());
+        let closed = close(data, &mut record);
+        say(&format!("{FAILED}{why}"));
+        return closed;
+    }
+    if !told {
         return close(data, &mut record);
     }
     if let Err(error) = set(data, &mut record) {
@@ -98,10 +108,13 @@ async fn watch(
         return closed;
     }
     say(SET);
-    stand(path, &record, terminate).await;
+    stand(data, path, &record, terminate).await;
     // The list may have grown while the fault was being set, and a command may have ended it.
     let mut record = faults::read(path).unwrap_or(record);
-    mend(data, &mut record).await
+    match record.state {
+        FaultState::Undone => Ok(()),
+        FaultState::Prepared | FaultState::Set => mend(data, &mut record).await,
+    }
 }
 
 /// Whether the word came; the end of the pipe is a no.
@@ -120,6 +133,11 @@ async fn go() -> bool {
 
 fn set(data: &Path, record: &mut FaultRecord) -> Result<(), FaultError> {
     faults::apply(data, record)?;
+    // Whoever ended it meanwhile could undo only what had been done by then.
+    if faults::is_to_end(data, &record.id) {
+        let reason = "somebody ended it while it was being set".to_owned();
+        return Err(FaultError::NotAvailable(reason));
+    }
     record.state = FaultState::Set;
     record.set_wall_ms = Some(clock::wall_ms());
     faults::write(data, record).map_err(|source| FaultError::Record {
@@ -129,7 +147,7 @@ fn set(data: &Path, record: &mut FaultRecord) -> Result<(), FaultError> {
 }
 
 /// Until the fault has to end.
-async fn stand(path: &Path, record: &FaultRecord, terminate: &mut Signal) {
+async fn stand(data: &Path, path: &Path, record: &FaultRecord, terminate: &mut Signal) {
     let mut deadline = Instant::from_nanos(record.deadline_boottime_ns);
     loop {
         let left = deadline - clock::now();
@@ -139,6 +157,9 @@ async fn stand(path: &Path, record: &FaultRecord, terminate: &mut Signal) {
         tokio::select! {
             () = tokio::time::sleep(left.min(LOOK)) => {}
             _ = terminate.recv() => return,
+        }
+        if faults::is_to_end(data, &record.id) {
+            return;
         }
         if let Ok(current) = faults::read(path) {
             if current.state == FaultState::Undone {
@@ -151,10 +172,7 @@ async fn stand(path: &Path, record: &FaultRecord, terminate: &mut Signal) {
 
 async fn mend(data: &Path, record: &mut FaultRecord) -> io::Result<()> {
     for _ in 0..ATTEMPTS {
-        if faults::find(data, &record.id).is_some_and(|current| current.state == FaultState::Undone)
-        {
-            return Ok(());
-        }
+        // At least once, whatever the record says by now: what was just set, nobody else can have undone.
         match faults::undo(data, record) {
             Ok(()) => return close(data, record),
             Err(error) => {
@@ -167,6 +185,10 @@ async fn mend(data: &Path, record: &mut FaultRecord) -> io::Result<()> {
             }
         }
         tokio::time::sleep(RETRY).await;
+        if faults::find(data, &record.id).is_some_and(|current| current.state == FaultState::Undone)
+        {
+            return Ok(());
+        }
     }
     Err(io::Error::new(
         io::ErrorKind::TimedOut,

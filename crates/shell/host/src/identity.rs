@@ -3,16 +3,21 @@
 //! A pid is a seat number: once its holder has left, anyone may sit there. A pid with the tick at which
 //! the process started is a person. Signals go through a pidfd that is opened first and checked against
 //! that tick afterwards, so between the check and the signal the seat cannot change hands.
+//!
+//! Whoever cannot be asked about (no descriptor is left, say) is not known to be gone, and nobody may take it for dead: a
+//! question to `/proc` has an answer or an error, and `None` is an answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use mainstay_record::process::ProcessIdentity;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+const PROC: &str = "/proc";
 /// A generation of descendants deeper than this is not a workload but a fork bomb.
 const DESCENT_LIMIT: usize = 10_000;
 
@@ -41,25 +46,57 @@ impl ProcessRow {
 /// # Errors
 /// When `/proc` is not mounted.
 pub fn this() -> io::Result<ProcessIdentity> {
-    row(std::process::id())
+    row(std::process::id())?
         .map(|row| row.identity)
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "/proc does not show this process"))
 }
 
-/// What `/proc` says of a pid now.
-pub fn row(pid: u32) -> Option<ProcessRow> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    parse_stat(pid, &String::from_utf8_lossy(&stat))
+/// What `/proc` says of a pid now; `None` if it says that there is no such process.
+///
+/// # Errors
+/// When it cannot be asked.
+pub fn row(pid: u32) -> io::Result<Option<ProcessRow>> {
+    row_in(Path::new(PROC), pid)
+}
+
+fn row_in(proc: &Path, pid: u32) -> io::Result<Option<ProcessRow>> {
+    let stat = unless_gone(fs::read(proc.join(pid.to_string()).join("stat")))?;
+    Ok(stat.and_then(|stat| parse_stat(pid, &String::from_utf8_lossy(&stat))))
+}
+
+/// `None` of a process that has left; one that leaves while its file is read says so too.
+fn unless_gone<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound
+                || error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The row of exactly this process, also if it is a zombie.
-pub fn row_of(identity: ProcessIdentity) -> Option<ProcessRow> {
-    row(identity.pid).filter(|row| row.identity == identity)
+///
+/// # Errors
+/// When `/proc` cannot be asked.
+pub fn row_of(identity: ProcessIdentity) -> io::Result<Option<ProcessRow>> {
+    Ok(row(identity.pid)?.filter(|row| row.identity == identity))
 }
 
-/// Whether this very process still runs (stopped counts, zombie does not).
+/// Whether this very process still runs (stopped counts, zombie does not), or may do so for all that is known.
 pub fn is_alive(identity: ProcessIdentity) -> bool {
-    row_of(identity).is_some_and(|row| row.is_alive())
+    is_seen(identity).unwrap_or(true)
+}
+
+/// Whether this very process is seen to run, as [`is_alive`].
+///
+/// # Errors
+/// When `/proc` cannot be asked.
+pub fn is_seen(identity: ProcessIdentity) -> io::Result<bool> {
+    Ok(row_of(identity)?.is_some_and(|row| row.is_alive()))
 }
 
 /// The name in parentheses may hold anything, also parentheses: the fields start after the last one.
@@ -80,15 +117,25 @@ fn parse_stat(pid: u32, stat: &str) -> Option<ProcessRow> {
 }
 
 /// All processes, by pid. Not a moment's picture: rows are read one after the other.
-pub fn table() -> BTreeMap<u32, ProcessRow> {
-    let Ok(folder) = fs::read_dir("/proc") else {
-        return BTreeMap::new();
-    };
-    folder
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter_map(|pid| Some((pid, row(pid)?)))
-        .collect()
+///
+/// # Errors
+/// When one of them cannot be asked about: who is not in the table must not be there.
+pub fn table() -> io::Result<BTreeMap<u32, ProcessRow>> {
+    table_in(Path::new(PROC))
+}
+
+fn table_in(proc: &Path) -> io::Result<BTreeMap<u32, ProcessRow>> {
+    let mut rows = BTreeMap::new();
+    for entry in fs::read_dir(proc)? {
+        let name = entry?.file_name();
+        let pid = name.to_str().and_then(|name| name.parse::<u32>().ok());
+        if let Some(pid) = pid
+            && let Some(row) = row_in(proc, pid)?
+        {
+            rows.insert(pid, row);
+        }
+    }
+    Ok(rows)
 }
 
 /// Everything below `ancestor` in `table`, without it.
@@ -132,7 +179,7 @@ pub fn open(identity: ProcessIdentity) -> io::Result<Option<OwnedFd>> {
     match pidfd_open(pid, PidfdFlags::empty()) {
         // The pid cannot be given away while a zombie holds it, and the handle pins the process it was
         // opened for; so if the row still matches, the handle is of this process.
-        Ok(handle) => Ok(row_of(identity).map(|_| handle)),
+        Ok(handle) => Ok(row_of(identity)?.map(|_| handle)),
         Err(Errno::SRCH | Errno::INVAL) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -154,23 +201,37 @@ pub fn signal(identity: ProcessIdentity, signal: Signal) -> io::Result<bool> {
 }
 
 /// Processes that carry `NAME=value` in the environment they were started with.
-pub fn marked(name: &str, value: &str) -> Vec<ProcessRow> {
-    let carries = |row: &ProcessRow| {
-        variable(row.identity.pid, name).is_some_and(|found| found == value.as_bytes())
-    };
-    table().into_values().filter(carries).collect()
+///
+/// # Errors
+/// When `/proc` cannot be asked.
+pub fn marked(name: &str, value: &str) -> io::Result<Vec<ProcessRow>> {
+    let mut found = Vec::new();
+    for row in table()?.into_values() {
+        let carried = variable(row.identity.pid, name)?;
+        if carried.is_some_and(|carried| carried == value.as_bytes()) {
+            found.push(row);
+        }
+    }
+    Ok(found)
 }
 
-/// A variable of the environment a process was started with.
-pub fn variable(pid: u32, name: &str) -> Option<Vec<u8>> {
-    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+/// A variable of the environment a process was started with; `None` as well of a process that is another user's.
+///
+/// # Errors
+/// When `/proc` cannot be asked.
+pub fn variable(pid: u32, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let environment = match fs::read(Path::new(PROC).join(pid.to_string()).join("environ")) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+        read => unless_gone(read)?,
+    };
+    let environment = environment.unwrap_or_default();
     let mut entries = environment.split(|byte| *byte == 0);
-    entries.find_map(|entry| {
+    Ok(entries.find_map(|entry| {
         entry
             .strip_prefix(name.as_bytes())?
             .strip_prefix(b"=")
             .map(<[u8]>::to_vec)
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -188,6 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn who_cannot_be_asked_about_is_not_taken_for_gone() {
+        let proc = tempfile::tempdir().unwrap();
+        assert!(table_in(&proc.path().join("none")).is_err());
+        assert_eq!(row_in(proc.path(), 4_711).unwrap(), None, "it has left");
+        let own = proc.path().join("4711");
+        std::fs::create_dir_all(own.join("stat")).unwrap();
+        assert!(
+            row_in(proc.path(), 4_711).is_err(),
+            "there, and not to be read"
+        );
+        assert!(table_in(proc.path()).is_err());
+        std::fs::remove_dir(own.join("stat")).unwrap();
+        assert_eq!(table_in(proc.path()).unwrap(), BTreeMap::new());
+    }
+
+    #[test]
     fn another_start_time_is_another_process() {
         let me = this().unwrap();
         assert!(is_alive(me));
@@ -195,7 +272,7 @@ mod tests {
             start_ticks: me.start_ticks - 1,
             ..me
         };
-        assert!(!is_alive(earlier));
+        assert!(!is_alive(earlier) && !is_seen(earlier).unwrap());
         assert!(open(earlier).unwrap().is_none());
         assert!(!signal(earlier, Signal::KILL).unwrap(), "nobody was hit");
     }

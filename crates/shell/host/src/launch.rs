@@ -83,12 +83,22 @@ pub(crate) fn detached(argv: &[String], log: Option<&Path>) -> io::Result<Comman
 /// The identity of a child, whose exit status a thread will take.
 pub(crate) fn adopt_child(mut child: Child) -> io::Result<ProcessIdentity> {
     // Unreaped, the pid is the child's, also if it has already left.
-    let row = identity::row(child.id()).ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::NotFound,
-            "/proc does not show the new process",
-        )
-    })?;
+    let row = identity::row(child.id()).and_then(|row| {
+        row.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                "/proc does not show the new process",
+            )
+        })
+    });
+    let row = match row {
+        Ok(row) => row,
+        Err(error) => {
+            // Nobody would know it: what is said not to have started must not run.
+            child.kill().and_then(|()| child.wait()).ok();
+            return Err(error);
+        }
+    };
     std::thread::Builder::new()
         .name("reaper".into())
         .stack_size(64 << 10)

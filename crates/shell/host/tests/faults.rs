@@ -72,7 +72,8 @@ fn start_host(scene: &mut Scene, host: &str, region: &str) -> (ProcessIdentity, 
 }
 
 fn is_stopped(process: ProcessIdentity) -> bool {
-    identity::row_of(process).is_some_and(|row| row.is_stopped())
+    let row = identity::row_of(process).unwrap();
+    row.is_some_and(|row| row.is_stopped())
 }
 
 fn undone(scene: &Scene, id: &str) -> FaultRecord {
@@ -147,7 +148,7 @@ fn a_frozen_host_thaws_although_its_injector_was_killed() {
     });
     identity::signal(injector, Signal::KILL).unwrap();
     gone(injector);
-    let far = identity::descendants(&identity::table(), work.shim.pid);
+    let far = identity::descendants(&identity::table().unwrap(), work.shim.pid);
     assert!(far.len() >= 3, "{far:?}");
     // A signal takes effect when its process is next scheduled.
     for process in far.iter().map(|row| row.identity).chain([node, work.shim]) {
@@ -156,7 +157,7 @@ fn a_frozen_host_thaws_although_its_injector_was_killed() {
         });
     }
     assert!(
-        faults::residue(scene.path()).is_empty(),
+        faults::residue(scene.path()).unwrap().is_empty(),
         "what a record explains is no residue"
     );
     let listed = faults::in_force(scene.path());
@@ -241,14 +242,14 @@ fn without_guardian_a_sweep_mends_and_without_record_it_reports() {
     wait_for("the deadline", || (clock::now() >= deadline).then_some(()));
     let report = faults::sweep(scene.path(), clock::now());
     assert_eq!(report.undone, ["p"]);
-    assert!(faults::residue(scene.path()).is_empty());
+    assert!(faults::residue(scene.path()).unwrap().is_empty());
     wait_for("the child to go on", || (!is_stopped(child)).then_some(()));
     identity::signal(child, Signal::STOP).unwrap();
     wait_for("the child to stand still", || {
         is_stopped(child).then_some(())
     });
     assert_eq!(
-        faults::residue(scene.path()),
+        faults::residue(scene.path()).unwrap(),
         [Residue::StoppedProcess {
             host: "a1".into(),
             process: child
@@ -328,7 +329,7 @@ fn a_cut_is_told_to_both_wires_and_can_be_ended_early() {
     ));
     // A condition that nobody answers for.
     std::fs::remove_file(scene.path().join("faults/delay.json")).unwrap();
-    assert_eq!(faults::residue(scene.path()).len(), 2);
+    assert_eq!(faults::residue(scene.path()).unwrap().len(), 2);
 }
 
 #[test]
@@ -460,7 +461,7 @@ fn stress_ends_with_its_fault_although_its_guardian_was_killed() {
         other => panic!("{other:?}"),
     };
     assert!(identity::is_alive(worker));
-    assert!(faults::residue(scene.path()).is_empty());
+    assert!(faults::residue(scene.path()).unwrap().is_empty());
     let guardian = record.guardian.unwrap();
     identity::signal(guardian, Signal::KILL).unwrap();
     gone(guardian);
@@ -469,7 +470,7 @@ fn stress_ends_with_its_fault_although_its_guardian_was_killed() {
     let deadline = mainstay_units::Instant::from_nanos(record.deadline_boottime_ns);
     assert!(clock::now() >= deadline, "and not before");
     assert_eq!(faults::sweep(scene.path(), clock::now()).undone, ["s"]);
-    assert!(faults::residue(scene.path()).is_empty());
+    assert!(faults::residue(scene.path()).unwrap().is_empty());
 }
 
 #[test]
@@ -495,10 +496,10 @@ fn a_worker_that_no_record_explains_is_residue() {
         id: "s".into(),
         process: worker,
     };
-    assert_eq!(faults::residue(scene.path()), [expected]);
+    assert_eq!(faults::residue(scene.path()).unwrap(), [expected]);
     identity::signal(worker, Signal::KILL).unwrap();
     gone(worker);
-    assert!(faults::residue(scene.path()).is_empty());
+    assert!(faults::residue(scene.path()).unwrap().is_empty());
 }
 
 #[test]
@@ -512,6 +513,100 @@ fn what_is_held_down_is_killed_and_named_until_it_is_over() {
     assert!(faults::instances_down(scene.path(), "b1").is_empty());
     faults::clear(scene.path(), "d").unwrap();
     assert!(faults::instances_down(scene.path(), "a1").is_empty());
+}
+
+#[test]
+fn what_is_ended_while_it_is_being_set_does_not_stay() {
+    let mut scene = Scene::new();
+    let (_, work) = start_host(&mut scene, "a1", "a");
+    let down = request("d", FaultKind::ProcessDown, "a1/work", LONG);
+    let place = place(&scene);
+    let setting = std::thread::spawn(move || faults::inject(&place, &down));
+    // Its guardian has killed it, and looks for another second whether it stays away.
+    gone(work.child.unwrap());
+    let guardian = faults::find(scene.path(), "d").unwrap().guardian.unwrap();
+    scene.own(guardian);
+    let ended = faults::clear(scene.path(), "d").unwrap();
+    assert_eq!(ended.state, FaultState::Undone);
+    let injected = setting.join().unwrap().unwrap_err();
+    assert!(matches!(injected, FaultError::Set { .. }), "{injected}");
+    gone(guardian);
+    let record = faults::find(scene.path(), "d").unwrap();
+    assert_eq!(
+        (record.state, record.set_wall_ms),
+        (FaultState::Undone, None)
+    );
+    assert!(faults::instances_down(scene.path(), "a1").is_empty());
+}
+
+#[test]
+fn what_is_ended_before_it_is_set_is_not_set() {
+    let mut scene = Scene::new();
+    let (_, work) = start_host(&mut scene, "a1", "a");
+    let unknown = faults::clear(scene.path(), "late").unwrap_err();
+    assert!(matches!(unknown, FaultError::UnknownFault(_)), "{unknown}");
+    let late = request("late", FaultKind::ProcessKill, "a1/work", LONG);
+    let refused = faults::inject(&place(&scene), &late).unwrap_err();
+    assert!(matches!(refused, FaultError::NotAvailable(_)), "{refused}");
+    assert!(identity::is_alive(work.child.unwrap()));
+    // A name that is none makes no file anywhere.
+    faults::clear(scene.path(), "../launch").unwrap_err();
+    assert!(!scene.path().join("launch.over").exists());
+}
+
+#[test]
+fn what_two_faults_stop_stands_still_until_both_are_over() {
+    let mut scene = Scene::new();
+    let (node, work) = start_host(&mut scene, "a1", "a");
+    let child = work.child.unwrap();
+    let process = request("p", FaultKind::ProcessFreeze, "a1/work", LONG);
+    let host = request("h", FaultKind::HostFreeze, "a1", LONG);
+    for [first, second] in [[&process, &host], [&host, &process]] {
+        let again = |request: &FaultRequest| FaultRequest {
+            id: format!("{}-of-{}", request.id, first.id),
+            ..request.clone()
+        };
+        let (first, second) = (again(first), again(second));
+        inject(&mut scene, &first);
+        inject(&mut scene, &second);
+        faults::clear(scene.path(), &first.id).unwrap();
+        assert!(is_stopped(child), "{} ended alone", first.id);
+        faults::clear(scene.path(), &second.id).unwrap();
+        assert!(!is_stopped(child) && !is_stopped(node));
+        assert!(faults::residue(scene.path()).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn what_a_fault_took_down_stays_down_with_its_platform() {
+    let mut scene = Scene::new();
+    let (node, _) = start_host(&mut scene, "a1", "a");
+    let crash = request("c", FaultKind::HostCrash, "a1", LONG);
+    let guardian = inject(&mut scene, &crash).guardian.unwrap();
+    gone(node);
+    let over = faults::end_for_good(scene.path(), "c").unwrap();
+    assert_eq!(over.state, FaultState::Undone);
+    gone(guardian);
+    let launch = launch::read_launch(&launch_path(&scene, "a1")).unwrap();
+    assert_eq!(launch.process, node, "nobody was started");
+    assert!(faults::host_down(scene.path(), "a1").is_none());
+}
+
+#[test]
+fn only_what_its_node_starts_is_held_down() {
+    let mut scene = Scene::new();
+    start_host(&mut scene, "a1", "a");
+    let mut server = scene.shim_spec("a1", "postgres-ledger", "sleep 1000");
+    let folder = scene.path().join("hosts/a1/databases/ledger");
+    std::fs::create_dir_all(&folder).unwrap();
+    server.state = folder.join("postgres-state.json");
+    let server = scene.running(&server);
+    for target in ["a1/postgres-ledger", "a1/node"] {
+        let down = request("d", FaultKind::ProcessDown, target, LONG);
+        let refused = faults::inject(&place(&scene), &down).unwrap_err();
+        assert!(matches!(refused, FaultError::NotAvailable(_)), "{refused}");
+    }
+    assert!(identity::is_alive(server.child.unwrap()));
 }
 
 #[test]

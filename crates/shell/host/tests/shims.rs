@@ -82,7 +82,8 @@ fn the_shim_survives_its_launcher() {
         state(&spec).filter(|state| state.phase == ShimPhase::Running)
     });
     scene.own(running.shim);
-    assert_eq!(identity::row_of(running.shim).unwrap().parent, launcher.pid);
+    let row = identity::row_of(running.shim).unwrap().unwrap();
+    assert_eq!(row.parent, launcher.pid);
     let shim = rustix::process::Pid::from_raw(i32::try_from(running.shim.pid).unwrap());
     let session = rustix::process::getsid(shim).unwrap();
     assert_eq!(Some(session), shim, "no terminal's signals reach it");
@@ -108,7 +109,7 @@ fn stopping_ends_the_whole_family_however_deaf_and_far() {
     let far = scene.own(told(&spec, "far"));
     let below = scene.own(
         wait_for("the far one's child", || {
-            identity::descendants(&identity::table(), far.pid)
+            identity::descendants(&identity::table().unwrap(), far.pid)
                 .first()
                 .copied()
         })
@@ -136,7 +137,7 @@ fn a_crashed_child_takes_its_family_along_and_leaves_no_zombie() {
     let running = scene.running(&spec);
     let far = scene.own(told(&spec, "far"));
     let zombies = || {
-        let rows = identity::descendants(&identity::table(), running.shim.pid);
+        let rows = identity::descendants(&identity::table().unwrap(), running.shim.pid);
         rows.iter()
             .filter(|row| row.parent == running.shim.pid && !row.is_alive())
             .count()

@@ -219,6 +219,32 @@ fn a_new_node_adopts_what_runs_replaces_what_changed_and_ends_what_is_unwanted()
 }
 
 #[test]
+fn a_higher_generation_of_the_same_description_is_another_process() {
+    let scene = Scene::new();
+    let mut spec = instance(&scene, "counted", "sleep 1000");
+    live(async {
+        let (supervisor, _moves) = supervise(&scene);
+        supervisor.set_desired(vec![spec.clone()]).await.unwrap();
+        let first = ready(&supervisor, "counted").await.process.unwrap();
+        spec.shim.generation = 7;
+        supervisor.set_desired(vec![spec.clone()]).await.unwrap();
+        let replaced = |status: &[InstanceStatus]| {
+            let mut ready = status.iter().filter(|one| one.ready);
+            ready.any(|one| one.process.is_some_and(|it| it != first))
+        };
+        assert_eq!(until(&supervisor, replaced).await[0].generation, 7);
+        // What was counted up by a restart is not counted down again by whoever wishes for the same.
+        spec.shim.generation = 1;
+        let second = ready(&supervisor, "counted").await.process;
+        supervisor.set_desired(vec![spec]).await.unwrap();
+        supervisor.hold(Hold::Pause).await.unwrap();
+        until(&supervisor, |status| status.len() == 1).await;
+        assert_eq!(ready(&supervisor, "counted").await.process, second);
+        end(&supervisor).await;
+    });
+}
+
+#[test]
 fn a_killed_shim_takes_nothing_with_it_that_its_successor_would_meet() {
     let scene = Scene::new();
     let spec = instance(&scene, "shimless", "sleep 1000");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use harness::{Scene, gone, wait_for};
 use mainstay_host::{identity, wire};
 use mainstay_record::process::{
-    ProcessIdentity, VERSION, WireCondition, WireDoor, WireEffect, WireShape, WireSpec,
+    ProcessIdentity, VERSION, WireCondition, WireDoor, WireEffect, WireLane, WireShape, WireSpec,
 };
 use mainstay_rt::clock;
 use rustix::process::Signal;
@@ -404,4 +404,57 @@ fn throughput_and_latency_are_printed() {
     );
     drop(client);
     echo.join().unwrap();
+}
+
+#[test]
+fn what_a_throttle_holds_back_comes_when_it_is_over() {
+    const RATE: u64 = 1_000;
+    let setting = Setting::new(29, WireShape::default());
+    let (mut client, mut server) = setting.connect();
+    let slow = WireLane {
+        bytes_per_second: Some(RATE),
+        ..WireLane::default()
+    };
+    let effect = WireEffect::Shape {
+        forward: slow,
+        backward: WireLane::default(),
+    };
+    setting.set(effect, LONG);
+    // More than comes through in a minute; it comes bit by bit.
+    client.write_all(&[7; 100_000]).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut first = vec![0; 3_000];
+    let begun = clock::now();
+    server.read_exact(&mut first).unwrap();
+    assert!(clock::now() - begun > Duration::from_secs(2));
+    setting.clear();
+    let mut rest = Vec::new();
+    server.read_to_end(&mut rest).unwrap();
+    assert_eq!(first.len() + rest.len(), 100_000);
+}
+
+#[test]
+fn a_wire_that_has_no_descriptor_left_keeps_those_who_wait() {
+    let setting = Setting::new(30, WireShape::default());
+    let limits = || std::fs::read_to_string(format!("/proc/{}/limits", setting.wire.pid)).unwrap();
+    let files = limits();
+    let files = files
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let numbers: Vec<&str> = files.unwrap().split_ascii_whitespace().collect();
+    assert_eq!(numbers[3], numbers[4], "it takes what it may have");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(setting.wire.pid).unwrap());
+    // Those that it has it keeps; for another one there is no number.
+    let few = rustix::process::Rlimit {
+        current: Some(1),
+        maximum: numbers[4].parse().ok(),
+    };
+    let nofile = rustix::process::Resource::Nofile;
+    let before = rustix::process::prlimit(pid, nofile, few).unwrap();
+    let mut waits = TcpStream::connect_timeout(&setting.door(), LONG).unwrap();
+    nothing_arrives(&mut waits);
+    rustix::process::prlimit(pid, nofile, before).unwrap();
+    let (mut server, _) = setting.target.accept().unwrap();
+    server.set_read_timeout(Some(LONG)).unwrap();
+    arrives(&mut waits, &mut server, "it waited");
 }

@@ -110,9 +110,10 @@ pub fn judged(
     };
     let steps = trial.plan.steps.iter();
     let judgements: Vec<Judgement> = steps.map(|step| bench.judge(&step.chaos)).collect();
+    // Who is hit without being meant is hit all the same.
     let targets = judgements
         .iter()
-        .flat_map(|judgement| judgement.targets.iter().cloned())
+        .flat_map(|judgement| judgement.targets.iter().chain(&judgement.besides).cloned())
         .collect();
     (judgements, targets)
 }
@@ -164,6 +165,7 @@ pub fn show(arguments: &ChaosPlan) -> Outcome {
                     "fidelity": judgement.fidelity.name(),
                     "why": judgement.fidelity.why(),
                     "targets": judgement.targets,
+                    "besides": judgement.besides,
                 })
             });
             shown.push(serde_json::json!({

@@ -36,6 +36,7 @@ pub fn all(arguments: &ChaosRun) -> Outcome {
     let (checked, text) = bench::read(&arguments.choice)?;
     let interrupt = Interrupt::catch()?;
     let mut verdicts = Vec::new();
+    let mut failed = Ok(());
     for trial in bench::trials(&arguments.choice, &checked)? {
         let table = Table {
             machine: &machine,
@@ -47,20 +48,22 @@ pub fn all(arguments: &ChaosRun) -> Outcome {
             interrupt: &interrupt,
             is_quiet: arguments.act.json,
         };
-        let name = trial.name.clone();
-        let verdict = table.perform(&trial, &text)?;
-        verdicts.push((name, verdict));
+        match table.perform(&trial, &text) {
+            Ok(verdict) => verdicts.push((trial.name.clone(), verdict)),
+            Err(failure) => {
+                failed = Err(failure);
+                break;
+            }
+        }
         if interrupt.is_set() {
             break;
         }
     }
+    // Also where a later one was refused: what was found is found.
     if arguments.act.json {
-        let told: Vec<serde_json::Value> = verdicts
-            .iter()
-            .map(|(name, verdict)| serde_json::json!({ "name": name, "verdict": verdict }))
-            .collect();
-        json(&told)?;
+        json(&told(&verdicts))?;
     }
+    failed?;
     let bad = verdicts
         .iter()
         .filter(|(_, verdict)| !verdict.starts_with("passed"));
@@ -71,6 +74,13 @@ pub fn all(arguments: &ChaosRun) -> Outcome {
             "{many} experiments have not passed"
         ))),
     }
+}
+
+fn told(verdicts: &[(String, String)]) -> Vec<serde_json::Value> {
+    let told = verdicts
+        .iter()
+        .map(|(name, verdict)| serde_json::json!({ "name": name, "verdict": verdict }));
+    told.collect()
 }
 
 /// `mainstay chaos stop`.

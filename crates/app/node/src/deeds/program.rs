@@ -12,7 +12,7 @@ use mainstay_host::confine::{self, Offered};
 use mainstay_host::identity;
 use mainstay_kernel::Outcome;
 use mainstay_playbook::Allowance;
-use mainstay_record::process::{ConfineSpec, VERSION};
+use mainstay_record::process::{ConfineSpec, ProcessIdentity, VERSION};
 use mainstay_rt::error::chain;
 use rustix::process::{Pid, Signal, getuid, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -83,7 +83,8 @@ pub(super) async fn run(
     };
     let end = match start(context, &spec) {
         Ok(child) => {
-            begun.process = child.id().and_then(identity::row).map(|row| row.identity);
+            let row = child.id().and_then(|pid| identity::row(pid).ok().flatten());
+            begun.process = row.map(|row| row.identity);
             if let Err(error) = note(context, deed, &begun) {
                 tracing::warn!(%error, program, "the process of a step is not written down");
             }
@@ -176,7 +177,9 @@ fn told(program: &str, end: End, limit: Duration) -> Outcome {
 
 /// Its node ended while it ran: nobody knows what it has done by now, and it shall do no more.
 fn abandoned(begun: &Begun) -> Outcome {
-    if let Some(process) = begun.process.filter(|process| identity::is_alive(*process))
+    // Seen, not supposed: a group of another process by then must not be hit.
+    let is_seen = |process: &ProcessIdentity| identity::is_seen(*process).unwrap_or(false);
+    if let Some(process) = begun.process.filter(is_seen)
         && let Some(group) = i32::try_from(process.pid).ok().and_then(Pid::from_raw)
     {
         let killed = kill_process_group(group, Signal::KILL);

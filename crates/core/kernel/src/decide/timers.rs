@@ -15,8 +15,17 @@ use crate::why::Why;
 
 /// An effect that nobody answered for so long has an unknown outcome.
 const EFFECT_ANSWER_MS_MAX: u64 = 120_000;
-/// A fault that could not be ended is tried again after this. Its guardian ends it besides.
+/// A fault that could not be ended is tried again after this; after a minute of it, after twice as long each time, since
+/// every attempt stands in the journal. Its guardian and the sweeps of nodes try besides, all the time.
 const FAULT_END_AGAIN_MS: u64 = 5_000;
+const FAULT_ENDS_AT_ONCE: u32 = 12;
+const FAULT_END_AGAIN_MS_MAX: u64 = 320_000;
+
+fn again_ms(failed: u32, since_ms: u64) -> u64 {
+    let doubled = failed.saturating_sub(FAULT_ENDS_AT_ONCE).min(16);
+    let pause_ms = FAULT_END_AGAIN_MS.saturating_mul(1 << doubled);
+    since_ms.saturating_add(pause_ms.min(FAULT_END_AGAIN_MS_MAX))
+}
 
 /// Hosts that take a program start everything anew and look at it for a while.
 const UPGRADE_ANSWER_MS_MAX: u64 = 300_000;
@@ -48,7 +57,7 @@ pub(super) fn due(state: &State, now_ms: u64) -> Decision {
         let why = match &known.phase {
             FaultPhase::Setting | FaultPhase::Set if now_ms >= known.until_ms => EndReason::Expired,
             FaultPhase::EndFailed { since_ms, why }
-                if now_ms >= since_ms.saturating_add(FAULT_END_AGAIN_MS) =>
+                if now_ms >= again_ms(known.failed, *since_ms) =>
             {
                 EndReason::Again {
                     failed: why.clone(),
@@ -104,9 +113,7 @@ pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
         .values()
         .filter_map(|fault| match &fault.phase {
             FaultPhase::Setting | FaultPhase::Set => Some(fault.until_ms),
-            FaultPhase::EndFailed { since_ms, .. } => {
-                Some(since_ms.saturating_add(FAULT_END_AGAIN_MS))
-            }
+            FaultPhase::EndFailed { since_ms, .. } => Some(again_ms(fault.failed, *since_ms)),
             FaultPhase::Ending => None,
         });
     let outstanding = state.outstanding.values();
@@ -120,4 +127,16 @@ pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
     let orders = faults.chain(effects).chain(upgrade).chain(playbooks);
     let told = incidents.into_iter().chain(notices::next_due_ms(state));
     orders.chain(told).chain(experiment).chain(drills).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::again_ms;
+
+    #[test]
+    fn what_cannot_be_ended_for_long_is_tried_less_often() {
+        let pauses = [1, 12, 13, 14, 18, 19, u32::MAX].map(|failed| again_ms(failed, 7) - 7);
+        let expected = [5_000, 5_000, 10_000, 20_000, 320_000, 320_000, 320_000];
+        assert_eq!(pauses, expected);
+    }
 }

@@ -1,6 +1,7 @@
 //! Planning the way back, then going there.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,11 +35,18 @@ pub(crate) fn plan(data: &Path, record: &FaultRecord) -> Result<Vec<FaultUndo>, 
                 }],
             })
         }
-        FaultKind::ProcessDown => scope::instance(data, &record.target).map(|_| {
-            vec![FaultUndo::Release {
+        FaultKind::ProcessDown => {
+            scope::instance(data, &record.target)?;
+            if !scope::is_held_by_node(data, &record.target) {
+                return Err(FaultError::NotAvailable(format!(
+                    "{} is started again by others than its host's supervision, so nobody would hold it down",
+                    record.target
+                )));
+            }
+            Ok(vec![FaultUndo::Release {
                 instance: record.target.clone(),
-            }]
-        }),
+            }])
+        }
         FaultKind::Stress => {
             // Its workers are added as they are started; they end by themselves too.
             scope::hosts_of(data, record.kind, &record.target)?;
@@ -88,9 +96,16 @@ pub(crate) fn apply(data: &Path, record: &mut FaultRecord) -> Result<(), FaultEr
     match record.kind {
         FaultKind::ProcessKill => {
             let process = scope::instance(data, &record.target)?;
-            match record.parameters.detail.grace_ms {
-                None | Some(0) => signal(process, Signal::KILL),
-                Some(_) => signal(process, Signal::TERM),
+            let number = match record.parameters.detail.grace_ms {
+                None | Some(0) => Signal::KILL,
+                Some(_) => Signal::TERM,
+            };
+            match identity::signal(process, number).map_err(FaultError::Signal)? {
+                true => Ok(()),
+                false => Err(FaultError::NotAvailable(format!(
+                    "{} left by itself before it could be killed",
+                    record.target
+                ))),
             }
         }
         FaultKind::ProcessDown => take_down(data, &record.target),
@@ -127,22 +142,26 @@ fn signal(process: ProcessIdentity, signal: Signal) -> Result<(), FaultError> {
 }
 
 /// All nodes first, then all others.
-fn processes(data: &Path, hosts: &[LaunchRecord]) -> Vec<ProcessRow> {
+fn processes(data: &Path, hosts: &[LaunchRecord]) -> io::Result<Vec<ProcessRow>> {
     let nodes: BTreeSet<ProcessIdentity> = hosts.iter().map(|host| host.process).collect();
-    let rows = hosts
-        .iter()
-        .flat_map(|host| scope::processes(data, &host.host));
-    let (first, rest): (Vec<_>, Vec<_>) = rows.partition(|row| nodes.contains(&row.identity));
-    first.into_iter().chain(rest).collect()
+    let mut rows = Vec::new();
+    for host in hosts {
+        rows.extend(scope::processes(data, &host.host)?);
+    }
+    let (first, rest): (Vec<_>, Vec<_>) = rows
+        .into_iter()
+        .partition(|row| nodes.contains(&row.identity));
+    Ok(first.into_iter().chain(rest).collect())
 }
 
 /// Stops everything that `living` shows, until it shows nothing that moves. Each process is in the record
-/// before it is stopped. A signal takes effect when its process is next scheduled, so the last passes only
-/// wait; one that hangs in the kernel stops when it comes back from there.
+/// before it is stopped, also one that another fault has stopped already: it stands still until both are over.
+/// A signal takes effect when its process is next scheduled, so the last passes only wait; one that hangs in
+/// the kernel stops when it comes back from there.
 fn freeze(
     data: &Path,
     record: &mut FaultRecord,
-    living: impl Fn() -> Vec<ProcessRow>,
+    living: impl Fn() -> io::Result<Vec<ProcessRow>>,
 ) -> Result<(), FaultError> {
     let keep = |id: &str, source| FaultError::Record {
         id: id.to_owned(),
@@ -151,10 +170,10 @@ fn freeze(
     let mut done: BTreeSet<ProcessIdentity> = BTreeSet::new();
     let deadline = clock::now() + PASS_LIMIT;
     loop {
-        let rows = living();
+        let rows = living().map_err(FaultError::Unseen)?;
         let fresh: Vec<ProcessIdentity> = rows
             .iter()
-            .filter(|row| row.is_alive() && !row.is_stopped())
+            .filter(|row| row.is_alive())
             .map(|row| row.identity)
             .filter(|process| !done.contains(process))
             .collect();
@@ -186,10 +205,10 @@ fn freeze(
 }
 
 /// Stops everything first, so that nobody sees anybody die, then kills until nothing is left.
-fn kill(living: impl Fn() -> Vec<ProcessRow>) -> Result<(), FaultError> {
+fn kill(living: impl Fn() -> io::Result<Vec<ProcessRow>>) -> Result<(), FaultError> {
     let deadline = clock::now() + PASS_LIMIT;
     loop {
-        let rows = living();
+        let rows = living().map_err(FaultError::Unseen)?;
         if rows.is_empty() {
             return Ok(());
         }

@@ -27,7 +27,7 @@ use std::process::{ChildStdout, Stdio};
 use std::time::Duration;
 
 use mainstay_record::process::{
-    FaultKind, FaultParameters, FaultRecord, FaultState, ProcessIdentity, VERSION,
+    FaultKind, FaultParameters, FaultRecord, FaultState, FaultUndo, ProcessIdentity, VERSION,
 };
 use mainstay_rt::clock;
 use mainstay_units::Instant;
@@ -40,7 +40,7 @@ pub use sweep::{Residue, SweepReport, residue, sweep};
 use crate::{identity, launch, wire};
 
 pub(crate) use apply::apply;
-pub(crate) use records::{close, data_of, path_of, read, write};
+pub(crate) use records::{close, data_of, is_to_end, path_of, read, write};
 pub(crate) use undo::undo;
 
 /// What the guardian says when it stands ready, and when the fault is set.
@@ -54,6 +54,9 @@ pub(crate) const GO: &str = "go";
 pub const LONGEST: Duration = Duration::from_secs(3_600);
 const GUARDIAN_PATIENCE: Duration = Duration::from_secs(5);
 const SET_PATIENCE: Duration = Duration::from_secs(30);
+/// What a guardian that has begun to set a fault needs to undo it, and between two looks whether it has.
+const END_PATIENCE: Duration = Duration::from_secs(15);
+const END_PAUSE: Duration = Duration::from_millis(10);
 const ANSWER_LIMIT: usize = 4 << 10;
 
 /// Where faults are kept and how a guardian is started.
@@ -100,6 +103,8 @@ pub enum FaultError {
     Wire(#[from] wire::WireError),
     #[error("signal a process")]
     Signal(#[source] io::Error),
+    #[error("see which processes there are")]
+    Unseen(#[source] io::Error),
     #[error("start the node again, as {} says", launch.display())]
     StartNode { launch: PathBuf, source: io::Error },
 }
@@ -136,6 +141,11 @@ pub fn inject(place: &Place, request: &FaultRequest) -> Result<FaultRecord, Faul
         undone_wall_ms: None,
     };
     record.undo = apply::plan(&place.data, &record)?;
+    let is_new = !path_of(&place.data, &record.id).exists();
+    if is_new && records::is_to_end(&place.data, &record.id) {
+        let reason = "somebody ended it before it was set".to_owned();
+        return Err(FaultError::NotAvailable(reason));
+    }
     records::publish(&place.data, &record).map_err(keep)?;
     match guard(place, &mut record) {
         Ok(()) => read(&path_of(&place.data, &record.id)).map_err(keep),
@@ -148,8 +158,7 @@ pub fn inject(place: &Place, request: &FaultRequest) -> Result<FaultRecord, Faul
 
 fn check(request: &FaultRequest) -> Result<(), FaultError> {
     let bad = |text: &str| Err(FaultError::BadRequest(text.into()));
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    if request.id.is_empty() || request.id.len() > 64 || !request.id.bytes().all(plain) {
+    if !is_plain(&request.id) {
         return bad("an id has 1 to 64 letters, digits and dashes");
     }
     if request.lasting.is_zero() || request.lasting > LONGEST {
@@ -159,6 +168,11 @@ fn check(request: &FaultRequest) -> Result<(), FaultError> {
         return bad("a delay needs its length");
     }
     Ok(())
+}
+
+fn is_plain(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    !id.is_empty() && id.len() <= 64 && id.bytes().all(plain)
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -220,13 +234,14 @@ fn dismiss(guardian: ProcessIdentity) {
     }
 }
 
-/// Whatever had been done is undone by its guardian; if that is dead, here.
+/// Whatever had been done, and whatever a guardian that is late still does, is undone by its guardian; if that is dead, here.
 fn abandon(data: &Path, record: &mut FaultRecord, error: &FaultError) {
     let current = read(&path_of(data, &record.id));
     if current.is_ok_and(|current| current.state == FaultState::Undone) {
         return;
     }
     record.problem = Some(error.to_string());
+    tell_over(data, &record.id);
     if record.guardian.is_some_and(identity::is_alive) {
         return;
     }
@@ -240,26 +255,100 @@ fn abandon(data: &Path, record: &mut FaultRecord, error: &FaultError) {
     }
 }
 
-/// Ends a fault before its time. Ending one that is over does nothing.
+fn tell_over(data: &Path, id: &str) {
+    if let Err(error) = records::end(data, id) {
+        // On a full disk, say. What can be undone is undone all the same.
+        tracing::warn!(id, %error, "that a fault is to be over cannot be written down");
+    }
+}
+
+/// Ends a fault before its time, also one that is just being set, or about to be. Ending one that is over does nothing.
 ///
 /// # Errors
-/// When there is no such fault or it could not be undone; its guardian then goes on trying.
+/// When there is no such fault (none will then be set under this name) or it could not be undone; its guardian then goes
+/// on trying.
 pub fn clear(data: &Path, id: &str) -> Result<FaultRecord, FaultError> {
-    let mut record = find(data, id).ok_or_else(|| FaultError::UnknownFault(id.to_owned()))?;
+    let unknown = || FaultError::UnknownFault(id.to_owned());
+    if !is_plain(id) {
+        return Err(unknown());
+    }
+    // First of all, and before its record is looked for: whoever is about to write that meets the word.
+    tell_over(data, id);
+    let record = find(data, id).ok_or_else(unknown)?;
     if record.state == FaultState::Undone {
         return Ok(record);
     }
-    let keep = |source| FaultError::Record {
-        id: id.to_owned(),
-        source,
-    };
-    // First of all it is overdue: whoever reads the record from now on helps to end it.
-    record.deadline_boottime_ns = record.deadline_boottime_ns.min(clock::now().as_nanos());
-    record.deadline_wall_ms = record.deadline_wall_ms.min(clock::wall_ms());
-    write(data, &record).map_err(keep)?;
+    if let Some(guardian) = record.guardian
+        && let Err(error) = identity::signal(guardian, Signal::TERM)
+    {
+        tracing::debug!(id, %error, "its guardian sees for itself that the fault is to be over");
+    }
+    if let Some(over) = await_guardian(data, id) {
+        return Ok(over);
+    }
+    let mut record = find(data, id).ok_or_else(unknown)?;
     undo(data, &record)?;
-    records::close(data, &mut record).map_err(keep)?;
-    Ok(record)
+    close_as_over(data, &mut record)
+}
+
+fn close_as_over(data: &Path, record: &mut FaultRecord) -> Result<FaultRecord, FaultError> {
+    records::close(data, record).map_err(|source| FaultError::Record {
+        id: record.id.clone(),
+        source,
+    })?;
+    Ok(record.clone())
+}
+
+/// The record of a fault that its guardian has undone. While it sets the fault nobody else can undo all of it: what is
+/// done next would stay. One that is dead, stands still or has trouble is not waited for.
+fn await_guardian(data: &Path, id: &str) -> Option<FaultRecord> {
+    let begun = clock::now();
+    loop {
+        let record = find(data, id)?;
+        if record.state == FaultState::Undone {
+            return Some(record);
+        }
+        let waited = clock::now().since(begun);
+        let is_at_it = match record.guardian {
+            // Whoever wrote the record down is about to start it, or died over it.
+            None => waited < GUARDIAN_PATIENCE,
+            Some(guardian) => {
+                let row = identity::row_of(guardian).ok().flatten();
+                row.is_some_and(|row| row.is_alive() && !row.is_stopped()) && waited < END_PATIENCE
+            }
+        };
+        if !is_at_it || record.problem.is_some() {
+            return None;
+        }
+        apply::pause(END_PAUSE);
+    }
+}
+
+/// Ends a fault of a platform that is being stopped: what it took down stays down.
+///
+/// # Errors
+/// As [`clear`].
+pub fn end_for_good(data: &Path, id: &str) -> Result<FaultRecord, FaultError> {
+    let unknown = || FaultError::UnknownFault(id.to_owned());
+    let record = find(data, id).ok_or_else(unknown)?;
+    if record.state == FaultState::Undone {
+        return Ok(record);
+    }
+    tell_over(data, id);
+    // It would start nodes as long as it lives.
+    if let Some(guardian) = record.guardian {
+        identity::signal(guardian, Signal::KILL).map_err(FaultError::Signal)?;
+        let begun = clock::now();
+        while identity::is_alive(guardian) && clock::now().since(begun) < GUARDIAN_PATIENCE {
+            apply::pause(END_PAUSE);
+        }
+    }
+    let mut record = find(data, id).ok_or_else(unknown)?;
+    let starts = |step: &FaultUndo| matches!(step, FaultUndo::StartNode { .. });
+    let mut rest = record.clone();
+    rest.undo.retain(|step| !starts(step));
+    undo(data, &rest)?;
+    close_as_over(data, &mut record)
 }
 
 /// One line from a pipe, within a time.

@@ -1,8 +1,9 @@
 //! The papers of faults: `DATA/faults/ID.json`.
 //!
 //! Several may write the same record (its guardian, a sweep, a command), and none may hold a lock while
-//! it does, since it might be frozen. So a record only ever moves forward: once undone it stays undone,
-//! and doing an undo step twice is harmless.
+//! it does, since it might be frozen. So doing an undo step twice is harmless, and that a fault is to be over
+//! does not stand in its record, where another writer would put back what he had read before: it is said by a
+//! file of its own, `DATA/faults/ID.over`, which is only ever made.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -18,6 +19,8 @@ use crate::identity;
 const FILE_LIMIT: u64 = 4 << 20;
 /// Records kept of faults that are over.
 const KEPT: usize = 32;
+/// How long a fault that was never set down is known to be over.
+const WORD_KEPT: Duration = Duration::from_secs(2 * 3_600);
 /// Records read at once; old ones beyond that are history.
 const RECORD_LIMIT: usize = 10_000;
 
@@ -27,6 +30,24 @@ fn folder(data: &Path) -> PathBuf {
 
 pub(crate) fn path_of(data: &Path, id: &str) -> PathBuf {
     folder(data).join(format!("{id}.json"))
+}
+
+fn over_path(data: &Path, id: &str) -> PathBuf {
+    path_of(data, id).with_extension("over")
+}
+
+/// Says for good that a fault is to be over, also to whoever is about to write its record or to set it.
+pub(crate) fn end(data: &Path, id: &str) -> io::Result<()> {
+    std::fs::create_dir_all(folder(data))?;
+    match files::publish_new(&over_path(data, id), b"") {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Whether somebody said that a fault is to be over.
+pub(crate) fn is_to_end(data: &Path, id: &str) -> bool {
+    over_path(data, id).exists()
 }
 
 /// The data folder of a record's path.
@@ -104,8 +125,30 @@ pub(crate) fn prune(data: &Path) {
         .collect();
     for record in over.iter().rev().skip(KEPT) {
         let path = path_of(data, &record.id);
-        for path in [path.with_extension("log"), path] {
+        for path in [
+            path.with_extension("log"),
+            over_path(data, &record.id),
+            path,
+        ] {
             // Another node may have been faster.
+            std::fs::remove_file(path).ok();
+        }
+    }
+    forget_words(data);
+}
+
+/// What was said of faults that were never set down, when nobody can be about to set them any more.
+fn forget_words(data: &Path) {
+    let entries = std::fs::read_dir(folder(data)).into_iter().flatten();
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let made = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = made.ok().and_then(|made| made.elapsed().ok());
+        let is_word = path.extension().is_some_and(|end| end == "over");
+        if is_word
+            && !path.with_extension("json").exists()
+            && age.is_some_and(|age| age > WORD_KEPT)
+        {
             std::fs::remove_file(path).ok();
         }
     }
@@ -118,6 +161,14 @@ pub fn find(data: &Path, id: &str) -> Option<FaultRecord> {
 
 pub(crate) fn remaining(record: &FaultRecord, now: Instant) -> Duration {
     Instant::from_nanos(record.deadline_boottime_ns) - now
+}
+
+/// Whether the fault is to hold now, as far as its record and everybody's words say.
+pub(crate) fn holds(data: &Path, record: &FaultRecord, now: Instant, boot_id: &str) -> bool {
+    record.state != FaultState::Undone
+        && record.boot_id == boot_id
+        && !remaining(record, now).is_zero()
+        && !is_to_end(data, &record.id)
 }
 
 /// Faults that are set, or may be, with the time they have left.
@@ -147,10 +198,7 @@ pub fn host_down(data: &Path, host: &str) -> Option<FaultRecord> {
     let boot_id = clock::boot_id().ok()?;
     all(data).into_iter().find(|record| {
         let starts = |step: &FaultUndo| matches!(step, FaultUndo::StartNode { launch: path } if *path == launch);
-        record.state != FaultState::Undone
-            && record.boot_id == boot_id
-            && !remaining(record, now).is_zero()
-            && record.undo.iter().any(starts)
+        holds(data, record, now, &boot_id) && record.undo.iter().any(starts)
     })
 }
 
@@ -160,11 +208,9 @@ pub fn instances_down(data: &Path, host: &str) -> BTreeSet<String> {
         return BTreeSet::new();
     };
     let now = clock::now();
-    let held = all(data).into_iter().filter(|record| {
-        record.state != FaultState::Undone
-            && record.boot_id == boot_id
-            && !remaining(record, now).is_zero()
-    });
+    let held = all(data)
+        .into_iter()
+        .filter(|record| holds(data, record, now, &boot_id));
     let steps = held.flat_map(|record| record.undo);
     let names = steps.filter_map(|step| match step {
         FaultUndo::Release { instance } => Some(instance),

@@ -4,6 +4,7 @@
 //! shims of wires are children of whichever node started them and belong to nobody.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use mainstay_record::process::{FaultKind, LaunchRecord, ProcessIdentity, ShimState, WireSpec};
@@ -132,8 +133,11 @@ pub(crate) fn spared(data: &Path) -> BTreeSet<ProcessIdentity> {
 }
 
 /// All living processes of a host: its node first, so that it cannot react to what befalls the others.
-pub(crate) fn processes(data: &Path, host: &str) -> Vec<ProcessRow> {
-    Living::look(data).of(data, host)
+///
+/// # Errors
+/// When they cannot be seen, which must not be taken for none.
+pub(crate) fn processes(data: &Path, host: &str) -> io::Result<Vec<ProcessRow>> {
+    Living::look(data)?.of(data, host)
 }
 
 /// The processes of the machine, as one look saw them, and those among them that no fault touches.
@@ -143,15 +147,15 @@ pub(crate) struct Living {
 }
 
 impl Living {
-    pub(crate) fn look(data: &Path) -> Self {
-        Self {
-            table: identity::table(),
+    pub(crate) fn look(data: &Path) -> io::Result<Self> {
+        Ok(Self {
+            table: identity::table()?,
             spared: spared(data),
-        }
+        })
     }
 
     /// As [`processes`].
-    pub(crate) fn of(&self, data: &Path, host: &str) -> Vec<ProcessRow> {
+    pub(crate) fn of(&self, data: &Path, host: &str) -> io::Result<Vec<ProcessRow>> {
         let mut found: BTreeMap<u32, ProcessRow> = BTreeMap::new();
         let mut add = |row: &ProcessRow| {
             if row.is_alive() && !self.spared.contains(&row.identity) {
@@ -175,7 +179,9 @@ impl Living {
             let is_orphan =
                 !identity::is_alive(state.shim) && state.child.is_some_and(identity::is_alive);
             if let (true, Some(mark)) = (is_orphan, &state.launch) {
-                identity::marked(shim::MARK, mark).iter().for_each(&mut add);
+                identity::marked(shim::MARK, mark)?
+                    .iter()
+                    .for_each(&mut add);
             }
         }
         if let Some(node) = node {
@@ -184,14 +190,26 @@ impl Living {
         let node = node
             .filter(|row| row.is_alive() && !self.spared.contains(&row.identity))
             .copied();
-        node.into_iter().chain(found.into_values()).collect()
+        Ok(node.into_iter().chain(found.into_values()).collect())
     }
 }
 
 /// One process of a host and what is below it, but for what only happens to be there: a node is the parent of
-/// the shims and guardians that it started, a keeper of its server's shim, and none of these is a part of it.
-pub(crate) fn family(data: &Path, host: &str, process: ProcessIdentity) -> Vec<ProcessRow> {
-    let table = identity::table();
+/// the shims and guardians that it started, a keeper of its server's shim, and none of these is a part of it. Nobody if
+/// it has left, whoever has its pid by then.
+///
+/// # Errors
+/// As [`processes`].
+pub(crate) fn family(
+    data: &Path,
+    host: &str,
+    process: ProcessIdentity,
+) -> io::Result<Vec<ProcessRow>> {
+    let table = identity::table()?;
+    let own = table.get(&process.pid).copied();
+    let Some(own) = own.filter(|row| row.identity == process) else {
+        return Ok(Vec::new());
+    };
     let below = identity::descendants(&table, process.pid);
     let shims = shims(data, host).into_iter().map(|state| state.shim);
     let strangers: BTreeSet<ProcessIdentity> = shims.chain(spared(data)).collect();
@@ -205,18 +223,24 @@ pub(crate) fn family(data: &Path, host: &str, process: ProcessIdentity) -> Vec<P
                 .map(|row| row.identity.pid),
         );
     }
-    let own = table
-        .get(&process.pid)
-        .filter(|row| row.identity == process)
-        .copied();
-    own.into_iter()
-        .chain(
-            below
-                .into_iter()
-                .filter(|row| !apart.contains(&row.identity.pid)),
-        )
+    let family = below
+        .into_iter()
+        .filter(|row| !apart.contains(&row.identity.pid));
+    Ok(std::iter::once(own)
+        .chain(family)
         .filter(ProcessRow::is_alive)
-        .collect()
+        .collect())
+}
+
+/// Whether it is the node that keeps an instance (`HOST/NAME`) running: not of itself, and not of a server, which its
+/// keeper starts.
+pub(crate) fn is_held_by_node(data: &Path, target: &str) -> bool {
+    let Some((host, _)) = target.split_once('/') else {
+        return false;
+    };
+    let folder = data.join("hosts").join(host).join("instances");
+    let mut states = states_below(&folder, 1).into_iter();
+    states.any(|state| state.instance == target)
 }
 
 /// The process an instance is (`HOST/NAME`), without its shim.

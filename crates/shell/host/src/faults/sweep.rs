@@ -1,6 +1,7 @@
 //! Looking after faults whose guardians are gone, and for traces that no record explains.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -77,7 +78,7 @@ pub fn sweep(data: &Path, now: Instant) -> SweepReport {
         return report;
     };
     for mut record in records::all(data) {
-        if record.state == FaultState::Undone || !is_ours_to_undo(&record, now, &boot_id) {
+        if record.state == FaultState::Undone || !is_ours_to_undo(data, &record, now, &boot_id) {
             continue;
         }
         // After a reboot no process of the fault is left and no condition holds.
@@ -98,21 +99,24 @@ pub fn sweep(data: &Path, now: Instant) -> SweepReport {
     report
 }
 
-fn is_ours_to_undo(record: &FaultRecord, now: Instant, boot_id: &str) -> bool {
+fn is_ours_to_undo(data: &Path, record: &FaultRecord, now: Instant, boot_id: &str) -> bool {
     if record.boot_id != boot_id {
         return true;
     }
     let deadline = Instant::from_nanos(record.deadline_boottime_ns);
     let is_guarded = record.guardian.is_some_and(identity::is_alive);
-    now >= if is_guarded {
-        deadline + GUARDIAN_GRACE
-    } else {
-        deadline
-    }
+    let grace = match is_guarded {
+        true => GUARDIAN_GRACE,
+        false => Duration::ZERO,
+    };
+    now >= deadline + grace || (!is_guarded && records::is_to_end(data, &record.id))
 }
 
 /// Stopped processes and wire conditions that no record in force explains. Reads every process of the machine.
-pub fn residue(data: &Path) -> Vec<Residue> {
+///
+/// # Errors
+/// When they cannot be seen: what was not looked for is not known to be gone.
+pub fn residue(data: &Path) -> io::Result<Vec<Residue>> {
     let open: Vec<FaultRecord> = records::all(data)
         .into_iter()
         .filter(|record| record.state != FaultState::Undone)
@@ -125,12 +129,12 @@ pub fn residue(data: &Path) -> Vec<Residue> {
         open.iter().any(|record| record.undo.iter().any(names))
     };
     let mut found = Vec::new();
-    let living = scope::Living::look(data);
+    let living = scope::Living::look(data)?;
     for host in scope::hosts(data) {
         if thaws(&host.host) {
             continue;
         }
-        for row in living.of(data, &host.host) {
+        for row in living.of(data, &host.host)? {
             if row.is_stopped() && !frozen.contains(&row.identity) {
                 found.push(Residue::StoppedProcess {
                     host: host.host.clone(),
@@ -165,5 +169,5 @@ pub fn residue(data: &Path) -> Vec<Residue> {
             None => {}
         }
     }
-    found
+    Ok(found)
 }

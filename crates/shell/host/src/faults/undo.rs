@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use mainstay_record::process::{FaultRecord, FaultState, FaultUndo, ProcessIdentity};
+use mainstay_record::process::{FaultRecord, FaultUndo, ProcessIdentity};
 use mainstay_rt::clock;
 use mainstay_units::Instant;
 use rustix::process::Signal;
@@ -26,7 +26,11 @@ pub(crate) fn undo(data: &Path, record: &FaultRecord) -> Result<(), FaultError> 
             FaultUndo::HealWire { state, control } => {
                 wire::clear_condition(state, control, &record.id).map_err(FaultError::from)
             }
-            FaultUndo::Thaw { processes } => thaw(processes.iter().copied()),
+            FaultUndo::Thaw { processes } => {
+                let held = held_by_others(data, record);
+                let stopped = processes.iter().copied();
+                thaw(stopped.filter(|process| !held.contains(process)))
+            }
             FaultUndo::ThawHost { host } => thaw_host(data, record, host),
             FaultUndo::End { processes } => end(data, record, processes),
             // What holds it down is that this record is in force.
@@ -62,14 +66,24 @@ fn end(data: &Path, record: &FaultRecord, processes: &[ProcessIdentity]) -> Resu
     Ok(())
 }
 
+/// Processes that another fault wants to stand still. One that is over itself, and not undone yet, wants nothing: of two
+/// that end together, each would leave them to the other.
+fn held_by_others(data: &Path, record: &FaultRecord) -> BTreeSet<ProcessIdentity> {
+    let now = clock::now();
+    let Ok(boot_id) = clock::boot_id() else {
+        return BTreeSet::new();
+    };
+    let others = records::all(data).into_iter();
+    let others =
+        others.filter(|other| other.id != record.id && records::holds(data, other, now, &boot_id));
+    others.flat_map(|other| frozen(&other)).collect()
+}
+
 /// Whatever of the host stands still, unless another fault wants it to.
 fn thaw_host(data: &Path, record: &FaultRecord, host: &str) -> Result<(), FaultError> {
-    let others: Vec<FaultRecord> = records::all(data)
-        .into_iter()
-        .filter(|other| other.id != record.id && other.state != FaultState::Undone)
-        .collect();
-    let held: BTreeSet<ProcessIdentity> = others.iter().flat_map(frozen).collect();
+    let held = held_by_others(data, record);
     let stopped = scope::processes(data, host)
+        .map_err(FaultError::Unseen)?
         .into_iter()
         .filter(crate::identity::ProcessRow::is_stopped);
     thaw(
@@ -99,7 +113,8 @@ fn start_node(path: &Path) -> io::Result<()> {
     let deadline = clock::now() + START_LIMIT;
     loop {
         let record = launch::read_launch(path)?;
-        if identity::is_alive(record.process) {
+        // Who cannot be seen may be dead, and nobody would start it.
+        if identity::is_seen(record.process)? {
             return Ok(());
         }
         if let Some(_lock) = shim::try_lock(&path.with_file_name("start.lock"))? {

@@ -216,36 +216,54 @@ pub(crate) async fn end_leftovers(state: &Path) -> Result<(), ShimError> {
     let deadline = clock::now() + FAMILY_LIMIT;
     loop {
         let rows = leftovers(&state);
-        if rows.is_empty() {
+        if rows.as_ref().is_ok_and(Vec::is_empty) {
             return Ok(());
         }
-        if clock::now() > deadline {
-            return Err(ShimError::Leftovers(
-                rows.iter().map(|row| row.identity).collect(),
-            ));
+        let is_late = clock::now() > deadline;
+        match rows {
+            Ok(rows) if is_late => {
+                return Err(ShimError::Leftovers(
+                    rows.iter().map(|row| row.identity).collect(),
+                ));
+            }
+            Err(source) if is_late => {
+                return Err(ShimError::System {
+                    operation: "see what a killed predecessor left running",
+                    source,
+                });
+            }
+            Ok(rows) => tree::kill(&rows),
+            // Asked again: who cannot be seen is not gone.
+            Err(_) => {}
         }
-        tree::kill(&rows);
         tokio::time::sleep(FAMILY_PERIOD).await;
     }
 }
 
-/// SIGKILL for everything below a process, but not for itself.
-pub(crate) fn kill_below(ancestor: u32) {
-    tree::kill(&tree::living_below(ancestor));
+/// SIGKILL for everything below exactly this process, but not for itself.
+pub(crate) fn kill_below(ancestor: ProcessIdentity) {
+    match tree::living_below(ancestor) {
+        Ok(rows) => tree::kill(&rows),
+        Err(error) => {
+            tracing::warn!(pid = ancestor.pid, %error, "who is below a process cannot be seen");
+        }
+    }
 }
 
-fn leftovers(state: &ShimState) -> Vec<identity::ProcessRow> {
+fn leftovers(state: &ShimState) -> io::Result<Vec<identity::ProcessRow>> {
     let mut rows = Vec::new();
-    if let Some(child) = state.child.and_then(identity::row_of) {
-        rows.extend(tree::living_below(child.identity.pid));
-        rows.push(child);
+    if let Some(child) = state.child
+        && let Some(row) = identity::row_of(child)?
+    {
+        rows.extend(tree::living_below(child)?);
+        rows.push(row);
     }
     if let Some(mark) = &state.launch {
-        rows.extend(identity::marked(MARK, mark));
+        rows.extend(identity::marked(MARK, mark)?);
     }
     let this = std::process::id();
     rows.retain(|row| row.is_alive() && row.identity.pid != this);
-    rows
+    Ok(rows)
 }
 
 /// What the shim waits for next.
@@ -377,7 +395,7 @@ impl Shim {
         // Nobody waits on this handle: the loop takes the status of every child, this one included, and
         // until it does the pid belongs to the child.
         let pid = command.spawn()?.id();
-        let row = identity::row(pid).ok_or(io::ErrorKind::NotFound)?;
+        let row = identity::row(pid)?.ok_or(io::ErrorKind::NotFound)?;
         Ok(row.identity)
     }
 
@@ -413,15 +431,20 @@ impl Shim {
         let deadline = clock::now() + FAMILY_LIMIT;
         loop {
             self.reap();
-            let rows = tree::family();
-            if rows.is_empty() {
-                return;
+            let is_late = clock::now() > deadline;
+            match tree::family() {
+                Ok(rows) if rows.is_empty() => return,
+                Ok(rows) if is_late => {
+                    tracing::error!(left = rows.len(), "processes do not end by SIGKILL");
+                    return;
+                }
+                Err(error) if is_late => {
+                    tracing::error!(%error, "whether processes have ended cannot be seen");
+                    return;
+                }
+                Ok(rows) => tree::kill(&rows),
+                Err(_) => {}
             }
-            if clock::now() > deadline {
-                tracing::error!(left = rows.len(), "processes do not end by SIGKILL");
-                return;
-            }
-            tree::kill(&rows);
             tokio::time::sleep(FAMILY_PERIOD).await;
         }
     }

@@ -8,6 +8,8 @@
 //! One kind of descendant is not family: a shim that one of the family started for a workload that must
 //! outlive it, as a keeper does for its PostgreSQL. It says so by [`OUTLIVES`] in its environment.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::io;
 
 use mainstay_record::process::ProcessIdentity;
@@ -19,16 +21,42 @@ use crate::identity::{self, ProcessRow};
 pub const OUTLIVES: &str = "MAINSTAY_OUTLIVES";
 
 /// The living below this process.
-pub fn family() -> Vec<ProcessRow> {
-    living_below(std::process::id())
+///
+/// # Errors
+/// When `/proc` cannot be asked: that is no family that is gone.
+pub fn family() -> io::Result<Vec<ProcessRow>> {
+    below(&identity::table()?, std::process::id())
 }
 
-/// The living below a process, without it and without those that outlive it.
-pub fn living_below(ancestor: u32) -> Vec<ProcessRow> {
-    let outlives = |row: &ProcessRow| identity::variable(row.identity.pid, OUTLIVES).is_some();
-    let mut rows = identity::descendants_unless(&identity::table(), ancestor, outlives);
+/// The living below exactly this process, without it and without those that outlive it; nobody if it has left, whoever
+/// has its pid by then.
+///
+/// # Errors
+/// As [`family`].
+pub fn living_below(ancestor: ProcessIdentity) -> io::Result<Vec<ProcessRow>> {
+    let table = identity::table()?;
+    let is_it = |row: &ProcessRow| row.identity == ancestor;
+    match table.get(&ancestor.pid).is_some_and(is_it) {
+        true => below(&table, ancestor.pid),
+        false => Ok(Vec::new()),
+    }
+}
+
+fn below(table: &BTreeMap<u32, ProcessRow>, ancestor: u32) -> io::Result<Vec<ProcessRow>> {
+    let unasked = Cell::new(None);
+    let outlives = |row: &ProcessRow| match identity::variable(row.identity.pid, OUTLIVES) {
+        Ok(found) => found.is_some(),
+        Err(error) => {
+            unasked.set(Some(error));
+            true
+        }
+    };
+    let mut rows = identity::descendants_unless(table, ancestor, outlives);
     rows.retain(ProcessRow::is_alive);
-    rows
+    match unasked.into_inner() {
+        Some(error) => Err(error),
+        None => Ok(rows),
+    }
 }
 
 /// SIGKILL for each, after SIGSTOP for all. Errors are of no use here: whoever calls looks again.

@@ -104,7 +104,7 @@ impl Entry {
     }
 
     /// Takes over what is wanted now. A spec that differs from the one on disk is a new generation, also
-    /// if whoever wrote it did not count.
+    /// if whoever wrote it did not count; and so is one whose writer counted further.
     pub(super) fn want(&mut self, spec: &InstanceSpec) -> Input {
         let mut spec = spec.clone();
         if let Ok(known) = shim::read_spec(&spec_path(&spec.shim.state)) {
@@ -113,7 +113,7 @@ impl Entry {
                 ..spec.shim.clone()
             } == known;
             spec.shim.generation = if same {
-                known.generation
+                known.generation.max(spec.shim.generation)
             } else {
                 spec.shim.generation.max(known.generation.saturating_add(1))
             };
@@ -277,7 +277,7 @@ impl Entry {
         let Some(shim) = self.shim else {
             return;
         };
-        shim::kill_below(shim.pid);
+        shim::kill_below(shim);
         // It may have been stopped by somebody.
         self.signal(Signal::CONT);
         if self.kills > 0 {

@@ -97,6 +97,11 @@ async fn accept(
             Ok((_, peer)) if own == Some(peer) => own = None,
             Ok((client, _)) => admit(client, target, view.clone(), counters),
             Err(error) if is_of_one_connection(&error) => {}
+            // A door that closed for it would refuse everybody who waits there.
+            Err(error) if is_of_want(&error) => {
+                tracing::warn!(%error, "a connection waits at a door");
+                tokio::time::sleep(RETRY).await;
+            }
             Err(error) => return Err(error),
         }
     }
@@ -123,6 +128,16 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
     )
+}
+
+/// Errors of `accept` that concern this process or the machine: those who wait are accepted when there is room.
+fn is_of_want(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let wants = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    let number = error.raw_os_error();
+    wants
+        .iter()
+        .any(|errno| number == Some(errno.raw_os_error()))
 }
 
 /// A listener with a full queue.

@@ -25,6 +25,7 @@ use mainstay_record::process::{
 };
 use mainstay_rt::{clock, files};
 use mainstay_units::Instant;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -70,6 +71,7 @@ fn run_spec(spec_path: &Path) -> io::Result<bool> {
     let Some(_lock) = shim::try_lock(&shim::lock_path(&spec.state))? else {
         return Ok(false);
     };
+    take_descriptors();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -260,6 +262,18 @@ impl Wire {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
         }
+    }
+}
+
+/// Each connection that is carried needs two descriptors, and a shell gives a process a thousand as a rule.
+fn take_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, all) {
+        tracing::warn!(%error, "a wire goes on with as many descriptors as it was given");
     }
 }
 

@@ -3,7 +3,8 @@
 //! Each direction is a line with a length: pieces go in at one end, wait until they are due, and come out
 //! in order at the other. With no delay a piece goes straight through one shared buffer and is never
 //! stored. A line that is cut keeps what is in it and takes nothing more; as with TCP over a network that
-//! lost its packets, everything arrives when the cut ends, the end of the stream included.
+//! lost its packets, everything arrives when the cut ends, the end of the stream included. When what holds
+//! changes, what is on its way goes on by what holds now: no fault holds anything back for longer than it lasts.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -121,20 +122,27 @@ async fn connect_and_pump(
 
 /// One empty packet's way along the line.
 async fn pass(view: &mut watch::Receiver<DoorView>, direction: Direction) -> io::Result<()> {
-    let delay = {
-        let open = view
-            .wait_for(|view| view.is_open(direction) || view.reset)
-            .await;
-        let view = open.map_err(|_| io::ErrorKind::ConnectionAborted)?;
-        if view.reset {
+    let mut begun = None;
+    loop {
+        let holds = *view.borrow_and_update();
+        if holds.reset {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        view.lane(direction).delay
-    };
-    if delay > Duration::ZERO {
-        tokio::time::sleep(delay.saturating_sub(GRAIN)).await;
+        let mut left = None;
+        if holds.is_open(direction) {
+            let begun = *begun.get_or_insert_with(clock::now);
+            let due = begun + holds.lane(direction).delay;
+            let more = (due - clock::now()).saturating_sub(GRAIN);
+            if more.is_zero() {
+                return Ok(());
+            }
+            left = Some(more);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(left.unwrap_or_default()), if left.is_some() => {}
+            changed = view.changed() => changed.map_err(|_| io::ErrorKind::ConnectionAborted)?,
+        }
     }
-    Ok(())
 }
 
 struct Piece {
@@ -182,6 +190,12 @@ fn resent_after(loss_ppm: u32, length: usize, mut draw: impl FnMut() -> u64) -> 
     late
 }
 
+/// How long so many bytes take at so many in a second, which are not none.
+fn time_of(length: usize, rate: u64) -> Duration {
+    let nanos = (length as u128 * 1_000_000_000) / u128::from(rate.max(1));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
 /// From 0 up to and without 1.
 fn share(bits: u64) -> f64 {
     (bits >> 11) as f64 / (1_u64 << 53) as f64
@@ -192,9 +206,7 @@ impl Line {
     fn due(&mut self, now: Instant, lane: &Lane, length: usize) -> Instant {
         let mut leaves = now;
         if let Some(rate) = lane.bytes_per_second {
-            let nanos = (length as u128 * 1_000_000_000) / u128::from(rate);
-            leaves = self.clear_at.max(now)
-                + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+            leaves = self.clear_at.max(now) + time_of(length, rate);
             self.clear_at = leaves;
         }
         let mut due = leaves + lane.delay;
@@ -220,8 +232,23 @@ impl Line {
         drawn
     }
 
+    /// From now on this holds, also for what is on its way.
+    fn hasten(&mut self, now: Instant, lane: &Lane) {
+        self.clear_at = now;
+        let mut last = now + lane.delay;
+        for piece in &mut self.pieces {
+            if let Some(rate) = lane.bytes_per_second {
+                let left = piece.bytes.len() - piece.written;
+                self.clear_at += time_of(left, rate);
+            }
+            piece.due = piece.due.min(self.clear_at + lane.delay);
+            last = last.max(piece.due);
+        }
+        self.last_due = self.last_due.min(last);
+    }
+
     /// A slow line holds a tenth of a second beyond its delay, so that its queue is not its delay.
-    fn has_room(&self, lane: &Lane) -> bool {
+    fn room(&self, lane: &Lane) -> usize {
         let limit = match lane.bytes_per_second {
             Some(rate) => {
                 let span = lane.delay.as_secs_f64() + 0.1;
@@ -229,7 +256,7 @@ impl Line {
             }
             None => LINE_BYTES,
         };
-        self.held < limit
+        limit.saturating_sub(self.held)
     }
 
     fn store(&mut self, due: Instant, bytes: &[u8]) {
@@ -255,6 +282,7 @@ async fn pump(
 ) -> io::Result<()> {
     let mut line = Line::default();
     let mut is_forgotten = false;
+    let mut held = *view.borrow().lane(direction);
     loop {
         let now_holds = *view.borrow_and_update();
         is_forgotten |= now_holds.forgets;
@@ -268,10 +296,18 @@ async fn pump(
             continue;
         }
         let now = clock::now();
+        let lane = *now_holds.lane(direction);
+        if lane != held {
+            held = lane;
+            line.hasten(now, &lane);
+        }
         let blocked = !drain(&mut line, writer, now)?;
         if line.ended && line.pieces.is_empty() {
             if now + GRAIN < line.last_due {
-                tokio::time::sleep(line.last_due - now - GRAIN).await;
+                tokio::select! {
+                    () = tokio::time::sleep(line.last_due - now - GRAIN) => {}
+                    changed = view.changed() => changed.map_err(|_| io::ErrorKind::ConnectionAborted)?,
+                }
                 continue;
             }
             return finish(writer);
@@ -281,9 +317,9 @@ async fn pump(
             .filter(|_| !blocked)
             .map(|due| (due - now).saturating_sub(GRAIN));
         tokio::select! {
-            ready = reader.readable(), if !line.ended && line.has_room(now_holds.lane(direction)) && !blocked => {
+            ready = reader.readable(), if !line.ended && line.room(&lane) > 0 && !blocked => {
                 ready?;
-                take(&mut line, reader, writer, now_holds.lane(direction), |count| counters.add_bytes(direction, count))?;
+                take(&mut line, reader, writer, &lane, |count| counters.add_bytes(direction, count))?;
             }
             ready = writer.writable(), if blocked => ready?,
             () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
@@ -322,19 +358,30 @@ fn take(
     count_bytes: impl FnOnce(usize),
 ) -> io::Result<()> {
     BUFFER.with_borrow_mut(|buffer| {
+        let room = line.room(lane).min(BUFFER_BYTES);
+        let buffer = buffer.get_mut(..room).unwrap_or_default();
         let length = match reader.try_read(buffer) {
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),
         };
         let now = clock::now();
+        let bytes = buffer.get(..length).unwrap_or_default();
+        if length > 0 && lane.bytes_per_second.is_some() {
+            count_bytes(length);
+            // What fits through slowly comes packet by packet, not all of it when the last of it is through.
+            for packet in bytes.chunks(PACKET_BYTES) {
+                let due = line.due(now, lane, packet.len());
+                line.store(due, packet);
+            }
+            return Ok(());
+        }
         let due = line.due(now, lane, length);
         if length == 0 {
             line.ended = true;
             return Ok(());
         }
         count_bytes(length);
-        let bytes = buffer.get(..length).unwrap_or_default();
         let mut written = 0;
         if line.pieces.is_empty() && due <= now {
             written = match writer.try_write(bytes) {
@@ -409,7 +456,46 @@ mod tests {
             Instant::from_millis(600)
         );
         line.store(now, &[0; 16 << 10]);
-        assert!(!line.has_room(&lane));
+        assert_eq!(line.room(&lane), 0);
+    }
+
+    #[test]
+    fn nothing_is_held_back_for_longer_than_what_holds_it_back() {
+        let slow = lane(WireShape {
+            bytes_per_second: Some(1),
+            ..WireShape::default()
+        });
+        let (begun, over) = (Instant::from_millis(5), Instant::from_millis(900));
+        let mut line = Line::default();
+        for _ in 0..3 {
+            let due = line.due(begun, &slow, 5_000);
+            line.store(due, &[0; 5_000]);
+        }
+        assert!(line.last_due > begun + Duration::from_secs(14_000));
+        let near = lane(WireShape {
+            delay_us: 3_000,
+            ..WireShape::default()
+        });
+        line.hasten(over, &near);
+        let soon = over + Duration::from_millis(3);
+        assert!(line.pieces.iter().all(|piece| piece.due == soon));
+        assert_eq!((line.last_due, line.clear_at), (soon, over));
+        assert_eq!(
+            line.due(over, &near, 1),
+            soon,
+            "what follows does not wait either"
+        );
+        // What was due sooner stays so, and at half the pace it is half as fast.
+        let mut line = Line::default();
+        let due = line.due(begun, &near, 1_000);
+        line.store(due, &[0; 1_000]);
+        let half = lane(WireShape {
+            bytes_per_second: Some(500),
+            ..WireShape::default()
+        });
+        line.hasten(begun, &half);
+        assert_eq!(line.last_due, due);
+        assert_eq!(line.due(begun, &half, 500), begun + Duration::from_secs(3));
     }
 
     #[test]
