@@ -38,6 +38,7 @@ Exit codes:
   3  refused: by role, in production, or by a rule that the message names; nothing was changed
   4  nobody answered; nothing was changed
   5  it may or may not have happened: look with `mainstay status` before trying again
+  6  what could be verified is sound, and the rest could not be: see what is named
 
 Which platform: the data folder of --data, else of the variable MAINSTAY_DATA, else the default
 (/var/lib/mainstay for root, ~/.local/share/mainstay or $XDG_DATA_HOME/mainstay otherwise).

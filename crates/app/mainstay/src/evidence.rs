@@ -11,7 +11,8 @@ use mainstay_journal::{Log, NodeKey, PublicKey, WitnessKey};
 use mainstay_node::place;
 use mainstay_report::day_and_time;
 use mainstay_report::evidence::{
-    Item, MANIFEST, Material, Status, Subject, Verified, controls, pack, tar, verify,
+    Item, MANIFEST, Material, RULES, Status, Subject, Unverified, Verified, controls, pack, tar,
+    verify,
 };
 use mainstay_rt::{clock, files};
 use mainstay_storage::NodeFolder;
@@ -265,27 +266,70 @@ fn check(arguments: &Verify) -> Outcome {
     let keys = keys(&arguments.keys)?;
     let witnesses = witnesses(&arguments.witnesses)?;
     let packed = unpack(&arguments.path)?;
-    let refused = |why: String| {
-        Failure::Finding(format!(
+    let verified = verify(&packed, &keys, &witnesses, clock::wall_ms()).map_err(|why| match why {
+        Unverified::Refused(why) => Failure::Finding(format!(
             "refused: {why}\n  next: ask whoever made the pack for another copy; nothing of this one is to be believed"
-        ))
-    };
-    let verified = verify(&packed, &keys, &witnesses, clock::wall_ms())
-        .map_err(|why| refused(why.to_string()))?;
-    if arguments.json {
-        return in_json(&verified);
+        )),
+        Unverified::Newer(what) => Failure::Usage(format!(
+            "{}: a newer version of Mainstay made this pack: {what}; whether it is sound cannot be said here\n  \
+             next: verify it with that version, or a newer one",
+            arguments.path.display()
+        )),
+    })?;
+    match arguments.json {
+        true => in_json(&verified)?,
+        false => in_words(&verified)?,
     }
+    match verified.is_whole() {
+        true => Ok(()),
+        false => Err(Failure::InPart(in_part(&verified))),
+    }
+}
+
+/// By which rules the pack was made.
+fn rules_of(verified: &Verified) -> String {
+    match &verified.manifest.rules {
+        Some(rules) => format!("rules {} (Mainstay {})", rules.number, rules.program),
+        None => "rules before those that have numbers".to_owned(),
+    }
+}
+
+/// What nobody has made again.
+fn in_part(verified: &Verified) -> String {
+    let untraced = verified.untraced.iter();
+    let untraced: Vec<String> = untraced
+        .map(|untraced| format!("  {}: {}", untraced.what, untraced.why))
+        .collect();
+    format!(
+        "verified in part: its items were made by {}, and this version has rules {RULES}; this is as it was signed, and does not \
+         follow by these:\n{}\n  next: verify it with the version of Mainstay that packed, or take what is named for the word of whoever did",
+        rules_of(verified),
+        untraced.join("\n")
+    )
+}
+
+fn in_words(verified: &Verified) -> Outcome {
     let manifest = &verified.manifest;
+    let (word, follows) = match verified.is_whole() {
+        true => ("verified", "what is told of each item follows from them"),
+        false => ("verified in part", "not all that is told follows from them"),
+    };
     line(format_args!(
-        "verified: {} {} of {}, made {}\n  {} files are as they were signed; {} entries under the checkpoint, {} of them with a proof; what is told of each item follows from them",
+        "{word}: {} {} of {}, made {} by {}\n  {} files are as they were signed; {} entries under the checkpoint, {} of them with a proof; {follows}",
         manifest.subject.kind(),
         manifest.subject.id(),
         manifest.origin,
         day_and_time(manifest.made_ms),
+        rules_of(verified),
         verified.files,
         verified.entries,
         verified.proven
     ))?;
+    if !verified.is_whole() && !verified.items.is_empty() {
+        line(format_args!(
+            "  by rules {RULES}, which are not those of the pack:"
+        ))?;
+    }
     show(&verified.items)?;
     for (made, now) in verified.items.iter().zip(&verified.items_now) {
         if made.status() != now.status() {
@@ -323,9 +367,16 @@ fn in_json(verified: &Verified) -> Outcome {
                 "status_now": now.status().as_str(),
             })
         });
+    let untraced = verified.untraced.iter();
+    let untraced = untraced.map(|untraced| object!({"what": untraced.what, "why": untraced.why}));
     let manifest = &verified.manifest;
+    let rules = manifest.rules.as_ref();
     json(&object!({
         "version": 1,
+        "whole": verified.is_whole(),
+        "rules": rules.map(|rules| object!({"number": rules.number, "program": rules.program})),
+        "rules_here": RULES,
+        "untraced": untraced.collect::<Vec<_>>(),
         "subject": {"kind": manifest.subject.kind(), "id": manifest.subject.id()},
         "origin": manifest.origin,
         "made_ms": manifest.made_ms,

@@ -22,6 +22,8 @@ pub enum Failure {
     Unknown {
         why: String,
     },
+    /// What could be looked at is as it should be, and the rest could not be.
+    InPart(String),
     /// Ctrl-C, before it was done.
     Interrupted,
     /// Whoever read what this command prints has seen enough (`| head`).
@@ -41,6 +43,7 @@ impl Failure {
             Self::Refused { .. } => 3,
             Self::NoAnswer { .. } => 4,
             Self::Unknown { .. } => 5,
+            Self::InPart(_) => 6,
         })
     }
 }
@@ -52,7 +55,7 @@ impl fmt::Display for Failure {
             Self::Interrupted => f.write_str(
                 "interrupted; what was started keeps running\n  next: `mainstay status`, or `mainstay down`",
             ),
-            Self::Finding(what) | Self::Usage(what) => f.write_str(what),
+            Self::Finding(what) | Self::Usage(what) | Self::InPart(what) => f.write_str(what),
             Self::Refused { why, next, .. } => write!(f, "refused: {why}\n  next: {next}"),
             Self::NoAnswer { what, next } => write!(f, "no answer: {what}\n  next: {next}"),
             Self::Unknown { why } => write!(
@@ -100,6 +103,7 @@ mod tests {
                 4,
             ),
             (Failure::Unknown { why: text() }, 5),
+            (Failure::InPart(text()), 6),
             (Failure::Interrupted, 130),
         ];
         for (failure, code) in cases {

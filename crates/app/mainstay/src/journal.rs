@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::arguments::{Journal, JournalExport, JournalMutate, JournalShow, Look};
 use crate::client::{chain, find};
 use crate::exit::{Failure, Outcome};
-use crate::print::{findings, json, line, time_of_day};
+use crate::print::{findings, json, line, picture, time_of_day};
 
 pub fn run(command: &Journal) -> Outcome {
     match command {
@@ -144,7 +144,7 @@ fn print_entry(arguments: &JournalShow, position: Position, text: &str) -> Outco
         return Ok(());
     }
     if arguments.json {
-        return line(text);
+        return picture(format_args!("{text}\n"));
     }
     let time = time_of_day(entry.at_ms);
     let body: Value = serde_json::from_str(entry.body.get()).context("read an entry's body")?;

@@ -38,6 +38,19 @@ pub fn run(arguments: &Oncall) -> Outcome {
              acknowledge {incident}`"
         ))?;
     }
+    for unreached in &answer.unreached {
+        let incident = &unreached.incident;
+        let then = match unreached.next_ms {
+            Some(ms) => format!(
+                "people are called anew in {}, or when a way works again",
+                span(ms.saturating_sub(answer.at_ms))
+            ),
+            None => "it is tried on".to_owned(),
+        };
+        line(format_args!(
+            "{incident}: NOBODY WAS REACHED so far; {then}; `mainstay incident acknowledge {incident}`"
+        ))?;
+    }
     for channel in &answer.channels {
         let ago = span(answer.at_ms.saturating_sub(channel.at_ms));
         match &channel.failed {

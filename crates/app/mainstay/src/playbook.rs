@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use mainstay_derive::Layout;
 use mainstay_manifest::{
     Diagnostic, FILE_BYTES_MAX, criticise_playbook, due_times, playbook_schema, render,
-    render_criticism, render_json,
+    render_criticism, render_json, unknown_alerts,
 };
 use mainstay_record::node::{Command, CommandOutcome};
 use mainstay_record::playbook::{
@@ -23,6 +23,7 @@ use crate::arguments::playbook as arguments;
 use crate::client::{ask_best_with, command, find, send};
 use crate::exit::{Failure, Outcome};
 use crate::print::{self, json, line, problem, progress, time_of_day};
+use crate::rule_files;
 use crate::validate::read_valid;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -86,12 +87,23 @@ fn check(arguments: &arguments::Check) -> Outcome {
         Some(file) => Some(read_valid(file)?.0),
         None => None,
     };
+    let alerts = match (&platform, &arguments.platform) {
+        (Some(platform), Some(file)) => rule_files::alerts(platform, file)?,
+        _ => None,
+    };
     let (mut errors, mut findings) = (Vec::new(), Vec::new());
     for path in &arguments.files {
         let shown = path.display().to_string();
-        match criticise_playbook(&shown, &text(path)?, platform.as_ref()) {
+        let text = text(path)?;
+        match criticise_playbook(&shown, &text, platform.as_ref()) {
             Ok(found) => findings.extend(found),
-            Err(found) => errors.extend(found),
+            Err(found) => {
+                errors.extend(found);
+                continue;
+            }
+        }
+        if let Some(alerts) = &alerts {
+            findings.extend(unknown_alerts(&shown, &text, alerts).unwrap_or_default());
         }
     }
     let all: Vec<Diagnostic> = errors.iter().chain(&findings).cloned().collect();

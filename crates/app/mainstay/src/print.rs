@@ -1,5 +1,8 @@
 //! The only place that writes to standard output and standard error.
 //!
+//! What others wrote (reasons, labels of alerts, words of a pack that somebody sent) stands in lines for people: nothing in
+//! it may move the cursor, or hide what stands beside it.
+//!
 //! Whoever reads may leave at any time (`mainstay status | head -3`). That is no failure of the command: it
 //! stops writing and ends quietly with 0, as [`Failure::ReaderLeft`].
 
@@ -13,10 +16,22 @@ use crate::exit::{Failure, Outcome};
 
 /// A line on standard output, at once.
 pub fn line(text: impl Display) -> Outcome {
+    let text = harmless(&text.to_string());
     write_to(&mut std::io::stdout().lock(), format_args!("{text}\n"))
 }
 
-/// Text without an end of line, for pictures that are drawn over each other.
+/// Signs that steer a terminal, or turn the direction of text around, replaced.
+fn harmless(text: &str) -> String {
+    let letter = |letter: char| match letter {
+        '\n' | '\t' => letter,
+        letter if letter.is_control() => '\u{fffd}',
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        letter => letter,
+    };
+    text.chars().map(letter).collect()
+}
+
+/// Text as it is, without an end of line: for pictures that are drawn over each other, and for programs.
 pub fn picture(text: impl Display) -> Outcome {
     write_to(&mut std::io::stdout().lock(), text)
 }
@@ -28,12 +43,14 @@ pub fn progress(text: impl Display) {
 
 /// A line on standard error. If nobody reads that either, the exit code still tells.
 pub fn problem(text: impl Display) {
+    let text = harmless(&text.to_string());
     write_to(&mut std::io::stderr().lock(), format_args!("{text}\n")).ok();
 }
 
 /// One JSON document on standard output.
 pub fn json<T: Serialize>(value: &T) -> Outcome {
-    line(serde_json::to_string_pretty(value).context("write JSON")?)
+    let text = serde_json::to_string_pretty(value).context("write JSON")?;
+    picture(format_args!("{text}\n"))
 }
 
 fn write_to(out: &mut impl Write, text: impl Display) -> Outcome {
@@ -78,6 +95,16 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Err(self.0.into())
         }
+    }
+
+    #[test]
+    fn nothing_in_a_line_steers_the_terminal() {
+        let text = "missing\r\u{1b}[1Kshown\u{9b}2J \u{202e}nwohs\n\tnext";
+        let shown = harmless(text);
+        assert_eq!(
+            shown,
+            "missing\u{fffd}\u{fffd}[1Kshown\u{fffd}2J \u{fffd}nwohs\n\tnext"
+        );
     }
 
     #[test]

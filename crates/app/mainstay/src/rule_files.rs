@@ -68,6 +68,29 @@ pub fn read(platform: &Platform, file: &Path) -> Result<Vec<RuleFile>, Failure> 
     }
 }
 
+/// Names of all alerts that can stand on the platform; nothing where others raise some, too, whose names nobody here knows.
+pub fn alerts(platform: &Platform, file: &Path) -> Result<Option<BTreeSet<String>>, Failure> {
+    let watch = platform.watch();
+    if watch.is_some_and(|watch| watch.alerts.is_some()) {
+        return Ok(None);
+    }
+    let mut names = BTreeSet::new();
+    let found = read(platform, file)?;
+    for (file, text) in texts(platform, &found) {
+        let groups = mainstay_rules::file::read(&file, &text).unwrap_or_default();
+        let rules = groups.iter().flat_map(|group| &group.rules);
+        names.extend(
+            rules
+                .filter(|rule| rule.alert().is_some())
+                .map(|rule| rule.name().to_owned()),
+        );
+    }
+    if watch.is_some_and(|watch| watch.metrics.is_some()) {
+        names.insert(mainstay_watch::SOURCE_SILENT.to_owned());
+    }
+    Ok(Some(names))
+}
+
 /// Every text that the watches follow: the files, and what is made of the objectives.
 pub fn texts(platform: &Platform, found: &[RuleFile]) -> Vec<RuleFile> {
     let made = platform.watch().and_then(objective_rules);

@@ -29,7 +29,10 @@ pub fn run(arguments: &Status) -> Outcome {
     if arguments.json {
         json(&status)?;
     } else {
-        line(mainstay_view::render(&status, palette()))?;
+        picture(format_args!(
+            "{}\n",
+            mainstay_view::render(&status, palette())
+        ))?;
     }
     match status.verdict {
         Verdict::Healthy => Ok(()),

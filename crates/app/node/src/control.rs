@@ -93,7 +93,15 @@ impl Desk {
     }
 
     fn metrics(&self) -> api::Answer {
-        let mut answer = api::text(StatusCode::OK, figures::page(&self.context, &self.facts()));
+        let calls = self
+            .deputy
+            .view
+            .borrow()
+            .state
+            .as_ref()
+            .map(|state| figures::Calls::of(state));
+        let page = figures::page(&self.context, &self.facts(), calls.as_ref());
+        let mut answer = api::text(StatusCode::OK, page);
         let kind = http::HeaderValue::from_static(mainstay_scrape::page::CONTENT_TYPE);
         answer
             .headers_mut()

@@ -1,7 +1,8 @@
-//! The node's figures: of its host, of the processes that it supervises, of the journal as it sees it.
+//! The node's figures: of its host, of the processes that it supervises, of the journal as it sees it, and of calling people.
 
 mod host;
 
+use mainstay_kernel::{Outcome, State};
 use mainstay_record::node::NodeFacts;
 use mainstay_record::process::InstanceStatus;
 use mainstay_rt::usage;
@@ -10,11 +11,36 @@ use mainstay_scrape::page::Page;
 
 use crate::context::Context;
 use crate::kernel_runner::LEADING;
+use crate::oncall;
 
 /// Processes of one instance that are added up.
 const FAMILY_MAX: usize = 1_024;
 
-pub fn page(context: &Context, facts: &NodeFacts) -> String {
+/// Whether calls arrive, as the journal tells it.
+pub struct Calls {
+    /// Open incidents that people are called for, and nobody could be reached.
+    unreached: usize,
+    /// By channel: whether the last call failed.
+    failed: Vec<(String, bool)>,
+}
+
+impl Calls {
+    pub fn of(state: &State) -> Self {
+        let calls = state.calls.iter();
+        Self {
+            unreached: oncall::unreached(state),
+            failed: calls
+                .map(|(channel, call)| {
+                    let is_done = matches!(call.outcome, Outcome::Done { .. });
+                    (channel.clone(), !is_done)
+                })
+                .collect(),
+        }
+    }
+}
+
+/// `calls` is not known while the journal is not read.
+pub fn page(context: &Context, facts: &NodeFacts, calls: Option<&Calls>) -> String {
     let mut page = Page::default();
     host::put(&mut page, context.layout.data());
     instances(&mut page, facts);
@@ -30,6 +56,9 @@ pub fn page(context: &Context, facts: &NodeFacts) -> String {
             "Since the oldest identity of this host's processes was laid down; each is good for a day and renewed after eight hours.",
             ms as f64 / 1_000.0,
         );
+    }
+    if let Some(calls) = calls {
+        told(&mut page, calls);
     }
     if let Some(usage) = usage::own() {
         page.counter(
@@ -195,9 +224,46 @@ fn journal(page: &mut Page, facts: &NodeFacts) {
     }
 }
 
+fn told(page: &mut Page, calls: &Calls) {
+    page.gauge(
+        "mainstay_incidents_unreached",
+        "Open incidents that people are called for and of which nobody could be told so far.",
+        calls.unreached as f64,
+    );
+    let mut family = page.family(
+        "mainstay_channel_failed",
+        Gauge,
+        "Whether the last call by the channel failed, or may have.",
+    );
+    for (channel, failed) in &calls.failed {
+        family.put(&[("channel", channel)], f64::from(u8::from(*failed)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whether_calls_arrive_is_a_figure() {
+        let mut page = Page::default();
+        let failed = vec![("desk".to_owned(), true), ("mail".to_owned(), false)];
+        told(
+            &mut page,
+            &Calls {
+                unreached: 2,
+                failed,
+            },
+        );
+        let text = page.text();
+        for line in [
+            "mainstay_incidents_unreached 2",
+            "mainstay_channel_failed{channel=\"desk\"} 1",
+            "mainstay_channel_failed{channel=\"mail\"} 0",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line}: {text}");
+        }
+    }
 
     #[test]
     fn what_a_process_began_counts_with_it() {

@@ -36,7 +36,9 @@ pub const BELOW: &str = "/v1/incidents/";
 pub fn summaries(deputy: &Deputy) -> Vec<IncidentSummary> {
     let view = deputy.view.borrow();
     let state = view.state.as_ref();
-    state.map_or_else(Vec::new, |state| incident_summaries(&state.incidents))
+    state.map_or_else(Vec::new, |state| {
+        incident_summaries(&state.incidents, &state.notices)
+    })
 }
 
 /// Answers a GET.

@@ -3,7 +3,9 @@
 use mainstay_kernel::{Outcome, State};
 use mainstay_notify::Settings;
 use mainstay_record::node::VERSION;
-use mainstay_record::notice::{ChannelView, ClimbView, OncallAnswer, ShiftView, SilenceView};
+use mainstay_record::notice::{
+    ChannelView, ClimbView, OncallAnswer, ShiftView, SilenceView, UnreachedView,
+};
 
 pub const PATH: &str = "/v1/oncall";
 
@@ -24,9 +26,19 @@ pub fn answer(state: &State, now_ms: u64) -> OncallAnswer {
     let open = state.incidents.iter().filter(|(_, incident)| {
         incident.phase == mainstay_incident::Phase::Open && incident.acknowledged.is_none()
     });
-    let nobody_came = open
-        .map(|(id, _)| id.to_string())
-        .filter(|name| state.notices.is_exhausted(name));
+    let open: Vec<String> = open.map(|(id, _)| id.to_string()).collect();
+    let unreached = open.iter().filter_map(|name| {
+        let next_ms = state.notices.unreached(name)?;
+        Some(UnreachedView {
+            incident: name.clone(),
+            next_ms,
+        })
+    });
+    let unreached: Vec<UnreachedView> = unreached.collect();
+    let nobody_came = open.iter().filter(|name| {
+        let is_unreached = unreached.iter().any(|view| view.incident == **name);
+        state.notices.is_exhausted(name) && !is_unreached
+    });
     OncallAnswer {
         version: VERSION,
         at_ms: now_ms,
@@ -42,7 +54,8 @@ pub fn answer(state: &State, now_ms: u64) -> OncallAnswer {
             })
             .collect(),
         climbing: climbing.collect(),
-        nobody_came: nobody_came.collect(),
+        nobody_came: nobody_came.cloned().collect(),
+        unreached,
         channels: state
             .calls
             .iter()
@@ -57,6 +70,15 @@ pub fn answer(state: &State, now_ms: u64) -> OncallAnswer {
             })
             .collect(),
     }
+}
+
+/// Open incidents that people are called for, and of which nobody heard a word so far.
+pub fn unreached(state: &State) -> usize {
+    let open = state.incidents.iter().filter(|(_, incident)| {
+        incident.phase == mainstay_incident::Phase::Open && incident.acknowledged.is_none()
+    });
+    open.filter(|(id, _)| state.notices.unreached(&id.to_string()).is_some())
+        .count()
 }
 
 fn shifts(settings: &Settings, now_ms: u64) -> Vec<ShiftView> {

@@ -36,3 +36,4 @@ mod source;
 mod world;
 
 pub use run::{run, run_until};
+pub use source::SILENT as SOURCE_SILENT;

@@ -23,6 +23,8 @@ pub const ATTEMPTED: &str = "up";
 pub const UP: &str = "mainstay_watch_source_up";
 /// The "file" of the rules that come with a server.
 pub const FILE: &str = "mainstay: source of metrics";
+/// The alert of these rules.
+pub const SILENT: &str = "MetricsSourceSilent";
 const RULES: &str = "groups:
 - name: source
   rules:
@@ -134,6 +136,6 @@ mod tests {
             .flat_map(|group| &group.rules)
             .map(|rule| rule.name())
             .collect();
-        assert_eq!(names, ["MetricsSourceSilent"]);
+        assert_eq!(names, [SILENT]);
     }
 }

@@ -278,6 +278,7 @@ fn shown(kept: &[SilenceView]) -> web::Answer {
         silences: kept.to_vec(),
         climbing: Vec::new(),
         nobody_came: Vec::new(),
+        unreached: Vec::new(),
         channels: Vec::new(),
     };
     web::json(StatusCode::OK, &answer)

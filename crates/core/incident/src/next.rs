@@ -28,8 +28,9 @@ pub const SETTLE_MS: u64 = 60_000;
 /// An incident follows one about the same that was resolved within this time. One that rests takes back what stood before
 /// for as long; after that it is another one.
 const FOLLOWS_MS: u64 = 3_600_000;
-/// Incidents that are not over. With more, what else stands waits for one of them to end.
-const ACTIVE_MAX: usize = 200;
+/// Incidents that somebody has work with. With more, what else stands waits for one of them to come to rest. Those that rest
+/// count for nothing here: they are resolved by people alone, and where nobody does so, people are called all the same.
+const UNMITIGATED_MAX: usize = 200;
 /// Entries that one decision adds to a timeline.
 const EVIDENCE_MAX: usize = 64;
 
@@ -94,7 +95,7 @@ impl Incidents {
         let orphans = self.orphans().map(|(_, standing)| self.calls_ms(standing));
         let resting = self.incidents.iter();
         let resting = resting.filter_map(|(id, incident)| self.rests_ms(*id, incident));
-        let orphans = orphans.filter(|_| self.active() < ACTIVE_MAX);
+        let orphans = orphans.filter(|_| self.has_room());
         orphans.chain(resting).min()
     }
 
@@ -116,9 +117,10 @@ impl Incidents {
         outer.next().map(|(other, _)| *other)
     }
 
-    fn active(&self) -> usize {
+    /// Whether one more may be opened by itself.
+    fn has_room(&self) -> bool {
         let incidents = self.incidents.values();
-        incidents.filter(|i| i.phase.is_active()).count()
+        incidents.filter(|i| i.phase.is_unmitigated()).count() < UNMITIGATED_MAX
     }
 
     /// What stands, would call, and belongs to no incident.
@@ -141,7 +143,14 @@ impl Incidents {
 
     fn open<'a>(&'a self, now_ms: u64, topology: &Topology) -> Vec<Open<'a>> {
         let active = self.incidents.iter();
-        let active = active.filter(|(_, incident)| incident.phase.is_active());
+        let active = active.filter(|(_, incident)| match &incident.mitigated {
+            // What has rested for long takes nothing up any more.
+            Some(rests) if incident.phase == Phase::Mitigated => {
+                let last_ms = rests.at_ms.max(incident.last_ms);
+                now_ms.saturating_sub(last_ms) <= FOLLOWS_MS
+            }
+            _ => incident.phase.is_active(),
+        });
         active
             .map(|(id, incident)| {
                 let calls = |(_, s): (&Condition, &Standing)| s.severity >= Severity::Error;
@@ -222,7 +231,7 @@ impl Incidents {
                 return Some(decided(id, tie.why(), joined));
             }
             let calls = standing.severity > Severity::Info && now_ms >= self.calls_ms(standing);
-            if calls && open.len() < ACTIVE_MAX {
+            if calls && self.has_room() {
                 return Some(self.opening(
                     now_ms,
                     (standing.severity, &standing.title),
@@ -322,7 +331,7 @@ impl Incidents {
     fn place_recent(&self, now_ms: u64, topology: &Topology, open: &[Open<'_>]) -> Option<Event> {
         let mut joining: Option<(IncidentId, Tie)> = None;
         let (mut all, mut evidence) = (BTreeSet::new(), Vec::new());
-        let may_open = now_ms >= self.quiet_until_ms() && open.len() < ACTIVE_MAX;
+        let may_open = now_ms >= self.quiet_until_ms() && self.has_room();
         for recent in &self.recent {
             let (condition, things) = match &recent.about {
                 About::Condition(condition, labels) => {

@@ -722,6 +722,25 @@ fn a_page_is_signed_once_the_incident_is_over() {
     }
 }
 
+/// Nobody need resolve anything: what rests keeps nobody from being called.
+#[test]
+fn incidents_that_rest_leave_room_for_others() {
+    let mut desk = Desk::new();
+    for id in 1..=250 {
+        desk.ask(Ask::Open {
+            title: "customers ring".to_string(),
+            severity: Severity::Warning,
+            about: BTreeSet::new(),
+        })
+        .unwrap();
+        desk.ask(Ask::Mitigate(IncidentId(id))).unwrap();
+    }
+    desk.after(7_200_000);
+    desk.see(left("h1", 1));
+    assert_eq!((desk.book.ever(), desk.phase(251)), (251, Phase::Open));
+    assert_eq!(desk.rebuilt(), desk.book);
+}
+
 #[test]
 fn one_that_comes_after_its_like_was_resolved_follows_it() {
     let mut desk = Desk::new();

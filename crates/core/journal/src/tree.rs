@@ -77,6 +77,61 @@ fn path(index: usize, leaves: &[Hash], proof: &mut Vec<Hash>) {
     }
 }
 
+/// All perfect subtrees over some leaves, so that many proofs cost little more than one: [`inclusion_proof`] computes every
+/// subtree anew for each.
+pub struct Tree {
+    /// In row k the roots of the subtrees of 2^k leaves, from the left.
+    rows: Vec<Vec<Hash>>,
+}
+
+impl Tree {
+    pub fn over(leaves: &[Hash]) -> Self {
+        let mut rows = Vec::new();
+        let mut row = leaves.to_vec();
+        while !row.is_empty() {
+            let above = row.chunks_exact(2).filter_map(|two| match two {
+                [left, right] => Some(node_hash(left, right)),
+                _ => None,
+            });
+            let above: Vec<Hash> = above.collect();
+            rows.push(row);
+            row = above;
+        }
+        Self { rows }
+    }
+
+    /// The same as [`inclusion_proof`] over these leaves.
+    pub fn inclusion_proof(&self, index: u64) -> Option<Vec<Hash>> {
+        let size = self.rows.first().map_or(0, Vec::len);
+        let index = usize::try_from(index).ok().filter(|i| *i < size)?;
+        let (mut from, mut length) = (0, size);
+        let mut proof = Vec::new();
+        while length > 1 {
+            let left = split(length);
+            if index - from < left {
+                proof.push(self.root(from + left, length - left)?);
+                length = left;
+            } else {
+                proof.push(self.root(from, left)?);
+                (from, length) = (from + left, length - left);
+            }
+        }
+        proof.reverse();
+        Some(proof)
+    }
+
+    /// Of the subtree over so many leaves from there on, as the tree divides them.
+    fn root(&self, from: usize, length: usize) -> Option<Hash> {
+        if length.is_power_of_two() {
+            let row = self.rows.get(length.trailing_zeros() as usize)?;
+            return row.get(from / length).copied();
+        }
+        let left = split(length);
+        let right = self.root(from + left, length - left)?;
+        Some(node_hash(&self.root(from, left)?, &right))
+    }
+}
+
 /// PROOF(old, D[n]): proof that the tree of the first `old` leaves is a prefix of the tree over `leaves`.
 /// Empty for `old` equal to the size or to zero, where nothing needs proving. `None` if `old` is larger.
 pub fn consistency_proof(old: u64, leaves: &[Hash]) -> Option<Vec<Hash>> {

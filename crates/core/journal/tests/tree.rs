@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where an unwrap fails")]
 
 use mainstay_journal::tree::{
-    Head, consistency_proof, empty_root, inclusion_proof, root_of, verify_consistency,
+    Head, Tree, consistency_proof, empty_root, inclusion_proof, root_of, verify_consistency,
     verify_inclusion,
 };
 use mainstay_journal::{Frontier, Hash, leaf_hash, node_hash};
@@ -86,8 +86,10 @@ fn every_proof_of_every_small_tree() {
             root: root_of(&all),
         };
         assert_eq!(new.root, definition(&all));
+        let tree = Tree::over(&all);
         for index in 0..size {
             let proof = inclusion_proof(index, &all).unwrap();
+            assert_eq!(tree.inclusion_proof(index).as_ref(), Some(&proof));
             let leaf = &all[index as usize];
             assert!(verify_inclusion(leaf, index, size, &new.root, &proof));
             for other in (0..size).filter(|other| *other != index) {
@@ -95,6 +97,7 @@ fn every_proof_of_every_small_tree() {
             }
         }
         assert_eq!(inclusion_proof(size, &all), None);
+        assert_eq!(tree.inclusion_proof(size), None);
         for old_size in 0..=size {
             let old = Head {
                 size: old_size,
@@ -108,6 +111,13 @@ fn every_proof_of_every_small_tree() {
 }
 
 proptest! {
+    #[test]
+    fn proofs_of_one_tree_are_those_of_its_leaves(size in 1_usize..700, seed: u64) {
+        let all = leaves(size);
+        let index = seed % size as u64;
+        prop_assert_eq!(Tree::over(&all).inclusion_proof(index), inclusion_proof(index, &all));
+    }
+
     #[test]
     fn a_wrong_proof_proves_nothing(size in 2_usize..300, seed: u64, bit in 0_u32..256) {
         let all = leaves(size);

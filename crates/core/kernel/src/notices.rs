@@ -142,7 +142,7 @@ pub(crate) fn cases(incidents: &Incidents, notices: &Notices, topology: &Topolog
     let mut cases = Vec::new();
     for (id, incident) in incidents.iter() {
         let name = id.to_string();
-        if !incident.phase.is_active() && !told_of.contains(&name) {
+        if !incident.phase.is_unmitigated() && !told_of.contains(&name) {
             continue;
         }
         let standing = incidents.standing_of(id);
@@ -159,6 +159,7 @@ pub(crate) fn cases(incidents: &Incidents, notices: &Notices, topology: &Topolog
             },
             open_ms: incident.open_ms,
             by: incident.acknowledged.as_ref().map(|(_, by)| by.clone()),
+            acknowledged_ms: incident.acknowledged.as_ref().map(|(at_ms, _)| *at_ms),
             things: incident.things.keys().map(ToString::to_string).collect(),
             alerts: alerts
                 .map(|(_, standing)| standing.labels.clone())
@@ -172,8 +173,11 @@ pub(crate) fn cases(incidents: &Incidents, notices: &Notices, topology: &Topolog
 /// When time alone brings something about; nothing where nobody is to be told.
 pub(crate) fn next_due_ms(state: &State) -> Option<u64> {
     let desired = state.desired.as_ref()?;
-    let is_idle =
-        state.incidents.iter().all(|(_, i)| !i.phase.is_active()) && state.notices.is_idle();
+    let is_idle = state
+        .incidents
+        .iter()
+        .all(|(_, i)| !i.phase.is_unmitigated())
+        && state.notices.is_idle();
     if is_idle || desired.oncall.channels.is_empty() {
         return state.notices.silences().map(|(_, s)| s.until_ms).min();
     }

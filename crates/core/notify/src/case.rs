@@ -50,8 +50,9 @@ pub struct Case {
     pub stage: Stage,
     /// Since when it is open, anew if it came back.
     pub open_ms: u64,
-    /// Who acknowledged it.
+    /// Who acknowledged it, and when.
     pub by: Option<String>,
+    pub acknowledged_ms: Option<u64>,
     /// What it is about: `KIND/NAME`.
     pub things: BTreeSet<String>,
     /// Labels of the alerts that stand of it.

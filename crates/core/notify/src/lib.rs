@@ -38,7 +38,9 @@ mod silence;
 mod tests;
 
 pub use case::{Case, Severity, Stage};
-pub use notices::{Addressee, Event, HOLD_MS, Kind, Notice, Notices, Outcome, TRIES_MAX};
+pub use notices::{
+    Addressee, Event, HOLD_MS, Kind, NEWS_TRIES_MAX, Notice, Notices, Outcome, TRIES_MAX,
+};
 pub use policy::{Level, Policy, Settings, Target};
 pub use rotation::{Override, Rotation, Shift, Turn};
 pub use silence::{Matcher, Silence};

@@ -8,6 +8,10 @@
 //! | worse than it was        | channels                 | they are told |
 //! | mitigated or over        | channels                 | they are told; it is no more their call |
 //! | open anew                | channels                 | as open and told to nobody |
+//! | open, the ladder at its end | nobody could be reached | the first rung again: when a way works again, or after a while |
+//! | acknowledged             | nobody                   | whoever has it is reminded, or the first rung where nothing leads to them |
+//!
+//! A way that is down for longer than a ladder takes nothing away for good: what was not heard is said when it is back.
 //!
 //! What is said of one incident over one channel arrives in its order, since a call that arrives behind its "resolved" is
 //! a call that nobody takes back. So what is newer waits for the answer to what is on its way, for a while; and what is
@@ -18,13 +22,18 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::case::{Case, Severity, Stage};
-use crate::policy::{Policy, Settings};
+use crate::policy::{Level, Policy, Settings, Target};
 use crate::silence::Silence;
 
-/// What nobody knows the outcome of, or what was refused for a while, is said so often.
+/// A call that nobody knows the outcome of, or that was refused for a while, is said so often; then the ladder goes on.
 pub const TRIES_MAX: u32 = 6;
 /// From one try to the next; doubles.
 const AGAIN_MS: u64 = 5_000;
+/// Of what is no call, so many tries more, at the pace of ladders that reach nobody: three days.
+pub const NEWS_TRIES_MAX: u32 = TRIES_MAX + 75;
+/// From the end of a ladder that reached nobody to the next; doubles, and so does the pause of late tries.
+const ANEW_MS: u64 = 300_000;
+const ANEW_MS_MAX: u64 = 3_600_000;
 /// So long what is newer waits at most for what is on its way: longer than any channel is given to answer.
 pub const HOLD_MS: u64 = 60_000;
 
@@ -146,6 +155,17 @@ struct Climb {
     exhausted: bool,
     /// Nobody on this rung could be reached.
     in_vain: bool,
+    /// Somebody heard a word of it, since the first rung or on this one.
+    reached: bool,
+    reached_here: bool,
+    /// A call came to nothing, for good or for now.
+    failed: bool,
+    /// Ways on which somebody was called since the first rung.
+    tried: BTreeSet<String>,
+    /// Ladders that reached nobody, one after the other.
+    vain: u32,
+    /// When the ladder is climbed anew, if nobody could be reached.
+    anew_ms: Option<u64>,
     /// Since when it was open when the climb began.
     open_ms: u64,
     /// Still to be called on this rung.
@@ -164,6 +184,48 @@ impl Climb {
             false => self.due_ms,
         }
     }
+
+    /// It was tried, and nobody heard a word of it.
+    fn is_unreached(&self) -> bool {
+        let came_to_nothing = self.failed || self.in_vain || self.exhausted || self.vain > 0;
+        self.level > 0 && !self.reached && came_to_nothing
+    }
+
+    /// When it begins anew, if it is for that.
+    fn begins_anew_ms(&self) -> Option<u64> {
+        self.anew_ms.filter(|_| self.is_unreached())
+    }
+}
+
+/// Doubles up to its limit.
+const fn pause_ms(first_ms: u64, before: u32, most_ms: u64) -> u64 {
+    let doublings = if before < 10 { before } else { 10 };
+    let pause_ms = first_ms << doublings;
+    if pause_ms < most_ms {
+        pause_ms
+    } else {
+        most_ms
+    }
+}
+
+/// When whoever acknowledged is to be reminded first, if nobody was called.
+fn forgotten_ms(settings: &Settings, case: &Case) -> Option<u64> {
+    let reminds = case.stage == Stage::Acknowledged && settings.remind_ms > 0;
+    let since_ms = case.acknowledged_ms.filter(|_| reminds)?.max(case.open_ms);
+    Some(since_ms.saturating_add(settings.remind_ms))
+}
+
+/// From a try that came to nothing to the next; nothing if it was the last.
+fn again_after_ms(notice: &Notice) -> Option<u64> {
+    let attempt = notice.attempt;
+    let is_call = notice.kind == Kind::Trigger;
+    match attempt {
+        0..TRIES_MAX => Some(pause_ms(AGAIN_MS, attempt.saturating_sub(1), ANEW_MS_MAX)),
+        TRIES_MAX..NEWS_TRIES_MAX if !is_call => {
+            Some(pause_ms(ANEW_MS, attempt - TRIES_MAX, ANEW_MS_MAX))
+        }
+        _ => None,
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,6 +234,8 @@ struct Told {
     severity: Severity,
     /// That somebody has it.
     acknowledged: bool,
+    /// A word was heard there, or may have been: then it is told the end, too.
+    heard: bool,
 }
 
 /// On its way; or to be said again.
@@ -241,6 +305,12 @@ impl Notices {
             .is_some_and(|climb| climb.exhausted)
     }
 
+    /// Whether it is called for and nobody could be reached so far; and when the ladder is climbed anew, if it is at its end.
+    pub fn unreached(&self, incident: &str) -> Option<Option<u64>> {
+        let climb = self.climbs.get(incident)?;
+        climb.is_unreached().then(|| climb.begins_anew_ms())
+    }
+
     fn is_silenced(&self, case: &Case) -> bool {
         self.silences.values().any(|silence| silence.covers(case))
     }
@@ -258,7 +328,12 @@ impl Notices {
                 let climb = self.climbs.entry(incident.clone()).or_default();
                 if (*level, *round) == (1, 1) {
                     climb.open_ms = at_ms;
+                    climb.reached = false;
+                    climb.failed = false;
+                    climb.tried.clear();
+                    climb.anew_ms = None;
                 }
+                climb.reached_here = false;
                 climb.level = *level;
                 climb.round = *round;
                 climb.due_ms = *until_ms;
@@ -270,6 +345,11 @@ impl Notices {
             Event::Exhausted { incident, .. } => {
                 let climb = self.climbs.entry(incident.clone()).or_default();
                 climb.exhausted = true;
+                if !climb.reached {
+                    let pause_ms = pause_ms(ANEW_MS, climb.vain, ANEW_MS_MAX);
+                    climb.anew_ms = Some(at_ms.saturating_add(pause_ms));
+                    climb.vain += 1;
+                }
             }
             Event::Ordered(notice) => self.ordered(at_ms, notice),
             Event::SilenceSet { silence, set } => {
@@ -298,11 +378,21 @@ impl Notices {
             again_ms: None,
         };
         self.way.insert(notice.number, on_its_way);
+        if notice.kind == Kind::Remind && notice.attempt == 1 {
+            let climb = self.climbs.entry(notice.incident.clone()).or_default();
+            // Whoever has it was never called, and nobody else is: there is no ladder.
+            if climb.told.is_empty() {
+                climb.level = 0;
+            }
+        }
         let Some(climb) = self.climbs.get_mut(&notice.incident) else {
             return;
         };
         climb.left.retain(|left| left.channel != notice.to.channel);
         climb.reminded_ms = at_ms;
+        if notice.kind == Kind::Trigger {
+            climb.tried.insert(notice.to.channel.clone());
+        }
         if notice.kind == Kind::Resolve {
             climb.told.remove(&notice.to.channel);
             if climb.told.is_empty() {
@@ -320,6 +410,7 @@ impl Notices {
             who: notice.to.who.clone(),
             severity: notice.severity,
             acknowledged,
+            heard: before.is_some_and(|told| told.heard),
         };
         climb.told.insert(notice.to.channel.clone(), told);
     }
@@ -328,6 +419,8 @@ impl Notices {
     pub fn quiet(&mut self, incident: &str) {
         if let Some(climb) = self.climbs.get_mut(incident) {
             climb.left.clear();
+            climb.vain = 0;
+            climb.anew_ms = None;
             if climb.told.is_empty() {
                 self.climbs.remove(incident);
             }
@@ -339,37 +432,74 @@ impl Notices {
         let Some(sent) = self.way.get_mut(&number) else {
             return;
         };
-        let attempt = sent.notice.attempt;
-        match outcome {
-            Outcome::Unknown if sent.superseded => {
-                self.way.remove(&number);
-            }
-            Outcome::Unknown if attempt < TRIES_MAX => {
-                sent.again_ms = Some(at_ms.saturating_add(AGAIN_MS << (attempt - 1).min(10)));
-            }
-            Outcome::Said => {
-                self.way.remove(&number);
-            }
-            Outcome::Unknown | Outcome::Refused => {
+        let again_ms = again_after_ms(&sent.notice).filter(|_| !sent.superseded);
+        match (outcome, again_ms) {
+            (Outcome::Said, _) => {
                 let sent = self.way.remove(&number);
-                let sent = sent.filter(|sent| !sent.superseded);
-                self.in_vain(sent.map(|sent| sent.notice));
+                self.heard(at_ms, sent.map(|sent| sent.notice));
+            }
+            (Outcome::Unknown, Some(pause_ms)) => {
+                sent.again_ms = Some(at_ms.saturating_add(pause_ms));
+                let is_call = sent.notice.kind == Kind::Trigger;
+                let climb = self.climbs.get_mut(&sent.notice.incident);
+                if let Some(climb) = climb.filter(|_| is_call) {
+                    climb.failed = true;
+                }
+            }
+            (Outcome::Unknown | Outcome::Refused, _) => {
+                if let Some(sent) = self.way.remove(&number) {
+                    self.in_vain(&sent, outcome);
+                }
+            }
+        }
+    }
+
+    /// A word was heard: whatever waits for this way has its turn.
+    fn heard(&mut self, at_ms: u64, notice: Option<Notice>) {
+        let Some(notice) = notice else { return };
+        let channel = &notice.to.channel;
+        if let Some(climb) = self.climbs.get_mut(&notice.incident) {
+            climb.reached = true;
+            climb.reached_here = true;
+            if let Some(told) = climb.told.get_mut(channel) {
+                told.heard = true;
+            }
+        }
+        let waiting = self.way.values_mut();
+        for sent in waiting.filter(|sent| sent.notice.to.channel == *channel) {
+            sent.again_ms = sent.again_ms.map(|again_ms| again_ms.min(at_ms));
+        }
+        for climb in self.climbs.values_mut() {
+            let is_at_rest = climb.exhausted || climb.in_vain;
+            if is_at_rest && climb.is_unreached() && climb.tried.contains(channel) {
+                climb.anew_ms = Some(at_ms);
             }
         }
     }
 
     /// Nobody was reached by a call: if nobody else on the rung can be, the next one has its turn at once.
-    fn in_vain(&mut self, notice: Option<Notice>) {
-        let Some(notice) = notice.filter(|notice| notice.kind == Kind::Trigger) else {
+    fn in_vain(&mut self, sent: &OnItsWay, outcome: Outcome) {
+        let notice = &sent.notice;
+        if notice.kind != Kind::Trigger {
+            return;
+        }
+        let calls_for_it = |other: &OnItsWay| {
+            other.notice.incident == notice.incident && other.notice.kind == Kind::Trigger
+        };
+        let others = self.way.values().any(calls_for_it);
+        let Some(climb) = self.climbs.get_mut(&notice.incident) else {
             return;
         };
-        let of_it = |sent: &OnItsWay| sent.notice.incident == notice.incident;
-        let others = self.way.values().any(of_it);
-        if let Some(climb) = self.climbs.get_mut(&notice.incident) {
-            climb.told.remove(&notice.to.channel);
-            if climb.told.is_empty() && climb.left.is_empty() && !others {
-                climb.in_vain = true;
+        climb.failed = true;
+        let told = climb.told.get_mut(&notice.to.channel);
+        if let Some(told) = told.filter(|_| !sent.superseded) {
+            told.heard |= outcome == Outcome::Unknown;
+            if !told.heard {
+                climb.told.remove(&notice.to.channel);
             }
+        }
+        if !climb.reached_here && climb.left.is_empty() && !others {
+            climb.in_vain = true;
         }
     }
 
@@ -397,7 +527,8 @@ impl Notices {
 
     fn next_of(&self, now_ms: u64, settings: &Settings, case: &Case) -> Option<Event> {
         let climb = self.climbs.get(&case.incident);
-        if let Some(event) = climb.and_then(|climb| self.follow_up(now_ms, settings, case, climb)) {
+        let news = climb.and_then(|climb| self.follow_up(now_ms, settings, case, climb));
+        if let Some(event) = news.or_else(|| self.first_reminder(now_ms, settings, case)) {
             return Some(event);
         }
         if case.stage != Stage::Open || case.inside.is_some() || self.is_silenced(case) {
@@ -413,14 +544,19 @@ impl Notices {
                 }
                 (1, 1)
             }
+            Some(climb) if climb.begins_anew_ms().is_some_and(|ms| ms <= now_ms) => (1, 1),
             Some(climb) if climb.exhausted || now_ms < climb.rung_ends_ms(policy) => return None,
             Some(climb) if (climb.level as usize) < policy.levels.len() => {
                 (climb.level + 1, climb.round)
             }
             Some(climb) if climb.round < policy.rounds => (1, climb.round + 1),
             Some(climb) => {
+                let what = match climb.reached {
+                    true => "nobody has acknowledged it",
+                    false => "nobody could be reached",
+                };
                 let why = alloc::format!(
-                    "nobody has acknowledged it in {} rounds of {} levels",
+                    "{what} in {} rounds of {} levels",
                     climb.round,
                     policy.levels.len()
                 );
@@ -433,6 +569,9 @@ impl Notices {
         let why = match (tell.is_empty(), climb) {
             (true, _) => "nobody is on call, or nothing leads to whoever is".to_string(),
             (false, None) => "it is open".to_string(),
+            (false, Some(_)) if (level, round) == (1, 1) => {
+                "nobody could be reached so far".to_string()
+            }
             (false, Some(_)) => "nobody has acknowledged it in time".to_string(),
         };
         Some(Event::Escalated {
@@ -444,6 +583,48 @@ impl Notices {
             until_ms: now_ms.saturating_add(rung.within_ms),
             why,
         })
+    }
+
+    /// Whoever has an incident of which nobody was told before is reminded of it; where nothing leads to them, the first rung is.
+    fn first_reminder(&self, now_ms: u64, settings: &Settings, case: &Case) -> Option<Event> {
+        if now_ms < self.first_reminder_ms(settings, case)? {
+            return None;
+        }
+        let to = self.unreminded(settings, case).into_iter();
+        let to = to.min_by_key(|to| self.held_until_ms(&case.incident, &to.channel))?;
+        let by = case.by.clone().unwrap_or_default();
+        let text = alloc::format!("{by} has it, and it is not mitigated");
+        Some(self.order(case, Kind::Remind, to, text))
+    }
+
+    fn first_reminder_ms(&self, settings: &Settings, case: &Case) -> Option<u64> {
+        let unreminded = self.unreminded(settings, case);
+        let held = unreminded.iter();
+        let held = held.map(|to| self.held_until_ms(&case.incident, &to.channel));
+        let free_ms = held.map(Option::unwrap_or_default).min()?;
+        Some(forgotten_ms(settings, case)?.max(free_ms))
+    }
+
+    /// Whom a first reminder has not gone to yet; nobody where somebody was called, who is reminded as such.
+    fn unreminded(&self, settings: &Settings, case: &Case) -> Vec<Addressee> {
+        let climb = self.climbs.get(&case.incident);
+        let was_called = climb.is_some_and(|climb| climb.level > 0 && !climb.told.is_empty());
+        let policy = settings.policy(case).filter(|_| !was_called);
+        let (Some(policy), Some(at_ms)) = (policy, forgotten_ms(settings, case)) else {
+            return Vec::new();
+        };
+        let own = Level {
+            tell: case.by.iter().cloned().map(Target::Operator).collect(),
+            within_ms: 0,
+        };
+        // Whoever has the turn at that moment, so that it does not matter when it is asked.
+        let mut reached = settings.reached(&own, at_ms);
+        if reached.is_empty() {
+            let first = policy.levels.first();
+            reached = first.map_or_else(Vec::new, |level| settings.reached(level, at_ms));
+        }
+        reached.retain(|to| climb.is_none_or(|climb| !climb.told.contains_key(&to.channel)));
+        reached
     }
 
     /// What those are to be told who were told of it before, or who stand on the rung that was reached.
@@ -559,6 +740,8 @@ impl Notices {
             let climb = self.climbs.get(&case.incident)?;
             self.freed_ms(case, climb)
         });
+        let reminders = cases.iter();
+        let reminders = reminders.map(|case| self.first_reminder_ms(settings, case));
         let cases = cases.iter().filter_map(|case| {
             let climb = self.climbs.get(&case.incident);
             let quiet = case.inside.is_some() || self.is_silenced(case);
@@ -570,8 +753,9 @@ impl Notices {
                     held.map(Option::unwrap_or_default).min()
                 }
                 (Stage::Open, Some(climb)) if climb.open_ms >= case.open_ms => {
-                    let policy = policy.filter(|_| !climb.exhausted)?;
-                    Some(climb.rung_ends_ms(policy))
+                    let policy = policy?;
+                    let ends_ms = (!climb.exhausted).then(|| climb.rung_ends_ms(policy));
+                    ends_ms.into_iter().chain(climb.begins_anew_ms()).min()
                 }
                 (Stage::Open, _) => policy.map(|_| case.open_ms.saturating_add(settings.wait_ms)),
                 (Stage::Acknowledged, Some(climb)) if settings.remind_ms > 0 => {
@@ -584,6 +768,8 @@ impl Notices {
                 (Stage::Acknowledged | Stage::Mitigated | Stage::Over, _) => None,
             }
         });
-        silences.chain(again).chain(freed).chain(cases).min()
+        let reminders = reminders.flatten();
+        let all = silences.chain(again).chain(freed).chain(cases);
+        all.chain(reminders).min()
     }
 }

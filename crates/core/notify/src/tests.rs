@@ -1,13 +1,15 @@
 //! Stories of one ladder: two rungs, three channels, two people.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
 use crate::case::{Case, Severity, Stage};
-use crate::notices::{Event, HOLD_MS, Kind, Notice, Notices, Outcome, TRIES_MAX};
+use crate::notices::{
+    Addressee, Event, HOLD_MS, Kind, NEWS_TRIES_MAX, Notice, Notices, Outcome, TRIES_MAX,
+};
 use crate::policy::{Level, Policy, Settings, Target};
 use crate::rotation::{Rotation, Turn};
 use crate::silence::{Matcher, Silence};
@@ -64,6 +66,7 @@ fn case() -> Case {
         stage: Stage::Open,
         open_ms: 1_000_000,
         by: None,
+        acknowledged_ms: None,
         things: ["database/ledger@h1".to_string()].into(),
         alerts: Vec::new(),
         inside: None,
@@ -76,6 +79,8 @@ struct Desk {
     case: Case,
     now_ms: u64,
     answers: bool,
+    /// Ways that are down: nobody knows what becomes of what is said there.
+    down: BTreeSet<&'static str>,
     said: Vec<(u64, String)>,
     ordered: Vec<Notice>,
 }
@@ -87,6 +92,7 @@ impl Desk {
             case: case(),
             now_ms: 1_000_000,
             answers: true,
+            down: BTreeSet::new(),
             said: Vec::new(),
             ordered: Vec::new(),
         }
@@ -102,8 +108,13 @@ impl Desk {
             let text = match &event {
                 Event::Ordered(notice) => {
                     self.ordered.push(notice.clone());
+                    let is_down = self.down.contains(notice.to.channel.as_str());
                     if self.answers {
-                        self.book.ended(self.now_ms, notice.number, Outcome::Said);
+                        let outcome = match is_down {
+                            true => Outcome::Unknown,
+                            false => Outcome::Said,
+                        };
+                        self.book.ended(self.now_ms, notice.number, outcome);
                     }
                     alloc::format!("{} {}", notice.kind.as_str(), notice.to.channel)
                 }
@@ -138,11 +149,31 @@ impl Desk {
         self.case.stage = stage;
         if stage == Stage::Acknowledged {
             self.case.by = Some("ada".to_string());
+            self.case.acknowledged_ms = Some(self.now_ms);
         }
         if matches!(stage, Stage::Mitigated | Stage::Over) {
             self.book.quiet("i1");
         }
         self.settle();
+    }
+
+    /// Somebody is told of something else, and hears it.
+    fn works(&mut self, channel: &str) {
+        let mut notice = self.ordered[0].clone();
+        notice.number = 1_000;
+        notice.incident = "i9".to_string();
+        notice.to = Addressee {
+            channel: channel.to_string(),
+            who: None,
+        };
+        self.book.apply(self.now_ms, &Event::Ordered(notice));
+        self.book.ended(self.now_ms, 1_000, Outcome::Said);
+    }
+
+    /// What was said first of some kind over a way that was not down.
+    fn heard(&self, kind: Kind) -> Option<&Notice> {
+        let mut ordered = self.ordered.iter();
+        ordered.find(|n| n.kind == kind && !self.down.contains(n.to.channel.as_str()))
     }
 
     fn take(&mut self) -> Vec<String> {
@@ -258,6 +289,147 @@ fn a_refused_call_leaves_the_next_rung_its_turn_at_once() {
     desk.until(20_000);
     let told: Vec<&str> = desk.ordered.iter().map(|n| n.to.channel.as_str()).collect();
     assert_eq!(told, ["pager-ada", "pager-grace", "desk"]);
+}
+
+const ALL_WAYS: [&str; 3] = ["pager-ada", "pager-grace", "desk"];
+
+/// Whatever the outage takes, a ladder or a night: whoever is on call is called when the way is back.
+#[test]
+fn a_way_that_is_down_for_longer_than_the_ladder_costs_no_call() {
+    for minutes in [40, 70, 1_000] {
+        let mut desk = Desk::new();
+        desk.down = ALL_WAYS.into();
+        desk.until(11 * MINUTE);
+        assert_eq!(desk.book.unreached("i1"), Some(None), "it climbs");
+        desk.until(minutes * MINUTE);
+        let next_ms = desk.book.unreached("i1").unwrap();
+        assert!(next_ms.is_none_or(|ms| ms > desk.now_ms), "{next_ms:?}");
+        desk.down.clear();
+        desk.ordered.clear();
+        // An hour from one ladder to the next at most, and the ladder itself.
+        desk.until((minutes + 60 + 31) * MINUTE);
+        assert!(desk.heard(Kind::Trigger).is_some(), "{minutes}");
+        assert_eq!(desk.book.unreached("i1"), None);
+        // Somebody was reached: from here on it is as the ladder says.
+        desk.until((minutes + 2_000) * MINUTE);
+        assert_eq!(
+            desk.take().last().unwrap().split_once(' ').unwrap().1,
+            "exhausted"
+        );
+    }
+}
+
+/// A night without a way costs the journal some entries each hour, and no more.
+#[test]
+fn what_nobody_hears_is_said_with_patience() {
+    let mut desk = Desk::new();
+    desk.down = ALL_WAYS.into();
+    desk.until(24 * 60 * MINUTE);
+    assert!(desk.said.len() < 1_000, "{}", desk.said.len());
+    desk.take();
+    desk.until(25 * 60 * MINUTE);
+    assert!(desk.said.len() < 60, "{}", desk.said.len());
+}
+
+/// What is heard over a way tells that it works: nobody waits for the end of a pause.
+#[test]
+fn a_way_that_works_again_is_used_at_once() {
+    let mut desk = Desk::new();
+    desk.down = ALL_WAYS.into();
+    desk.until(1_000 * MINUTE);
+    while desk.book.unreached("i1").unwrap().is_none() {
+        desk.until(desk.now_ms - 1_000_000 + MINUTE);
+    }
+    desk.take();
+    desk.down.clear();
+    desk.works("desk");
+    desk.settle();
+    let said: Vec<String> = desk.said.iter().map(|(_, text)| text.clone()).collect();
+    assert_eq!(said, ["rung 1.1", "trigger pager-ada"]);
+}
+
+#[test]
+fn an_end_that_failed_six_times_is_said_when_the_way_is_back() {
+    let mut desk = Desk::new();
+    desk.until(MINUTE);
+    desk.down = ALL_WAYS.into();
+    desk.stage(Stage::Over);
+    desk.until(20 * MINUTE);
+    let tries = |desk: &Desk| {
+        let ordered = desk.ordered.iter();
+        ordered.filter(|n| n.kind == Kind::Resolve).count()
+    };
+    assert!(tries(&desk) > TRIES_MAX as usize);
+    desk.down.clear();
+    desk.works("pager-ada");
+    let before = tries(&desk);
+    desk.settle();
+    assert_eq!(tries(&desk), before + 1);
+    assert!(desk.book.is_idle());
+    // Not for ever.
+    let mut desk = Desk::new();
+    desk.until(MINUTE);
+    desk.down = ALL_WAYS.into();
+    desk.stage(Stage::Over);
+    desk.until(10 * 24 * 60 * MINUTE);
+    assert_eq!(tries(&desk), NEWS_TRIES_MAX as usize);
+    assert!(desk.book.is_idle());
+}
+
+/// A pager that took the first call and not the next one still has an incident open.
+#[test]
+fn whoever_heard_of_it_once_is_told_its_end() {
+    for outcome in [Outcome::Unknown, Outcome::Refused] {
+        let mut desk = Desk::new();
+        desk.until(11 * MINUTE);
+        desk.answers = false;
+        desk.until(16 * MINUTE);
+        let last = desk.ordered.last().unwrap().clone();
+        assert_eq!(
+            (last.kind, last.to.channel.as_str()),
+            (Kind::Trigger, "pager-ada")
+        );
+        for _ in 0..TRIES_MAX {
+            desk.book.ended(desk.now_ms, last.number, outcome);
+            desk.until(desk.now_ms - 1_000_000 + 3 * MINUTE);
+        }
+        desk.answers = true;
+        desk.ordered.clear();
+        desk.stage(Stage::Over);
+        let told: Vec<&str> = desk.ordered.iter().map(|n| n.to.channel.as_str()).collect();
+        assert!(told.contains(&"pager-ada"), "{outcome:?}: {told:?}");
+    }
+}
+
+/// Somebody looks at the status, sees it, and has it before the first call: nobody was told, and they may forget it all the same.
+#[test]
+fn whoever_has_it_before_anybody_was_called_is_reminded() {
+    let mut desk = Desk::new();
+    desk.until(5_000);
+    desk.stage(Stage::Acknowledged);
+    desk.until(121 * MINUTE);
+    assert_eq!(
+        desk.take(),
+        ["3605 remind pager-ada", "7205 remind pager-ada"]
+    );
+    desk.stage(Stage::Mitigated);
+    assert_eq!(desk.take(), ["7260 resolve pager-ada"]);
+    assert!(desk.book.is_idle());
+    // Nothing leads to whoever it was: the first rung knows whom to ask.
+    let mut desk = Desk::new();
+    desk.until(5_000);
+    desk.stage(Stage::Acknowledged);
+    desk.case.by = Some("root".to_string());
+    desk.until(61 * MINUTE);
+    assert_eq!(desk.take(), ["3605 remind pager-ada"]);
+    assert_eq!(desk.ordered[0].text, "root has it, and it is not mitigated");
+    // What calls nobody reminds nobody.
+    let mut desk = Desk::new();
+    desk.case.severity = Severity::Warning;
+    desk.until(5_000);
+    desk.stage(Stage::Acknowledged);
+    desk.until(500 * MINUTE);
+    assert!(desk.take().is_empty());
 }
 
 #[test]
@@ -424,7 +596,9 @@ proptest! {
             let count = attempts.entry(notice.number).or_default();
             *count += 1;
             prop_assert_eq!(*count, notice.attempt);
-            prop_assert!(*count <= TRIES_MAX);
+            let is_call = notice.kind == Kind::Trigger;
+            let most = if is_call { TRIES_MAX } else { NEWS_TRIES_MAX };
+            prop_assert!(*count <= most);
         }
         desk.stage(Stage::Mitigated);
         // The last words may wait for an answer that never comes.

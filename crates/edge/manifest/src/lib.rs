@@ -26,7 +26,7 @@ use mainstay_model::Platform;
 
 pub use diagnostic::{Diagnostic, Place, Related, render, render_json};
 pub use playbook::{load_playbook, playbook_schema};
-pub use playbook_critic::{criticise_playbook, render_criticism};
+pub use playbook_critic::{criticise_playbook, render_criticism, unknown_alerts};
 pub use playbook_times::due_times;
 pub use playbooks_named::{NamedPlaybook, named_playbooks};
 

@@ -1,6 +1,7 @@
 //! What can be followed and will yet do harm on the night it is needed: defects of playbooks, each with the reason
 //! and what to write.
 
+mod alerts;
 mod service;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,8 @@ use crate::diagnostic::{Diagnostic, Fault};
 use crate::playbook::{load_playbook, read};
 use crate::playbook_file::PlaybookFile;
 use crate::tree::Node;
+
+pub use alerts::unknown_alerts;
 
 /// A name that the platform file does not have.
 pub(crate) const UNKNOWN_REFERENCE: &str = "unknown-reference";

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use expect_test::{Expect, expect};
 use mainstay_manifest::{
     criticise_playbook, due_times, load, load_playbook, playbook_schema, render, render_criticism,
+    unknown_alerts,
 };
 use mainstay_playbook::Trigger;
 
@@ -598,5 +599,56 @@ spec:
             p.yaml:9:18: idle-guardrail: of each playbook the last 1000 starts are remembered: more than that are never counted
               repair: rate: {runs: 3, per: 1h}
         "#]],
+    );
+}
+
+/// A condition that nothing can break, and a trigger that never comes, look like any other.
+#[test]
+fn an_alert_that_no_rule_raises_is_named_with_its_line() {
+    let text = "apiVersion: mainstay/v1
+kind: Playbook
+metadata: {name: p, version: 1}
+spec:
+  summary: s
+  mode: suggest
+  triggers:
+    - alert: {labels: {alertname: OrdersFail}}
+    - alert:
+        labels: {severity: page, alertname: OrdersFial}
+  guardrails:
+    condition: {quiet: Nothing}
+  steps:
+    - id: a
+      when: {quiet: OrdersFail}
+      action: {wait: {quiet: orders-fail}}
+      verify: {condition: {quiet: 'Of${host}'}}
+    - id: b
+      action: {clearFaults: {}}
+      verify:
+        condition:
+          quiet: LedgerGone
+  parameters: [{name: host, kind: host}]
+";
+    let known = BTreeSet::from(["OrdersFail".to_owned(), "LedgerDown".to_owned()]);
+    let found = unknown_alerts("p.yaml", text, &known);
+    let found = found.unwrap_or_else(|errors| panic!("{}", render(&errors)));
+    let told = render_criticism(&found);
+    for said in [
+        "p.yaml:10:",
+        "no rule raises OrdersFial: the trigger never comes\n  repair: did you mean `OrdersFail`?",
+        "p.yaml:12:",
+        "no rule raises Nothing: the condition holds, whatever happens",
+        "p.yaml:16:",
+        "p.yaml:22:",
+        "no rule raises LedgerGone",
+    ] {
+        assert!(told.contains(said), "{said}: {told}");
+    }
+    assert_eq!(found.len(), 4, "{told}");
+    let none = unknown_alerts("p.yaml", text, &BTreeSet::new());
+    let none = none.unwrap_or_else(|errors| panic!("{}", render(&errors)));
+    assert!(
+        render_criticism(&none).contains("no rule of the platform raises an alert at all"),
+        "{none:?}"
     );
 }

@@ -298,6 +298,9 @@ pub struct IncidentSummary {
     pub owner: Option<String>,
     /// How many conditions stand.
     pub standing: u32,
+    /// People are called for it, and nobody could be reached so far.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreached: bool,
 }
 
 /// The answer to `GET /v1/incidents/ID`.

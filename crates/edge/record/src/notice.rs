@@ -149,9 +149,20 @@ pub struct OncallAnswer {
     /// Open incidents for which everybody was called, and which nobody acknowledged.
     #[serde(default)]
     pub nobody_came: Vec<String>,
+    /// Open incidents for which people were called, and nobody could be reached.
+    #[serde(default)]
+    pub unreached: Vec<UnreachedView>,
     /// Channels by which somebody was called, each with the end of the last call.
     #[serde(default)]
     pub channels: Vec<ChannelView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreachedView {
+    pub incident: String,
+    /// When the ladder begins anew, if it is at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,276 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
+mod made;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::Signer as _;
 use mainstay_journal::tree::root_of;
-use mainstay_journal::{Checkpoint, Entry, NodeKey, PublicKey, WitnessKey, leaf_hash};
+use mainstay_journal::{Checkpoint, NodeKey, WitnessKey, leaf_hash};
 use mainstay_report::evidence::{
-    MANIFEST, Manifest, Material, PackError, Status, Subject, Verified, controls, pack, tar, verify,
+    MANIFEST, Material, PackError, Status, Subject, pack, tar, verify,
 };
 use serde_json::{Value, json};
 
-const START_MS: u64 = 1_795_867_200_000;
-const DAY_MS: u64 = 86_400_000;
-const ORIGIN: &str = "mainstay/exchange/0123456789abcdef";
-
-fn key() -> NodeKey {
-    NodeKey::from_seed(&[7; 32])
-}
-
-fn keys() -> Vec<(String, PublicKey)> {
-    vec![(ORIGIN.to_owned(), key().public())]
-}
-
-fn by(name: &str) -> Value {
-    json!({"uid": 1000, "operator": name})
-}
-
-#[derive(Default)]
-struct Log {
-    entries: Vec<Entry>,
-}
-
-impl Log {
-    fn add(&mut self, after_ms: u64, kind: &str, body: Value) -> u64 {
-        let position = self.entries.len() as u64;
-        let text = json!({
-            "kind": kind, "version": 1, "at_ms": START_MS + after_ms, "epoch": 1, "body": body,
-        });
-        let entry = mainstay_report::Entry::read(position, &text.to_string()).unwrap();
-        assert!(entry.event.is_some(), "{kind} is not known");
-        self.entries.push(Entry::new(text.to_string()).unwrap());
-        position
-    }
-
-    fn begin(&mut self) {
-        self.add(
-            0,
-            "journal.opened",
-            json!({"origin": ORIGIN, "platform": "exchange", "node": "e1", "key": key().public().to_string()}),
-        );
-        self.add(
-            0,
-            "leadership.claimed",
-            json!({"epoch": 1, "node": "e1", "why": "first"}),
-        );
-        self.adopt("aa");
-    }
-
-    /// A platform file with this digest comes into force.
-    fn adopt(&mut self, digest: &str) {
-        let desired = json!({
-            "platform": "exchange", "production": false, "hosts": {"e1": "east", "w1": "west"},
-            "databases": {"ledger": {"home": "east", "replicas": ["e1", "w1"], "fingerprint": "1"}},
-            "services": {}, "gateways": {}, "operators": {},
-        });
-        self.add(
-            1_000,
-            "platform.adopted",
-            json!({
-                "generation": 1, "digest": digest, "by": by("ada"), "reason": "up", "changes": [], "steps": [],
-                "desired": desired,
-            }),
-        );
-    }
-}
-
-const DOCUMENT: &str =
-    "spec:\n  severeButPlausible: a cable is cut\n  assumptions: [the rest stays]\n";
-
-fn plan() -> Value {
-    let digest = mainstay_journal::Hash::of(DOCUMENT.as_bytes()).to_string();
-    json!({
-        "name": "region-lost", "title": "A region is lost", "digest": digest, "text": DOCUMENT, "seed": "7",
-        "versions": {"mainstay": "0.1.0"}, "environment": "development", "approver": "ada", "tester": "grace",
-        "owner": "ada", "retention_days": 1826, "lasts_ms": 240_000,
-        "objectives": [{"service": "Trading", "rto_below_ms": 5_000, "rpo_below": {"transactions": 1}}],
-        "steps": [
-            {"id": "lose", "what": "the region goes", "by_person": false},
-            {"id": "call", "what": "the desk is called", "by_person": true},
-        ],
-    })
-}
-
-fn value(name: &str, value: u64, unit: &str) -> Value {
-    json!({"name": name, "value": value, "unit": unit, "source": "clients"})
-}
-
-fn measurements() -> [Value; 3] {
-    let phases = [
-        "detect", "decide", "fence", "promote", "reroute", "restored",
-    ];
-    let mut recovery = vec![
-        value("fault_at", START_MS * 1_000, "wall_us"),
-        value("rto", 1_600_000, "us"),
-    ];
-    recovery.extend(phases.map(|phase| value(phase, 266_000, "us")));
-    let of = |measured: &str, values: Vec<Value>| json!({"measured": measured, "services": ["Trading"], "subject": "orders", "values": values});
-    let counts = [
-        "acknowledged",
-        "acknowledged_present",
-        "lost",
-        "duplicated",
-        "invented",
-        "unknown",
-    ];
-    let counts = counts.map(|name| {
-        value(
-            name,
-            if name.starts_with("ack") { 100 } else { 0 },
-            "transactions",
-        )
-    });
-    let mut secondary = vec![
-        value("served", 20_000_000, "us"),
-        value("acknowledged", 40, "transactions"),
-    ];
-    secondary.push(json!({"name": "failed_back", "value": null, "unit": "us", "source": "keepers", "why": "nobody looked"}));
-    [
-        of("recovery", recovery),
-        of("ledger", counts.to_vec()),
-        of("secondary", secondary),
-    ]
-}
-
-/// A drill that passes, but for a deficiency; with what happens meanwhile.
-fn drill() -> Log {
-    drill_after(|_| {})
-}
-
-fn drill_after(before: impl FnOnce(&mut Log)) -> Log {
-    drill_with(before, |_| {})
-}
-
-fn drill_during(during: impl FnOnce(&mut Log)) -> Log {
-    drill_with(|_| {}, during)
-}
-
-fn drill_with(before: impl FnOnce(&mut Log), during: impl FnOnce(&mut Log)) -> Log {
-    let mut log = Log::default();
-    log.begin();
-    before(&mut log);
-    let plan = plan();
-    let adoption = json!({"name": "region-lost", "digest": plan["digest"], "text": DOCUMENT});
-    let approved = log.add(
-        2_000,
-        "drill.adopted",
-        json!({"adoption": adoption, "by": by("ada"), "reason": "monthly"}),
-    );
-    log.add(
-        3_000,
-        "drill.begun",
-        json!({
-            "drill": "d1", "plan": plan, "approved": approved, "platform": "aa",
-            "until_ms": START_MS + 300_000, "by": by("grace"), "reason": "the monthly one",
-        }),
-    );
-    for (step, at_ms) in [("lose", 4_000), ("call", 8_000)] {
-        log.add(
-            at_ms,
-            "drill.step_begun",
-            json!({"drill": "d1", "step": step, "what": "it is done"}),
-        );
-        if step == "call" {
-            log.add(
-                at_ms + 500,
-                "drill.confirmed",
-                json!({"drill": "d1", "step": step, "by": by("grace"), "note": "rang"}),
-            );
-        }
-        let end = json!({"step": step, "outcome": "done", "detail": "so", "evidence": []});
-        log.add(
-            at_ms + 1_000,
-            "drill.step_ended",
-            json!({"drill": "d1", "end": end}),
-        );
-    }
-    during(&mut log);
-    for measurement in measurements() {
-        log.add(
-            10_000,
-            "drill.measured",
-            json!({"drill": "d1", "measurement": measurement}),
-        );
-    }
-    let objective = &plan["objectives"][0];
-    let service = json!({
-        "objective": objective, "rto": "met", "rto_us": 1_600_000, "rpo": "met", "lost_transactions": 0, "lost_us": 0,
-    });
-    let deficiency = json!({"what": "the way back is not measured", "owner": "ada", "retest_by_ms": START_MS + 30 * DAY_MS});
-    let end = json!({"verdict": "passed", "why": "all is met", "deficiencies": [deficiency], "residue": []});
-    log.add(
-        11_000,
-        "drill.ended",
-        json!({"drill": "d1", "name": "region-lost", "end": end, "services": [service]}),
-    );
-    log.add(12_000, "host.returned", json!({"host": "e1"}));
-    log
-}
-
-fn material(log: &Log, subject: &str, made_ms: u64) -> Material {
-    let leaves: Vec<_> = log
-        .entries
-        .iter()
-        .map(|entry| leaf_hash(entry.as_bytes()))
-        .collect();
-    let checkpoint = Checkpoint {
-        origin: ORIGIN.to_owned(),
-        size: leaves.len() as u64,
-        root: root_of(&leaves),
-    };
-    Material {
-        subject: Subject::parse(subject).unwrap(),
-        made_ms,
-        entries: log.entries.clone(),
-        checkpoint: checkpoint.sign(&key()),
-        keys: vec![key().public().verifier_text(ORIGIN)],
-        controls: controls::SHIPPED.to_owned(),
-        cosigned: Vec::new(),
-        witnesses: Vec::new(),
-        attached: BTreeMap::from([("figures.jsonl".to_owned(), b"{}\n".to_vec())]),
-    }
-}
-
-fn sealed(material: &Material, signer: &NodeKey) -> tar::Files {
-    let (files, manifest) = pack(material).unwrap();
-    sign(files, &manifest, signer)
-}
-
-fn sign(mut files: tar::Files, manifest: &Manifest, signer: &NodeKey) -> tar::Files {
-    let note = signer.sign(&manifest.origin, &manifest.text());
-    files.insert(MANIFEST.to_owned(), note.into_bytes());
-    files
-}
-
-/// As somebody would do who holds the key: the manifest fits whatever was changed.
-fn sealed_again(mut files: tar::Files) -> tar::Files {
-    files.remove(MANIFEST);
-    let material = material(&drill(), "d1", START_MS + DAY_MS);
-    let head = material.checkpoint.checkpoint.head();
-    let manifest = Manifest::of(ORIGIN, &material.subject, material.made_ms, head, &files);
-    sign(files, &manifest, &key())
-}
-
-fn whole() -> tar::Files {
-    sealed(&material(&drill(), "d1", START_MS + DAY_MS), &key())
-}
-
-fn check(files: &tar::Files) -> Result<Verified, String> {
-    verify(files, &keys(), &[], START_MS + DAY_MS).map_err(|refused| refused.to_string())
-}
-
-fn status(verified: &Verified, number: u8) -> Status {
-    verified
-        .items
-        .iter()
-        .find(|item| item.number == number)
-        .unwrap()
-        .status()
-}
+use made::*;
 
 #[test]
 fn a_pack_shows_what_the_log_shows_and_says_what_it_does_not() {
@@ -508,7 +251,7 @@ fn a_witness_that_nobody_knows_or_that_did_not_sign_is_refused() {
     assert_eq!(verified(&[]).unwrap().unvouched, [WITNESS]);
     let known = [(WITNESS.to_owned(), witness)];
     assert!(verified(&known).unwrap().unvouched.is_empty());
-    let refused = verified(&[(WITNESS.to_owned(), other)]).unwrap_err();
+    let refused = refused(verified(&[(WITNESS.to_owned(), other)]));
     assert_eq!(refused.file, "log/witnesses");
     // Another key, another time, another history, nobody's signature.
     let why = |notes: &[String], witness| stamped(notes, witness).unwrap_err().to_string();
@@ -724,8 +467,9 @@ fn every_changed_byte_is_refused_and_its_file_is_named() {
             for bit in [0x01_u8, 0x20, 0x80] {
                 let mut changed = files.clone();
                 changed.get_mut(name).unwrap()[at] ^= bit;
-                let refused = verify(&changed, &keys(), &[], START_MS + DAY_MS);
-                let refused = refused.expect_err(&format!("{name}, byte {at}, bit {bit:#x}"));
+                let result = verify(&changed, &keys(), &[], START_MS + DAY_MS);
+                assert!(result.is_err(), "{name}, byte {at}, bit {bit:#x}");
+                let refused = refused(result);
                 assert_eq!(&refused.file, name, "byte {at}: {refused}");
                 tried += 1;
             }
@@ -776,18 +520,15 @@ fn a_wrong_key_is_refused() {
             .starts_with("manifest: no signature is by a key")
     );
     let other_name = vec![("mainstay/other/0123456789abcdef".to_owned(), key().public())];
-    let refused = verify(&whole(), &other_name, &[], START_MS).unwrap_err();
-    assert!(refused.why.contains("no key of that name"), "{refused}");
+    let why = refused(verify(&whole(), &other_name, &[], START_MS)).why;
+    assert!(why.contains("no key of that name"), "{why}");
     // The stranger's key is given too: it has signed the manifest, but the log does not know it.
     let mut given = vec![(ORIGIN.to_owned(), stranger.public())];
-    let refused = verify(&files, &given, &[], START_MS).unwrap_err();
-    assert!(refused.file == "log/checkpoint", "{refused}");
+    let file = refused(verify(&files, &given, &[], START_MS)).file;
+    assert_eq!(file, "log/checkpoint");
     given.push((ORIGIN.to_owned(), key().public()));
-    let refused = verify(&files, &given, &[], START_MS).unwrap_err();
-    assert!(
-        refused.why.contains("that the log does not admit"),
-        "{refused}"
-    );
+    let why = refused(verify(&files, &given, &[], START_MS)).why;
+    assert!(why.contains("that the log does not admit"), "{why}");
 }
 
 /// Whoever holds the key can sign anything. What they sign must follow from the log all the same.

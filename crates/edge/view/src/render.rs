@@ -492,7 +492,10 @@ fn incident_table(status: &Status) -> Table {
             &[
                 incident.incident.clone(),
                 incident.severity.clone(),
-                incident.state.clone(),
+                match incident.unreached {
+                    true => format!("{}, NOBODY WAS REACHED", incident.state),
+                    false => incident.state.clone(),
+                },
                 span(status.at_wall_ms.saturating_sub(incident.opened_ms)),
                 or_dash(incident.owner.clone()),
                 incident.standing.to_string(),

@@ -793,6 +793,7 @@ fn incidents_are_shown_and_change_no_verdict() {
         opened_ms: NOW - 90_000,
         owner: owner.map(str::to_owned),
         standing: 2,
+        unreached: owner.is_none(),
     };
     let status = look(|gathered| {
         gathered.incidents = vec![
@@ -814,6 +815,8 @@ fn incidents_are_shown_and_change_no_verdict() {
         rows[3].starts_with(" ▲  i2") && rows[3].contains("lost its primary"),
         "{text}"
     );
+    assert!(rows[3].contains("open, NOBODY WAS REACHED"), "{text}");
+    assert!(!rows[2].contains("NOBODY"), "{text}");
 }
 
 #[test]

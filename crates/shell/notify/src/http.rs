@@ -23,6 +23,8 @@ const KNOCKS: u32 = 3;
 /// Whoever asks for more patience is asked again by a later attempt.
 const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER_BYTES: usize = 300;
+/// Of an answer so much is read, so that a message in JSON is found.
+const READ_BYTES: usize = 16 << 10;
 
 pub async fn webhook(url: &str, secret_file: &str, platform: &str, notice: &Notice) -> Sent {
     let secret = match secret::read(secret_file) {
@@ -194,7 +196,7 @@ async fn knock(client: &Client, url: &str, headers: &HeaderMap, body: &str) -> K
     let after = answer.headers().get(RETRY_AFTER);
     let after = after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let after = after.map(Duration::from_secs);
-    let said = answer.text().await.unwrap_or_default();
+    let said = beginning(answer).await;
     let why = format!("{status}: {}", words(&said));
     match status {
         status if status.is_success() => Knock::Done(Sent::Said { detail: why }),
@@ -202,6 +204,18 @@ async fn knock(client: &Client, url: &str, headers: &HeaderMap, body: &str) -> K
         status if status.is_server_error() => Knock::Again { why, after },
         _ => Knock::Done(Sent::Refused { why }),
     }
+}
+
+/// What an answer begins with. The rest, however long, is nobody's.
+async fn beginning(mut answer: reqwest::Response) -> String {
+    let mut said = Vec::new();
+    while said.len() < READ_BYTES
+        && let Ok(Some(more)) = answer.chunk().await
+    {
+        said.extend_from_slice(&more);
+    }
+    said.truncate(READ_BYTES);
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 /// The URL may be the secret.

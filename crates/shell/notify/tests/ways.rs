@@ -159,6 +159,33 @@ fn a_webhook_is_signed_and_names_its_notice() {
     assert!(!request.body.contains("s3cret"));
 }
 
+/// Of an answer that never ends the beginning is enough.
+#[test]
+fn an_answer_without_an_end_is_not_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        read(&stream).expect("a request");
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n";
+        stream.write_all(head.as_bytes()).ok();
+        let words = [b'x'; 1 << 10];
+        // Until whoever asked has heard enough.
+        while stream.write_all(&words).is_ok() {}
+    });
+    let way = Way::Webhook {
+        url,
+        secret_file: secret(folder.path(), "key", "k", 0o600),
+    };
+    let sent = run(&way, Kind::Trigger);
+    let Sent::Said { detail } = sent else {
+        panic!("{sent:?}");
+    };
+    assert!(detail.starts_with("200 OK: xxx"), "{detail}");
+    server.join().expect("the server ends");
+}
+
 #[test]
 fn too_many_requests_and_faults_of_the_server_are_knocked_again_and_other_refusals_are_not() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -24,7 +24,11 @@ Needs nothing but the pack and the verifier key, which must come another way tha
   mainstay evidence verify d1.tar --key 'mainstay/exchange/0123456789abcdef+89abcdef+AZ…'
   mainstay evidence verify d1.tar --key keys
 
-Exit codes: 0 it is what was signed, and follows from the log; 1 it is refused; 2 the path or a key cannot be used.";
+A pack names the rules by which its items were made. Of one that was made by earlier rules than those of this version is said
+what of it could not be made again; the log, its proofs, every signature and every digest are verified all the same.
+
+Exit codes: 0 it is what was signed, and follows from the log; 1 it is refused; 2 the path or a key cannot be used, or a newer
+version made the pack; 6 it is what was signed, and what is named could not be made again.";
 
 #[derive(Debug, Subcommand)]
 pub enum Evidence {

@@ -8,7 +8,8 @@ use super::{Act, Look, Platform};
 
 const CHECK_HELP: &str = "\
 What cannot be followed is an error with line, column and what to write; what can be followed and is unwise (nothing \
-that shows success, a destructive action without a limit, a name that the platform file does not have) is criticised.
+that shows success, a destructive action without a limit, a name that the platform file does not have, an alert that none \
+of its rules raises) is criticised.
 
   mainstay playbook check examples/exchange/playbooks/*.yaml --platform examples/exchange/platform.yaml
 

@@ -5,6 +5,7 @@ use mainstay_incident::{
     Lesson, PageDigest, Person, Phase, Review, Role, Severity, Signature,
 };
 use mainstay_kernel::Event;
+use mainstay_notify::Notices;
 use mainstay_record::event::{ActorRecord, EventBody};
 use mainstay_record::incident::{
     IncidentActionAddedBody, IncidentActionDoneBody, IncidentAskRecord, IncidentAssignedBody,
@@ -483,7 +484,7 @@ fn signing(incident: &str, signature: &str, page: &str) -> Result<Ask, ReadError
 }
 
 /// In short, those that are not over.
-pub fn incident_summaries(incidents: &Incidents) -> Vec<IncidentSummary> {
+pub fn incident_summaries(incidents: &Incidents, notices: &Notices) -> Vec<IncidentSummary> {
     let active = incidents
         .iter()
         .filter(|(_, incident)| incident.phase.is_active());
@@ -496,6 +497,8 @@ pub fn incident_summaries(incidents: &Incidents) -> Vec<IncidentSummary> {
             opened_ms: incident.opened_ms,
             owner: incident.roles.get(&Role::Owner).cloned(),
             standing: u32::try_from(incidents.standing_of(id).count()).unwrap_or(u32::MAX),
+            unreached: incident.phase == Phase::Open
+                && notices.unreached(&id.to_string()).is_some(),
         })
         .collect()
 }

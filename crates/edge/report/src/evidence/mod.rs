@@ -9,20 +9,25 @@
 //! - [`Material`] → [`pack`] → files and a [`Manifest`] to be signed; [`verify`] is the way back.
 //! - [`Item`]s are *shown*, *missing* or *stale*, part by part, with the reason.
 //! - [`controls`]: which rule asks for which item, as a table.
+//! - [`RULES`] numbers what follows from a log: a pack names the number, and one of another number is told apart from a forged one.
 //! - [`tar`]: the same files as one archive.
 
 pub mod controls;
 mod items;
 mod manifest;
 mod measured;
+mod older;
 mod pack;
 mod record;
 mod scope;
 mod stamps;
 mod summary;
 pub mod tar;
+mod verify;
 
 pub use items::{Item, Part, Status};
-pub use manifest::{MANIFEST, Manifest};
-pub use pack::{Material, PackError, Refused, Verified, pack, verify};
+pub use manifest::{MANIFEST, Manifest, RULES, Rules};
+pub use older::Untraced;
+pub use pack::{Material, PackError, pack};
 pub use scope::Subject;
+pub use verify::{Refused, Unverified, Verified, verify};

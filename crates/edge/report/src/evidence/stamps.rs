@@ -8,8 +8,8 @@ use mainstay_journal::note::Note;
 use mainstay_journal::tree::root_of;
 use mainstay_journal::{Hash, SignedCheckpoint, WitnessKey};
 
-use super::pack::{Refused, refused};
 use super::tar::Files;
+use super::verify::{Refused, refused};
 
 /// Below it `0`, `1`, …: checkpoints with the signatures of witnesses.
 const STAMPS: &str = "log/cosigned/";
