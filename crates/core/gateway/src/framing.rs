@@ -160,6 +160,11 @@ impl Framing {
         self.state == START
     }
 
+    /// True while the body of a request has not come whole.
+    pub fn is_in_body(&self) -> bool {
+        matches!(self.state, State::Body(_))
+    }
+
     pub fn feed(&mut self, bytes: &[u8]) -> Progress {
         let mut progress = Progress {
             passed: 0,

@@ -247,7 +247,7 @@ impl Routing {
             }
             // Stable: among equals the order of the file decides.
             routes.sort_by_key(|r: &Route| {
-                core::cmp::Reverse((r.host.is_some(), r.path_prefix.len()))
+                core::cmp::Reverse((r.host.is_some(), r.path_prefix.len(), r.key_part()))
             });
             routing.tables.push(RouteTable { name, routes });
         }
@@ -418,12 +418,25 @@ impl RouteTable {
             return Err(RouteMiss::AmbiguousPath);
         }
         let mut miss = RouteMiss::NoRoute;
+        let mut keyless: Option<&Route> = None;
         for route in &self.routes {
             if !route.matches(host, path) {
                 continue;
             }
+            // A request that names no cell may be for what stands at that very prefix, and for nothing less specific.
+            if keyless.is_some_and(|other| !other.begins_like(route)) {
+                break;
+            }
             if !route.methods.contains(method) {
                 miss = RouteMiss::MethodNotAllowed;
+                continue;
+            }
+            if route
+                .key_part()
+                .is_some_and(|part| path_part(path, part).is_none())
+            {
+                miss = RouteMiss::KeyMissing;
+                keyless = Some(route);
                 continue;
             }
             return route.place(path, header).map(|place| (route, place));
@@ -450,6 +463,21 @@ impl Route {
                 })
     }
 
+    fn begins_like(&self, other: &Self) -> bool {
+        (&self.host, &self.path_prefix) == (&other.host, &other.path_prefix)
+    }
+
+    /// The part of the path that names the cell: a route with one is longer than it looks.
+    fn key_part(&self) -> Option<u16> {
+        match &self.target {
+            Target::Cell {
+                key: Key::PathPart(index),
+                ..
+            } => Some(*index),
+            Target::Cell { .. } | Target::Service(_) => None,
+        }
+    }
+
     fn place(
         &self,
         path: &str,
@@ -471,13 +499,7 @@ impl Route {
                 from_header = header(name).ok_or(RouteMiss::KeyMissing)?;
                 from_header.as_str()
             }
-            Key::PathPart(index) => path
-                .trim_start_matches('/')
-                .split('/')
-                .take(PATH_PARTS_LIMIT)
-                .nth(usize::from(*index))
-                .filter(|part| !part.is_empty())
-                .ok_or(RouteMiss::KeyMissing)?,
+            Key::PathPart(index) => path_part(path, *index).ok_or(RouteMiss::KeyMissing)?,
         };
         cells
             .iter()
@@ -485,6 +507,16 @@ impl Route {
             .map(|(_, cell)| Destination::Cell(*cell))
             .ok_or(RouteMiss::UnknownCell)
     }
+}
+
+fn path_part(path: &str, index: u16) -> Option<&str> {
+    let mut parts = path
+        .trim_start_matches('/')
+        .split('/')
+        .take(PATH_PARTS_LIMIT);
+    parts
+        .nth(usize::from(index))
+        .filter(|part| !part.is_empty())
 }
 
 /// `example.org:80` and `[::1]:80` without their ports.

@@ -167,3 +167,36 @@ fn all_flaws_are_reported_at_once() {
         key value us of route two belongs to two cells"#]]
     .assert_eq(&text.join("\n"));
 }
+
+/// As docs/platform-file.md says: a longer path goes before a shorter one, and a part such as `{cell}` makes it longer.
+#[test]
+fn a_route_with_a_part_goes_before_one_that_ends_where_the_part_begins() {
+    let list = route(
+        "list",
+        "/v1/cells",
+        TargetDeclared::Service("web".to_string()),
+    );
+    let by_path = route("cells", "/v1/cells", cells(Key::PathPart(2)));
+    for declared in [
+        vec![list.clone(), by_path.clone()],
+        vec![by_path, list.clone()],
+    ] {
+        let routing = Routing::new(
+            vec![service("web", &["a"]), service("venue", &["b"])],
+            vec![database("us"), database("eu")],
+            vec![("public".to_string(), declared)],
+        )
+        .expect("flawless");
+        let find = |path| {
+            let found = routing.tables[0].find("x", path, Method::Post, |_| None);
+            found.map(|(_, place)| place)
+        };
+        assert_eq!(
+            find("/v1/cells/us/orders"),
+            Ok(Destination::Cell(CellId(0)))
+        );
+        assert_eq!(find("/v1/cells/asia"), Err(RouteMiss::UnknownCell));
+        assert_eq!(find("/v1/cells"), Ok(Destination::Service(ServiceId(0))));
+        assert_eq!(find("/v1/cells/"), Ok(Destination::Service(ServiceId(0))));
+    }
+}

@@ -45,7 +45,10 @@ pub enum KeeperRole {
     /// Still serves, but has announced that it is about to hand over.
     LeavingPrimary,
     Standby,
-    /// Everything else: fenced, starting, learner, candidate, a primary that is not open yet.
+    /// Is becoming something: a keeper that has just started, one that is being promoted, one that finds its server
+    /// running and is about to adopt it. Of what its server does it says nothing.
+    Becoming,
+    /// Everything else: fenced, stopped, learner, or a primary that closes.
     Closed,
 }
 
@@ -205,7 +208,15 @@ impl Sight {
             .get_mut(usize::from(database.0))
             .and_then(|replicas| replicas.get_mut(usize::from(replica)));
         if let Some(slot) = slot {
-            *slot = Some(fact);
+            let role = match (slot.map(|before| before.role), fact.role) {
+                // In one breath from open to not open is closing. A keeper that starts anew is lost first.
+                (
+                    Some(KeeperRole::OpenPrimary | KeeperRole::LeavingPrimary | KeeperRole::Closed),
+                    KeeperRole::Becoming,
+                ) => KeeperRole::Closed,
+                (_, role) => role,
+            };
+            *slot = Some(KeeperFact { role, ..fact });
         }
         if matches!(
             fact.role,
@@ -442,7 +453,7 @@ impl Sight {
         let keeper = self.own_keeper(now, cell, instance);
         let denied = keeper.is_some_and(|keeper| match keeper.role {
             KeeperRole::OpenPrimary | KeeperRole::LeavingPrimary => keeper.term > term,
-            KeeperRole::Standby | KeeperRole::Closed => keeper.term >= term,
+            KeeperRole::Standby | KeeperRole::Becoming | KeeperRole::Closed => keeper.term >= term,
         });
         (!denied).then_some(Active {
             instance: instance as u16,

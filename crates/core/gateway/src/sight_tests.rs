@@ -356,3 +356,34 @@ fn a_primary_that_we_hear_and_cannot_speak_to() {
     sight.handle_probe(VENUE, 1, gone);
     assert_eq!(hear(&mut sight, 8_060), waiting);
 }
+
+/// From open to not open in one breath is closing. After a loss it is a keeper that has started anew, and its server may
+/// serve as before.
+#[test]
+fn a_keeper_that_starts_anew_is_not_one_that_closes() {
+    use KeeperRole::{Becoming, Closed, OpenPrimary, Standby};
+    let seen = |said: &[Option<KeeperRole>]| {
+        let mut sight = sight();
+        for role in said {
+            match role {
+                Some(role) => sight.handle_keeper(US, 0, keeper(100, *role, 1)),
+                None => sight.handle_keeper_lost(US, 0),
+            }
+        }
+        sight.evaluate(at(110)).databases[0].replicas[0]
+    };
+    for (said, expected) in [
+        (&[Some(OpenPrimary), Some(Becoming)][..], Closed),
+        (&[Some(OpenPrimary), Some(Becoming), Some(Becoming)], Closed),
+        (&[Some(Closed), Some(Becoming)], Closed),
+        (&[Some(OpenPrimary), None, Some(Becoming)], Becoming),
+        (
+            &[Some(OpenPrimary), None, Some(Becoming), Some(Becoming)],
+            Becoming,
+        ),
+        (&[Some(Standby), Some(Becoming)], Becoming),
+        (&[Some(Becoming)], Becoming),
+    ] {
+        assert_eq!(seen(said), ReplicaView::Seen(expected), "{said:?}");
+    }
+}

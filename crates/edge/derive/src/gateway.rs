@@ -143,6 +143,9 @@ fn reached(gateway: &Gateway) -> Reached {
     reached
 }
 
+/// What has waited for as long as it may must still be answered.
+const ANSWER_MS: u64 = 1_000;
+
 /// A gateway has one bound for all that waits per cell: the largest that any of its routes declares.
 fn limits(holds: &[Hold]) -> record::GatewayLimits {
     let mut limits = record::GatewayLimits::default();
@@ -156,6 +159,7 @@ fn limits(holds: &[Hold]) -> record::GatewayLimits {
     }
     if let Some(wait) = largest(millis) {
         limits.hold_wait_ms = wait;
+        limits.request_timeout_ms = limits.request_timeout_ms.max(wait + ANSWER_MS);
     }
     limits
 }

@@ -131,6 +131,25 @@ fn a_gateway_is_told_its_routes() {
     });
 }
 
+/// The file lets requests wait for a minute: then nothing else may end them before.
+#[test]
+fn a_hold_is_as_long_as_the_file_says() {
+    let text = example().replacen("time: 14s", "time: 40s", 1);
+    with_machine(&text, |machine| {
+        let edge = machine.platform.gateway("edge").expect("declared");
+        let host = host(machine, "euw1-a");
+        let places = placements(machine.platform);
+        let snapshot = gateway_snapshot(machine, edge, host, (&places, &Shares::new()), 3)
+            .expect("it runs there");
+        assert_eq!(snapshot.limits.hold_wait_ms, 40_000);
+        assert!(
+            snapshot.limits.request_timeout_ms > 40_000,
+            "a request without a deadline waits for {} ms in all",
+            snapshot.limits.request_timeout_ms
+        );
+    });
+}
+
 #[test]
 fn a_share_is_told_for_the_instances_of_its_region_and_never_for_a_cell() {
     with_machine(&example(), |machine| {

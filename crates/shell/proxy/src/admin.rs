@@ -143,12 +143,15 @@ impl Admin {
             }
             Err(cause) => {
                 let message = chain(&cause);
-                tracing::error!(
-                    error = message,
-                    generation = served,
-                    "the snapshot is refused; serving on with the old one"
-                );
-                *self.snapshot_error.borrow_mut() = Some(message.clone());
+                // It is offered again and again, until it can be taken.
+                let known = self.snapshot_error.replace(Some(message.clone()));
+                if known.as_ref() != Some(&message) {
+                    tracing::error!(
+                        error = message,
+                        generation = served,
+                        "the snapshot is refused; serving on with the old one"
+                    );
+                }
                 error(
                     StatusCode::UNPROCESSABLE_ENTITY,
                     "snapshot",
@@ -177,7 +180,7 @@ impl Admin {
             requests: workers.iter().map(|w| w.requests.get()).sum(),
             cells: self.cells(&world),
             services: services(&world, &self.facts),
-            databases: databases(&world, workers.iter().map(|w| w.sessions.get()).sum()),
+            databases: self.databases(&world),
         }
     }
 
@@ -224,6 +227,23 @@ impl Admin {
             .filter_map(status)
             .collect()
     }
+
+    fn databases(&self, world: &World) -> Vec<GatewayDatabaseStatus> {
+        let databases = world.config.routing.databases.iter();
+        databases
+            .zip(&world.view.databases)
+            .map(|(database, view)| GatewayDatabaseStatus {
+                database: database.name.clone(),
+                primary: view
+                    .primary
+                    .and_then(|p| database.replicas.get(usize::from(p.replica)).cloned()),
+                term: view.term.0,
+                keepers_seen: view.keepers_seen.into(),
+                keepers: view.keepers.into(),
+                sessions: self.shared.stats.sessions_of(&database.name),
+            })
+            .collect()
+    }
 }
 
 fn services(world: &World, facts: &Facts) -> Vec<GatewayServiceStatus> {
@@ -255,27 +275,6 @@ fn services(world: &World, facts: &Facts) -> Vec<GatewayServiceStatus> {
                 .enumerate()
                 .map(|(at, instance)| of_instance(index, at, instance))
                 .collect(),
-        })
-        .collect()
-}
-
-fn databases(world: &World, sessions: u64) -> Vec<GatewayDatabaseStatus> {
-    let databases = world
-        .config
-        .routing
-        .databases
-        .iter()
-        .zip(&world.view.databases);
-    databases
-        .map(|(database, view)| GatewayDatabaseStatus {
-            database: database.name.clone(),
-            primary: view
-                .primary
-                .and_then(|p| database.replicas.get(usize::from(p.replica)).cloned()),
-            term: view.term.0,
-            keepers_seen: view.keepers_seen.into(),
-            keepers: view.keepers.into(),
-            sessions,
         })
         .collect()
 }

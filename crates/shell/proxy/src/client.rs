@@ -85,6 +85,8 @@ async fn receive(
 ) {
     stream.set_nodelay(true).ok();
     let connection = Rc::new(Connection::default());
+    let files = door.as_ref().map(|door| door.files.clone());
+    connection.listener.set((address, files)).ok();
     connection.waiting_since.set(mainstay_rt::clock::now());
     let listed = Listed {
         id: worker.next_id(),
@@ -174,8 +176,8 @@ pub struct Prepared {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub idempotence: Idempotence,
-    pub arrived: Instant,
     pub deadline: Instant,
+    _room: Room,
 }
 
 impl Prepared {
@@ -221,7 +223,13 @@ async fn serve(
         Ok(response) => response,
         Err(own) => {
             counts.own[own.0 as usize].up();
-            answer::own(own.0, &own.1)
+            let mut answer = answer::own(own.0, &own.1);
+            if connection.is_in_body() {
+                // The rest of the request is not read, so nothing can follow it.
+                let headers = answer.headers_mut();
+                headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            answer
         }
     };
     counts.classes[usize::from(response.status().as_u16() / 100).min(5)].up();
@@ -284,7 +292,8 @@ async fn route(
             })?;
     let route_stats = &local.routes[table_index][usize::from(route.index)];
     stats.set(Some(std::sync::Arc::clone(route_stats)));
-    let prepared = prepare(&local, connection, (head, body), route, from, now).await?;
+    let own = (worker, &*local, connection);
+    let prepared = prepare(own, (head, body), route, from, now).await?;
     match destination {
         Destination::Service(service) => {
             crate::forward::to_service(worker, service, &prepared, route_stats).await
@@ -299,18 +308,19 @@ async fn route(
 
 /// Everything that can be sent on, again and again, and nothing that belongs to the client's connection.
 async fn prepare(
-    local: &Local,
-    connection: &Connection,
+    (worker, local, connection): (&Rc<Worker>, &Local, &Connection),
     (head, body): (http::request::Parts, Incoming),
     route: &Route,
     from: Option<HeaderValue>,
     now: Instant,
 ) -> Result<Prepared, Own> {
     let deadline = deadline(&head.headers, now, local.bounds().request_timeout);
-    let idempotence = idempotence(Method::parse(head.method.as_str()), route, &head.headers);
-    let body = read_body(local, connection, body, deadline).await?;
+    let mut room = Room::of(&worker.body_bytes, local.bounds().bodies);
+    let body = read_body(local, connection, body, deadline, &mut room).await?;
     let mut headers = head.headers;
     crate::headers::strip(&mut headers);
+    // Of what the service will see: a key that `Connection` names stays here, and promises nothing there.
+    let idempotence = idempotence(Method::parse(head.method.as_str()), route, &headers);
     headers.remove(http::header::EXPECT);
     if let Some(from) = from {
         headers.append(FORWARDED_FOR, from);
@@ -321,8 +331,8 @@ async fn prepare(
         headers,
         body,
         idempotence,
-        arrived: now,
         deadline,
+        _room: room,
     })
 }
 
@@ -344,8 +354,10 @@ fn deadline(headers: &HeaderMap, now: Instant, longest: Duration) -> Instant {
 fn idempotence(method: Method, route: &Route, headers: &HeaderMap) -> Idempotence {
     let key = match &route.idempotency_header {
         None => KeyRule::NotHonoured,
-        Some(name) if headers.contains_key(name.as_str()) => KeyRule::HonouredAndPresent,
-        Some(_) => KeyRule::HonouredButAbsent,
+        Some(name) => match headers.get(name.as_str()) {
+            Some(key) if !key.as_bytes().trim_ascii().is_empty() => KeyRule::HonouredAndPresent,
+            Some(_) | None => KeyRule::HonouredButAbsent,
+        },
     };
     Idempotence::of(method, key)
 }
@@ -356,6 +368,7 @@ async fn read_body(
     connection: &Connection,
     body: Incoming,
     deadline: Instant,
+    room: &mut Room,
 ) -> Result<Bytes, Own> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
@@ -371,11 +384,15 @@ async fn read_body(
         return Err(too_large());
     }
     let left = deadline.since(mainstay_rt::clock::now());
-    let read = tokio::time::timeout(left, read_limited(body, limit)).await;
+    let read = tokio::time::timeout(left, read_limited(body, limit, room)).await;
     match read {
-        Ok(Ok(Some(bytes))) => Ok(bytes),
-        Ok(Ok(None)) => Err(too_large()),
-        Ok(Err(error)) => Err(match connection.body_violation() {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(Unread::TooLarge)) => Err(too_large()),
+        Ok(Err(Unread::NoRoom)) => Err((
+            Code::Overloaded,
+            "the bodies of other requests leave no room for this one".to_owned(),
+        )),
+        Ok(Err(Unread::Broken(error))) => Err(match connection.body_violation() {
             Some(violation) => (violation.into(), format!("the request has {violation}")),
             None => (Code::BodyUnread, format!("the body broke off: {error}")),
         }),
@@ -386,15 +403,61 @@ async fn read_body(
     }
 }
 
-async fn read_limited(mut body: Incoming, limit: usize) -> Result<Option<Bytes>, hyper::Error> {
+/// Why a body was not read to its end.
+enum Unread {
+    TooLarge,
+    NoRoom,
+    Broken(hyper::Error),
+}
+
+/// What the body of one request takes of the room that a worker has for all of them, for as long as it lives.
+#[derive(Debug)]
+struct Room {
+    /// Taken by all together.
+    all: Rc<Cell<u64>>,
+    limit: u64,
+    taken: u64,
+}
+
+impl Room {
+    fn of(all: &Rc<Cell<u64>>, limit: u64) -> Self {
+        Self {
+            all: Rc::clone(all),
+            limit,
+            taken: 0,
+        }
+    }
+
+    /// False if there is none.
+    fn take(&mut self, bytes: usize) -> bool {
+        let all = self.all.get() + bytes as u64;
+        let fits = all <= self.limit;
+        if fits {
+            self.all.set(all);
+            self.taken += bytes as u64;
+        }
+        fits
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.all.set(self.all.get() - self.taken);
+    }
+}
+
+async fn read_limited(mut body: Incoming, limit: usize, room: &mut Room) -> Result<Bytes, Unread> {
     let mut whole = Bytes::new();
     let mut more = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else {
+        let Ok(data) = frame.map_err(Unread::Broken)?.into_data() else {
             continue;
         };
         if whole.len() + more.len() + data.len() > limit {
-            return Ok(None);
+            return Err(Unread::TooLarge);
+        }
+        if !room.take(data.len()) {
+            return Err(Unread::NoRoom);
         }
         // Most bodies come in one piece and are not copied.
         if whole.is_empty() && more.is_empty() {
@@ -406,9 +469,27 @@ async fn read_limited(mut body: Incoming, limit: usize) -> Result<Option<Bytes>,
             more.extend_from_slice(&data);
         }
     }
-    Ok(Some(if more.is_empty() {
+    Ok(if more.is_empty() {
         whole
     } else {
         more.freeze()
-    }))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_share_a_room_and_give_it_back() {
+        let all = Rc::default();
+        let mut first = Room::of(&all, 10);
+        let mut second = Room::of(&all, 10);
+        assert!(first.take(6) && second.take(4));
+        assert!(!second.take(1), "the room is full");
+        drop(first);
+        assert!(second.take(6), "what is over makes room");
+        drop(second);
+        assert_eq!(all.get(), 0);
+    }
 }

@@ -26,6 +26,8 @@ use crate::door::{Door, DoorError};
 /// Largest snapshot read from disk.
 const SNAPSHOT_BYTES_LIMIT: u64 = 64 * 1024 * 1024;
 const WORKERS_LIMIT: u16 = 256;
+/// Room for the bodies of all requests together.
+const BODIES_AT_LEAST: u64 = 256 * 1024 * 1024;
 
 /// A snapshot that passed every check, with names resolved and addresses parsed.
 #[derive(Debug)]
@@ -85,6 +87,8 @@ pub struct Bounds {
     pub requests: u32,
     pub framing: FramingLimits,
     pub body_bytes: usize,
+    /// Of all bodies that a worker has at a time.
+    pub bodies: u64,
     pub answer_bytes: usize,
     pub request_timeout: Duration,
     pub attempts: u16,
@@ -449,6 +453,7 @@ pub fn bounds(limits: &GatewayLimits, workers: u16) -> Result<Bounds, ConfigErro
             headers: limits.headers.into(),
         },
         body_bytes: usize::try_from(limits.body_bytes).unwrap_or(usize::MAX),
+        bodies: bodies(limits).div_ceil(u64::from(workers)),
         answer_bytes: usize::try_from(limits.answer_bytes).unwrap_or(usize::MAX),
         request_timeout: milliseconds(limits.request_timeout_ms),
         attempts: limits.attempts,
@@ -473,6 +478,13 @@ pub fn bounds(limits: &GatewayLimits, workers: u16) -> Result<Bounds, ConfigErro
         stranded_after: milliseconds(limits.stranded_after_ms),
         stop: milliseconds(limits.stop_ms),
     })
+}
+
+/// Bodies that are read or sent may take as much again as those that wait, and the largest must fit.
+fn bodies(limits: &GatewayLimits) -> u64 {
+    let held = limits.hold_bytes.saturating_mul(2);
+    let largest = limits.body_bytes.saturating_mul(2);
+    BODIES_AT_LEAST.max(held).max(largest)
 }
 
 #[cfg(test)]

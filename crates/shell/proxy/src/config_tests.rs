@@ -30,6 +30,7 @@ fn bounds_are_shared_among_workers() {
     assert_eq!(config.bounds.connections, 2_500);
     assert_eq!(config.bounds.hold.requests, 2_048);
     assert_eq!(config.bounds.hold.bytes, 16 * 1024 * 1024);
+    assert_eq!(config.bounds.bodies, 64 * 1024 * 1024);
 }
 
 #[test]

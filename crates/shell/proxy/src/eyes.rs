@@ -412,12 +412,8 @@ fn keeper_fact(at: Instant, line: &SightLine, hosts: &[String]) -> KeeperFact {
         SightRole::Primary if line.open && line.switchover => KeeperRole::LeavingPrimary,
         SightRole::Primary if line.open => KeeperRole::OpenPrimary,
         SightRole::Standby => KeeperRole::Standby,
-        SightRole::Primary
-        | SightRole::Learner
-        | SightRole::Candidate
-        | SightRole::Fenced
-        | SightRole::Starting
-        | SightRole::Stopped => KeeperRole::Closed,
+        SightRole::Primary | SightRole::Candidate | SightRole::Starting => KeeperRole::Becoming,
+        SightRole::Learner | SightRole::Fenced | SightRole::Stopped => KeeperRole::Closed,
     };
     KeeperFact {
         heard: at,

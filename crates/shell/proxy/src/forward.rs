@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, StatusCode};
 use mainstay_gateway::choice;
-use mainstay_gateway::hold::{Load, Phase, Stamp};
+use mainstay_gateway::hold::{Load, Phase, RefuseWhy, Stamp};
 use mainstay_gateway::retry::{
     EndWhy, History, NothingWhy, Outcome, RepeatWhy, UnknownCause, Verdict,
 };
@@ -27,6 +27,8 @@ use crate::worker::Worker;
 const SERVICE_ATTEMPTS_LIMIT: u16 = 3;
 
 type Answer = Result<Response<OutBody>, Own>;
+/// What a gate says to a request that comes to it.
+type AtGate = Result<(Place, Entered), RefuseWhy>;
 
 fn ended(why: EndWhy, attempts: u16) -> Own {
     (
@@ -35,11 +37,15 @@ fn ended(why: EndWhy, attempts: u16) -> Own {
     )
 }
 
-fn overloaded() -> Own {
-    (
-        Code::Overloaded,
-        "all connections to the instance are in use".to_owned(),
-    )
+/// There is no connection for another attempt: nothing was done by it, which says nothing about those before.
+fn crowded(history: &History) -> Own {
+    match history.end(EndWhy::TooManyAttempts) {
+        EndWhy::TooManyAttempts => (
+            Code::Overloaded,
+            "no connection to the instance is left".to_owned(),
+        ),
+        why => ended(why, history.attempts()),
+    }
 }
 
 /// To one of several equal instances.
@@ -99,7 +105,7 @@ pub async fn to_service(
                 crate::headers::strip(response.headers_mut());
                 return Ok(response);
             }
-            Err(Failure::NoConnectionLeft) => return Err(overloaded()),
+            Err(Failure::NoConnectionLeft) => return Err(crowded(&history)),
             Err(Failure::Outcome(outcome)) => outcome,
         };
         if accuses(outcome) {
@@ -183,11 +189,7 @@ struct Way<'a> {
 
 impl Way<'_> {
     async fn walk(&mut self) -> Answer {
-        let now = self.prepared.arrived;
-        if !self.worker.shared.is_vouched(now) {
-            self.gate.handle_closed_eyes(now);
-        }
-        let mut entered = self.gate.enter(now, self.load);
+        let mut entered = self.enter()?;
         loop {
             let (mut place, next) = entered.map_err(|why| self.end(why.into()))?;
             let to = match next {
@@ -202,7 +204,7 @@ impl Way<'_> {
                         }
                         Woken::Moved => {
                             place.sent_away();
-                            entered = self.move_on()?;
+                            entered = self.enter()?;
                             continue;
                         }
                     }
@@ -215,18 +217,11 @@ impl Way<'_> {
             let attempt = self.attempt(to).await;
             let (outcome, answer) = match attempt {
                 Ok(answer) => (Outcome::Answered, Some(answer)),
-                Err(Failure::NoConnectionLeft) => {
-                    return Err(match self.history.end(EndWhy::TooManyAttempts) {
-                        EndWhy::TooManyAttempts => overloaded(),
-                        why => ended(why, self.history.attempts()),
-                    });
-                }
+                Err(Failure::NoConnectionLeft) => return Err(crowded(&self.history)),
                 Err(Failure::Outcome(outcome)) => (outcome, None),
             };
-            match (
-                self.history.judge(outcome, to.term, self.gate.term()),
-                answer,
-            ) {
+            let current = self.term();
+            match (self.history.judge(outcome, to.term, current), answer) {
                 (Verdict::PassAnswer, Some(answer)) => {
                     self.history
                         .pass(is_refusal(answer.status()))
@@ -235,46 +230,66 @@ impl Way<'_> {
                 }
                 (Verdict::PassAnswer, None) => return Err(self.end(EndWhy::TooManyAttempts)),
                 (Verdict::End(why), _) => return Err(ended(why, self.history.attempts())),
-                (Verdict::Repeat(why), _) => entered = self.again(place, to, outcome, why),
+                (Verdict::Repeat(why), _) => entered = self.again(place, to, outcome, why)?,
             }
         }
     }
 
+    /// Through the gate that the cell has now: the routing may have changed since this request came to its own.
+    fn enter(&mut self) -> Result<AtGate, Own> {
+        if self.gate.is_retired() {
+            let Some(gate) = self.successor() else {
+                return Err(self.end(EndWhy::NoHealthyInstance));
+            };
+            self.gate = gate;
+        }
+        // Not the time of arrival: a process that stood still meanwhile would take old sight for fresh.
+        let now = mainstay_rt::clock::now();
+        if !self.worker.shared.is_vouched(now) {
+            self.gate.handle_closed_eyes(now);
+        }
+        Ok(self.gate.enter(now, self.load))
+    }
+
     fn again(
-        &self,
+        &mut self,
         place: Place,
         to: Stamp,
         outcome: Outcome,
         why: RepeatWhy,
-    ) -> Result<(Place, Entered), mainstay_gateway::hold::RefuseWhy> {
-        let now = mainstay_rt::clock::now();
+    ) -> Result<AtGate, Own> {
         tracing::debug!(?why, instance = to.instance, term = %to.term, "a request goes again");
         self.stats.repeated.up();
+        if self.gate.is_retired() {
+            // What it says about an instance belongs to a routing that is over.
+            drop(place);
+            return self.enter();
+        }
+        let now = mainstay_rt::clock::now();
         if accuses(outcome) {
             self.gate.handle_failure(now, to);
             let local = self.worker.local();
             let accused = (self.gate.service_index, to.instance);
             self.worker.suspect(&local, accused, now, outcome);
         }
-        place.again(now, self.load)
+        Ok(place.again(now, self.load))
     }
 
-    /// The routing changed: the cell may have another gate now.
-    fn move_on(
-        &mut self,
-    ) -> Result<Result<(Place, Entered), mainstay_gateway::hold::RefuseWhy>, Own> {
+    /// The gate that a new routing has for the same cell.
+    fn successor(&self) -> Option<Rc<Gate>> {
         let local = self.worker.local();
-        let same = |gate: &&Rc<Gate>| {
-            (&gate.database, &gate.service) == (&self.gate.database, &self.gate.service)
-        };
-        let Some(gate) = local.gates.iter().find(same).cloned() else {
-            return Err(self.end(EndWhy::NoHealthyInstance));
-        };
-        if Rc::ptr_eq(&gate, &self.gate) {
-            return Err(self.end(EndWhy::Stopping));
+        let mut gates = local.gates.iter();
+        gates.find(|gate| gate.is_of(&self.gate)).cloned()
+    }
+
+    /// The highest term that requests of the cell were sent under.
+    fn term(&self) -> Term {
+        let own = self.gate.term();
+        if !self.gate.is_retired() {
+            return own;
         }
-        self.gate = gate;
-        Ok(self.gate.enter(mainstay_rt::clock::now(), self.load))
+        let successor = self.successor();
+        successor.map_or(own, |gate| gate.term().max(own))
     }
 
     fn end(&self, why: EndWhy) -> Own {

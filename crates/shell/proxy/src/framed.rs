@@ -7,14 +7,16 @@
 //! that the answer is not lost in a reset. An answer that comes before its request was read whole closes the
 //! same way: our half first, and the rest of the request is read and dropped for a bounded while (RFC 9112, 9.6).
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use mainstay_gateway::framing::{Framing, FramingLimits, Violation, Where};
+use mainstay_record::gateway::ListenerTls;
 use mainstay_units::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
@@ -31,6 +33,8 @@ const CHUNK: usize = 8 * 1024;
 /// What the wire, the service and the sweeper know together about one client connection.
 #[derive(Debug, Default)]
 pub struct Connection {
+    /// Where it came in, and what that listener showed.
+    pub listener: OnceCell<(SocketAddr, Option<ListenerTls>)>,
     /// Heads that have passed, stand-ins included.
     passed: Cell<u64>,
     /// Requests that the service has been given.
@@ -41,6 +45,10 @@ pub struct Connection {
     pub waiting_since: Cell<Instant>,
     pub busy: Cell<bool>,
     partial_head: Cell<bool>,
+    /// The body of the request that is being answered has not come whole.
+    in_body: Cell<bool>,
+    /// Something was written since the sweeper last looked.
+    wrote: Cell<bool>,
     /// Told to finish what it does and close.
     pub finish: Notify,
     pub abort: Notify,
@@ -59,6 +67,18 @@ impl Connection {
     /// Part of a head has come, the rest has not.
     pub fn has_partial_head(&self) -> bool {
         self.partial_head.get()
+    }
+
+    /// Is there more to come of the request that is being answered?
+    pub fn is_in_body(&self) -> bool {
+        self.in_body.get()
+    }
+
+    /// A client that takes what it is given is not waited for: its time begins anew.
+    pub fn note_progress(&self, now: Instant) {
+        if self.wrote.take() {
+            self.waiting_since.set(now);
+        }
     }
 
     /// Why the body being read broke off, if the wire broke it off.
@@ -134,7 +154,13 @@ impl<S: AsyncRead + Unpin> Framed<S> {
         if heads > 0 {
             connection.busy.set(true);
         }
-        connection.partial_head.set(!self.kept.is_empty());
+        connection.in_body.set(self.framing.is_in_body());
+        let is_partial = !self.kept.is_empty();
+        if is_partial && !connection.partial_head.get() {
+            // Its time begins with its first byte, however long the connection was idle before.
+            connection.waiting_since.set(mainstay_rt::clock::now());
+        }
+        connection.partial_head.set(is_partial);
         match violation {
             None => {}
             Some((violation, Where::Head)) => {
@@ -151,6 +177,13 @@ impl<S: AsyncRead + Unpin> Framed<S> {
                 self.broken = Broken::Body;
             }
         }
+    }
+
+    fn note_written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            self.connection.wrote.set(true);
+        }
+        written
     }
 
     /// Reads and drops, so that the kernel does not answer unread bytes with a reset. Ready when nothing more
@@ -237,7 +270,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note_written(written)
     }
 
     fn poll_write_vectored(
@@ -245,7 +279,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framed<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.note_written(written)
     }
 
     fn is_write_vectored(&self) -> bool {

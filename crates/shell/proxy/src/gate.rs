@@ -36,10 +36,13 @@ pub struct Gate {
     pub service_index: u16,
     /// By instance.
     pub upstreams: Vec<Rc<Upstream>>,
+    pub limits: HoldLimits,
     hold: RefCell<Hold>,
     waiting: RefCell<BTreeMap<Ticket, oneshot::Sender<Woken>>>,
-    /// To whom requests were last sent.
-    current: Cell<Option<Stamp>>,
+    /// To whom requests were last sent, and under which term.
+    current: RefCell<Option<(Term, Rc<Upstream>)>>,
+    /// The routing has another gate for this cell, or none.
+    retired: Cell<bool>,
     held: Arc<Count>,
     driver: Rc<Notify>,
 }
@@ -81,9 +84,11 @@ impl Gate {
             service: names.1,
             service_index,
             upstreams,
+            limits,
             hold: RefCell::new(Hold::new(now, limits)),
             waiting: RefCell::default(),
-            current: Cell::new(None),
+            current: RefCell::default(),
+            retired: Cell::new(false),
             held,
             driver,
         })
@@ -118,18 +123,19 @@ impl Gate {
         self.hold.borrow_mut().handle_view(now, view);
         match *view {
             CellView::Active(active) => {
-                let new = Stamp::from(active);
-                let old = self.current.replace(Some(new));
-                if let Some(old) = old
-                    && old.term <= new.term
-                    && (old.term, old.instance) != (new.term, new.instance)
+                let new = self.upstreams.get(usize::from(active.instance)).cloned();
+                let new = new.map(|upstream| (active.term, upstream));
+                let old = self.current.replace(new.clone());
+                if let (Some((old_term, old)), Some((new_term, new))) = (old, new)
+                    && old_term <= new_term
+                    && !(old_term == new_term && Rc::ptr_eq(&old, &new))
                 {
-                    self.cut(old);
+                    old.cut();
                 }
             }
             CellView::Isolated => {
-                if let Some(old) = self.current.take() {
-                    self.cut(old);
+                if let Some((_, old)) = self.current.take() {
+                    old.cut();
                 }
             }
             CellView::Switching { .. } | CellView::Absent(_) => {}
@@ -137,10 +143,14 @@ impl Gate {
         self.pump();
     }
 
-    fn cut(&self, stamp: Stamp) {
-        if let Some(upstream) = self.upstreams.get(usize::from(stamp.instance)) {
-            upstream.cut();
-        }
+    /// Is this a gate of the same cell?
+    pub fn is_of(&self, other: &Self) -> bool {
+        (&self.database, &self.service) == (&other.database, &other.service)
+    }
+
+    /// Takes the place of another gate of the same cell: what was sent through that one is cut when it is superseded.
+    pub fn succeed(&self, before: &Self) {
+        *self.current.borrow_mut() = before.current.borrow().clone();
     }
 
     /// What the eyes last said is too old to act on.
@@ -167,10 +177,15 @@ impl Gate {
 
     /// The routing has a new gate for this cell, or the cell is gone.
     pub fn retire(&self) {
+        self.retired.set(true);
         for (_, sender) in std::mem::take(&mut *self.waiting.borrow_mut()) {
             sender.send(Woken::Moved).ok();
         }
         self.stop();
+    }
+
+    pub fn is_retired(&self) -> bool {
+        self.retired.get()
     }
 
     pub fn phase(&self) -> Phase {
@@ -198,7 +213,10 @@ impl Gate {
                 sender.send(woken).ok();
             }
         }
-        self.held.set(self.hold.borrow().waiting() as u64);
+        // The count is the cell's, and belongs to the gate that the cell has now.
+        if !self.retired.get() {
+            self.held.set(self.hold.borrow().waiting() as u64);
+        }
     }
 }
 

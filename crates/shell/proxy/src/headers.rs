@@ -31,6 +31,10 @@ pub fn strip(headers: &mut HeaderMap) {
         .filter(|name| !NEVER_NAMED.contains(&name.as_str()))
         .filter_map(|name| HeaderName::try_from(name).ok())
         .collect();
+    if headers.contains_key(http::header::TRANSFER_ENCODING) {
+        // It was framed otherwise, so this is not its length (RFC 9112, 6.3).
+        headers.remove(http::header::CONTENT_LENGTH);
+    }
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
@@ -58,5 +62,15 @@ mod tests {
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "content-length", "host"]);
+    }
+
+    /// The library reads such an answer by its chunks and leaves the length where it was.
+    #[test]
+    fn a_length_beside_chunks_is_no_length() {
+        let mut headers = HeaderMap::new();
+        headers.insert("transfer-encoding", "chunked".parse().expect("value"));
+        headers.insert("content-length", "3".parse().expect("value"));
+        strip(&mut headers);
+        assert!(headers.is_empty(), "{headers:?}");
     }
 }

@@ -15,6 +15,7 @@ mod caller;
 mod client;
 mod config;
 mod counted;
+mod descriptors;
 mod door;
 mod eyes;
 mod forward;
@@ -107,6 +108,7 @@ fn serve(
 ) -> Result<(), Ending> {
     let snapshot = &config.snapshot;
     let run_folder = Path::new(&snapshot.run_folder).to_owned();
+    descriptors::raise(&config);
     std::fs::create_dir_all(&run_folder).map_err(|error| cannot_start(&error))?;
     let own = runtime()?;
     own.block_on(lock::take(&run_folder, &snapshot.gateway))

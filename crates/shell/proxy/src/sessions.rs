@@ -7,7 +7,9 @@
 //! when it thaws must not be passed on either: after each read from the server, and before the bytes go
 //! to the client, the lease of the keeper is looked at, in the lease file if the primary stands on our
 //! own host, otherwise as last heard. (A byte proxy cannot look between the server's reading of a request
-//! and its answer; what it promises is that no answer passes that was read after the lease was over.)
+//! and its answer; what it promises is that no answer passes that was read after the lease was over.) An answer that
+//! finds no lease waits a while for one of the same term: where that comes, nobody else was primary meanwhile. So a keeper
+//! that stumbles, or is started anew beside its server, costs its sessions a pause and nothing else.
 //!
 //! While there is no primary a new connection waits, as a request does at the gate of its cell.
 
@@ -18,6 +20,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_gateway::sight::{DatabaseView, KeeperRole, ReplicaView};
@@ -28,6 +31,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::config::{ReplicaEntry, TcpEntry};
+use crate::stats::Count;
 use crate::worker::{Local, Worker};
 use crate::world::World;
 
@@ -44,6 +48,9 @@ const BUFFER_SMALL: usize = 4 * 1024;
 const BUFFER_LARGE: usize = 64 * 1024;
 /// For a server that closes to end its sessions itself, and for clients to read that it did.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// So long an answer waits for the lease to come back. A primary whose keeper is away for longer is replaced.
+const LEASE_PATIENCE: Duration = Duration::from_secs(5);
+const LEASE_LOOK: Duration = Duration::from_millis(10);
 /// Length of the text before the checksum in a lease file, and with it.
 const LEASE_SIGNED: usize = 32;
 const LEASE_TEXT: usize = 40;
@@ -102,7 +109,9 @@ impl Session {
         let over = match (self.role, seen) {
             (DatabaseRole::Primary, _) if view.term > self.term => true,
             (DatabaseRole::Primary, ReplicaView::Seen(KeeperRole::Standby)) => true,
-            (DatabaseRole::Replica, ReplicaView::Seen(role)) => role != KeeperRole::Standby,
+            (DatabaseRole::Replica, ReplicaView::Seen(role)) => {
+                !matches!(role, KeeperRole::Standby | KeeperRole::Becoming)
+            }
             (_, ReplicaView::Unseen) | (DatabaseRole::Primary, ReplicaView::Seen(_)) => false,
         };
         if over {
@@ -133,7 +142,27 @@ impl Session {
         tokio::time::sleep(FAREWELL).await;
     }
 
-    /// May an answer that has just been read be passed on?
+    /// What becomes of an answer that has just been read.
+    async fn judge_answer(&self) -> Verdict {
+        let patience = mainstay_rt::clock::now() + LEASE_PATIENCE;
+        while !self.may_pass() {
+            let is_over = self.is_cut.get() || self.is_closing.get();
+            if is_over || mainstay_rt::clock::now() >= patience {
+                return Verdict::Refuse;
+            }
+            tokio::time::sleep(LEASE_LOOK).await;
+        }
+        Verdict::Pass
+    }
+
+    /// Nothing more of the client's goes to a server that closes.
+    fn judge_request(&self) -> Verdict {
+        match self.is_closing.get() {
+            true => Verdict::Drop,
+            false => Verdict::Pass,
+        }
+    }
+
     fn may_pass(&self) -> bool {
         let now = mainstay_rt::clock::now();
         match (self.role, &self.lease_file) {
@@ -209,6 +238,22 @@ impl Drop for Counted {
     }
 }
 
+/// A session among those of its database, for as long as it lives.
+struct Open(Arc<Count>);
+
+impl Open {
+    fn new(count: Arc<Count>) -> Self {
+        count.up();
+        Self(count)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.down();
+    }
+}
+
 async fn serve(worker: Rc<Worker>, client: TcpStream, address: SocketAddr) {
     worker.stats.sessions.up();
     let counted = Counted {
@@ -221,6 +266,11 @@ async fn serve(worker: Rc<Worker>, client: TcpStream, address: SocketAddr) {
         return;
     };
     let session = Rc::new(session);
+    let open = worker
+        .shared
+        .stats
+        .sessions(&session.database, worker.index);
+    let _open = Open::new(open);
     worker
         .sessions
         .borrow_mut()
@@ -340,25 +390,30 @@ async fn relay(worker: &Worker, mut client: TcpStream, mut server: TcpStream, se
     let cut = {
         let (mut from_client, mut to_client) = client.split();
         let (mut from_server, mut to_server) = server.split();
-        let up = copy(&mut from_client, &mut to_server, || {
-            if session.is_closing.get() {
-                Verdict::Drop
-            } else {
-                Verdict::Pass
+        let judge_request = || std::future::ready(session.judge_request());
+        let up = copy(&mut from_client, &mut to_server, judge_request);
+        let judge_answer = || session.judge_answer();
+        let down = copy(&mut from_server, &mut to_client, judge_answer);
+        let both = async {
+            let mut up = std::pin::pin!(up);
+            let mut down = std::pin::pin!(down);
+            tokio::select! {
+                ended = up.as_mut() => {
+                    ended?;
+                    down.await
+                }
+                ended = down.as_mut() => {
+                    ended?;
+                    // A server that has ended hears nothing any more: a client that does not look gives its slot back too.
+                    tokio::time::timeout(FAREWELL, up).await.unwrap_or(Ok(()))
+                }
             }
-        });
-        let down = copy(&mut from_server, &mut to_client, || {
-            if session.may_pass() {
-                Verdict::Pass
-            } else {
-                Verdict::Refuse
-            }
-        });
+        };
         tokio::select! {
             biased;
             () = session.cut.notified() => true,
             () = session.farewell() => true,
-            ended = async { tokio::try_join!(up, down) } => {
+            ended = both => {
                 matches!(&ended, Err(error) if error.kind() == io::ErrorKind::PermissionDenied)
             }
         }
@@ -386,10 +441,11 @@ enum Verdict {
 }
 
 /// Copies until the end of input. `judge` is asked after each read and before anything is written.
-async fn copy<R, W>(from: &mut R, to: &mut W, judge: impl Fn() -> Verdict) -> io::Result<()>
+async fn copy<R, W, J>(from: &mut R, to: &mut W, judge: impl Fn() -> J) -> io::Result<()>
 where
     R: AsyncReadExt + Unpin,
     W: AsyncWriteExt + Unpin,
+    J: Future<Output = Verdict>,
 {
     let mut buffer = vec![0; BUFFER_SMALL];
     loop {
@@ -397,7 +453,7 @@ where
         if count == 0 {
             return to.shutdown().await;
         }
-        match judge() {
+        match judge().await {
             Verdict::Pass => {}
             Verdict::Drop => continue,
             Verdict::Refuse => return Err(io::ErrorKind::PermissionDenied.into()),

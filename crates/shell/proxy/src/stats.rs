@@ -142,6 +142,8 @@ pub struct Stats {
     workers: Mutex<Vec<Arc<WorkerStats>>>,
     /// Requests held now, by cell; one slot per worker.
     cells: Named<Count>,
+    /// TCP sessions by database; one slot per worker.
+    sessions: Named<Count>,
 }
 
 /// A panic of another thread does not make counters wrong.
@@ -184,6 +186,10 @@ impl Stats {
         slot(&self.cells, &[database, service], worker)
     }
 
+    pub fn sessions(&self, database: &str, worker: usize) -> Arc<Count> {
+        slot(&self.sessions, &[database], worker)
+    }
+
     pub fn worker(&self) -> Arc<WorkerStats> {
         let stats = Arc::new(WorkerStats::default());
         locked(&self.workers).push(Arc::clone(&stats));
@@ -204,12 +210,21 @@ impl Stats {
 
     /// Requests of a cell that wait now.
     pub fn held(&self, database: &str, service: &str) -> u64 {
-        let name = [database.to_owned(), service.to_owned()];
-        let cells = locked(&self.cells);
-        cells
-            .get(name.as_slice())
-            .map_or(0, |slots| slots.iter().map(|count| count.get()).sum())
+        total(&self.cells, &[database, service])
     }
+
+    /// Open TCP sessions with a database.
+    pub fn sessions_of(&self, database: &str) -> u64 {
+        total(&self.sessions, &[database])
+    }
+}
+
+fn total(named: &Named<Count>, name: &[&str]) -> u64 {
+    let name: Vec<String> = name.iter().map(|part| (*part).to_owned()).collect();
+    let slots = locked(named);
+    slots
+        .get(&name)
+        .map_or(0, |slots| slots.iter().map(|count| count.get()).sum())
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ enum Connected {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     Outcome(Outcome),
-    /// Our own bound on connections: nothing was sent, and nothing is wrong with the instance.
+    /// Our own bound on connections, or the system's on us: nothing was sent, and nothing is wrong with the instance.
     NoConnectionLeft,
 }
 
@@ -150,7 +150,7 @@ impl Upstream {
         let started = mainstay_rt::clock::now();
         let left = deadline.since(started);
         let handed = Cell::new(false);
-        let exchange = self.exchange(bounds, request, &handed, greeting);
+        let exchange = self.exchange(bounds, request, (&handed, deadline), greeting);
         let result = match tokio::time::timeout(left, exchange).await {
             Ok(result) => result,
             Err(_) if handed.get() => Err(UnknownCause::DeadlinePassed.into()),
@@ -173,12 +173,17 @@ impl Upstream {
         self: &Rc<Self>,
         bounds: &Bounds,
         request: OutRequest,
-        handed: &Cell<bool>,
+        (handed, deadline): (&Cell<bool>, Instant),
         greeting: Duration,
     ) -> Result<Response<Streaming>, Failure> {
         let mut request = request;
         loop {
             let (conn, fresh) = self.line(bounds, greeting).await?;
+            // Looked at here, since a timeout looks at its work first and at the clock afterwards.
+            if mainstay_rt::clock::now() >= deadline {
+                self.take_back(conn, bounds.upstream_idle);
+                return Err(NothingWhy::DeadlinePassed.into());
+            }
             let before = conn.written.get();
             handed.set(true);
             let asked = Asked::new(self, bounds.upstream_idle, conn, request);
@@ -252,6 +257,9 @@ impl Upstream {
         let connecting = TcpStream::connect(self.address);
         let stream = match tokio::time::timeout(bounds.connect_timeout, connecting).await {
             Ok(Ok(stream)) => stream,
+            Ok(Err(error)) if crate::descriptors::is_own_want(&error) => {
+                return Err(Failure::NoConnectionLeft);
+            }
             Ok(Err(_)) | Err(_) => return Ok(Connected::Refused),
         };
         let greeted = self.caller.greet(stream, self.name.as_deref());

@@ -303,7 +303,8 @@ async fn ask_over(
         Some((status, body.collect().await.ok()?.to_bytes()))
     })
     .await?;
-    if status != StatusCode::OK {
+    // As supervision reads it.
+    if !(status.is_success() || status.is_redirection()) {
         return Ok(ProbeAnswer::NotReady);
     }
     // A service without cells may answer anything; a cell's instance says which it is.

@@ -65,6 +65,8 @@ pub struct Worker {
     random: Cell<u64>,
     gates_changed: Rc<Notify>,
     next_id: Cell<u64>,
+    /// Bytes of bodies that are being read, sent or held.
+    pub body_bytes: Rc<Cell<u64>>,
     pub connections: RefCell<BTreeMap<u64, Rc<Connection>>>,
     pub sessions: RefCell<BTreeMap<u64, Rc<Session>>>,
     listeners: RefCell<BTreeMap<(SocketAddr, Kind), AbortHandle>>,
@@ -89,6 +91,7 @@ impl Worker {
             random: Cell::new(mainstay_rt::entropy::u64() | 1),
             gates_changed: Rc::default(),
             next_id: Cell::new(0),
+            body_bytes: Rc::default(),
             connections: RefCell::default(),
             sessions: RefCell::default(),
             listeners: RefCell::default(),
@@ -242,6 +245,7 @@ impl Worker {
             let same = |gate: &&Rc<Gate>| {
                 (&gate.database, &gate.service) == (&names.0, &names.1)
                     && gate.service_index == cell.service.0
+                    && gate.limits == config.bounds.hold
                     && gate.upstreams.len() == upstreams[service].len()
                     && gate
                         .upstreams
@@ -264,10 +268,14 @@ impl Worker {
             });
             gates.push(gate);
         }
-        for gate in &old.gates {
-            if !gates.iter().any(|kept| Rc::ptr_eq(kept, gate)) {
-                gate.retire();
+        for before in &old.gates {
+            if gates.iter().any(|kept| Rc::ptr_eq(kept, before)) {
+                continue;
             }
+            if let Some(after) = gates.iter().find(|gate| gate.is_of(before)) {
+                after.succeed(before);
+            }
+            before.retire();
         }
         gates
     }
@@ -336,15 +344,22 @@ impl Worker {
         let tcp = (config.tcp.iter()).map(|entry| (entry.address, Kind::Tcp, None));
         let wanted: Vec<(SocketAddr, Kind, Option<Arc<Door>>)> = http.chain(tcp).collect();
         let mut listeners = self.listeners.borrow_mut();
+        let mut gone = Vec::new();
         listeners.retain(|key, task| {
             let mut known = wanted.iter();
-            let keep = known.any(|(address, kind, _)| (address, kind) == (&key.0, &key.1))
-                && !task.is_finished();
+            let is_wanted = known.any(|(address, kind, _)| (address, kind) == (&key.0, &key.1));
+            if !is_wanted {
+                gone.push(key.clone());
+            }
+            let keep = is_wanted && !task.is_finished();
             if !keep {
                 task.abort();
             }
             keep
         });
+        if !gone.is_empty() {
+            self.finish_those_of(&gone);
+        }
         for (address, kind, door) in wanted {
             if listeners.contains_key(&(address, kind.clone())) {
                 continue;
@@ -374,9 +389,21 @@ impl Worker {
         }
     }
 
+    /// Whoever came in by a listener that is no more, or that shows or demands something else now, must come anew.
+    fn finish_those_of(&self, gone: &[(SocketAddr, Kind)]) {
+        for connection in self.connections.borrow().values() {
+            let listener = connection.listener.get();
+            let listener = listener.map(|(address, files)| (*address, Kind::Http(files.clone())));
+            if listener.is_some_and(|listener| gone.contains(&listener)) {
+                connection.finish.notify_one();
+            }
+        }
+    }
+
     fn sweep(&self, local: &Local, now: Instant) {
         let bounds = local.bounds();
         for connection in self.connections.borrow().values() {
+            connection.note_progress(now);
             let waited = now.since(connection.waiting_since.get());
             let allowed = if connection.busy.get() {
                 // A request has its own deadline; what lasts longer is a client that does not read.

@@ -6,7 +6,11 @@ mod process;
 mod doors;
 mod edges;
 mod failover;
+mod patience;
+mod promises;
 mod proofs;
+mod reloads;
+mod sessions;
 
 /// Not a test: what a child process of these tests runs.
 #[test]
