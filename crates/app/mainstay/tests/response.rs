@@ -350,7 +350,9 @@ fn a_disk_that_takes_nothing_stops_no_node(platform: &Platform) {
         Path::new(&format!("/proc/{pid}")).exists()
     };
     // The one that has just moved away is being stopped.
-    let to = until("a host without", || hosts.into_iter().find(|host| !has(host)));
+    let to = until("a host without", || {
+        hosts.into_iter().find(|host| !has(host))
+    });
     let from = hosts.into_iter().find(|host| has(host)).expect("another");
     let node = platform.node(to).expect("a node");
     // Nobody can write over a folder, or make a folder where a file is.
