@@ -2,8 +2,11 @@
 //!
 //! What is restored is laid down beside the data folder of each database's home replica; the keepers then found the database
 //! with it as they found any other, and fill the other replicas. Each step leaves something whole or nothing, so that an
-//! interrupted rebuild is simply started again. Nothing here writes to the old archives: what was restored belongs to new ones.
+//! interrupted rebuild is simply started again, and until everything is laid down nobody starts the platform: its keepers would
+//! found what is missing empty. Nothing here writes to the old archives: what was restored belongs to new ones.
 
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +22,7 @@ use mainstay_record::backup::{
 use mainstay_rt::{clock, files};
 use mainstay_storage::{Place, verify};
 use mainstay_units::Instant;
+use rustix::fs::{FlockOperation, flock};
 
 use crate::arguments::{Gates, Rebuild, Up};
 use crate::backup::{detached, own_folder, refused};
@@ -38,9 +42,12 @@ pub fn run(arguments: &Rebuild) -> Outcome {
     let mut steps = Steps::begin();
     let wish = wish(arguments);
     // Only what lies below the data folder is looked at, and nothing is written before it is known that nothing lives there.
-    let standing = standing(&Layout::new(&data, Path::new("")), &databases.kept, &wish)?;
+    standing(&Layout::new(&data, Path::new("")), &databases.kept, &wish)?;
     let (_, layout) = prepare::prepare(&data, &platform, &text, None, program)
         .map_err(|error| unprepared(&data, &error))?;
+    let _lock = alone(&layout)?;
+    // Another one may have begun, or ended, meanwhile.
+    let standing = standing(&layout, &databases.kept, &wish)?;
     begin(&layout, &databases.kept, standing, &wish)?;
     for database in &databases.kept {
         take_secrets(&layout, database, arguments)?;
@@ -176,6 +183,62 @@ enum Standing {
     New,
     /// One like it was interrupted, and what that left is gone on with.
     GoesOn,
+}
+
+/// Two that restore into one folder would each take the other's for the rest of an interrupted attempt.
+fn alone(layout: &Layout) -> Result<File, Failure> {
+    let path = layout.rebuild().with_extension("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("open {}", path.display()))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Failure::Refused {
+            code: "rebuild_under_way".to_owned(),
+            why: format!(
+                "another `mainstay rebuild` works in {}",
+                layout.data().display()
+            ),
+            next: "let it end, or end it; then the same command goes on where it was".to_owned(),
+        }),
+        Err(error) => {
+            let lock = format!("lock {}", path.display());
+            Err(Failure::Fault(
+                anyhow::Error::new(std::io::Error::from(error)).context(lock),
+            ))
+        }
+    }
+}
+
+/// What is not laid down yet would begin empty, and look healthy: until a rebuild that was begun is that far, nobody starts
+/// the platform.
+pub fn may_start(data: &Path, platform: &Platform) -> Outcome {
+    let layout = Layout::new(data, Path::new(""));
+    if !layout.rebuild().exists() {
+        return Ok(());
+    }
+    let kept = platform.databases().iter();
+    for database in kept.filter(|database| database.backup.is_some()) {
+        let home = database.home_replica().context("a home replica")?;
+        let [_, record] = layout.seed(home.host.as_str(), database.name.as_str());
+        if !record.exists() {
+            return Err(Failure::Refused {
+                code: "rebuild_unfinished".to_owned(),
+                why: format!(
+                    "a rebuild was begun in {}, and database {} is not laid down yet: it would begin empty",
+                    data.display(),
+                    database.name
+                ),
+                next: "give the command of the rebuild again, which goes on where it was; or name another folder with --data"
+                    .to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// A platform that lived here is never rebuilt over; one that was being rebuilt is rebuilt to the end.
@@ -579,9 +642,17 @@ mod tests {
         let [seed, record] = layout.seed(home, "ledger");
 
         assert_eq!(standing("latest"), Some(Standing::New));
+        let may_start = || may_start(folder.path(), &platform).is_ok();
+        assert!(may_start(), "nothing is being rebuilt");
         assert!(begin(Standing::New, "latest"));
         std::fs::create_dir_all(&seed).expect("a seed");
+        assert!(!may_start(), "it would begin empty");
         std::fs::write(&record, "{}").expect("a record");
+        assert!(may_start(), "all of it is laid down");
+        let lock = alone(&layout).expect("nobody else");
+        assert!(matches!(alone(&layout), Err(Failure::Refused { .. })));
+        drop(lock);
+        assert!(alone(&layout).is_ok());
         // Killed here: the same command finds what was laid down, another one lays down anew.
         assert_eq!(standing("latest"), Some(Standing::GoesOn));
         assert!(begin(Standing::GoesOn, "latest"));

@@ -31,7 +31,7 @@ use crate::print::{line, progress};
 use crate::rule_files::RuleFile;
 use crate::status::{current, palette, watch};
 use crate::validate::read_valid;
-use crate::{playbook_files, rule_files};
+use crate::{playbook_files, rebuild, rule_files};
 
 /// Between two looks at the progress.
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
@@ -53,6 +53,7 @@ pub fn up(arguments: &Up) -> Outcome {
         .distance
         .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     belongs_to_caller(&data)?;
+    rebuild::may_start(&data, &platform)?;
     let known = in_force(&data, &platform);
     let (first, first_text) = known.as_ref().map_or((&platform, &text), |(p, t)| (p, t));
     let (record, layout) = prepare::prepare(&data, first, first_text, distance_us, program)

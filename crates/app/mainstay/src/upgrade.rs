@@ -144,7 +144,7 @@ fn wait(
 
 fn stopped(host: &str, program: &str, why: &str) -> Failure {
     Failure::Finding(format!(
-        "{program} was stopped on {host}, which runs the program of before again, and goes no further: {why}\n  next: hosts that took it keep it; give a program that stands, or the one of before with --program"
+        "{program} was stopped on {host}, which goes back to the program of before if it took it, and goes no further: {why}\n  next: hosts that took it keep it; give a program that stands, or the one of before with --program"
     ))
 }
 

@@ -29,6 +29,11 @@ pub async fn readings(desk: &Desk, context: &Context, ask: &Ask) -> Vec<GateRead
         let gates = state.map(|state| gates_before(state, ask));
         gates.into_iter().flatten().cloned().collect()
     };
+    measured(context, gates).await
+}
+
+/// What is measured now at each of these.
+pub async fn measured(context: &Context, gates: Vec<Gate>) -> Vec<GateReading> {
     let deadline = tokio::time::Instant::now() + LIMIT;
     let mut readings = Vec::new();
     for gate in gates {

@@ -74,10 +74,12 @@ impl Ask {
 
 /// The gates that a command meets.
 pub fn gates_before<'a>(state: &'a State, ask: &Ask) -> Vec<&'a Gate> {
-    let (Some(road), Some(desired)) = (ask.road(), &state.desired) else {
-        return Vec::new();
-    };
-    let gates = desired.gates.iter();
+    ask.road().map_or(Vec::new(), |road| gates_on(state, road))
+}
+
+/// The gates of a road.
+pub fn gates_on(state: &State, road: Road) -> Vec<&Gate> {
+    let gates = state.desired.iter().flat_map(|desired| &desired.gates);
     gates.filter(|gate| gate.before.contains(&road)).collect()
 }
 

@@ -82,7 +82,7 @@ pub use experiment::{
 pub use fault::{
     FaultDetail, FaultDoor, FaultId, FaultKind, FaultSpec, FaultTarget, FaultTargetError, Ways,
 };
-pub use gate::{Found, GateReading, gates_before};
+pub use gate::{Found, GateReading, gates_before, gates_on};
 pub use lead::{Batch, Beat, Driver, LEADER_SILENT_AFTER, Opening, Passed, Role};
 pub use notices::{NoticeAsk, reached};
 pub use playbook::{Stamp, Work, calendar, view};

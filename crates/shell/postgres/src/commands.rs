@@ -23,7 +23,7 @@ use crate::parameters;
 use crate::process;
 use crate::programs::ProgramError;
 use crate::replication::{Identity, ReplicationError, Server};
-use crate::server::{self, ANSWER_LIMIT, EFFECT_LIMIT, Local, ServerError, postmaster};
+use crate::server::{self, ANSWER_LIMIT, EFFECT_LIMIT, Local, ServerError, running};
 use crate::settings::{
     self, Access, Acknowledging, Following, REPLICATION_ROLE, SUPERUSER, Stance,
 };
@@ -628,7 +628,7 @@ async fn promote(local: &mut Local, timeline: Timeline) -> Result<Outcome, Serve
     history::occupy(&pgdata, before.timeline, timeline, give)?;
     data::write_promote_signal(&setup)?;
     let action = "promote";
-    let postmaster = postmaster(&setup).ok_or(ServerError::NotRunning { action })?;
+    let postmaster = running(&setup, action)?;
     process::signal(postmaster, Signal::USR1);
     await_promoted(local).await?;
     data::put(&setup, data::STANDBY_SIGNAL, b"")?;

@@ -523,7 +523,7 @@ fn a_promotion_that_died_before_its_signal_does_not_happen_later() {
         data::write_promote_signal(&setup).unwrap();
         servers.locals[1] = Local::new(Rc::clone(&setup));
         // As a child does that wants something of the postmaster.
-        let postmaster = crate::server::postmaster(&setup).unwrap();
+        let postmaster = crate::server::postmaster(&setup).unwrap().unwrap();
         process::signal(postmaster, rustix::process::Signal::USR1);
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(servers.sql(1, "SELECT pg_is_in_recovery()").await, "t");

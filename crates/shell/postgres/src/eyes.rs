@@ -200,6 +200,17 @@ pub async fn watch(
     }
 }
 
+/// Of a server that was not found. One that could not be looked for may run for all that is known: nobody starts another beside it.
+fn unless_unseen(found: std::io::Result<()>) -> ProcessState {
+    match found {
+        Ok(()) => ProcessState::Stopped,
+        Err(error) => {
+            tracing::warn!(%error, "whether a server runs cannot be seen");
+            ProcessState::Changing
+        }
+    }
+}
+
 impl Eyes {
     /// Resolves when the postmaster that is watched dies.
     async fn death(&mut self) {
@@ -211,7 +222,7 @@ impl Eyes {
 
     async fn look(&mut self, glance: u64) -> Sighting {
         let data = self.data.state(&self.setup);
-        self.find_postmaster();
+        let found = self.find_postmaster();
         let mut observation = Observation {
             data,
             process: ProcessState::Stopped,
@@ -225,6 +236,7 @@ impl Eyes {
         if postmaster.is_none() {
             self.sessions = None;
             self.last = ProcessState::Changing;
+            observation.process = unless_unseen(found);
             return Sighting {
                 glance,
                 observation,
@@ -291,15 +303,17 @@ impl Eyes {
         observation.supply = self.inquiry.found();
     }
 
-    fn find_postmaster(&mut self) {
+    fn find_postmaster(&mut self) -> std::io::Result<()> {
         if let Some((_, death)) = &self.postmaster
             && !death.has_come()
         {
-            return;
+            return Ok(());
         }
-        self.postmaster = server::postmaster(&self.setup)
-            .and_then(|identity| Some((identity, process::death(identity)?)));
-        self.sessions = None;
+        (self.postmaster, self.sessions) = (None, None);
+        if let Some(identity) = server::postmaster(&self.setup)? {
+            self.postmaster = process::death(identity)?.map(|death| (identity, death));
+        }
+        Ok(())
     }
 
     async fn ask(&mut self, observation: &mut Observation) -> Result<(), Blocked> {

@@ -45,7 +45,7 @@ pub async fn again(setup: Rc<Setup>, found: Rc<Cell<Serviceability>>) {
             _ => PERIOD,
         })
         .await;
-        if server::postmaster(&setup).is_none() {
+        if matches!(server::postmaster(&setup), Ok(None)) {
             survey = None;
             found.set(Serviceability::Good);
             continue;
@@ -147,7 +147,7 @@ impl Survey {
         let waiting: Vec<String> = waiting.into_iter().flatten().flatten().collect();
         note_parameters(setup, &waiting);
         let mut weakened = weakened::look(session, &self.weakened, LIMIT).await?;
-        if let Some(postmaster) = server::postmaster(setup) {
+        if let Ok(Some(postmaster)) = server::postmaster(setup) {
             let found = sessions.look(postmaster, session, &self.connected, LIMIT);
             let found = found.await?;
             weakened.extend(found.weakened);
@@ -169,7 +169,8 @@ impl Survey {
 
 /// What the server takes at its next start only, and whether that would be another build of it.
 fn note_parameters(setup: &Setup, waiting: &[String]) {
-    let running = server::postmaster(setup).map(|identity| format!("/proc/{}/exe", identity.pid));
+    let running = server::postmaster(setup).ok().flatten();
+    let running = running.map(|identity| format!("/proc/{}/exe", identity.pid));
     let on_disk = setup.programs.path("postgres");
     let other = running.is_some_and(|running| parameters::was_replaced(running.as_ref(), &on_disk));
     let given = setup.parameters.lines();

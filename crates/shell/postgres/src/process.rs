@@ -20,9 +20,19 @@ use crate::wait::until;
 const PROC: &str = "/proc";
 
 /// The identity of a living process, `None` if it is dead or a zombie.
-pub fn identify(pid: u32) -> Option<ProcessIdentity> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    parse_stat(&stat).map(|start_ticks| ProcessIdentity { pid, start_ticks })
+///
+/// # Errors
+/// When that cannot be seen, as without a free descriptor: it must not be taken for dead.
+pub fn identify(pid: u32) -> io::Result<Option<ProcessIdentity>> {
+    identify_in(Path::new(PROC), pid)
+}
+
+fn identify_in(proc: &Path, pid: u32) -> io::Result<Option<ProcessIdentity>> {
+    let stat = unless_gone(std::fs::read_to_string(
+        proc.join(pid.to_string()).join("stat"),
+    ))?;
+    let start_ticks = stat.and_then(|stat| parse_stat(&stat));
+    Ok(start_ticks.map(|start_ticks| ProcessIdentity { pid, start_ticks }))
 }
 
 /// The name of a program may contain anything, so fields are counted from the last parenthesis.
@@ -36,16 +46,26 @@ fn parse_stat(stat: &str) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// Whether it lives, or may do so for all that is known.
 pub fn is_alive(process: ProcessIdentity) -> bool {
-    identify(process.pid) == Some(process)
+    identify(process.pid).map_or(true, |found| found == Some(process))
 }
 
 /// A descriptor that becomes readable when the process ends; `None` if it has already.
-pub fn watch(process: ProcessIdentity) -> Option<OwnedFd> {
-    let descriptor =
-        rustix::process::pidfd_open(to_pid(process.pid)?, PidfdFlags::NONBLOCK).ok()?;
+///
+/// # Errors
+/// As [`identify`].
+pub fn watch(process: ProcessIdentity) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = to_pid(process.pid) else {
+        return Ok(None);
+    };
+    let descriptor = match rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) {
+        Ok(descriptor) => descriptor,
+        Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     // Opened first, compared second: the descriptor is of the process compared with.
-    is_alive(process).then_some(descriptor)
+    Ok((identify(process.pid)? == Some(process)).then_some(descriptor))
 }
 
 /// Of a process, as the kernel tells it.
@@ -77,9 +97,14 @@ impl Death {
 }
 
 /// The death that a process will die; `None` if it has already. A thread waits in the kernel for it.
-pub fn death(process: ProcessIdentity) -> Option<Death> {
-    let own = watch(process)?;
-    let descriptor = own.try_clone().ok()?;
+///
+/// # Errors
+/// When it cannot be watched.
+pub fn death(process: ProcessIdentity) -> io::Result<Option<Death>> {
+    let Some(own) = watch(process)? else {
+        return Ok(None);
+    };
+    let descriptor = own.try_clone()?;
     let (sender, receiver) = oneshot::channel();
     std::thread::Builder::new()
         .name("death-watch".to_owned())
@@ -87,19 +112,22 @@ pub fn death(process: ProcessIdentity) -> Option<Death> {
             let mut watched = [PollFd::new(&descriptor, PollFlags::IN)];
             while poll(&mut watched, None) == Err(rustix::io::Errno::INTR) {}
             sender.send(()).ok();
-        })
-        .ok()?;
-    Some(Death {
+        })?;
+    Ok(Some(Death {
         descriptor: own,
         news: receiver,
-    })
+    }))
 }
 
 /// Sends a signal to this very process, not to a later one with its pid.
 pub fn signal(process: ProcessIdentity, signal: Signal) {
-    if let Some(descriptor) = watch(process) {
-        // A process that is gone needs no signal.
-        rustix::process::pidfd_send_signal(descriptor, signal).ok();
+    match watch(process) {
+        Ok(Some(descriptor)) => {
+            // A process that is gone needs no signal.
+            rustix::process::pidfd_send_signal(descriptor, signal).ok();
+        }
+        Ok(None) => {}
+        Err(error) => tracing::warn!(pid = process.pid, %error, "a process is not signalled"),
     }
 }
 
@@ -134,7 +162,7 @@ fn seen_standing(proc: &Path, folder: &Path) -> io::Result<Vec<ProcessIdentity>>
 }
 
 /// `None` of a process that ended meanwhile, or is another user's and none of ours.
-fn unless_gone<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+pub(crate) fn unless_gone<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
         Err(error)
@@ -147,6 +175,15 @@ fn unless_gone<T>(read: io::Result<T>) -> io::Result<Option<T>> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether an error says nothing of what was asked for: this process or this machine could not ask.
+pub(crate) fn is_unasked(error: &io::Error) -> bool {
+    let unasked = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    let number = error.raw_os_error();
+    unasked
+        .iter()
+        .any(|errno| number == Some(errno.raw_os_error()))
 }
 
 /// Whether everybody has left `folder`, as far as can be seen.
@@ -208,14 +245,14 @@ mod tests {
 
     #[test]
     fn this_process_is_alive_and_stands_where_it_stands() {
-        let me = identify(std::process::id()).unwrap();
+        let me = identify(std::process::id()).unwrap().unwrap();
         assert!(is_alive(me));
-        assert!(watch(me).is_some());
+        assert!(watch(me).unwrap().is_some());
         let stranger = ProcessIdentity {
             start_ticks: me.start_ticks + 1,
             ..me
         };
-        assert!(!is_alive(stranger));
+        assert!(!is_alive(stranger) && watch(stranger).unwrap().is_none());
         let standing = standing_in(&std::env::current_dir().unwrap()).unwrap();
         assert!(standing.contains(&me));
     }
@@ -229,9 +266,11 @@ mod tests {
         std::fs::create_dir(&own).unwrap();
         std::os::unix::fs::symlink(folder, own.join("cwd")).unwrap();
         assert_eq!(seen_standing(proc.path(), folder).unwrap(), [], "it ended");
+        assert_eq!(identify_in(proc.path(), 4_711).unwrap(), None);
         // There, and not to be read.
         std::fs::create_dir(own.join("stat")).unwrap();
         assert!(seen_standing(proc.path(), folder).is_err());
+        assert!(identify_in(proc.path(), 4_711).is_err());
         std::fs::remove_file(own.join("cwd")).unwrap();
         std::os::unix::fs::symlink("/elsewhere", own.join("cwd")).unwrap();
         assert_eq!(seen_standing(proc.path(), folder).unwrap(), []);

@@ -84,18 +84,44 @@ pub enum ServerError {
     },
     #[error("start the server: processes of its predecessor do not end")]
     Leftovers,
+    #[error("see whether a server runs")]
+    Unseen(#[source] std::io::Error),
     #[error("follow {source_name}: {why}")]
     Diverged { source_name: String, why: String },
 }
 
 /// The postmaster that stands in the data folder, if one lives.
-pub fn postmaster(setup: &Setup) -> Option<ProcessIdentity> {
+///
+/// # Errors
+/// When that cannot be seen, as without a free descriptor: a server that runs must not be taken for stopped.
+pub fn postmaster(setup: &Setup) -> std::io::Result<Option<ProcessIdentity>> {
     let pgdata = &setup.layout.pgdata;
-    let text = std::fs::read_to_string(pgdata.join("postmaster.pid")).ok()?;
-    let pid: u32 = text.lines().next()?.trim().parse().ok()?;
-    let identity = process::identify(pid)?;
-    let stands = std::fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-    (stands == *pgdata).then_some(identity)
+    let text = match std::fs::read_to_string(pgdata.join("postmaster.pid")) {
+        Err(error) if process::is_unasked(&error) => return Err(error),
+        // A folder without the file, or on a disk that does not read it, names nobody.
+        read => read.unwrap_or_default(),
+    };
+    let pid = text
+        .lines()
+        .next()
+        .and_then(|line| line.trim().parse::<u32>().ok());
+    let Some(pid) = pid else {
+        return Ok(None);
+    };
+    let Some(identity) = process::identify(pid)? else {
+        return Ok(None);
+    };
+    let stands = process::unless_gone(std::fs::read_link(format!("/proc/{pid}/cwd")))?;
+    Ok((stands.as_ref() == Some(pgdata)).then_some(identity))
+}
+
+/// As [`postmaster`], for whoever has an order for it.
+///
+/// # Errors
+/// When none runs, or none can be seen.
+pub fn running(setup: &Setup, action: &'static str) -> Result<ProcessIdentity, ServerError> {
+    let found = postmaster(setup).map_err(ServerError::Unseen)?;
+    found.ok_or(ServerError::NotRunning { action })
 }
 
 /// A new session of the keeper's role on the local server.
@@ -355,7 +381,7 @@ impl Local {
     pub async fn stop(&mut self) -> Result<(), ServerError> {
         self.hang_up();
         let pgdata = self.setup.layout.pgdata.clone();
-        if let Some(postmaster) = postmaster(&self.setup) {
+        if let Ok(Some(postmaster)) = postmaster(&self.setup) {
             process::signal(postmaster, Signal::QUIT);
             until(QUIT_LIMIT, PAUSE, || process::is_deserted(&pgdata)).await;
         }
@@ -378,7 +404,7 @@ impl Local {
     pub async fn stop_in_order(&mut self) -> Result<(), ServerError> {
         self.hang_up();
         let pgdata = self.setup.layout.pgdata.clone();
-        if let Some(postmaster) = postmaster(&self.setup) {
+        if let Ok(Some(postmaster)) = postmaster(&self.setup) {
             process::signal(postmaster, Signal::INT);
             until(ORDER_LIMIT, PAUSE, || process::is_deserted(&pgdata)).await;
         }
@@ -388,7 +414,7 @@ impl Local {
     /// The shim of a start that was cut short may be about to start the server.
     async fn dismiss_shims(&mut self) {
         for mut shim in self.shims.drain(..) {
-            if let Some(identity) = shim.id().and_then(process::identify) {
+            if let Some(Ok(Some(identity))) = shim.id().map(process::identify) {
                 process::signal(identity, Signal::TERM);
             }
             if tokio::time::timeout(SHIM_LIMIT, shim.wait()).await.is_err() {
@@ -410,7 +436,7 @@ impl Local {
         change(&mut stance);
         data::write_settings(&self.setup, &stance)?;
         self.stance = stance;
-        let postmaster = postmaster(&self.setup).ok_or(ServerError::NotRunning { action })?;
+        let postmaster = running(&self.setup, action)?;
         process::signal(postmaster, Signal::HUP);
         Ok(())
     }
@@ -431,7 +457,7 @@ impl Local {
     /// Has a server that runs read its certificate again; a server that starts reads it by itself. One that a version
     /// before TLS left running is told about TLS by the same files.
     pub fn show_certificate(&mut self) {
-        if postmaster(&self.setup).is_none() {
+        if matches!(postmaster(&self.setup), Ok(None)) {
             return;
         }
         let setup = Rc::clone(&self.setup);
