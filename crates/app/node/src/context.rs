@@ -42,8 +42,8 @@ impl Context {
         let taken = program::read(&layout, host)?;
         let program = program::of_host(&layout, &taken, &record.program);
         // The machine process may have read the record just before it changed.
-        let digest = taken.digest.filter(|_| is_own(&program));
-        let runs = (program, digest);
+        let runs_taken = taken.digest.filter(|_| is_own(&program));
+        let runs = (program, runs_taken);
         Self::new(record, layout, platform, digest, host, runs)
     }
 

@@ -135,7 +135,7 @@ fn the_gateway_takes_as_many_descriptors_as_it_may() {
     // What it starts with is what this process has.
     setrlimit(Resource::Nofile, few).expect("sets the limit");
     let gateway = platform.start();
-    setrlimit(Resource::Nofile, own.clone()).expect("sets the limit");
+    setrlimit(Resource::Nofile, own).expect("sets the limit");
     let limits =
         std::fs::read_to_string(format!("/proc/{}/limits", gateway.pid())).expect("limits");
     let files = limits
