@@ -4,9 +4,9 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mainstay/targe
 BIN := $(CARGO_TARGET_DIR)/release
 FILE ?= examples/exchange/platform.yaml
 , := ,
-XTASK := cargo run --quiet --locked --package xtask --
+XTASK ?= cargo run --quiet --locked --package xtask --
 
-.PHONY: help setup build up down status flow audit test lint sim bench demo-loop bench-failover bench-respond bench-watch test-faults test-calm test-chaos test-rehearse test-rebuild deny fmt
+.PHONY: help setup build tests up down status flow audit test lint sim bench demo-loop bench-failover bench-respond bench-watch test-faults test-calm test-chaos test-rehearse test-rebuild deny fmt
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ audit: build ## has everything audited that was sent through the running platfor
 
 test: setup ## everything that must hold, bounded: unit, golden, simulation, real processes
 	$(XTASK) test
+
+tests: setup ## every program and every test, built
+	cargo build --workspace --all-targets --locked
 
 lint: setup ## format, clippy, tidy, licences
 	$(XTASK) lint

@@ -30,6 +30,22 @@ fn decimal(units: &str, scale: usize) -> String {
     )
 }
 
+/// What an order's answer says of its trades.
+fn filled(trades: &[TradeRow]) -> String {
+    let filled: i64 = trades.iter().map(|trade| trade.quantity).sum();
+    let fill = |trade: &TradeRow| {
+        let (price, quantity) = (trade.price.to_string(), trade.quantity.to_string());
+        format!(
+            "{{\"price\":\"{}\",\"quantity\":\"{}\"}}",
+            decimal(&price, 2),
+            decimal(&quantity, 8)
+        )
+    };
+    let fills: Vec<String> = trades.iter().map(fill).collect();
+    let (filled, fills) = (decimal(&filled.to_string(), 8), fills.join(","));
+    format!(",\"filled\":\"{filled}\",\"fills\":[{fills}]")
+}
+
 /// `KEY sell|buy|ioc-buy|ioc-sell QUANTITY PRICE OUTCOME [> PRICExQUANTITY MAKER]…`, or `KEY cancel REFERENCE OUTCOME`, or `KEY usd AMOUNT OUTCOME`;
 /// `@` is account 0, which says `@1 mode cancelOnly accepted`; an outcome may carry a reason (`rejected:order_not_open`),
 /// what was cancelled (`cancelled-3`) and a time (`accepted@1001`), against which the deadline is held; without one it is
@@ -77,22 +93,7 @@ fn play(market: &mut Market, sequence: i64, line: &str, findings: &mut Findings)
         let _ = write!(stored, ",\"cancelled\":\"{}\"", decimal(cancelled, 8));
     }
     if kind == "order" {
-        let filled: i64 = trades.iter().map(|trade| trade.quantity).sum();
-        let fill = |trade: &TradeRow| {
-            let (price, quantity) = (trade.price.to_string(), trade.quantity.to_string());
-            format!(
-                "{{\"price\":\"{}\",\"quantity\":\"{}\"}}",
-                decimal(&price, 2),
-                decimal(&quantity, 8)
-            )
-        };
-        let fills: Vec<String> = trades.iter().map(fill).collect();
-        let _ = write!(
-            stored,
-            ",\"filled\":\"{}\",\"fills\":[{}]",
-            decimal(&filled.to_string(), 8),
-            fills.join(",")
-        );
+        stored += &filled(&trades);
     }
     let row = CommandRow {
         sequence,
