@@ -13,13 +13,22 @@ pub fn etcd() -> Option<PathBuf> {
     if installed("etcd") {
         return None;
     }
-    match unpacked("etcd-server", "etcd") {
+    match unpacked("etcd-server", "etcd").and_then(|folder| beside_ours(folder, "etcd")) {
         Ok(folder) => Some(folder),
         Err(error) => {
             println!("no etcd for tests: {error:#}\n  next: apt-get install etcd-server");
             None
         }
     }
+}
+
+/// What a platform starts is looked for beside Mainstay's own program and in the system's folders, whatever the caller's search path says.
+fn beside_ours(folder: PathBuf, program: &str) -> Result<PathBuf> {
+    let link = target_folder()?.join("debug").join(program);
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(std::path::absolute(folder.join(program))?, &link)
+        .with_context(|| format!("link {}", link.display()))?;
+    Ok(folder)
 }
 
 fn unpacked(package: &str, program: &str) -> Result<PathBuf> {

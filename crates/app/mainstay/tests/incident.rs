@@ -343,6 +343,7 @@ fn a_lost_primary_is_one_incident_whoever_dies_meanwhile_and_rests_when_all_is_m
     );
     a_replica_is_filled_anew_by_a_playbook(&platform, &heard);
     the_exchange_is_told_its_mode(&platform);
+    a_routing_that_nobody_told_of_is_taken_up(&platform);
     let sound = platform.mainstay(&["journal", "verify"]);
     assert!(sound.status.success(), "{}", said(&sound));
 }
@@ -435,6 +436,23 @@ fn a_replica_is_filled_anew_by_a_playbook(platform: &Platform, heard: &Heard) {
     platform.act(&["incident", "action", "done", "i1/a1"]);
     let items = platform.shown(&["incident", "action", "list"]);
     assert!(!items.contains("i1/a1"), "{items}");
+}
+
+/// As a node leaves it that is killed after it wrote a routing and before it told the gateway.
+fn a_routing_that_nobody_told_of_is_taken_up(platform: &Platform) {
+    let path = "hosts/b1/instances/gateway-edge/config.json";
+    let mut routing = platform.record(path).expect("a routing");
+    let wanted = routing["generation"].as_u64().expect("a number") + 1;
+    routing["generation"] = json!(wanted);
+    let file = platform.data().join(path);
+    let beside = file.with_extension("new");
+    std::fs::write(&beside, routing.to_string()).expect("written");
+    std::fs::rename(&beside, &file).expect("renamed");
+    until("the gateway that serves it", || {
+        let (_, gathered) = platform.request("GET", "/v1/gathered", &Value::Null);
+        let served = gathered["own"]["gateways"]["edge"]["value"]["generation"].as_u64();
+        (served == Some(wanted)).then_some(())
+    });
 }
 
 /// From the step of a playbook to the order that is refused, and past a change of primary: the mode stands in the log.

@@ -29,7 +29,7 @@ pub struct Context {
     pub host: Host,
     /// What this host's own processes are started from.
     pub program: PathBuf,
-    /// Its digest, if it is not the machine's own and this process was started from it.
+    /// Its digest, if it is not the machine's own.
     pub program_digest: Option<String>,
     slot: Slot,
     programs: Option<PathBuf>,
@@ -41,9 +41,7 @@ impl Context {
         let (platform, digest) = read_platform(&layout.platform_file(), record.distance_us)?;
         let taken = program::read(&layout, host)?;
         let program = program::of_host(&layout, &taken, &record.program);
-        // The machine process may have read the record just before it changed.
-        let runs_taken = taken.digest.filter(|_| is_own(&program));
-        let runs = (program, runs_taken);
+        let runs = (program, taken.digest);
         Self::new(record, layout, platform, digest, host, runs)
     }
 
@@ -130,14 +128,6 @@ impl Context {
             .map(|host| (host.name.to_string(), machine.node_reach(&self.host, host)))
             .collect()
     }
-}
-
-/// Whether this process was started from this very file.
-fn is_own(program: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let file = |path: &Path| path.metadata().map(|found| (found.dev(), found.ino())).ok();
-    let own = file(Path::new("/proc/self/exe"));
-    own.is_some() && own == file(program)
 }
 
 /// Where a version of the platform file is kept, by the digest of its text.

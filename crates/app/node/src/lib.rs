@@ -7,7 +7,7 @@
 //!
 //! - [`place`], [`prepare`], [`context`]: which platform, where, and what must stand before anything starts.
 //! - [`machine`]: power and cables, where a whole platform runs on one machine.
-//! - [`workloads`], [`stop`]: what shall run here, and how it ends.
+//! - [`workloads`], [`gateways`], [`stop`]: what shall run here, who has not taken it up yet, and how it ends.
 //! - [`sight`], [`reports`], [`facts`], [`figures`], [`troubles`]: what is seen, what cannot be done, and whom it is told.
 //! - [`alerts`], [`loops`]: what the host's watch and its supervision say, compared with what the journal says.
 //! - [`program`], [`upgrade`]: which build of Mainstay the host runs, and its turn to take another.
@@ -28,6 +28,7 @@ mod experiments;
 mod facts;
 mod figures;
 mod gates;
+mod gateways;
 mod incidents;
 pub mod kernel_runner;
 mod loops;

@@ -33,6 +33,7 @@ use crate::deputy::{Deputy, View};
 use crate::drills::{self, Starter};
 use crate::effects::{carry_out, chain, stands};
 use crate::experiments;
+use crate::gateways::Followers;
 use crate::kernel_runner::LEADING;
 use crate::loops::LoopWatcher;
 use crate::measure;
@@ -100,6 +101,7 @@ struct Node {
     reporter: Reporter,
     alerts: AlertTeller,
     loops: LoopWatcher,
+    followers: Followers,
     drills: Starter,
     leaves: Leaves,
     watches: Vec<tokio::task::AbortHandle>,
@@ -167,6 +169,7 @@ impl Node {
             reporter,
             alerts,
             loops,
+            followers: Followers::default(),
             drills: Starter::default(),
             leaves,
             watches,
@@ -227,6 +230,8 @@ impl Node {
                     self.settle().await?;
                     self.hold_if_down().await?;
                     self.tell_keepers();
+                    let behind = self.followers.look(&self.context, &self.desk.sight);
+                    self.tell_gateways(behind);
                     self.look_at_drills();
                 }
             }
@@ -318,27 +323,17 @@ impl Node {
         }
         // Before anybody starts who needs one.
         self.renew();
-        let before = self.desk.troubles.borrow().has(Task::Configurations);
         let prepared = prepare(&self.context, &self.placements);
         let (outcome, workloads) = match prepared {
             Ok(workloads) => (Ok(()), Some(workloads)),
             Err(error) => (Err(chain(&error)), None),
         };
         self.note(Task::Configurations, outcome);
-        if let Some(mut workloads) = workloads {
-            if before {
-                // An attempt that ended halfway may have written what nobody was told to read.
-                workloads.changed_gateways = self.own_gateways();
-            }
+        if let Some(workloads) = workloads {
             self.wish(workloads).await?;
             self.owed.carried_out = false;
         }
         Ok(())
-    }
-
-    fn own_gateways(&self) -> Vec<String> {
-        let gateways = self.context.platform.gateways_on(&self.context.host.name);
-        gateways.map(|gateway| gateway.name.to_string()).collect()
     }
 
     fn note(&self, task: Task, outcome: Result<(), String>) {
@@ -361,14 +356,18 @@ impl Node {
             .supervisor
             .set_desired(workloads.instances)
             .await?;
-        for gateway in workloads.changed_gateways {
+        self.tell_gateways(workloads.changed_gateways);
+        Ok(())
+    }
+
+    fn tell_gateways(&self, gateways: impl IntoIterator<Item = String>) {
+        for gateway in gateways {
             let socket = self
                 .context
                 .layout
                 .gateway_socket(self.context.name(), &gateway);
             tokio::task::spawn_local(tell_to_reload(socket, gateway));
         }
-        Ok(())
     }
 
     fn tell_alerts(&mut self) {
@@ -589,7 +588,7 @@ async fn tell_to_reload(socket: PathBuf, gateway: String) {
     }
     tracing::info!(
         gateway,
-        "was not told to reload: it does not answer, and will start from the new snapshot"
+        "was not told to reload: it does not answer, and is told as soon as it does"
     );
 }
 

@@ -53,10 +53,6 @@ impl Troubles {
         }
     }
 
-    pub fn has(&self, task: Task) -> bool {
-        self.stand.contains_key(&task)
-    }
-
     /// Each in words.
     pub fn words(&self) -> Vec<String> {
         let stand = self.stand.iter();
@@ -80,7 +76,6 @@ mod tests {
         );
         troubles.note(Task::Placements, Err("no space left on device".to_owned()));
         troubles.note(Task::Placements, Ok(()));
-        assert!(troubles.has(Task::Configurations) && !troubles.has(Task::Placements));
         let words = troubles.words();
         assert_eq!(words.len(), 1, "{words:?}");
         assert!(
