@@ -232,7 +232,7 @@ impl Trial {
         });
         let failed = match ended {
             Ok(status) if status.success() => None,
-            Ok(status) => Some([vec![format!("it ended with {status}")], words.kept].concat()),
+            Ok(status) => Some([vec![format!("it ended with {status}")], words.told()].concat()),
             Err(error) => Some(vec![format!("{error:#}")]),
         };
         Outcome {
@@ -272,20 +272,33 @@ fn say(lines: &[String]) {
     }
 }
 
-/// Which tests failed, and the beginning of what each of them said.
+/// Which tests failed, and the beginning of what each of them said; of a program that names none, the end of what it said.
 #[derive(Default)]
 struct Words {
     kept: Vec<String>,
     /// Lines of the one that is being told of.
     said: Option<usize>,
+    last: VecDeque<String>,
 }
 
 impl Words {
+    fn told(self) -> Vec<String> {
+        if self.kept.is_empty() {
+            return self.last.into();
+        }
+        self.kept
+    }
+
     fn hear(&mut self, line: String) {
+        if self.last.len() == WORDS_LIMIT {
+            self.last.pop_front();
+        }
+        self.last.push_back(line.clone());
         if line.starts_with("---- ") {
             self.said = Some(0);
         }
-        if line.ends_with("FAILED") {
+        // Programs with a harness of their own say why on the same line.
+        if line.contains(" ... FAILED") {
             self.kept.push(line);
         } else if let Some(said) = self.said.as_mut() {
             *said += 1;
@@ -336,6 +349,12 @@ mod tests {
             said.contains("test a ... FAILED") && said.contains("why"),
             "{said}"
         );
+        let own = outcome("own", "echo 'cluster a ... FAILED: why'; echo more; exit 1");
+        let own = own.failed.expect("it failed").join("\n");
+        assert!(own.contains("why") && !own.contains("more"), "{own}");
+        let other = outcome("other", "echo some words; exit 1");
+        let other = other.failed.expect("it failed").join("\n");
+        assert!(other.contains("some words"), "{other}");
         let killed = outcome("killed", "kill -9 $$").failed.expect("it failed");
         assert!(killed.join("\n").contains("signal: 9"), "{killed:?}");
     }

@@ -24,7 +24,9 @@ const ATTEMPT_LIMIT: Duration = Duration::from_millis(800);
 const BETWEEN_WRITES: Duration = Duration::from_millis(5);
 /// Each attempt costs its server a process, and both sides a handshake.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(15);
+/// At first: grown while nobody answers in it, since on a busy machine nobody may.
 const CONNECT_LIMIT: Duration = Duration::from_millis(300);
+const CONNECT_LIMIT_GROWN: Duration = Duration::from_secs(3);
 
 pub struct Writer {
     stop: Arc<AtomicBool>,
@@ -174,10 +176,15 @@ fn write(doors: &[Door], between: Duration, stop: &AtomicBool, count: &AtomicU64
         let mut record = Record::default();
         let mut session: Option<Client> = None;
         let mut next = 0;
+        let mut limit = CONNECT_LIMIT;
         while !stop.load(Ordering::Relaxed) {
             let Some(client) = &session else {
-                session = find(doors, next).await;
+                session = find(&doors[next % doors.len()], limit).await;
                 next += 1;
+                // Every server was asked in vain.
+                if next.is_multiple_of(doors.len()) {
+                    limit = (limit * 5 / 4).min(CONNECT_LIMIT_GROWN);
+                }
                 continue;
             };
             let number = record.acknowledged.len() as u64 + 1;
@@ -189,6 +196,7 @@ fn write(doors: &[Door], between: Duration, stop: &AtomicBool, count: &AtomicU64
                         .acknowledged
                         .push((number, mainstay_rt::clock::now()));
                     count.store(number, Ordering::Relaxed);
+                    limit = CONNECT_LIMIT;
                     tokio::time::sleep(between).await;
                 }
                 Ok(Err(_)) | Err(_) => session = None,
@@ -198,10 +206,9 @@ fn write(doors: &[Door], between: Duration, stop: &AtomicBool, count: &AtomicU64
     })
 }
 
-/// Asks one server after the other whether it takes writes.
-async fn find(doors: &[Door], which: usize) -> Option<Client> {
-    let door = &doors[which % doors.len()];
-    let found = tokio::time::timeout(CONNECT_LIMIT, async {
+/// Asks a server whether it takes writes.
+async fn find(door: &Door, limit: Duration) -> Option<Client> {
+    let found = tokio::time::timeout(limit, async {
         let client = connect(door).await.ok()?;
         let rows = client
             .simple_query("SHOW transaction_read_only")
@@ -286,23 +293,30 @@ pub fn superuser(cluster: &Cluster, which: usize, statement: &str) -> Result<Opt
 
 /// Creates the table, on whoever is primary.
 pub fn prepare(cluster: &Cluster) -> Result<()> {
-    let (primary, _) = cluster.await_primary(0)?;
-    cluster.runtime.block_on(async {
-        let client = connect(&cluster.door(primary)?).await?;
-        let statement = "CREATE TABLE numbers (number bigint PRIMARY KEY)";
-        client.simple_query(statement).await?;
-        Ok(())
-    })
+    arrange(
+        cluster,
+        "CREATE TABLE IF NOT EXISTS numbers (number bigint PRIMARY KEY)",
+    )
 }
 
 /// Removes what an earlier scenario left.
 pub fn forget(cluster: &Cluster) -> Result<()> {
-    let (primary, _) = cluster.await_primary(0)?;
-    cluster.runtime.block_on(async {
-        let client = connect(&cluster.door(primary)?).await?;
-        client.simple_query("DROP TABLE IF EXISTS numbers").await?;
-        Ok(())
-    })
+    arrange(cluster, "DROP TABLE IF EXISTS numbers")
+}
+
+/// Said to whoever is primary until it is done: a session may find that it has just changed.
+fn arrange(cluster: &Cluster, statement: &str) -> Result<()> {
+    let mut last = None;
+    let done = cluster.wait(statement, || {
+        let (primary, _) = cluster.primary()?;
+        let said = cluster.runtime.block_on(async {
+            let client = connect(&cluster.door(primary)?).await?;
+            client.simple_query(statement).await?;
+            anyhow::Ok(())
+        });
+        said.map_err(|error| last = Some(error)).ok()
+    });
+    done.with_context(|| format!("the last try: {last:?}"))
 }
 
 /// Whether this number is there.

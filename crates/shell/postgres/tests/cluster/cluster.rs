@@ -23,8 +23,8 @@ use crate::ahead;
 use crate::clocks::Clocks;
 use crate::wires::{Wires, door};
 
-/// For everything that is waited for.
-const LIMIT: Duration = Duration::from_secs(60);
+/// For everything that is waited for: what a machine that is busy with other tests never needs.
+const LIMIT: Duration = Duration::from_secs(180);
 pub const COUNT: usize = 3;
 const PEER_PORT: u16 = 7001;
 const HTTP_PORT: u16 = 7002;
@@ -404,6 +404,11 @@ impl Cluster {
         Ok(serde_json::from_slice(&body)?)
     }
 
+    /// The same of a keeper that runs, however busy the machine is.
+    pub fn await_status(&self, which: usize) -> Result<KeeperStatus> {
+        self.wait("a keeper's status", || self.status(which).ok())
+    }
+
     /// An operator's request to one keeper; its answer as text.
     pub fn order(&self, which: usize, path: &str, body: &str) -> Result<String> {
         let socket = self.path(which).join("control");
@@ -420,7 +425,27 @@ impl Cluster {
         Ok(text)
     }
 
-    /// The open primary of the highest term.
+    /// Has the primary go to another replica by plan; the new term. A refusal, and an answer that was not heard, are no
+    /// failure: what counts is where it is.
+    pub fn hand_over(&self, target: usize) -> Result<u32> {
+        let body = format!("{{\"to\":\"host-{}\"}}", target + 1);
+        let mut said = String::new();
+        self.wait("the primary to be handed over", || {
+            let (primary, term) = self.primary()?;
+            if primary == target {
+                return Some(term);
+            }
+            let answer = self.order(primary, "/v1/switchover", &body);
+            let answer = answer.unwrap_or_else(|refused| format!("{refused:#}"));
+            if answer != said {
+                println!("  {answer}");
+                said = answer;
+            }
+            None
+        })
+    }
+
+    /// The open primary of the highest term among those that answer now.
     pub fn primary(&self) -> Option<(usize, u32)> {
         (0..COUNT)
             .filter_map(|which| Some((which, self.status(which).ok()?)))
@@ -500,8 +525,11 @@ impl Cluster {
             .context("read postmaster.pid")
     }
 
+    /// Kills the postmaster, which may just be about to come or to go.
     pub fn kill_postmaster(&self, which: usize) -> Result<()> {
-        Ok(kill_process(self.postmaster(which)?, Signal::KILL)?)
+        self.wait("a postmaster to kill", || {
+            kill_process(self.postmaster(which).ok()?, Signal::KILL).ok()
+        })
     }
 
     /// Kills the keeper alone.

@@ -81,7 +81,7 @@ pub fn log_disk_hung() -> Result<()> {
     let mut cluster = Cluster::healthy()?;
     client::prepare(&cluster)?;
     let writer = Writer::start(&cluster)?;
-    let (primary, term) = cluster.await_primary(0)?;
+    let (primary, _) = cluster.await_primary(0)?;
     let victim = (primary + 1) % COUNT;
     let log = cluster.path(victim).join("log");
     let file = log.join("pgsql_tmp.pulse");
@@ -92,10 +92,7 @@ pub fn log_disk_hung() -> Result<()> {
     cluster.start_keeper(victim)?;
     cluster.wait("the log's pulse", || file.is_file().then_some(()))?;
     cluster.await_healthy()?;
-    let body = format!("{{\"to\":\"host-{}\"}}", victim + 1);
-    cluster.order(primary, "/v1/switchover", &body)?;
-    let now = cluster.await_primary(term)?;
-    ensure!(now.0 == victim, "the primary is on {}, not {victim}", now.0);
+    let now = (victim, cluster.hand_over(victim)?);
     cluster.await_healthy()?;
     check_hung(&cluster, &writer, now, &file)?;
     client::check(&cluster, &writer.finish()?)

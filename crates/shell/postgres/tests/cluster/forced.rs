@@ -2,9 +2,8 @@
 //! what it had, and a majority that was only cut off gives way.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::client::{self, Record, Writer};
 use crate::cluster::{COUNT, Cluster};
@@ -34,7 +33,7 @@ fn declared(cluster: &Cluster, which: usize, record: &Record, before: u64) -> Re
         lost.iter().all(|number| *number > before),
         "lost although this replica had it: {lost:?}"
     );
-    let status = cluster.status(which)?;
+    let status = cluster.await_status(which)?;
     println!("  it says {:?}", status.losses);
     ensure!(status.lineage == 1, "{status:?}");
     ensure!(!status.losses.is_empty(), "nobody says what is lost");
@@ -46,10 +45,16 @@ fn declared(cluster: &Cluster, which: usize, record: &Record, before: u64) -> Re
 }
 
 /// How many writes every replica has by now.
-fn written(cluster: &Cluster, writer: &Writer) -> u64 {
+fn written(cluster: &Cluster, writer: &Writer, primary: usize) -> Result<u64> {
     let count = writer.count();
-    cluster.pause(Duration::from_millis(500));
-    count
+    let say = |question: &str| client::superuser(cluster, primary, question);
+    let end = say("SELECT pg_current_wal_lsn()")?.context("no place in the log")?;
+    let question = format!(
+        "SELECT count(*) FROM pg_stat_replication WHERE application_name ~ '^mainstay_[0-9]' AND flush_lsn >= '{end}'::pg_lsn"
+    );
+    cluster.wait("every replica to have it", || {
+        (say(&question).ok()?? == (COUNT - 1).to_string()).then_some(count)
+    })
 }
 
 fn folders_aside(cluster: &Cluster, which: usize) -> usize {
@@ -70,7 +75,7 @@ pub fn majority_gone() -> Result<()> {
         refused.contains("is heard; use `mainstay switchover`"),
         "{refused}"
     );
-    let before = written(&cluster, &writer);
+    let before = written(&cluster, &writer, primary)?;
     cluster.wires.cut_streams(left, true);
     writer.await_more(&cluster, 30)?;
     cluster.kill_host(primary);
@@ -103,7 +108,7 @@ pub fn majority_gone() -> Result<()> {
 }
 
 fn incarnations(cluster: &Cluster, which: usize) -> Result<String> {
-    Ok(cluster.status(which)?.incarnation)
+    Ok(cluster.await_status(which)?.incarnation)
 }
 
 /// Everything is as it was before: a lost primary costs nothing that was answered.
@@ -120,7 +125,7 @@ fn whole_again(cluster: &mut Cluster, primary: usize) -> Result<()> {
     cluster.await_healthy()?;
     client::check(cluster, &writer.finish()?)?;
     let lineages: BTreeSet<u32> = (0..COUNT)
-        .map(|which| Ok(cluster.status(which)?.lineage))
+        .map(|which| Ok(cluster.await_status(which)?.lineage))
         .collect::<Result<_>>()?;
     ensure!(lineages == BTreeSet::from([1]), "{lineages:?}");
     Ok(())
@@ -134,7 +139,7 @@ pub fn majority_cut_off() -> Result<()> {
     writer.await_more(&cluster, 20)?;
     let (primary, term) = cluster.await_primary(0)?;
     let left = (primary + 1) % COUNT;
-    let before = written(&cluster, &writer);
+    let before = written(&cluster, &writer, primary)?;
     cluster.wires.isolate(left, true);
     writer.await_more(&cluster, 30)?;
     let answer = force(&cluster, left)?;

@@ -223,7 +223,7 @@ pub fn sessions_weakened() -> Result<()> {
     say(
         &by_function,
         "CREATE FUNCTION pg_temp.hurried() RETURNS void LANGUAGE sql SET synchronous_commit = off \
-         AS 'SELECT pg_sleep(6)'",
+         AS 'SELECT pg_sleep(600)'",
     )?;
     let running = cluster
         .runtime
@@ -233,7 +233,10 @@ pub fn sessions_weakened() -> Result<()> {
         "synchronous_commit = local",
         "synchronous_commit = off",
     ])?;
-    cluster.runtime.block_on(running)??;
+    let end = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_temp.hurried%'";
+    client::superuser(&cluster, primary, end)?;
+    let ended = cluster.runtime.block_on(running)?;
+    ensure!(ended.is_err(), "it slept through");
     say(&by_word, "RESET synchronous_commit")?;
     drop(by_option);
     told(&[])?;
@@ -282,7 +285,7 @@ pub fn upgraded() -> Result<()> {
         ensure!(pid == servers[which], "{which} was started anew");
     }
     ensure!(
-        cluster.primary() == Some((now, after)),
+        cluster.await_primary(0)? == (now, after),
         "somebody took over"
     );
     // Nothing is wrong with the folder, which is kept; the same build under the old name is another file.

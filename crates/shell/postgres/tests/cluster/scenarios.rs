@@ -102,7 +102,7 @@ fn postmaster_killed() -> Result<()> {
         writer.await_more(&cluster, 50)?;
     }
     let (primary, term) = cluster.await_healthy()?;
-    let timeline = cluster.status(primary)?.timeline;
+    let timeline = cluster.await_status(primary)?.timeline;
     ensure!(timeline == term, "timeline {timeline} is not term {term}");
     writer.await_more(&cluster, 50)?;
     client::check(&cluster, &writer.finish()?)
@@ -137,8 +137,8 @@ fn host_frozen() -> Result<()> {
         .and_then(|_| writer.await_more(&cluster, 50));
     cluster.signal_host(primary, Signal::CONT);
     result?;
-    cluster.await_healthy()?;
-    ensure!(cluster.primary().is_some_and(|(which, _)| which != primary));
+    let (now, _) = cluster.await_healthy()?;
+    ensure!(now != primary, "the stale one is primary again");
     writer.await_more(&cluster, 50)?;
     client::check(&cluster, &writer.finish()?)
 }
@@ -166,8 +166,8 @@ fn quorum_missing() -> Result<()> {
     // Longer than a silence of its keeper or an isolation would be borne.
     for _ in 0..40 {
         cluster.pause(Duration::from_millis(100));
-        let now = cluster.primary();
-        ensure!(now == Some((primary, term)), "{now:?} instead of it");
+        let now = cluster.await_primary(0)?;
+        ensure!(now == (primary, term), "{now:?} instead of it");
     }
     let waiting = writer.count();
     ensure!(
@@ -208,14 +208,14 @@ fn disk_lost() -> Result<()> {
     writer.await_more(&cluster, 20)?;
     let (primary, _) = cluster.await_primary(0)?;
     let victim = (primary + 1) % COUNT;
-    let before = cluster.status(victim)?.incarnation;
+    let before = cluster.await_status(victim)?.incarnation;
     cluster.kill_host(victim);
     std::fs::remove_dir_all(cluster.path(victim).join("keeper"))?;
     std::fs::remove_dir_all(cluster.pgdata(victim))?;
     cluster.start_keeper(victim)?;
     cluster.await_healthy()?;
     ensure!(
-        cluster.status(victim)?.incarnation != before,
+        cluster.await_status(victim)?.incarnation != before,
         "a new incarnation"
     );
     writer.await_more(&cluster, 20)?;
@@ -247,7 +247,7 @@ fn log_removed() -> Result<()> {
     writer.await_more(&cluster, 20)?;
     let (primary, term) = cluster.await_primary(0)?;
     let victim = (primary + 1) % COUNT;
-    let before = cluster.status(victim)?.incarnation;
+    let before = cluster.await_status(victim)?.incarnation;
     cluster.kill_host(victim);
     for _ in 0..4 {
         let write = "SELECT pg_logical_emit_message(false, 'test', 'log')";
@@ -262,7 +262,7 @@ fn log_removed() -> Result<()> {
     })?;
     let (_, after) = cluster.await_healthy()?;
     ensure!(after == term, "no failover: term {term}, then {after}");
-    let status = cluster.status(victim)?;
+    let status = cluster.await_status(victim)?;
     ensure!(status.incarnation != before, "a new incarnation");
     let mut aside = std::fs::read_dir(cluster.path(victim).join("keeper/quarantine"))?;
     ensure!(aside.next().is_some(), "what it had is kept aside");
@@ -294,13 +294,8 @@ fn switchover() -> Result<()> {
     let writer = Writer::start(&cluster)?;
     writer.await_more(&cluster, 50)?;
     for _ in 0..2 {
-        let (primary, term) = cluster.await_healthy()?;
-        let target = (primary + 1) % COUNT;
-        let body = format!("{{\"to\":\"host-{}\"}}", target + 1);
-        let answer = cluster.order(primary, "/v1/switchover", &body)?;
-        println!("  {answer}");
-        let (now, _) = cluster.await_primary(term)?;
-        ensure!(now == target, "the primary is on {now}, not {target}");
+        let (primary, _) = cluster.await_healthy()?;
+        cluster.hand_over((primary + 1) % COUNT)?;
         writer.await_more(&cluster, 50)?;
     }
     cluster.await_healthy()?;

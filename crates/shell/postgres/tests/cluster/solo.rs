@@ -54,7 +54,7 @@ pub fn solo_ends() -> Result<()> {
     // From here on nothing may be lost with it.
     cluster.kill_host(primary);
     let (next, _) = cluster.await_primary(term)?;
-    let losses = cluster.status(next)?.losses;
+    let losses = cluster.await_status(next)?.losses;
     ensure!(losses.is_empty(), "{losses:?}");
     writer.await_more(&cluster, 20)?;
     cluster.start_keeper(primary)?;
@@ -86,14 +86,14 @@ pub fn solo_lost() -> Result<()> {
         lost.iter().all(|number| *number > before),
         "lost although the quorum had it: {lost:?}"
     );
-    let losses = cluster.status(next)?.losses;
+    let losses = cluster.await_status(next)?.losses;
     let known = losses.iter().any(|loss| loss.timeline == term);
     ensure!(known, "nobody says what is lost: {losses:?}");
     println!("  it says {losses:?}");
-    let incarnation = cluster.status(primary)?.incarnation;
+    let incarnation = cluster.await_status(primary)?.incarnation;
     cluster.wires.isolate(primary, false);
     cluster.await_healthy()?;
-    let status = cluster.status(primary)?;
+    let status = cluster.await_status(primary)?;
     ensure!(status.incarnation != incarnation, "it was not filled anew");
     let copied = status
         .events
