@@ -20,6 +20,7 @@ mod playbook_file;
 mod playbook_times;
 mod playbooks_named;
 mod quantity;
+mod routes;
 mod tree;
 
 use mainstay_model::Platform;
@@ -58,9 +59,11 @@ pub fn load(path: &str, text: &str) -> Result<Platform, Vec<Diagnostic>> {
             .map(|violation| draft::fault(&tree, violation));
         reader.all(faults.collect())
     })?;
-    match gates::unreadable(&tree, &platform) {
-        faults if faults.is_empty() => Ok(platform),
-        faults => Err(reader.all(faults)),
+    let mut faults = gates::unreadable(&tree, &platform);
+    faults.extend(routes::hidden(&tree, &platform));
+    match faults.is_empty() {
+        true => Ok(platform),
+        false => Err(reader.all(faults)),
     }
 }
 

@@ -35,6 +35,31 @@ fn check_text(text: &str, expected: Expect) {
     expected.assert_eq(&render(&diagnostics));
 }
 
+/// A part of a path matches whatever stands there: how it is called tells no two routes apart.
+#[test]
+fn routes_that_differ_in_the_name_of_a_part_alone_are_refused() {
+    let other = "            - path: /v1/cells/{market}
+              service: {name: ticker}
+            - path: /v1/cells/{cell}
+";
+    check(
+        &[("            - path: /v1/cells/{cell}\n", other)],
+        expect![[r#"
+            p.yaml:171:21: error[duplicate-name]: another route takes the same requests as `/v1/cells/{market}`: the names of parts do not tell them apart
+              171 |             - path: /v1/cells/{cell}
+                  |                     ^
+                  = see p.yaml:169:21: - path: /v1/cells/{market}
+                  = help: make host, path or methods differ, or remove one
+        "#]],
+    );
+    // One that takes fewer methods is another one.
+    let other = other.replace("{market}\n", "{market}\n              methods: [GET]\n");
+    check(
+        &[("            - path: /v1/cells/{cell}\n", &other)],
+        expect![[""]],
+    );
+}
+
 #[test]
 fn the_smallest_example_is_sound() {
     let platform = platform("../database/platform.yaml");
