@@ -16,6 +16,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
 use crate::chain::Hash;
+use crate::inactive::Inactive;
 use crate::numeric::Numeric;
 use crate::request::Kind;
 use crate::session::Session;
@@ -29,6 +30,8 @@ pub enum CommitError {
     Notice,
     #[error("the server wrote {written} rows of {expected}")]
     Rows { written: u64, expected: u64 },
+    #[error("the commit was not waited for ({0})")]
+    Abandoned(Inactive),
 }
 
 impl CommitError {
@@ -38,6 +41,7 @@ impl CommitError {
             Self::Database(_) => "commit_failed",
             Self::Notice => "commit_warned",
             Self::Rows { .. } => "rows_missing",
+            Self::Abandoned(_) => "commit_abandoned",
         }
     }
 }

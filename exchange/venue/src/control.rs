@@ -67,16 +67,21 @@ pub async fn set(
     may_control(&shared, came)?;
     let wanted = body.as_ref().map(mode_in).unwrap_or_default();
     let text = sequence(&shared, Kind::Mode, &shared.cell, &headers, body).await?;
-    // Our own text.
-    let answer: Answer = serde_json::from_str(&text)
+    confirm(&text, &wanted).map(json)
+}
+
+/// What the answer to the command says of the mode that was wanted. The text is our own.
+fn confirm(text: &str, wanted: &str) -> Result<String, Problem> {
+    let answer: Answer = serde_json::from_str(text)
         .map_err(|_| Problem::OutcomeUnknown("the answer cannot be read"))?;
+    // The house's modes are refused for nothing else.
     if answer.outcome != "accepted" {
-        return Err(Problem::Overloaded("the order came after its deadline"));
+        return Err(Problem::Expired);
     }
-    Ok(json(format!(
+    Ok(format!(
         "{{\"mode\":\"{wanted}\",\"sequence\":{},\"epoch\":{}}}",
         answer.sequence, answer.epoch
-    )))
+    ))
 }
 
 #[derive(Deserialize)]
@@ -87,4 +92,25 @@ struct Wanted {
 /// What was asked for; whether it can be, is judged where all commands are.
 fn mode_in(body: &Bytes) -> String {
     serde_json::from_slice::<Wanted>(body).map_or_else(|_| String::new(), |wanted| wanted.mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its reference is used up: the same again would be answered the same again.
+    #[test]
+    fn a_mode_that_expired_is_not_to_be_sent_again_as_it_is() {
+        let told = |outcome| {
+            let text = format!(r#"{{"outcome":"{outcome}","sequence":7,"epoch":2}}"#);
+            confirm(&text, "cancelOnly")
+        };
+        let accepted = r#"{"mode":"cancelOnly","sequence":7,"epoch":2}"#;
+        assert_eq!(told("accepted"), Ok(accepted.to_owned()));
+        assert_eq!(told("expired"), Err(Problem::Expired));
+        assert!(matches!(
+            confirm("{", "open"),
+            Err(Problem::OutcomeUnknown(_))
+        ));
+    }
 }

@@ -7,6 +7,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use exchange_engine::limits::ACCOUNTS_MAX;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -22,7 +23,7 @@ pub struct Failure {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct FailureContent {
     /// For programs: `invalid`, `unknown_cell`, `not_a_controller`, `reference_conflict`, `reference_not_above`, `not_active`,
-    /// `lease_expired`, `overloaded`, `outcome_unknown`, `not_found`.
+    /// `lease_expired`, `overloaded`, `outcome_unknown`, `not_found`, `no_room`, `expired`.
     #[schema(example = "outcome_unknown")]
     pub code: &'static str,
     pub message: String,
@@ -51,6 +52,10 @@ pub enum Problem {
     ReferenceNotAbove {
         highest: u64,
     },
+    /// The cell knows as many accounts as it may.
+    NoRoom,
+    /// A mode that was sequenced after its own deadline.
+    Expired,
     NotActive(Inactive),
     LeaseExpired,
     Overloaded(&'static str),
@@ -67,6 +72,8 @@ impl Problem {
             Self::NotFound(_) => "not_found",
             Self::Conflict => "reference_conflict",
             Self::ReferenceNotAbove { .. } => "reference_not_above",
+            Self::NoRoom => "no_room",
+            Self::Expired => "expired",
             Self::NotActive(_) => "not_active",
             Self::LeaseExpired => "lease_expired",
             Self::Overloaded(_) => "overloaded",
@@ -81,7 +88,7 @@ impl Problem {
             Self::UnknownCell | Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::NotAController => StatusCode::FORBIDDEN,
             Self::Conflict => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::ReferenceNotAbove { .. } => StatusCode::CONFLICT,
+            Self::ReferenceNotAbove { .. } | Self::NoRoom | Self::Expired => StatusCode::CONFLICT,
             Self::NotActive(_)
             | Self::LeaseExpired
             | Self::Overloaded(_)
@@ -101,6 +108,12 @@ impl Problem {
                 format!(
                     "the reference was never used and is not above the account's highest, {highest}"
                 )
+            }
+            Self::NoRoom => format!(
+                "the cell knows {ACCOUNTS_MAX} accounts and takes no new one; nothing was done"
+            ),
+            Self::Expired => {
+                "the order came after its deadline; the mode is what it was".to_owned()
             }
             Self::NotActive(reason) => {
                 format!("this instance is not active ({reason}); nothing was done")
@@ -124,6 +137,8 @@ impl Problem {
             Self::NotFound(_) => "check account and reference".to_owned(),
             Self::Conflict => "use a new, higher reference".to_owned(),
             Self::ReferenceNotAbove { highest } => format!("use a reference above {highest}"),
+            Self::NoRoom => "use an account that the cell knows, or another cell".to_owned(),
+            Self::Expired => "send it with a higher reference and a later deadline".to_owned(),
             Self::NotActive(_) | Self::LeaseExpired => {
                 "send the same request to another gateway or again".to_owned()
             }
@@ -193,4 +208,27 @@ pub fn told(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What will not change by waiting does not invite anybody to send it again.
+    #[test]
+    fn only_what_may_pass_says_when_to_come_back() {
+        for (problem, status, code, retries) in [
+            (Problem::NoRoom, 409, "no_room", false),
+            (Problem::Expired, 409, "expired", false),
+            (Problem::Overloaded("full"), 503, "overloaded", true),
+            (Problem::LeaseExpired, 503, "lease_expired", true),
+        ] {
+            assert_eq!(problem.code(), code);
+            let remedy = problem.remedy();
+            assert_eq!(remedy.contains("same"), retries, "{remedy}");
+            let response = problem.into_response();
+            let says_when = response.headers().contains_key(header::RETRY_AFTER);
+            assert_eq!((response.status().as_u16(), says_when), (status, retries));
+        }
+    }
 }

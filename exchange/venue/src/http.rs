@@ -203,11 +203,7 @@ pub async fn sequence(
         }
         Reply::LeaseExpired => return Err(Problem::LeaseExpired),
         Reply::NotActive(reason) => return Err(Problem::NotActive(reason)),
-        Reply::NoRoom => {
-            return Err(Problem::Overloaded(
-                "the cell has no room for another account",
-            ));
-        }
+        Reply::NoRoom => return Err(Problem::NoRoom),
         Reply::Unknown => {
             return Err(Problem::OutcomeUnknown(
                 "the commit did not come back clean",
@@ -318,7 +314,8 @@ pub async fn live(State(shared): App) -> Response {
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, content_type = "application/openmetrics-text")))]
 pub async fn metrics(State(shared): App) -> Response {
     let phase = shared.published.phase();
-    let text = shared.metrics.render(&phase, shared.intake.len());
+    let waits = (shared.intake.len(), shared.published.commit_age());
+    let text = shared.metrics.render(&phase, waits);
     let kind =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     (StatusCode::OK, [(header::CONTENT_TYPE, kind)], text).into_response()

@@ -12,6 +12,8 @@ pub enum Inactive {
     DatabaseUnreachable,
     DatabaseIsStandby,
     DatabaseError,
+    /// The local server has the connection open and says nothing.
+    DatabaseSilent,
     ConnectionLost,
     OtherWriter,
     SchemaUnknown,
@@ -21,6 +23,8 @@ pub enum Inactive {
     CommitUnknown,
     /// What was read waits for a batch whose commit has not come back.
     CommitUnsettled,
+    /// A commit has been under way for longer than any quorum needs; what comes would wait behind it.
+    CommitOverdue,
     /// The instance ceased to be active while the request was on its way.
     Deactivated,
     ClockWentBack,
@@ -36,6 +40,7 @@ impl Inactive {
             Self::DatabaseUnreachable => "database_unreachable",
             Self::DatabaseIsStandby => "database_is_standby",
             Self::DatabaseError => "database_error",
+            Self::DatabaseSilent => "database_silent",
             Self::ConnectionLost => "connection_lost",
             Self::OtherWriter => "other_writer",
             Self::SchemaUnknown => "schema_unknown",
@@ -43,6 +48,7 @@ impl Inactive {
             Self::EpochNotCommitted => "epoch_not_committed",
             Self::CommitUnknown => "commit_unknown",
             Self::CommitUnsettled => "commit_unsettled",
+            Self::CommitOverdue => "commit_overdue",
             Self::Deactivated => "deactivated",
             Self::ClockWentBack => "clock_went_back",
         }

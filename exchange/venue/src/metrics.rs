@@ -5,6 +5,7 @@
 //! `transaction_failures_total` is a transaction whose outcome is not known or that the database refused.
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -55,6 +56,7 @@ pub struct Metrics {
     open_orders: Gauge,
     mode: Gauge,
     queue: Gauge,
+    commit_age: Gauge<f64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -77,6 +79,7 @@ impl Default for Metrics {
             open_orders: Gauge::default(),
             mode: Gauge::default(),
             queue: Gauge::default(),
+            commit_age: Gauge::default(),
         };
         metrics.register_counts();
         metrics.register_gauges();
@@ -130,7 +133,12 @@ impl Metrics {
             self.activations.clone(),
         );
         registry.register("snapshots", "Snapshots written", self.snapshots.clone());
-        for reason in ["commit_failed", "commit_warned", "rows_missing"] {
+        for reason in [
+            "commit_failed",
+            "commit_warned",
+            "commit_abandoned",
+            "rows_missing",
+        ] {
             // Present at zero, so that a rate over them exists before the first.
             drop(self.failures.get_or_create(&Why { reason }));
         }
@@ -168,9 +176,15 @@ impl Metrics {
             "Commands waiting for the writer",
             self.queue.clone(),
         );
+        registry.register(
+            "commit_under_way_seconds",
+            "For how long the commit that is under way has been; 0 while none is",
+            self.commit_age.clone(),
+        );
     }
 
-    pub fn render(&self, phase: &Phase, queue: usize) -> String {
+    /// `queue` commands wait for the writer, and it has waited for its commit for `commit_age`.
+    pub fn render(&self, phase: &Phase, (queue, commit_age): (usize, Duration)) -> String {
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         match phase {
             Phase::Active(active) => {
@@ -190,6 +204,7 @@ impl Metrics {
             }
         }
         self.queue.set(gauge(queue as u64));
+        self.commit_age.set(commit_age.as_secs_f64());
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
@@ -212,7 +227,8 @@ mod tests {
                 reason: "insufficient_funds",
             })
             .inc();
-        let text = metrics.render(&Phase::Standby(Inactive::Starting), 3);
+        let waits = (3, Duration::from_millis(1_500));
+        let text = metrics.render(&Phase::Standby(Inactive::Starting), waits);
         for line in [
             "order_processing_duration_seconds_bucket{le=\"0.0025\"} 1",
             "transaction_failures_total{reason=\"commit_warned\"} 0",
@@ -221,6 +237,7 @@ mod tests {
             "venue_active 0",
             "venue_mode 0",
             "queue_commands 3",
+            "commit_under_way_seconds 1.5",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");
         }

@@ -16,6 +16,8 @@ use exchange_engine::decimal;
 use exchange_engine::outcome::Bucket;
 use exchange_engine::units::{Account, Asset, Price, Quantity, Reference};
 use serde::Deserialize;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::answer;
 use crate::chain::Hash;
@@ -30,6 +32,10 @@ use crate::view::{Active, DEPTH_MAX, Deactivated, Phase};
 const DEPTH_DEFAULT: usize = 20;
 /// How long what was read from a table waits for the batch in flight.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
+/// How long a table is read at most. One row by its key takes a millisecond.
+const READ_MAX: Duration = Duration::from_secs(5);
+/// A commit that takes longer makes the instance unready: a quorum that lost a member has another one by then.
+const COMMIT_OVERDUE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -176,15 +182,14 @@ pub async fn order(
     let reference = Reference::new(reference).ok_or(Problem::NotFound("reference"))?;
     let active = active(&shared, &cell)?;
     let (key, own) = (column(account.number()), column(reference.number()));
-    let found = active
-        .reader
-        .query_opt(
+    let found = row(
+        &active,
             "select c.sequence, c.kind, c.outcome, c.hash, o.status, o.side, o.type, o.price, o.quantity, o.filled \
              from exchange.commands c left join exchange.orders o using (account, reference) \
              where c.account = $1 and c.reference = $2",
-            &[&key, &own],
-        )
-        .await;
+        (key, own),
+    )
+    .await;
     let row = settled(&shared, active.epoch, found)
         .await?
         .ok_or(Problem::NotFound("command"))?;
@@ -232,13 +237,23 @@ fn hash_of(bytes: &[u8]) -> Result<Hash, Problem> {
     Hash::try_from(bytes).map_err(|_| Problem::NotActive(Inactive::LogDamaged))
 }
 
+/// The row of a table that bears this account and reference.
+async fn row(
+    active: &Active,
+    query: &str,
+    (account, reference): (i64, i64),
+) -> Result<Option<Row>, Inactive> {
+    let key: [&(dyn ToSql + Sync); 2] = [&account, &reference];
+    match tokio::time::timeout(READ_MAX, active.reader.query_opt(query, &key)).await {
+        Ok(Ok(row)) => Ok(row),
+        Ok(Err(_)) => Err(Inactive::DatabaseError),
+        Err(_) => Err(Inactive::DatabaseSilent),
+    }
+}
+
 /// A row read from a table, once nothing unsettled can be in it.
-async fn settled<T>(
-    shared: &Shared,
-    epoch: u64,
-    found: Result<T, tokio_postgres::Error>,
-) -> Result<T, Problem> {
-    let found = found.map_err(|_| Problem::NotActive(Inactive::DatabaseError))?;
+async fn settled<T>(shared: &Shared, epoch: u64, found: Result<T, Inactive>) -> Result<T, Problem> {
+    let found = found.map_err(Problem::NotActive)?;
     match tokio::time::timeout(SETTLE_MAX, shared.published.barrier(epoch)).await {
         Ok(Ok(())) => Ok(found),
         Ok(Err(Deactivated)) => Err(Problem::NotActive(Inactive::Deactivated)),
@@ -262,15 +277,16 @@ pub async fn older(
         column(command.account.number()),
         column(command.reference.number()),
     );
-    let found = active
-        .reader
-        .query_opt(
-            "select request, outcome, hash from exchange.commands where account = $1 and reference = $2",
-            &[&account, &reference],
-        )
-        .await;
+    let found = row(
+        &active,
+        "select request, outcome, hash from exchange.commands where account = $1 and reference = $2",
+        (account, reference),
+    )
+    .await;
+    // Its reference is used up, most likely by itself: what cannot be read is not known, and not undone.
     let row = settled(shared, epoch, found)
-        .await?
+        .await
+        .map_err(|_| Problem::OutcomeUnknown("the log could not be read"))?
         .ok_or(Problem::ReferenceNotAbove { highest })?;
     if row.get::<_, &str>(0) != canonical {
         return Err(Problem::Conflict);
@@ -278,7 +294,7 @@ pub async fn older(
     Ok(answer::sent(row.get(1), &hash_of(row.get(2))?, true))
 }
 
-/// 200 only on the active instance.
+/// 200 only on the active instance, and while its commits come to an end.
 #[utoipa::path(get, path = "/health/ready", tag = "health", responses((status = 200, body = openapi::Ready), (status = 503)))]
 pub async fn ready(State(shared): App) -> Response {
     let cell = &shared.cell;
@@ -291,6 +307,9 @@ pub async fn ready(State(shared): App) -> Response {
         )
             .into_response()
     };
+    if shared.published.commit_age() > COMMIT_OVERDUE {
+        return not_ready(Inactive::CommitOverdue.name());
+    }
     match (may_serve(&shared), shared.published.phase()) {
         (Ok(_), Phase::Active(active)) => json(format!(
             "{{\"active\":true,\"cell\":\"{cell}\",\"epoch\":{},\"term\":{},\"sequence\":{}}}",

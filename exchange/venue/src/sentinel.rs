@@ -16,6 +16,8 @@ use crate::shared::Shared;
 
 /// How often the server is asked.
 const LOOK: Duration = Duration::from_millis(50);
+/// A server that has not answered for so long is not just busy. Whoever becomes active anew has new connections.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub struct Sentinel {
@@ -53,10 +55,11 @@ async fn look(shared: &Shared, reader: &Client, term: u64) -> Inactive {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        match activate::in_recovery(reader).await {
-            Ok(false) => {}
-            Ok(true) => return Inactive::DatabaseIsStandby,
-            Err(_) => return Inactive::ConnectionLost,
+        match tokio::time::timeout(SILENCE_MAX, activate::in_recovery(reader)).await {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => return Inactive::DatabaseIsStandby,
+            Ok(Err(_)) => return Inactive::ConnectionLost,
+            Err(_) => return Inactive::DatabaseSilent,
         }
         let lease = shared.lease.check();
         if lease.allows() && lease.term() != term {

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_postgres::error::DbError;
@@ -30,6 +31,9 @@ set search_path = pg_catalog";
 const SETTINGS: &str = "select current_setting('synchronous_commit') = 'on' \
     and current_setting('client_min_messages') in ('warning', 'notice', 'log', 'debug1')";
 
+/// How long a server may take from the connection to the session's settings.
+const OPEN_MAX: Duration = Duration::from_secs(5);
+
 /// The class of codes of a server that is being stopped.
 const OPERATOR_INTERVENTION: &str = "57";
 
@@ -43,6 +47,8 @@ pub enum SessionError {
     Connect(#[source] tokio_postgres::Error),
     #[error("set up the session")]
     Setup(#[source] tokio_postgres::Error),
+    #[error("the local server took a connection and did not greet within {OPEN_MAX:?}")]
+    Silent,
     #[error("the server did not take the session's settings for commits")]
     Settings,
 }
@@ -56,6 +62,11 @@ pub struct Session {
 
 impl Session {
     pub async fn open(database: &Database) -> Result<Self, SessionError> {
+        let opening = tokio::time::timeout(OPEN_MAX, Self::begin(database));
+        opening.await.unwrap_or(Err(SessionError::Silent))
+    }
+
+    async fn begin(database: &Database) -> Result<Self, SessionError> {
         let config = database.config().map_err(SessionError::Password)?;
         let proof = database.trust.connector().map_err(SessionError::Roots)?;
         let (client, mut connection) =

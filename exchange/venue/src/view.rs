@@ -6,7 +6,9 @@
 //! such an answer waits for the [`Barrier`] before it leaves.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use exchange_engine::book::LevelView;
 use exchange_engine::command::Mode;
@@ -16,6 +18,7 @@ use exchange_engine::units::{Account, Instrument, Side};
 use tokio::sync::watch;
 use tokio_postgres::Client;
 
+use crate::clock;
 use crate::inactive::Inactive;
 
 /// Levels per side that a published picture holds.
@@ -101,6 +104,8 @@ pub struct Published {
     phase: Mutex<Phase>,
     balances: Mutex<HashMap<Account, Balances>>,
     progress: watch::Sender<Progress>,
+    /// Boot-clock nanoseconds at which the batch in flight was sent; zero while none is.
+    sent_ns: AtomicU64,
 }
 
 /// The instance ceased to be active while an answer waited.
@@ -113,6 +118,7 @@ impl Default for Published {
             phase: Mutex::new(Phase::Standby(Inactive::Starting)),
             balances: Mutex::default(),
             progress: watch::Sender::new(Progress::default()),
+            sent_ns: AtomicU64::new(0),
         }
     }
 }
@@ -152,11 +158,13 @@ impl Published {
             progress.epoch = Some(active.epoch);
             progress.clean = progress.sent;
         });
+        self.sent_ns.store(0, Ordering::Relaxed);
         self.set(Phase::Active(active));
     }
 
     pub fn deactivate(&self, reason: Inactive) {
         self.set(Phase::Standby(reason));
+        self.sent_ns.store(0, Ordering::Relaxed);
         self.progress
             .send_if_modified(|progress| progress.epoch.take().is_some());
         if let Ok(mut balances) = self.balances.lock() {
@@ -166,6 +174,7 @@ impl Published {
 
     /// A batch is about to be sent.
     pub fn sent(&self) {
+        self.sent_ns.store(clock::boot_ns(), Ordering::Relaxed);
         self.progress.send_modify(|progress| progress.sent += 1);
     }
 
@@ -186,8 +195,17 @@ impl Published {
         {
             active.picture = Arc::new(picture);
         }
+        self.sent_ns.store(0, Ordering::Relaxed);
         self.progress
             .send_modify(|progress| progress.clean = progress.sent);
+    }
+
+    /// How long the commit that is under way has been.
+    pub fn commit_age(&self) -> Duration {
+        match self.sent_ns.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            sent_ns => Duration::from_nanos(clock::boot_ns().saturating_sub(sent_ns)),
+        }
     }
 
     /// Waits until every batch that was sent so far is cleanly committed under `epoch`. What was read from the

@@ -158,7 +158,7 @@ async fn serve(shared: &Arc<Shared>, database: &Database, writer: &mut Writer) -
             submissions = shared.intake.take(BATCH_MAX) => submissions,
             _ = draining.changed() => continue,
         };
-        if let Err(error) = round(shared, writer, submissions).await {
+        if let Err(error) = round(shared, writer, &mut sentinel, submissions).await {
             let why = Why {
                 reason: error.reason(),
             };
@@ -168,7 +168,10 @@ async fn serve(shared: &Arc<Shared>, database: &Database, writer: &mut Writer) -
                 epoch = writer.epoch,
                 "a batch has an unknown outcome"
             );
-            return Inactive::CommitUnknown;
+            return match error {
+                CommitError::Abandoned(reason) => reason,
+                _ => Inactive::CommitUnknown,
+            };
         }
         snapshots.consider(shared, database, &writer.engine);
     }
@@ -180,6 +183,7 @@ type Waiting = (oneshot::Sender<Reply>, Reply);
 async fn round(
     shared: &Shared,
     writer: &mut Writer,
+    sentinel: &mut Sentinel,
     submissions: Vec<Submission>,
 ) -> Result<(), CommitError> {
     if !shared.lease.check().allows() {
@@ -199,15 +203,13 @@ async fn round(
     if !batch.is_empty() {
         shared.published.sent();
         let sent_ns = clock::boot_ns();
-        let outcome = batch
-            .commit(
-                &writer.session,
-                &writer.statements,
-                writer.epoch,
-                &writer.engine,
-            )
-            .await;
-        if let Err(error) = outcome {
+        let committing = batch.commit(
+            &writer.session,
+            &writer.statements,
+            writer.epoch,
+            &writer.engine,
+        );
+        if let Err(error) = watched(committing, sentinel).await {
             for (reply, _) in waiting {
                 let _ = reply.send(Reply::Unknown);
             }
@@ -228,6 +230,26 @@ async fn round(
         let _ = reply.send(content);
     }
     Ok(())
+}
+
+/// A commit, for as long as this server is the primary that it was: what comes of it then is not known, and whoever waits
+/// is told so. Nothing else ends it, since it may wait for its quorum; readiness says how long that takes.
+async fn watched(
+    committing: impl Future<Output = Result<(), CommitError>>,
+    sentinel: &mut Sentinel,
+) -> Result<(), CommitError> {
+    let mut committing = std::pin::pin!(committing);
+    tokio::select! {
+        biased;
+        outcome = &mut committing => outcome,
+        reason = sentinel.found() => match reason {
+            Inactive::DatabaseIsStandby | Inactive::TermChanged => {
+                Err(CommitError::Abandoned(reason))
+            }
+            // The other connection is gone or silent. That says nothing about this one.
+            _ => committing.await,
+        },
+    }
 }
 
 /// Gives a submission its place in the log, or finds that it has one, or that it can have none. The reply is sent
