@@ -6,6 +6,7 @@
 //! how long ago that was; whoever reads it decides whether that is good enough.
 
 mod clock;
+mod door;
 mod metrics;
 mod serve;
 mod watch;

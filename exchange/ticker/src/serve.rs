@@ -1,7 +1,9 @@
 //! The board itself: answers from what was last seen, and says how old it is.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
@@ -13,9 +15,11 @@ use exchange_tls::{Guarded, Identity};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::sync::watch::Receiver;
 
 use crate::clock::boot_ms;
+use crate::door::{Bounded, CONNECTIONS_MAX};
 use crate::metrics::Metrics;
 use crate::watch::Reading;
 
@@ -26,7 +30,10 @@ pub struct Hall {
     pub metrics: Arc<Metrics>,
 }
 
-/// Until SIGTERM.
+/// How long open connections may take to come to an end once the process was told to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Until SIGTERM, and what was being answered then.
 pub async fn run(
     listen: SocketAddr,
     identity: Option<Arc<Identity>>,
@@ -37,12 +44,41 @@ pub async fn run(
         .with_context(|| format!("listen at {listen}"))?;
     let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
     tracing::info!(%listen, "serving");
-    axum::serve(Guarded::new(listener, identity), router(hall))
-        .with_graceful_shutdown(async move {
-            terminate.recv().await;
-        })
-        .await
-        .context("serve")
+    let bounded = Bounded::new(listener, CONNECTIONS_MAX);
+    let stop = async move {
+        terminate.recv().await;
+        tracing::info!("draining");
+    };
+    serve(Guarded::new(bounded, identity), hall, stop, DRAIN_MAX).await
+}
+
+/// Serves until `stop`, and then for `drain` at most whoever is inside.
+async fn serve(
+    listener: Guarded<Bounded>,
+    hall: Hall,
+    stop: impl Future<Output = ()> + Send + 'static,
+    drain: Duration,
+) -> anyhow::Result<()> {
+    let (stopping, stopped) = oneshot::channel();
+    let server = axum::serve(listener, router(hall)).with_graceful_shutdown(async move {
+        stop.await;
+        // Whoever listened ended with the server.
+        stopping.send(()).ok();
+    });
+    let too_long = async move {
+        match stopped.await {
+            Ok(()) => tokio::time::sleep(drain).await,
+            // The server is gone, and says so itself.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        served = server => served.context("serve"),
+        () = too_long => {
+            tracing::info!("open connections outlasted the drain and are closed");
+            Ok(())
+        }
+    }
 }
 
 fn router(hall: Hall) -> Router {
@@ -110,6 +146,9 @@ fn nothing_seen() -> Response {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
     use super::*;
     use crate::watch::{Book, Level};
 
@@ -136,5 +175,68 @@ mod tests {
         assert_eq!(shown["age_ms"], 250);
         assert_eq!(shown["bid"]["price"], "236.47");
         assert!(shown["ask"].is_null());
+    }
+
+    async fn open(places: usize) -> (Guarded<Bounded>, Hall, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (_, seen) = tokio::sync::watch::channel(None);
+        let metrics = Arc::default();
+        let listener = Guarded::new(Bounded::new(listener, places), None);
+        (listener, Hall { seen, metrics }, address)
+    }
+
+    const QUESTION: &[u8] = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    async fn answer(stream: &mut TcpStream) -> String {
+        let mut buffer = [0; 1024];
+        let count = stream.read(&mut buffer).await.expect("an answer");
+        String::from_utf8_lossy(&buffer[..count]).into_owned()
+    }
+
+    /// Who finds no place waits for one, and gets it when somebody leaves.
+    #[tokio::test]
+    async fn no_more_are_inside_than_there_are_places() {
+        let (listener, hall, address) = open(2).await;
+        tokio::spawn(serve(listener, hall, std::future::pending(), DRAIN_MAX));
+        let mut inside = Vec::new();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).await.expect("connects");
+            stream.write_all(QUESTION).await.expect("asks");
+            assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
+            inside.push(stream);
+        }
+        let mut outside = TcpStream::connect(address).await.expect("connects");
+        outside.write_all(QUESTION).await.expect("asks");
+        // Both that are inside are answered again, which takes the server past the third if it could come in.
+        for stream in &mut inside {
+            stream.write_all(QUESTION).await.expect("asks");
+            assert!(answer(stream).await.starts_with("HTTP/1.1 200"));
+        }
+        let early = outside.try_read(&mut [0; 16]);
+        let early = early.expect_err("not answered").kind();
+        assert_eq!(early, std::io::ErrorKind::WouldBlock);
+        inside.pop();
+        assert!(answer(&mut outside).await.starts_with("HTTP/1.1 200"));
+    }
+
+    /// A caller that never ends its question does not keep the process.
+    #[tokio::test]
+    async fn a_drain_comes_to_an_end() {
+        let (listener, hall, address) = open(2).await;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async move { stopped.await.unwrap_or_default() };
+        let drain = Duration::from_millis(50);
+        let serving = tokio::spawn(serve(listener, hall, stopped, drain));
+        let mut stream = TcpStream::connect(address).await.expect("connects");
+        stream.write_all(QUESTION).await.expect("asks");
+        answer(&mut stream).await;
+        stream.write_all(b"GET /health").await.expect("begins");
+        stop.send(()).expect("it serves");
+        let ended = tokio::time::timeout(Duration::from_secs(15), serving).await;
+        ended
+            .expect("within the drain")
+            .expect("it runs")
+            .expect("ends well");
     }
 }
