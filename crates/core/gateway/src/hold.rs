@@ -21,12 +21,21 @@
 //! One `Hold` belongs to one worker and one cell; it is the only place where a request of that cell
 //! waits. Tickets are given in order of arrival and kept when a request comes back, so that a repeated
 //! request keeps its place.
+//!
+//! A connection that breaks under a request may mean that the instance is gone, or only that it cannot stand this
+//! request. The first time everybody waits until it was asked. If it answers, it is trusted for a while: whoever
+//! loses a connection to it then waits alone, and one client's requests do not stop all others.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::time::Duration;
 
 use mainstay_units::{Epoch, Instant, Term};
 
 use crate::sight::{AbsentWhy, Active, CellView};
+
+/// So long an instance that was suspected for a lost connection, and answered, is not suspected for another one.
+const TRUSTED_FOR: Duration = Duration::from_secs(10);
 
 /// Bounds of one worker's share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +97,28 @@ pub enum HoldWhy {
     Superseded,
     /// Others arrived earlier and are being let go.
     QueueAhead,
+    /// Its own connection broke, at an instance that is trusted: it waits alone until that was asked again.
+    OwnFailure,
+}
+
+/// What a failed attempt says of its instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accusation {
+    /// Whoever comes next would fare the same: nobody answers there, or it says that it is not the one.
+    Certain,
+    /// A connection broke under a request, or brought no whole answer.
+    Doubtful,
+}
+
+/// Who waits until the accused instance was asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consequence {
+    /// Also whoever comes from now on.
+    Everybody,
+    /// The request that failed, alone.
+    TheRequest,
+    /// The instance is not the active one any more: nothing follows for the one that is.
+    Nothing,
 }
 
 /// Why a request that waited is sent away.
@@ -142,9 +173,16 @@ pub struct Hold {
     term: Term,
     /// The last failure seen by this worker; an activity confirmed earlier is not believed.
     failed: Instant,
+    /// Whom requests were last sent to.
+    last: Option<Stamp>,
+    /// Until then a lost connection does not accuse `last`.
+    trusted_until: Instant,
     stopping: bool,
     next_ticket: u64,
     queue: BTreeMap<Ticket, Load>,
+    /// Those that wait alone, and when they failed.
+    alone: BTreeMap<Ticket, (Load, Instant)>,
+    /// Of all that wait.
     queue_bytes: u64,
     expiries: BTreeSet<(Instant, Ticket)>,
     /// Let go in this drain and not yet settled.
@@ -166,9 +204,12 @@ impl Hold {
             active: None,
             term: Term::ZERO,
             failed: Instant::ZERO,
+            last: None,
+            trusted_until: Instant::ZERO,
             stopping: false,
             next_ticket: 0,
             queue: BTreeMap::new(),
+            alone: BTreeMap::new(),
             queue_bytes: 0,
             expiries: BTreeSet::new(),
             released: BTreeSet::new(),
@@ -182,7 +223,7 @@ impl Hold {
     }
 
     pub fn waiting(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.alone.len()
     }
 
     pub fn waiting_bytes(&self) -> u64 {
@@ -213,18 +254,33 @@ impl Hold {
     }
 
     /// A request sent under `to` failed in a way that says something about the instance.
-    pub fn handle_failure(&mut self, now: Instant, to: Stamp) {
+    pub fn handle_failure(
+        &mut self,
+        now: Instant,
+        to: Stamp,
+        accusation: Accusation,
+    ) -> Consequence {
         let current = self.active.is_some_and(|a| Stamp::from(a) == to);
-        if current {
-            self.failed = now.max(self.failed);
-            self.begin_holding(now, HoldWhy::FailureSeen);
+        match accusation {
+            Accusation::Certain | Accusation::Doubtful if !current => Consequence::Nothing,
+            Accusation::Doubtful if now < self.trusted_until => Consequence::TheRequest,
+            Accusation::Certain | Accusation::Doubtful => {
+                self.failed = now.max(self.failed);
+                self.begin_holding(now, HoldWhy::FailureSeen);
+                Consequence::Everybody
+            }
         }
     }
 
-    /// No new requests; those that wait are sent away so that their clients go elsewhere.
+    /// Nobody waits here any more: those that do are sent away so that their clients go elsewhere. Whoever need not
+    /// wait still goes.
     pub fn stop(&mut self) {
         self.stopping = true;
         self.send_all_away(EvictWhy::Stopping);
+        if matches!(self.phase, Phase::Draining { .. }) {
+            self.phase = Phase::Idle;
+            self.released.clear();
+        }
     }
 
     /// A new request.
@@ -245,9 +301,25 @@ impl Hold {
         self.place(now, ticket, load)
     }
 
+    /// As [`Hold::readmit`], for a request that failed now and may go again once its instance was asked.
+    pub fn readmit_alone(&mut self, now: Instant, ticket: Ticket, load: Load) -> Admission {
+        assert!(ticket.0 < self.next_ticket, "a ticket that was never given");
+        self.released.remove(&ticket);
+        if let Some(why) = self.refusal(now, load) {
+            return Admission::Refused { why };
+        }
+        self.make_room(load.bytes);
+        let before = self.alone.insert(ticket, (load, now));
+        assert!(before.is_none(), "came back without having gone");
+        self.count_in(ticket, load);
+        self.pump(now);
+        let why = HoldWhy::OwnFailure;
+        Admission::Held { ticket, why }
+    }
+
     fn place(&mut self, now: Instant, ticket: Ticket, load: Load) -> Admission {
         // The common case first: nothing waits, somebody is active.
-        if let (Phase::Idle, Some(active), false) = (self.phase, self.active, self.stopping) {
+        if let (Phase::Idle, Some(active)) = (self.phase, self.active) {
             return Admission::Go {
                 ticket,
                 to: active.into(),
@@ -258,16 +330,20 @@ impl Hold {
         }
         self.make_room(load.bytes);
         self.queue.insert(ticket, load);
-        self.queue_bytes += load.bytes;
-        self.expiries
-            .insert((load.deadline.min(load.patience), ticket));
-        self.check();
+        self.count_in(ticket, load);
         let why = match self.phase {
             Phase::Holding { why, .. } => why,
             Phase::Idle | Phase::Draining { .. } | Phase::Isolated { .. } => HoldWhy::QueueAhead,
         };
         self.pump(now);
         Admission::Held { ticket, why }
+    }
+
+    fn count_in(&mut self, ticket: Ticket, load: Load) {
+        self.queue_bytes += load.bytes;
+        self.expiries
+            .insert((load.deadline.min(load.patience), ticket));
+        self.check();
     }
 
     fn refusal(&self, now: Instant, load: Load) -> Option<RefuseWhy> {
@@ -337,8 +413,10 @@ impl Hold {
 
     fn activate(&mut self, now: Instant, active: Active) {
         assert!(active.term >= self.term);
+        self.trust(now, active.into());
         self.term = active.term;
         self.active = Some(active);
+        self.release_alone(active);
         match self.phase {
             Phase::Draining { .. } | Phase::Idle => {}
             Phase::Holding { .. } | Phase::Isolated { .. } => {
@@ -349,8 +427,41 @@ impl Hold {
         }
     }
 
+    /// One that answers although it was suspected has earned trust, and no other one has it.
+    fn trust(&mut self, now: Instant, stamp: Stamp) {
+        let why = match self.phase {
+            Phase::Holding { why, .. } => Some(why),
+            Phase::Idle | Phase::Draining { .. } | Phase::Isolated { .. } => None,
+        };
+        let suspected = matches!(
+            why,
+            Some(HoldWhy::FailureSeen | HoldWhy::Absent(AbsentWhy::Suspected))
+        );
+        if self.last.replace(stamp) != Some(stamp) {
+            self.trusted_until = Instant::ZERO;
+        } else if suspected {
+            self.trusted_until = now + TRUSTED_FOR;
+        }
+    }
+
+    /// Those that waited alone go as soon as the instance has answered a question asked after they failed.
+    fn release_alone(&mut self, active: Active) {
+        let waiting = self.alone.iter();
+        let asked_again = waiting.filter(|(_, (_, at))| active.confirmed > *at);
+        let tickets: Vec<Ticket> = asked_again.map(|(ticket, _)| *ticket).collect();
+        for ticket in tickets {
+            self.take(ticket);
+            let to = active.into();
+            self.effects.push_back(Effect::Release { ticket, to });
+        }
+    }
+
     fn begin_holding(&mut self, now: Instant, why: HoldWhy) {
         self.active = None;
+        // Whoever waited alone waits with everybody.
+        while let Some((ticket, (load, _))) = self.alone.pop_first() {
+            self.queue.insert(ticket, load);
+        }
         let since = match self.phase {
             Phase::Holding { since, .. } => since,
             Phase::Idle | Phase::Draining { .. } | Phase::Isolated { .. } => now,
@@ -367,23 +478,28 @@ impl Hold {
     }
 
     fn send_all_away(&mut self, why: EvictWhy) {
-        while let Some((ticket, _)) = self.queue.first_key_value() {
-            let ticket = *ticket;
+        while let Some(ticket) = self.oldest() {
             self.take(ticket);
             self.effects.push_back(Effect::Evict { ticket, why });
         }
     }
 
+    fn oldest(&self) -> Option<Ticket> {
+        let queued = self.queue.keys().next().copied();
+        let alone = self.alone.keys().next().copied();
+        queued.into_iter().chain(alone).min()
+    }
+
     fn make_room(&mut self, bytes: u64) {
         loop {
-            let why = if self.queue.len() >= self.limits.requests as usize {
+            let why = if self.waiting() >= self.limits.requests as usize {
                 EvictWhy::PushedOutByNumber
             } else if self.queue_bytes + bytes > self.limits.bytes {
                 EvictWhy::PushedOutByBytes
             } else {
                 return;
             };
-            let Some(oldest) = self.queue.first_key_value().map(|(ticket, _)| *ticket) else {
+            let Some(oldest) = self.oldest() else {
                 return;
             };
             self.take(oldest);
@@ -395,7 +511,8 @@ impl Hold {
     }
 
     fn take(&mut self, ticket: Ticket) -> Option<Load> {
-        let load = self.queue.remove(&ticket)?;
+        let queued = self.queue.remove(&ticket);
+        let load = queued.or_else(|| self.alone.remove(&ticket).map(|(load, _)| load))?;
         self.queue_bytes -= load.bytes;
         let known = self
             .expiries
@@ -434,12 +551,12 @@ impl Hold {
 
     fn check(&self) {
         assert!(
-            self.queue.len() <= self.limits.requests as usize,
+            self.waiting() <= self.limits.requests as usize,
             "too many wait"
         );
         assert!(self.queue_bytes <= self.limits.bytes, "too much waits");
         assert_eq!(
-            self.queue.len(),
+            self.waiting(),
             self.expiries.len(),
             "every one that waits expires"
         );

@@ -53,6 +53,7 @@ fn play(script: &str) -> String {
         let number = |index: usize| words[index].parse::<u64>().expect("a number");
         let now = at(number(0));
         let mut said = None;
+        let mut waits = String::new();
         match words[1] {
             "active" => {
                 hold.handle_view(now, &active(number(2) as u16, number(3) as u32, number(4)))
@@ -64,13 +65,22 @@ fn play(script: &str) -> String {
             "again" => said = Some(hold.readmit(now, Ticket(number(2)), load(1, 9_000, 9_000))),
             "settle" => hold.settle(now, Ticket(number(2))),
             "leave" => hold.leave(Ticket(number(2))),
-            "fail" => {
+            "alone" => {
+                let load = load(1, number(3), 9_000);
+                said = Some(hold.readmit_alone(now, Ticket(number(2)), load));
+            }
+            "fail" | "doubt" => {
                 let stamp = Stamp {
                     instance: number(2) as u16,
                     term: Term(number(3) as u32),
                     epoch: Epoch(1),
                 };
-                hold.handle_failure(now, stamp);
+                let accusation = match words[1] {
+                    "fail" => Accusation::Certain,
+                    _ => Accusation::Doubtful,
+                };
+                let consequence = hold.handle_failure(now, stamp, accusation);
+                write!(waits, " {consequence:?}").expect("writes");
             }
             "time" => hold.handle_time(now),
             "stop" => hold.stop(),
@@ -83,7 +93,7 @@ fn play(script: &str) -> String {
         let phase = alloc::format!("{:?}", hold.phase());
         writeln!(
             out,
-            " [{}, {} wait]",
+            "{waits} [{}, {} wait]",
             phase.split([' ', '{']).next().unwrap_or(""),
             hold.waiting()
         )
@@ -108,7 +118,7 @@ fn a_failover() {
     expect![[r#"
         10 active 0 1 5          [Idle, 0 wait]
         20 admit 10 9000 4000    Go { (0), to: { instance: 0, term: (1) } } [Idle, 0 wait]
-        30 fail 0 1              [Holding, 0 wait]
+        30 fail 0 1              Everybody [Holding, 0 wait]
         31 again 0               Held { (0), why: FailureSeen } [Holding, 1 wait]
         32 admit 10 9000 4000    Held { (1), why: FailureSeen } [Holding, 2 wait]
         33 active 0 1 29         [Holding, 2 wait]
@@ -124,7 +134,7 @@ fn a_failover() {
             Release { (3), to: { instance: 1, term: (2) } }
         64 settle 2              [Idle, 0 wait]
         65 admit 1 9000 4000     Go { (4), to: { instance: 1, term: (2) } } [Idle, 0 wait]
-        66 fail 0 1              [Idle, 0 wait]
+        66 fail 0 1              Nothing [Idle, 0 wait]
         67 active 0 1 66         [Holding, 0 wait]
         68 active 1 2 67         [Idle, 0 wait]
     "#]]
@@ -214,6 +224,109 @@ fn bounds_and_evictions() {
     ));
 }
 
+/// One request after the other makes the instance drop its connection. The first time everybody waits, as after a
+/// death; then the instance has answered, and only who lost a connection waits, for a question asked after that.
+#[test]
+fn one_client_does_not_stop_all_others() {
+    expect![[r#"
+        10 active 0 1 5          [Idle, 0 wait]
+        20 admit 10 9000 4000    Go { (0), to: { instance: 0, term: (1) } } [Idle, 0 wait]
+        30 doubt 0 1             Everybody [Holding, 0 wait]
+        31 again 0               Held { (0), why: FailureSeen } [Holding, 1 wait]
+        32 admit 10 9000 4000    Held { (1), why: FailureSeen } [Holding, 2 wait]
+        40 active 0 1 35         [Draining, 1 wait]
+            Release { (0), to: { instance: 0, term: (1) } }
+        41 settle 0              [Idle, 0 wait]
+            Release { (1), to: { instance: 0, term: (1) } }
+        42 settle 1              [Idle, 0 wait]
+        50 admit 10 9000 4000    Go { (2), to: { instance: 0, term: (1) } } [Idle, 0 wait]
+        60 doubt 0 1             TheRequest [Idle, 0 wait]
+        60 alone 2 9000          Held { (2), why: OwnFailure } [Idle, 1 wait]
+        61 admit 10 9000 4000    Go { (3), to: { instance: 0, term: (1) } } [Idle, 1 wait]
+        65 active 0 1 58         [Idle, 1 wait]
+        70 active 0 1 61         [Idle, 0 wait]
+            Release { (2), to: { instance: 0, term: (1) } }
+        80 doubt 0 1             TheRequest [Idle, 0 wait]
+        80 alone 2 9000          Held { (2), why: OwnFailure } [Idle, 1 wait]
+        81 fail 0 1              Everybody [Holding, 1 wait]
+        82 admit 10 9000 4000    Held { (4), why: FailureSeen } [Holding, 2 wait]
+        90 active 0 1 85         [Draining, 1 wait]
+            Release { (2), to: { instance: 0, term: (1) } }
+        91 settle 2              [Idle, 0 wait]
+            Release { (4), to: { instance: 0, term: (1) } }
+        92 settle 4              [Idle, 0 wait]
+        100 admit 10 9000 4000   Go { (5), to: { instance: 0, term: (1) } } [Idle, 0 wait]
+        101 doubt 0 1            TheRequest [Idle, 0 wait]
+        101 alone 5 120          Held { (5), why: OwnFailure } [Idle, 1 wait]
+        120 time                 [Idle, 0 wait]
+            Evict { (5), why: DeadlinePassed }
+        130 active 1 2 125       [Idle, 0 wait]
+        131 admit 10 9000 4000   Go { (6), to: { instance: 1, term: (2) } } [Idle, 0 wait]
+        140 doubt 1 2            Everybody [Holding, 0 wait]
+    "#]]
+    .assert_eq(&play(
+        "10 active 0 1 5
+         20 admit 10 9000 4000
+         30 doubt 0 1
+         31 again 0
+         32 admit 10 9000 4000
+         40 active 0 1 35
+         41 settle 0
+         42 settle 1
+         50 admit 10 9000 4000
+         60 doubt 0 1
+         60 alone 2 9000
+         61 admit 10 9000 4000
+         65 active 0 1 58
+         70 active 0 1 61
+         80 doubt 0 1
+         80 alone 2 9000
+         81 fail 0 1
+         82 admit 10 9000 4000
+         90 active 0 1 85
+         91 settle 2
+         92 settle 4
+         100 admit 10 9000 4000
+         101 doubt 0 1
+         101 alone 5 120
+         120 time
+         130 active 1 2 125
+         131 admit 10 9000 4000
+         140 doubt 1 2",
+    ));
+}
+
+/// Who stops lets nobody wait, and serves on whoever need not.
+#[test]
+fn a_gateway_that_stops_serves_who_need_not_wait() {
+    expect![[r#"
+        10 absent                [Holding, 0 wait]
+        11 admit 10 9000 4000    Held { (0), why: Absent(NoOpenPrimary) } [Holding, 1 wait]
+        12 admit 10 9000 4000    Held { (1), why: Absent(NoOpenPrimary) } [Holding, 2 wait]
+        13 active 0 1 12         [Draining, 1 wait]
+            Release { (0), to: { instance: 0, term: (1) } }
+        14 stop                  [Idle, 0 wait]
+            Evict { (1), why: Stopping }
+        15 admit 10 9000 4000    Go { (2), to: { instance: 0, term: (1) } } [Idle, 0 wait]
+        20 absent                [Holding, 0 wait]
+        21 admit 10 9000 4000    Refused { why: Stopping } [Holding, 0 wait]
+        30 active 0 1 25         [Idle, 0 wait]
+        31 admit 10 9000 4000    Go { (4), to: { instance: 0, term: (1) } } [Idle, 0 wait]
+    "#]]
+    .assert_eq(&play(
+        "10 absent
+         11 admit 10 9000 4000
+         12 admit 10 9000 4000
+         13 active 0 1 12
+         14 stop
+         15 admit 10 9000 4000
+         20 absent
+         21 admit 10 9000 4000
+         30 active 0 1 25
+         31 admit 10 9000 4000",
+    ));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Admit {
@@ -222,7 +335,7 @@ enum Step {
         patience: u64,
     },
     View(u8),
-    /// The n-th of those under way: ends, comes back, or comes back with a failure.
+    /// The n-th of those under way: ends, comes back, or comes back with a failure, certain or doubtful.
     End {
         nth: usize,
         how: u8,
@@ -239,7 +352,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0u64..60, 0u64..400, 0u64..400)
             .prop_map(|(bytes, deadline, patience)| Step::Admit { bytes, deadline, patience }),
         3 => (0u8..6).prop_map(Step::View),
-        5 => (any::<prop::sample::Index>(), 0u8..3)
+        5 => (any::<prop::sample::Index>(), 0u8..4)
             .prop_map(|(nth, how)| Step::End { nth: nth.index(1_000), how }),
         1 => any::<prop::sample::Index>().prop_map(|nth| Step::Leave { nth: nth.index(1_000) }),
         2 => Just(Step::Time),
@@ -342,10 +455,19 @@ fn apply(hold: &mut Hold, model: &mut Model, now: Instant, term: &mut u32, step:
                 hold.settle(now, ticket);
                 model.ended += 1;
             } else {
-                if *how == 2 {
-                    hold.handle_failure(now, to);
-                }
-                let admission = hold.readmit(now, ticket, load(5, 9_000, 9_000));
+                let accusation = match how {
+                    2 => Some(Accusation::Certain),
+                    3 => Some(Accusation::Doubtful),
+                    _ => None,
+                };
+                let consequence = accusation.map(|a| hold.handle_failure(now, to, a));
+                let load = load(5, 9_000, 9_000);
+                let admission = match consequence {
+                    Some(Consequence::TheRequest) => hold.readmit_alone(now, ticket, load),
+                    Some(Consequence::Everybody | Consequence::Nothing) | None => {
+                        hold.readmit(now, ticket, load)
+                    }
+                };
                 model.admission(admission, false);
             }
         }

@@ -37,6 +37,8 @@ pub struct MethodSet(u8);
 impl MethodSet {
     pub const ALL: Self = Self(0xFF);
 
+    pub const NONE: Self = Self(0);
+
     /// An empty list means every method.
     pub fn of(methods: &[Method]) -> Self {
         if methods.is_empty() {
@@ -51,5 +53,25 @@ impl MethodSet {
 
     pub const fn contains(self, method: Method) -> bool {
         self.0 & (1 << (method as u8)) != 0
+    }
+
+    pub const fn and(self, more: Self) -> Self {
+        Self(self.0 | more.0)
+    }
+
+    /// As `Allow` lists them (RFC 9110, 10.2.1).
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let named = [
+            (Method::Get, "GET"),
+            (Method::Head, "HEAD"),
+            (Method::Options, "OPTIONS"),
+            (Method::Put, "PUT"),
+            (Method::Delete, "DELETE"),
+            (Method::Post, "POST"),
+            (Method::Patch, "PATCH"),
+        ];
+        named
+            .into_iter()
+            .filter_map(move |(method, name)| self.contains(method).then_some(name))
     }
 }

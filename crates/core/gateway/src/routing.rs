@@ -145,7 +145,8 @@ pub enum RouteMiss {
     /// The path can be read in two ways: dot segments, encoded slashes or dots, backslashes.
     AmbiguousPath,
     NoRoute,
-    MethodNotAllowed,
+    /// Routes of the path take these.
+    MethodNotAllowed(MethodSet),
     KeyMissing,
     UnknownCell,
 }
@@ -418,6 +419,7 @@ impl RouteTable {
             return Err(RouteMiss::AmbiguousPath);
         }
         let mut miss = RouteMiss::NoRoute;
+        let mut allowed = MethodSet::NONE;
         let mut keyless: Option<&Route> = None;
         for route in &self.routes {
             if !route.matches(host, path) {
@@ -428,7 +430,8 @@ impl RouteTable {
                 break;
             }
             if !route.methods.contains(method) {
-                miss = RouteMiss::MethodNotAllowed;
+                allowed = allowed.and(route.methods);
+                miss = RouteMiss::MethodNotAllowed(allowed);
                 continue;
             }
             if route

@@ -87,7 +87,12 @@ fn requests_find_their_place() {
     let rows: &[(&str, &str, &str, Result<Destination, RouteMiss>)] = &[
         ("x", "GET", "/", Ok(web)),
         ("x", "GET", "/index.html", Ok(web)),
-        ("x", "POST", "/index.html", Err(RouteMiss::MethodNotAllowed)),
+        (
+            "x",
+            "POST",
+            "/index.html",
+            Err(RouteMiss::MethodNotAllowed(MethodSet::of(&[Method::Get]))),
+        ),
         ("x", "POST", "/v1/cells/us/orders", Ok(us)),
         ("x", "POST", "/v1/cells/eu", Ok(eu)),
         (

@@ -260,6 +260,23 @@ impl Sight {
         }
     }
 
+    /// What a keeper last said, however old it is.
+    pub fn keeper_fact(&self, database: DatabaseId, replica: u16) -> Option<KeeperFact> {
+        let replicas = self.keepers.get(usize::from(database.0))?;
+        *replicas.get(usize::from(replica))?
+    }
+
+    /// What an instance last answered, and when it was last suspected.
+    pub fn instance_fact(
+        &self,
+        service: ServiceId,
+        instance: u16,
+    ) -> Option<(InstanceFact, Instant)> {
+        let facts = self.instances.get(usize::from(service.0))?;
+        let fact = (*facts.get(usize::from(instance))?)?;
+        Some((fact, self.suspected_at(service, usize::from(instance))))
+    }
+
     /// A term learnt by an earlier pair of eyes, before the routing changed.
     pub fn raise_term(&mut self, database: DatabaseId, term: Term) {
         if let Some(known) = self.terms.get_mut(usize::from(database.0)) {

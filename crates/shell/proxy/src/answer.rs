@@ -12,6 +12,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use mainstay_gateway::framing::Violation;
+use mainstay_gateway::method::MethodSet;
 use mainstay_gateway::retry::EndWhy;
 use mainstay_gateway::routing::RouteMiss;
 
@@ -143,7 +144,7 @@ impl From<RouteMiss> for Code {
         match miss {
             RouteMiss::AmbiguousPath => Self::AmbiguousPath,
             RouteMiss::NoRoute => Self::NoRoute,
-            RouteMiss::MethodNotAllowed => Self::MethodNotAllowed,
+            RouteMiss::MethodNotAllowed(_) => Self::MethodNotAllowed,
             RouteMiss::KeyMissing => Self::KeyMissing,
             RouteMiss::UnknownCell => Self::UnknownCell,
         }
@@ -159,8 +160,13 @@ impl From<Violation> for Code {
     }
 }
 
-/// An answer of the gateway's own.
-pub fn own(code: Code, message: &str) -> Response<OutBody> {
+/// Methods as a header lists them.
+pub fn names(methods: MethodSet) -> String {
+    methods.names().collect::<Vec<_>>().join(", ")
+}
+
+/// An answer of the gateway's own. What is allowed belongs to a method that is not.
+pub fn own(code: Code, message: &str, allowed: Option<MethodSet>) -> Response<OutBody> {
     let pause_ms = code.retry_after_ms();
     let mut value = serde_json::json!({
         "error": { "code": code.text(), "message": message, "next": code.next() }
@@ -176,8 +182,9 @@ pub fn own(code: Code, message: &str) -> Response<OutBody> {
         // The header knows whole seconds only.
         headers.insert(RETRY_AFTER, HeaderValue::from(pause_ms.div_ceil(1_000)));
     }
-    if code == Code::MethodNotAllowed {
-        headers.insert(ALLOW, HeaderValue::from_static(""));
+    let allowed = allowed.and_then(|methods| HeaderValue::try_from(names(methods)).ok());
+    if let Some(allowed) = allowed {
+        headers.insert(ALLOW, allowed);
     }
     if code.closes() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

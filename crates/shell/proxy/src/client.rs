@@ -18,16 +18,18 @@ use http::{Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Incoming};
 use hyper_util::rt::TokioIo;
-use mainstay_gateway::method::Method;
+use mainstay_gateway::method::{Method, MethodSet};
 use mainstay_gateway::retry::{Idempotence, KeyRule};
-use mainstay_gateway::routing::{Destination, Route};
+use mainstay_gateway::routing::{Destination, Route, RouteMiss};
 use mainstay_units::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use crate::answer::{self, Code, OutBody};
 use crate::door::Door;
 use crate::framed::{Connection, Framed};
+use crate::room::Room;
 use crate::stats::RouteStats;
 use crate::upstream::OutRequest;
 use crate::worker::{Local, Worker};
@@ -38,30 +40,68 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const LIBRARY_HEADERS_LIMIT: usize = 100;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Accepts connections of one HTTP listener until the task is aborted.
+/// Accepts connections of one HTTP listener, until the task is aborted or told that the gateway stops. Then it still
+/// takes in whoever the kernel has let in already: they would be reset with what they have sent.
 pub async fn accept(
     worker: Rc<Worker>,
     listener: TcpListener,
     address: SocketAddr,
     door: Option<Arc<Door>>,
+    stopping: Rc<Notify>,
 ) {
+    let place = (address, door);
     loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopping.notified() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => take_in(&worker, stream, peer, &place),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
             }
-        };
-        let limit = worker.local().bounds().connections as usize;
-        if worker.connections.borrow().len() >= limit {
-            worker.stats.connections_refused.up();
-            continue;
         }
-        let place = (address, door.clone());
-        tokio::task::spawn_local(receive(Rc::clone(&worker), stream, peer, place));
     }
+    let Ok(listener) = listener.into_std() else {
+        return;
+    };
+    while let Ok((stream, peer)) = listener.accept() {
+        let stream = stream
+            .set_nonblocking(true)
+            .and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            take_in(&worker, stream, peer, &place);
+        }
+    }
+}
+
+/// Where a connection came in, and what is shown there.
+type Came = (SocketAddr, Option<Arc<Door>>);
+
+fn take_in(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, (address, door): &Came) {
+    let limit = worker.local().bounds().connections as usize;
+    if worker.connections.borrow().len() >= limit {
+        worker.stats.connections_refused.up();
+        return;
+    }
+    stream.set_nodelay(true).ok();
+    let connection = Rc::new(Connection::default());
+    let files = door.as_ref().map(|door| door.files.clone());
+    connection.listener.set((*address, files)).ok();
+    connection.waiting_since.set(mainstay_rt::clock::now());
+    let listed = Listed {
+        id: worker.next_id(),
+        worker: Rc::clone(worker),
+    };
+    worker
+        .connections
+        .borrow_mut()
+        .insert(listed.id, Rc::clone(&connection));
+    worker.stats.connections.up();
+    worker.stats.connections_total.up();
+    let place = (*address, door.clone());
+    tokio::task::spawn_local(receive(listed, connection, stream, peer, place));
 }
 
 /// Takes the connection out of the worker's list however its task ends.
@@ -78,26 +118,13 @@ impl Drop for Listed {
 }
 
 async fn receive(
-    worker: Rc<Worker>,
+    listed: Listed,
+    connection: Rc<Connection>,
     stream: TcpStream,
     peer: SocketAddr,
-    (address, door): (SocketAddr, Option<Arc<Door>>),
+    (address, door): Came,
 ) {
-    stream.set_nodelay(true).ok();
-    let connection = Rc::new(Connection::default());
-    let files = door.as_ref().map(|door| door.files.clone());
-    connection.listener.set((address, files)).ok();
-    connection.waiting_since.set(mainstay_rt::clock::now());
-    let listed = Listed {
-        id: worker.next_id(),
-        worker: Rc::clone(&worker),
-    };
-    worker
-        .connections
-        .borrow_mut()
-        .insert(listed.id, Rc::clone(&connection));
-    worker.stats.connections.up();
-    worker.stats.connections_total.up();
+    let worker = Rc::clone(&listed.worker);
     let Some(door) = door else {
         return converse(worker, connection, stream, peer, address).await;
     };
@@ -199,6 +226,14 @@ impl Drop for Counted {
     }
 }
 
+/// What is known of a request's route besides its answer.
+#[derive(Default)]
+struct Found {
+    stats: Cell<Option<Arc<RouteStats>>>,
+    /// Where no route takes its method: the methods that are taken.
+    allowed: Cell<Option<MethodSet>>,
+}
+
 async fn serve(
     worker: Rc<Worker>,
     connection: Rc<Connection>,
@@ -211,27 +246,28 @@ async fn serve(
     connection.busy.set(true);
     worker.stats.requests.up();
     let counted = Counted(Rc::clone(&worker));
-    let stats: Cell<Option<std::sync::Arc<RouteStats>>> = Cell::new(None);
-    let result = route(&worker, &connection, address, from, request, now, &stats).await;
+    let found = Found::default();
+    let result = route(&worker, &connection, address, from, request, now, &found).await;
     drop(counted);
     let ended = mainstay_rt::clock::now();
     connection.busy.set(false);
     connection.waiting_since.set(ended);
-    let of_route = stats.take();
+    let of_route = found.stats.take();
     let counts = of_route.as_deref().unwrap_or(&worker.unrouted);
-    let response = match result {
+    let mut closes = worker.shared.is_stopping();
+    let mut response = match result {
         Ok(response) => response,
         Err(own) => {
             counts.own[own.0 as usize].up();
-            let mut answer = answer::own(own.0, &own.1);
-            if connection.is_in_body() {
-                // The rest of the request is not read, so nothing can follow it.
-                let headers = answer.headers_mut();
-                headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            answer
+            // The rest of a request that is not read: nothing can follow it.
+            closes |= connection.is_in_body();
+            answer::own(own.0, &own.1, found.allowed.get())
         }
     };
+    if closes {
+        let headers = response.headers_mut();
+        headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    }
     counts.classes[usize::from(response.status().as_u16() / 100).min(5)].up();
     counts.durations.record(ended.since(now));
     Ok(response)
@@ -247,7 +283,7 @@ async fn route(
     from: Option<HeaderValue>,
     request: Request<Incoming>,
     now: Instant,
-    stats: &Cell<Option<std::sync::Arc<RouteStats>>>,
+    found: &Found,
 ) -> Result<Response<OutBody>, Own> {
     if let Some(violation) = connection.next_is_stand_in() {
         worker.stats.framing_violations.up();
@@ -285,13 +321,18 @@ async fn route(
         table
             .find(host, head.uri.path(), method, header)
             .map_err(|miss| {
-                (
-                    miss.into(),
-                    format!("{} {}: {miss:?}", head.method, head.uri.path()),
-                )
+                let told = match miss {
+                    RouteMiss::MethodNotAllowed(allowed) => {
+                        found.allowed.set(Some(allowed));
+                        format!("this path takes {}", answer::names(allowed))
+                    }
+                    _ => format!("{miss:?}"),
+                };
+                let message = format!("{} {}: {told}", head.method, head.uri.path());
+                (miss.into(), message)
             })?;
     let route_stats = &local.routes[table_index][usize::from(route.index)];
-    stats.set(Some(std::sync::Arc::clone(route_stats)));
+    found.stats.set(Some(Arc::clone(route_stats)));
     let own = (worker, &*local, connection);
     let prepared = prepare(own, (head, body), route, from, now).await?;
     match destination {
@@ -315,7 +356,7 @@ async fn prepare(
     now: Instant,
 ) -> Result<Prepared, Own> {
     let deadline = deadline(&head.headers, now, local.bounds().request_timeout);
-    let mut room = Room::of(&worker.body_bytes, local.bounds().bodies);
+    let mut room = Room::of(&worker.stats.bodies, local.bounds().bodies);
     let body = read_body(local, connection, body, deadline, &mut room).await?;
     let mut headers = head.headers;
     crate::headers::strip(&mut headers);
@@ -410,42 +451,6 @@ enum Unread {
     Broken(hyper::Error),
 }
 
-/// What the body of one request takes of the room that a worker has for all of them, for as long as it lives.
-#[derive(Debug)]
-struct Room {
-    /// Taken by all together.
-    all: Rc<Cell<u64>>,
-    limit: u64,
-    taken: u64,
-}
-
-impl Room {
-    fn of(all: &Rc<Cell<u64>>, limit: u64) -> Self {
-        Self {
-            all: Rc::clone(all),
-            limit,
-            taken: 0,
-        }
-    }
-
-    /// False if there is none.
-    fn take(&mut self, bytes: usize) -> bool {
-        let all = self.all.get() + bytes as u64;
-        let fits = all <= self.limit;
-        if fits {
-            self.all.set(all);
-            self.taken += bytes as u64;
-        }
-        fits
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.all.set(self.all.get() - self.taken);
-    }
-}
-
 async fn read_limited(mut body: Incoming, limit: usize, room: &mut Room) -> Result<Bytes, Unread> {
     let mut whole = Bytes::new();
     let mut more = BytesMut::new();
@@ -474,22 +479,4 @@ async fn read_limited(mut body: Incoming, limit: usize, room: &mut Room) -> Resu
     } else {
         more.freeze()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bodies_share_a_room_and_give_it_back() {
-        let all = Rc::default();
-        let mut first = Room::of(&all, 10);
-        let mut second = Room::of(&all, 10);
-        assert!(first.take(6) && second.take(4));
-        assert!(!second.take(1), "the room is full");
-        drop(first);
-        assert!(second.take(6), "what is over makes room");
-        drop(second);
-        assert_eq!(all.get(), 0);
-    }
 }

@@ -26,8 +26,12 @@ use crate::door::{Door, DoorError};
 /// Largest snapshot read from disk.
 const SNAPSHOT_BYTES_LIMIT: u64 = 64 * 1024 * 1024;
 const WORKERS_LIMIT: u16 = 256;
+/// What a held request costs beside its body, roughly.
+pub const HEAD_ALLOWANCE: u64 = 2048;
 /// Room for the bodies of all requests together.
 const BODIES_AT_LEAST: u64 = 256 * 1024 * 1024;
+/// Room for all answers together that wait whole for their clients.
+const ANSWERS: u64 = 256 * 1024 * 1024;
 
 /// A snapshot that passed every check, with names resolved and addresses parsed.
 #[derive(Debug)]
@@ -90,6 +94,8 @@ pub struct Bounds {
     /// Of all bodies that a worker has at a time.
     pub bodies: u64,
     pub answer_bytes: usize,
+    /// Of all answers that a worker keeps at a time.
+    pub answers: u64,
     pub request_timeout: Duration,
     pub attempts: u16,
     pub connect_timeout: Duration,
@@ -455,6 +461,7 @@ pub fn bounds(limits: &GatewayLimits, workers: u16) -> Result<Bounds, ConfigErro
         body_bytes: usize::try_from(limits.body_bytes).unwrap_or(usize::MAX),
         bodies: bodies(limits).div_ceil(u64::from(workers)),
         answer_bytes: usize::try_from(limits.answer_bytes).unwrap_or(usize::MAX),
+        answers: ANSWERS.div_ceil(u64::from(workers)),
         request_timeout: milliseconds(limits.request_timeout_ms),
         attempts: limits.attempts,
         connect_timeout: milliseconds(limits.connect_timeout_ms),
@@ -465,7 +472,11 @@ pub fn bounds(limits: &GatewayLimits, workers: u16) -> Result<Bounds, ConfigErro
         upstream_idle_time: milliseconds(limits.upstream_idle_ms),
         hold: mainstay_gateway::hold::HoldLimits {
             requests: share(limits.hold_requests),
-            bytes: limits.hold_bytes.div_ceil(u64::from(workers)),
+            // What may come must be able to wait, however many workers share the room.
+            bytes: limits
+                .hold_bytes
+                .div_ceil(u64::from(workers))
+                .max(limits.body_bytes.saturating_add(HEAD_ALLOWANCE)),
             drain_initial: share(limits.drain_initial),
             drain_limit: share(limits.drain_limit.max(limits.drain_initial)),
         },

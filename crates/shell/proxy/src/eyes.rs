@@ -27,9 +27,9 @@ use mainstay_units::{Epoch, Instant, Term};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, spawn_local};
 
-use crate::config::Config;
+use crate::config::{Config, ReplicaEntry};
 use crate::watch::{self, InstancePlace, KeeperPlace, Line};
-use crate::world::{Shared, Suspicion};
+use crate::world::{Demand, Shared, Suspicion};
 
 /// How often ageing facts are judged again.
 const TICK: Duration = Duration::from_millis(50);
@@ -292,15 +292,18 @@ impl Eyes {
             return;
         }
         let service = ServiceId(suspicion.service);
-        self.accused = Some(suspicion.outcome);
-        self.sight
-            .handle_suspicion(service, suspicion.instance, suspicion.at);
+        if suspicion.demand == Demand::AnswerFirst {
+            self.accused = Some(suspicion.outcome);
+            self.sight
+                .handle_suspicion(service, suspicion.instance, suspicion.at);
+        }
         if let Some(urgency) = self.urgency.get(usize::from(suspicion.service)) {
             urgency.ask_now.notify_waiters();
         }
     }
 
-    /// A new routing: new eyes for it, which know the terms that the old ones had learnt.
+    /// A new routing: new eyes for it, which know the terms that the old ones had learnt, and what was seen of
+    /// whatever is still where it was. That grows old as it would have.
     fn handle_config(&mut self, config: Arc<Config>) {
         let now = mainstay_rt::clock::now();
         let mut sight = sight_of(now, &config);
@@ -320,13 +323,37 @@ impl Eyes {
                 sight.raise_term(DatabaseId(index as u16), view.term);
             }
         }
-        self.facts.borrow_mut().clear();
+        self.inherit(&config, &mut sight);
         self.sight = sight;
         self.config = config;
         self.watch();
         self.view = self.sight.evaluate(now);
         self.shared
             .publish(Arc::clone(&self.config), self.view.clone());
+    }
+
+    fn inherit(&self, config: &Config, sight: &mut Sight) {
+        for (from, to) in same_keepers(&self.config, config) {
+            if let Some(fact) = self.sight.keeper_fact(DatabaseId(from.0), from.1) {
+                let hosts = &self.config.routing.databases[usize::from(from.0)].replicas;
+                let new_hosts = &config.routing.databases[usize::from(to.0)].replicas;
+                let follows = fact.follows.and_then(|replica| {
+                    let host = hosts.get(usize::from(replica))?;
+                    let place = new_hosts.iter().position(|new| new == host)?;
+                    Some(place as u16)
+                });
+                sight.handle_keeper(DatabaseId(to.0), to.1, KeeperFact { follows, ..fact });
+            }
+        }
+        let mut facts = self.facts.borrow_mut();
+        facts.clear();
+        for (from, to) in same_instances(&self.config, config) {
+            if let Some((fact, suspected)) = self.sight.instance_fact(ServiceId(from.0), from.1) {
+                sight.handle_suspicion(ServiceId(to.0), to.1, suspected);
+                sight.handle_probe(ServiceId(to.0), to.1, fact);
+                facts.insert(to, fact);
+            }
+        }
     }
 
     fn look_anew(&mut self, now: Instant) {
@@ -405,6 +432,58 @@ impl Eyes {
         self.shared
             .publish(Arc::clone(&self.config), self.view.clone());
     }
+}
+
+/// Places in two routings that are the same thing at the same place.
+type Same = Vec<((u16, u16), (u16, u16))>;
+
+fn same_keepers(before: &Config, after: &Config) -> Same {
+    let names = |config: &Config| -> Vec<String> {
+        let databases = config.routing.databases.iter();
+        databases.map(|database| database.name.clone()).collect()
+    };
+    let is_same =
+        |old: &ReplicaEntry, new: &ReplicaEntry| (&old.host, old.sight) == (&new.host, new.sight);
+    let (old, new) = (names(before), names(after));
+    let (old, new) = (
+        (&old[..], &before.replicas[..]),
+        (&new[..], &after.replicas[..]),
+    );
+    same(old, new, is_same)
+}
+
+fn same_instances(before: &Config, after: &Config) -> Same {
+    let names = |config: &Config| -> Vec<String> {
+        let services = config.routing.services.iter();
+        services.map(|service| service.name.clone()).collect()
+    };
+    let (old, new) = (names(before), names(after));
+    let (old, new) = (
+        (&old[..], &before.instances[..]),
+        (&new[..], &after.instances[..]),
+    );
+    same(old, new, PartialEq::eq)
+}
+
+fn same<T>(
+    (old_names, old): (&[String], &[Vec<T>]),
+    (new_names, new): (&[String], &[Vec<T>]),
+    is_same: impl Fn(&T, &T) -> bool,
+) -> Same {
+    let mut found = Vec::new();
+    for (to, (name, members)) in new_names.iter().zip(new).enumerate() {
+        let Some(from) = old_names.iter().position(|old| old == name) else {
+            continue;
+        };
+        for (to_member, member) in members.iter().enumerate() {
+            let known = old[from].iter().position(|old| is_same(old, member));
+            if let Some(from_member) = known {
+                let from = (from as u16, from_member as u16);
+                found.push((from, (to as u16, to_member as u16)));
+            }
+        }
+    }
+    found
 }
 
 fn keeper_fact(at: Instant, line: &SightLine, hosts: &[String]) -> KeeperFact {

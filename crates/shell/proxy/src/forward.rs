@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, StatusCode};
 use mainstay_gateway::choice;
-use mainstay_gateway::hold::{Load, Phase, RefuseWhy, Stamp};
+use mainstay_gateway::hold::{Accusation, Consequence, Load, Phase, RefuseWhy, Stamp};
 use mainstay_gateway::retry::{
     EndWhy, History, NothingWhy, Outcome, RepeatWhy, UnknownCause, Verdict,
 };
@@ -17,11 +17,14 @@ use serde::Deserialize;
 
 use crate::answer::{Code, OutBody};
 use crate::client::{Own, Prepared};
+use crate::config::HEAD_ALLOWANCE;
 use crate::gate::{Entered, Gate, Place, Woken};
+use crate::room::Room;
 use crate::stats::RouteStats;
 use crate::streaming::Streaming;
 use crate::upstream::{Failure, GREETING_LIMIT};
 use crate::worker::Worker;
+use crate::world::Demand;
 
 /// Attempts at a service whose instances are equal: more would only find more of the same.
 const SERVICE_ATTEMPTS_LIMIT: u16 = 3;
@@ -108,9 +111,10 @@ pub async fn to_service(
             Err(Failure::NoConnectionLeft) => return Err(crowded(&history)),
             Err(Failure::Outcome(outcome)) => outcome,
         };
-        if accuses(outcome) {
+        if let Some(accusation) = accuses(outcome) {
             let now = mainstay_rt::clock::now();
-            worker.suspect(&local, (service.0, instance), now, outcome);
+            let demand = upstream.accuse(now, accusation);
+            worker.suspect(&local, (service.0, instance), now, (outcome, demand));
         }
         match history.judge(outcome, Term::ZERO, Term::ZERO) {
             Verdict::Repeat(_) => {
@@ -133,20 +137,23 @@ fn is_refusal(status: StatusCode) -> bool {
     )
 }
 
-/// Does this outcome say something about the instance, so that it has to be asked again?
-fn accuses(outcome: Outcome) -> bool {
+/// What this outcome says about the instance, if it has to be asked again for it.
+fn accuses(outcome: Outcome) -> Option<Accusation> {
     match outcome {
-        Outcome::Nothing(NothingWhy::ConnectFailed | NothingWhy::RefusedNotActive)
-        | Outcome::Unknown(
+        Outcome::Nothing(NothingWhy::ConnectFailed | NothingWhy::RefusedNotActive) => {
+            Some(Accusation::Certain)
+        }
+        // It may be the request: one that an instance cannot stand, or that gives it too little time.
+        Outcome::Unknown(
             UnknownCause::ConnectionLost | UnknownCause::AnswerTorn | UnknownCause::SaidUnknown,
-        ) => true,
+        ) => Some(Accusation::Doubtful),
         Outcome::Nothing(
             NothingWhy::StaleConnection | NothingWhy::NoConnection | NothingWhy::DeadlinePassed,
         )
         | Outcome::Answered
         | Outcome::Unknown(
             UnknownCause::Superseded | UnknownCause::DeadlinePassed | UnknownCause::Isolated,
-        ) => false,
+        ) => None,
     }
 }
 
@@ -166,16 +173,13 @@ pub async fn to_cell(
         stats,
         history: History::new(prepared.idempotence, attempts),
         load: Load {
-            bytes: (prepared.body.len() + HEAD_ALLOWANCE) as u64,
+            bytes: prepared.body.len() as u64 + HEAD_ALLOWANCE,
             deadline: prepared.deadline,
             patience,
         },
     };
     way.walk().await
 }
-
-/// What a held request costs beside its body, roughly.
-const HEAD_ALLOWANCE: usize = 2048;
 
 /// The way of one cell request.
 struct Way<'a> {
@@ -266,13 +270,19 @@ impl Way<'_> {
             return self.enter();
         }
         let now = mainstay_rt::clock::now();
-        if accuses(outcome) {
-            self.gate.handle_failure(now, to);
+        let mut consequence = Consequence::Nothing;
+        if let Some(accusation) = accuses(outcome) {
+            consequence = self.gate.handle_failure(now, to, accusation);
+            let demand = match consequence {
+                Consequence::TheRequest => Demand::Answer,
+                Consequence::Everybody | Consequence::Nothing => Demand::AnswerFirst,
+            };
             let local = self.worker.local();
             let accused = (self.gate.service_index, to.instance);
-            self.worker.suspect(&local, accused, now, outcome);
+            let accused_for = (outcome, demand);
+            self.worker.suspect(&local, accused, now, accused_for);
         }
-        Ok(place.again(now, self.load))
+        Ok(place.again(now, self.load, consequence))
     }
 
     /// The gate that a new routing has for the same cell.
@@ -310,8 +320,9 @@ impl Way<'_> {
         let response = sent.await.map_err(|failure| self.explain(failure))?;
         let (mut head, body) = response.into_parts();
         let limit = local.bounds().answer_bytes;
+        let room = Room::of(&self.worker.stats.answers, local.bounds().answers);
         let left = self.prepared.deadline.since(mainstay_rt::clock::now());
-        let read = tokio::time::timeout(left, read_answer(body, limit)).await;
+        let read = tokio::time::timeout(left, read_answer(body, limit, room)).await;
         let body = read
             .map_err(|_| Failure::from(UnknownCause::DeadlinePassed))?
             .map_err(|_| self.explain(UnknownCause::AnswerTorn.into()))?;
@@ -338,17 +349,28 @@ impl Way<'_> {
     }
 }
 
-/// The answer of a cell, whole if it is not too large: nothing must go to the client that may have to be
-/// taken back.
-async fn read_answer(mut body: Streaming, limit: usize) -> Result<OutBody, hyper::Error> {
-    let mut first = Bytes::new();
-    let mut more = BytesMut::new();
-    if body.size_hint().lower() > limit as u64 {
+/// An answer up to this size is read whole without asking for room: so much a connection costs in any case.
+const SMALL_ANSWER: usize = 8 * 1024;
+
+/// The answer of a cell, whole if it is not too large and there is room for it: nothing must go to the client that may
+/// have to be taken back. What is not kept is passed on as the client takes it, and the instance is read no faster.
+async fn read_answer(
+    mut body: Streaming,
+    limit: usize,
+    mut room: Room,
+) -> Result<OutBody, hyper::Error> {
+    let mut may_keep =
+        |bytes: usize| bytes <= limit && (bytes <= SMALL_ANSWER || room.reach(bytes));
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if !may_keep(announced) {
         return Ok(OutBody::Streaming {
             first: None,
             rest: body,
         });
     }
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    let mut is_whole = true;
     while let Some(frame) = std::future::poll_fn(|context| body.poll_frame(context)).await {
         let Ok(data) = frame?.into_data() else {
             continue;
@@ -357,27 +379,28 @@ async fn read_answer(mut body: Streaming, limit: usize) -> Result<OutBody, hyper
             first = data;
         } else {
             if more.is_empty() {
+                more.reserve(announced.max(first.len() + data.len()));
                 more.extend_from_slice(&std::mem::take(&mut first));
             }
             more.extend_from_slice(&data);
         }
-        if first.len() + more.len() > limit {
-            let first = if more.is_empty() {
-                first
-            } else {
-                more.freeze()
-            };
-            return Ok(OutBody::Streaming {
-                first: Some(first),
-                rest: body,
-            });
+        if !may_keep(first.len() + more.len()) {
+            is_whole = false;
+            break;
         }
     }
-    Ok(OutBody::whole(if more.is_empty() {
-        first
-    } else {
-        more.freeze()
-    }))
+    let read = match more.is_empty() {
+        true => first,
+        false => more.freeze(),
+    };
+    let read = room.with(read);
+    Ok(match is_whole {
+        true => OutBody::whole(read),
+        false => OutBody::Streaming {
+            first: Some(read),
+            rest: body,
+        },
+    })
 }
 
 #[derive(Deserialize)]

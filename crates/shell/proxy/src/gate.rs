@@ -10,7 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mainstay_gateway::hold::{
-    Admission, Effect, EvictWhy, Hold, HoldLimits, Load, Phase, RefuseWhy, Stamp, Ticket,
+    Accusation, Admission, Consequence, Effect, EvictWhy, Hold, HoldLimits, Load, Phase, RefuseWhy,
+    Stamp, Ticket,
 };
 use mainstay_gateway::sight::{AbsentWhy, CellView};
 use mainstay_units::{Instant, Term};
@@ -160,9 +161,10 @@ impl Gate {
         }
     }
 
-    pub fn handle_failure(&self, now: Instant, to: Stamp) {
-        self.hold.borrow_mut().handle_failure(now, to);
+    pub fn handle_failure(&self, now: Instant, to: Stamp, accusation: Accusation) -> Consequence {
+        let consequence = self.hold.borrow_mut().handle_failure(now, to, accusation);
         self.pump();
+        consequence
     }
 
     pub fn handle_time(&self, now: Instant) {
@@ -231,15 +233,25 @@ impl Place {
         self.whereabouts = Whereabouts::Nowhere;
     }
 
-    /// Came back and may go again.
-    pub fn again(mut self, now: Instant, load: Load) -> Result<(Self, Entered), RefuseWhy> {
+    /// Came back and may go again; with whom it waits follows from how it failed.
+    pub fn again(
+        mut self,
+        now: Instant,
+        load: Load,
+        failure: Consequence,
+    ) -> Result<(Self, Entered), RefuseWhy> {
         assert_eq!(
             self.whereabouts,
             Whereabouts::Gone,
             "comes back without having gone"
         );
         self.whereabouts = Whereabouts::Nowhere;
-        let admission = self.gate.hold.borrow_mut().readmit(now, self.ticket, load);
+        let mut hold = self.gate.hold.borrow_mut();
+        let admission = match failure {
+            Consequence::TheRequest => hold.readmit_alone(now, self.ticket, load),
+            Consequence::Everybody | Consequence::Nothing => hold.readmit(now, self.ticket, load),
+        };
+        drop(hold);
         self.gate.entered(admission)
     }
 }

@@ -26,6 +26,7 @@ mod listen;
 mod lock;
 mod metrics;
 mod ramp;
+mod room;
 mod sessions;
 mod stats;
 mod streaming;

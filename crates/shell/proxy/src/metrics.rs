@@ -32,6 +32,7 @@ impl Collector for Totals {
         self.routes(&mut encoder)?;
         self.upstreams(&mut encoder)?;
         self.workers(&mut encoder)?;
+        self.now(&mut encoder)?;
         self.doors(&mut encoder)
     }
 }
@@ -234,6 +235,12 @@ impl Totals {
         for (name, help, total) in totals {
             counters(encoder, name, help, std::iter::once((vec![], total)))?;
         }
+        Ok(())
+    }
+
+    /// What there is of each at this moment.
+    fn now(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let workers = self.0.stats.workers();
         let world = self.0.world();
         let routing = &world.config.routing;
         let held = routing.cells.iter().map(|cell| {
@@ -264,6 +271,16 @@ impl Totals {
                 "sessions",
                 "Open TCP sessions",
                 sum(&workers, |w| &w.sessions),
+            ),
+            (
+                "body_bytes",
+                "Bytes of bodies that are read, sent or held",
+                sum(&workers, |w| &w.bodies),
+            ),
+            (
+                "answer_bytes",
+                "Bytes of answers of cells that wait for their clients",
+                sum(&workers, |w| &w.answers),
             ),
             (
                 "generation",

@@ -131,6 +131,10 @@ pub struct WorkerStats {
     pub framing_violations: Count,
     pub sessions: Count,
     pub sessions_cut: Count,
+    /// Bytes of bodies that are being read, sent or held.
+    pub bodies: Arc<Count>,
+    /// Bytes of cells' answers that were read whole and wait for their clients.
+    pub answers: Arc<Count>,
 }
 
 type Named<T> = Mutex<BTreeMap<Vec<String>, Vec<Arc<T>>>>;

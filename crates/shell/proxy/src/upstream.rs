@@ -16,6 +16,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
+use mainstay_gateway::hold::Accusation;
 use mainstay_gateway::retry::{NothingWhy, Outcome, UnknownCause};
 use mainstay_units::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,11 +29,18 @@ use crate::counted::Counted;
 use crate::ramp::{Ramp, SentBack};
 use crate::stats::UpstreamStats;
 use crate::streaming::{Asked, Streaming};
+use crate::world::Demand;
 
 /// So long the only instance that may be asked may take to shake hands once it has taken the connection. One that is
 /// slow is busy, and one that is frozen is found out by the eyes, which ask over connections that they have: both are
 /// left to them, since a gateway that takes a busy instance for a dead one sends it the same crowd again.
 pub const GREETING_LIMIT: Duration = Duration::from_secs(5);
+
+/// After a lost connection has accused an instance, another one does not for so long: it may be what it was asked.
+const DOUBT_HOLDS: Duration = Duration::from_secs(10);
+
+/// So much of an answer is read from the instance before its client has taken it; its head must fit.
+const ANSWER_BUFFER: usize = 64 * 1024;
 
 pub type OutRequest = Request<Full<Bytes>>;
 
@@ -47,6 +55,8 @@ pub struct Upstream {
     pub pending: Cell<u32>,
     /// Answers that are read off though nobody waits for them.
     left: Cell<u32>,
+    /// When a lost connection last accused it.
+    doubted: Cell<Option<Instant>>,
     ramp: Ramp,
     idle: RefCell<Vec<Conn>>,
     /// Open connections, busy ones included.
@@ -124,6 +134,7 @@ impl Upstream {
             stats,
             pending: Cell::new(0),
             left: Cell::new(0),
+            doubted: Cell::new(None),
             ramp: Ramp::new(),
             idle: RefCell::default(),
             tasks: RefCell::default(),
@@ -280,7 +291,9 @@ impl Upstream {
             stream,
             written: Rc::clone(&written),
         });
-        let Ok((sender, connection)) = Builder::new().handshake::<_, Full<Bytes>>(io).await else {
+        let mut builder = Builder::new();
+        builder.max_buf_size(ANSWER_BUFFER);
+        let Ok((sender, connection)) = builder.handshake::<_, Full<Bytes>>(io).await else {
             return Connected::Refused;
         };
         let id = self.next_id.get();
@@ -334,6 +347,20 @@ impl Upstream {
     /// One answer more that is read off for nobody, for as long as what is returned lives.
     pub fn leave(&self) -> Pending<'_> {
         Pending::new(&self.left)
+    }
+
+    /// One of several equal instances failed a request. What is asked of it: an answer before it gets requests again;
+    /// only an answer where it was doubted lately, since it has answered then.
+    pub fn accuse(&self, now: Instant, accusation: Accusation) -> Demand {
+        let lately = self.doubted.get().is_some_and(|at| now < at + DOUBT_HOLDS);
+        match accusation {
+            Accusation::Doubtful if lately => Demand::Answer,
+            Accusation::Doubtful => {
+                self.doubted.set(Some(now));
+                Demand::AnswerFirst
+            }
+            Accusation::Certain => Demand::AnswerFirst,
+        }
     }
 
     pub fn close_idle_since(&self, before: Instant) {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use mainstay_gateway::retry::Outcome;
 use mainstay_record::gateway::ListenerTls;
 use mainstay_units::Instant;
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -25,9 +26,11 @@ use crate::gate::Gate;
 use crate::sessions::Session;
 use crate::stats::{RouteStats, WorkerStats};
 use crate::upstream::Upstream;
-use crate::world::{Shared, Suspicion, World};
+use crate::world::{Demand, Shared, Suspicion, World};
 
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a worker that stops looks whether it has finished.
+const STOP_POLL: Duration = Duration::from_millis(20);
 
 /// The world as one worker uses it: indices of the routing lead to this worker's own objects.
 #[derive(Debug)]
@@ -54,6 +57,14 @@ enum Kind {
     Tcp,
 }
 
+/// An open listener.
+#[derive(Debug)]
+struct Listening {
+    task: AbortHandle,
+    /// Told to take in who is there, and to close.
+    stopping: Rc<Notify>,
+}
+
 #[derive(Debug)]
 pub struct Worker {
     pub index: usize,
@@ -65,11 +76,11 @@ pub struct Worker {
     random: Cell<u64>,
     gates_changed: Rc<Notify>,
     next_id: Cell<u64>,
-    /// Bytes of bodies that are being read, sent or held.
-    pub body_bytes: Rc<Cell<u64>>,
     pub connections: RefCell<BTreeMap<u64, Rc<Connection>>>,
     pub sessions: RefCell<BTreeMap<u64, Rc<Session>>>,
-    listeners: RefCell<BTreeMap<(SocketAddr, Kind), AbortHandle>>,
+    listeners: RefCell<BTreeMap<(SocketAddr, Kind), Listening>>,
+    /// Since when it stops.
+    stopping_since: Cell<Option<Instant>>,
 }
 
 impl Worker {
@@ -91,10 +102,10 @@ impl Worker {
             random: Cell::new(mainstay_rt::entropy::u64() | 1),
             gates_changed: Rc::default(),
             next_id: Cell::new(0),
-            body_bytes: Rc::default(),
             connections: RefCell::default(),
             sessions: RefCell::default(),
             listeners: RefCell::default(),
+            stopping_since: Cell::new(None),
         });
         worker.rebuild();
         worker
@@ -128,13 +139,14 @@ impl Worker {
         local: &Local,
         (service, instance): (u16, u16),
         at: Instant,
-        outcome: Outcome,
+        (outcome, demand): (Outcome, Demand),
     ) {
         let generation = local.world.config.snapshot.generation;
         // If the eyes are gone the process is about to end.
         self.shared
             .suspicions
             .send(Suspicion {
+                demand,
                 service,
                 instance,
                 at,
@@ -168,7 +180,7 @@ impl Worker {
             session.handle_view(&local.world);
         }
         if self.shared.is_stopping() {
-            self.begin_stop(&local);
+            self.stop(now, &local);
         }
     }
 
@@ -280,16 +292,30 @@ impl Worker {
         gates
     }
 
-    fn begin_stop(&self, local: &Local) {
-        for (_, listener) in std::mem::take(&mut *self.listeners.borrow_mut()) {
-            listener.abort();
+    /// Nobody new comes in and nobody waits at a gate any more. Whoever is here is served, and told that the connection
+    /// ends. One that asks nothing is let go after a tenth of the time that stopping may take, since a request may be on
+    /// its way. True when all is finished, or time is up.
+    fn stop(&self, now: Instant, local: &Local) -> bool {
+        let since = self.stopping_since.get().unwrap_or(now);
+        self.stopping_since.set(Some(since));
+        for ((_, kind), listening) in &*self.listeners.borrow() {
+            match kind {
+                Kind::Http(_) => listening.stopping.notify_one(),
+                Kind::Tcp => listening.task.abort(),
+            }
         }
         for gate in &local.gates {
             gate.stop();
         }
-        for connection in self.connections.borrow().values() {
-            connection.finish.notify_one();
+        let longest = local.bounds().stop;
+        if now >= since + longest / 10 {
+            for connection in self.connections.borrow().values() {
+                connection.finish.notify_one();
+            }
         }
+        let closed = (self.listeners.borrow().values()).all(|one| one.task.is_finished());
+        let idle = self.connections.borrow().is_empty() && self.sessions.borrow().is_empty();
+        closed && idle || now >= since + longest
     }
 
     /// Serves until the process stops; returns when what was begun is finished, or `stop` has passed.
@@ -298,32 +324,28 @@ impl Worker {
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.follow_listeners();
-        let mut stop_by: Option<Instant> = None;
         loop {
             let local = self.local();
             let now = mainstay_rt::clock::now();
             for gate in &local.gates {
                 gate.handle_time(now);
             }
-            if self.shared.is_stopping() {
-                let by = *stop_by.get_or_insert(now + local.bounds().stop);
-                self.begin_stop(&local);
-                let idle =
-                    self.connections.borrow().is_empty() && self.sessions.borrow().is_empty();
-                if idle || now >= by {
-                    return;
+            let longest = match self.shared.is_stopping() {
+                true if self.stop(now, &local) => return,
+                true => STOP_POLL,
+                false => {
+                    self.follow_listeners();
+                    SWEEP_INTERVAL
                 }
-            } else {
-                self.follow_listeners();
-            }
+            };
             let next = local
                 .gates
                 .iter()
                 .filter_map(|gate| gate.next_deadline())
                 .min();
             let wait = next
-                .map_or(SWEEP_INTERVAL, |at| at.since(now))
-                .max(Duration::from_millis(1));
+                .map_or(longest, |at| at.since(now))
+                .clamp(Duration::from_millis(1), longest);
             tokio::select! {
                 _ = changed.changed() => {}
                 () = self.gates_changed.notified() => {}
@@ -345,7 +367,7 @@ impl Worker {
         let wanted: Vec<(SocketAddr, Kind, Option<Arc<Door>>)> = http.chain(tcp).collect();
         let mut listeners = self.listeners.borrow_mut();
         let mut gone = Vec::new();
-        listeners.retain(|key, task| {
+        listeners.retain(|key, Listening { task, .. }| {
             let mut known = wanted.iter();
             let is_wanted = known.any(|(address, kind, _)| (address, kind) == (&key.0, &key.1));
             if !is_wanted {
@@ -370,23 +392,36 @@ impl Worker {
             }
             match crate::listen::bind(address) {
                 Ok(listener) => {
-                    let worker = Rc::clone(self);
-                    let task = match kind {
-                        Kind::Http(_) => {
-                            let accepting = crate::client::accept(worker, listener, address, door);
-                            tokio::task::spawn_local(accepting)
-                        }
-                        Kind::Tcp => tokio::task::spawn_local(crate::sessions::accept(
-                            worker, listener, address,
-                        )),
-                    };
-                    listeners.insert((address, kind), task.abort_handle());
+                    let listening = self.accept(listener, address, &kind, door);
+                    listeners.insert((address, kind), listening);
                 }
                 Err(error) => {
                     tracing::error!(%address, %error, "cannot listen; trying again every second");
                 }
             }
         }
+    }
+
+    fn accept(
+        self: &Rc<Self>,
+        listener: TcpListener,
+        address: SocketAddr,
+        kind: &Kind,
+        door: Option<Arc<Door>>,
+    ) -> Listening {
+        let (worker, stopping) = (Rc::clone(self), Rc::<Notify>::default());
+        let told = Rc::clone(&stopping);
+        let task = match kind {
+            Kind::Http(_) => {
+                let accepting = crate::client::accept(worker, listener, address, door, told);
+                tokio::task::spawn_local(accepting)
+            }
+            Kind::Tcp => {
+                tokio::task::spawn_local(crate::sessions::accept(worker, listener, address))
+            }
+        };
+        let task = task.abort_handle();
+        Listening { task, stopping }
     }
 
     /// Whoever came in by a listener that is no more, or that shows or demands something else now, must come anew.

@@ -23,9 +23,19 @@ pub struct World {
     pub view: View,
 }
 
+/// What a worker wants of an instance that failed a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// It gets no more requests until it has answered a younger question.
+    AnswerFirst,
+    /// It is asked at once, and goes on until then.
+    Answer,
+}
+
 /// A worker's hint to the eyes: this instance failed a request; ask it again.
 #[derive(Clone, Copy, Debug)]
 pub struct Suspicion {
+    pub demand: Demand,
     pub service: u16,
     pub instance: u16,
     pub at: Instant,

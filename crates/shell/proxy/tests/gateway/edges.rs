@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -135,7 +137,12 @@ fn what_is_too_large_is_refused() {
 #[test]
 fn routes_and_misses() {
     let platform = Platform::with_primary(23);
-    let _gateway = platform.start();
+    let _gateway = platform.start_with(|config| {
+        let routes = config["listeners"]["http"][0]["routes"].as_array_mut();
+        routes.expect("list").push(serde_json::json!({
+            "name": "posts", "path_prefix": "/posts", "methods": ["POST", "PUT"], "target": {"service": "venue"}
+        }));
+    });
     wait_for_active(&platform);
     let mut client = Client::connect(&platform.http());
     for (path, status, code) in [
@@ -151,6 +158,12 @@ fn routes_and_misses() {
             "{path}"
         );
     }
+    let refused = client.get("/posts");
+    assert_eq!(
+        (refused.status, refused.allow.as_deref()),
+        (405, Some("PUT, POST")),
+        "{refused:?}"
+    );
     // A chunked body arrives whole, and framed anew.
     client.send(b"POST /equal HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
     assert!(client.read().expect("an answer").body.ends_with("abcde"));
@@ -468,38 +481,67 @@ fn it_finishes_what_it_had_begun_when_told_to_stop() {
     assert_eq!(gateway.exit_code(), Some(0));
 }
 
+/// Clients that send one order after the other, and how many answers each has got.
+struct Crowd {
+    stop: Arc<AtomicBool>,
+    answers: Vec<Arc<AtomicU32>>,
+    clients: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Crowd {
+    fn start(platform: &Platform, size: u32) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let answers: Vec<Arc<AtomicU32>> = (0..size).map(|_| Arc::default()).collect();
+        let clients = (0..).zip(&answers).map(|(client, answers): (u32, _)| {
+            let (address, stop) = (platform.http(), Arc::clone(&stop));
+            let answers = Arc::clone(answers);
+            std::thread::spawn(move || send_orders(client, &address, &stop, &answers))
+        });
+        let clients = clients.collect();
+        Self {
+            stop,
+            answers,
+            clients,
+        }
+    }
+
+    /// Waits until everybody has got an answer to an order that they sent from now on.
+    fn goes_on(&self) {
+        let so_far = || self.answers.iter().map(|one| one.load(Ordering::Relaxed));
+        let before: Vec<u32> = so_far().collect();
+        // The first may have been on its way already.
+        until("every client is answered", || {
+            so_far().zip(&before).all(|(now, before)| now >= before + 2)
+        });
+    }
+}
+
+fn send_orders(client: u32, address: &str, stop: &AtomicBool, answers: &AtomicU32) {
+    let mut connection = Client::connect(address);
+    while !stop.load(Ordering::Relaxed) {
+        let count = answers.load(Ordering::Relaxed);
+        let key = format!("Idempotency-Key: {client}-{count}\r\n");
+        let answer = connection.post("/v1/cells/us/orders", &key, "{}");
+        // Twice in one failover an instance can die with it: then the gateway says that it does not know, and the
+        // client sends the same again, as it is told to.
+        let unknown = (answer.status, answer.code().as_str()) == (503, "outcome_unknown");
+        assert!(
+            unknown || answer.status == 200,
+            "{client}-{count}: {answer:?}"
+        );
+        answers.fetch_add(u32::from(!unknown), Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn many_failovers_lose_and_double_nothing() {
     let platform = Platform::with_primary(31);
     let _gateway = platform.start_with(|config| config["workers"] = 2.into());
     wait_for_active(&platform);
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let clients: Vec<_> = (0..8)
-        .map(|client| {
-            let (address, stop) = (platform.http(), std::sync::Arc::clone(&stop));
-            std::thread::spawn(move || {
-                let mut connection = Client::connect(&address);
-                let mut count = 0;
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    let key = format!("Idempotency-Key: {client}-{count}\r\n");
-                    let answer = connection.post("/v1/cells/us/orders", &key, "{}");
-                    // Twice in one failover an instance can die with it: then the gateway says that it does not
-                    // know, and the client sends the same again, as it is told to.
-                    let unknown =
-                        (answer.status, answer.code().as_str()) == (503, "outcome_unknown");
-                    assert!(
-                        unknown || answer.status == 200,
-                        "{client}-{count}: {answer:?}"
-                    );
-                    count += u32::from(!unknown);
-                }
-                (client, count)
-            })
-        })
-        .collect();
+    let crowd = Crowd::start(&platform, 8);
     for term in 2..8u32 {
         let (old, new) = ((term as usize - 2) % 3, (term as usize - 1) % 3);
-        pause(Duration::from_millis(100));
+        crowd.goes_on();
         match term % 3 {
             0 => platform.instances[old].behaves(Manner::ExecutesAndHangs, None),
             1 => platform.instances[old].server.close(),
@@ -512,14 +554,15 @@ fn many_failovers_lose_and_double_nothing() {
         platform.instances[new].server.open();
         platform.promote(new, term);
     }
-    pause(Duration::from_millis(300));
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    for client in clients {
-        let (client, count) = client
+    crowd.goes_on();
+    crowd.stop.store(true, Ordering::Relaxed);
+    for client in crowd.clients {
+        client
             .join()
             .expect("no answer but 200 and outcome_unknown");
-        assert!(count > 10, "client {client} got only {count} answers");
-        for n in 0..count {
+    }
+    for (client, answers) in crowd.answers.iter().enumerate() {
+        for n in 0..answers.load(Ordering::Relaxed) {
             assert_eq!(
                 platform.effects(&format!("{client}-{n}")),
                 1,

@@ -178,6 +178,10 @@ pub struct InstanceState {
     pub manner: Manner,
     /// Requests after which `manner` becomes `Answers`; `None` = never.
     pub times: Option<u32>,
+    /// It drops the connection of a request with this key, whatever its manner.
+    pub poison: Option<String>,
+    /// Does not say whether it is ready while true, and goes on answering requests.
+    pub mute: bool,
 }
 
 /// Executions by idempotency key (or body, if there is none), counted once per key as a service that
@@ -202,6 +206,8 @@ impl Instance {
             epoch: 0,
             manner: Manner::Answers,
             times: None,
+            poison: None,
+            mute: false,
         }));
         let (own, ledger, name) = (Arc::clone(&state), Arc::clone(ledger), address.to_owned());
         let server = Server::start(address, move |stream| {
@@ -274,8 +280,12 @@ fn serve_requests(
     loop {
         let head = read_head(&mut reader)?;
         let body = read_body(&mut reader, &head)?;
+        let is_question = head.line.contains("/health/ready");
+        while is_question && locked(state).mute {
+            pause(Duration::from_millis(5));
+        }
         let now = locked(state).clone();
-        if head.line.contains("/health/ready") {
+        if is_question {
             let text = format!(
                 "{{\"active\":{},\"cell\":\"us\",\"epoch\":{},\"term\":{},\"sequence\":1}}",
                 now.active, now.epoch, now.term
@@ -283,17 +293,17 @@ fn serve_requests(
             answer(&mut stream, if now.active { 200 } else { 503 }, &text)?;
             continue;
         }
-        // As a venue does: whoever is not active does nothing and says so.
-        let manner = if now.active {
-            next_manner(state)
-        } else {
-            Manner::SaysNotActive
-        };
         let key = head
             .fields
             .get("idempotency-key")
             .cloned()
             .unwrap_or_else(|| body.clone());
+        // As a venue does: whoever is not active does nothing and says so.
+        let manner = match now.active {
+            true if now.poison.as_ref() == Some(&key) => Manner::Dies,
+            true => next_manner(state),
+            false => Manner::SaysNotActive,
+        };
         let mut books = locked(ledger);
         *books.attempts.entry(key.clone()).or_default() += 1;
         if matches!(

@@ -3,6 +3,7 @@
 mod fakes;
 mod process;
 
+mod crowding;
 mod doors;
 mod edges;
 mod failover;
@@ -11,6 +12,7 @@ mod promises;
 mod proofs;
 mod reloads;
 mod sessions;
+mod stopping;
 
 /// Not a test: what a child process of these tests runs.
 #[test]

@@ -219,6 +219,16 @@ impl Platform {
         serde_json::from_str(&self.control("GET", "/v1/status").1).expect("status")
     }
 
+    /// A figure of `/metrics` that has no labels.
+    pub fn figure(&self, name: &str) -> f64 {
+        let page = self.control("GET", "/metrics").1;
+        let wanted = format!("mainstay_gateway_{name}{{}} ");
+        let mut lines = page.lines();
+        let line = lines.find_map(|line| line.strip_prefix(&wanted));
+        let line = line.unwrap_or_else(|| panic!("{name} in\n{page}"));
+        line.parse().expect("a number")
+    }
+
     pub fn view(&self) -> String {
         self.status()["cells"][0]["view"]
             .as_str()
@@ -237,6 +247,7 @@ pub struct Client {
 pub struct Answer {
     pub status: u16,
     pub retry_after: Option<String>,
+    pub allow: Option<String>,
     pub closes: bool,
     pub body: String,
 }
@@ -281,6 +292,7 @@ impl Client {
         Ok(Answer {
             status,
             retry_after: head.fields.get("retry-after").cloned(),
+            allow: head.fields.get("allow").cloned(),
             closes,
             body,
         })

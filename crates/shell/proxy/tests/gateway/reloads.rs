@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fakes::{Manner, STANDBY, Saying, pause, primary, until};
+use crate::fakes::{Manner, STANDBY, Saying, locked, pause, primary, until};
 use crate::process::{Client, Platform, order_later, wait_for_active, wait_for_held};
 
 /// Serves the snapshot of the next generation, in which host c has no instance any more, and waits for it.
@@ -107,8 +107,46 @@ fn whoever_came_by_a_listener_that_is_no_more_must_come_anew() {
     until("the new one is open", || {
         std::net::TcpStream::connect(&elsewhere).is_ok()
     });
-    // It has to see its instances anew first.
-    until("an answer at the new one", || {
-        Client::connect(&elsewhere).get("/equal").status == 200
+    assert_eq!(Client::connect(&elsewhere).get("/equal").status, 200);
+}
+
+/// What is still where it was need not be seen anew: nobody waits and nobody is refused for a new routing, also while
+/// no instance says anything.
+#[test]
+fn a_new_routing_forgets_nothing_that_still_holds() {
+    let platform = Platform::with_primary(54);
+    let _gateway = platform.start_with(|config| {
+        config["limits"]["evidence_age_ms"] = 60_000.into();
+        config["limits"]["probe_timeout_ms"] = 60_000.into();
     });
+    wait_for_active(&platform);
+    for instance in &platform.instances {
+        locked(&instance.state).mute = true;
+    }
+    let elsewhere = platform.http().replace(":8080", ":8081");
+    reload(&platform, |config| {
+        config["limits"]["evidence_age_ms"] = 60_000.into();
+        config["limits"]["probe_timeout_ms"] = 60_000.into();
+        let mut second = config["listeners"]["http"][0].clone();
+        (second["name"], second["address"]) = ("second".into(), elsewhere.as_str().into());
+        let listeners = config["listeners"]["http"].as_array_mut();
+        listeners.expect("list").push(second);
+        // Its place in the list says nothing about what it is.
+        let instances = config["services"][0]["instances"].as_array_mut();
+        instances.expect("list").reverse();
+    });
+    until("the new one is open", || {
+        std::net::TcpStream::connect(&elsewhere).is_ok()
+    });
+    let mut client = Client::connect(&elsewhere);
+    assert_eq!(client.get("/equal").status, 200);
+    let answer = client.post("/v1/cells/us/orders", "Idempotency-Key: k\r\n", "{}");
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (200, "127.205.54.1:7000 1 k")
+    );
+    assert_eq!(platform.status()["cells"][0]["held"], 0);
+    for instance in &platform.instances {
+        locked(&instance.state).mute = false;
+    }
 }
