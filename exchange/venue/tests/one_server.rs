@@ -9,6 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use exchange_engine::command::{Action, Command};
+use exchange_engine::engine::Engine;
+use exchange_engine::limits::ACCOUNTS_MAX;
+use exchange_engine::snapshot;
+use exchange_engine::units::{Account, Amount, Asset, Reference};
 use exchange_venue::session::Session;
 use exchange_venue::settings::{Database, Password};
 use exchange_venue::tls::Trust;
@@ -31,6 +36,25 @@ fn skipped() -> bool {
     skipped
 }
 
+fn database(server: &Server) -> Database {
+    Database {
+        host: HOST.to_owned(),
+        port: server.port,
+        user: "venue".to_owned(),
+        name: "cell".to_owned(),
+        password: Password::None,
+        trust: Trust::Nothing,
+        application_name: "test".to_owned(),
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
 /// Whatever the role's and the database's defaults say, a session of the venue waits for the quorum and hears
 /// warnings.
 #[test]
@@ -48,21 +72,10 @@ fn nobody_weakens_a_session_of_the_venue() {
     ] {
         server.sql(weakening);
     }
-    let database = Database {
-        host: HOST.to_owned(),
-        port: server.port,
-        user: "venue".to_owned(),
-        name: "cell".to_owned(),
-        password: Password::None,
-        trust: Trust::Nothing,
-        application_name: "test".to_owned(),
-    };
+    let database = database(&server);
     let question = "select concat_ws(' ', current_setting('synchronous_commit'), current_setting('client_min_messages'), \
         current_setting('idle_session_timeout'), current_setting('statement_timeout'))";
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let (plain, forced) = runtime.block_on(async {
         let config = database.config().unwrap();
         let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
@@ -523,4 +536,55 @@ fn a_database_that_refuses_to_write_is_not_asked_without_end() {
     assert_eq!(venue.get("/health/ready").body["reason"], "database_error");
     server.sql("drop trigger refuse on exchange.epochs");
     assert_eq!(venue.wait_active()["epoch"], 2);
+}
+
+/// As many accounts as a cell may know, each with a deposit of its own; as a venue would leave them behind.
+fn fill(server: &Server) {
+    let mut engine = Engine::default();
+    for number in 1..=ACCOUNTS_MAX as u64 {
+        let command = Command {
+            account: Account::customer(number).unwrap(),
+            reference: Reference::new(1).unwrap(),
+            deadline_ms: 0,
+            action: Action::Deposit {
+                asset: Asset::Usd,
+                amount: Amount::from_units(1),
+            },
+        };
+        engine.apply(0, &command).unwrap();
+    }
+    let (sequence, state) = (ACCOUNTS_MAX as i64, engine.snapshot());
+    let hash = snapshot::hash(&state);
+    runtime().block_on(async {
+        let client = Session::open(&database(server)).await.unwrap().client;
+        // Of the log only the command that the snapshot was taken after, with any hash.
+        let last = "insert into exchange.commands values ($1, 1, 0, $1, 1, 'deposit', '', '', $2)";
+        client
+            .execute(last, &[&sequence, &hash.as_slice()])
+            .await
+            .unwrap();
+        let taken = "insert into exchange.snapshots values ($1, $2, $3)";
+        client
+            .execute(taken, &[&sequence, &state, &hash.as_slice()])
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn a_cell_that_is_full_refuses_new_accounts_for_good() {
+    if skipped() {
+        return;
+    }
+    let server = Server::create();
+    let mut venue = Venue::active(&server, "first");
+    assert!(venue.terminate(), "it leaves empty tables");
+    fill(&server);
+    let venue = Venue::active(&server, "second");
+    let new = deposit(ACCOUNTS_MAX as u64 + 1, 1, "USD", "1");
+    let refused = venue.post("deposits", &new);
+    assert_eq!((refused.status, refused.code()), (409, "no_room"));
+    assert!(!refused.head.contains("retry-after"), "{refused:?}");
+    let known = venue.post("deposits", &deposit(1, 2, "USD", "1"));
+    assert_eq!((known.status, known.outcome()), (200, "accepted"));
 }
