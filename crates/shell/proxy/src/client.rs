@@ -29,6 +29,7 @@ use tokio::sync::Notify;
 use crate::answer::{self, Code, OutBody};
 use crate::door::Door;
 use crate::framed::{Connection, Framed};
+use crate::listen::BACKLOG;
 use crate::room::Room;
 use crate::stats::RouteStats;
 use crate::upstream::OutRequest;
@@ -66,7 +67,10 @@ pub async fn accept(
     let Ok(listener) = listener.into_std() else {
         return;
     };
-    while let Ok((stream, peer)) = listener.accept() {
+    for _ in 0..BACKLOG {
+        let Ok((stream, peer)) = listener.accept() else {
+            return;
+        };
         let stream = stream
             .set_nonblocking(true)
             .and_then(|()| TcpStream::from_std(stream));

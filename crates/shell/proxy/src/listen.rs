@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel completes before we accept them.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 pub fn bind(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     let socket = Socket::new(

@@ -292,23 +292,26 @@ impl Worker {
         gates
     }
 
-    /// Nobody new comes in and nobody waits at a gate any more. Whoever is here is served, and told that the connection
-    /// ends. One that asks nothing is let go after a tenth of the time that stopping may take, since a request may be on
-    /// its way. True when all is finished, or time is up.
+    /// Nobody waits at a gate any more, and every answer says that its connection ends. The door stays open until all
+    /// have heard it, for a tenth of the time that stopping may take at most, since requests may be on their way over
+    /// connections that look idle. Then it closes, and they are let go. True when all is finished, or time is up.
     fn stop(&self, now: Instant, local: &Local) -> bool {
         let since = self.stopping_since.get().unwrap_or(now);
         self.stopping_since.set(Some(since));
-        for ((_, kind), listening) in &*self.listeners.borrow() {
-            match kind {
-                Kind::Http(_) => listening.stopping.notify_one(),
-                Kind::Tcp => listening.task.abort(),
-            }
-        }
         for gate in &local.gates {
             gate.stop();
         }
         let longest = local.bounds().stop;
-        if now >= since + longest / 10 {
+        let all_have_heard = now >= since + longest / 10;
+        let closes = all_have_heard || self.connections.borrow().is_empty();
+        for ((_, kind), listening) in &*self.listeners.borrow() {
+            match kind {
+                Kind::Http(_) if closes => listening.stopping.notify_one(),
+                Kind::Http(_) => {}
+                Kind::Tcp => listening.task.abort(),
+            }
+        }
+        if all_have_heard {
             for connection in self.connections.borrow().values() {
                 connection.finish.notify_one();
             }

@@ -33,7 +33,7 @@ fn whoever_waits_at_the_door_is_answered() {
     assert_eq!(gateway.exit_code(), Some(0));
 }
 
-/// A request on a connection that was idle is served, and told that the connection ends.
+/// A request on a connection that was idle is served, and told that the connection ends. So is whoever comes meanwhile.
 #[test]
 fn a_connection_that_was_idle_gets_one_more_answer() {
     let platform = Platform::with_primary(95);
@@ -53,9 +53,8 @@ fn a_connection_that_was_idle_gets_one_more_answer() {
     assert_eq!(order(&platform, "before").status, 200);
     gateway.signal(Signal::TERM);
     until("it stops", || platform.status()["stopping"] == true);
-    until("nobody else comes in", || {
-        TcpStream::connect(platform.http()).is_err()
-    });
+    let late = Client::connect(&platform.http()).get("/equal");
+    assert_eq!((late.status, late.closes), (200, true), "{late:?}");
     for (n, client) in kept.iter_mut().enumerate() {
         let headers = format!("Idempotency-Key: during {n}\r\n");
         let answer = client.post("/v1/cells/us/orders", &headers, "{}");
@@ -63,5 +62,9 @@ fn a_connection_that_was_idle_gets_one_more_answer() {
     }
     fresh.flush().expect("open");
     drop(fresh);
+    // Now that all have heard it nothing is waited for.
+    until("the door closes", || {
+        TcpStream::connect(platform.http()).is_err()
+    });
     assert_eq!(gateway.exit_code(), Some(0), "all is finished");
 }
