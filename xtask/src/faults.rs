@@ -5,7 +5,8 @@
 //! clients' witness logs and the auditor, never by the platform. Stalls are printed, and how soon the platform itself saw
 //! and answered each fault; neither decides.
 //! What decides: no acknowledged intent is lost, duplicated, altered or invented, no intent failed, the
-//! journal verifies, and every change made to copies of it is found.
+//! journal verifies, every change made to copies of it is found, and the archive that was written through all of it brings the
+//! ledger back.
 
 pub mod scenario;
 mod times;
@@ -119,6 +120,10 @@ fn at_distance(arguments: &Arguments, distance_ms: u64) -> Result<()> {
     let judged = verdict::judge(&platform, &results, arguments.mutations);
     let restarted = verdict::survives_the_end_of_everything(&platform, distance_ms);
     judged.and(restarted)?;
+    // The example on etcd puts nothing away.
+    if arguments.coordination == Coordination::Folder {
+        verdict::archive_is_whole(&platform)?;
+    }
     platform.afterwards = Afterwards::Remove;
     Ok(())
 }

@@ -86,6 +86,12 @@ pub fn survives_the_end_of_everything(platform: &Platform, distance_ms: u64) -> 
     Ok(())
 }
 
+/// The archive after all of it: a copy is restored, across every failover, and compared with what was marked before.
+pub fn archive_is_whole(platform: &Platform) -> Result<()> {
+    print!("{}", platform.mainstay(&["backup", "verify", "ledger"])?);
+    Ok(())
+}
+
 /// Every process that was started with a path below the data folder. PostgreSQL's children end with
 /// their postmaster. The suite may look for processes by what they were started with, since the data
 /// folder is its own and new; the product never does.

@@ -336,12 +336,15 @@ fn archives(text: &mut String, status: &Status) {
                     proof.rpo_ms.map_or("unknown".to_owned(), span)
                 )
             });
+        let shipped = state.shipped_lsn.as_ref();
+        let shipped = shipped.map_or("no log is put away yet".to_owned(), |lsn| {
+            format!("put away up to {lsn}")
+        });
         line!(
             text,
-            "    {} by {}: as far as {}, {} wait for {}; {proof}",
+            "    {} by {}: {shipped}, {} wait for {}; {proof}",
             database.name,
             archive.host,
-            state.shipped_lsn.as_deref().unwrap_or("nothing"),
             size(state.waiting_bytes),
             span(archive.waiting_ms)
         );
