@@ -396,7 +396,10 @@ fn members_of_etcd_and_archivers_are_asked_where_there_are_any() {
         );
     }
     assert_eq!(asked("platform.yaml", "etcd"), Vec::<String>::new());
-    assert_eq!(asked("platform-etcd.yaml", "archiver"), Vec::<String>::new());
+    assert_eq!(
+        asked("platform-etcd.yaml", "archiver"),
+        Vec::<String>::new()
+    );
 }
 
 /// Whoever is asked in another region must be reached through a door that a wire opens.
