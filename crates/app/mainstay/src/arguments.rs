@@ -369,9 +369,9 @@ pub struct Rebuild {
     /// Begin from this backup instead of the newest that reaches the target
     #[arg(long, value_name = "ID")]
     pub backup: Option<String>,
-    /// Which archive, if there are several of a database; the newest otherwise
+    /// Which archive, if the stores hold several of a database; of several databases each has its own: `DATABASE=ID`
     #[arg(long, value_name = "ID")]
-    pub archive: Option<String>,
+    pub archive: Vec<String>,
     /// Who owns PostgreSQL's data, as root
     #[arg(long, value_name = "USER", default_value = "postgres")]
     pub user: String,

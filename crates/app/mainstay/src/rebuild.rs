@@ -5,19 +5,23 @@
 //! interrupted rebuild is simply started again, and until everything is laid down nobody starts the platform: its keepers would
 //! found what is missing empty. Nothing here writes to the old archives: what was restored belongs to new ones.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use mainstay_backup::{Archive, Restored, Wanted, chain, choose, moment, restore};
+use mainstay_backup::{
+    Archive, ArchiveError, Restored, Wanted, chain, choose, moment, reach, restore,
+};
 use mainstay_derive::Layout;
 use mainstay_model::Platform;
 use mainstay_model::database::Database;
 use mainstay_node::prepare;
 use mainstay_record::backup::{
-    BackupConfig, MarkRecord, RebuildRecord, SeedRecord, StoreOptionsRecord, VERSION,
+    BackupConfig, IdentityRecord, MarkRecord, RebuildRecord, SeedRecord, StoreOptionsRecord,
+    VERSION,
 };
 use mainstay_rt::{clock, files};
 use mainstay_storage::{Place, verify};
@@ -55,7 +59,16 @@ pub fn run(arguments: &Rebuild) -> Outcome {
     steps.done(
         "folders, passwords and the authority of the new platform, and the keys to the old backups",
     );
-    let tails = lay_all_down(&layout, &databases.kept, arguments, &mut steps)?;
+    let ground = Ground {
+        layout: &layout,
+        platform: &platform,
+        arguments,
+    };
+    let unnamed = runtime()?.block_on(ground.unnamed(&databases));
+    for text in &unnamed {
+        progress(format_args!("           {text}"));
+    }
+    let tails = lay_all_down(ground, &databases.kept, &mut steps)?;
     if let Some(journal) = &arguments.journal {
         let entries = take_journal(&layout, journal)?;
         steps.done(&format!(
@@ -85,26 +98,39 @@ pub fn run(arguments: &Rebuild) -> Outcome {
             database.name
         ))?;
     }
+    for text in unnamed {
+        line(text)?;
+    }
     line(format_args!(
         "rebuilt in {:.1} s; the old archives are untouched, and new ones have begun beside them",
         steps.total().as_secs_f64()
     ))
 }
 
+/// What every step of a rebuild looks at.
+#[derive(Clone, Copy)]
+struct Ground<'a> {
+    layout: &'a Layout,
+    platform: &'a Platform,
+    arguments: &'a Rebuild,
+}
+
 /// Each database's restored folder; returns what is to be said of it in the end.
 fn lay_all_down(
-    layout: &Layout,
+    ground: Ground<'_>,
     databases: &[&Database],
-    arguments: &Rebuild,
     steps: &mut Steps,
 ) -> Result<Vec<String>, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Fault(error.into()))?;
+    let runtime = runtime()?;
+    // Of all of them it is known which archive is meant before the first one is restored, which may take hours.
+    for database in databases {
+        if !ground.is_laid_down(database)? {
+            runtime.block_on(ground.pick(database))?;
+        }
+    }
     let mut tails = Vec::new();
     for database in databases {
-        let laid = runtime.block_on(lay_down(layout, database, arguments))?;
+        let laid = runtime.block_on(lay_down(ground, database))?;
         let already = match laid.how {
             How::Now => "",
             How::Before => "; an attempt before this one laid it down",
@@ -116,6 +142,13 @@ fn lay_all_down(
         tails.push(tail(database, &laid));
     }
     Ok(tails)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Fault(error.into()))
 }
 
 /// Says what each step took.
@@ -171,7 +204,8 @@ fn wish(arguments: &Rebuild) -> RebuildRecord {
         version: VERSION,
         to: arguments.to.clone(),
         backup: arguments.backup.clone(),
-        archive: arguments.archive.clone(),
+        // As one text, of which it is only compared and shown that it is the same.
+        archive: (!arguments.archive.is_empty()).then(|| arguments.archive.join(" --archive ")),
         stores: arguments.store.clone(),
     }
 }
@@ -300,13 +334,25 @@ fn lived_in(path: &Path) -> Failure {
     }
 }
 
-/// What only a platform that lived has.
+/// What only a platform that lived has; its databases need not be those of the file.
 fn inhabited(layout: &Layout, databases: &[&Database]) -> Option<PathBuf> {
     let pgdata = databases
         .iter()
         .flat_map(|database| pgdata_of(layout, database));
-    let mut all = std::iter::once(layout.journal()).chain(pgdata);
+    let strangers = below(&layout.hosts()).into_iter().flat_map(|host| {
+        let databases = below(&host.join("databases")).into_iter();
+        databases.map(|database| database.join("pgdata"))
+    });
+    let mut all = std::iter::once(layout.journal())
+        .chain(pgdata)
+        .chain(strangers);
     all.find(|path| path.exists())
+}
+
+/// What lies in a folder; nothing where there is none.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 fn pgdata_of(layout: &Layout, database: &Database) -> Vec<PathBuf> {
@@ -364,17 +410,21 @@ fn take_secrets(layout: &Layout, database: &Database, arguments: &Rebuild) -> Ou
 
 /// `DATABASE=FILE`, or a file for all.
 fn key_of<'a>(database: &str, given: &'a [String]) -> Result<&'a Path, Failure> {
-    let own = given.iter().find_map(|key| {
-        let (name, file) = key.split_once('=')?;
-        (name == database).then_some(file)
-    });
-    let common = given.iter().find(|key| !key.contains('='));
-    let found = own.or(common.map(String::as_str));
-    found.map(Path::new).ok_or_else(|| {
+    of_database(database, given).map(Path::new).ok_or_else(|| {
         Failure::Usage(format!(
             "there is no key for the backups of {database}\n  next: add --key {database}=FILE"
         ))
     })
+}
+
+/// What was given for this database, or for all.
+fn of_database<'a>(database: &str, given: &'a [String]) -> Option<&'a str> {
+    let own = given.iter().find_map(|given| {
+        let (name, value) = given.split_once('=')?;
+        (name == database).then_some(value)
+    });
+    let common = given.iter().find(|given| !given.contains('='));
+    own.or(common.map(String::as_str))
 }
 
 fn copy_secret(from: &Path, to: &Path) -> Outcome {
@@ -407,11 +457,157 @@ enum How {
     Before,
 }
 
-async fn lay_down(
-    layout: &Layout,
-    database: &Database,
-    arguments: &Rebuild,
-) -> Result<Laid, Failure> {
+impl Ground<'_> {
+    fn is_laid_down(self, database: &Database) -> Result<bool, Failure> {
+        let home = database.home_replica().context("a home replica")?;
+        let [_, record] = self.layout.seed(home.host.as_str(), database.name.as_str());
+        Ok(record.exists())
+    }
+
+    /// An archive as the file and the command say.
+    fn config(self, database: &Database) -> BackupConfig {
+        let (layout, arguments) = (self.layout, self.arguments);
+        let name = database.name.as_str();
+        let backup = database.backup.as_ref();
+        let mut stores = arguments.store.clone();
+        if stores.is_empty() {
+            stores = backup
+                .map(|backup| backup.stores.clone())
+                .unwrap_or_default();
+        }
+        if stores.is_empty() {
+            stores.push(layout.backups().display().to_string());
+        }
+        let options = backup.into_iter().flat_map(|backup| &backup.store_options);
+        let options = options.map(|options| StoreOptionsRecord {
+            store: options.store.clone(),
+            region: options.region.clone(),
+            endpoint: options.endpoint.clone(),
+            allow_http: options.allow_http,
+        });
+        let mut config = detached(name, stores, layout.backup_key(name), &arguments.user);
+        config.platform = self.platform.name().to_string();
+        config.folder = own_folder(name);
+        config.run_folder = config.folder.join("run");
+        config.store_options = options.collect();
+        let credentials = layout.store_credentials(name);
+        config.credentials = credentials.exists().then_some(credentials);
+        config
+    }
+
+    /// The archive that is meant. Of several of this platform the one that was begun last may be a rehearsal's, or one that
+    /// was begun by mistake when the old platform was gone: which one is production's only a person can say.
+    async fn pick(self, database: &Database) -> Result<Archive, Failure> {
+        let name = database.name.as_str();
+        let failed = |error: ArchiveError| Failure::Finding(chain(&error));
+        let named = of_database(name, &self.arguments.archive);
+        let mut archive = Archive::open(self.config(database)).map_err(failed)?;
+        archive.find(named).await.map_err(failed)?;
+        if named.is_some() {
+            return Ok(archive);
+        }
+        let there = archive.ours().await.map_err(failed)?;
+        if there.len() < 2 {
+            return Ok(archive);
+        }
+        let mut told = String::new();
+        for one in &there {
+            told.push_str(&format!(
+                "\n    {}: begun {}, {}",
+                one.archive,
+                moment::show(one.created_ms),
+                held(&mut archive, one).await
+            ));
+        }
+        std::fs::remove_dir_all(&archive.config.folder).ok();
+        Err(Failure::Refused {
+            code: "several_archives".to_owned(),
+            why: format!(
+                "there are {} archives of database {name} of the platform {}, and which one is meant cannot be told from here; \
+                 the one that was begun last may be a rehearsal's:{told}",
+                there.len(),
+                self.platform.name()
+            ),
+            next: format!(
+                "give the same command with --archive {name}=ID; nothing was restored yet"
+            ),
+        })
+    }
+
+    /// Databases that stores hold and that do not come back, in words. Somebody may have named the wrong file, or an old one.
+    async fn unnamed(self, databases: &Databases<'_>) -> BTreeSet<String> {
+        let mut said = BTreeSet::new();
+        for database in &databases.kept {
+            let config = self.config(database);
+            let own = config.folder.clone();
+            let stores = config.stores.join(" and ");
+            let held = async { others_held(&Archive::open(config)?, database.name.as_str()).await };
+            let held = held.await;
+            std::fs::remove_dir_all(&own).ok();
+            let others = match held {
+                Ok(others) => others,
+                // It keeps nothing from coming back that was laid down before.
+                Err(error) => {
+                    let why = chain(&error);
+                    said.insert(format!(
+                        "whether {stores} hold other databases is not known: {why}"
+                    ));
+                    continue;
+                }
+            };
+            for other in others {
+                let is_among = |list: &[&Database]| list.iter().any(|d| d.name.as_str() == other);
+                let why = match (is_among(&databases.kept), is_among(&databases.empty)) {
+                    (true, _) => continue,
+                    (false, true) => "the file has no `backup:` section for it",
+                    (false, false) => "the file does not name it",
+                };
+                said.insert(format!(
+                    "{other}: there are backups of it in {stores}, and {why}: it is not brought back"
+                ));
+            }
+        }
+        said
+    }
+}
+
+/// Databases beside this one that a store has an archive of.
+async fn others_held(archive: &Archive, database: &str) -> Result<Vec<String>, ArchiveError> {
+    let mut others = Vec::new();
+    for folder in archive.stores.list("").await?.folders {
+        if folder == database {
+            continue;
+        }
+        for identity in archive.stores.list(&folder).await?.folders {
+            let within = archive.stores.list(&format!("{folder}/{identity}")).await?;
+            if within.objects.contains("identity") {
+                others.push(folder);
+                break;
+            }
+        }
+    }
+    Ok(others)
+}
+
+/// What would come back from an archive, as far as that is known before.
+async fn held(archive: &mut Archive, one: &IdentityRecord) -> String {
+    archive.identity = Some(one.clone());
+    match archive.catalogue().await {
+        Ok(catalogue) => match catalogue.entries.first() {
+            Some(entry) => format!(
+                "newest backup {} of {}, {}",
+                entry.record.id,
+                moment::show(entry.record.stopped_ms),
+                reach(&catalogue, entry)
+            ),
+            None => "without a backup".to_owned(),
+        },
+        Err(error) => format!("it cannot be listed: {}", chain(&error)),
+    }
+}
+
+async fn lay_down(ground: Ground<'_>, database: &Database) -> Result<Laid, Failure> {
+    let layout = ground.layout;
     let name = database.name.as_str();
     let home = database.home_replica().context("a home replica")?;
     let [seed, record] = layout.seed(home.host.as_str(), name);
@@ -436,9 +632,8 @@ async fn lay_down(
         // Without a record it is what an interrupted attempt left.
         std::fs::remove_dir_all(&seed).with_context(|| format!("remove {}", seed.display()))?;
     }
-    let config = config(layout, database, arguments);
-    let own = config.folder.clone();
-    let done = restore_into(config, arguments, &seed).await;
+    let own = own_folder(name);
+    let done = restore_into(ground, database, &seed).await;
     std::fs::remove_dir_all(&own).ok();
     let (restored, from_archive) = done?;
     let said = SeedRecord {
@@ -465,43 +660,15 @@ async fn lay_down(
     })
 }
 
-fn config(layout: &Layout, database: &Database, arguments: &Rebuild) -> BackupConfig {
-    let name = database.name.as_str();
-    let backup = database.backup.as_ref();
-    let mut stores = arguments.store.clone();
-    if stores.is_empty() {
-        stores = backup
-            .map(|backup| backup.stores.clone())
-            .unwrap_or_default();
-    }
-    if stores.is_empty() {
-        stores.push(layout.backups().display().to_string());
-    }
-    let options = backup.into_iter().flat_map(|backup| &backup.store_options);
-    let options = options.map(|options| StoreOptionsRecord {
-        store: options.store.clone(),
-        region: options.region.clone(),
-        endpoint: options.endpoint.clone(),
-        allow_http: options.allow_http,
-    });
-    let mut config = detached(name, stores, layout.backup_key(name), &arguments.user);
-    config.folder = own_folder(name);
-    config.run_folder = config.folder.join("run");
-    config.store_options = options.collect();
-    let credentials = layout.store_credentials(name);
-    config.credentials = credentials.exists().then_some(credentials);
-    config
-}
-
 async fn restore_into(
-    config: BackupConfig,
-    arguments: &Rebuild,
+    ground: Ground<'_>,
+    database: &Database,
     into: &Path,
 ) -> Result<(Restored, String), Failure> {
+    let arguments = ground.arguments;
     let failed = |error: &dyn std::error::Error| Failure::Finding(chain(error));
-    let mut archive = Archive::open(config).map_err(|error| failed(&error))?;
-    let found = archive.find(arguments.archive.as_deref()).await;
-    let from = found.map_err(|error| failed(&error))?.archive.clone();
+    let archive = ground.pick(database).await?;
+    let from = archive.archive_name().to_owned();
     let catalogue = archive.catalogue().await.map_err(|error| failed(&error))?;
     let wanted =
         Wanted::parse(&arguments.to, &catalogue).map_err(|error| Failure::Usage(chain(&error)))?;

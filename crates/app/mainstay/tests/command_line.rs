@@ -5,6 +5,9 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+use mainstay_backup::{Access, DataKey, MasterKey, Stores};
+use mainstay_record::backup::IdentityRecord;
+
 fn mainstay(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
     command.args(arguments).env_remove("MAINSTAY_DATA");
@@ -232,4 +235,81 @@ fn nothing_is_rebuilt_over_a_platform_that_lived() {
         "{said}"
     );
     assert_eq!(left(), ["journal", "rebuild.json"]);
+}
+
+/// A rehearsal's archive lies beside production's in one store, and was begun later: none is taken before somebody says which.
+/// What else the store holds is named.
+#[test]
+fn of_two_archives_a_rebuild_takes_the_one_that_was_named() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../examples/exchange/platform-backup.yaml")
+        .display()
+        .to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let key = MasterKey::read_or_create(&at("key")).expect("a key");
+    let store = at("store").display().to_string();
+    let stores = Stores::open(std::slice::from_ref(&store), &Access::default(), key);
+    let stores = stores.expect("a store");
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().expect("a runtime");
+    for (database, platform, archive, created_ms) in [
+        ("ledger", "exchange", "aaaaaaaaaaaaaaaa", 1_000_000_000_000),
+        ("ledger", "exchange", "bbbbbbbbbbbbbbbb", 1_100_000_000_000),
+        ("ledger", "staging", "cccccccccccccccc", 1_200_000_000_000),
+        ("orders", "exchange", "dddddddddddddddd", 1_000_000_000_000),
+    ] {
+        let identity = IdentityRecord {
+            version: 1,
+            archive: archive.to_owned(),
+            platform: platform.to_owned(),
+            database: database.to_owned(),
+            system_identifier: 7,
+            segment_bytes: 16 << 20,
+            created_ms,
+        };
+        let bytes = serde_json::to_vec(&identity).expect("a record");
+        let name = format!("{database}/{archive}/identity");
+        runtime
+            .block_on(stores.put(&name, &bytes, &DataKey::draw()))
+            .expect("put");
+    }
+    let rebuild = |data: &str, more: &[&str]| {
+        let ended = mainstay(&["rebuild", &file, "--store", &store])
+            .args(["--key", &at("key").display().to_string()])
+            .args(["--data", &at(data).display().to_string()])
+            .args(more)
+            .output()
+            .expect("ended");
+        let said = [ended.stdout, ended.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        (ended.status.code(), said)
+    };
+    let (code, said) = rebuild("one", &[]);
+    assert_eq!(code, Some(3), "{said}");
+    for expected in [
+        "there are 2 archives of database ledger of the platform exchange",
+        "aaaaaaaaaaaaaaaa: begun 2001-09-09",
+        "bbbbbbbbbbbbbbbb: begun 2004-11-09",
+        "--archive ledger=ID",
+        "orders: there are backups of it in",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    assert!(!said.contains("cccccccccccccccc"), "{said}");
+    // Whichever is named is looked into; there is no backup in it.
+    for named in ["aaaaaaaaaaaaaaaa", "ledger=aaaaaaaaaaaaaaaa"] {
+        let (code, said) = rebuild("two", &["--archive", named]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(!said.contains("there are 2 archives"), "{said}");
+    }
+    // A database that the file does not name makes a folder one in which a platform lived.
+    let pgdata = at("three").join("hosts/use1-a/databases/orders/pgdata");
+    std::fs::create_dir_all(&pgdata).expect("a folder");
+    let (code, said) = rebuild("three", &["--archive", "aaaaaaaaaaaaaaaa"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        said.contains("orders/pgdata is there: a platform lived here"),
+        "{said}"
+    );
 }

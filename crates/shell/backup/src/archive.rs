@@ -57,6 +57,16 @@ pub enum ArchiveError {
         made: String,
         unreadable: String,
     },
+    #[error(
+        "find an archive of {database} of the platform {platform} in {stores}: there is only {others}; name the one that is \
+         meant by --archive"
+    )]
+    NotOurs {
+        database: String,
+        platform: String,
+        stores: String,
+        others: String,
+    },
     #[error("use archive {archive}: it is of cluster {theirs}, and the server is of {ours}")]
     Foreign {
         archive: String,
@@ -139,6 +149,9 @@ impl Catalogue {
     }
 }
 
+/// Those that can be read, and the names of the others with the reasons.
+type Identities = (Vec<IdentityRecord>, Vec<(String, ArchiveError)>);
+
 /// What an archive is worked with: its configuration, programs and stores; not yet which archive.
 pub struct Archive {
     pub config: BackupConfig,
@@ -211,42 +224,23 @@ impl Archive {
         })
     }
 
-    /// The archive that the identity names; `None` takes the newest of the database.
+    /// The archive that the identity names; `None` takes the newest of the database on this platform.
     ///
     /// # Errors
     /// When there is none, it cannot be read with the key, or it is not known which is the newest.
     pub async fn find(&mut self, identity: Option<&str>) -> Result<&IdentityRecord, ArchiveError> {
-        let database = self.config.database.clone();
-        let folders = self.stores.list(&database).await?.folders;
-        if !self.is_key_kept {
-            self.is_not_lost(&folders)?;
-        }
-        let mut newest: Option<IdentityRecord> = None;
-        let mut wrong = Vec::new();
-        for folder in folders {
-            if identity.is_some_and(|wanted| wanted != folder) {
-                continue;
-            }
-            match self
-                .get::<IdentityRecord>(&format!("{database}/{folder}/identity"))
-                .await
-            {
-                Ok(found) => {
-                    let is_newer = |known: &IdentityRecord| found.created_ms > known.created_ms;
-                    if newest.as_ref().is_none_or(is_newer) {
-                        newest = Some(found);
-                    }
-                }
-                Err(error) => wrong.push((folder, error)),
-            }
-        }
+        let (there, mut wrong) = self.identities(identity).await?;
+        let (own, others): (Vec<_>, Vec<_>) = there
+            .into_iter()
+            .partition(|found| identity.is_some() || self.is_ours(found));
+        let newest = own.into_iter().max_by_key(|found| found.created_ms);
         match newest {
             Some(found) if wrong.is_empty() => Ok(self.identity.insert(found)),
             Some(found) => {
                 let wrong = wrong.iter();
                 let wrong = wrong.map(|(name, error)| format!("{name} ({})", crate::chain(error)));
                 Err(ArchiveError::Unsure {
-                    database,
+                    database: self.config.database.clone(),
                     found: found.archive,
                     made: crate::moment::show(found.created_ms),
                     unreadable: wrong.collect::<Vec<_>>().join(", "),
@@ -254,12 +248,64 @@ impl Archive {
             }
             None => Err(match wrong.pop() {
                 Some((_, error)) => error,
-                None => ArchiveError::None {
-                    database,
-                    stores: self.stores.addresses().join(", "),
-                },
+                None => self.nothing_found(&others),
             }),
         }
+    }
+
+    fn nothing_found(&self, others: &[IdentityRecord]) -> ArchiveError {
+        let database = self.config.database.clone();
+        let stores = self.stores.addresses().join(", ");
+        if others.is_empty() {
+            return ArchiveError::None { database, stores };
+        }
+        let others = others.iter();
+        let others = others.map(|other| format!("{} of {}", other.archive, other.platform));
+        ArchiveError::NotOurs {
+            database,
+            platform: self.config.platform.clone(),
+            stores,
+            others: others.collect::<Vec<_>>().join(", "),
+        }
+    }
+
+    /// Every archive of the database on this platform, the newest first: after a rebuild there are several, and a rehearsal from
+    /// the same file leaves one as well.
+    ///
+    /// # Errors
+    /// When no store can be listed, or the key is gone.
+    pub async fn ours(&self) -> Result<Vec<IdentityRecord>, ArchiveError> {
+        let (mut there, _) = self.identities(None).await?;
+        there.retain(|found| self.is_ours(found));
+        there.sort_by_key(|found| std::cmp::Reverse(found.created_ms));
+        Ok(there)
+    }
+
+    /// Where no platform is known every archive will do.
+    fn is_ours(&self, found: &IdentityRecord) -> bool {
+        let platform = &self.config.platform;
+        platform.is_empty() || *platform == found.platform
+    }
+
+    /// What can be read of the archives of the database, or of one; and why the others cannot.
+    async fn identities(&self, wanted: Option<&str>) -> Result<Identities, ArchiveError> {
+        let database = &self.config.database;
+        let folders = self.stores.list(database).await?.folders;
+        if !self.is_key_kept {
+            self.is_not_lost(&folders)?;
+        }
+        let (mut there, mut wrong) = (Vec::new(), Vec::new());
+        for folder in folders {
+            if wanted.is_some_and(|wanted| wanted != folder) {
+                continue;
+            }
+            let name = format!("{database}/{folder}/identity");
+            match self.get::<IdentityRecord>(&name).await {
+                Ok(found) => there.push(found),
+                Err(error) => wrong.push((folder, error)),
+            }
+        }
+        Ok((there, wrong))
     }
 
     /// A key is drawn for the first archive of a database only: whatever lies there already was sealed with one that is gone, and
