@@ -105,7 +105,7 @@ fn make(arguments: &Pack) -> Outcome {
     let (packed, verified) = seal(&material, origin, &signer, &keys)?;
     match is_archive {
         true => {
-            let archive = tar::write(&packed).context("make the archive")?;
+            let archive = one_file(&packed, FILE_BYTES_MAX)?;
             files::write_atomic(&arguments.out, &archive)
                 .with_context(|| format!("write {}", arguments.out.display()))?;
         }
@@ -117,6 +117,19 @@ fn make(arguments: &Pack) -> Outcome {
         arguments.out.display(),
         signer.public().verifier_text(origin)
     ))
+}
+
+/// As one archive, if that can be read again: whoever verifies reads no more than this at once.
+fn one_file(packed: &tar::Files, most: u64) -> Result<Vec<u8>, Failure> {
+    let bytes = tar::length_of(packed);
+    if bytes > most {
+        return Err(Failure::Usage(format!(
+            "as an archive the pack would have {bytes} bytes, and one of more than {most} is not verified\n  next: pack into a \
+             folder (`--out` without `.tar`), which has no such bound"
+        )));
+    }
+    let archive = tar::write(packed).context("make the archive")?;
+    Ok(archive)
 }
 
 fn table(path: Option<&Path>) -> Result<String, Failure> {
@@ -460,4 +473,25 @@ fn collect(folder: &Path, below: &str, packed: &mut tar::Files) -> Outcome {
         packed.insert(name, bytes);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written as an archive can be read again; what could not be is not written.
+    #[test]
+    fn an_archive_that_nobody_could_verify_is_not_made() {
+        let packed = tar::Files::from([
+            ("manifest".to_owned(), vec![1; 700]),
+            ("log/checkpoint".to_owned(), vec![2; 512]),
+        ]);
+        let whole = tar::write(&packed).expect("an archive").len() as u64;
+        let made = one_file(&packed, whole).expect("an archive");
+        assert_eq!(made.len() as u64, whole);
+        match one_file(&packed, whole - 1) {
+            Err(Failure::Usage(why)) => assert!(why.contains("pack into a folder"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Ctrl-C, and SIGTERM from whoever looks after this command, seen as a flag that loops look at.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::Failure;
 
-/// Set for good by the first signal; further ones change nothing.
+/// Set for good by the first signal; further ones are counted, for whoever was begun after it.
 pub struct Interrupt {
-    flag: Arc<AtomicBool>,
+    signals: Arc<AtomicU32>,
     /// Wakes whoever waits.
     rung: Receiver<()>,
 }
@@ -24,7 +24,7 @@ impl Interrupt {
             .enable_all()
             .build()
             .context("wait for Ctrl-C")?;
-        let flag = Arc::new(AtomicBool::new(false));
+        let count = Arc::new(AtomicU32::new(0));
         let (bell, rung) = channel();
         let signals = {
             let _inside = runtime.enter();
@@ -32,13 +32,21 @@ impl Interrupt {
             let interrupt = signal(SignalKind::interrupt()).context("wait for Ctrl-C")?;
             (terminate, interrupt)
         };
-        let raised = Arc::clone(&flag);
+        let raised = Arc::clone(&count);
         std::thread::spawn(move || runtime.block_on(raise(signals, &raised, &bell)));
-        Ok(Self { flag, rung })
+        Ok(Self {
+            signals: count,
+            rung,
+        })
     }
 
     pub fn is_set(&self) -> bool {
-        self.flag.load(Ordering::Relaxed)
+        self.times() > 0
+    }
+
+    /// How often.
+    pub fn times(&self) -> u32 {
+        self.signals.load(Ordering::Relaxed)
     }
 
     /// Waits, and no longer once interrupted.
@@ -52,13 +60,18 @@ impl Interrupt {
 
 async fn raise(
     (mut terminate, mut interrupt): (tokio::signal::unix::Signal, tokio::signal::unix::Signal),
-    flag: &AtomicBool,
+    count: &AtomicU32,
     bell: &Sender<()>,
 ) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        let heard = tokio::select! {
+            heard = terminate.recv() => heard,
+            heard = interrupt.recv() => heard,
+        };
+        if heard.is_none() {
+            return;
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+        bell.send(()).ok();
     }
-    flag.store(true, Ordering::Relaxed);
-    bell.send(()).ok();
 }

@@ -531,6 +531,37 @@ fn a_wrong_key_is_refused() {
     assert!(why.contains("that the log does not admit"), "{why}");
 }
 
+/// The log that a pack carries says which keys are in force; one that was replaced signs nothing any more.
+#[test]
+fn a_key_that_was_replaced_signs_no_pack() {
+    let next = NodeKey::from_seed(&[9; 32]);
+    let replaced = json!({
+        "node": "e1", "key": next.public().to_string(), "replaces": key().public().to_string(),
+    });
+    let log = drill_after(|log| {
+        log.add(1_200, "key.admitted", replaced);
+    });
+    let of_old = material(&log, "d1", START_MS + DAY_MS);
+    let of_new = Material {
+        checkpoint: of_old.checkpoint.checkpoint.clone().sign(&next),
+        ..material(&log, "d1", START_MS + DAY_MS)
+    };
+    let mut given = keys();
+    given.push((ORIGIN.to_owned(), next.public()));
+    let verified = |material: &Material, signer: &NodeKey| {
+        verify(&sealed(material, signer), &given, &[], START_MS + DAY_MS)
+    };
+    for (material, signer, file) in [
+        (&of_new, &key(), "manifest"),
+        (&of_old, &next, "log/checkpoint"),
+    ] {
+        let refused = refused(verified(material, signer));
+        assert_eq!(refused.file, file);
+        assert!(refused.why.contains("has replaced"), "{}", refused.why);
+    }
+    assert!(verified(&of_new, &next).is_ok());
+}
+
 /// Whoever holds the key can sign anything. What they sign must follow from the log all the same.
 #[test]
 fn a_signed_invention_is_refused() {

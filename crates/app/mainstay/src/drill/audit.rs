@@ -2,9 +2,12 @@
 //! numbered writes.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use mainstay_drill::document::{Audit, Load, Source};
@@ -12,6 +15,9 @@ use mainstay_drill::notes::End;
 use mainstay_probe::{Login, found};
 use mainstay_record::drill::{MeasureRecord, MeasuredWord, MeasurementRecord, UnitWord};
 use mainstay_recovery::numbered::{Classes, Number, Told, classes};
+use mainstay_rt::clock;
+use mainstay_units::Instant;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use super::load::{Client, Field};
@@ -19,6 +25,8 @@ use super::measure::{missing, value};
 
 const REPORT_BYTES_MAX: u64 = 64 << 20;
 const AUDIT_ROUNDS: u32 = 5;
+/// From one look at the auditor to the next.
+const BEAT: Duration = Duration::from_millis(50);
 /// The auditor's exit code when it could not read what it has to judge.
 const CANNOT_JUDGE: i32 = 2;
 /// So many are named; all are counted.
@@ -162,37 +170,107 @@ fn lists(classes: &Classes) -> BTreeMap<String, Vec<String>> {
 
 /// Asks the document's auditor, through one gateway after the other: a door may be shut for a moment.
 fn audited(field: &Field<'_>, load: &Load, audit: &Audit) -> Result<Figures> {
+    // Whoever interrupted a step wants to know all the same what was lost; whoever interrupts now does not.
+    let heard = field.interrupt.times();
+    let is_stopped = || field.interrupt.times() > heard;
     let mut last = String::new();
     for _ in 0..AUDIT_ROUNDS {
         for door in &field.doors {
             let address = SocketAddr::from((door.address, audit.port));
-            let (report, mut command) = auditor(field, load, audit, address)?;
-            let output = command.output().context("start the auditor")?;
-            std::fs::write(
-                field.folder.join(format!("{}-audit.txt", load.name)),
-                &output.stdout,
-            )
-            .context("keep what the auditor said")?;
-            if output.status.code() == Some(CANNOT_JUDGE) {
-                last = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                continue;
+            let ask = |witnesses: &[PathBuf]| {
+                let (report, mut command) = auditor(field, load, audit, (address, witnesses))?;
+                let said = field.folder.join(format!("{}-audit.txt", load.name));
+                let complained = field.folder.join(format!("{}-audit-errors.txt", load.name));
+                let keep =
+                    |path: &PathBuf| File::create(path).context("keep what the auditor says");
+                command.stdout(keep(&said)?).stderr(keep(&complained)?);
+                let status = end_of(&mut command, field.measured_by(), is_stopped)?;
+                if status.code() == Some(CANNOT_JUDGE) {
+                    let words = mainstay_rt::files::read_limited(&complained, REPORT_BYTES_MAX);
+                    let words = words.context("read what the auditor says")?;
+                    return Ok(Err(String::from_utf8_lossy(&words).trim().to_owned()));
+                }
+                let bytes = mainstay_rt::files::read_limited(&report, REPORT_BYTES_MAX)
+                    .with_context(|| format!("read the auditor's report ({status})"))?;
+                let report: Value =
+                    serde_json::from_slice(&bytes).context("understand the auditor's report")?;
+                Ok(Ok(of_report(&report, status.success())))
+            };
+            match unchanged(|| witnesses(field), ask)? {
+                Ok(figures) => return Ok(figures),
+                Err(why) => last = why,
             }
-            let bytes = mainstay_rt::files::read_limited(&report, REPORT_BYTES_MAX)
-                .with_context(|| format!("read the auditor's report ({})", output.status))?;
-            let report: Value =
-                serde_json::from_slice(&bytes).context("understand the auditor's report")?;
-            return Ok(of_report(&report, output.status.success()));
         }
-        crate::down::wait(std::time::Duration::from_secs(1));
+        crate::down::wait(Duration::from_secs(1));
     }
     bail!("the auditor could not judge through any gateway: {last}")
+}
+
+/// Of what was asked about what is listed; or why not. What came to it meanwhile was not looked at, and what it did would be
+/// taken for invented.
+fn unchanged<T>(
+    list: impl Fn() -> Result<Vec<PathBuf>>,
+    ask: impl FnOnce(&[PathBuf]) -> Result<Result<T, String>>,
+) -> Result<Result<T, String>> {
+    let listed = list()?;
+    let answer = ask(&listed)?;
+    Ok(match list()? == listed {
+        true => answer,
+        false => Err("a flow began or went while the auditor looked".to_owned()),
+    })
+}
+
+/// The witness logs of all flows of the platform.
+fn witnesses(field: &Field<'_>) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(field.flows()).context("list the flows that were sent")? {
+        let flow = entry.context("list the flows that were sent")?;
+        let witness = flow.path().join("witness");
+        if witness.is_dir() {
+            found.push(witness);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Waits for a program that others wrote, and ends it with all that it started when its time is over or somebody stops it.
+fn end_of(
+    command: &mut Command,
+    until: Instant,
+    is_stopped: impl Fn() -> bool,
+) -> Result<ExitStatus> {
+    let mut child = command
+        .process_group(0)
+        .spawn()
+        .context("start the auditor")?;
+    loop {
+        if let Some(status) = child.try_wait().context("wait for the auditor")? {
+            return Ok(status);
+        }
+        let why = match (is_stopped(), clock::now() >= until) {
+            (true, _) => "somebody interrupted the auditor",
+            (false, true) => "the auditor did not end in the time that the drill has",
+            (false, false) => {
+                crate::down::wait(BEAT);
+                continue;
+            }
+        };
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // Not waited for yet, so the number is still its own.
+            kill_process_group(pid, Signal::KILL).ok();
+        }
+        child.wait().context("wait for the auditor")?;
+        bail!(why);
+    }
 }
 
 fn auditor(
     field: &Field<'_>,
     load: &Load,
     audit: &Audit,
-    address: SocketAddr,
+    (address, witnesses): (SocketAddr, &[PathBuf]),
 ) -> Result<(PathBuf, Command)> {
     let own = field.folder.join(format!("{}-audit", load.name));
     std::fs::create_dir_all(&own).context("make the auditor's folder")?;
@@ -200,16 +278,10 @@ fn auditor(
     let Some((program, arguments)) = audit.command.split_first() else {
         bail!("there is no auditor");
     };
-    let mut command = Command::new(super::load::found(program)?);
+    let mut command = super::load::tethered(&super::load::found(program)?)?;
     command.args(arguments.iter().map(|word| fill(word)));
-    for entry in std::fs::read_dir(field.flows()).context("list the flows that were sent")? {
-        let witness = entry
-            .context("list the flows that were sent")?
-            .path()
-            .join("witness");
-        if witness.is_dir() {
-            command.arg(&audit.each_witness).arg(witness);
-        }
+    for witness in witnesses {
+        command.arg(&audit.each_witness).arg(witness);
     }
     let database = &audit.database;
     command
@@ -308,6 +380,64 @@ mod tests {
         let (values, _) = of_report(report, is_content);
         let found = values.iter().find(|measure| measure.name == name);
         found.unwrap_or_else(|| panic!("no {name}")).value
+    }
+
+    /// One that hangs, and what it started, is ended when its time is over and when somebody interrupts.
+    #[test]
+    fn an_auditor_that_hangs_is_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let hang = |name: &str| {
+            let mut command = Command::new("sh");
+            // The inner one holds the file open for as long as it lives.
+            command.args(["-c", "sleep 300 & echo $! > \"$0\"; wait"]);
+            command.arg(folder.path().join(name));
+            command
+        };
+        let begun = |name: &str| {
+            let text = std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+            text.trim().parse::<i32>().ok().and_then(Pid::from_raw)
+        };
+        let is_gone = |name: &str| {
+            let inner = begun(name).expect("it was begun");
+            for _ in 0..600 {
+                let stat =
+                    std::fs::read_to_string(format!("/proc/{}/stat", inner.as_raw_nonzero()));
+                if stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z ")) {
+                    return true;
+                }
+                crate::down::wait(BEAT);
+            }
+            false
+        };
+        let never = clock::now() + Duration::from_secs(300);
+        let stopped = end_of(&mut hang("stopped"), never, || begun("stopped").is_some());
+        let said = stopped.expect_err("it hangs").to_string();
+        assert_eq!(said, "somebody interrupted the auditor");
+        assert!(is_gone("stopped"));
+        let until = clock::now() + Duration::from_secs(2);
+        let late = end_of(&mut hang("late"), until, || false);
+        let said = late.expect_err("it hangs").to_string();
+        assert!(said.contains("in the time that the drill has"), "{said}");
+        assert!(begun("late").is_none() || is_gone("late"));
+        let ended = end_of(&mut Command::new("true"), never, || false);
+        assert!(ended.expect("it ends").success());
+    }
+
+    /// A flow that begins in between was not looked at: its rows would count as invented.
+    #[test]
+    fn what_was_audited_while_a_flow_began_counts_for_nothing() {
+        let flows = std::cell::RefCell::new(vec![PathBuf::from("one")]);
+        let list = || Ok(flows.borrow().clone());
+        let ask = |begins: Option<&'static str>| {
+            let answer = unchanged(list, |listed| {
+                flows.borrow_mut().extend(begins.map(PathBuf::from));
+                Ok(Ok(listed.len()))
+            });
+            answer.expect("listed").ok()
+        };
+        assert_eq!(ask(None), Some(1));
+        assert_eq!(ask(Some("two")), None);
+        assert_eq!(ask(None), Some(2));
     }
 
     #[test]

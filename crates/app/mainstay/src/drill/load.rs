@@ -20,15 +20,19 @@ use mainstay_model::Platform;
 use mainstay_model::address::Slot;
 use mainstay_recovery::interruption::{Fate, Request};
 use mainstay_rt::clock;
+use mainstay_units::Instant;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::arguments::TetherProcess;
+use crate::interrupt::Interrupt;
 use crate::print::problem;
 
 /// A witness log of a drill; more is no drill but a load test.
 const NOTES_BYTES_MAX: u64 = 1 << 30;
 /// Programs that were asked to end answer what is under way first.
 const FAREWELL: Duration = Duration::from_secs(30);
+/// After the limit of the document. Half a minute later whoever leads ends the run as one that nobody carries.
+const MEASURED: Duration = Duration::from_secs(150);
 
 /// Where the clients of a region knock.
 #[derive(Clone, Debug)]
@@ -65,7 +69,9 @@ pub struct Field<'a> {
     pub document: &'a Document,
     /// Names the writes of this run.
     pub run: String,
+    pub interrupt: &'a Interrupt,
     began_ms: u64,
+    began: Instant,
 }
 
 /// One program under way.
@@ -88,7 +94,7 @@ impl<'a> Field<'a> {
         doors: Vec<Door>,
         document: &'a Document,
         seed: u64,
-        id: &str,
+        (id, interrupt): (&str, &'a Interrupt),
     ) -> Result<Self> {
         let began_ms = clock::wall_ms();
         let run = format!("{began_ms}-{id}-{}", document.name);
@@ -102,8 +108,15 @@ impl<'a> Field<'a> {
             folder,
             document,
             run,
+            interrupt,
             began_ms,
+            began: clock::now(),
         })
+    }
+
+    /// Whoever measures has ended by then.
+    pub fn measured_by(&self) -> Instant {
+        self.began + self.document.limit + MEASURED
     }
 
     /// Where all flows of the platform leave their witness logs: whoever audits the books needs all of them.
@@ -249,7 +262,7 @@ impl<'a> Field<'a> {
 }
 
 /// A program that is asked to end when this process dies, however that does.
-fn tethered(program: &Path) -> Result<Command> {
+pub fn tethered(program: &Path) -> Result<Command> {
     let own = std::env::current_exe().context("find this program's own path")?;
     let mut command = Command::new(own);
     command.args(["tether", "--to"]);

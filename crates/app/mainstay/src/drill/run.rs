@@ -222,7 +222,13 @@ impl Play<'_> {
         residue: &mut Vec<String>,
     ) -> Result<(DrillVerdictWord, String), Failure> {
         let doors = doors(self.platform, self.slot);
-        let field = Field::new(self.layout, doors, self.document, self.seed, id)?;
+        let field = Field::new(
+            self.layout,
+            doors,
+            self.document,
+            self.seed,
+            (id, &self.interrupt),
+        )?;
         super::audit::prepare(&field)?;
         let clients = field.start()?;
         let databases = self.platform.databases();

@@ -38,6 +38,12 @@ pub fn write(files: &Files) -> Result<Vec<u8>, TarError> {
     Ok(archive)
 }
 
+/// How many bytes [`write`] makes of these files.
+pub fn length_of(files: &Files) -> u64 {
+    let blocks = files.values().map(|bytes| 1 + bytes.len().div_ceil(BLOCK));
+    ((blocks.sum::<usize>() + 2) * BLOCK) as u64
+}
+
 fn header(name: &str, length: usize) -> Option<[u8; BLOCK]> {
     let (prefix, rest) = parts(name)?;
     if length > FILE_BYTES_MAX {

@@ -289,24 +289,35 @@ fn log(
     Ok((entries, signer))
 }
 
-/// Who signed, and whoever else is named, is admitted by the log itself.
+/// Whoever else is named was admitted by the log itself. Whoever signed still is, at the end of the log that the pack carries: a
+/// key that its node has replaced may be in anybody's hands.
 fn known_keys(
     files: &Files,
     manifest: &Manifest,
     entries: &[Entry],
     signers: [PublicKey; 2],
 ) -> Result<(), Refused> {
-    let named = entries.iter().filter_map(|entry| match &entry.event {
-        Some(EventBody::Opened(body)) => Some(&body.key),
-        Some(EventBody::KeyAdmitted(body)) => Some(&body.key),
+    let admitted = entries.iter().filter_map(|entry| match &entry.event {
+        Some(EventBody::Opened(body)) => Some((body.node.as_str(), &body.key)),
+        Some(EventBody::KeyAdmitted(body)) => Some((body.node.as_str(), &body.key)),
         _ => None,
     });
-    let named: Vec<PublicKey> = named.filter_map(|key| PublicKey::parse(key).ok()).collect();
+    let admitted: Vec<(&str, PublicKey)> = admitted
+        .filter_map(|(node, key)| Some((node, PublicKey::parse(key).ok()?)))
+        .collect();
+    let named: Vec<PublicKey> = admitted.iter().map(|(_, key)| *key).collect();
+    let in_force: BTreeMap<&str, PublicKey> = admitted.into_iter().collect();
     for (file, key) in [MANIFEST, CHECKPOINT].into_iter().zip(signers) {
         if !named.contains(&key) {
             return Err(refused(
                 file,
                 "it is signed by a key that the log does not admit",
+            ));
+        }
+        if !in_force.values().any(|known| *known == key) {
+            return Err(refused(
+                file,
+                "it is signed by a key that its node has replaced, as the log says",
             ));
         }
     }
