@@ -63,6 +63,10 @@ pub enum AuditError {
     WitnessChanged(String),
     #[error("no witness file (*.jsonl) in {0}; name the folder that the driver wrote")]
     NoWitness(String),
+    #[error(
+        "{folder} had a file {name}, as its list says, and it is gone: what it promised nobody can look for; bring it back"
+    )]
+    WitnessGone { folder: String, name: String },
     #[error("the witness logs speak of cells {0}; choose one with --cell")]
     ManyCells(String),
     #[error("the witness logs hold no intent{0}; there is nothing to judge")]

@@ -18,6 +18,8 @@ use crate::AuditError;
 use crate::request::{Account, Key, Reference, Request};
 
 const VERSION: u8 = 1;
+/// Names the files of a run, one a line; in their folder.
+const LIST: &str = "files";
 
 /// What the customers know of one intent.
 #[derive(Debug, Clone)]
@@ -111,7 +113,26 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, AuditError> {
         }
     }
     files.sort();
-    Ok(files)
+    match missing(path, &files).map_err(failed)? {
+        Some(name) => Err(AuditError::WitnessGone {
+            folder: path.display().to_string(),
+            name,
+        }),
+        None => Ok(files),
+    }
+}
+
+/// A file that the run's own list names and that is not there. It would be missed by its rows in the books, unless these were
+/// lost with it. A run that was ended before it sent anything, or is older than lists, has none.
+fn missing(folder: &Path, files: &[PathBuf]) -> std::io::Result<Option<String>> {
+    let list = match std::fs::read_to_string(folder.join(LIST)) {
+        Ok(list) => list,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut names = list.lines();
+    let gone = names.find(|name| !files.contains(&folder.join(name)));
+    Ok(gone.map(str::to_owned))
 }
 
 impl Witnesses {
@@ -303,6 +324,20 @@ mod tests {
             &format!("{INTENT}\n{{\"v\":1,\"eve"),
             "1 intents, 1 truncated",
         );
+    }
+
+    #[test]
+    fn a_file_that_is_lost_is_missed_although_no_row_speaks_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("client-0000.jsonl"), format!("{INTENT}\n")).unwrap();
+        std::fs::write(at("client-0001.jsonl"), "").unwrap();
+        std::fs::write(at("files"), "client-0000.jsonl\nclient-0001.jsonl\n").unwrap();
+        let found = || read(&[folder.path().to_owned()], None);
+        assert_eq!(found().unwrap().intents.len(), 1);
+        std::fs::remove_file(at("client-0001.jsonl")).unwrap();
+        let said = found().unwrap_err().to_string();
+        assert!(said.contains("had a file client-0001.jsonl"), "{said}");
     }
 
     #[test]

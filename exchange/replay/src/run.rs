@@ -221,7 +221,9 @@ fn crowd(arguments: &Arguments, targets: &[Target], origin: Origin) -> Result<Cr
     let witnesses: Result<Vec<_>, _> = (0..arguments.clients)
         .map(|client| Witness::create(folder, client))
         .collect();
-    Ok(Crowd::new(settings, origin, gateways, witnesses?))
+    let witnesses = witnesses?;
+    witness::list(folder, &witnesses)?;
+    Ok(Crowd::new(settings, origin, gateways, witnesses))
 }
 
 fn plan_settings(arguments: &Arguments, first_account: u64) -> plan::Settings {

@@ -5,6 +5,8 @@
 //! the whole machine is not covered; the platform under test runs on the same one). A process killed while writing
 //! leaves at most one incomplete last line.
 //!
+//! The file `files` beside them names all files of a run.
+//!
 //! | event | meaning |
 //! |---|---|
 //! | `intent` | what is wanted, with the request's body as it will be sent, each time byte for byte the same |
@@ -25,6 +27,8 @@ use crate::ReplayError;
 
 /// Every line says which form it has.
 const VERSION: u8 = 1;
+/// Names the files of a run, one a line.
+const LIST: &str = "files";
 
 #[derive(Debug, Serialize)]
 pub struct IntentLine<'a> {
@@ -106,6 +110,28 @@ pub fn prepare(folder: &Path) -> Result<(), ReplayError> {
     Ok(())
 }
 
+/// Writes down which files a run has, when all of them are there and before anything is sent: a file that is lost later is
+/// then missed, also if its rows in the books are lost with it.
+pub fn list(folder: &Path, witnesses: &[Witness]) -> Result<(), ReplayError> {
+    let path = folder.join(LIST);
+    let names = witnesses
+        .iter()
+        .filter_map(|witness| witness.path.file_name());
+    let mut text = String::new();
+    for name in names {
+        text.push_str(&name.to_string_lossy());
+        text.push('\n');
+    }
+    // Under another name until it is whole.
+    let part = folder.join(format!("{LIST}.part"));
+    std::fs::write(&part, text)
+        .and_then(|()| std::fs::rename(&part, &path))
+        .map_err(|source| ReplayError::Witness {
+            path: path.display().to_string(),
+            source,
+        })
+}
+
 impl Witness {
     pub fn create(folder: &Path, client: u32) -> Result<Self, ReplayError> {
         let path = folder.join(format!("client-{client:04}.jsonl"));
@@ -158,7 +184,16 @@ pub fn body_as_json(body: &Bytes) -> Box<RawValue> {
 
 #[cfg(test)]
 mod tests {
-    use super::{AttemptLine, UnansweredLine, Witness, body_as_json, prepare};
+    use super::{AttemptLine, UnansweredLine, Witness, body_as_json, list, prepare};
+
+    #[test]
+    fn a_run_says_which_files_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let create = |client| Witness::create(folder.path(), client).unwrap();
+        list(folder.path(), &[create(0), create(1)]).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("files")).unwrap();
+        assert_eq!(text, "client-0000.jsonl\nclient-0001.jsonl\n");
+    }
 
     #[test]
     fn lines_are_on_file_after_a_flush() {
