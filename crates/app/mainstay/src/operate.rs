@@ -45,7 +45,11 @@ pub fn inject(arguments: &Inject) -> Outcome {
         delay_us,
         detail: arguments.detail.record(),
     };
-    command(&arguments.act, Command::InjectFault(fault))
+    command_past(
+        &arguments.act,
+        Command::InjectFault(fault),
+        &arguments.gates,
+    )
 }
 
 pub fn clear(arguments: &Clear) -> Outcome {

@@ -97,6 +97,12 @@ fn versions_go_host_by_host_and_bad_ones_no_further_than_the_first() {
     assert_eq!(second.len(), 64, "{second}");
     for host in HOSTS {
         assert_eq!(platform.digest(host).as_deref(), Some(second.as_str()));
+        let node = platform.node(host).expect("a node");
+        let told = std::fs::read(format!("/proc/{node}/environ")).expect("its environment");
+        let program = platform.data().join(format!("programs/{second}/mainstay"));
+        let said = format!("MAINSTAY_PROGRAM={}", program.display());
+        let mut told = told.split(|byte| *byte == 0);
+        assert!(told.any(|known| known == said.as_bytes()), "{said}");
     }
     let again = platform.upgrade(&platform.folder().join("second"));
     assert_eq!(again.status.code(), Some(3), "{}", said(&again));

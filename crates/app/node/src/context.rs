@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use mainstay_derive::{Layout, Machine};
+use mainstay_host::launch;
 use mainstay_manifest::{FILE_BYTES_MAX, load, render};
 use mainstay_model::address::Slot;
 use mainstay_model::{Host, Platform};
@@ -40,8 +41,8 @@ impl Context {
         let (record, layout) = place::read(data)?;
         let (platform, digest) = read_platform(&layout.platform_file(), record.distance_us)?;
         let taken = program::read(&layout, host)?;
-        let program = program::of_host(&layout, &taken, &record.program);
-        let runs = (program, taken.digest);
+        let told = std::env::var_os(launch::NODE_PROGRAM).map(PathBuf::from);
+        let runs = program::of_node(&layout, told, taken, &record.program);
         Self::new(record, layout, platform, digest, host, runs)
     }
 

@@ -193,6 +193,8 @@ impl Machine<'_> {
         }
         for (host, folder) in place::node_folders(self.layout).unwrap_or_default() {
             if faults::host_down(self.layout.data(), &host).is_some() {
+                // What is on trial there is not judged by a time in which nobody may start it.
+                self.trials.remove(&host);
                 continue;
             }
             let program = match program::read(self.layout, &host) {
@@ -291,7 +293,14 @@ impl Machine<'_> {
         let mut command = vec![program.display().to_string()];
         command.extend(arguments.iter().map(|&argument| argument.to_owned()));
         put_aside(log);
-        let process = match launch::spawn_detached(&command, Some(log)) {
+        let said = (
+            launch::NODE_PROGRAM.to_owned(),
+            program.display().to_string(),
+        );
+        let process = std::env::current_dir().and_then(|directory| {
+            launch::spawn_detached_in(&command, &BTreeMap::from([said]), &directory, Some(log))
+        });
+        let process = match process {
             Ok(process) => {
                 tracing::info!(name, pid = process.pid, "started");
                 Some(process)

@@ -139,6 +139,23 @@ pub fn of_host(layout: &Layout, record: &HostProgram, machines_own: &Path) -> Pa
     }
 }
 
+/// What a node runs, and its digest if that is a kept copy: what it was told at its start, if whoever started it said so. The
+/// record may have changed since, and says what is to be started next.
+pub fn of_node(
+    layout: &Layout,
+    told: Option<PathBuf>,
+    record: HostProgram,
+    machines_own: &Path,
+) -> (PathBuf, Option<String>) {
+    let Some(path) = told else {
+        return (of_host(layout, &record, machines_own), record.digest);
+    };
+    let name = path.parent().and_then(Path::file_name);
+    let digest = name.map(|name| name.to_string_lossy().into_owned());
+    let digest = digest.filter(|digest| path_of(layout, digest) == path);
+    (path, digest)
+}
+
 /// From the next start on, on trial.
 pub fn begin_trial(
     layout: &Layout,
@@ -232,6 +249,28 @@ mod tests {
         assert_eq!(read(&layout, "a").expect("read").trial, None);
         prune(&layout, "").expect("pruned");
         check(&layout, &digest).expect("a program that a host runs is kept");
+    }
+
+    /// The record of its host changed in the instant in which it was started: it says what it runs, not what comes next.
+    #[test]
+    fn a_node_says_what_it_was_started_from() {
+        let folder = tempfile::tempdir().expect("folder");
+        let layout = layout(folder.path());
+        let own = Path::new("/usr/bin/mainstay");
+        let (before, next) = ("0a".repeat(32), "0b".repeat(32));
+        let record = || HostProgram {
+            digest: Some(next.clone()),
+            before: Some(before.clone()),
+            ..HostProgram::default()
+        };
+        let runs = |told| of_node(&layout, told, record(), own);
+        let kept = path_of(&layout, &before);
+        assert_eq!(runs(Some(kept.clone())), (kept, Some(before.clone())));
+        let machines = (own.to_path_buf(), None);
+        assert_eq!(runs(Some(own.to_path_buf())), machines);
+        // Whoever started it is of a version that does not say so.
+        let next_one = path_of(&layout, &next);
+        assert_eq!(runs(None), (next_one, Some(next.clone())));
     }
 
     #[test]

@@ -53,12 +53,16 @@ impl Ask {
             Self::Upgrade { .. } => Some(Road::Upgrade),
             Self::Switchover { .. } => Some(Road::Switchover),
             Self::Drill(DrillAsk::Begin(_)) => Some(Road::Drill),
-            Self::Experiment(ExperimentAsk::Begin(_)) => Some(Road::Experiment),
+            // A fault by hand is an experiment without a document: whoever may not break something by the one may not by the
+            // other.
+            Self::Experiment(ExperimentAsk::Begin(_)) | Self::InjectFault(_) => {
+                Some(Road::Experiment)
+            }
             Self::Pause
             | Self::Resume
             | Self::Stop
-            | Self::InjectFault(_)
             | Self::ClearFault { .. }
+            // Emergencies: a gate that is shut because the platform is not well would keep from mending it.
             | Self::Solo { .. }
             | Self::Failover { .. }
             | Self::Incident(_)
@@ -83,15 +87,19 @@ pub fn gates_on(state: &State, road: Road) -> Vec<&Gate> {
     gates.filter(|gate| gate.before.contains(&road)).collect()
 }
 
-/// The switchover of a drill that is under way: its beginning was let through, or there was no gate before it.
-fn is_part_of_drill(state: &State, command: &Command) -> bool {
-    let is_move = matches!(command.ask, Ask::Switchover { .. });
-    let running = state.drills.running.as_ref();
+/// What a drill or an experiment that is under way does: its beginning was let through, or there was no gate before it.
+fn is_part_of_another(state: &State, command: &Command) -> bool {
     let uid = command.actor.uid;
-    let is_its_own = running.is_some_and(|drill| {
+    let running = state.drills.running.as_ref();
+    let is_drill = running.is_some_and(|drill| {
         drill.step.is_some() && drill.abandoned_ms.is_none() && drill.by.actor.uid == uid
     });
-    is_move && is_its_own
+    // One that its own command carries; otherwise the leader sets its faults, and asks nobody.
+    let running = state.experiment.as_ref();
+    let is_experiment = running.is_some_and(|one| one.course.is_none() && one.by.actor.uid == uid);
+    let is_move = matches!(command.ask, Ask::Switchover { .. });
+    let is_fault = matches!(command.ask, Ask::InjectFault(_));
+    (is_move && is_drill) || (is_fault && (is_drill || is_experiment))
 }
 
 /// What stands in the journal before what the command does: the gates that somebody passed although they were shut.
@@ -108,7 +116,7 @@ pub(crate) fn passed(state: &State, command: &Command) -> Result<Vec<Event>, Ref
         }
     }
     let mut events = Vec::new();
-    if is_part_of_drill(state, command) {
+    if is_part_of_another(state, command) {
         return Ok(events);
     }
     for gate in gates {

@@ -120,7 +120,14 @@ impl Desk {
                 self.incidents.attach(&notice.incident, position);
             }
             let outcome = notices::outcome(outcome);
-            return self.notices.ended(at_ms, notice.number, outcome);
+            self.notices.ended(at_ms, notice.number, outcome);
+            if let Some(desired) = &state.desired {
+                self.notices.ways(&desired.oncall.channels);
+            }
+            return;
+        }
+        if let Event::PlatformAdopted { desired, .. } = event {
+            self.notices.ways(&desired.oncall.channels);
         }
         if let Event::Incident(event) = event {
             self.incidents.apply(position, at_ms, event);

@@ -95,6 +95,10 @@ pub enum Refusal {
     FaultShape {
         why: String,
     },
+    /// Something is broken on purpose: what then fails in a trial would be laid to the new program.
+    UpgradeUntimely {
+        why: String,
+    },
     /// Now is no time for an experiment.
     ExperimentUntimely {
         why: String,
@@ -195,6 +199,7 @@ impl Refusal {
             Self::FaultDuration { .. } => "fault_duration",
             Self::FaultDelay => "fault_delay",
             Self::FaultShape { .. } => "fault_shape",
+            Self::UpgradeUntimely { .. } => "upgrade_untimely",
             Self::ExperimentUntimely { .. } => "experiment_untimely",
             Self::NoSuchExperiment { .. } => "no_such_experiment",
             Self::ExperimentEndsAlready { .. } => "experiment_ends_already",
@@ -257,6 +262,7 @@ impl Refusal {
                 "`mainstay chaos list` shows what runs"
             }
             Self::DrillUntimely { .. } => "correct it, or wait until nothing stands in the way",
+            Self::UpgradeUntimely { .. } => Self::next_step_of(b"upgrade_untimely"),
             Self::NoSuchDrill { .. } => {
                 "`mainstay drill list` shows what runs and what is in force"
             }
@@ -330,6 +336,9 @@ impl Refusal {
             }
             b"no_such_experiment" | b"experiment_ends_already" => {
                 "`mainstay chaos list` shows what runs"
+            }
+            b"upgrade_untimely" => {
+                "wait until that is over, or end it (`mainstay drill`, `chaos stop`, `fault clear`); no host was told"
             }
             b"drill_untimely" => "correct it, or wait until nothing stands in the way",
             b"no_such_drill" => "`mainstay drill list` shows what runs and what is in force",
@@ -445,7 +454,14 @@ impl Refusal {
         Ok(())
     }
 
-    fn fmt_rules(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Of rules and upgrades.
+    fn fmt_rest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::UpgradeUntimely { why } = self {
+            return write!(f, "no upgrade now: {why}");
+        }
+        if let Self::UpgradeUnderWay { version } = self {
+            return write!(f, "an upgrade to {version} is under way");
+        }
         if let Self::RulesInForce(file) = self {
             return write!(f, "this text of {file} is in force already");
         }
@@ -505,9 +521,6 @@ impl fmt::Display for Refusal {
             Self::SwitchoverUnderWay(database) => {
                 write!(f, "a switchover of {database} is under way")
             }
-            Self::UpgradeUnderWay { version } => {
-                write!(f, "an upgrade to {version} is under way")
-            }
             Self::ProgramInForce => f.write_str("every host has this program already"),
             Self::Paused => f.write_str("automation is paused"),
             Self::HostLost(host) => write!(f, "host {host} is lost"),
@@ -525,7 +538,10 @@ impl fmt::Display for Refusal {
             Self::Incident(refusal) => refusal.fmt(f),
             Self::NoSuchSilence(silence) => write!(f, "there is no silence s{silence}"),
             Self::Silence(why) => write!(f, "that is no silence: {why}"),
-            Self::RulesInForce(_) | Self::Rules(_) => self.fmt_rules(f),
+            Self::RulesInForce(_)
+            | Self::Rules(_)
+            | Self::UpgradeUntimely { .. }
+            | Self::UpgradeUnderWay { .. } => self.fmt_rest(f),
             Self::Other { text, .. } => f.write_str(text),
         }
     }
@@ -543,6 +559,7 @@ mod tests {
             Refusal::ProductionUnapproved,
             Refusal::UnknownActor { uid: 7 },
             Refusal::FaultDelay,
+            Refusal::UpgradeUntimely { why: "x".into() },
             Refusal::ExperimentUntimely { why: "x".into() },
             Refusal::ExperimentEndsAlready {
                 experiment: "x1".into(),

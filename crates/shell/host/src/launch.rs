@@ -21,6 +21,9 @@ use crate::shim;
 
 /// Variables that a detached process takes over; everything else stays behind.
 const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "MAINSTAY_LOG"];
+/// What a node was started from, in the words of whoever started it: the record of its host may say something else by the time
+/// that it reads it. Nodes have it, and hand it to nobody but the one that is started in their place.
+pub const NODE_PROGRAM: &str = "MAINSTAY_PROGRAM";
 const FILE_LIMIT: u64 = 1 << 20;
 
 /// Starts a program that begins a session of its own, without terminal, its output in `log` or nowhere.
@@ -174,6 +177,7 @@ pub fn record_launch(
     }
     let environment = INHERITED
         .iter()
+        .chain(&[NODE_PROGRAM])
         .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
         .collect();
     let record = LaunchRecord {

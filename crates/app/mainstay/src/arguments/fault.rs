@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use mainstay_record::process::FaultDetail;
 
-use super::{Act, Look, duration};
+use super::{Act, Gates, Look, duration};
 
 const FAULT_HELP: &str = "\
 Examples:
@@ -15,7 +15,7 @@ Examples:
   mainstay fault inject delay us-east-1:us-west-2 --by 40ms --reason 'a detour'
 
 How it is undone is on disk and guarded by a process of its own before anything is broken.
-In production an operator with fault.approve is needed.
+In production an operator with fault.approve is needed. Gates that stand before experiments stand before this too.
 
 Exit codes: 0 it is in force; 2 the command line is wrong; 3 refused: no such target, no permission; 4 nobody
 answered; 5 unknown: `mainstay fault list` shows whether it is in force.";
@@ -56,6 +56,8 @@ pub struct Inject {
     pub by: Option<Duration>,
     #[command(flatten)]
     pub detail: Detail,
+    #[command(flatten)]
+    pub gates: Gates,
 }
 
 /// What only some kinds take.

@@ -128,6 +128,11 @@ fn inject(
         }
     }
     spec.check(desired)?;
+    // A host on trial that falls by it would be taken back from a program that is well.
+    if let Some(under_way) = &state.upgrade {
+        let version = under_way.program.version.clone();
+        return Err(Refusal::UpgradeUnderWay { version });
+    }
     Ok(vec![Event::FaultInjected {
         fault: FaultId(state.faults_ever + 1),
         spec: spec.clone(),
@@ -294,6 +299,9 @@ fn upgrade(state: &State, command: &Command, program: &Program) -> Result<Vec<Ev
     }
     if let Some(lost) = state.lost.keys().next() {
         return Err(Refusal::HostLost(lost.clone()));
+    }
+    if let Some(why) = experiment::desk::on_purpose(state) {
+        return Err(Refusal::UpgradeUntimely { why });
     }
     Ok(vec![Event::UpgradeBegun {
         program: program.clone(),

@@ -141,8 +141,8 @@ fn unsound(plan: &ExperimentPlan) -> Option<&'static str> {
     }
 }
 
-/// Why nothing more may be broken now: whoever has trouble gets none on top, and two causes have no clear effect.
-pub(crate) fn hindrance(state: &State) -> Option<String> {
+/// What is broken on purpose, or is about to be.
+pub(crate) fn on_purpose(state: &State) -> Option<String> {
     if let Some(running) = &state.drills.running {
         return Some(format!("drill {} ({}) runs", running.id, running.plan.name));
     }
@@ -152,8 +152,14 @@ pub(crate) fn hindrance(state: &State) -> Option<String> {
             running.id, running.plan.name
         ));
     }
-    if let Some(fault) = state.faults.keys().next() {
-        return Some(format!("fault {fault} is in force"));
+    let fault = state.faults.keys().next()?;
+    Some(format!("fault {fault} is in force"))
+}
+
+/// Why nothing more may be broken now: whoever has trouble gets none on top, and two causes have no clear effect.
+pub(crate) fn hindrance(state: &State) -> Option<String> {
+    if let Some(why) = on_purpose(state) {
+        return Some(why);
     }
     let mut incidents = state.incidents.iter();
     let open =

@@ -9,7 +9,7 @@ use mainstay_kernel::{
 use crate::carried::{begin_with, saw, stop, timetable, with};
 use crate::stage::{Stage, actor, answered, command, desired, fault, name, owner};
 
-fn begin() -> Signal {
+pub fn begin() -> Signal {
     begin_with(with(timetable()))
 }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use expect_test::expect;
 use mainstay_kernel::{
-    Ask, Command, DrillAsk, DrillId, Event, Found, GateReading, Refusal, Signal,
+    Ask, Command, DrillAsk, DrillId, Event, FaultKind, Found, GateReading, Refusal, Signal,
 };
 use mainstay_model::gate::{Gate, Opens, Road};
 use mainstay_model::people::Permission;
 
-use crate::stage::{Stage, actor, command, desired, name, owner, primary};
+use crate::stage::{Stage, actor, command, desired, fault, name, owner, primary};
 
 fn gate(name_: &str, before: &[Road]) -> Gate {
     Gate {
@@ -147,6 +147,55 @@ fn a_drill_lets_nobody_else_through() {
     assert_eq!(end(owner(), false), "ordered");
     assert_eq!(end(owner(), true), "gate_shut");
     assert_eq!(end(actor(7, "w"), false), "gate_shut");
+}
+
+fn breaks(who: mainstay_kernel::Actor, overrides: &[&str]) -> Signal {
+    let ask = Ask::InjectFault(fault(FaultKind::HostCrash, "h2", 5_000));
+    let Signal::Commanded(plain) = command(who, ask) else {
+        unreachable!("a command is one");
+    };
+    let readings = [GateReading {
+        gate: "spent".to_string(),
+        found: Found::Shut,
+        why: "0.1 is left".to_string(),
+    }];
+    Signal::Commanded(Command {
+        readings: readings.into(),
+        overrides: overrides.iter().map(|name| (*name).to_string()).collect(),
+        ..plain
+    })
+}
+
+/// Whoever may not run an experiment now breaks nothing by hand either; a drill that was let through does what it is for.
+#[test]
+fn a_fault_by_hand_meets_the_gates_of_experiments() {
+    let stage = |overrides: &[&str], in_drill: bool| {
+        let mut desired = desired();
+        desired.gates = vec![gate("spent", &[Road::Experiment])];
+        let mut stage = Stage::with(desired);
+        stage.at(2_000, &primary("h1", 1));
+        if in_drill {
+            let begin = DrillAsk::Begin(Box::new(crate::drills::plan()));
+            stage.at(3_000, &command(owner(), Ask::Drill(begin)));
+            let step = DrillAsk::BeginStep {
+                drill: DrillId(1),
+                step: "lose".to_string(),
+                what: "so".to_string(),
+            };
+            stage.at(4_000, &command(owner(), Ask::Drill(step)));
+        }
+        stage.at(5_000, &breaks(owner(), overrides));
+        let last = stage.records.iter().rev().map(|record| &record.event);
+        let mut ends = last.filter_map(|event| match event {
+            Event::FaultInjected { .. } => Some("broken".to_string()),
+            Event::CommandRefused { why, .. } => Some(why.code()),
+            _ => None,
+        });
+        ends.next().expect("it was broken or refused")
+    };
+    assert_eq!(stage(&[], false), "gate_shut");
+    assert_eq!(stage(&["spent"], false), "broken");
+    assert_eq!(stage(&[], true), "broken");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 use mainstay_kernel::{
-    Actor, AlertNews, AlertState, Ask, FaultKind, Outcome, Program, Reflex, Signal,
+    Actor, AlertNews, AlertState, Ask, DrillAsk, Event, FaultKind, Outcome, Program, Reflex, Signal,
 };
 use mainstay_model::EnvironmentKind;
 
@@ -339,6 +339,34 @@ fn upgrade_to(version: &str, actor: Actor) -> Signal {
         version: version.to_string(),
     };
     command(actor, Ask::Upgrade { program })
+}
+
+/// What falls in its trial must be the program's own doing: nothing is broken on purpose while hosts take one, and none is taken
+/// while something is.
+#[test]
+fn an_upgrade_and_a_fault_keep_out_of_each_others_way() {
+    let crash = || Ask::InjectFault(fault(FaultKind::HostCrash, "h4", 5_000));
+    let drill = DrillAsk::Begin(Box::new(crate::drills::plan()));
+    let code = |first: Signal, second: Signal| {
+        let mut stage = Stage::with(desired());
+        stage.at(2_000, &primary("h2", 3)).at(2_100, &first);
+        stage.at(2_200, &second);
+        let last = &stage.records.last().expect("an entry").event;
+        match last {
+            Event::CommandRefused { why, .. } => why.code(),
+            other => panic!("it was let through: {other:?}"),
+        }
+    };
+    let upgrade = || upgrade_to("1.1", owner());
+    let by_owner = |ask| command(owner(), ask);
+    assert_eq!(code(by_owner(crash()), upgrade()), "upgrade_untimely");
+    let drill = by_owner(Ask::Drill(drill));
+    assert_eq!(code(drill.clone(), upgrade()), "upgrade_untimely");
+    let experiment = || crate::experiments::begin();
+    assert_eq!(code(experiment(), upgrade()), "upgrade_untimely");
+    assert_eq!(code(upgrade(), by_owner(crash())), "upgrade_under_way");
+    assert_eq!(code(upgrade(), drill), "drill_untimely");
+    assert_eq!(code(upgrade(), experiment()), "experiment_untimely");
 }
 
 fn last(stage: &Stage) -> u64 {
