@@ -10,6 +10,7 @@ use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
 use anyhow::Context;
+use mainstay_view::harmless;
 use serde::Serialize;
 
 use crate::exit::{Failure, Outcome};
@@ -18,17 +19,6 @@ use crate::exit::{Failure, Outcome};
 pub fn line(text: impl Display) -> Outcome {
     let text = harmless(&text.to_string());
     write_to(&mut std::io::stdout().lock(), format_args!("{text}\n"))
-}
-
-/// Signs that steer a terminal, or turn the direction of text around, replaced.
-fn harmless(text: &str) -> String {
-    let letter = |letter: char| match letter {
-        '\n' | '\t' => letter,
-        letter if letter.is_control() => '\u{fffd}',
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        letter => letter,
-    };
-    text.chars().map(letter).collect()
 }
 
 /// Text as it is, without an end of line: for pictures that are drawn over each other, and for programs.

@@ -76,7 +76,7 @@ pub fn watch(
     while !interrupt.is_set() && !is_over() {
         let text = match current(layout) {
             Ok(status) => mainstay_view::render(&status, palette()),
-            Err(failure) => failure.to_string(),
+            Err(failure) => mainstay_view::harmless(&failure.to_string()),
         };
         // Home, the text, and nothing of the picture before below it.
         let clear = if on_terminal { "\x1b[H\x1b[2J" } else { "" };

@@ -454,6 +454,21 @@ impl Notices {
         }
     }
 
+    /// These are the ways that the file names: what waits for another one is given up. If that came back, what was to be said
+    /// would be old.
+    pub fn ways(&mut self, channels: &BTreeSet<String>) {
+        let waits = |sent: &OnItsWay| sent.again_ms.is_some();
+        let gone = self.way.iter();
+        let gone =
+            gone.filter(|(_, sent)| waits(sent) && !channels.contains(&sent.notice.to.channel));
+        let gone: Vec<u64> = gone.map(|(number, _)| *number).collect();
+        for number in gone {
+            if let Some(sent) = self.way.remove(&number) {
+                self.in_vain(&sent, Outcome::Refused);
+            }
+        }
+    }
+
     /// A word was heard: whatever waits for this way has its turn.
     fn heard(&mut self, at_ms: u64, notice: Option<Notice>) {
         let Some(notice) = notice else { return };
@@ -513,7 +528,7 @@ impl Notices {
         }
         let again = self.way.values().find(|sent| {
             let is_due = sent.again_ms.is_some_and(|at_ms| at_ms <= now_ms);
-            is_due && settings.channels.contains(&sent.notice.to.channel)
+            is_due && self.may_ring(settings, cases, &sent.notice)
         });
         if let Some(sent) = again {
             let mut notice = sent.notice.clone();
@@ -523,6 +538,14 @@ impl Notices {
         cases
             .iter()
             .find_map(|case| self.next_of(now_ms, settings, case))
+    }
+
+    /// Whether it may be said again now: over a way that there is, and through no silence.
+    fn may_ring(&self, settings: &Settings, cases: &[Case], notice: &Notice) -> bool {
+        let rings = matches!(notice.kind, Kind::Trigger | Kind::Update | Kind::Remind);
+        let mut own = cases.iter().filter(|case| case.incident == notice.incident);
+        let is_silenced = rings && own.any(|case| self.is_silenced(case));
+        settings.channels.contains(&notice.to.channel) && !is_silenced
     }
 
     fn next_of(&self, now_ms: u64, settings: &Settings, case: &Case) -> Option<Event> {
@@ -609,7 +632,8 @@ impl Notices {
     fn unreminded(&self, settings: &Settings, case: &Case) -> Vec<Addressee> {
         let climb = self.climbs.get(&case.incident);
         let was_called = climb.is_some_and(|climb| climb.level > 0 && !climb.told.is_empty());
-        let policy = settings.policy(case).filter(|_| !was_called);
+        let is_still = was_called || self.is_silenced(case);
+        let policy = settings.policy(case).filter(|_| !is_still);
         let (Some(policy), Some(at_ms)) = (policy, forgotten_ms(settings, case)) else {
             return Vec::new();
         };
@@ -678,7 +702,7 @@ impl Notices {
                 let text = alloc::format!("it is {}", case.severity.as_str());
                 (Kind::Update, text)
             }
-            Stage::Acknowledged if is_forgotten => (
+            Stage::Acknowledged if is_forgotten && !self.is_silenced(case) => (
                 Kind::Remind,
                 alloc::format!("{} has it, and it is not mitigated", by()),
             ),
@@ -733,8 +757,8 @@ impl Notices {
     pub fn next_due_ms(&self, settings: &Settings, cases: &[Case]) -> Option<u64> {
         let silences = self.silences.values().map(|silence| silence.until_ms);
         let again = self.way.values().filter_map(|sent| {
-            let is_known = settings.channels.contains(&sent.notice.to.channel);
-            sent.again_ms.filter(|_| is_known)
+            let may_ring = self.may_ring(settings, cases, &sent.notice);
+            sent.again_ms.filter(|_| may_ring)
         });
         let freed = cases.iter().filter_map(|case| {
             let climb = self.climbs.get(&case.incident)?;
@@ -758,7 +782,9 @@ impl Notices {
                     ends_ms.into_iter().chain(climb.begins_anew_ms()).min()
                 }
                 (Stage::Open, _) => policy.map(|_| case.open_ms.saturating_add(settings.wait_ms)),
-                (Stage::Acknowledged, Some(climb)) if settings.remind_ms > 0 => {
+                (Stage::Acknowledged, Some(climb))
+                    if settings.remind_ms > 0 && !self.is_silenced(case) =>
+                {
                     let told = climb.told.keys();
                     let free = told.map(|channel| self.held_until_ms(&case.incident, channel));
                     let free_ms = free.map(Option::unwrap_or_default).min()?;

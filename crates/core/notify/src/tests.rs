@@ -503,6 +503,66 @@ fn silences_and_worse_incidents_keep_quiet_for_as_long_as_they_last() {
     assert_eq!(desk.take(), ["1200 rung 1.1", "1200 trigger pager-ada"]);
 }
 
+/// Whoever acknowledged, and was told to be still for a while, is reminded when that is over; a call that was refused for now
+/// rings no more either.
+#[test]
+fn nothing_rings_through_a_silence() {
+    let silence = |desk: &mut Desk, minutes: u64| {
+        let set = Silence {
+            matchers: [Matcher::parse("thing=database/ledger@h1").unwrap()].into(),
+            until_ms: desk.now_ms + minutes * MINUTE,
+            by: "ada".to_string(),
+            reason: "disks are replaced".to_string(),
+        };
+        let event = Event::SilenceSet { silence: 1, set };
+        desk.book.apply(desk.now_ms, &event);
+    };
+    for was_called in [true, false] {
+        let mut desk = Desk::new();
+        if was_called {
+            desk.until(MINUTE);
+        }
+        desk.stage(Stage::Acknowledged);
+        desk.take();
+        silence(&mut desk, 150);
+        desk.until(149 * MINUTE);
+        assert!(desk.take().is_empty(), "{was_called}");
+        desk.until(152 * MINUTE);
+        let said = desk.take();
+        assert!(said[0].ends_with(" silence"), "{said:?}");
+        assert!(said[1].ends_with(" remind pager-ada"), "{said:?}");
+    }
+    let mut desk = Desk::new();
+    desk.down = ["pager-ada"].into();
+    desk.until(10_000);
+    assert_eq!(desk.take(), ["10 rung 1.1", "10 trigger pager-ada"]);
+    silence(&mut desk, 20);
+    desk.until(20 * MINUTE);
+    assert!(desk.take().is_empty());
+    desk.down.clear();
+    desk.until(21 * MINUTE);
+    let said = desk.take();
+    assert!(said[0].ends_with(" silence"), "{said:?}");
+    assert!(said[1].ends_with(" trigger pager-ada"), "{said:?}");
+}
+
+/// A way leaves the file while a call waits for it: the next rung has its turn, and nothing is said if the way comes back.
+#[test]
+fn what_waits_for_a_way_that_is_gone_is_given_up() {
+    let mut desk = Desk::new();
+    desk.down = ["pager-ada"].into();
+    desk.until(10_000);
+    assert_eq!(desk.take(), ["10 rung 1.1", "10 trigger pager-ada"]);
+    let left: BTreeSet<String> = ["pager-grace", "desk"].map(ToString::to_string).into();
+    desk.book.ways(&left);
+    desk.settle();
+    let next = ["10 rung 2.1", "10 trigger pager-grace", "10 trigger desk"];
+    assert_eq!(desk.take(), next);
+    desk.down.clear();
+    desk.until(5 * MINUTE);
+    assert!(desk.take().is_empty(), "it came back");
+}
+
 #[test]
 fn what_no_policy_fits_calls_nobody() {
     for (severity, thing) in [

@@ -27,5 +27,5 @@ mod tests;
 mod watches;
 
 pub use gathered::{Gathered, HostAnswers};
-pub use render::{Palette, beside_lines, render};
+pub use render::{Palette, beside_lines, harmless, render};
 pub use status::status;

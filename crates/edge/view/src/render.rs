@@ -57,10 +57,23 @@ pub fn render(status: &Status, palette: Palette) -> String {
         section(&mut text, "FAULTS IN FORCE", fault_table(status));
     }
     findings(&mut text, status);
+    // Before there are colours: what others wrote must not steer a terminal.
+    let text = harmless(&text);
     match palette {
         Palette::Plain => text,
         Palette::Colour => coloured(&text),
     }
+}
+
+/// Signs that steer a terminal, or turn the direction of text around, replaced.
+pub fn harmless(text: &str) -> String {
+    let letter = |letter: char| match letter {
+        '\n' | '\t' => letter,
+        letter if letter.is_control() => '\u{fffd}',
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        letter => letter,
+    };
+    text.chars().map(letter).collect()
 }
 
 /// Writing to a string cannot fail.

@@ -819,6 +819,31 @@ fn incidents_are_shown_and_change_no_verdict() {
     assert!(!rows[2].contains("NOBODY"), "{text}");
 }
 
+/// Titles of incidents and words of alerts are others': of the colours only ours are left.
+#[test]
+fn what_others_wrote_does_not_steer_the_terminal() {
+    let status = look(|gathered| {
+        gathered.incidents = vec![IncidentSummary {
+            incident: "i1".to_owned(),
+            title: "all is well\r\u{1b}[2J\u{9b}1m \u{202e}daeh".to_owned(),
+            severity: "error".to_owned(),
+            state: "open".to_owned(),
+            opened_ms: NOW - 90_000,
+            owner: None,
+            standing: 2,
+            unreached: false,
+        }];
+    });
+    for palette in [Palette::Plain, Palette::Colour] {
+        let text = render(&status, palette);
+        assert!(text.contains("all is well"), "{text:?}");
+        for sign in ["\r", "\u{1b}[2J", "\u{9b}", "\u{202e}"] {
+            assert!(!text.contains(sign), "{palette:?} {sign:?}: {text:?}");
+        }
+    }
+    assert!(render(&status, Palette::Colour).contains("\u{1b}["));
+}
+
 #[test]
 fn a_watch_that_does_not_see_is_told() {
     check_why(
