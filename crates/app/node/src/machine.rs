@@ -345,3 +345,80 @@ pub fn make_host_folders(layout: &Layout, platform: &Platform) -> io::Result<()>
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use mainstay_record::node::Trial;
+    use mainstay_record::process::{
+        FaultKind, FaultParameters, FaultRecord, FaultState, FaultUndo, VERSION,
+    };
+
+    use super::*;
+
+    fn crash(layout: &Layout, host: &str) -> FaultRecord {
+        FaultRecord {
+            version: VERSION,
+            id: "f1".to_owned(),
+            kind: FaultKind::HostCrash,
+            target: host.to_owned(),
+            parameters: FaultParameters::default(),
+            injected_wall_ms: clock::wall_ms(),
+            deadline_boottime_ns: (clock::now() + TRIAL_LIMIT).as_nanos(),
+            deadline_wall_ms: clock::wall_ms() + 180_000,
+            boot_id: clock::boot_id().expect("a boot"),
+            state: FaultState::Set,
+            undo: vec![FaultUndo::StartNode {
+                launch: layout.launch(host),
+            }],
+            guardian: None,
+            problem: None,
+            set_wall_ms: None,
+            undone_wall_ms: None,
+        }
+    }
+
+    /// A host that a fault holds down cannot show that its new program stands, which says nothing of the program.
+    #[test]
+    fn what_a_fault_does_to_a_host_does_not_count_against_its_trial() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let layout = Layout::new(folder.path(), &folder.path().join("run"));
+        fs::create_dir_all(layout.node("a")).expect("a folder");
+        let known = program::read(&layout, "a").expect("read");
+        let trial = Trial {
+            effect: 7,
+            ailing_archives: None,
+        };
+        program::begin_trial(&layout, "a", &known, &"0a".repeat(32), trial).expect("begun");
+        let record = MachineRecord {
+            version: 1,
+            platform: "test".to_owned(),
+            slot: 1,
+            run_folder: folder.path().join("run"),
+            file: folder.path().join("platform.yaml"),
+            distance_us: None,
+            program: folder.path().join("mainstay"),
+        };
+        // Its node was killed by the fault as often as one may end.
+        let mut watched = Watched::of(7, clock::now());
+        watched.starts = TRIAL_STARTS_MAX + 1;
+        let mut machine = Machine {
+            record: &record,
+            layout: &layout,
+            children: BTreeMap::new(),
+            trials: BTreeMap::from([("a".to_owned(), watched)]),
+            wires: BTreeMap::new(),
+        };
+        let fault = folder.path().join("faults/f1.json");
+        fs::create_dir_all(folder.path().join("faults")).expect("a folder");
+        let bytes = serde_json::to_vec(&crash(&layout, "a")).expect("a record");
+        fs::write(&fault, bytes).expect("a fault");
+        machine.look();
+        fs::remove_file(&fault).expect("it is over");
+        machine.look();
+        let after = program::read(&layout, "a").expect("read");
+        assert!(
+            after.trial.is_some() && after.refused.is_none(),
+            "{after:?}"
+        );
+    }
+}

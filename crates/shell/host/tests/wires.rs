@@ -257,6 +257,20 @@ fn a_killed_wire_comes_back_as_cut_as_it_was() {
     setting.connect();
 }
 
+/// Somebody clears the run folder of a wire that lives: what was set on it can be ended all the same.
+#[test]
+fn a_wire_whose_socket_was_removed_is_heard_again() {
+    let setting = Setting::new(31, WireShape::default());
+    setting.set(WireEffect::Cut, LONG * 30);
+    assert!(setting.is_silent());
+    std::fs::remove_file(&setting.spec.control).unwrap();
+    wait_for("the fault to be ended", || {
+        wire::clear_condition(&setting.spec.state, &setting.spec.control, "f").ok()
+    });
+    let (mut client, mut server) = setting.connect();
+    arrives(&mut client, &mut server, "healed");
+}
+
 #[test]
 fn a_wire_that_was_cut_at_its_start_heals_while_it_runs() {
     let mut setting = Setting::new(6, WireShape::default());

@@ -217,13 +217,12 @@ impl Table<'_> {
     fn short_budget(&self, trial: &Trial<'_>) -> Option<String> {
         let experiment = trial.experiment?;
         experiment.budget.iter().find_map(|(objective, least)| {
-            let query = format!("slo:budget:left{{slo=\"{objective}\"}}");
-            match ask::values(self.layout, &query).as_deref() {
-                Ok([left, ..]) if left.is_finite() && left >= least => None,
-                Ok([left, ..]) => Some(format!(
+            match ask::budget_left(self.layout, objective) {
+                Ok(Some(left)) if left >= *least => None,
+                Ok(Some(left)) => Some(format!(
                     "the budget of {objective} is short: {left} of it is left, and {least} is wanted"
                 )),
-                Ok([]) => Some(format!("the budget of {objective} is not measured")),
+                Ok(None) => Some(format!("the budget of {objective} is not measured")),
                 Err(why) => Some(format!("the budget of {objective} is not known: {why}")),
             }
         })

@@ -181,14 +181,13 @@ impl Play<'_> {
     fn short_budget(&self) -> Option<String> {
         self.document.budgets.iter().find_map(|budget| {
             let objective = &budget.objective;
-            let query = format!("slo:budget:left{{slo=\"{objective}\"}}");
-            match ask::values(self.layout, &query).as_deref() {
-                Ok([left, ..]) if left.is_finite() && *left >= budget.left_at_least => None,
-                Ok([left, ..]) => Some(format!(
+            match ask::budget_left(self.layout, objective) {
+                Ok(Some(left)) if left >= budget.left_at_least => None,
+                Ok(Some(left)) => Some(format!(
                     "the budget of {objective} is short: {left} of it is left, and {} is wanted",
                     budget.left_at_least
                 )),
-                Ok([]) => Some(format!("the budget of {objective} is not measured")),
+                Ok(None) => Some(format!("the budget of {objective} is not measured")),
                 Err(why) => Some(format!("the budget of {objective} is not known: {why}")),
             }
         })

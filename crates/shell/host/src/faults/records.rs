@@ -32,6 +32,11 @@ pub(crate) fn path_of(data: &Path, id: &str) -> PathBuf {
     folder(data).join(format!("{id}.json"))
 }
 
+/// The record as it was published, which nobody writes again: what is to be undone stands in it, should the other one be damaged.
+fn first_path(path: &Path) -> PathBuf {
+    path.with_extension("first")
+}
+
 fn over_path(data: &Path, id: &str) -> PathBuf {
     path_of(data, id).with_extension("over")
 }
@@ -77,10 +82,22 @@ pub(crate) fn write(data: &Path, record: &FaultRecord) -> io::Result<()> {
 /// A new record; refused if the id was used before.
 pub(crate) fn publish(data: &Path, record: &FaultRecord) -> io::Result<()> {
     std::fs::create_dir_all(folder(data))?;
-    files::publish_new(
-        &path_of(data, &record.id),
-        &serde_json::to_vec_pretty(record)?,
-    )
+    let path = path_of(data, &record.id);
+    let bytes = serde_json::to_vec_pretty(record)?;
+    files::publish_new(&path, &bytes)?;
+    files::write_atomic(&first_path(&path), &bytes)
+}
+
+/// A record, or what it was at first where it cannot be read: a fault whose record is damaged holds on until its time is over, or
+/// until somebody ends it.
+fn read_or_first(path: &Path) -> io::Result<FaultRecord> {
+    let error = match read(path) {
+        Ok(record) => return Ok(record),
+        Err(error) => error,
+    };
+    let first = read(&first_path(path)).map_err(|_| error)?;
+    tracing::warn!(path = %path.display(), "a fault record is damaged; it is taken as it was at first");
+    Ok(first)
 }
 
 /// Notes that everything is as it was.
@@ -103,7 +120,7 @@ pub(crate) fn all(data: &Path) -> Vec<FaultRecord> {
                 .is_some_and(|extension| extension == "json")
         })
         .take(RECORD_LIMIT)
-        .filter_map(|path| match read(&path) {
+        .filter_map(|path| match read_or_first(&path) {
             Ok(record) => Some(record),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "a fault record cannot be read");
@@ -127,6 +144,7 @@ pub(crate) fn prune(data: &Path) {
         let path = path_of(data, &record.id);
         for path in [
             path.with_extension("log"),
+            first_path(&path),
             over_path(data, &record.id),
             path,
         ] {
@@ -156,7 +174,7 @@ fn forget_words(data: &Path) {
 
 /// The record of a fault, also of one that is over.
 pub fn find(data: &Path, id: &str) -> Option<FaultRecord> {
-    read(&path_of(data, id)).ok()
+    read_or_first(&path_of(data, id)).ok()
 }
 
 pub(crate) fn remaining(record: &FaultRecord, now: Instant) -> Duration {
@@ -222,4 +240,55 @@ pub fn instances_down(data: &Path, host: &str) -> BTreeSet<String> {
     });
     let here = |name: &String| name.split('/').next() == Some(host);
     names.filter(here).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_record::process::{FaultKind, FaultParameters};
+
+    use super::*;
+
+    /// What holds an instance and a host down does so until its time is over or somebody ends it, whatever becomes of its record.
+    #[test]
+    fn a_damaged_record_lifts_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path();
+        let launch = crate::faults::scope::launch_path(data, "a");
+        let instance = "a/keeper-ledger".to_owned();
+        let record = FaultRecord {
+            version: VERSION,
+            id: "f1".to_owned(),
+            kind: FaultKind::HostCrash,
+            target: "a".to_owned(),
+            parameters: FaultParameters::default(),
+            injected_wall_ms: clock::wall_ms(),
+            deadline_boottime_ns: (clock::now() + Duration::from_secs(600)).as_nanos(),
+            deadline_wall_ms: clock::wall_ms() + 600_000,
+            boot_id: clock::boot_id().expect("a boot"),
+            state: FaultState::Prepared,
+            undo: vec![
+                FaultUndo::StartNode { launch },
+                FaultUndo::Release {
+                    instance: instance.clone(),
+                },
+            ],
+            guardian: None,
+            problem: None,
+            set_wall_ms: None,
+            undone_wall_ms: None,
+        };
+        publish(data, &record).expect("published");
+        let holds = || {
+            let host = host_down(data, "a").is_some();
+            let held = instances_down(data, "a").contains(&instance);
+            assert_eq!(host, held);
+            host
+        };
+        assert!(holds());
+        std::fs::write(path_of(data, "f1"), "{").expect("damaged");
+        assert!(holds(), "it is damaged, and not over");
+        assert_eq!(in_force(data).len(), 1);
+        end(data, "f1").expect("ended");
+        assert!(!holds());
+    }
 }

@@ -19,6 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use mainstay_record::process::{
     VERSION, WireAnswer, WireCondition, WireRequest, WireSpec, WireState, WireStatus,
@@ -41,6 +42,8 @@ const FILE_LIMIT: u64 = 1 << 20;
 /// Faults that may hold on one wire at once.
 const CONDITION_LIMIT: usize = 64;
 const REQUEST_QUEUE: usize = 16;
+/// Between two looks whether the control socket is still there.
+const CONTROL_LOOK: Duration = Duration::from_secs(1);
 
 /// `mainstay wire SPEC.json`: relays until SIGTERM.
 pub fn run(spec_path: &Path) -> ExitCode {
@@ -127,7 +130,8 @@ impl Wire {
         let _hangup = signal(SignalKind::hangup())?;
         let listener = open_control(&self.spec.control)?;
         let (sender, mut requests) = mpsc::channel(REQUEST_QUEUE);
-        tokio::spawn(control::serve(listener, sender));
+        let mut hearing = tokio::spawn(control::serve(listener, sender.clone()));
+        let mut look = tokio::time::interval(CONTROL_LOOK);
         self.open_doors();
         loop {
             let next = self.next_end();
@@ -140,11 +144,37 @@ impl Wire {
                     reply.send(self.handle(request)).ok();
                 }
                 () = sleep_until(next) => self.end_conditions(),
+                _ = look.tick() => {
+                    if let Some(listener) = self.opened_anew() {
+                        hearing.abort();
+                        hearing = tokio::spawn(control::serve(listener, sender.clone()));
+                    }
+                }
             }
         }
         // Best effort: a stale socket is replaced by the next wire.
         std::fs::remove_file(&self.spec.control).ok();
         Ok(())
+    }
+
+    /// A socket in the place of one that somebody took away: nobody could set or end a fault on this wire any more, nor take
+    /// its place while it lives.
+    fn opened_anew(&self) -> Option<UnixListener> {
+        let path = &self.spec.control;
+        match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(_) | Err(_) => return None,
+        }
+        match open_control(path) {
+            Ok(listener) => {
+                tracing::warn!(path = %path.display(), "the wire's socket was gone and is there again");
+                Some(listener)
+            }
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "the wire's socket is gone and cannot be made");
+                None
+            }
+        }
     }
 
     fn open_doors(&mut self) {
