@@ -132,10 +132,7 @@ impl Reader<'_> {
             .get("metadata")
             .map(|metadata| self.name(metadata, "name", "metadata.name"))
             .unwrap_or_default();
-        let none = Node {
-            place: node.place,
-            value: mainstay_yaml::Value::Null,
-        };
+        let none = Node::made(node.place, mainstay_yaml::Value::Null);
         let spec = node.get("spec").unwrap_or(&none);
         let limit = time_at(spec, "limit").unwrap_or_default();
         if limit > LIMIT_MAX

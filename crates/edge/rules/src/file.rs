@@ -443,7 +443,7 @@ impl Reader {
             if field == "labels" && (entry.key.is_empty() || entry.key == NAME) {
                 self.note(entry.place, format!("invalid label name: {}", entry.key));
             }
-            let text = entry.value.text().unwrap_or("");
+            let text = entry.value.written().unwrap_or("");
             let template = if plain {
                 Ok(Template::plain(text))
             } else {

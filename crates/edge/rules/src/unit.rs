@@ -66,7 +66,7 @@ fn pairs(node: Option<&Node>) -> Vec<(String, String)> {
         .map(|entry| {
             (
                 entry.key.clone(),
-                entry.value.text().unwrap_or("").to_owned(),
+                entry.value.written().unwrap_or("").to_owned(),
             )
         })
         .collect()
@@ -443,7 +443,7 @@ fn load(test: &Node, store: &mut Store, start: i64, interval: i64) -> Checked<i6
         if labels.get(NAME).is_empty() {
             return Err((place, "a series without a name".to_owned()));
         }
-        let values = match series.get("values").and_then(Node::text) {
+        let values = match series.get("values").and_then(Node::written) {
             Some(text) => notation::values(text).map_err(|e| (place, e))?,
             None => Vec::new(),
         };

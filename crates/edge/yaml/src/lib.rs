@@ -1,7 +1,8 @@
 //! YAML as a tree of values, each with its place in the file, document by document.
 //!
 //! Scalars are kept as text, whatever YAML takes them for: rule files write numbers where text is meant, and the other
-//! way round. Whoever minds the difference finds it in the kind of the value.
+//! way round. Whoever minds the difference finds it in the kind of the value, and whoever minds each letter in what was
+//! written: to YAML `0x60` is a number, to a unit test of rules sixty-one zeros.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -26,6 +27,8 @@ pub struct Place {
 pub struct Node {
     pub place: Place,
     pub value: Value,
+    /// As it stands in the file, of what YAML takes for a number or a truth and says otherwise.
+    written: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug)]
@@ -47,12 +50,44 @@ pub struct Entry {
 }
 
 impl Node {
+    /// One that stands in no file.
+    pub fn made(place: Place, value: Value) -> Self {
+        let written = None;
+        Self {
+            place,
+            value,
+            written,
+        }
+    }
+
     pub fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) | Value::Number(text) => Some(text),
             Value::Bool(true) => Some("true"),
             Value::Bool(false) => Some("false"),
             Value::Null | Value::List(_) | Value::Map(_) => None,
+        }
+    }
+
+    /// The same, as it stands in the file.
+    pub fn written(&self) -> Option<&str> {
+        self.written.as_deref().or_else(|| self.text())
+    }
+
+    /// Keeps what was written where YAML made something else of it.
+    fn read_again(&mut self, lines: &[&str]) {
+        match &mut self.value {
+            Value::Number(_) | Value::Bool(_) => {
+                let written = plain_at(lines, self.place);
+                let differs = written.filter(|written| Some(*written) != self.text());
+                self.written = differs.map(Box::from);
+            }
+            Value::Null | Value::Text(_) => {}
+            Value::List(items) => items.iter_mut().for_each(|item| item.read_again(lines)),
+            Value::Map(entries) => {
+                let values = entries.iter_mut().map(|entry| &mut entry.value);
+                values.for_each(|value| value.read_again(lines));
+            }
         }
     }
 
@@ -180,7 +215,11 @@ fn one(text: &str) -> Result<Node, Fault> {
     options.with_snippet = false;
     let parsed: Result<Spanned<Value>, _> = serde_saphyr::from_str_with_options(text, options);
     match parsed {
-        Ok(spanned) => Ok(node(spanned)),
+        Ok(spanned) => {
+            let mut node = node(spanned);
+            node.read_again(&text.lines().collect::<Vec<_>>());
+            Ok(node)
+        }
         Err(error) => {
             let place = error.location().map_or(Place { line: 1, column: 1 }, place);
             let text = error.without_snippet().to_string();
@@ -188,6 +227,19 @@ fn one(text: &str) -> Result<Node, Fault> {
             Err(Fault { place, message })
         }
     }
+}
+
+/// The number or word that stands there; none if something else does, as where a name for a value is repeated.
+fn plain_at<'a>(lines: &[&'a str], place: Place) -> Option<&'a str> {
+    let line = lines.get(place.line.checked_sub(1)?)?;
+    let (start, _) = line.char_indices().nth(place.column.checked_sub(1)?)?;
+    let rest = line.get(start..)?;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "+-._".contains(c);
+    let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+    let after = rest.get(end..)?;
+    let ends = after.is_empty() || after.starts_with([' ', '\t', ',', ']', '}', '\r']);
+    rest.get(..end)
+        .filter(|written| ends && !written.is_empty())
 }
 
 fn place(location: Location) -> Place {
@@ -202,6 +254,7 @@ fn node(spanned: Spanned<Value>) -> Node {
     Node {
         place: place(spanned.referenced),
         value: spanned.value,
+        written: None,
     }
 }
 
@@ -302,6 +355,29 @@ mod tests {
         assert!(matches!(kind("b"), Some(Value::Text(_))));
         assert!(matches!(kind("c"), Some(Value::Bool(true))));
         assert!(matches!(kind("d"), Some(Value::Null)));
+    }
+
+    #[test]
+    fn what_was_written_is_kept_beside_what_yaml_makes_of_it() {
+        let text = "ä: 0x10\nb: 1.0 # one\nc: [0x60, True]\nd: 0x10 1x5\ne: &same 0x7\nf: *same\ng: '0x8'\nh: 5\n";
+        let node = only(text);
+        let of = |key| node.get(key).and_then(Node::written);
+        for (key, written) in [
+            ("ä", "0x10"),
+            ("b", "1.0"),
+            ("d", "0x10 1x5"),
+            ("g", "0x8"),
+            ("h", "5"),
+        ] {
+            assert_eq!(of(key), Some(written), "{key}");
+        }
+        assert_eq!(node.get("ä").and_then(Node::text), Some("16"));
+        let list = node.get("c").map(Node::items).unwrap_or_default();
+        let list: Vec<_> = list.iter().filter_map(Node::written).collect();
+        assert_eq!(list, ["0x60", "True"]);
+        let later = documents("a: 1\n---\nb: 0x20\n").unwrap_or_default().pop();
+        let later = later.as_ref().and_then(|node| node.get("b"));
+        assert_eq!(later.and_then(Node::written), Some("0x20"));
     }
 
     #[test]
