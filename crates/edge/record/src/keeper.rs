@@ -261,6 +261,9 @@ pub struct CohortStatus {
     pub leaving: Vec<String>,
     /// Hosts whose acknowledgement counts.
     pub members: Vec<String>,
+    /// The host where the primary belongs; empty from a keeper of an earlier version.
+    #[serde(default)]
+    pub home: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

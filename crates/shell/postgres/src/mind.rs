@@ -431,6 +431,7 @@ impl Mind {
             members: cohort
                 .map(|cohort| cohort.members.keys().filter_map(name).collect())
                 .unwrap_or_default(),
+            home: name(&core.home).unwrap_or_default(),
         }
     }
 

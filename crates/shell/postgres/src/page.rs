@@ -203,19 +203,7 @@ fn keeper(page: &mut Page, status: &KeeperStatus) {
         "Whether an operator told it to keep its hands off.",
         number(status.paused),
     );
-    page.gauge(
-        "mainstay_keeper_copies_needed",
-        "Disks that a commit must be on before it is answered.",
-        f64::from(status.cohort.copies),
-    );
-    if sight.role == SightRole::Primary {
-        let acknowledging = status.peers.iter().filter(|peer| peer.acknowledges).count();
-        page.gauge(
-            "mainstay_keeper_copies",
-            "Disks whose flush counts for a commit now, this one included.",
-            acknowledging as f64 + 1.0,
-        );
-    }
+    cohort(page, status);
     let mut trips = page.family(
         "mainstay_keeper_round_trip_seconds",
         Gauge,
@@ -235,6 +223,31 @@ fn keeper(page: &mut Page, status: &KeeperStatus) {
     unprotected(page, status);
     if let Some(parameters) = &status.parameters {
         weakened(page, parameters);
+    }
+}
+
+/// Where the primary belongs, and who has its commits.
+fn cohort(page: &mut Page, status: &KeeperStatus) {
+    if !status.cohort.home.is_empty() {
+        let is_home = status.cohort.home == status.sight.host;
+        page.gauge(
+            "mainstay_keeper_home",
+            "Whether the platform file wants the primary here.",
+            f64::from(u8::from(is_home)),
+        );
+    }
+    page.gauge(
+        "mainstay_keeper_copies_needed",
+        "Disks that a commit must be on before it is answered.",
+        f64::from(status.cohort.copies),
+    );
+    if status.sight.role == SightRole::Primary {
+        let acknowledging = status.peers.iter().filter(|peer| peer.acknowledges).count();
+        page.gauge(
+            "mainstay_keeper_copies",
+            "Disks whose flush counts for a commit now, this one included.",
+            acknowledging as f64 + 1.0,
+        );
     }
 }
 
