@@ -125,7 +125,9 @@ fn lay_all_down(
     // Of all of them it is known which archive is meant before the first one is restored, which may take hours.
     for database in databases {
         if !ground.is_laid_down(database)? {
-            runtime.block_on(ground.pick(database))?;
+            let picked = runtime.block_on(ground.pick(database));
+            std::fs::remove_dir_all(own_folder(database.name.as_str())).ok();
+            picked?;
         }
     }
     let mut tails = Vec::new();
@@ -519,7 +521,6 @@ impl Ground<'_> {
                 held(&mut archive, one).await
             ));
         }
-        std::fs::remove_dir_all(&archive.config.folder).ok();
         Err(Failure::Refused {
             code: "several_archives".to_owned(),
             why: format!(
