@@ -209,10 +209,14 @@ fn everything_is_answered_and_on_file_before_it_is_sent() {
     assert!(text.contains("from the beginning"), "{text}");
     assert_eq!(venue.without_evidence.load(Ordering::Relaxed), 0);
     assert!(venue.checked.load(Ordering::Relaxed) > 100);
-    let files = std::fs::read_dir(folder.path().join("witness"))
-        .unwrap()
-        .count();
-    assert_eq!(files, 6, "one file per client");
+    let files = std::fs::read_dir(folder.path().join("witness")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let (list, mut clients): (Vec<_>, Vec<_>) = names.partition(|name| name == "files");
+    clients.sort();
+    assert_eq!(clients.len(), 6, "one file per client");
+    assert_eq!(list.len(), 1, "and one that names them all");
+    let listed = std::fs::read_to_string(folder.path().join("witness/files")).unwrap();
+    assert_eq!(listed.lines().collect::<Vec<_>>(), clients);
 }
 
 #[test]
