@@ -15,6 +15,7 @@ use crate::batch::Statements;
 use crate::chain::Hash;
 use crate::clock;
 use crate::inactive::Inactive;
+use crate::reader::Reader;
 use crate::restore::{self, RestoreError, Restored};
 use crate::schema;
 use crate::session::{Session, SessionError};
@@ -64,8 +65,9 @@ impl ActivateError {
 #[derive(Debug)]
 pub struct Writer {
     pub session: Session,
-    /// For reads and for asking the server what it is.
-    pub reader: Session,
+    /// For asking the server what it is; nothing else is asked there, so that nothing holds the question up.
+    pub watched: Session,
+    pub reader: Arc<Reader>,
     pub statements: Statements,
     pub engine: Engine,
     pub hash: Hash,
@@ -91,10 +93,11 @@ pub async fn activate(shared: &Shared, database: &Database) -> Result<Writer, Ac
         return Err(ActivateError::Locked);
     }
     migrate(&session).await?;
-    let (restored, statements, reader) = tokio::try_join!(
+    let (restored, statements, watched, reading) = tokio::try_join!(
         async { Ok(restore::restore(&session.client, &shared.cell).await?) },
         async { Ok(Statements::prepare(&session.client).await?) },
         async { Ok::<_, ActivateError>(Session::open(database).await?) },
+        async { Ok(Session::open(database).await?) },
     )?;
     let Restored {
         engine,
@@ -121,7 +124,8 @@ pub async fn activate(shared: &Shared, database: &Database) -> Result<Writer, Ac
     );
     Ok(Writer {
         session,
-        reader,
+        watched,
+        reader: Reader::new(database, &reading),
         statements,
         engine,
         hash,
@@ -138,7 +142,7 @@ impl Writer {
             epoch: self.epoch,
             term: self.term,
             picture: Arc::new(Picture::of(&self.engine)),
-            reader: Arc::clone(&self.reader.client),
+            reader: Arc::clone(&self.reader),
         }
     }
 }

@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod numeric;
 pub mod openapi;
 pub mod queries;
+pub mod reader;
 pub mod request;
 pub mod restore;
 pub mod schema;

@@ -17,7 +17,6 @@ use exchange_engine::outcome::Bucket;
 use exchange_engine::units::{Account, Asset, Price, Quantity, Reference};
 use serde::Deserialize;
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use crate::answer;
 use crate::chain::Hash;
@@ -25,6 +24,7 @@ use crate::failure::Problem;
 use crate::http::{App, json, may_serve};
 use crate::inactive::Inactive;
 use crate::openapi;
+use crate::reader::Unread;
 use crate::request::{Invalid, shown_digits};
 use crate::shared::Shared;
 use crate::view::{Active, DEPTH_MAX, Deactivated, Phase};
@@ -32,10 +32,6 @@ use crate::view::{Active, DEPTH_MAX, Deactivated, Phase};
 const DEPTH_DEFAULT: usize = 20;
 /// How long what was read from a table waits for the batch in flight.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
-/// How long a table is read at most. One row by its key takes a millisecond.
-const READ_MAX: Duration = Duration::from_secs(5);
-/// A commit that takes longer makes the instance unready: a quorum that lost a member has another one by then.
-const COMMIT_OVERDUE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -182,14 +178,15 @@ pub async fn order(
     let reference = Reference::new(reference).ok_or(Problem::NotFound("reference"))?;
     let active = active(&shared, &cell)?;
     let (key, own) = (column(account.number()), column(reference.number()));
-    let found = row(
-        &active,
+    let found = active
+        .reader
+        .row(
             "select c.sequence, c.kind, c.outcome, c.hash, o.status, o.side, o.type, o.price, o.quantity, o.filled \
              from exchange.commands c left join exchange.orders o using (account, reference) \
              where c.account = $1 and c.reference = $2",
-        (key, own),
-    )
-    .await;
+            (key, own),
+        )
+        .await;
     let row = settled(&shared, active.epoch, found)
         .await?
         .ok_or(Problem::NotFound("command"))?;
@@ -237,23 +234,12 @@ fn hash_of(bytes: &[u8]) -> Result<Hash, Problem> {
     Hash::try_from(bytes).map_err(|_| Problem::NotActive(Inactive::LogDamaged))
 }
 
-/// The row of a table that bears this account and reference.
-async fn row(
-    active: &Active,
-    query: &str,
-    (account, reference): (i64, i64),
-) -> Result<Option<Row>, Inactive> {
-    let key: [&(dyn ToSql + Sync); 2] = [&account, &reference];
-    match tokio::time::timeout(READ_MAX, active.reader.query_opt(query, &key)).await {
-        Ok(Ok(row)) => Ok(row),
-        Ok(Err(_)) => Err(Inactive::DatabaseError),
-        Err(_) => Err(Inactive::DatabaseSilent),
-    }
-}
-
 /// A row read from a table, once nothing unsettled can be in it.
-async fn settled<T>(shared: &Shared, epoch: u64, found: Result<T, Inactive>) -> Result<T, Problem> {
-    let found = found.map_err(Problem::NotActive)?;
+async fn settled<T>(shared: &Shared, epoch: u64, found: Result<T, Unread>) -> Result<T, Problem> {
+    let found = found.map_err(|unread| match unread {
+        Unread::Crowded => Problem::Overloaded("the log is being read for too many others"),
+        Unread::Failed(reason) => Problem::NotActive(reason),
+    })?;
     match tokio::time::timeout(SETTLE_MAX, shared.published.barrier(epoch)).await {
         Ok(Ok(())) => Ok(found),
         Ok(Err(Deactivated)) => Err(Problem::NotActive(Inactive::Deactivated)),
@@ -269,29 +255,37 @@ pub async fn older(
     canonical: &str,
     highest: u64,
 ) -> Result<String, Problem> {
+    // Its reference is used up, most likely by itself: what cannot be read is not known, and not undone.
+    let unknown = |_| Problem::OutcomeUnknown("the log could not be read");
+    let row = used(shared, epoch, command).await.map_err(unknown)?;
+    let row = row.ok_or(Problem::ReferenceNotAbove { highest })?;
+    if row.get::<_, &str>(0) != canonical {
+        return Err(Problem::Conflict);
+    }
+    let hash = hash_of(row.get(2)).map_err(unknown)?;
+    Ok(answer::sent(row.get(1), &hash, true))
+}
+
+/// What the log has under the command's reference.
+async fn used(shared: &Shared, epoch: u64, command: &Command) -> Result<Option<Row>, Problem> {
     let active = active(shared, &shared.cell)?;
     if active.epoch != epoch {
         return Err(Problem::NotActive(Inactive::Deactivated));
     }
-    let (account, reference) = (
+    let key = (
         column(command.account.number()),
         column(command.reference.number()),
     );
-    let found = row(
-        &active,
-        "select request, outcome, hash from exchange.commands where account = $1 and reference = $2",
-        (account, reference),
-    )
-    .await;
-    // Its reference is used up, most likely by itself: what cannot be read is not known, and not undone.
-    let row = settled(shared, epoch, found)
-        .await
-        .map_err(|_| Problem::OutcomeUnknown("the log could not be read"))?
-        .ok_or(Problem::ReferenceNotAbove { highest })?;
-    if row.get::<_, &str>(0) != canonical {
-        return Err(Problem::Conflict);
-    }
-    Ok(answer::sent(row.get(1), &hash_of(row.get(2))?, true))
+    let found = active
+        .reader
+        .row(
+            "select request, outcome, hash from exchange.commands where account = $1 and reference = $2",
+            key,
+        )
+        .await;
+    let row = settled(shared, epoch, found).await?;
+    still_serves(shared, active.term)?;
+    Ok(row)
 }
 
 /// 200 only on the active instance, and while its commits come to an end.
@@ -307,7 +301,7 @@ pub async fn ready(State(shared): App) -> Response {
         )
             .into_response()
     };
-    if shared.published.commit_age() > COMMIT_OVERDUE {
+    if shared.published.is_commit_overdue(shared.intake.len()) {
         return not_ready(Inactive::CommitOverdue.name());
     }
     match (may_serve(&shared), shared.published.phase()) {
@@ -318,5 +312,23 @@ pub async fn ready(State(shared): App) -> Response {
         (Err(Problem::NotActive(reason)), _) => not_ready(reason.name()),
         (Err(_), _) => not_ready("lease_expired"),
         (Ok(_), Phase::Standby(reason)) => not_ready(reason.name()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::LeaseFile;
+    use crate::request::{self, Kind};
+
+    /// The writer has said that the reference is used; that this instance has ceased to serve since undoes nothing.
+    #[tokio::test]
+    async fn of_a_reference_that_is_used_nobody_hears_that_nothing_was_done() {
+        let lease = LeaseFile::new(None);
+        let shared = Shared::new("cell".to_owned(), "only".to_owned(), lease);
+        let body = r#"{"account":1,"reference":1,"asset":"USD","amount":"1","deadline_ms":9}"#;
+        let command = request::parse(Kind::Deposit, body).unwrap();
+        let said = older(&shared, 1, &command, "", 7).await;
+        assert_eq!(said.unwrap_err().code(), "outcome_unknown");
     }
 }

@@ -6,7 +6,7 @@
 //! such an answer waits for the [`Barrier`] before it leaves.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,15 +16,17 @@ use exchange_engine::engine::Engine;
 use exchange_engine::ledger::Balances;
 use exchange_engine::units::{Account, Instrument, Side};
 use tokio::sync::watch;
-use tokio_postgres::Client;
 
 use crate::clock;
 use crate::inactive::Inactive;
+use crate::reader::Reader;
 
 /// Levels per side that a published picture holds.
 pub const DEPTH_MAX: usize = 200;
 /// Liquidity counts what rests within this of the middle: 1 %.
 pub const LIQUIDITY_BAND_BASIS_POINTS: i128 = 100;
+/// A commit that takes longer makes the instance unready: a quorum that lost a member has another one by then.
+const COMMIT_OVERDUE: Duration = Duration::from_secs(3);
 
 /// The market after a batch.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,13 +77,13 @@ fn liquidity_usd(engine: &Engine) -> f64 {
     notional(Side::Buy).min(notional(Side::Sell)) as f64 / 1e10
 }
 
-/// The instance is active: under which epoch, and through which connection tables may be read.
+/// The instance is active: under which epoch, and by whom tables are read.
 #[derive(Clone, Debug)]
 pub struct Active {
     pub epoch: u64,
     pub term: u64,
     pub picture: Arc<Picture>,
-    pub reader: Arc<Client>,
+    pub reader: Arc<Reader>,
 }
 
 #[derive(Clone, Debug)]
@@ -104,8 +106,48 @@ pub struct Published {
     phase: Mutex<Phase>,
     balances: Mutex<HashMap<Account, Balances>>,
     progress: watch::Sender<Progress>,
+    commits: Commits,
+}
+
+/// How long commits take.
+#[derive(Debug, Default)]
+struct Commits {
     /// Boot-clock nanoseconds at which the batch in flight was sent; zero while none is.
     sent_ns: AtomicU64,
+    /// The last one took too long.
+    late: AtomicBool,
+}
+
+impl Commits {
+    fn begin(&self, now_ns: u64) {
+        self.sent_ns.store(now_ns, Ordering::Relaxed);
+    }
+
+    fn end(&self, now_ns: u64) {
+        let late = self.age(now_ns) > COMMIT_OVERDUE;
+        self.late.store(late, Ordering::Relaxed);
+        self.sent_ns.store(0, Ordering::Relaxed);
+    }
+
+    /// Another life of the writer begins or ends.
+    fn forget(&self) {
+        self.late.store(false, Ordering::Relaxed);
+        self.sent_ns.store(0, Ordering::Relaxed);
+    }
+
+    fn age(&self, now_ns: u64) -> Duration {
+        match self.sent_ns.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            sent_ns => Duration::from_nanos(now_ns.saturating_sub(sent_ns)),
+        }
+    }
+
+    /// After a commit that took too long the next one is not trusted until it is back, also while it is young: batch
+    /// after batch that takes four seconds would be ready for three of them. With nothing to do there is another try.
+    fn is_overdue(&self, now_ns: u64, waiting: usize) -> bool {
+        let is_busy = self.sent_ns.load(Ordering::Relaxed) != 0 || waiting > 0;
+        self.age(now_ns) > COMMIT_OVERDUE || (is_busy && self.late.load(Ordering::Relaxed))
+    }
 }
 
 /// The instance ceased to be active while an answer waited.
@@ -118,7 +160,7 @@ impl Default for Published {
             phase: Mutex::new(Phase::Standby(Inactive::Starting)),
             balances: Mutex::default(),
             progress: watch::Sender::new(Progress::default()),
-            sent_ns: AtomicU64::new(0),
+            commits: Commits::default(),
         }
     }
 }
@@ -158,13 +200,13 @@ impl Published {
             progress.epoch = Some(active.epoch);
             progress.clean = progress.sent;
         });
-        self.sent_ns.store(0, Ordering::Relaxed);
+        self.commits.forget();
         self.set(Phase::Active(active));
     }
 
     pub fn deactivate(&self, reason: Inactive) {
         self.set(Phase::Standby(reason));
-        self.sent_ns.store(0, Ordering::Relaxed);
+        self.commits.forget();
         self.progress
             .send_if_modified(|progress| progress.epoch.take().is_some());
         if let Ok(mut balances) = self.balances.lock() {
@@ -174,7 +216,7 @@ impl Published {
 
     /// A batch is about to be sent.
     pub fn sent(&self) {
-        self.sent_ns.store(clock::boot_ns(), Ordering::Relaxed);
+        self.commits.begin(clock::boot_ns());
         self.progress.send_modify(|progress| progress.sent += 1);
     }
 
@@ -195,17 +237,19 @@ impl Published {
         {
             active.picture = Arc::new(picture);
         }
-        self.sent_ns.store(0, Ordering::Relaxed);
+        self.commits.end(clock::boot_ns());
         self.progress
             .send_modify(|progress| progress.clean = progress.sent);
     }
 
     /// How long the commit that is under way has been.
     pub fn commit_age(&self) -> Duration {
-        match self.sent_ns.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            sent_ns => Duration::from_nanos(clock::boot_ns().saturating_sub(sent_ns)),
-        }
+        self.commits.age(clock::boot_ns())
+    }
+
+    /// Would a command that comes now wait behind commits that take too long? `waiting` are before it.
+    pub fn is_commit_overdue(&self, waiting: usize) -> bool {
+        self.commits.is_overdue(clock::boot_ns(), waiting)
     }
 
     /// Waits until every batch that was sent so far is cleanly committed under `epoch`. What was read from the
@@ -270,6 +314,29 @@ mod tests {
         assert_eq!(Picture::of(&engine).liquidity_usd, 603.5);
         order(&mut engine, 7, "sell", "101", "100");
         assert_eq!(Picture::of(&engine).liquidity_usd, 995.0);
+    }
+
+    #[test]
+    fn commits_that_take_a_little_too_long_do_not_make_it_ready_in_between() {
+        const SECOND: u64 = 1_000_000_000;
+        let commits = Commits::default();
+        commits.begin(10 * SECOND);
+        assert!(!commits.is_overdue(13 * SECOND, 5), "it may take so long");
+        assert!(commits.is_overdue(13 * SECOND + 1, 0));
+        commits.end(14 * SECOND);
+        assert!(commits.is_overdue(14 * SECOND, 5), "the next is taken up");
+        commits.begin(14 * SECOND);
+        assert!(commits.is_overdue(15 * SECOND, 0), "it may be as slow");
+        commits.end(18 * SECOND);
+        assert!(!commits.is_overdue(18 * SECOND, 0), "nothing to do");
+        commits.begin(20 * SECOND);
+        assert!(commits.is_overdue(20 * SECOND, 0));
+        commits.end(21 * SECOND);
+        commits.begin(21 * SECOND);
+        assert!(!commits.is_overdue(22 * SECOND, 9), "fast again");
+        commits.end(30 * SECOND);
+        commits.forget();
+        assert!(!commits.is_overdue(30 * SECOND, 9), "another life");
     }
 
     #[tokio::test]

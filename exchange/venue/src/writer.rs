@@ -142,7 +142,7 @@ async fn serve(shared: &Arc<Shared>, database: &Database, writer: &mut Writer) -
     let mut snapshots = Snapshots::new(writer.snapshot_sequence);
     let mut sentinel = Sentinel::start(
         Arc::clone(shared),
-        Arc::clone(&writer.reader.client),
+        Arc::clone(&writer.watched.client),
         writer.term,
     );
     loop {
@@ -153,7 +153,6 @@ async fn serve(shared: &Arc<Shared>, database: &Database, writer: &mut Writer) -
         let submissions = tokio::select! {
             biased;
             () = writer.session.closed() => return Inactive::ConnectionLost,
-            () = writer.reader.closed() => return Inactive::ConnectionLost,
             reason = sentinel.found() => return reason,
             submissions = shared.intake.take(BATCH_MAX) => submissions,
             _ = draining.changed() => continue,
@@ -238,17 +237,10 @@ async fn watched(
     committing: impl Future<Output = Result<(), CommitError>>,
     sentinel: &mut Sentinel,
 ) -> Result<(), CommitError> {
-    let mut committing = std::pin::pin!(committing);
     tokio::select! {
         biased;
-        outcome = &mut committing => outcome,
-        reason = sentinel.found() => match reason {
-            Inactive::DatabaseIsStandby | Inactive::TermChanged => {
-                Err(CommitError::Abandoned(reason))
-            }
-            // The other connection is gone or silent. That says nothing about this one.
-            _ => committing.await,
-        },
+        outcome = committing => outcome,
+        reason = sentinel.deposed() => Err(CommitError::Abandoned(reason)),
     }
 }
 

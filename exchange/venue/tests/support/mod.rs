@@ -437,7 +437,11 @@ impl Client {
 
     /// Sends and does not wait.
     pub fn send(&mut self, kind: &str, body: &Value) -> std::io::Result<()> {
-        let request = post_of(kind, body, "");
+        self.ask(&post_of(kind, body, ""))
+    }
+
+    /// Sends a whole request and does not wait.
+    pub fn ask(&mut self, request: &str) -> std::io::Result<()> {
         self.connected()?.write_all(request.as_bytes())
     }
 
@@ -463,7 +467,7 @@ impl Client {
     }
 
     pub fn request(&mut self, request: &str) -> std::io::Result<Answer> {
-        self.connected()?.write_all(request.as_bytes())?;
+        self.ask(request)?;
         self.receive()
     }
 
