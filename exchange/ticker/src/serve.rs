@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::sync::watch::Receiver;
 
 use crate::clock::boot_ms;
-use crate::door::{Bounded, CONNECTIONS_MAX};
+use crate::door::{Bounded, CONNECTIONS_MAX, UNUSED_MAX, raise_descriptors};
 use crate::metrics::Metrics;
 use crate::watch::Reading;
 
@@ -39,12 +39,13 @@ pub async fn run(
     identity: Option<Arc<Identity>>,
     hall: Hall,
 ) -> anyhow::Result<()> {
+    raise_descriptors();
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("listen at {listen}"))?;
     let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
     tracing::info!(%listen, "serving");
-    let bounded = Bounded::new(listener, CONNECTIONS_MAX);
+    let bounded = Bounded::new(listener, CONNECTIONS_MAX, UNUSED_MAX);
     let stop = async move {
         terminate.recv().await;
         tracing::info!("draining");
@@ -178,11 +179,15 @@ mod tests {
     }
 
     async fn open(places: usize) -> (Guarded<Bounded>, Hall, SocketAddr) {
+        open_for(places, UNUSED_MAX).await
+    }
+
+    async fn open_for(places: usize, unused: Duration) -> (Guarded<Bounded>, Hall, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (_, seen) = tokio::sync::watch::channel(None);
         let metrics = Arc::default();
-        let listener = Guarded::new(Bounded::new(listener, places), None);
+        let listener = Guarded::new(Bounded::new(listener, places, unused), None);
         (listener, Hall { seen, metrics }, address)
     }
 
@@ -218,6 +223,20 @@ mod tests {
         assert_eq!(early, std::io::ErrorKind::WouldBlock);
         inside.pop();
         assert!(answer(&mut outside).await.starts_with("HTTP/1.1 200"));
+    }
+
+    /// Whoever keeps a place without asking anything makes room for the next.
+    #[tokio::test]
+    async fn a_caller_that_asks_nothing_more_is_let_go() {
+        let (listener, hall, address) = open_for(1, Duration::from_millis(50)).await;
+        tokio::spawn(serve(listener, hall, std::future::pending(), DRAIN_MAX));
+        let mut inside = TcpStream::connect(address).await.expect("connects");
+        inside.write_all(QUESTION).await.expect("asks");
+        assert!(answer(&mut inside).await.starts_with("HTTP/1.1 200"));
+        let mut outside = TcpStream::connect(address).await.expect("connects");
+        outside.write_all(QUESTION).await.expect("asks");
+        assert!(answer(&mut outside).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(answer(&mut inside).await, "", "it was let go");
     }
 
     /// A caller that takes no answers does not keep the process.
