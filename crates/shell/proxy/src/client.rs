@@ -68,8 +68,14 @@ pub async fn accept(
         return;
     };
     for _ in 0..BACKLOG {
-        let Ok((stream, peer)) = listener.accept() else {
-            return;
+        let (stream, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+            // One that ended already, or no descriptor left: the others still wait.
+            Err(_) => {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
         };
         let stream = stream
             .set_nonblocking(true)
@@ -130,16 +136,25 @@ async fn receive(
 ) {
     let worker = Rc::clone(&listed.worker);
     let Some(door) = door else {
-        return converse(worker, connection, stream, peer, address).await;
+        return converse(worker, connection, (stream, |tcp| tcp), peer, address).await;
     };
     let limit = worker.local().bounds().head_read;
     let admitted = tokio::select! {
         admitted = tokio::time::timeout(limit, door.admit(stream)) => admitted,
-        () = connection.finish.notified() => return,
+        () = finished(&worker, &connection) => return,
         () = connection.abort.notified() => return,
     };
     match admitted {
-        Ok(Ok(stream)) => converse(worker, connection, stream, peer, address).await,
+        Ok(Ok(stream)) => {
+            converse(
+                worker,
+                connection,
+                (stream, |tls| tls.get_ref().0),
+                peer,
+                address,
+            )
+            .await;
+        }
         Ok(Err(error)) => {
             // Who leaves without a word only looked whether the port is open.
             if error.kind() == std::io::ErrorKind::InvalidData {
@@ -151,10 +166,21 @@ async fn receive(
     }
 }
 
+/// Told to finish before it has asked anything. While the gateway stops that is for those who have been heard: whoever
+/// shakes hands is let in with the request that follows, within the time that this may take at most.
+async fn finished(worker: &Worker, connection: &Connection) {
+    loop {
+        connection.finish.notified().await;
+        if !worker.shared.is_stopping() {
+            return;
+        }
+    }
+}
+
 async fn converse<S>(
     worker: Rc<Worker>,
     connection: Rc<Connection>,
-    stream: S,
+    (stream, socket): (S, fn(&S) -> &TcpStream),
     peer: SocketAddr,
     address: SocketAddr,
 ) where
@@ -163,7 +189,7 @@ async fn converse<S>(
     connection.waiting_since.set(mainstay_rt::clock::now());
     let bounds = worker.local().world.config.bounds;
     let from = HeaderValue::try_from(peer.ip().to_string()).ok();
-    let framed = Framed::new(stream, bounds.framing, Rc::clone(&connection));
+    let framed = Framed::new(stream, socket, bounds.framing, Rc::clone(&connection));
     let service = {
         let connection = Rc::clone(&connection);
         hyper::service::service_fn(move |request| {
@@ -189,12 +215,16 @@ async fn converse<S>(
             biased;
             ended = serving.as_mut() => {
                 if let Err(error) = ended {
+                    connection.torn.set(error.is_user());
                     tracing::debug!(%peer, %error, "a client's connection broke");
                 }
                 return;
             }
             () = connection.finish.notified() => serving.as_mut().graceful_shutdown(),
-            () = connection.abort.notified() => return,
+            () = connection.abort.notified() => {
+                connection.torn.set(true);
+                return;
+            }
         }
     }
 }

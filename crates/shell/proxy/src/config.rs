@@ -102,6 +102,8 @@ pub struct Bounds {
     pub head_read: Duration,
     pub client_idle: Duration,
     pub upstream_connections: u32,
+    /// Of one instance's connections, so many may wait for clients that take answers of a cell slowly.
+    pub upstream_staying: u32,
     pub upstream_idle: usize,
     pub upstream_idle_time: Duration,
     pub hold: mainstay_gateway::hold::HoldLimits,
@@ -468,6 +470,7 @@ pub fn bounds(limits: &GatewayLimits, workers: u16) -> Result<Bounds, ConfigErro
         head_read: milliseconds(limits.head_read_ms),
         client_idle: milliseconds(limits.client_idle_ms),
         upstream_connections: share(limits.upstream_connections),
+        upstream_staying: (share(limits.upstream_connections) / 2).max(1),
         upstream_idle: share(limits.upstream_idle) as usize,
         upstream_idle_time: milliseconds(limits.upstream_idle_ms),
         hold: mainstay_gateway::hold::HoldLimits {

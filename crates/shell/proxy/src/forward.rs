@@ -8,7 +8,7 @@ use http::{HeaderMap, Response, StatusCode};
 use mainstay_gateway::choice;
 use mainstay_gateway::hold::{Accusation, Consequence, Load, Phase, RefuseWhy, Stamp};
 use mainstay_gateway::retry::{
-    EndWhy, History, NothingWhy, Outcome, RepeatWhy, UnknownCause, Verdict,
+    EndWhy, History, Idempotence, NothingWhy, Outcome, RepeatWhy, UnknownCause, Verdict,
 };
 use mainstay_gateway::routing::ServiceId;
 use mainstay_gateway::share::WHOLE;
@@ -48,6 +48,15 @@ fn crowded(history: &History) -> Own {
             "no connection to the instance is left".to_owned(),
         ),
         why => ended(why, history.attempts()),
+    }
+}
+
+/// It was answered, and its answer can neither be kept nor wait for its client where it is.
+fn not_kept(history: &History) -> Own {
+    let why = "too many answers wait for clients that take them slowly".to_owned();
+    match history.idempotence() {
+        Idempotence::Safe => (Code::Overloaded, why),
+        Idempotence::Repeatable | Idempotence::Once => (Code::OutcomeUnknown, why),
     }
 }
 
@@ -220,7 +229,8 @@ impl Way<'_> {
                 .map_err(|why| ended(why, self.history.attempts()))?;
             let attempt = self.attempt(to).await;
             let (outcome, answer) = match attempt {
-                Ok(answer) => (Outcome::Answered, Some(answer)),
+                Ok(Some(answer)) => (Outcome::Answered, Some(answer)),
+                Ok(None) => return Err(not_kept(&self.history)),
                 Err(Failure::NoConnectionLeft) => return Err(crowded(&self.history)),
                 Err(Failure::Outcome(outcome)) => (outcome, None),
             };
@@ -264,6 +274,8 @@ impl Way<'_> {
     ) -> Result<AtGate, Own> {
         tracing::debug!(?why, instance = to.instance, term = %to.term, "a request goes again");
         self.stats.repeated.up();
+        // Looked at first: it may bring the routing that retires this gate.
+        let local = self.worker.local();
         if self.gate.is_retired() {
             // What it says about an instance belongs to a routing that is over.
             drop(place);
@@ -273,11 +285,15 @@ impl Way<'_> {
         let mut consequence = Consequence::Nothing;
         if let Some(accusation) = accuses(outcome) {
             consequence = self.gate.handle_failure(now, to, accusation);
-            let demand = match consequence {
-                Consequence::TheRequest => Demand::Answer,
-                Consequence::Everybody | Consequence::Nothing => Demand::AnswerFirst,
+            let demand = match (consequence, accusation) {
+                // A doubt about whom this gate gives no requests holds nobody up at the others.
+                (Consequence::TheRequest, _) | (Consequence::Nothing, Accusation::Doubtful) => {
+                    Demand::Answer
+                }
+                (Consequence::Everybody, _) | (Consequence::Nothing, Accusation::Certain) => {
+                    Demand::AnswerFirst
+                }
             };
-            let local = self.worker.local();
             let accused = (self.gate.service_index, to.instance);
             let accused_for = (outcome, demand);
             self.worker.suspect(&local, accused, now, accused_for);
@@ -306,7 +322,8 @@ impl Way<'_> {
         ended(self.history.end(why), self.history.attempts())
     }
 
-    async fn attempt(&self, to: Stamp) -> Result<Response<OutBody>, Failure> {
+    /// Nothing if there is an answer and no place for it.
+    async fn attempt(&self, to: Stamp) -> Result<Option<Response<OutBody>>, Failure> {
         let local = self.worker.local();
         let Some(upstream) = self.gate.upstreams.get(usize::from(to.instance)) else {
             return Err(NothingWhy::ConnectFailed.into());
@@ -319,13 +336,17 @@ impl Way<'_> {
         );
         let response = sent.await.map_err(|failure| self.explain(failure))?;
         let (mut head, body) = response.into_parts();
-        let limit = local.bounds().answer_bytes;
-        let room = Room::of(&self.worker.stats.answers, local.bounds().answers);
+        let bounds = local.bounds();
+        let limits = (bounds.answer_bytes, bounds.upstream_staying);
+        let room = Room::of(&self.worker.stats.answers, bounds.answers);
         let left = self.prepared.deadline.since(mainstay_rt::clock::now());
-        let read = tokio::time::timeout(left, read_answer(body, limit, room)).await;
+        let read = tokio::time::timeout(left, read_answer(body, limits, room)).await;
         let body = read
             .map_err(|_| Failure::from(UnknownCause::DeadlinePassed))?
             .map_err(|_| self.explain(UnknownCause::AnswerTorn.into()))?;
+        let Some(body) = body else {
+            return Ok(None);
+        };
         if head.status == StatusCode::SERVICE_UNAVAILABLE
             && let OutBody::Whole(Some(bytes)) = &body
             && let Some(outcome) = refusal(bytes, &head.headers)
@@ -333,7 +354,7 @@ impl Way<'_> {
             return Err(Failure::Outcome(outcome));
         }
         crate::headers::strip(&mut head.headers);
-        Ok(Response::from_parts(head, body))
+        Ok(Some(Response::from_parts(head, body)))
     }
 
     /// A lost connection that we cut ourselves has a better name.
@@ -353,20 +374,22 @@ impl Way<'_> {
 const SMALL_ANSWER: usize = 8 * 1024;
 
 /// The answer of a cell, whole if it is not too large and there is room for it: nothing must go to the client that may
-/// have to be taken back. What is not kept is passed on as the client takes it, and the instance is read no faster.
+/// have to be taken back. What is not kept is passed on as the client takes it, and the instance is read no faster; nothing
+/// if as many connections as may wait for clients already, since the others are for requests.
 async fn read_answer(
     mut body: Streaming,
-    limit: usize,
+    (limit, staying): (usize, u32),
     mut room: Room,
-) -> Result<OutBody, hyper::Error> {
+) -> Result<Option<OutBody>, hyper::Error> {
+    // Of so many bytes, which take so much memory.
     let mut may_keep =
-        |bytes: usize| bytes <= limit && (bytes <= SMALL_ANSWER || room.reach(bytes));
+        |bytes: usize, taken: usize| bytes <= limit && (taken <= SMALL_ANSWER || room.reach(taken));
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if !may_keep(announced) {
-        return Ok(OutBody::Streaming {
+    if !may_keep(announced, announced) {
+        return Ok(body.stay(staying).then_some(OutBody::Streaming {
             first: None,
             rest: body,
-        });
+        }));
     }
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
@@ -384,7 +407,8 @@ async fn read_answer(
             }
             more.extend_from_slice(&data);
         }
-        if !may_keep(first.len() + more.len()) {
+        let length = first.len() + more.len();
+        if !may_keep(length, length.max(more.capacity())) {
             is_whole = false;
             break;
         }
@@ -394,13 +418,13 @@ async fn read_answer(
         false => more.freeze(),
     };
     let read = room.with(read);
-    Ok(match is_whole {
-        true => OutBody::whole(read),
-        false => OutBody::Streaming {
-            first: Some(read),
-            rest: body,
-        },
-    })
+    if is_whole {
+        return Ok(Some(OutBody::whole(read)));
+    }
+    Ok(body.stay(staying).then_some(OutBody::Streaming {
+        first: Some(read),
+        rest: body,
+    }))
 }
 
 #[derive(Deserialize)]

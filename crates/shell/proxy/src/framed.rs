@@ -18,7 +18,9 @@ use std::time::Duration;
 use mainstay_gateway::framing::{Framing, FramingLimits, Violation, Where};
 use mainstay_record::gateway::ListenerTls;
 use mainstay_units::Instant;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
@@ -49,6 +51,9 @@ pub struct Connection {
     in_body: Cell<bool>,
     /// Something was written since the sweeper last looked.
     wrote: Cell<bool>,
+    /// An answer broke off: its end must not look like the end of a whole one, as it would to a client of HTTP/1.0 that is
+    /// told no length.
+    pub torn: Cell<bool>,
     /// Told to finish what it does and close.
     pub finish: Notify,
     pub abort: Notify,
@@ -92,6 +97,7 @@ impl Connection {
 #[derive(Debug)]
 pub struct Framed<S> {
     stream: S,
+    socket: fn(&S) -> &TcpStream,
     framing: Framing,
     connection: Rc<Connection>,
     /// Read, not yet passed: the beginning of a head.
@@ -116,9 +122,15 @@ enum Broken {
 }
 
 impl<S: AsyncRead + Unpin> Framed<S> {
-    pub fn new(stream: S, limits: FramingLimits, connection: Rc<Connection>) -> Self {
+    pub fn new(
+        stream: S,
+        socket: fn(&S) -> &TcpStream,
+        limits: FramingLimits,
+        connection: Rc<Connection>,
+    ) -> Self {
         Self {
             stream,
+            socket,
             framing: Framing::new(limits),
             connection,
             kept: Vec::new(),
@@ -214,6 +226,16 @@ impl<S: AsyncRead + Unpin> Framed<S> {
         self.passed.extend(self.kept.drain(..progress.passed));
         self.note(progress.heads, progress.violation);
         Poll::Ready(Ok(true))
+    }
+}
+
+impl<S> Drop for Framed<S> {
+    fn drop(&mut self) {
+        if self.connection.torn.get() {
+            // Closes with a reset. If even that fails there is nothing left to say.
+            let socket = SockRef::from((self.socket)(&self.stream));
+            socket.set_linger(Some(Duration::ZERO)).ok();
+        }
     }
 }
 

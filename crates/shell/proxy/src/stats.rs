@@ -212,6 +212,12 @@ impl Stats {
         locked(&self.workers).clone()
     }
 
+    /// Connections of clients that all workers have.
+    pub fn connections(&self) -> u64 {
+        let workers = locked(&self.workers);
+        workers.iter().map(|one| one.connections.get()).sum()
+    }
+
     /// Requests of a cell that wait now.
     pub fn held(&self, database: &str, service: &str) -> u64 {
         total(&self.cells, &[database, service])

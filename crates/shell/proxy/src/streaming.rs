@@ -11,7 +11,7 @@ use http::Response;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::client::conn::TrySendError;
 
-use crate::upstream::{Conn, OutRequest, Upstream};
+use crate::upstream::{Conn, OutRequest, Staying, Upstream};
 
 /// So long an answer that nobody waits for is read off after its request was given up.
 const LEFT_FOR: Duration = Duration::from_secs(5);
@@ -91,6 +91,7 @@ impl Drop for Asked {
 pub struct Streaming {
     incoming: Incoming,
     home: Option<(Weak<Upstream>, Conn, usize)>,
+    staying: Option<Staying>,
 }
 
 impl Streaming {
@@ -103,7 +104,18 @@ impl Streaming {
         response.map(|incoming| Self {
             incoming,
             home: Some((Rc::downgrade(home), conn, idle_limit)),
+            staying: None,
         })
+    }
+
+    /// Stays on its connection until the client has taken it. False if `most` do already.
+    pub fn stay(&mut self, most: u32) -> bool {
+        let home = self.home.as_ref().and_then(|(home, ..)| home.upgrade());
+        let Some(home) = home else {
+            return true;
+        };
+        self.staying = home.stay(most);
+        self.staying.is_some()
     }
 
     pub fn poll_frame(
@@ -126,6 +138,7 @@ impl Streaming {
     }
 
     fn go_home(&mut self) {
+        self.staying = None;
         let Some((home, conn, idle_limit)) = self.home.take() else {
             return;
         };

@@ -55,6 +55,8 @@ pub struct Upstream {
     pub pending: Cell<u32>,
     /// Answers that are read off though nobody waits for them.
     left: Cell<u32>,
+    /// Answers that stay on their connections until their clients have taken them.
+    staying: Cell<u32>,
     /// When a lost connection last accused it.
     doubted: Cell<Option<Instant>>,
     ramp: Ramp,
@@ -120,6 +122,22 @@ impl Drop for Pending<'_> {
     }
 }
 
+/// An answer that keeps its connection, for as long as this lives.
+#[derive(Debug)]
+pub struct Staying {
+    home: Rc<Upstream>,
+    cuts: u64,
+}
+
+impl Drop for Staying {
+    fn drop(&mut self) {
+        // Those of before the last cut have no connection any more.
+        if self.cuts == self.home.cuts.get() {
+            self.home.staying.set(self.home.staying.get() - 1);
+        }
+    }
+}
+
 impl Upstream {
     pub fn new(
         address: SocketAddr,
@@ -134,6 +152,7 @@ impl Upstream {
             stats,
             pending: Cell::new(0),
             left: Cell::new(0),
+            staying: Cell::new(0),
             doubted: Cell::new(None),
             ramp: Ramp::new(),
             idle: RefCell::default(),
@@ -319,6 +338,7 @@ impl Upstream {
     pub fn cut(&self) {
         self.cuts.set(self.cuts.get() + 1);
         self.idle.borrow_mut().clear();
+        self.staying.set(0);
         for (_, task) in std::mem::take(&mut *self.tasks.borrow_mut()) {
             task.abort();
         }
@@ -347,6 +367,17 @@ impl Upstream {
     /// One answer more that is read off for nobody, for as long as what is returned lives.
     pub fn leave(&self) -> Pending<'_> {
         Pending::new(&self.left)
+    }
+
+    /// One answer more that stays on its connection until its client has taken it, if no more than `most` do then.
+    pub fn stay(self: &Rc<Self>, most: u32) -> Option<Staying> {
+        let staying = self.staying.get() + 1;
+        (staying <= most).then(|| {
+            self.staying.set(staying);
+            let home = Rc::clone(self);
+            let cuts = self.cuts.get();
+            Staying { home, cuts }
+        })
     }
 
     /// One of several equal instances failed a request. What is asked of it: an answer before it gets requests again;

@@ -294,7 +294,8 @@ impl Worker {
 
     /// Nobody waits at a gate any more, and every answer says that its connection ends. The door stays open until all
     /// have heard it, for a tenth of the time that stopping may take at most, since requests may be on their way over
-    /// connections that look idle. Then it closes, and they are let go. True when all is finished, or time is up.
+    /// connections that look idle. Then it closes, and they are let go; at once where no worker has any. They close together,
+    /// since a door that closes resets whoever is on the way to it, while another worker would have let them in. True when all is finished, or time is up.
     fn stop(&self, now: Instant, local: &Local) -> bool {
         let since = self.stopping_since.get().unwrap_or(now);
         self.stopping_since.set(Some(since));
@@ -303,7 +304,7 @@ impl Worker {
         }
         let longest = local.bounds().stop;
         let all_have_heard = now >= since + longest / 10;
-        let closes = all_have_heard || self.connections.borrow().is_empty();
+        let closes = all_have_heard || self.shared.stats.connections() == 0;
         for ((_, kind), listening) in &*self.listeners.borrow() {
             match kind {
                 Kind::Http(_) if closes => listening.stopping.notify_one(),

@@ -107,6 +107,69 @@ fn answers_that_nobody_reads_take_a_bounded_room() {
     });
 }
 
+/// Clients that take their large answers slowly keep no more than half of an instance's connections: whoever comes then
+/// is told so, and the other half is for orders.
+#[test]
+fn clients_that_read_slowly_leave_connections_to_the_others() {
+    let platform = Platform::with_primary(96);
+    let _generous = generous("127.205.96.5:7000", &Arc::default());
+    let _gateway = platform.start_with(|config| {
+        config["services"][0]["instances"][0]["address"] = "127.205.96.5:7000".into();
+        config["limits"]["answer_bytes"] = MIB.into();
+        config["limits"]["upstream_connections"] = 4.into();
+    });
+    wait_for_active(&platform);
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut client = Client::connect(&platform.http());
+        client.send(b"GET /v1/cells/us/large HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(client.head().contains(" 200 "));
+        slow.push(client);
+    }
+    let refused = Client::connect(&platform.http()).get("/v1/cells/us/large");
+    assert_eq!((refused.status, refused.code()), (503, "overloaded".into()));
+    // What may have had an effect is not called undone.
+    let unknown = Client::connect(&platform.http()).post("/v1/cells/us/large", "", "{}");
+    assert_eq!(unknown.code(), "outcome_unknown");
+    for n in 0..5 {
+        assert_eq!(order(&platform, &format!("order {n}")).status, 200);
+    }
+    drop(slow);
+    until("there is a place again", || {
+        let mut client = Client::connect(&platform.http());
+        client.send(b"GET /v1/cells/us/large HTTP/1.1\r\nHost: x\r\n\r\n");
+        client.head().contains(" 200 ")
+    });
+}
+
+/// A connection that breaks under a request of an epoch that is over says nothing about the one that is: nobody waits.
+#[test]
+fn a_break_of_an_epoch_that_is_over_holds_nobody() {
+    let platform = Platform::with_primary(97);
+    let _gateway = platform.start_with(|config| {
+        config["limits"]["evidence_age_ms"] = 60_000.into();
+        config["limits"]["probe_timeout_ms"] = 60_000.into();
+    });
+    wait_for_active(&platform);
+    let state = &platform.instances[0].state;
+    locked(state).poison = Some("stuck".to_owned());
+    locked(state).slow_poison = true;
+    let stuck = order_later(&platform, "stuck");
+    until("it is under way", || platform.attempts("stuck") == 1);
+    platform.instances[0].activate(1, 2);
+    until("the next epoch is seen", || {
+        platform.status()["cells"][0]["epoch"] == 2
+    });
+    // From now on nobody answers a question, so that whoever waits for one waits visibly.
+    locked(state).mute = true;
+    locked(state).poison = None;
+    locked(state).slow_poison = false;
+    assert_eq!(stuck.join().expect("client").status, 200, "it went again");
+    assert_eq!(platform.view(), "active");
+    assert_eq!(order(&platform, "other").status, 200);
+    locked(state).mute = false;
+}
+
 /// Requests that the instance cannot stand cost everybody one question, and from then on their own client alone.
 #[test]
 fn one_client_whose_requests_break_connections_does_not_hold_the_others() {

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_identity::authority::Authority;
+use rustix::process::Signal;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::fakes::{read_body, read_head, until};
-use crate::process::{Gateway, Platform};
+use crate::process::{Gateway, Platform, wait_for_active};
 
 const NAME: &str = "edge.gateway.exchange.mainstay";
 
@@ -225,4 +226,24 @@ fn a_certificate_that_was_mended_where_no_stamp_tells_is_taken() {
     let (_, figures) = stage.platform.control("GET", "/metrics");
     let once = "mainstay_gateway_certificates_refused_total{listener=\"public\"} 1";
     assert!(figures.contains(once), "{figures}");
+}
+
+/// Who has begun to shake hands when the gateway is told to stop is let in and answered, also once the door is closed.
+#[test]
+fn a_handshake_that_was_begun_is_not_broken_off_by_stopping() {
+    let stage = Stage::new(85);
+    let mut gateway = stage.start(None);
+    let anybody = stage.caller(None);
+    wait_for_active(&stage.platform);
+    let mut begun = stage.call(&anybody);
+    until("it is let in", || {
+        stage.platform.figure("connections") == 1.0
+    });
+    gateway.signal(Signal::TERM);
+    until("the door closes", || {
+        TcpStream::connect(stage.platform.http()).is_err()
+    });
+    let answer = order(&mut begun, "begun").expect("an answer");
+    assert!(answer.contains(" 200 "), "{answer}");
+    assert_eq!(gateway.exit_code(), Some(0));
 }

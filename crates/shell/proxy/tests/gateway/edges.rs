@@ -1,14 +1,14 @@
 //! Bounds, framing, TCP sessions, and the life of the process itself.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::fakes::{Manner, STANDBY, Saying, Server, pause, primary, until};
+use crate::fakes::{Manner, STANDBY, Saying, Server, answer, pause, primary, read_head, until};
 use crate::process::{
     Client, Gateway, Platform, order, order_later, wait_for_active, wait_for_held,
 };
@@ -570,4 +570,48 @@ fn many_failovers_lose_and_double_nothing() {
             );
         }
     }
+}
+
+/// An active instance that breaks off in the middle of a chunked answer of four mebibytes.
+fn breaks_off(address: &str) -> Server {
+    Server::start(address, |mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().expect("clone"));
+        while let Ok(head) = read_head(&mut reader) {
+            if head.line.contains("/health/ready") {
+                let ready = r#"{"active":true,"cell":"us","epoch":1,"term":1,"sequence":1}"#;
+                answer(&mut stream, 200, ready).ok();
+                continue;
+            }
+            let begin = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n400000\r\n";
+            stream.write_all(begin).ok();
+            stream.write_all(&vec![b'.'; 2 * 1024 * 1024]).ok();
+            stream.shutdown(Shutdown::Both).ok();
+        }
+    })
+}
+
+/// A client of HTTP/1.0 knows the end of an answer by the end of the connection: half of one ends with an error.
+#[test]
+fn half_an_answer_does_not_end_as_a_whole_one_does() {
+    let platform = Platform::with_primary(98);
+    let _breaks_off = breaks_off("127.205.98.5:7000");
+    let _gateway = platform.start_with(|config| {
+        config["services"][0]["instances"][0]["address"] = "127.205.98.5:7000".into();
+        config["limits"]["answer_bytes"] = (1024 * 1024).into();
+    });
+    wait_for_active(&platform);
+    let mut stream = TcpStream::connect(platform.http()).expect("connects");
+    let limit = Some(Duration::from_secs(20));
+    stream.set_read_timeout(limit).expect("a limit");
+    let question = b"GET /v1/cells/us/large HTTP/1.0\r\nHost: x\r\n\r\n";
+    stream.write_all(question).expect("asks");
+    let mut read = Vec::new();
+    let ended = stream.read_to_end(&mut read);
+    let error = ended.expect_err("it was not whole");
+    assert_eq!(
+        error.kind(),
+        ErrorKind::ConnectionReset,
+        "{} bytes",
+        read.len()
+    );
 }

@@ -180,6 +180,8 @@ pub struct InstanceState {
     pub times: Option<u32>,
     /// It drops the connection of a request with this key, whatever its manner.
     pub poison: Option<String>,
+    /// Not before this is false again.
+    pub slow_poison: bool,
     /// Does not say whether it is ready while true, and goes on answering requests.
     pub mute: bool,
 }
@@ -207,6 +209,7 @@ impl Instance {
             manner: Manner::Answers,
             times: None,
             poison: None,
+            slow_poison: false,
             mute: false,
         }));
         let (own, ledger, name) = (Arc::clone(&state), Arc::clone(ledger), address.to_owned());
@@ -317,6 +320,9 @@ fn serve_requests(
             }
         }
         drop(books);
+        while manner == Manner::Dies && locked(state).slow_poison {
+            pause(Duration::from_millis(5));
+        }
         match manner {
             Manner::Answers => answer(&mut stream, 200, &format!("{name} {} {key}", now.term))?,
             Manner::SaysNotActive => {

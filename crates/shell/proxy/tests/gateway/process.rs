@@ -276,6 +276,11 @@ impl Client {
         self.stream.write_all(bytes).expect("sends");
     }
 
+    /// The first line of an answer, whose body is not read.
+    pub fn head(&mut self) -> String {
+        read_head(&mut self.reader).expect("a head").line
+    }
+
     pub fn read(&mut self) -> std::io::Result<Answer> {
         let head = read_head(&mut self.reader)?;
         let status = head
