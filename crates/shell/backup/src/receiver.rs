@@ -2,7 +2,7 @@
 //!
 //! What the archive already has decides where to go on. A receiver that starts anywhere, on a host that was never primary
 //! before, stands on the newest archived segment of the primary's own history, or on what its archiver had received beyond
-//! that when it was killed, and asks the server for what comes next. Either the server still has it (its slots, its
+//! that when it was killed, and asks the server for what comes next, on the newest timeline that has it. Either the server still has it (its slots, its
 //! `wal_keep_size`), or there is a hole, which is said aloud and closed by a new base backup.
 
 use std::path::Path;
@@ -90,8 +90,12 @@ impl Receiver {
             timeline,
             why: error.to_string(),
         })?;
-        let flushed = slots::begin(archive, place, anew).await?;
+        let begun = slots::begin(archive, place, anew).await?;
         let (spool, size) = (spool::path(archive), archive.size()?);
+        let segment_of = |number| Segment {
+            timeline: history.timeline_of(number, size),
+            number,
+        };
         let (archived, first) = match anew {
             true => {
                 spool::clear(&spool).map_err(ArchiveError::io("clear", &spool))?;
@@ -100,19 +104,17 @@ impl Receiver {
             }
             false => {
                 handed::take(archive, size)?;
-                let footing =
-                    spool::prepare(archive, &archive.shelf().await?.0, &history, flushed)?;
-                if let (Some(segment), true) = (footing.archived, footing.keep.is_empty()) {
-                    fetch(archive, segment, &spool).await?;
-                }
-                let first = footing.last().map(|last| {
-                    let number = last.number + 1;
-                    let timeline = history.timeline_of(number, size);
-                    Segment { timeline, number }
-                });
-                (footing.archived, first)
+                let shelf = archive.shelf().await?.0;
+                let footing = spool::prepare(archive, &shelf, &history, begun.flushed)?;
+                let last = footing.last();
+                (
+                    footing.archived,
+                    last.map(|last| segment_of(last.number + 1)),
+                )
             }
         };
+        let next = first.unwrap_or_else(|| segment_of(size.number_of(begun.kept_from)));
+        spool::begin_with(archive, next, size)?;
         archive
             .programs
             .give_all(&spool)
@@ -137,17 +139,6 @@ impl Receiver {
         }
         Some(End::Other(format!("{status}: {said}")))
     }
-}
-
-/// To stand on, where nothing that was received is left.
-async fn fetch(archive: &Archive, segment: Segment, spool: &Path) -> Result<(), ReceiverError> {
-    let name = segment.name(archive.size()?);
-    let object = archive.name(&format!("wal/{name}"));
-    let bytes = archive.stores.get(&object).await?;
-    let path = spool.join(&name);
-    let written = mainstay_rt::files::write_atomic(&path, &bytes);
-    written.map_err(ArchiveError::io("write", &path))?;
-    Ok(())
 }
 
 fn launch(

@@ -18,10 +18,18 @@ use crate::source::{OWN_DATABASE, Place, SourceError, ask};
 /// For a walsender whose receiver is gone, until it has let go of the slot.
 const LINGER_MS: u32 = 2_000;
 
-/// Leaves the primary with a slot that a receiver can begin with, and tells how far the server has flushed.
+/// Where a receiver is to begin.
+pub struct Begun {
+    /// So far the server has flushed.
+    pub flushed: Lsn,
+    /// From here on it keeps what the receiver needs.
+    pub kept_from: Lsn,
+}
+
+/// Leaves the primary with a slot that a receiver can begin with.
 ///
 /// Whoever still receives is ended: a receiver outlives an archiver that was killed. `anew`: after a hole nothing is kept for.
-pub async fn begin(archive: &Archive, place: &Place, anew: bool) -> Result<Lsn, SourceError> {
+pub async fn begin(archive: &Archive, place: &Place, anew: bool) -> Result<Begun, SourceError> {
     let end = format!(
         "SELECT pg_terminate_backend(active_pid, {LINGER_MS}) FROM pg_replication_slots \
          WHERE slot_name IN ('{RECEIVED}', '{KEPT}') AND active_pid IS NOT NULL"
@@ -37,11 +45,20 @@ pub async fn begin(archive: &Archive, place: &Place, anew: bool) -> Result<Lsn, 
     ask(programs, place, OWN_DATABASE, action, &drop).await?;
     let make = format!(
         "{MAKE}; SELECT pg_copy_physical_replication_slot('{KEPT}', '{RECEIVED}'); \
-         SELECT pg_current_wal_flush_lsn()"
+         SELECT pg_current_wal_flush_lsn(), restart_lsn FROM pg_replication_slots WHERE slot_name = '{RECEIVED}'"
     );
-    let rows = ask(programs, place, OWN_DATABASE, "make the slots", &make).await?;
-    let flushed = rows.last().and_then(|row| row.first()?.parse().ok());
-    Ok(flushed.unwrap_or_default())
+    let action = "make the slots";
+    let rows = ask(programs, place, OWN_DATABASE, action, &make).await?;
+    let places: Vec<Lsn> = rows.last().map_or(Vec::new(), |row| {
+        row.iter().filter_map(|field| field.parse().ok()).collect()
+    });
+    match places[..] {
+        [flushed, kept_from] => Ok(Begun { flushed, kept_from }),
+        _ => Err(SourceError::Answer {
+            action,
+            answer: format!("{rows:?}"),
+        }),
+    }
 }
 
 const MAKE: &str = "SELECT pg_create_physical_replication_slot('mainstay_archive_kept', true) WHERE NOT EXISTS \

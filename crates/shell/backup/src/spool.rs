@@ -81,6 +81,19 @@ pub fn prepare(
     Ok(footing)
 }
 
+/// Lays down the empty beginning of a segment, with which `pg_receivewal` then begins. Left to itself it asks on the timeline of what
+/// it stands on. Of a segment in which the log changed its timeline twice the server no longer has that one's successor, since its
+/// promotion renamed it, and says that the log is gone; on the newest timeline it has all of it.
+pub fn begin_with(
+    archive: &Archive,
+    segment: Segment,
+    size: SegmentSize,
+) -> Result<(), ArchiveError> {
+    let path = path(archive).join(format!("{}.partial", segment.name(size)));
+    let written = mainstay_rt::files::write_atomic(&path, b"");
+    written.map_err(ArchiveError::io("write", &path))
+}
+
 fn is_of(history: &History, timeline: Timeline) -> bool {
     history.left(timeline).is_some()
 }

@@ -5,12 +5,13 @@
 
 mod books;
 mod faults;
+mod promoted;
 mod proof;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -35,7 +36,7 @@ const BACKLOG: u64 = 128 << 20;
 
 #[test]
 fn from_a_row_to_the_archive_and_back() -> Result<()> {
-    let server = Options::default()
+    let mut server = Options::default()
         .setting("wal_keep_size=0")
         .setting("min_wal_size=32MB")
         .setting("max_wal_size=256MB")
@@ -92,6 +93,7 @@ fn from_a_row_to_the_archive_and_back() -> Result<()> {
     drop(archiver);
     killed_with_log_in_hand(&place, &archive, &server, &first)?;
     handed_over(&place, &archive, &server, &first)?;
+    promoted::twice_in_a_segment(&place, &archive, &mut server, &first)?;
     let archiver = place.archive();
     let written = server.psql(
         "postgres",
@@ -632,6 +634,8 @@ struct Place {
     folder: tempfile::TempDir,
     config: PathBuf,
     runtime: tokio::runtime::Runtime,
+    /// That the keeper speaks of.
+    timeline: Arc<AtomicU32>,
     _keeper: Running,
 }
 
@@ -657,7 +661,8 @@ impl Place {
             .prefix("ms-bk-")
             .tempdir_in("/tmp")?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))?;
-        let (sight, keeper) = keeper(server, folder.path())?;
+        let timeline = Arc::new(AtomicU32::new(1));
+        let (sight, keeper) = keeper(server, folder.path(), &timeline)?;
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("password"), "x")?;
         let config = BackupConfig {
@@ -710,6 +715,7 @@ impl Place {
                 .enable_all()
                 .build()?,
             folder,
+            timeline,
             _keeper: keeper,
         })
     }
@@ -849,8 +855,13 @@ fn identity(folder: &Path, role: &str) -> Result<IdentityFiles> {
     Ok(IdentityFiles { own, roots })
 }
 
-/// Says of the server what its keeper would, to those whom the authority named: the open primary of timeline 1.
-fn keeper(server: &TemporaryServer, folder: &Path) -> Result<(std::net::SocketAddr, Running)> {
+/// Says of the server what its keeper would, to those whom the authority named: the open primary of this timeline.
+fn keeper(
+    server: &TemporaryServer,
+    folder: &Path,
+    timeline: &Arc<AtomicU32>,
+) -> Result<(std::net::SocketAddr, Running)> {
+    let timeline = Arc::clone(timeline);
     let own = Identity::open(identity(folder, "keeper-ledger")?)?;
     let listener = std::net::TcpListener::bind((server.address().ip(), 0))?;
     listener.set_nonblocking(true)?;
@@ -866,8 +877,9 @@ fn keeper(server: &TemporaryServer, folder: &Path) -> Result<(std::net::SocketAd
         tasks.block_on(&runtime.expect("a runtime"), async {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
             is_up.store(true, Ordering::Release);
-            let serving = mainstay_identity::web::serve(listener, own, |_| async {
-                mainstay_rt::http::json(http::StatusCode::OK, &status())
+            let serving = mainstay_identity::web::serve(listener, own, move |_| {
+                let status = status(timeline.load(Ordering::Acquire));
+                async move { mainstay_rt::http::json(http::StatusCode::OK, &status) }
             });
             tokio::select! {
                 () = serving => {}
@@ -885,7 +897,7 @@ fn keeper(server: &TemporaryServer, folder: &Path) -> Result<(std::net::SocketAd
     Ok((address, running))
 }
 
-fn status() -> KeeperStatus {
+fn status(timeline: u32) -> KeeperStatus {
     KeeperStatus {
         version: 1,
         platform: "test".to_owned(),
@@ -907,7 +919,7 @@ fn status() -> KeeperStatus {
         paused: false,
         incarnation: String::new(),
         system_identifier: None,
-        timeline: 1,
+        timeline,
         promised_term: 1,
         promised_to: None,
         cohort: CohortStatus::default(),
