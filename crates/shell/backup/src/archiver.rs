@@ -197,6 +197,9 @@ impl Archiver {
         if self.receiver.take().is_some() {
             tracing::info!("the primary is elsewhere: the log is received there");
         }
+        if let Some(job) = &mut self.job {
+            job.is_of_before = true;
+        }
         self.partial = None;
         self.state.receiving = false;
         self.waiting.forget();

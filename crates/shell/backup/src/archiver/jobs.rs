@@ -52,6 +52,18 @@ enum Done {
 pub(super) struct Job {
     work: Work,
     done: oneshot::Receiver<Result<Done, String>>,
+    /// The primary has left since it began: that it fails then says nothing of the archive.
+    pub(super) is_of_before: bool,
+}
+
+impl Job {
+    fn of_now(work: Work, done: oneshot::Receiver<Result<Done, String>>) -> Self {
+        Self {
+            work,
+            done,
+            is_of_before: false,
+        }
+    }
 }
 
 impl Archiver {
@@ -62,6 +74,9 @@ impl Archiver {
             match job.done.try_recv() {
                 Err(oneshot::error::TryRecvError::Empty) => return,
                 Ok(Ok(done)) => self.handle_done(done, now),
+                Ok(Err(why)) if job.is_of_before => {
+                    tracing::info!(?work, why, "begun before the primary left, and failed");
+                }
                 Ok(Err(why)) => self.handle_failed(work, why, now),
                 Err(oneshot::error::TryRecvError::Closed) => {
                     let why = "it ended without a word; the archiver's log says why".to_owned();
@@ -224,7 +239,7 @@ impl Archiver {
                 sender.send(done).ok();
             });
         match spawned {
-            Ok(_) => self.job = Some(Job { work, done }),
+            Ok(_) => self.job = Some(Job::of_now(work, done)),
             Err(source) => {
                 let tool = format!("{work:?}");
                 let why = chain(&ProgramError::Start { tool, source });
@@ -395,6 +410,27 @@ mod tests {
         assert_eq!(archiver.state.proof_failed, None);
     }
 
+    /// A base backup that was under way when the primary moved fails on the server that follows now. If the primary is back by then,
+    /// that is no trouble of the archive's: another one is begun.
+    #[tokio::test]
+    async fn a_job_from_before_the_primary_left_calls_nobody() {
+        for leaves in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut archiver = archiver(folder.path());
+            archiver.job_at = mainstay_rt::clock::now() + Duration::from_secs(3_600);
+            let (sender, done) = oneshot::channel();
+            archiver.job = Some(Job::of_now(Work::Base, done));
+            if leaves {
+                archiver.stand_by().await;
+            }
+            assert!(sender.send(Err("in recovery".to_owned())).is_ok());
+            archiver.see_to_jobs().await;
+            let expected = (!leaves).then_some("Base: in recovery");
+            assert_eq!(archiver.alarms.text().as_deref(), expected);
+            assert!(archiver.job.is_none());
+        }
+    }
+
     /// A store may have missed parts of a backup, or what retention removed.
     #[tokio::test]
     async fn stores_are_compared_after_each_job() {
@@ -408,7 +444,7 @@ mod tests {
             archiver.compare_at = later;
             let (sender, done) = oneshot::channel();
             let work = Work::Base;
-            archiver.job = Some(Job { work, done });
+            archiver.job = Some(Job::of_now(work, done));
             archiver.see_to_jobs().await;
             assert_eq!(archiver.compare_at, later, "it is not over");
             assert!(sender.send(outcome).is_ok());
