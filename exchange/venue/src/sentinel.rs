@@ -74,7 +74,8 @@ async fn look(
     };
     finding.send_replace(Some(reason));
     if !is_deposed(reason) {
-        // The server says nothing more here, and the lease still does.
+        tracing::info!(%reason, "the server does not say any more whether it is the primary");
+        // The lease still does.
         over.await;
         finding.send_replace(Some(Inactive::TermChanged));
     }
