@@ -188,10 +188,12 @@ async fn list(arguments: &BackupSee) -> Outcome {
     }
     for damaged in &catalogue.damaged {
         let how = match damaged.what {
-            Piece::Unfinished => "not complete",
-            Piece::Backup | Piece::History | Piece::Point => "damaged",
+            Piece::Unfinished => {
+                "begun and not ended: nothing is restored from it, and retention removes it"
+            }
+            Piece::Backup | Piece::History | Piece::Point => &format!("damaged: {}", damaged.why),
         };
-        line(format_args!("  {}  {how}: {}", damaged.name, damaged.why))?;
+        line(format_args!("  {}  {how}", damaged.name))?;
     }
     for point in &catalogue.points {
         line(format_args!(
