@@ -40,6 +40,8 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Header fields that hyper accepts unless told otherwise, of requests and of answers.
 const LIBRARY_HEADERS_LIMIT: usize = 100;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// How long the first request of a connection may take once the gateway has told all others that it ends.
+const LATE_FIRST: Duration = Duration::from_secs(5);
 
 /// Accepts connections of one HTTP listener, until the task is aborted or told that the gateway stops. Then it still
 /// takes in whoever the kernel has let in already: they would be reset with what they have sent.
@@ -166,14 +168,12 @@ async fn receive(
     }
 }
 
-/// Told to finish before it has asked anything. While the gateway stops that is for those who have been heard: whoever
-/// shakes hands is let in with the request that follows, within the time that this may take at most.
+/// Told to finish. While the gateway stops whoever has asked nothing yet, and may be shaking hands, has a moment more:
+/// the request that follows is answered, and told that the connection ends.
 async fn finished(worker: &Worker, connection: &Connection) {
-    loop {
-        connection.finish.notified().await;
-        if !worker.shared.is_stopping() {
-            return;
-        }
+    connection.finish.notified().await;
+    if worker.shared.is_stopping() && connection.served.get() == 0 {
+        tokio::time::sleep(LATE_FIRST).await;
     }
 }
 
@@ -191,7 +191,7 @@ async fn converse<S>(
     let from = HeaderValue::try_from(peer.ip().to_string()).ok();
     let framed = Framed::new(stream, socket, bounds.framing, Rc::clone(&connection));
     let service = {
-        let connection = Rc::clone(&connection);
+        let (worker, connection) = (Rc::clone(&worker), Rc::clone(&connection));
         hyper::service::service_fn(move |request| {
             serve(
                 Rc::clone(&worker),
@@ -220,7 +220,7 @@ async fn converse<S>(
                 }
                 return;
             }
-            () = connection.finish.notified() => serving.as_mut().graceful_shutdown(),
+            () = finished(&worker, &connection) => serving.as_mut().graceful_shutdown(),
             () = connection.abort.notified() => {
                 connection.torn.set(true);
                 return;
