@@ -217,8 +217,9 @@ fn nor_is_a_service_unavailable_for_it() {
     until("it is ready", is_ready);
     locked(&platform.instances[0].state).poison = Some("poison".to_owned());
     assert_eq!(post("poison").code(), "outcome_unknown");
+    // The thread that tells the status is the one that hears of the loss: a status that comes after it is of after it.
     until("it is asked again and believed", || {
-        post("before").status == 200
+        is_ready() && post("before").status == 200
     });
     locked(&platform.instances[0].state).mute = true;
     assert_eq!(post("poison").code(), "outcome_unknown");
