@@ -120,10 +120,7 @@ fn at_distance(arguments: &Arguments, distance_ms: u64) -> Result<()> {
     let judged = verdict::judge(&platform, &results, arguments.mutations);
     let restarted = verdict::survives_the_end_of_everything(&platform, distance_ms);
     judged.and(restarted)?;
-    // The example on etcd puts nothing away.
-    if arguments.coordination == Coordination::Folder {
-        verdict::archive_is_whole(&platform)?;
-    }
+    verdict::archive_is_whole(&platform)?;
     platform.afterwards = Afterwards::Remove;
     Ok(())
 }

@@ -45,10 +45,10 @@ fn routes_that_differ_in_the_name_of_a_part_alone_are_refused() {
     check(
         &[("            - path: /v1/cells/{cell}\n", other)],
         expect![[r#"
-            p.yaml:171:21: error[duplicate-name]: another route takes the same requests as `/v1/cells/{market}`: the names of parts do not tell them apart
-              171 |             - path: /v1/cells/{cell}
+            p.yaml:173:21: error[duplicate-name]: another route takes the same requests as `/v1/cells/{market}`: the names of parts do not tell them apart
+              173 |             - path: /v1/cells/{cell}
                   |                     ^
-                  = see p.yaml:169:21: - path: /v1/cells/{market}
+                  = see p.yaml:171:21: - path: /v1/cells/{market}
                   = help: make host, path or methods differ, or remove one
         "#]],
     );
@@ -155,7 +155,7 @@ fn mistakes_about_own_members_of_etcd_are_told_where_they_are() {
             p.yaml:55:23: error[port-clash]: port 5432 is taken by PostgreSQL of database `ledger`
                55 |       ports: {client: 5432}
                   |                       ^
-                  = see p.yaml:79:19: postgres: 5432
+                  = see p.yaml:81:19: postgres: 5432
                   = help: port 5433 is free
         "#]],
     );
@@ -251,22 +251,22 @@ fn mistakes_of_form_are_all_found_at_once() {
                62 |       survive: regoin
                   |                ^
                   = help: did you mean `region`?
-            p.yaml:76:15: error[wrong-type]: the number is out of bounds
-               76 |         peer: 74320
+            p.yaml:78:15: error[wrong-type]: the number is out of bounds
+               78 |         peer: 74320
                   |               ^
                   = help: choose from 0 to 65535
-            p.yaml:89:17: error[wrong-type]: a whole number is expected here, not a text
-               89 |           port: http
+            p.yaml:91:17: error[wrong-type]: a whole number is expected here, not a text
+               91 |           port: http
                   |                 ^
-            p.yaml:111:11: error[unknown-field]: the field `perod` is not known here
-              111 |           perod: 100ms
+            p.yaml:113:11: error[unknown-field]: the field `perod` is not known here
+              113 |           perod: 100ms
                   |           ^
                   = help: did you mean `period`?
-            p.yaml:138:17: error[wrong-type]: a whole number is expected here, not a text
-              138 |       replicas: two
+            p.yaml:140:17: error[wrong-type]: a whole number is expected here, not a text
+              140 |       replicas: two
                   |                 ^
-            p.yaml:185:30: error[unknown-value]: `HAED` is not known here
-              185 |               methods: [GET, HAED]
+            p.yaml:187:30: error[unknown-value]: `HAED` is not known here
+              187 |               methods: [GET, HAED]
                   |                              ^
                   = help: did you mean `HEAD`?
         "#]],
@@ -297,21 +297,21 @@ fn mistakes_of_meaning_are_all_found_at_once() {
                   |                 ^
                   = see p.yaml:65:17: - host: use1-a
                   = help: two copies on one host are lost together: use another host
-            p.yaml:103:18: error[unknown-reference]: there is no database `leger`
-              103 |         follows: leger
+            p.yaml:105:18: error[unknown-reference]: there is no database `leger`
+              105 |         follows: leger
                   |                  ^
                   = help: did you mean `ledger`?
-            p.yaml:135:17: error[port-clash]: port 8100 is taken by `http` of service `venue`
-              135 |           port: 8100
+            p.yaml:137:17: error[port-clash]: port 8100 is taken by `http` of service `venue`
+              137 |           port: 8100
                   |                 ^
-                  = see p.yaml:90:17: port: 8100
+                  = see p.yaml:92:17: port: 8100
                   = help: port 8101 is free
-            p.yaml:183:23: error[invalid-value]: a hold of 840s is out of bounds
-              183 |                 time: 14m
+            p.yaml:185:23: error[invalid-value]: a hold of 840s is out of bounds
+              185 |                 time: 14m
                   |                       ^
                   = help: choose from 1ms to 60s
-            p.yaml:219:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
-              219 |         drillEvery: 30d
+            p.yaml:222:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
+              222 |         drillEvery: 30d
                   |                     ^
                   = help: give `recovery`, or name a route whose services have an `rto`
         "#]],
@@ -324,8 +324,8 @@ fn mistakes_of_meaning_are_all_found_at_once() {
                   |                ^
                   = see p.yaml:64:7: replicas:
                   = help: add a replica on `euw1-a` (region `eu-west-1`); what is needed is one replica in each of three regions
-            p.yaml:218:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
-              218 |         drillEvery: 30d
+            p.yaml:221:21: error[missing]: a drill costs a recovery, and it is not said how long one takes
+              221 |         drillEvery: 30d
                   |                     ^
                   = help: give `recovery`, or name a route whose services have an `rto`
         "#]],
@@ -605,37 +605,37 @@ fn mistakes_about_gates_are_told_where_they_are() {
       reason: r
 ",
         expect![[r#"
-            p.yaml:236:16: error[invalid-value]: a gate cannot stand before "swichover"
-              236 |       before: [swichover]
+            p.yaml:239:16: error[invalid-value]: a gate cannot stand before "swichover"
+              239 |       before: [swichover]
                   |                ^
                   = help: known: up, upgrade, switchover, drill, experiment
-            p.yaml:238:15: error[invalid-value]: a gate says in 1 to 1000 bytes why it stands there
-              238 |       reason: ''
+            p.yaml:241:15: error[invalid-value]: a gate says in 1 to 1000 bytes why it stands there
+              241 |       reason: ''
                   |               ^
                   = help: whoever is stopped by it reads this
-            p.yaml:239:13: error[duplicate-name]: gate `a` is declared twice
-              239 |     - name: a
+            p.yaml:242:13: error[duplicate-name]: gate `a` is declared twice
+              242 |     - name: a
                   |             ^
-                  = see p.yaml:235:13: - name: a
+                  = see p.yaml:238:13: - name: a
                   = help: names must differ: rename or remove one of them
-            p.yaml:240:7: error[missing]: a gate that stands before nothing stops nobody
-              240 |       before: []
+            p.yaml:243:7: error[missing]: a gate that stands before nothing stops nobody
+              243 |       before: []
                   |       ^
                   = help: `before: [up]`, say
-            p.yaml:241:27: error[unknown-reference]: there is no objective `orders-answerd`
-              241 |       budget: {objective: orders-answerd, leftAtLeast: 25}
+            p.yaml:244:27: error[unknown-reference]: there is no objective `orders-answerd`
+              244 |       budget: {objective: orders-answerd, leftAtLeast: 25}
                   |                           ^
                   = help: did you mean `orders-answered`?
-            p.yaml:241:56: error[invalid-value]: "25" is no share of a budget
-              241 |       budget: {objective: orders-answerd, leftAtLeast: 25}
+            p.yaml:244:56: error[invalid-value]: "25" is no share of a budget
+              244 |       budget: {objective: orders-answerd, leftAtLeast: 25}
                   |                                                        ^
                   = help: write a number from 0 to 1 with six decimals at most, such as 0.25
-            p.yaml:243:15: error[invalid-value]: "i3" is no action of an incident
-              243 |       action: i3
+            p.yaml:246:15: error[invalid-value]: "i3" is no action of an incident
+              246 |       action: i3
                   |               ^
                   = help: `mainstay incident action list` shows them: i3/a1, say
-            p.yaml:244:7: error[invalid-value]: a gate opens by one condition
-              244 |     - name: c
+            p.yaml:247:7: error[invalid-value]: a gate opens by one condition
+              247 |     - name: c
                   |       ^
                   = help: give one of query, budget
         "#]],
@@ -646,8 +646,8 @@ fn mistakes_about_gates_are_told_where_they_are() {
             .replace("max(x,", "'max(x',")
             .as_str(),
         expect![[r#"
-            p.yaml:235:38: error[invalid-query]: this is not PromQL: unexpected end of input in function call, expected ","
-              235 |     - {name: c, before: [up], query: 'max(x', reason: r}
+            p.yaml:238:38: error[invalid-query]: this is not PromQL: unexpected end of input in function call, expected ","
+              238 |     - {name: c, before: [up], query: 'max(x', reason: r}
                   |                                      ^
                   = help: `mainstay query` tries an expression
         "#]],

@@ -291,13 +291,13 @@ fn playbooks_that_a_platform_file_names_are_told_with_file_line_and_column() {
         )
     });
     expect![[r#"
-        p.yaml:234:26: error[duplicate-name]: two of these playbooks are called act
-          234 |   playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
+        p.yaml:237:26: error[duplicate-name]: two of these playbooks are called act
+          237 |   playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
               |                          ^
-              = see p.yaml:234:15: playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
+              = see p.yaml:237:15: playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
               = help: rename one of them under `metadata`
-        p.yaml:234:37: error[no-file]: gone.yaml: not found
-          234 |   playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
+        p.yaml:237:37: error[no-file]: gone.yaml: not found
+          237 |   playbooks: [good.yaml, same.yaml, gone.yaml, other.yaml, broken.yaml]
               |                                     ^
               = help: put the playbook there, or take the line out
         other.yaml:11:7: error[unknown-reference]: the platform file has no instance venu
