@@ -31,9 +31,10 @@ use crate::{place, program};
 
 /// Between two looks at what should run; whoever was started by this process is missed at once.
 const PERIOD: Duration = Duration::from_millis(500);
-/// Between two starts of the same process, at first and at most; it doubles in between.
+/// Between two starts of the same process, at first and at most; it doubles in between. Whoever is killed again and again
+/// is back well before its host is given up (`HOST_LOST_AFTER_MS`).
 const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
-const BACK_OFF_MAX: Duration = Duration::from_secs(10);
+const BACK_OFF_MAX: Duration = Duration::from_secs(4);
 /// A process that ran this long starts again without delay.
 const STEADY: Duration = Duration::from_secs(10);
 /// A node's log is put aside when it has this many bytes; one old log is kept.
