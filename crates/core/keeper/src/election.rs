@@ -6,6 +6,7 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::cmp::Reverse;
+use core::time::Duration;
 
 use mainstay_units::{Incarnation, Instant, Term};
 
@@ -21,7 +22,7 @@ use crate::postgres::{Observation, ProcessState, Rank};
 use crate::status::{HaltReason, Reason, Role, WakeReason};
 
 /// How long a switchover's coordinator waits for the target's report when others suffice already.
-const PREFERENCE_PATIENCE: core::time::Duration = core::time::Duration::from_millis(500);
+const PREFERENCE_PATIENCE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(crate) enum Election {
@@ -123,17 +124,12 @@ impl Keeper {
         led && streaming
     }
 
-    /// Whether the server still receives from the primary of `term`, whatever that one's keeper does.
+    /// Whether the server still receives from the primary of `term`, whatever that one's keeper does: so lately that a
+    /// host which had fallen silent then would not be suspected yet. One look may fall between two messages.
     fn hears_stream(&self, term: Term) -> bool {
-        !self.has(PlantedBug::LivingStreamIgnored)
-            && self.observation_age() < self.config.timings.observation_age
-            && self.server.followed == Some(term)
-            && self.server.state == State::Following
-            && self
-                .server
-                .fresh()
-                .and_then(|seen| seen.receiver)
-                .is_some_and(|receiver| receiver.streaming && receiver.heard)
+        let timings = &self.config.timings;
+        let lately = timings.suspicion.saturating_sub(timings.heartbeat * 5);
+        self.observation_age() < timings.observation_age && self.streamed_within(term, lately)
     }
 
     pub(crate) fn note_sign_of_life(&mut self, seen: &Observation) {
@@ -146,14 +142,17 @@ impl Keeper {
     }
 
     /// Whether the stream is there and brought something within the time in which an idle server sends a sign of
-    /// life. Where a host falls silent this is longer than its silence is borne, so it is asked only where the
-    /// host is known to live.
+    /// life (1.5 s, and until a look sees it), with room for a machine that is late. Where a host falls silent this is
+    /// longer than its silence is borne, so it is asked only where the host is known to live.
     fn still_streams(&self, term: Term) -> bool {
-        let sign_of_life = self.config.timings.suspicion + self.config.timings.heartbeat * 6;
+        self.streamed_within(term, self.config.timings.suspicion * 2)
+    }
+
+    fn streamed_within(&self, term: Term, time: Duration) -> bool {
         !self.has(PlantedBug::LivingStreamIgnored)
             && self.server.followed == Some(term)
             && self.server.state == State::Following
-            && self.now.since(self.stream_seen) < sign_of_life
+            && self.now.since(self.stream_seen) < time
             && self
                 .server
                 .fresh()

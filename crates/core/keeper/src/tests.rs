@@ -8,6 +8,7 @@ mod renewal;
 mod reshape;
 mod solo;
 mod split;
+mod streams;
 mod trips;
 
 use alloc::boxed::Box;
