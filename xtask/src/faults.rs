@@ -15,6 +15,7 @@ mod verdict;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use serde_json::Value;
 
 use crate::flow::{Flow, Source, wall_ms};
 use crate::platform::{Afterwards, Example, Platform, now, pause};
@@ -23,7 +24,9 @@ use scenario::Scenario;
 use times::Occasion;
 
 /// How long the platform may take to be healthy again after a fault before the suite gives up.
-const RECOVERY_LIMIT: Duration = Duration::from_secs(90);
+const RECOVERY_LIMIT: Duration = Duration::from_secs(300);
+/// How often a fault may be given until it is carried out.
+const ATTEMPTS: u32 = 3;
 /// Flow without faults at the beginning and the end.
 const MARGIN: Duration = Duration::from_secs(5);
 
@@ -125,6 +128,28 @@ fn at_distance(arguments: &Arguments, distance_ms: u64) -> Result<()> {
     Ok(())
 }
 
+/// Until it is carried out. On a machine that is late it may be over before it is set, or the one it is meant for lead no
+/// more: the command says so, and it is given anew to whoever it is meant for then.
+fn set(
+    platform: &Platform,
+    scenario: Scenario,
+    mut status: Value,
+    arguments: &Arguments,
+) -> Result<()> {
+    let lasts = Duration::from_secs(arguments.fault_seconds);
+    for left in (0..ATTEMPTS).rev() {
+        let Err(error) = scenario.set(platform, &status, lasts) else {
+            return Ok(());
+        };
+        if left == 0 {
+            return Err(error);
+        }
+        println!("  {} once more: {error:#}", scenario.name());
+        status = platform.wait_healthy(RECOVERY_LIMIT)?;
+    }
+    Ok(())
+}
+
 /// One after the other, evenly over the time of the flow, each on a platform that is healthy.
 fn set_faults(
     platform: &Platform,
@@ -149,11 +174,7 @@ fn set_faults(
             name: scenario.name(),
             given_ms: wall_ms()?,
         });
-        scenario.set(
-            platform,
-            &status,
-            Duration::from_secs(arguments.fault_seconds),
-        )?;
+        set(platform, *scenario, status, arguments)?;
         let next = MARGIN + slot * u32::try_from(place + 1)?;
         pause(next.saturating_sub(started.elapsed()));
     }

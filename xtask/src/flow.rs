@@ -175,6 +175,7 @@ impl Flow {
         }
         let driver = command
             .args(["--cell", DATABASE, "--quiet", "--rate", &rate.to_string()])
+            .arg(format!("--deadline={}s", platform.patience().as_secs()))
             .arg("--duration")
             .arg(format!("{}s", time.as_secs()))
             .arg("--witness")

@@ -141,8 +141,19 @@ impl Platform {
             "--detach",
             "--distance",
             &distance,
+            "--timeout",
+            "600s",
         ])?;
         Ok(started.elapsed())
+    }
+
+    /// How long a client of the platform waits for an answer: unoptimised programs are tested for what they answer, on
+    /// any machine, and optimised ones also for when.
+    pub const fn patience(&self) -> Duration {
+        match self.profile {
+            Profile::Dev => Duration::from_secs(60),
+            Profile::Release => Duration::from_secs(15),
+        }
     }
 
     /// A program that was built like the one that runs here.

@@ -170,8 +170,8 @@ fn replay(folder: &tempfile::TempDir, gateways: &[SocketAddr], extra: &[&str]) -
         "--quiet",
         "--accounts=40",
         "--clients=6",
-        "--lag-limit-p99=10s",
-        "--lag-limit-max=10s",
+        "--lag-limit-p99=60s",
+        "--lag-limit-max=60s",
     ]);
     let output = command.args(extra).output().unwrap();
     let json = std::fs::read(&result)
@@ -198,7 +198,9 @@ fn everything_is_answered_and_on_file_before_it_is_sent() {
     let marks = folder.path().join("marks");
     std::fs::write(&marks, "{\"wall_ms\":1,\"name\":\"from the beginning\"}\n").unwrap();
     let marks = format!("--marks={}", marks.display());
-    let (output, json) = replay(&folder, &gateways, &["--rate=400", "--duration=2s", &marks]);
+    let patience = ["--attempt-limit=60s", "--deadline=60s"];
+    let flow = ["--rate=400", "--duration=2s", &marks];
+    let (output, json) = replay(&folder, &gateways, &[&flow[..], &patience[..]].concat());
     let text = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{text}");

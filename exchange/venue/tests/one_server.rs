@@ -343,11 +343,11 @@ fn a_killed_server_loses_nothing_that_was_acknowledged() {
     let load = Load::start(&[venue.address]);
     for round in 1..=2 {
         let before = rows(&server);
-        until("the load runs", Duration::from_secs(20), || {
+        until("the load runs", Duration::from_secs(60), || {
             (rows(&server) > before + 300).then_some(())
         });
         server.stop(Signal::KILL);
-        let refused = until("the venue notices", Duration::from_secs(2), || {
+        let refused = until("the venue notices", Duration::from_secs(60), || {
             let ready = venue.get("/health/ready");
             (ready.status == 503).then_some(ready)
         });
@@ -356,7 +356,7 @@ fn a_killed_server_loses_nothing_that_was_acknowledged() {
         assert_eq!(venue.wait_active()["epoch"], 1 + round);
     }
     let after = rows(&server);
-    until("the load runs again", Duration::from_secs(20), || {
+    until("the load runs again", Duration::from_secs(60), || {
         (rows(&server) > after + 300).then_some(())
     });
     let acknowledged = load.finish();
@@ -373,7 +373,7 @@ fn a_killed_venue_is_followed_by_the_next_instance() {
     let server = Server::create();
     let mut first = Venue::active(&server, "first");
     let second = Venue::start(&server, "second");
-    until("the second stands by", Duration::from_secs(5), || {
+    until("the second stands by", Duration::from_secs(60), || {
         (second.get("/health/ready").body["reason"] == "other_writer").then_some(())
     });
     assert_eq!(
@@ -382,7 +382,7 @@ fn a_killed_venue_is_followed_by_the_next_instance() {
     );
     assert_eq!(second.of_cell("book").status, 503);
     let load = Load::start(&[first.address, second.address]);
-    until("the load runs", Duration::from_secs(20), || {
+    until("the load runs", Duration::from_secs(60), || {
         (rows(&server) > 300).then_some(())
     });
     first.kill();
@@ -393,7 +393,7 @@ fn a_killed_venue_is_followed_by_the_next_instance() {
         (clock::boot_ns() - killed_ns) / 1_000_000
     );
     let after = rows(&server);
-    until("the load runs again", Duration::from_secs(20), || {
+    until("the load runs again", Duration::from_secs(60), || {
         (rows(&server) > after + 300).then_some(())
     });
     nothing_is_missing(&server, &load.finish());
@@ -419,7 +419,7 @@ fn without_a_lease_nothing_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lease-cell");
     let venue = Venue::start_with(&server, "leased", Some(&path));
-    until("it waits for a lease", Duration::from_secs(5), || {
+    until("it waits for a lease", Duration::from_secs(60), || {
         (venue.get("/health/ready").body["reason"] == "no_lease").then_some(())
     });
     hold_lease(&path, 7, 60_000);
@@ -440,7 +440,7 @@ fn without_a_lease_nothing_is_said() {
     );
     assert_eq!(venue.wait_active()["epoch"], 1);
     hold_lease(&path, 9, 60_000);
-    let ready = until("the new term is taken up", Duration::from_secs(5), || {
+    let ready = until("the new term is taken up", Duration::from_secs(60), || {
         let ready = venue.get("/health/ready");
         (ready.body["term"] == 9).then_some(ready.body)
     });
@@ -493,7 +493,7 @@ fn a_damaged_log_keeps_the_venue_closed() {
     venue.kill();
     server.sql("update exchange.commands set request = replace(request, '1.00', '2.00') where sequence = 3");
     let venue = Venue::start(&server, "second");
-    until("it refuses the log", Duration::from_secs(10), || {
+    until("it refuses the log", Duration::from_secs(60), || {
         (venue.get("/health/ready").body["reason"] == "log_damaged").then_some(())
     });
     server.sql("update exchange.commands set request = replace(request, '2.00', '1.00') where sequence = 3");

@@ -96,7 +96,7 @@ fn a_cancelled_wait_for_the_standby_is_never_an_acknowledgement() {
             "{function}: {answer:?}"
         );
         // The row shows on the primary, and yet nothing of it may leave: the epoch waits for the standby too.
-        until("the row is visible", Duration::from_secs(5), || {
+        until("the row is visible", Duration::from_secs(60), || {
             (primary.count("select max(sequence) from exchange.commands") == reference as i64)
                 .then_some(())
         });
@@ -149,7 +149,7 @@ fn the_instance_beside_the_promoted_standby_goes_on() {
         Venue::active(&primary, "first"),
         Venue::start(&standby, "second"),
     );
-    until("the second sees a standby", Duration::from_secs(5), || {
+    until("the second sees a standby", Duration::from_secs(60), || {
         (second.get("/health/ready").body["reason"] == "database_is_standby").then_some(())
     });
     let mut answers = vec![];
@@ -217,7 +217,7 @@ fn under_a_flood_orders_are_refused_and_cancels_are_not() {
     assert!(refused.head.contains("retry-after: 1"));
     let mut cancelling = Client::new(venue.address);
     cancelling.send("cancels", &cancel(1, 3, 2)).unwrap();
-    until("the cancel waits too", Duration::from_secs(5), || {
+    until("the cancel waits too", Duration::from_secs(60), || {
         (venue.metric("queue_commands") > ORDINARY_MAX as f64).then_some(())
     });
     primary.wait_for("");
@@ -249,7 +249,7 @@ fn an_epoch_whose_wait_was_cancelled_is_not_active() {
     for _ in 0..2 {
         let backend = waiting_backend(&primary);
         primary.sql(&format!("select pg_cancel_backend({backend})"));
-        until("another try waits", Duration::from_secs(10), || {
+        until("another try waits", Duration::from_secs(60), || {
             (waiting_backend(&primary) != backend).then_some(())
         });
         assert_eq!(venue.get("/health/ready").status, 503);

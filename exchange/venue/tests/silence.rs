@@ -34,7 +34,7 @@ const READER: &str = "select pid from pg_stat_activity where usename = 'venue' \
 
 /// The one backend of this kind.
 fn backend(server: &Server, which: &str) -> i32 {
-    until(which, Duration::from_secs(10), || {
+    until(which, Duration::from_secs(60), || {
         let rows = server.query(which);
         (rows.len() == 1).then(|| rows[0].get(0))
     })
@@ -49,7 +49,7 @@ impl Frozen {
         let pid = Pid::from_raw(number).expect("a process");
         kill_process(pid, Signal::STOP).expect("it can be stopped");
         let frozen = Self(pid);
-        until("it stands still", Duration::from_secs(10), || {
+        until("it stands still", Duration::from_secs(60), || {
             let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
             let (_, state) = stat.rsplit_once(')')?;
             state.trim_start().starts_with('T').then_some(())
@@ -181,7 +181,7 @@ fn nor_is_it_once_the_session_that_asks_is_gone() {
     outlive_a_term(|server, venue| {
         let pid = backend(server, SENTINEL);
         server.sql(&format!("select pg_terminate_backend({pid})"));
-        until("the venue knows", Duration::from_secs(10), || {
+        until("the venue knows", Duration::from_secs(60), || {
             let said = venue.log();
             said.contains("connection_lost").then_some(())
         });
@@ -216,10 +216,10 @@ fn outlive_a_term(meanwhile: impl FnOnce(&Server, &Venue)) {
     assert!(message.contains("did not come back clean"), "{message}");
     let abandoned = "transaction_failures_total{reason=\"commit_abandoned\"}";
     // It is counted after the client was told.
-    until("it is counted", Duration::from_secs(10), || {
+    until("it is counted", Duration::from_secs(60), || {
         (venue.metric(abandoned) == 1.0).then_some(())
     });
-    until("it does not serve", Duration::from_secs(10), || {
+    until("it does not serve", Duration::from_secs(60), || {
         (venue.get("/health/ready").status == 503).then_some(())
     });
     server.wait_for("");

@@ -12,7 +12,7 @@ use crate::flow::{FlowResult, audit};
 use crate::platform::Platform;
 
 /// How long everything may take to come back after all of it was killed.
-const RETURN_LIMIT: Duration = Duration::from_secs(120);
+const RETURN_LIMIT: Duration = Duration::from_secs(300);
 
 pub fn print(results: &[FlowResult]) {
     println!(

@@ -141,7 +141,7 @@ fn a_frozen_host_thaws_although_its_injector_was_killed() {
         "freeze",
         "host-freeze",
         "a1",
-        "4000",
+        "10000",
     ]);
     wait_for("the fault to be set", || {
         faults::find(scene.path(), "freeze").filter(|record| record.state == FaultState::Set)
@@ -161,7 +161,7 @@ fn a_frozen_host_thaws_although_its_injector_was_killed() {
         "what a record explains is no residue"
     );
     let listed = faults::in_force(scene.path());
-    assert!(listed[0].guardian_alive && listed[0].remaining_ms <= 4_000);
+    assert!(listed[0].guardian_alive && listed[0].remaining_ms <= 10_000);
     let record = undone(&scene, "freeze");
     assert!(!is_stopped(node) && !is_stopped(work.shim) && !is_stopped(work.child.unwrap()));
     gone(record.guardian.unwrap());
@@ -181,7 +181,7 @@ fn a_host_that_freezes_itself_thaws() {
         "self",
         "region-freeze",
         "a",
-        "700",
+        "5000",
     ]);
     wait_for("the node to stand still", || is_stopped(node).then_some(()));
     undone(&scene, "self");
@@ -202,7 +202,7 @@ fn a_node_that_freezes_itself_does_not_freeze_its_guardian() {
         "own",
         "process-freeze",
         "a1/node",
-        "700",
+        "5000",
     ];
     let node = scene.start_fixture(&arguments);
     wait_for("the fault to be set", || {
@@ -225,7 +225,7 @@ fn without_guardian_a_sweep_mends_and_without_record_it_reports() {
             "p",
             FaultKind::ProcessFreeze,
             "a1/work",
-            Duration::from_secs(3),
+            Duration::from_secs(8),
         ),
     );
     let guardian = record.guardian.unwrap();
@@ -263,7 +263,7 @@ fn a_crashed_host_falls_silent_first_and_its_node_comes_back() {
     let wires = start_wires(&mut scene, 60);
     let (node, work) = start_host(&mut scene, "a1", "a");
     let (other, _) = start_host(&mut scene, "b1", "b");
-    let request = request("crash", FaultKind::HostCrash, "a1", Duration::from_secs(4));
+    let request = request("crash", FaultKind::HostCrash, "a1", Duration::from_secs(10));
     let record = inject(&mut scene, &request);
     assert_eq!(record.state, FaultState::Set);
     for process in [node, work.shim, work.child.unwrap()] {
@@ -431,7 +431,7 @@ fn who_is_asked_to_leave_and_stays_is_killed_when_its_grace_is_over() {
         ..FaultDetail::default()
     };
     let mut kill = detailed("k", FaultKind::ProcessKill, "a1/deaf", detail);
-    kill.lasting = Duration::from_secs(1);
+    kill.lasting = Duration::from_secs(5);
     let record = inject(&mut scene, &kill);
     assert_eq!(
         record.state,
@@ -454,7 +454,7 @@ fn stress_ends_with_its_fault_although_its_guardian_was_killed() {
         ..FaultDetail::default()
     };
     let mut request = detailed("s", FaultKind::Stress, "a1", detail);
-    request.lasting = Duration::from_secs(3);
+    request.lasting = Duration::from_secs(8);
     let record = inject(&mut scene, &request);
     let worker = match record.undo.as_slice() {
         [FaultUndo::End { processes }] => processes[0],
@@ -517,6 +517,12 @@ fn what_is_held_down_is_killed_and_named_until_it_is_over() {
 
 #[test]
 fn what_is_ended_while_it_is_being_set_does_not_stay() {
+    // Where the word comes so late that the fault is set by then, nothing was shown.
+    assert!((0..5).any(|_| end_while_it_is_being_set()));
+}
+
+/// Whether it was still being set.
+fn end_while_it_is_being_set() -> bool {
     let mut scene = Scene::new();
     let (_, work) = start_host(&mut scene, "a1", "a");
     let down = request("d", FaultKind::ProcessDown, "a1/work", LONG);
@@ -528,15 +534,17 @@ fn what_is_ended_while_it_is_being_set_does_not_stay() {
     scene.own(guardian);
     let ended = faults::clear(scene.path(), "d").unwrap();
     assert_eq!(ended.state, FaultState::Undone);
-    let injected = setting.join().unwrap().unwrap_err();
-    assert!(matches!(injected, FaultError::Set { .. }), "{injected}");
+    let injected = setting.join().unwrap();
     gone(guardian);
     let record = faults::find(scene.path(), "d").unwrap();
-    assert_eq!(
-        (record.state, record.set_wall_ms),
-        (FaultState::Undone, None)
-    );
+    assert_eq!(record.state, FaultState::Undone);
     assert!(faults::instances_down(scene.path(), "a1").is_empty());
+    let Err(injected) = injected else {
+        return false;
+    };
+    assert!(matches!(injected, FaultError::Set { .. }), "{injected}");
+    assert_eq!(record.set_wall_ms, None);
+    true
 }
 
 #[test]

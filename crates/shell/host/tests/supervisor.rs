@@ -22,7 +22,7 @@ use mainstay_supervision::Phase;
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn instance(scene: &Scene, name: &str, script: &str) -> InstanceSpec {
     InstanceSpec {
@@ -304,7 +304,7 @@ fn what_starts_last_stops_first_and_a_deaf_one_is_killed() {
     let scene = Scene::new();
     let script = |name: &str| {
         format!(
-            "trap 'sleep 0.05; echo {name} >> ../order; exit 0' TERM; while :; do sleep 0.01; done"
+            "trap 'sleep 0.05; echo {name} >> ../order; exit 0' TERM; touch ../set-{name}; while :; do sleep 0.01; done"
         )
     };
     let mut specs = vec![
@@ -315,21 +315,30 @@ fn what_starts_last_stops_first_and_a_deaf_one_is_killed() {
         },
         InstanceSpec {
             order: 9,
-            ..instance(&scene, "deaf", "trap '' TERM; while :; do sleep 0.05; done")
+            ..instance(
+                &scene,
+                "deaf",
+                "trap '' TERM; touch ../set-deaf; while :; do sleep 0.05; done",
+            )
         },
     ];
-    specs[2].shim.stop.grace_ms = 100;
+    for (spec, grace_ms) in specs.iter_mut().zip([20_000, 20_000, 100]) {
+        spec.shim.stop.grace_ms = grace_ms;
+    }
+    let folder = scene.path().join("hosts/h/instances");
     live(async {
         let (supervisor, _moves) = supervise(&scene);
         supervisor.set_desired(specs).await.unwrap();
         for name in ["base", "top", "deaf"] {
             ready(&supervisor, name).await;
+            // The trap is set a moment after the start.
+            while !folder.join(format!("set-{name}")).exists() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
-        // The trap is set a moment after the start.
-        tokio::time::sleep(Duration::from_millis(200)).await;
         end(&supervisor).await;
     });
-    let order = std::fs::read_to_string(scene.path().join("hosts/h/instances/order")).unwrap();
+    let order = std::fs::read_to_string(folder.join("order")).unwrap();
     assert_eq!(order, "top\nbase\n");
 }
 

@@ -142,6 +142,8 @@ impl Cluster {
             .args(["--listen-peer-urls", &url(member, PEER_PORT)])
             .args(["--initial-advertise-peer-urls", &url(member, PEER_PORT)])
             .args(["--initial-cluster", &peers.join(",")])
+            // What ends here is a process, never the machine; a disk that others keep busy is no part of the tests.
+            .arg("--unsafe-no-fsync")
             .args(&self.arguments);
         if let Some(tls) = &self.tls {
             let file = |name: &str, path: &Path| format!("--{name}={}", path.display());

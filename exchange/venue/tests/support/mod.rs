@@ -319,7 +319,7 @@ impl Venue {
             command.env("MAINSTAY_LEASE_FILE", lease);
         }
         let process = command.spawn().unwrap();
-        until("the venue listens", Duration::from_secs(10), || {
+        until("the venue listens", Duration::from_secs(60), || {
             TcpStream::connect(address).ok()
         });
         Self {
@@ -336,7 +336,7 @@ impl Venue {
     }
 
     pub fn wait_active(&self) -> Value {
-        until("the venue becomes active", Duration::from_secs(20), || {
+        until("the venue becomes active", Duration::from_secs(60), || {
             let ready = self.get("/health/ready");
             (ready.status == 200).then_some(ready.body)
         })

@@ -21,8 +21,8 @@ use crate::shim::{lock_path, try_lock};
 
 const LINE_LIMIT: u64 = 64 << 10;
 const ANSWER_LIMIT: u64 = 4 << 20;
-/// A wire that does not answer in this time is stuck; its conditions are then unknown.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A wire that does not answer in this time is stuck; its conditions are then unknown. It answers when its state is on the disk.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
@@ -81,7 +81,7 @@ async fn converse(stream: UnixStream, requests: &mpsc::Sender<Request>) -> io::R
     writer.write_all(&bytes).await
 }
 
-/// Blocking, two seconds at most.
+/// Blocking, ten seconds at most.
 fn ask(control: &Path, request: &WireRequest) -> Result<WireStatus, WireError> {
     let silent = |source| WireError::Silent {
         control: control.into(),
@@ -117,7 +117,7 @@ fn ask(control: &Path, request: &WireRequest) -> Result<WireStatus, WireError> {
     }
 }
 
-/// What a wire says of itself. Blocks for two seconds at most: not for an event loop.
+/// What a wire says of itself. Blocks for ten seconds at most: not for an event loop.
 ///
 /// # Errors
 /// When no wire runs or it does not answer.
@@ -130,7 +130,7 @@ pub fn read_state(path: &Path) -> Option<WireState> {
     serde_json::from_slice(&files::read_limited(path, super::FILE_LIMIT).ok()?).ok()
 }
 
-/// Sets a condition, or replaces the one with the same id. Blocks for two seconds at most.
+/// Sets a condition, or replaces the one with the same id. Blocks for ten seconds at most.
 ///
 /// # Errors
 /// When a living wire does not answer or refuses, or when a dead one's state cannot be written.

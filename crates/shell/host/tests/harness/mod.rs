@@ -14,7 +14,7 @@ use mainstay_rt::clock;
 use rustix::process::Signal;
 
 pub const FIXTURE: &str = env!("CARGO_BIN_EXE_host-fixture");
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Asks until there is an answer; the only way in which these tests wait.
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {

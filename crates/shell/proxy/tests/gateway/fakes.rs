@@ -13,7 +13,7 @@ pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Waits until `condition` holds; panics after fifteen seconds, which is long for a busy machine.
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = mainstay_rt::clock::now() + Duration::from_secs(15);
+    let deadline = mainstay_rt::clock::now() + Duration::from_secs(60);
     while !condition() {
         assert!(
             mainstay_rt::clock::now() < deadline,

@@ -43,12 +43,12 @@ fn a_long_answer_is_not_cut_while_it_goes_on() {
 fn a_head_in_two_pieces_is_waited_for_also_after_a_rest() {
     let platform = Platform::with_primary(71);
     let _gateway = platform.start_with(|config| {
-        config["limits"]["head_read_ms"] = 1_500.into();
+        config["limits"]["head_read_ms"] = 4_000.into();
     });
     wait_for_active(&platform);
     let mut client = Client::connect(&platform.http());
     assert_eq!(client.get("/equal").status, 200);
-    pause(Duration::from_millis(3_500));
+    pause(Duration::from_millis(7_500));
     client.send(b"GET /equal HTTP/1.1\r\nHost");
     pause(Duration::from_millis(1_200));
     client.send(b": x\r\n\r\n");

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::fakes::{Instance, Keeper, Ledger, primary, read_body, read_head, until};
+use crate::fakes::{Instance, Keeper, Ledger, pause, primary, read_body, read_head, until};
 
 pub const ENTRY: &str = "MAINSTAY_TEST_GATEWAY_CONFIG";
 
@@ -210,7 +210,7 @@ impl Platform {
             .expect("runtime");
         let method = http::Method::try_from(method).expect("method");
         let asked =
-            mainstay_rt::http::request_unix(&socket, method, path, vec![], Duration::from_secs(5));
+            mainstay_rt::http::request_unix(&socket, method, path, vec![], Duration::from_secs(60));
         let (status, body) = runtime.block_on(asked).expect("control answers");
         (status.as_u16(), String::from_utf8_lossy(&body).into_owned())
     }
@@ -266,7 +266,7 @@ impl Client {
     pub fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).expect("connects");
         stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
+            .set_read_timeout(Some(Duration::from_secs(60)))
             .expect("timeout");
         let reader = BufReader::new(stream.try_clone().expect("clone"));
         Self { stream, reader }
@@ -314,9 +314,18 @@ impl Client {
         self.read().expect("an answer")
     }
 
+    /// A gateway that stood still looks anew before it believes in an instance, and says so: it is asked again.
     pub fn get(&mut self, path: &str) -> Answer {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
-        self.read().expect("an answer")
+        let mut tries = 0;
+        loop {
+            self.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+            let answer = self.read().expect("an answer");
+            if answer.code() != "no_healthy_instance" || tries == 100 {
+                return answer;
+            }
+            tries += 1;
+            pause(Duration::from_millis(50));
+        }
     }
 }
 
