@@ -305,7 +305,9 @@ impl Cluster {
         let own = self.path(which);
         let secret = |name: &str| -> Result<PathBuf> {
             let path = self.folder.path().join(name);
-            mainstay_rt::files::write_atomic(&path, format!("secret-{name}\n").as_bytes())?;
+            if !path.exists() {
+                mainstay_rt::files::write_atomic(&path, format!("secret-{name}\n").as_bytes())?;
+            }
             Ok(path)
         };
         let user = user();
