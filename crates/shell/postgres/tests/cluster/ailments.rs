@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
+use mainstay_record::keeper::SightRole;
+use mainstay_units::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::{self, Writer};
@@ -13,7 +15,15 @@ use crate::cluster::{COUNT, Cluster};
 /// Before a keeper is given up whose server still streams, by the timings of keepers and a little less.
 const PATIENCE: Duration = Duration::from_millis(4_500);
 /// How often something is done again that the machine was too busy for.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 15;
+/// Between two looks at what should go on meanwhile.
+const STEP: Duration = Duration::from_millis(10);
+/// A machine on which a step takes longer than this is late.
+const LATE: Duration = Duration::from_millis(50);
+/// A log that brings nothing for longer than this may look to a standby like a stream that ended.
+const QUIET: Duration = Duration::from_millis(150);
+/// More than any server here has.
+const SLOTS_LIMIT: usize = 100;
 
 /// Every connection slot of the primary is taken, the keeper's reserved ones too: another takes over.
 pub fn slots_exhausted() -> Result<()> {
@@ -23,17 +33,37 @@ pub fn slots_exhausted() -> Result<()> {
     let writer = Writer::start(&cluster)?;
     writer.await_more(&cluster, 20)?;
     let (primary, term) = cluster.await_primary(0)?;
+    let postmaster = cluster.postmaster(primary)?;
     let mut taken = Vec::new();
-    while let Ok(session) = client::superuser_session(&cluster, primary) {
-        taken.push(session);
-        ensure!(taken.len() < 100, "the slots do not end");
-    }
+    take_slots(&cluster, primary, &mut taken)?;
     println!("  {} sessions take every slot", taken.len());
-    cluster.await_primary(term)?;
+    // A session that ends frees its slot, through which the keeper would come in.
+    cluster.wait("another primary", || {
+        let next = cluster.primary().filter(|(_, now)| *now > term);
+        let is_same = cluster.postmaster(primary).ok() == Some(postmaster);
+        if next.is_none() && is_same {
+            take_slots(&cluster, primary, &mut taken).ok()?;
+        }
+        next
+    })?;
     writer.await_more(&cluster, 20)?;
     drop(taken);
     cluster.await_healthy()?;
     client::check(&cluster, &writer.finish()?)
+}
+
+/// Takes every slot that is free.
+fn take_slots(
+    cluster: &Cluster,
+    which: usize,
+    taken: &mut Vec<tokio_postgres::Client>,
+) -> Result<()> {
+    taken.retain(|session| !session.is_closed());
+    while let Ok(session) = client::superuser_session(cluster, which) {
+        taken.push(session);
+        ensure!(taken.len() < SLOTS_LIMIT, "the slots do not end");
+    }
+    Ok(())
 }
 
 /// The primary's keeper is gone for longer than a silence is borne, on an idle database: its server still streams,
@@ -47,36 +77,93 @@ pub fn keeper_away() -> Result<()> {
             let postmaster = cluster.postmaster(primary)?;
             let begun = mainstay_rt::clock::now();
             cluster.kill_keeper(primary);
-            cluster.pause(Duration::from_millis(away_ms));
+            let mut steps = 0;
+            let step = longest_rest(cluster, Duration::from_millis(away_ms), || {
+                steps += 1;
+                steps
+            });
+            let started = mainstay_rt::clock::now();
             cluster.start_keeper(primary)?;
-            cluster.await_status(primary)?;
+            cluster.wait("the primary to be heard again", || {
+                let mut others = (0..COUNT).filter(|which| *which != primary);
+                let is_heard = others.all(|which| hears(cluster, which, primary, started));
+                let is_replaced = cluster.primary().is_some_and(|(_, now)| now > term);
+                (is_heard || is_replaced).then_some(())
+            })?;
             let away = mainstay_rt::clock::now().since(begun);
             let (_, after) = cluster.await_healthy()?;
-            println!("  away for {away:?}: term {term}, then {after}");
+            println!(
+                "  away for {away:?}: term {term}, then {after}; the longest step took {step:?}"
+            );
             let is_left_alone = after == term && cluster.postmaster(primary)? == postmaster;
-            Ok((away, is_left_alone))
+            Ok(if is_left_alone {
+                Round::LeftAlone
+            } else if away < PATIENCE && step < LATE {
+                Round::Disturbed
+            } else {
+                Round::Nothing
+            })
         })?;
     }
     Ok(())
 }
 
-/// A keeper that could not come back before others give its primary up says nothing: it is done again. Nobody may be promoted and nothing
-/// restarted when it did come back.
-fn within_patience(
-    cluster: &mut Cluster,
-    mut round: impl FnMut(&mut Cluster) -> Result<(Duration, bool)>,
-) -> Result<()> {
-    for _ in 0..ROUNDS {
-        let (away, is_left_alone) = round(cluster)?;
-        if away < PATIENCE {
-            ensure!(
-                is_left_alone,
-                "somebody was promoted for nothing, or it was restarted"
-            );
-            return Ok(());
+/// Has this one's keeper heard the other one's as that of the primary since then?
+fn hears(cluster: &Cluster, which: usize, primary: usize, since: Instant) -> bool {
+    let elapsed = mainstay_rt::clock::now().since(since);
+    let host = format!("host-{}", primary + 1);
+    let Ok(status) = cluster.status(which) else {
+        return false;
+    };
+    let names = status.sight.primary.as_ref() == Some(&host);
+    let peer = status.peers.iter().find(|peer| peer.host == host);
+    let is_recent = peer.is_some_and(|peer| {
+        let heard = peer.heard_ms.map(Duration::from_millis);
+        peer.role == Some(SightRole::Primary) && heard.is_some_and(|ago| ago < elapsed)
+    });
+    names && is_recent
+}
+
+/// Lets time pass; the longest time for which a look gave the same.
+fn longest_rest(cluster: &Cluster, time: Duration, mut look: impl FnMut() -> u64) -> Duration {
+    let end = mainstay_rt::clock::now() + time;
+    let mut seen = (look(), mainstay_rt::clock::now());
+    let mut longest = Duration::ZERO;
+    while mainstay_rt::clock::now() < end {
+        cluster.pause(STEP);
+        let now = (look(), mainstay_rt::clock::now());
+        longest = longest.max(now.1.since(seen.1));
+        if now.0 != seen.0 {
+            seen = now;
         }
     }
-    bail!("the machine is too busy: no keeper came back within {PATIENCE:?} in {ROUNDS} rounds")
+    longest
+}
+
+/// What a round shows.
+enum Round {
+    /// Nobody was promoted and nothing was restarted.
+    LeftAlone,
+    /// The opposite, though the machine was in time.
+    Disturbed,
+    /// The opposite, on a machine that was late; or nothing was written meanwhile.
+    Nothing,
+}
+
+/// A keeper that could not come back before others give its primary up says nothing, nor does a machine that stood
+/// still meanwhile: it is done again.
+fn within_patience(
+    cluster: &mut Cluster,
+    mut round: impl FnMut(&mut Cluster) -> Result<Round>,
+) -> Result<()> {
+    for _ in 0..ROUNDS {
+        match round(cluster)? {
+            Round::LeftAlone => return Ok(()),
+            Round::Disturbed => bail!("somebody was promoted for nothing, or it was restarted"),
+            Round::Nothing => println!("  that says nothing: once more"),
+        }
+    }
+    bail!("none of {ROUNDS} rounds says anything: the machine is too busy, or commits stand still")
 }
 
 /// The primary's keeper stands still for a moment, and for longer than a silent host is borne: its server streams and
@@ -93,7 +180,7 @@ pub fn keeper_paused() -> Result<()> {
             let before = writer.count();
             let begun = mainstay_rt::clock::now();
             cluster.signal_keeper(primary, Signal::STOP)?;
-            cluster.pause(Duration::from_millis(still_ms));
+            let quiet = longest_rest(cluster, Duration::from_millis(still_ms), || writer.count());
             let during = writer.count() - before;
             cluster.signal_keeper(primary, Signal::CONT)?;
             cluster.await_status(primary)?;
@@ -102,10 +189,16 @@ pub fn keeper_paused() -> Result<()> {
             // What it finds when it goes on is done by now.
             writer.await_more(cluster, 50)?;
             let after = cluster.await_healthy()?;
-            println!("  still for {still:?}: {during} commits, then {now:?}");
-            ensure!(during > 0, "no commit while the keeper stood still");
+            println!("  still for {still:?}: {during} commits, none for {quiet:?}, then {now:?}");
             let same = [now, after].iter().all(|now| *now == (primary, term));
-            Ok((still, same && cluster.postmaster(primary)? == postmaster))
+            let is_left_alone = same && cluster.postmaster(primary)? == postmaster;
+            Ok(if is_left_alone && during > 0 {
+                Round::LeftAlone
+            } else if !is_left_alone && still < PATIENCE && quiet < QUIET {
+                Round::Disturbed
+            } else {
+                Round::Nothing
+            })
         })?;
     }
     client::check(&cluster, &writer.finish()?)
@@ -155,12 +248,17 @@ pub fn standby_damaged() -> Result<()> {
     let (primary, term) = cluster.await_primary(0)?;
     let victim = (primary + 1) % COUNT;
     let file = make_table(&cluster, primary)?;
+    let redo = "SELECT redo_lsn FROM pg_control_checkpoint()";
+    let redo = client::superuser(&cluster, primary, redo)?.context("no checkpoint")?;
+    // A recovery that began before would write the damaged page anew.
+    let is_later = format!("SELECT redo_lsn >= '{redo}' FROM pg_control_checkpoint()");
     cluster.wait("the standby to have the table on disk", || {
         client::superuser(&cluster, victim, "CHECKPOINT").ok()?;
+        let is_later = client::superuser(&cluster, victim, &is_later).ok()??;
         let length = std::fs::metadata(cluster.pgdata(victim).join(&file))
             .ok()?
             .len();
-        (length >= 8_192).then_some(())
+        (is_later == "t" && length >= 8_192).then_some(())
     })?;
     let before = cluster.await_status(victim)?.incarnation;
     cluster.kill_host(victim);
@@ -308,8 +406,8 @@ fn listing(folder: &Path) -> Result<Vec<(PathBuf, u64, SystemTime)>> {
 
 /// A table of some pages, on the primary's disk; its file, below the data folder.
 fn make_table(cluster: &Cluster, primary: usize) -> Result<String> {
-    let make =
-        "CREATE TABLE pages AS SELECT repeat('x', 500) AS text FROM generate_series(1, 1000)";
+    let make = "CREATE TABLE pages WITH (autovacuum_enabled = off) AS \
+        SELECT repeat('x', 500) AS text FROM generate_series(1, 1000)";
     client::superuser(cluster, primary, make)?;
     client::superuser(cluster, primary, "VACUUM (FREEZE) pages")?;
     client::superuser(cluster, primary, "CHECKPOINT")?;
