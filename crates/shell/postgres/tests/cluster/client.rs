@@ -13,8 +13,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use mainstay_units::Instant;
 use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{AsyncMessage, Client, Config};
+use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::cluster::{COUNT, Cluster, Door};
@@ -215,7 +216,7 @@ async fn find(door: &Door, limit: Duration) -> Option<Client> {
             .await
             .ok()?;
         let off = rows.iter().any(|row| match row {
-            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0) == Some("off"),
+            SimpleQueryMessage::Row(row) => row.get(0) == Some("off"),
             _ => false,
         });
         off.then_some(client)
@@ -229,10 +230,21 @@ async fn find(door: &Door, limit: Duration) -> Option<Client> {
     found
 }
 
-/// Commits while nobody acknowledges, and cancels the wait: whether it was answered as a success, and what
-/// was said beside it.
-pub async fn cancelled_commit(door: &Door) -> Result<(bool, Vec<String>)> {
-    let (client, mut connection) = enter(door, &application()).await?;
+/// What became of a commit that nobody acknowledged, and whose wait was cancelled.
+pub enum Cancelled {
+    /// Answered as a success, and what was said beside it.
+    Answered(Vec<String>),
+    /// Answered otherwise.
+    Refused(String),
+    /// The session ended by something else.
+    Ended,
+}
+
+/// Commits a number while nobody acknowledges, and cancels the wait.
+pub async fn cancelled_commit(door: &Door, number: u64) -> Result<Cancelled> {
+    let Ok((client, mut connection)) = enter(door, &application()).await else {
+        return Ok(Cancelled::Ended);
+    };
     let notices = Arc::new(std::sync::Mutex::new(Vec::new()));
     let heard = Arc::clone(&notices);
     let driver = tokio::spawn(async move {
@@ -247,25 +259,50 @@ pub async fn cancelled_commit(door: &Door) -> Result<(bool, Vec<String>)> {
             }
         }
     });
-    let token = client.cancel_token();
-    let cancel = async {
-        // Long enough for the commit to wait; sent again should it not have begun to.
-        loop {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            let stream = Stream::connect(door.address).await;
-            if let (Ok(stream), Ok(tls)) = (stream, proof(door)) {
-                token.cancel_query_raw(stream, tls).await.ok();
-            }
+    let statement = format!("INSERT INTO numbers VALUES ({number})");
+    let answer = tokio::select! {
+        answer = client.simple_query(&statement) => answer,
+        failed = cancel_waiting(door, &client) => {
+            println!("  nobody sees it wait: {failed:?}");
+            return Ok(Cancelled::Ended);
         }
-    };
-    let statement = "INSERT INTO numbers VALUES (1000000)";
-    let answered = tokio::select! {
-        answer = client.simple_query(statement) => answer.is_ok(),
-        () = cancel => false,
     };
     driver.abort();
     let notices = notices.lock().expect("one thread").clone();
-    Ok((answered, notices))
+    // Of a session that was ended no code is heard, or one of the server's own doing.
+    let is_refused = |error: &tokio_postgres::Error| {
+        let code = error.code().map(SqlState::code);
+        code.is_some_and(|code| !code.starts_with("57P"))
+    };
+    Ok(match answer {
+        Ok(_) => Cancelled::Answered(notices),
+        Err(error) if is_refused(&error) => Cancelled::Refused(format!("{error:?}")),
+        Err(_) => Cancelled::Ended,
+    })
+}
+
+/// Cancels what a session says, again and again, while its commit is seen to wait for standbys. Ends by a failure alone.
+async fn cancel_waiting(door: &Door, client: &Client) -> Result<()> {
+    let superuser = config("mainstay", "secret-superuser", "shop");
+    let (watcher, connection) = enter(door, &superuser).await?;
+    tokio::spawn(connection);
+    let waiting =
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND usename = 'shop'";
+    let token = client.cancel_token();
+    loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let rows = watcher.simple_query(waiting).await?;
+        if !rows
+            .iter()
+            .any(|row| matches!(row, SimpleQueryMessage::Row(_)))
+        {
+            continue;
+        }
+        let stream = Stream::connect(door.address).await;
+        if let (Ok(stream), Ok(tls)) = (stream, proof(door)) {
+            token.cancel_query_raw(stream, tls).await.ok();
+        }
+    }
 }
 
 /// A session of the keepers' own role.
@@ -284,7 +321,7 @@ pub fn superuser(cluster: &Cluster, which: usize, statement: &str) -> Result<Opt
     cluster.runtime.block_on(async {
         let answer = client.simple_query(statement).await?;
         let value = answer.iter().rev().find_map(|message| match message {
-            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
             _ => None,
         });
         Ok(value)
@@ -326,7 +363,7 @@ pub async fn has(door: &Door, number: u64) -> Result<bool> {
     let found = client.simple_query(&statement).await?;
     Ok(found
         .iter()
-        .any(|message| matches!(message, tokio_postgres::SimpleQueryMessage::Row(_))))
+        .any(|message| matches!(message, SimpleQueryMessage::Row(_))))
 }
 
 /// What a database administrator can do behind the keeper's back.
@@ -344,7 +381,7 @@ fn present(cluster: &Cluster, primary: usize) -> Result<BTreeSet<u64>> {
         let client = connect(&cluster.door(primary)?).await?;
         let rows = client.simple_query("SELECT number FROM numbers").await?;
         let numbers = rows.iter().filter_map(|row| match row {
-            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
             _ => None,
         });
         anyhow::Ok(numbers.collect())

@@ -1,37 +1,80 @@
 //! A primary without its quorum that is told to go on: what it answers then is counted, comes under the full promise
 //! when the quorum is back, and is known to be lost when another takes over without it.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 
 use crate::client::{self, Writer};
 use crate::cluster::{COUNT, Cluster};
 
-/// The streams of both standbys break, and the primary is told to go on; the number of writes before.
-fn go_alone(cluster: &Cluster, writer: &Writer, primary: usize) -> Result<u64> {
-    let refused = cluster.order(primary, "/v1/solo", "");
-    let why = format!("{refused:?}");
-    ensure!(refused.is_err() && why.contains("no commit waits"), "{why}");
-    for which in (0..COUNT).filter(|which| *which != primary) {
-        cluster.wires.cut_streams(which, true);
+/// How often it is tried again on a machine that stands still for longer than a lease: the primary closes then, and without
+/// its quorum it does not open again.
+const ROUNDS: usize = 5;
+
+/// The streams of both standbys break, and the primary of this term is told to go on; the number of writes before.
+fn go_alone(cluster: &Cluster, writer: &Writer, (primary, term): (usize, u32)) -> Result<u64> {
+    for _ in 0..ROUNDS {
+        refuses(cluster, primary, "no commit waits")?;
+        for which in (0..COUNT).filter(|which| *which != primary) {
+            cluster.wires.cut_streams(which, true);
+        }
+        if let Some(before) = order_alone(cluster, writer, primary)? {
+            return Ok(before);
+        }
+        println!("  it closed before it was alone: once more");
+        for which in 0..COUNT {
+            cluster.wires.cut_streams(which, false);
+        }
+        let now = cluster.await_healthy()?;
+        ensure!(now == (primary, term), "{now:?} instead of it");
     }
-    cluster.wait("commits to wait", || {
-        let reason = cluster.status(primary).ok()?.sight.reason;
-        reason.contains("commits wait").then_some(())
+    bail!("the machine is too busy: it closed before it was alone in each of {ROUNDS} rounds")
+}
+
+/// The same once the streams are cut; nothing if the primary closed before.
+fn order_alone(cluster: &Cluster, writer: &Writer, primary: usize) -> Result<Option<u64>> {
+    let is_open = cluster.wait("commits to wait", || {
+        let sight = cluster.status(primary).ok()?.sight;
+        let waits = sight.reason.contains("commits wait");
+        (waits || !sight.open).then_some(sight.open)
     })?;
+    if !is_open {
+        return Ok(None);
+    }
     let before = writer.count();
-    let standby = (primary + 1) % COUNT;
-    let refused = cluster.order(standby, "/v1/solo", "");
-    let why = format!("{refused:?}");
-    ensure!(refused.is_err() && why.contains("not the primary"), "{why}");
-    cluster.order(primary, "/v1/solo", "")?;
+    refuses(cluster, (primary + 1) % COUNT, "not the primary")?;
+    let is_taken = cluster.wait("the order to be taken", || {
+        match cluster.order(primary, "/v1/solo", "") {
+            Ok(_) => Some(Ok(true)),
+            Err(refused) if format!("{refused:#}").contains("not the primary") => {
+                let is_open = cluster.status(primary).ok()?.sight.open;
+                (!is_open).then_some(Ok(false))
+            }
+            Err(refused) => Some(Err(refused)),
+        }
+    })??;
+    if !is_taken {
+        return Ok(None);
+    }
     writer.await_more(cluster, 30)?;
-    let solo = cluster.wait("the gauge", || cluster.status(primary).ok()?.solo)?;
+    let solo = cluster.wait("the gauge", || {
+        let solo = cluster.status(primary).ok()?.solo;
+        solo.filter(|solo| solo.alone && solo.unprotected_bytes > 0)
+    })?;
     println!(
         "  unprotected: {} bytes, {} ms",
         solo.unprotected_bytes, solo.since_ms
     );
-    ensure!(solo.alone && solo.unprotected_bytes > 0, "{solo:?}");
-    Ok(before)
+    Ok(Some(before))
+}
+
+/// An order to go on alone is refused, for this reason; for a moment it may be for another.
+fn refuses(cluster: &Cluster, which: usize, reason: &str) -> Result<()> {
+    cluster.wait("an order to be refused", || {
+        match cluster.order(which, "/v1/solo", "") {
+            Ok(answer) => Some(Err(anyhow!("not refused: {answer}"))),
+            Err(refused) => format!("{refused:#}").contains(reason).then_some(Ok(())),
+        }
+    })?
 }
 
 /// The quorum comes back: the full promise holds again, also for what was answered alone.
@@ -41,7 +84,7 @@ pub fn solo_ends() -> Result<()> {
     let writer = Writer::start(&cluster)?;
     writer.await_more(&cluster, 20)?;
     let (primary, term) = cluster.await_primary(0)?;
-    go_alone(&cluster, &writer, primary)?;
+    go_alone(&cluster, &writer, (primary, term))?;
     for which in 0..COUNT {
         cluster.wires.cut_streams(which, false);
     }
@@ -70,7 +113,7 @@ pub fn solo_lost() -> Result<()> {
     let writer = Writer::start(&cluster)?;
     writer.await_more(&cluster, 20)?;
     let (primary, term) = cluster.await_primary(0)?;
-    let before = go_alone(&cluster, &writer, primary)?;
+    let before = go_alone(&cluster, &writer, (primary, term))?;
     let record = writer.finish()?;
     cluster.wires.isolate(primary, true);
     for which in (0..COUNT).filter(|which| *which != primary) {
