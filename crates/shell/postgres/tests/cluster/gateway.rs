@@ -79,11 +79,16 @@ fn hand_over(
     let mut told = 0;
     let mut said_else = Vec::new();
     while told < TOLD && told + said_else.len() < HANDOVERS {
-        let asleep = sleeper(place, believed)?;
-        cluster.wait("a session that sleeps", || {
+        let mut asleep = sleeper(place, believed)?;
+        primary = cluster.wait("a session that sleeps", || {
+            // A primary that was cut off for a moment has ended it.
+            if asleep.try_wait().ok()?.is_some() {
+                asleep = sleeper(place, believed).ok()?;
+            }
             let question = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
-            let found = client::superuser(cluster, primary, question).ok()??;
-            (found == "1").then_some(())
+            let (now, _) = cluster.primary()?;
+            let found = client::superuser(cluster, now, question).ok()??;
+            (found == "1").then_some(now)
         })?;
         let target = (primary + 1) % COUNT;
         (primary, term) = (target, cluster.hand_over(target)?);

@@ -58,7 +58,9 @@ pub fn reopened_with_its_log() -> Result<()> {
     }
     let (next, _) = cluster.await_primary(term)?;
     let next = cluster.door(next)?;
-    let there = cluster.runtime.block_on(client::has(&next, ROW))?;
+    let there = cluster.wait("the next primary to answer", || {
+        cluster.runtime.block_on(client::has(&next, ROW)).ok()
+    })?;
     println!("  seen after it closed: {seen}; there after the failover: {there}");
     ensure!(there || !seen, "a client saw the row, and it is lost");
     cluster.start_keeper(primary)?;

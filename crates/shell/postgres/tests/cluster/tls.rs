@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use mainstay_identity::authority::Authority;
 use mainstay_identity::{Identity, end_point};
 use mainstay_record::identity::{IdentityFiles, identity_name};
+use mainstay_record::keeper::SightRole;
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -61,14 +62,25 @@ pub fn plain_refused() -> Result<()> {
         (&by_name, stranger.roots(), Err("certificate verify failed")),
         (&other_name, ours.clone(), Err("does not match host name")),
     ] {
-        let shown = psql(
-            &format!("{place} sslmode=verify-full channel_binding=require"),
-            &believed,
-            "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
-        )?;
+        let ask = || {
+            psql(
+                &format!("{place} sslmode=verify-full channel_binding=require"),
+                &believed,
+                "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+            )
+        };
         match expected {
-            Ok(line) => ensure!(said(&shown.stdout).trim() == line, "{place}: {shown:?}"),
-            Err(why) => ensure!(said(&shown.stderr).contains(why), "{place}: {shown:?}"),
+            // A primary that was cut off lets nobody in for a moment.
+            Ok(line) => cluster
+                .wait("a session that is encrypted", || {
+                    let shown = ask().ok()?;
+                    (said(&shown.stdout).trim() == line).then_some(())
+                })
+                .with_context(|| place.clone())?,
+            Err(why) => {
+                let shown = ask()?;
+                ensure!(said(&shown.stderr).contains(why), "{place}: {shown:?}");
+            }
         }
     }
     let older = psql(
@@ -77,8 +89,7 @@ pub fn plain_refused() -> Result<()> {
         "SELECT 1",
     )?;
     ensure!(!older.status.success(), "TLS 1.2 is spoken: {older:?}");
-    let streams = client::superuser(&cluster, primary, STREAMS)?;
-    ensure!(streams.as_deref() == Some("2 of 2"), "{streams:?}");
+    await_streams(&cluster, primary, "2 of 2")?;
     let shown = client::superuser(&cluster, (primary + 1) % COUNT, "SHOW primary_conninfo")?;
     let shown = shown.unwrap_or_default();
     ensure!(
@@ -86,6 +97,13 @@ pub fn plain_refused() -> Result<()> {
         "{shown}"
     );
     Ok(())
+}
+
+fn await_streams(cluster: &Cluster, primary: usize, expected: &str) -> Result<()> {
+    cluster.wait("streams with TLS", || {
+        let streams = client::superuser(cluster, primary, STREAMS).ok()??;
+        (streams == expected).then_some(())
+    })
 }
 
 /// A leaf is replaced while a session lives: the server shows the new one to the next, nobody is restarted and no
@@ -143,14 +161,17 @@ pub fn plain_adopted() -> Result<()> {
         })
     })?;
     let postmaster = cluster.postmaster(primary)?;
-    // A standby first, then the primary: so commits have their quorum at each moment.
-    for step in [1, 0, 2] {
+    // A standby first, then the primary: so commits have their quorum at each moment. The third follows when the primary is
+    // one again: two that know of none might elect another.
+    for step in [1, 0] {
         cluster.start_keeper((primary + step) % COUNT)?;
     }
-    cluster.wait("streams with TLS", || {
-        let streams = client::superuser(&cluster, primary, STREAMS).ok()??;
-        (streams == "2 of 2").then_some(())
+    cluster.wait("the primary to be adopted", || {
+        let role = cluster.status(primary).ok()?.sight.role;
+        (role == SightRole::Primary).then_some(())
     })?;
+    cluster.start_keeper((primary + 2) % COUNT)?;
+    await_streams(&cluster, primary, "2 of 2")?;
     for which in 0..COUNT {
         cluster.wait("a server that wants TLS", || {
             let refused = plain(&cluster, which, application);
