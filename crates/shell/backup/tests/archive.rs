@@ -30,7 +30,8 @@ use mainstay_record::keeper::{CohortStatus, KeeperStatus, Sight, SightRole};
 use mainstay_testkit::postgres::{Options, TemporaryServer, account, program, programs};
 use mainstay_testkit::wait::wait_for;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Several times as long as the archiver rests after a job that failed, and as the server does after a command that did.
+const PATIENCE: Duration = Duration::from_secs(240);
 /// Eight segments.
 const BACKLOG: u64 = 128 << 20;
 
@@ -566,7 +567,7 @@ fn stores_that_stay_away(place: &Place, archive: &Archive, server: &TemporarySer
     };
     let mut most = 0;
     let mut number = 20_000;
-    wait_for("a backlog that is given up", PATIENCE * 2, || {
+    wait_for("a backlog that is given up", PATIENCE, || {
         number += 1;
         server
             .psql("postgres", &format!("INSERT INTO rows VALUES ({number})"))
@@ -582,7 +583,7 @@ fn stores_that_stay_away(place: &Place, archive: &Archive, server: &TemporarySer
     place.back()?;
     let found = wait_for(
         "a base backup when the stores are back",
-        PATIENCE * 4,
+        PATIENCE,
         || {
             let catalogue = place.catalogue(archive).ok()?;
             let newest = catalogue.entries.first()?.record.id.clone();

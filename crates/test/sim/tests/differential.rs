@@ -84,7 +84,7 @@ impl Real {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
         command.current_dir(self.folder.path());
-        command.env("PGCONNECT_TIMEOUT", "5");
+        command.env("PGCONNECT_TIMEOUT", "60");
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
