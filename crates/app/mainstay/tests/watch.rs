@@ -201,9 +201,10 @@ fn alerts_of_others_open_incidents(platform: &Platform) {
     let opened = until("an incident", || platform.incident(title).filter(stands));
     assert_eq!(opened["severity"], "error", "{opened:#}");
     assert_eq!(opened["opened_by"], "Mainstay", "{opened:#}");
-    let told = platform.standing();
-    let told = told.iter().find(|one| one["labels"]["shop"] == "north");
-    let told = told.expect("it stands in the journal");
+    let told = until("it among what stands in the journal", || {
+        let mut standing = platform.standing().into_iter();
+        standing.find(|one| one["labels"]["shop"] == "north")
+    });
     assert_eq!(
         (&told["watch"], &told["state"]),
         (&json!("a1"), &json!("firing"))
@@ -244,7 +245,10 @@ fn silences_are_taken_in_the_same_place(platform: &Platform) {
     });
     assert_eq!(status, 200, "{answer}");
     let id = answer["silenceID"].as_str().expect("a name").to_owned();
-    let kept = platform.json(&["silence", "list", "--json"]);
+    let kept = until("the silence in the list", || {
+        let kept = platform.json(&["silence", "list", "--json"]);
+        kept[0].is_object().then_some(kept)
+    });
     assert_eq!(kept[0]["matchers"], json!(["shop=north"]), "{kept}");
     assert_eq!(kept[0]["by"], "owner");
     let reason = kept[0]["reason"].as_str().expect("a reason");
@@ -252,15 +256,19 @@ fn silences_are_taken_in_the_same_place(platform: &Platform) {
         reason.contains("ada") && reason.contains("the shop knows"),
         "{reason}"
     );
-    let (status, all) = platform.tell("GET", "/api/v2/silences", SECRET, &Value::Null);
-    assert_eq!((status, &all[0]["id"]), (200, &json!(id)), "{all}");
+    until("the silence in the same place", || {
+        let (status, all) = platform.tell("GET", "/api/v2/silences", SECRET, &Value::Null);
+        (status == 200 && all[0]["id"] == *id).then_some(())
+    });
     let path = format!("/api/v2/silence/{id}");
     until("its end", || {
         let (status, _) = platform.tell("DELETE", &path, SECRET, &Value::Null);
         (status != 503).then(|| assert_eq!(status, 200))
     });
-    let kept = platform.json(&["silence", "list", "--json"]);
-    assert_eq!(kept, json!([]));
+    until("nothing in the list", || {
+        let kept = platform.json(&["silence", "list", "--json"]);
+        (kept == json!([])).then_some(())
+    });
 }
 
 /// As the system's clock writes it, which the platform reads too.
@@ -398,12 +406,11 @@ fn an_alert_is_journalled_and_outlives_watch_node_and_leader_until_it_is_measure
         platform.until(host, "/api/v1/targets", |found| count(found, "up") == 6);
     }
     assert!(platform.mainstay(&["alerts"]).status.success());
-    let question = platform.mainstay(&["query", "up{job=\"theirs\"}"]);
-    let said = String::from_utf8_lossy(&question.stdout).into_owned();
-    assert!(
-        said.starts_with("up{") && said.trim_end().ends_with("  1"),
-        "{said}"
-    );
+    until("the target, up", || {
+        let question = platform.mainstay(&["query", "up{job=\"theirs\"}"]);
+        let said = String::from_utf8_lossy(&question.stdout).into_owned();
+        (said.starts_with("up{") && said.trim_end().ends_with("  1")).then_some(())
+    });
 
     speaks.store(false, Ordering::SeqCst);
     until("a pending alert", || {
@@ -415,12 +422,11 @@ fn an_alert_is_journalled_and_outlives_watch_node_and_leader_until_it_is_measure
     until("both watches' alerts", || {
         (platform.standing().len() == 2).then_some(())
     });
-    let status = platform.json(&["status", "--json"]);
-    assert_eq!(status["verdict"], "degraded", "{status}");
-    assert_eq!(
-        status["alerts"][0]["watches"],
-        serde_json::json!(["a1", "b1"])
-    );
+    until("a status that says so", || {
+        let status = platform.json(&["status", "--json"]);
+        let is_told = status["alerts"][0]["watches"] == json!(["a1", "b1"]);
+        (is_told && status["verdict"] == "degraded").then_some(())
+    });
     assert_eq!(platform.mainstay(&["alerts"]).status.code(), Some(1));
     let fired = platform.journalled();
     assert_eq!(fired.len(), 2, "{fired:?}");
@@ -451,7 +457,9 @@ fn an_alert_is_journalled_and_outlives_watch_node_and_leader_until_it_is_measure
     platform.until("a1", "/api/v1/alerts", |found| {
         found["data"]["alerts"][0]["state"] == "firing"
     });
-    assert_eq!(platform.standing().len(), 2);
+    until("both, still", || {
+        (platform.standing().len() == 2).then_some(())
+    });
     assert_eq!(platform.journalled(), fired);
 
     speaks.store(true, Ordering::SeqCst);
