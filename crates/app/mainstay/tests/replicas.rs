@@ -190,6 +190,7 @@ fn a_changed_file_is_followed_and_costs_no_acknowledged_write() {
 
     let home = ("      home: us-east-1\n", "      home: eu-west-1\n");
     apply(&platform, "home.yaml", &[MOVED, home]);
+    the_primary_is_ordered_home(&platform);
     await_cohort(&platform, "the primary at its new home", |primary, _| {
         primary == "euw1-a"
     });
@@ -200,6 +201,31 @@ fn a_changed_file_is_followed_and_costs_no_acknowledged_write() {
     let found = until("an answer", || asker.ask(&sql));
     assert_eq!(found, written.to_string(), "acknowledged and lost");
     println!("{written} writes were acknowledged, and all are there");
+}
+
+/// The file's new home is an order. A keeper does not hand over to a standby whose stream is just broken, and the file gives
+/// its order once: then a person gives it again.
+fn the_primary_is_ordered_home(platform: &Platform) {
+    let outcome = until("what became of the order", || {
+        let shown = platform.mainstay(&["journal", "show", "--json"]);
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        let entries = text.lines().map(serde_json::from_str);
+        let entries: Vec<Value> = entries.collect::<Result<_, _>>().expect("entries");
+        let is_it = |entry: &Value| {
+            entry["kind"] == "switchover.ordered" && entry["body"]["to"] == "euw1-a"
+        };
+        let ordered = entries.iter().position(is_it)?;
+        let mut ends = entries
+            .iter()
+            .filter(|one| one["kind"] == "effect.finished");
+        let end = ends.find(|end| end["body"]["effect"] == ordered)?;
+        Some(end["body"]["outcome"].clone())
+    });
+    if outcome["failed"].is_null() {
+        return;
+    }
+    let is_there = || cohort(platform).is_some_and(|(primary, _)| primary == "euw1-a");
+    platform.insist(&["switchover", "orders", "--to", "eu-west-1"], is_there);
 }
 
 /// The keeper of a host and its server.
