@@ -219,7 +219,7 @@ fn whoever_leads_starts_what_is_due(platform: &Platform) {
     assert_eq!(early.status.code(), Some(3), "{}", said(&early));
     platform.act(&["drill", "adopt", &file]);
     platform.wait_broken("d1");
-    let leader = platform.leader().expect("somebody leads");
+    let leader = until("a leader", || platform.leader());
     let node = platform.node(&leader).expect("its node runs");
     let claims = platform.journal("leadership.claimed").len();
     kill(&[platform.carrier("d1"), node]);
