@@ -29,6 +29,8 @@ use crate::validate::read_valid;
 const LIMIT: Duration = Duration::from_secs(30);
 /// Between two looks at a run.
 const LOOK_PERIOD: Duration = Duration::from_millis(200);
+/// So long nothing is seen of a run that is looked at: a leader is lost, or whoever answers has not read of it yet.
+const UNSEEN_LIMIT: Duration = Duration::from_secs(60);
 /// So many runs that ended are listed.
 const ENDED_LISTED: usize = 10;
 /// So many moments of a schedule are told.
@@ -267,19 +269,29 @@ fn follow(arguments: &arguments::Run) -> Outcome {
 
 /// Shows what happens to a run until it has ended or waits for a person.
 fn watch(layout: &Layout, id: &str, quiet: bool) -> Result<RunShown, Failure> {
-    let mut shown = 0;
+    let (mut shown, mut seen) = (0, clock::now());
     loop {
-        let state = all(layout)?;
-        let run = found_run(state, id)?;
-        for seen in run.seen.iter().skip(shown).filter(|_| !quiet) {
-            let step = seen.step.as_deref().unwrap_or("-");
+        let run = match all(layout).and_then(|state| found_run(state, id)) {
+            Ok(run) => run,
+            Err(Failure::NoAnswer { .. } | Failure::Usage(_))
+                if clock::now().since(seen) < UNSEEN_LIMIT =>
+            {
+                crate::down::wait(LOOK_PERIOD);
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        seen = clock::now();
+        for told in run.seen.iter().skip(shown).filter(|_| !quiet) {
+            let step = told.step.as_deref().unwrap_or("-");
             progress(format_args!(
                 "{} {step}: {}",
-                time_of_day(seen.at_ms),
-                seen.text
+                time_of_day(told.at_ms),
+                told.text
             ));
         }
-        shown = run.seen.len();
+        // Whoever answered now may know less than who did before.
+        shown = shown.max(run.seen.len());
         let is_over = !matches!(
             run.phase.as_str(),
             "approved" | "next" | "acting" | "looking" | "undoing"
