@@ -13,6 +13,15 @@ use mainstay_testkit::platform::{self, said, until};
 use serde_json::Value;
 
 const NAME: &str = "two-instances";
+const TWICE: &str = include_str!("experiment/twice.yaml");
+
+/// Where somebody ends it: the second instance is so far off that whoever comes late still finds it under way.
+fn slow() -> String {
+    let slow = TWICE.replace("deadline: 60s", "deadline: 180s");
+    let slow = slow.replace("deadline: 8s", "deadline: 60s");
+    assert_ne!(slow, TWICE);
+    slow
+}
 
 struct Platform(platform::Platform);
 
@@ -25,9 +34,9 @@ impl Deref for Platform {
 }
 
 impl Platform {
-    fn start() -> Self {
+    fn start(experiment: &str) -> Self {
         let platform = Self(platform::Platform::new(env!("CARGO_BIN_EXE_mainstay")));
-        platform.write("twice.yaml", include_str!("experiment/twice.yaml"), 0o644);
+        platform.write("twice.yaml", experiment, 0o644);
         let text = include_str!("experiment/platform.yaml");
         let file = platform.write("platform.yaml", text, 0o644);
         platform.0.start(&file);
@@ -223,7 +232,7 @@ fn an_interrupted_command_stops_it(platform: &Platform) {
 
 #[test]
 fn experiments_go_on_whoever_dies() {
-    let platform = Platform::start();
+    let platform = Platform::start(TWICE);
     command_and_leader_are_killed(&platform);
     the_leader_is_silent_and_replaced(&platform);
     let verified = platform.mainstay(&["journal", "verify"]);
@@ -232,7 +241,7 @@ fn experiments_go_on_whoever_dies() {
 
 #[test]
 fn experiments_end_when_somebody_says_so() {
-    let platform = Platform::start();
+    let platform = Platform::start(&slow());
     somebody_stops_it(&platform);
     let verified = platform.mainstay(&["journal", "verify"]);
     assert!(verified.status.success(), "{}", said(&verified));
@@ -240,6 +249,6 @@ fn experiments_end_when_somebody_says_so() {
 
 #[test]
 fn an_interrupted_command_ends_its_experiment() {
-    let platform = Platform::start();
+    let platform = Platform::start(&slow());
     an_interrupted_command_stops_it(&platform);
 }
