@@ -214,7 +214,21 @@ impl Cluster {
     /// # Errors
     /// When it cannot be signalled.
     pub fn freeze(&mut self, index: usize) -> Result<()> {
-        self.signal(index, Signal::STOP)
+        self.signal(index, Signal::STOP)?;
+        // Where processors are busy its other threads go on until one of them has taken the signal.
+        let process = self.members[index].process.as_ref();
+        let tasks = format!("/proc/{}/task", process.context("it was killed")?.id());
+        wait_for("every thread to stand still", READY_LIMIT, || {
+            let mut tasks = std::fs::read_dir(&tasks).ok()?.flatten();
+            let all = tasks.all(|task| {
+                let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                let state = stat
+                    .rsplit_once(") ")
+                    .map(|(_, rest)| rest.starts_with('T'));
+                state.unwrap_or(true)
+            });
+            all.then_some(())
+        })
     }
 
     /// # Errors
