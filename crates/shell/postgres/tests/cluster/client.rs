@@ -375,31 +375,36 @@ pub async fn administer(door: &Door, statement: &str) -> Result<()> {
     Ok(())
 }
 
-/// The numbers that the primary has.
-fn present(cluster: &Cluster, primary: usize) -> Result<BTreeSet<u64>> {
-    cluster.runtime.block_on(async {
-        let client = connect(&cluster.door(primary)?).await?;
-        let rows = client.simple_query("SELECT number FROM numbers").await?;
-        let numbers = rows.iter().filter_map(|row| match row {
-            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
-            _ => None,
+/// The numbers that the primary has, and its term. Who asks may find that it has just closed for a moment.
+fn present(cluster: &Cluster) -> Result<(BTreeSet<u64>, u32)> {
+    let mut last = None;
+    let found = cluster.wait("what is there", || {
+        let (primary, term) = cluster.primary()?;
+        let numbers = cluster.runtime.block_on(async {
+            let client = connect(&cluster.door(primary)?).await?;
+            let rows = client.simple_query("SELECT number FROM numbers").await?;
+            let numbers = rows.iter().filter_map(|row| match row {
+                SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+                _ => None,
+            });
+            anyhow::Ok(numbers.collect())
         });
-        anyhow::Ok(numbers.collect())
-    })
+        let numbers = numbers.map_err(|error| last = Some(error)).ok()?;
+        Some((numbers, term))
+    });
+    found.with_context(|| format!("the last try: {last:?}"))
 }
 
 /// What was acknowledged and is not there.
 pub fn lost(cluster: &Cluster, record: &Record) -> Result<Vec<u64>> {
-    let (primary, _) = cluster.await_primary(0)?;
-    let present = present(cluster, primary)?;
+    let (present, _) = present(cluster)?;
     let numbers = record.acknowledged.iter().map(|(number, _)| *number);
     Ok(numbers.filter(|number| !present.contains(number)).collect())
 }
 
 /// Everything acknowledged is there, and nothing that was not sent.
 pub fn check(cluster: &Cluster, record: &Record) -> Result<()> {
-    let (primary, term) = cluster.await_primary(0)?;
-    let present = present(cluster, primary)?;
+    let (present, term) = present(cluster)?;
     let lost = lost(cluster, record)?;
     ensure!(lost.is_empty(), "acknowledged and lost: {lost:?}");
     let invented: Vec<u64> = present
