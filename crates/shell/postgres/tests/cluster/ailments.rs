@@ -18,10 +18,11 @@ const PATIENCE: Duration = Duration::from_millis(4_500);
 const ROUNDS: usize = 15;
 /// Between two looks at what should go on meanwhile.
 const STEP: Duration = Duration::from_millis(10);
-/// A machine on which a step takes longer than this is late.
-const LATE: Duration = Duration::from_millis(50);
-/// A log that brings nothing for longer than this may look to a standby like a stream that ended.
-const QUIET: Duration = Duration::from_millis(150);
+/// A machine on which a step takes longer than this is late. Standbys bear more of an idle stream.
+const LATE: Duration = Duration::from_millis(300);
+/// A log that brings nothing for longer than this may look to a standby like a stream that ended, which is when it has
+/// brought nothing for 700 ms before a look.
+const QUIET: Duration = Duration::from_millis(400);
 /// More than any server here has.
 const SLOTS_LIMIT: usize = 100;
 
