@@ -48,7 +48,7 @@ pub struct Interruption {
     pub was_served: bool,
     /// When the first request was due that was hurt.
     pub began_us: Option<u64>,
-    /// The first acknowledgement after the longest gap.
+    /// The first acknowledgement after the longest gap before service was back.
     pub first_success_us: Option<u64>,
     /// The first of so many good ones in a row.
     pub restored_us: Option<u64>,
@@ -87,6 +87,13 @@ pub fn interruption(
         .map(|request| request.due_us.max(fault_us))
         .min();
     let longest = longest_gap(requests, fault_us, until_us);
+    let restored_us = began_us
+        .and_then(|began_us| in_a_row(requests, is_good, (began_us, u64::MAX), service.in_a_row));
+    // A longer gap that comes after it has another cause.
+    let back_us = restored_us.map_or(until_us, |restored_us| restored_us.min(until_us));
+    let first_success_us = began_us
+        .and_then(|_| longest_gap(requests, fault_us, back_us))
+        .map(|(_, to_us)| to_us);
     let acknowledged = |request: &&&Request| matches!(request.fate, Fate::Acknowledged { .. });
     Interruption {
         requests: touched.len() as u64,
@@ -98,12 +105,8 @@ pub fn interruption(
         gap: longest.map(|(from_us, to_us)| (from_us.max(fault_us), to_us.min(until_us))),
         was_served: in_a_row(requests, is_good, (0, fault_us), service.in_a_row).is_some(),
         began_us,
-        first_success_us: longest
-            .map(|(_, to_us)| to_us)
-            .filter(|_| began_us.is_some()),
-        restored_us: began_us.and_then(|began_us| {
-            in_a_row(requests, is_good, (began_us, u64::MAX), service.in_a_row)
-        }),
+        first_success_us,
+        restored_us,
     }
 }
 
@@ -213,6 +216,18 @@ mod tests {
         // What was due within the limit before the end of the hole was answered in time, and at that very moment.
         assert_eq!(found.restored_us, Some(1_800 * MS));
         assert_eq!(found.rto_us(1_000 * MS), Some(800 * MS));
+    }
+
+    /// A machine that stands still after service was back makes a longer gap than the fault did.
+    #[test]
+    fn a_longer_gap_after_service_was_back_is_no_part_of_the_recovery() {
+        let mut requests = hole(1_015, 1_300);
+        requests.truncate(200);
+        requests.extend(hole(2_000, 2_700).split_off(200));
+        let found = judge(&requests);
+        assert_eq!(found.gap, Some((1_992 * MS, 2_700 * MS)));
+        assert_eq!(found.restored_us, Some(1_300 * MS));
+        assert_eq!(found.first_success_us, Some(1_300 * MS));
     }
 
     #[test]

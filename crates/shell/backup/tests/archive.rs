@@ -581,16 +581,12 @@ fn stores_that_stay_away(place: &Place, archive: &Archive, server: &TemporarySer
     })
     .with_context(|| format!("at most {most} bytes waited"))?;
     place.back()?;
-    let found = wait_for(
-        "a base backup when the stores are back",
-        PATIENCE,
-        || {
-            let catalogue = place.catalogue(archive).ok()?;
-            let newest = catalogue.entries.first()?.record.id.clone();
-            let (chosen, _) = choose(&catalogue, &Wanted::Latest, None).ok()?;
-            (!known.contains(&newest) && chosen.record.id == newest).then_some(())
-        },
-    );
+    let found = wait_for("a base backup when the stores are back", PATIENCE, || {
+        let catalogue = place.catalogue(archive).ok()?;
+        let newest = catalogue.entries.first()?.record.id.clone();
+        let (chosen, _) = choose(&catalogue, &Wanted::Latest, None).ok()?;
+        (!known.contains(&newest) && chosen.record.id == newest).then_some(())
+    });
     found.with_context(|| format!("the archiver: {:?}", place.state()))
 }
 
