@@ -211,6 +211,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
+    use std::sync::{Mutex, PoisonError};
 
     use super::*;
     use crate::child::GuardedChild;
@@ -235,8 +236,12 @@ mod tests {
         folder
     }
 
+    /// Both look at all processes: what one plants is not for the other to find.
+    static ALONE: Mutex<()> = Mutex::new(());
+
     #[test]
     fn what_lives_in_its_own_file_is_no_finding() {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = folder();
         let secrets = secrets(folder.path());
         assert_eq!(secrets.len(), 3, "{secrets:?}");
@@ -254,6 +259,7 @@ mod tests {
 
     #[test]
     fn planted_secrets_are_found_in_logs_arguments_and_the_environment() {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = folder();
         let secrets = secrets(folder.path());
         let logs = folder.path().join("hosts/a");
